@@ -1,0 +1,54 @@
+# The template's own targets; the rendered repo has a Makefile of the same habits.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help demo test check fix setup install lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+TEMPLATE := {{cookiecutter.project_slug}}
+DEMO := build/customer-churn
+
+help: ## list the targets
+	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
+
+demo: setup ## render the default use case into build/, then train, score, monitor and explain it
+	@rm -rf $(DEMO)
+	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
+	@$(BIN)/cookiecutter . --no-input --output-dir build
+	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) train
+	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) score
+
+test: setup ## render it in many ways; in one, run everything that its users would run
+	@$(BIN)/python -m pytest
+
+check: setup ## formatting, lint and types of the template's own code; the rendered repo's run in `make test`
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+fix: setup ## format and mend what can be mended
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+setup: # the template's environment, unless the lock is what is installed
+	@cmp -s requirements.lock .venv/installed || $(MAKE) install
+
+install:
+	@echo "installing the template's tools (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 …")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$(TEMPLATE)/locks/uv.txt"
+	@$(BIN)/uv pip sync --quiet --require-hashes --python .venv requirements.lock "$(TEMPLATE)/locks/uv.txt"
+	@cp requirements.lock .venv/installed
+
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE=yes]
+	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(UPGRADE),--upgrade) --group development --output-file locks/development.txt
+	@cd "$(TEMPLATE)" && for group in uv components processing algorithm monitoring explainability; do \
+	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
+	@$(BIN)/$(COMPILE) --group development --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
+
+clean: ## remove what make demo rendered
+	@rm -rf build

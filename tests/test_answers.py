@@ -1,0 +1,83 @@
+"""Awkward answers render a correct repository, or are refused in one clear line; nothing in between."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_cookies.plugin import Cookies
+
+CORRECT = [
+    "Customer churn",
+    'The "best" offer',
+    "O'Brien's churn",
+    "back\\slash \\n \\",
+    "Kündigung – 顧客の離脱",
+    "Отток клиентов",
+    "rocket 🚀 science",
+    "a: b # c = [d] & <e> % $HOME `f`",
+    "{single} %(braces)s }} ${x}",
+]
+
+
+@pytest.mark.parametrize("text", CORRECT)
+def test_texts_with_awkward_characters_arrive_unchanged(cookies: Cookies, template: Path, text: str) -> None:
+    answers = {"project_name": text, "description": text, "project_slug": "awkward", "aws_resources": "skip"}
+    result = cookies.bake(extra_context=answers, template=str(template))
+    assert result.exit_code == 0
+    usecase = tomllib.loads((result.project_path / "usecase.toml").read_text(encoding="utf-8"))["usecase"]
+    assert (usecase["title"], usecase["description"]) == (text, text)
+    assert text in (result.project_path / "README.md").read_text(encoding="utf-8")
+    for file in result.project_path.rglob("*.toml"):
+        tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["Customer churn", "Kündigung – 顧客", "Отток клиентов", "a very long name that never seems to end at all"])
+def test_the_slug_that_is_proposed_for_a_name_is_legal(cookies: Cookies, template: Path, name: str) -> None:
+    assert cookies.bake(extra_context={"project_name": name, "aws_resources": "skip"}, template=str(template)).exit_code == 0
+
+
+REFUSED = [
+    ({"project_name": "two\nlines"}, "line break"),
+    ({"project_name": "a\x1bb"}, "control character"),
+    ({"project_name": "   ", "project_slug": "blank"}, "project_name is empty"),
+    ({"description": ""}, "description is empty"),
+    ({"description": "x" * 201}, "at most 200"),
+    ({"project_name": "🚀"}, "project_slug"),
+    ({"project_slug": "Customer Churn"}, "'customer-churn'"),
+    ({"project_slug": "customer_churn"}, "'customer-churn'"),
+    ({"project_slug": "customer--churn"}, "'customer-churn'"),
+    ({"project_slug": "-churn"}, "'churn'"),
+    ({"project_slug": "churn-"}, "'churn'"),
+    ({"project_slug": "3churn"}, "'churn'"),
+    ({"project_slug": "x"}, "two or more"),
+    ({"project_slug": "größe"}, "project_slug"),
+    ({"project_slug": "con"}, "Windows"),
+    ({"project_slug": "c" * 33}, "at most 32"),
+    ({"namespace": "data-science-and-more", "project_slug": "customer-churn-in-europe"}, "Shorten"),
+    ({"namespace": "aws-team"}, "AWS keeps"),
+    ({"namespace": "ssm"}, "AWS keeps"),
+    ({"namespace": "My Team"}, "'my-team'"),
+    ({"aws_region": "Frankfurt"}, "eu-central-1"),
+]
+
+
+@pytest.mark.parametrize(("answers", "reason"), REFUSED)
+def test_an_impossible_answer_is_refused_with_what_would_be_right(
+    cookies: Cookies, template: Path, capfd: pytest.CaptureFixture[str], answers: dict[str, str], reason: str
+) -> None:
+    result = cookies.bake(extra_context={"aws_resources": "skip"} | answers, template=str(template))
+    assert result.exit_code != 0
+    assert result.project_path is None
+    said = capfd.readouterr().err
+    assert reason in said
+    assert "Traceback" not in said
+
+
+def test_template_braces_typed_at_a_prompt_are_refused(template: Path, tmp_path: Path) -> None:
+    """Given on the command line they are cookiecutter's to render; typed, they reach the hook as they are."""
+    hook = (template / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    namespace: dict[str, Callable[..., list[str]]] = {}
+    answers = "{" + '"project_name": "{' + '{ 7 }}"' + "}"
+    exec(hook.replace("{{ cookiecutter | tojson }}", answers), namespace)
+    assert "template braces" in namespace["text_problems"]("project_name", 80)[0]

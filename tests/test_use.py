@@ -1,0 +1,71 @@
+"""The rendered repository as its users know it: every command of its README, in a folder with a space in its name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import run_in
+from sklearn import datasets
+
+Another = Callable[[str], Path]
+
+
+def clean(folder: Path) -> bool:
+    return run_in(folder)("git", "status", "--porcelain").stdout == ""
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """The newest file that matches."""
+    return max(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
+
+
+def test_training_and_scoring_the_sample_end_in_reports_and_a_clean_repository(repository: Path) -> None:
+    run = run_in(repository)
+    trained = run("make", "train").stdout
+    assert "report.html" in trained
+    scored = run("make", "score").stdout
+    assert "report.html" in scored
+    drift = json.loads(only(repository, "local/storage/**/drift.json").read_text(encoding="utf-8"))
+    assert drift["verdict"] == "no drift"
+    assert clean(repository)
+
+
+def test_a_second_training_of_the_same_reuses_every_step(repository: Path) -> None:
+    run_in(repository)("make", "train")
+    assert "reused" in run_in(repository)("make", "train").stdout
+
+
+def test_its_own_checks_pass_and_change_nothing(repository: Path) -> None:
+    run_in(repository)("make", "check")
+    run_in(repository)("make", "fix")
+    assert clean(repository)
+
+
+def test_its_own_tests_pass(repository: Path) -> None:
+    assert " passed" in run_in(repository)("make", "test").stdout
+    assert clean(repository)
+
+
+TABLES: list[tuple[str, Callable[..., Any], str]] = [
+    ("binary", datasets.load_breast_cancer, "auc"),
+    ("multiclass", datasets.load_wine, "log_loss"),
+    ("regression", datasets.load_diabetes, "rmse"),
+]
+
+
+@pytest.mark.parametrize(("task", "load", "metric"), TABLES)
+def test_a_table_from_elsewhere_needs_no_edit_by_hand(
+    another: Another, tmp_path: Path, task: str, load: Callable[..., Any], metric: str
+) -> None:
+    folder = another(f"{task} table")
+    table = load(as_frame=True).frame
+    table.to_csv(tmp_path / "table.csv", index=False)
+    run = run_in(folder)
+    run("make", "adopt", f"DATA={tmp_path / 'table.csv'}", "LABEL=target")
+    run("make", "train")
+    scored = run("make", "score").stdout
+    assert "report.html" in scored
+    evaluation = json.loads((folder / "local" / "release.json").read_text(encoding="utf-8"))["metrics"]
+    assert metric in json.dumps(evaluation)

@@ -1,0 +1,1 @@
+"""Algorithm: learns a model from features and labels, and answers batches of features with predictions."""

@@ -1,0 +1,156 @@
+"""Train mode: fit (after a search, where one was asked for), judge it beside the champion, write model and evaluation."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+
+from algorithm import champion, checkpoints, evaluation, hyperparameters, metrics, model, predictions, tables
+from algorithm.model import Best, Model, Problem, Table
+from runtime import artifacts, job, paths, usecase
+from runtime import metrics as metric_names
+from runtime.failures import InputError
+from runtime.usecase import UseCase
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run was given: contract, data, hyperparameters, and the champion, where there is one."""
+
+    case: UseCase
+    schema: tables.Schema
+    train: Table
+    validation: Table
+    hyperparameters: Mapping[str, Any]
+    problem: Problem
+    champion: Model | None
+    parents: Mapping[str, str]  # artifact → fingerprint
+
+    def identity(self) -> list[Any]:
+        """What a checkpoint must agree with to belong to this run."""
+        start = self.problem.start
+        before = usecase.digest(start.model_to_string()) if start else ""
+        search = dict(self.case.tuning.search)
+        return [self.case.contract(), self.parents, self.hyperparameters, search, self.schema["features"], before]
+
+
+def train(settings: Mapping[str, str]) -> None:
+    """Write model, evaluation.json and the predictions of the validation split.
+
+    Settings: every key of [hyperparameters], `trials`, and `continue_training` = "true" to boost on from the champion.
+    Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
+    """
+    case = usecase.load()
+    metric_names.check(case.gate.metric, case.data.task)
+    chosen = hyperparameters.resolve(case.hyperparameters, settings)
+    trials = hyperparameters.whole(settings, "trials", case.tuning.trials)
+    with checkpoints.interruptible() as interruption:
+        run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
+        checkpoint = checkpoints.Checkpoint(paths.checkpoints(), run.identity(), interruption)
+        booster, best = _fit(run, checkpoint)
+        _write(run, Model(booster, _metadata(run, best)))
+        checkpoints.remove(paths.checkpoints())
+
+
+def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
+    """Read the tables and check that they can be learned from. Raises InputError."""
+    schema = tables.schema(paths.channel("train"))
+    classes = case.data.classes if case.data.task != "regression" else ()
+    learned, validation = (tables.read(paths.channel(name), schema, classes) for name in ("train", "validation"))
+    _check_labels(learned, validation, classes)
+    with tempfile.TemporaryDirectory() as scratch:
+        before = champion.load(case, Path(scratch))
+    start = champion.start(before, schema, classes) if onward else None
+    categories = tables.categories(schema["features"])
+    problem = Problem(case.data.task, len(classes), categories, os.cpu_count() or 1, start=start)
+    parents = {name: artifacts.fingerprint(paths.channel(name)) for name in ("train", "validation")}
+    return Run(case, schema, learned, validation, chosen, problem, before, parents)
+
+
+def _check_labels(learned: Table, validation: Table, classes: tuple[str, ...]) -> None:
+    if not learned.labels.size or not validation.labels.size:
+        raise InputError("the train or the validation split has no rows; give more data or change [split].")
+    first = learned.labels[0]
+    if np.all(learned.labels == first):
+        value = classes[int(first)] if classes else float(first)
+        raise InputError(f"the label is {value!r} in all {learned.labels.size} rows of train/: nothing to learn.")
+
+
+def _tuned(run: Run, trials: int) -> Run:
+    """The run with the best hyperparameters that were found, or as it is without a search."""
+    if trials == 0 or not run.case.tuning.search:
+        return run
+    from algorithm import tuning  # noqa: PLC0415 - only a search needs Optuna, and serving must start fast
+
+    options = tuning.ranges(run.case.tuning.search, run.hyperparameters)
+    budget = tuning.Budget(trials, run.case.tuning.timeout_seconds, int(run.hyperparameters.get("seed", 0)))
+    folder, identity = paths.checkpoints(), [*run.identity(), trials, budget.timeout_seconds]
+    found = checkpoints.recall(folder, identity)
+    if found is None:
+        found = tuning.search((run.train, run.validation), run.hyperparameters, options, run.problem, budget)
+        checkpoints.remember(folder, identity, found)
+    return replace(run, hyperparameters=found)
+
+
+def _fit(run: Run, checkpoint: checkpoints.Checkpoint) -> tuple[lgb.Booster, Best]:
+    """Fit from the start, or from where an interrupted run left off."""
+    chosen, problem, resumed = run.hyperparameters, run.problem, checkpoint.resume()
+    if resumed is not None:
+        booster, best = resumed
+        done = booster.current_iteration() - (problem.start.current_iteration() if problem.start else 0)
+        left = int(chosen["num_iterations"]) - done
+        log.info("going on from a checkpoint of %s rounds; at most %s are left", done, left)
+        if left < 1:
+            return booster, best
+        chosen, problem = {**chosen, "num_iterations": left}, replace(problem, start=booster, best=best)
+    with checkpoint.fitting():
+        return model.fit(run.train, run.validation, chosen, problem, watch=checkpoint.watch)
+
+
+def _metadata(run: Run, best: Best) -> dict[str, Any]:
+    data = run.case.data
+    return {
+        "task": data.task,
+        "id": run.schema["id"],
+        "label": run.schema["label"],
+        "classes": list(data.classes) if data.task != "regression" else [],
+        "features": run.schema["features"],
+        "threshold": run.case.prediction.threshold,
+        "best_iteration": best.iteration,
+        "native_categories": bool(run.hyperparameters["native_categories"]),
+        "hyperparameters": dict(run.hyperparameters),
+    }
+
+
+def _write(run: Run, fitted: Model) -> None:
+    """Model, evaluation and predictions, or none of them; the metrics are printed for the training job to catch."""
+    with artifacts.writing(paths.model()) as folder, artifacts.writing(paths.training_output()) as output:
+        model.save(fitted, folder)
+        artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
+        judged = model.load(folder)  # what will serve
+        predicted = model.predict(judged, run.validation.features, run.problem.threads)
+        report = _evaluate(run, judged, predicted)
+        artifacts.write_json(output / "evaluation.json", report)
+        identity = tables.ids(paths.channel("validation"), run.schema)
+        predictions.table(identity, predicted, judged.metadata).write_parquet(output / "predictions.parquet")
+    for line in evaluation.lines(report):
+        print(line, flush=True)
+
+
+def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, Any]:
+    """The report; `predicted` is of the validation split."""
+    metadata, metric = judged.metadata, run.case.gate.metric
+    measured = metrics.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
+    candidate = evaluation.Contender(judged, champion.test_rows("test", judged))
+    rival = champion.contender(run.champion)
+    report = evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads)
+    splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
+    return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}}

@@ -1,0 +1,114 @@
+"""Search for better hyperparameters with Optuna: a seeded, in-memory study that starts from the defaults."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import optuna
+
+from algorithm.model import Best, Problem, Table, fit
+from runtime.failures import InputError
+
+REPORT = 20  # rounds between two looks at whether a trial is worth going on with
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values to try for one hyperparameter: `choices`, or numbers from `low` to `high`."""
+
+    name: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    whole: bool = False
+
+    def suggest(self, trial: optuna.Trial) -> Any:
+        if self.choices:
+            return trial.suggest_categorical(self.name, self.choices)
+        if self.whole:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to search: a number of trials, and seconds after which no new trial starts."""
+
+    trials: int
+    timeout_seconds: int
+    seed: int
+
+
+def ranges(search: Mapping[str, list[Any]], defaults: Mapping[str, Any]) -> list[Range]:
+    """[tuning.search] as ranges, widened where the default lies outside. Raises InputError naming the wrong one."""
+    for name in search:
+        if name not in defaults:
+            raise InputError(f"usecase.toml [tuning.search] {name!r} is not among [hyperparameters].")
+    return [_range(name, list(spec), defaults[name]) for name, spec in search.items()]
+
+
+def _range(name: str, spec: list[Any], default: Any) -> Range:
+    if spec and all(isinstance(value, bool) for value in spec):
+        return Range(name, choices=tuple(dict.fromkeys([*spec, default])))
+    log = spec[-1:] == ["log"]
+    bounds = spec[:-1] if log else spec
+    if not log and spec and all(isinstance(value, str) for value in spec):
+        return Range(name, choices=tuple(dict.fromkeys([*spec, default])))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in [*bounds, default])
+    if len(bounds) != 2 or not numbers or bounds[0] > bounds[1]:
+        raise InputError(
+            f'usecase.toml [tuning.search] {name} = {spec} is not [low, high], [low, high, "log"] or choices.'
+        )
+    low, high = min(bounds[0], default), max(bounds[1], default)
+    if log and low <= 0:
+        raise InputError(f'usecase.toml [tuning.search] {name}: "log" needs values above 0, it has {low}.')
+    return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
+
+
+def search(
+    tables: tuple[Table, Table],
+    defaults: Mapping[str, Any],
+    options: Sequence[Range],
+    problem: Problem,
+    budget: Budget,
+) -> dict[str, Any]:
+    """The hyperparameters with the lowest validation loss; the defaults are the first trial, so it is never worse.
+
+    The same seed gives the same answer as long as the time does not run out. Prints a line a trial.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=budget.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=REPORT),
+    )
+    study.enqueue_trial({option.name: defaults[option.name] for option in options})
+
+    def objective(trial: optuna.Trial) -> float:
+        chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
+        _, best = fit(*tables, chosen, problem, watch=_pruning(trial))
+        return best.loss
+
+    study.optimize(objective, n_trials=budget.trials, timeout=budget.timeout_seconds, callbacks=[_say])
+    return {**defaults, **study.best_params}
+
+
+def _pruning(trial: optuna.Trial) -> Callable[[lgb.Booster, int, Best], None]:
+    """Ends a trial that is clearly behind the others at the same round."""
+
+    def watch(_booster: lgb.Booster, rounds: int, best: Best) -> None:
+        if rounds % REPORT == 0:
+            trial.report(best.loss, rounds)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    return watch
+
+
+def _say(_study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    result = f"loss {trial.value:.6f}" if trial.value is not None else trial.state.name.lower()
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
+    )
+    print(f"trial {trial.number}: {result} ({values})", flush=True)

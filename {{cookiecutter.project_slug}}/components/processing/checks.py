@@ -1,0 +1,76 @@
+"""What a raw table must hold before it is learned from or scored: counted in one pass, said in one sentence."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from runtime import files, raw
+from runtime.failures import InputError
+from runtime.usecase import UseCase
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one table: all rows, those that break the contract, those without a label; values present per column."""
+
+    rows: int
+    broken: int
+    unlabelled: int
+    classes: int
+    present: dict[str, int]
+
+
+def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
+    """One streaming pass over the table. Raises InputError for a file that turns out unreadable on the way."""
+    label = usecase.data.label
+    expressions = [pl.len().alias("rows"), pl.col(raw.ERROR).count().alias("broken")]
+    expressions += [pl.col(column.name).count().alias(f"present:{column.name}") for column in usecase.columns]
+    if labelled:
+        unlabelled = pl.col(label).is_null() & pl.col(raw.ERROR).is_null()
+        classes = pl.col(label).filter(pl.col(raw.ERROR).is_null()).n_unique()
+        expressions += [
+            unlabelled.sum().alias("unlabelled"),
+            (classes - pl.col(label).is_null().any()).alias("classes"),
+        ]
+    try:
+        row: dict[str, Any] = table.frame.select(expressions).collect(engine="streaming").row(0, named=True)
+    except pl.exceptions.PolarsError as error:
+        raise files.explain(error, table.files) from None
+    present = {column.name: row[f"present:{column.name}"] for column in usecase.columns}
+    return Counts(row["rows"], row["broken"], row.get("unlabelled", 0), row.get("classes", 0), present)
+
+
+def check(table: raw.RawTable, usecase: UseCase, counts: Counts) -> None:
+    """Raises InputError for a table without rows, or with more broken rows than [data] bad_rows allows."""
+    names = ", ".join(file.name for file in table.files[:3]) + (" …" if len(table.files) > 3 else "")
+    if counts.rows == 0:
+        raise InputError(f"{names} holds a header and no rows.")
+    if counts.broken > usecase.data.bad_rows * counts.rows:
+        raise InputError(
+            f"{first_break(table)}; {counts.broken:,} of {counts.rows:,} rows break the contract, "
+            f"[data] bad_rows allows {usecase.data.bad_rows:.2%}: mend the data or the contract."
+        )
+
+
+def check_training(table: raw.RawTable, usecase: UseCase, counts: Counts) -> None:
+    """What training needs on top. Raises InputError for one class only, no label at all, or a column without values."""
+    check(table, usecase, counts)
+    label, name = usecase.data.label, table.files[0].name
+    if counts.rows == counts.unlabelled + counts.broken:
+        raise InputError(f"{name}: column {label!r} (the label) has no value in any of {counts.rows:,} rows.")
+    if counts.classes < 2:
+        raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
+    empty = [column for column, present in counts.present.items() if present == 0]
+    if empty:
+        raise InputError(
+            f"{name}: column {empty[0]!r} has no value in any of {counts.rows:,} rows; "
+            "take it out of [columns] or mend the export."
+        )
+
+
+def first_break(table: raw.RawTable) -> str:
+    """The first row that breaks the contract: file, row and what is wrong."""
+    broken = table.frame.filter(pl.col(raw.ERROR).is_not_null()).select(raw.FILE, raw.ROW, raw.ERROR)
+    file, row, error = broken.head(1).collect(engine="streaming").row(0)
+    return f"{file}, row {row}: {error}"

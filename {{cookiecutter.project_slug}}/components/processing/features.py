@@ -1,0 +1,89 @@
+"""★ From typed raw columns to the features the model sees: change `fit` and `transform` together.
+
+`fit` looks at the training split only. What it returns is plain data (it becomes preprocessor.json), and `transform`
+needs nothing else, so training and scoring can't drift apart.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from runtime.usecase import Column, Features
+
+Feature = dict[str, Any]
+OTHER = "other"  # the category of rare and unknown values
+DATE_PARTS = ("days", "month", "weekday")
+
+
+def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> list[Feature]:
+    """Learn one or more features a column, in the columns' order.
+
+    A feature has a `name`, the raw column it comes from (`source`), a `kind` (the column's type), for a category its
+    `categories` in code order, and for a number the `fill` that stands for a missing value, where one was asked for.
+    """
+    vocabularies = _vocabularies(frame, [column.name for column in columns if column.type == "category"], settings)
+    fills = _medians(frame, [column.name for column in columns if column.type == "number"], settings)
+    features: list[Feature] = []
+    for column in columns:
+        common = {"name": column.name, "source": column.name, "kind": column.type}
+        match column.type:
+            case "category":
+                features.append({**common, "categories": vocabularies[column.name]})
+            case "date":
+                features += [{**common, "name": f"{column.name}__{part}"} for part in DATE_PARTS]
+            case "number" if column.name in fills:
+                features.append({**common, "fill": fills[column.name]})
+            case _:
+                features.append(common)
+    return features
+
+
+def transform(features: Sequence[Feature]) -> list[pl.Expr]:
+    """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
+    return [_feature(feature) for feature in features]
+
+
+def _feature(feature: Feature) -> pl.Expr:
+    source = pl.col(feature["source"])
+    match feature["kind"]:
+        case "category":
+            codes = pl.Enum(feature["categories"])
+            known = source.cast(codes, strict=False).fill_null(pl.lit(OTHER, dtype=codes))
+            return pl.when(source.is_not_null()).then(known).alias(feature["name"])
+        case "date":
+            return _date_part(source, feature["name"].rpartition("__")[2]).cast(pl.Float32).alias(feature["name"])
+    value = source.cast(pl.Float32)
+    return (value.fill_null(feature["fill"]) if "fill" in feature else value).alias(feature["name"])
+
+
+def _date_part(date: pl.Expr, part: str) -> pl.Expr:
+    match part:
+        case "days":  # since 1970-01-01, with the time of day as a fraction
+            return date.dt.epoch("us") / (24 * 3600 * 1_000_000)
+        case "month":
+            return date.dt.month()
+        case "weekday":
+            return date.dt.weekday()
+    raise ValueError(f"no such part of a date: {part}")
+
+
+def _vocabularies(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, list[str]]:
+    """For each column "other", then its frequent values: the most frequent first, ties in alphabetical order."""
+    counts = [
+        frame.group_by(pl.col(name).alias("value"))
+        .len()
+        .filter(pl.col("value").is_not_null() & (pl.col("len") >= settings.rare) & (pl.col("value") != OTHER))
+        .sort(["len", "value"], descending=[True, False])
+        .head(settings.vocabulary)
+        for name in names
+    ]
+    tables = pl.collect_all(counts, engine="streaming")
+    return {name: [OTHER, *table["value"]] for name, table in zip(names, tables, strict=True)}
+
+
+def _medians(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, float]:
+    if settings.impute == "none" or not names:
+        return {}
+    medians = frame.select(pl.col(name).median() for name in names).collect(engine="streaming").row(0, named=True)
+    return {name: value for name, value in medians.items() if value is not None}

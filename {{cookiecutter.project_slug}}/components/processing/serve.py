@@ -1,0 +1,44 @@
+"""Serve mode: apply the learned preprocessor to new raw data, in files that fit into one transform request."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from processing import checks, tables
+from runtime import artifacts, paths, raw, usecase
+from runtime.failures import InputError
+
+log = logging.getLogger(__name__)
+MEGABYTE = 2**20
+
+
+def serve(settings: Mapping[str, str]) -> None:
+    """Write features (Parquet only: every file there becomes a request) and summary.
+
+    `max_payload_mb` is the transform job's limit for one request (default 6, as SageMaker's).
+    """
+    case = usecase.load()
+    preprocessor = paths.processing_input("preprocessor")
+    artifacts.check_manifest(preprocessor, "processing", case.contract())
+    learned: tables.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
+    table = raw.parsed_once(raw.read(paths.processing_input("raw"), case))
+    counts = checks.count(table, case, labelled=False)
+    checks.check(table, case, counts)
+    limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
+    with artifacts.writing(paths.processing_output("features")) as folder:
+        files = tables.write_batch(table.frame, learned, folder, max(1, limit // 2 // tables.bytes_per_row(learned)))
+        _check_sizes(files, limit)
+    with artifacts.writing(paths.processing_output("summary")) as folder:
+        first = checks.first_break(table) if counts.broken else None
+        summary = {"rows": counts.rows, "broken": counts.broken, "first_break": first, "files": len(files)}
+        artifacts.write_json(folder / "summary.json", summary)
+    log.info("%s rows in %s files; %s break the contract", f"{counts.rows:,}", len(files), counts.broken)
+
+
+def _check_sizes(files: list[Path], limit: int) -> None:
+    for file in files:
+        if file.stat().st_size > limit:
+            size = file.stat().st_size / MEGABYTE
+            raise InputError(
+                f"{file.name} has {size:.1f} MB, a request may have {limit // MEGABYTE}; raise MaxPayloadInMB."
+            )

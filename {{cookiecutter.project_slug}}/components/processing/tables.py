@@ -1,0 +1,75 @@
+"""Processed tables: Parquet files of features, and the schema file that says what each column is."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from processing import features, split
+from runtime import artifacts, paths, raw
+from runtime.failures import InputError
+from runtime.usecase import UseCase
+
+Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
+
+
+def schema(case: UseCase, learned: Sequence[features.Feature]) -> Schema:
+    """The description of a processed table. Raises InputError where two features would share a name."""
+    names = [feature["name"] for feature in learned]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two features are called {name!r}; rename a column in [columns].")
+    return {"id": case.data.id or raw.NO_ID, "label": case.data.label, "features": list(learned)}
+
+
+def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
+    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
+    folders = {part: artifacts.begin(paths.processing_output(part)) for part in parts}
+    base = paths.processing_output("")
+    target = pl.PartitionBy(
+        base, key=split.PART, include_key=False, file_path_provider=_part_file, approximate_bytes_per_file=2**60
+    )
+    columns = [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
+    frame.select(*columns, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
+    rows = {}
+    for part, partial in folders.items():
+        file = partial / "part-00000.parquet"
+        rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item() if file.exists() else 0
+        artifacts.write_json(partial / "features.json", learned)
+        artifacts.finish(paths.processing_output(part))
+    return rows
+
+
+def _part_file(context: Any) -> str:
+    part = context.partition_keys[split.PART][0]
+    return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
+
+
+def write_champion_test(frame: pl.LazyFrame, champion: Schema | None) -> None:
+    """The test rows as the champion's preprocessor sees them, or the empty artifact."""
+    with artifacts.writing(paths.processing_output("champion_test")) as folder:
+        if champion is None:
+            artifacts.write_json(folder / artifacts.MANIFEST, {"component": artifacts.ABSENT})
+            return
+        columns = [pl.col(champion["id"]), *features.transform(champion["features"]), pl.col(champion["label"])]
+        frame.select(columns).sink_parquet(folder / "part-00000.parquet", engine="streaming")
+        artifacts.write_json(folder / "features.json", champion)
+
+
+def write_batch(frame: pl.LazyFrame, learned: Schema, folder: Path, rows_per_file: int) -> list[Path]:
+    """Features of a batch in files of at most `rows_per_file` rows; rows that break the contract keep their reason."""
+    usable = pl.col(raw.ERROR).is_null()
+    columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
+    target = pl.PartitionBy(folder, file_path_provider=_batch_file, max_rows_per_file=rows_per_file)
+    frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
+    return sorted(folder.glob("*.parquet"))
+
+
+def _batch_file(context: Any) -> str:
+    return f"features-{context.index_in_partition:05d}.parquet"
+
+
+def bytes_per_row(learned: Mapping[str, Any]) -> int:
+    """An upper estimate for sizing files: four bytes a feature, and room for an id and a reason."""
+    return 4 * len(learned["features"]) + 64

@@ -1,0 +1,128 @@
+"""Artifacts: a folder of files and a manifest that says who learned it, under which contract, from what."""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.failures import InputError
+
+MANIFEST = "manifest.json"
+ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
+
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` to write into; its files move up only when everything went well, the manifest last.
+
+    Inside, because a container's output folder is a mount of its own, and files can't be renamed across mounts.
+    """
+    partial = begin(folder)
+    try:
+        yield partial
+        finish(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def begin(folder: Path) -> Path:
+    """An empty folder inside `folder` for what is being written."""
+    partial = folder / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written: {error.strerror}.") from None
+    return partial
+
+
+def finish(folder: Path) -> None:
+    """Move what was written into its place."""
+    for file in sorted((folder / PARTIAL).iterdir(), key=lambda file: (file.name == MANIFEST, file.name)):
+        file.replace(folder / file.name)
+    (folder / PARTIAL).rmdir()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON with sorted keys nowhere changed: the order is the reader's."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises InputError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.name} is missing from {path.parent.name}/; was the artifact uploaded whole?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path.name} in {path.parent.name}/ is not valid JSON ({error}); write the artifact again."
+        ) from None
+
+
+def write_manifest(folder: Path, component: str, contract: str, parents: Mapping[str, str] | None = None) -> None:
+    """Say what `folder` is: `parents` maps an artifact's name to its fingerprint."""
+    version = os.environ.get("CODE_VERSION", "unversioned")
+    value = {
+        "component": component,
+        "mode": "train",
+        "code_version": version,
+        "contract": contract,
+        "parents": dict(parents or {}),
+    }
+    write_json(folder / MANIFEST, value)
+
+
+def check_manifest(folder: Path, component: str, contract: str) -> dict[str, Any]:
+    """The manifest of an artifact that `component` learned under `contract`. Raises InputError for any other."""
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    if manifest.get("component") != component:
+        raise InputError(
+            f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
+        )
+    if manifest.get("contract") != contract:
+        raise InputError(
+            f"{component}'s artifact was learned under contract {manifest.get('contract')}, "
+            f"usecase.toml now says {contract}: train again, or restore [data] and [columns]."
+        )
+    return manifest
+
+
+def is_absent(folder: Path) -> bool:
+    """Whether `folder` holds the empty artifact (or nothing at all)."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    manifest = folder / MANIFEST
+    return manifest.is_file() and read_json(manifest).get("component") == ABSENT
+
+
+def fingerprint(folder: Path) -> str:
+    """A short hash of an artifact's files (names and contents)."""
+    sha = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        sha.update(file.relative_to(folder).as_posix().encode())
+        with file.open("rb") as handle:
+            sha.update(hashlib.file_digest(handle, "sha256").digest())
+    return sha.hexdigest()[:16]
+
+
+def unpacked(folder: Path, into: Path) -> Path:
+    """The folder itself, or `into` with what a .tar.gz in it held (a training job's output arrives packed)."""
+    archives = sorted(folder.glob("*.tar.gz"))
+    if not archives:
+        return folder
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archives[0]) as archive:
+            archive.extractall(into, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{archives[0].name} can't be unpacked ({error}); was it uploaded whole?") from None
+    return into

@@ -1,0 +1,211 @@
+"""Raw tables under the contract: one lazy frame with the contract's columns in the contract's types.
+
+Beside each column `c` stands `__invalid:c`: the cell holds something that is not a value of its type or range.
+`__error` says in words what is wrong with a row, or is null. Nothing is read before the frame is collected.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from runtime import files
+from runtime.failures import InputError
+from runtime.usecase import Column, UseCase
+
+ERROR, INVALID, ROW, FILE = "__error", "__invalid:", "__row", "__file"
+NO_ID = "row"  # the name of the id that stands in where the contract names none
+TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
+FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """`frame` has the id, each contract column and its `__invalid:` flag, `__error`, and the time and label if any.
+
+    Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
+    label String, or Float64 for regression.
+    """
+
+    frame: pl.LazyFrame
+    files: tuple[Path, ...]
+    id: str
+
+
+def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
+    """The raw table in a folder: one or more CSV (also gzipped) or Parquet files.
+
+    Raises InputError for a folder without files, a damaged file, or one without a needed column.
+    """
+    found = files.find(folder)
+    frames = [_typed(files.scan(file, usecase), file, usecase, labelled) for file in found]
+    return RawTable(pl.concat(frames), tuple(found), usecase.data.id or NO_ID)
+
+
+def parsed_once(table: RawTable) -> RawTable:
+    """The same table, its text parsed into a scratch Parquet file where it came as CSV: for readers of several passes.
+
+    Raises InputError for a file that turns out unreadable on the way.
+    """
+    if all(file.suffix == ".parquet" for file in table.files):
+        return table
+    scratch = Path(tempfile.mkdtemp(prefix="parsed-")) / "table.parquet"
+    columns = table.frame.drop(pl.selectors.starts_with(INVALID))
+    try:
+        columns.sink_parquet(scratch, compression="lz4", statistics=False, engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise files.explain(error, table.files) from None
+    return RawTable(pl.scan_parquet(scratch), table.files, table.id)
+
+
+def needed(usecase: UseCase, labelled: bool) -> list[str]:
+    """The columns a raw file must have, by name."""
+    names = [column.name for column in usecase.columns] + [usecase.data.id]
+    extra = [usecase.data.label] if labelled else []
+    time = [usecase.data.time] if labelled and usecase.split.method == "time" else []
+    return [name for name in dict.fromkeys(names + extra + time) if name]
+
+
+def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) -> pl.LazyFrame:
+    schema = frame.collect_schema()
+    missing = [name for name in needed(usecase, labelled) if name not in schema]
+    if missing:
+        raise InputError(_missing_columns(file, missing, [name for name in schema if not name.startswith("__")]))
+    missing_text = usecase.data.missing
+    wanted = [(column, schema[column.name]) for column in _wanted(usecase, schema)]
+    identity, reasons = _identity(usecase, schema, file)
+    reasons += [_reason(column, kind, missing_text) for column, kind in wanted]
+    columns = [_value(column, kind, missing_text).alias(column.name) for column, kind in wanted]
+    if labelled:
+        columns.append(_label(usecase, schema[usecase.data.label]).alias(usecase.data.label))
+        reasons.append(_label_reason(usecase, schema[usecase.data.label]))
+    return frame.select(
+        identity,
+        *columns,
+        *[_invalid(column, kind, missing_text).alias(INVALID + column.name) for column, kind in wanted],
+        pl.coalesce(reasons).alias(ERROR),
+        pl.col(ROW),
+        pl.lit(file.name).alias(FILE),
+    )
+
+
+def _wanted(usecase: UseCase, schema: pl.Schema) -> list[Column]:
+    """The contract's columns, and the time column where the file has one."""
+    time, names = usecase.data.time, [column.name for column in usecase.columns]
+    extra = [Column(time, "date", format=usecase.data.time_format)] if time in schema and time not in names else []
+    return [*usecase.columns, *extra]
+
+
+def _identity(usecase: UseCase, schema: pl.Schema, file: Path) -> tuple[pl.Expr, list[pl.Expr]]:
+    """The id as text (file and row number where the contract names none) and what can be wrong with it."""
+    name = usecase.data.id
+    if not name:
+        return pl.concat_str([pl.lit(file.name.split(".")[0] + ":"), pl.col(ROW)]).alias(NO_ID), []
+    identity = _clean(name, schema[name], usecase.data.missing)
+    return identity.alias(name), [pl.when(identity.is_null()).then(pl.lit(f"column {name!r}: the id is missing"))]
+
+
+def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in present[:12]) + (" …" if len(present) > 12 else "")
+    hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
+    return f"{file.name} has no column {', '.join(repr(name) for name in missing[:5])}; it has {shown}.{hint}"
+
+
+def as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """A source column as text, the same way for CSV and Parquet; booleans are lower case."""
+    column = pl.col(name)
+    return column if kind == pl.String else column.cast(pl.String, strict=False)
+
+
+def _clean(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    """Text without blanks around it, null where it is one of the missing markers."""
+    text = as_text(name, kind).str.strip_chars()
+    return pl.when(~text.is_in(list(missing))).then(text)
+
+
+def _number(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    if kind.is_numeric():
+        return pl.col(name).cast(pl.Float64).fill_nan(None)
+    value = _clean(name, kind, missing).cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value)
+
+
+def _boolean(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    if kind == pl.Boolean:
+        return pl.col(name)
+    text = _clean(name, kind, missing).str.to_lowercase()
+    return pl.when(text.is_in(list(TRUE))).then(True).when(text.is_in(list(FALSE))).then(False)
+
+
+def _date(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    if kind.is_temporal():
+        value = pl.col(column.name)
+        zoned = isinstance(kind, pl.Datetime) and kind.time_zone is not None
+        return (value.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else value).cast(
+            pl.Datetime("us")
+        )
+    text = _clean(column.name, kind, missing)
+    return text.str.to_datetime(column.format or None, time_unit="us", strict=False, exact=True)
+
+
+def _value(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    match column.type:
+        case "number":
+            value = _number(column.name, kind, missing)
+            return pl.when(_in_range(column, value)).then(value)
+        case "boolean":
+            return _boolean(column.name, kind, missing)
+        case "date":
+            return _date(column, kind, missing)
+    return _clean(column.name, kind, missing)
+
+
+def _in_range(column: Column, value: pl.Expr) -> pl.Expr:
+    low = pl.lit(True) if column.minimum is None else value >= column.minimum
+    return low if column.maximum is None else low & (value <= column.maximum)
+
+
+def _present(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    if kind.is_float():
+        return pl.col(name).is_not_nan() & pl.col(name).is_not_null()
+    return _clean(name, kind, missing).is_not_null() if kind == pl.String else pl.col(name).is_not_null()
+
+
+def _invalid(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    present = _present(column.name, kind, missing)
+    return (present & _value(column, kind, missing).is_null()).fill_null(False)
+
+
+def _reason(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    wanted = {
+        "number": "a number",
+        "category": "a category",
+        "boolean": "a yes or no",
+        "date": f"a date like {column.format or '%Y-%m-%d'}",
+    }
+    low = "" if column.minimum is None else f" from {column.minimum:g}"
+    high = "" if column.maximum is None else f" up to {column.maximum:g}"
+    shown = as_text(column.name, kind).str.slice(0, 40)
+    text = pl.concat_str(
+        [pl.lit(f"column {column.name!r}: '"), shown, pl.lit(f"' is not {wanted[column.type]}{low}{high}")]
+    )
+    return pl.when(_invalid(column, kind, missing)).then(text)
+
+
+def _label(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
+    """Text for classes, Float64 for regression; null where it is missing, of no known class, or no number."""
+    data = usecase.data
+    if data.task == "regression":
+        return _number(data.label, kind, data.missing)
+    text = _clean(data.label, kind, data.missing)
+    return pl.when(text.is_in(list(data.classes))).then(text)
+
+
+def _label_reason(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
+    data = usecase.data
+    wanted = "a number" if data.task == "regression" else f"one of {', '.join(data.classes[:10])}"
+    broken = _present(data.label, kind, data.missing) & _label(usecase, kind).is_null()
+    shown = as_text(data.label, kind).str.slice(0, 40)
+    text = pl.concat_str([pl.lit(f"label {data.label!r}: '"), shown, pl.lit(f"' is not {wanted}")])
+    return pl.when(broken.fill_null(False)).then(text)

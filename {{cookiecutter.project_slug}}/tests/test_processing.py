@@ -1,0 +1,363 @@
+"""Processing: raw tables become features the same way in training and in scoring, or the reason is said."""
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from processing import serve, split, train
+from runtime import artifacts, job, paths
+from runtime.failures import InputError
+
+USECASE = """
+[usecase]
+name = "loans"
+[data]
+task = "binary"
+id = "id"
+label = "repaid"
+classes = ["no", "yes"]
+time = "{time}"
+missing = ["", "?", "NA"]
+separator = "{separator}"
+bad_rows = {bad_rows}
+[columns]
+income = {{ type = "number", minimum = 0 }}
+"home town" = {{ type = "category" }}
+owner = {{ type = "boolean" }}
+since = {{ type = "date", format = "%Y-%m-%d" }}
+[split]
+method = "{method}"
+[features]
+rare = 5
+impute = "{impute}"
+[gate]
+metric = "auc"
+minimum = 0.5
+"""
+ROWS = 400
+Write = Callable[..., Path]
+
+
+def table(rows: int = ROWS) -> pl.DataFrame:
+    """Rows that keep the contract, with missing values, a rare town and both labels."""
+    numbers = range(rows)
+    return pl.DataFrame(
+        {
+            "id": [f"c{n}" for n in numbers],
+            "income": ["?" if n % 11 == 0 else str(1000 + n) for n in numbers],
+            "home town": ["Atlantis" if n == 7 else ("Oslo", "Rome", "")[n % 3] for n in numbers],
+            "owner": [("yes", "no", "NA")[n % 3] for n in numbers],
+            "since": [f"2024-{1 + n % 12:02}-{1 + n % 28:02}" for n in numbers],
+            "repaid": ["yes" if n % 4 else "no" for n in numbers],
+        }
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write usecase.toml with some settings and point the component at it and at an empty /opt/ml."""
+
+    def write(**values: Any) -> None:
+        defaults = {"method": "random", "impute": "none", "bad_rows": 0.0, "separator": ",", "time": ""}
+        (tmp_path / "usecase.toml").write_text(USECASE.format(**defaults | values))
+
+    monkeypatch.setenv("ML_ROOT", str(tmp_path / "opt ml"))
+    monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
+    for name in ("raw", "validation", "champion"):
+        paths.processing_input(name).mkdir(parents=True)
+    write()
+    return write
+
+
+def put(frame: pl.DataFrame, name: str = "raw/table.csv", separator: str = ",") -> Path:
+    """Write a frame as an input of the job."""
+    file = paths.root() / "processing" / "input" / name
+    if file.suffix == ".parquet":
+        frame.write_parquet(file)
+    else:
+        frame.write_csv(file, separator=separator)
+    return file
+
+
+def part(name: str) -> pl.DataFrame:
+    return pl.read_parquet(paths.processing_output(name) / "*.parquet")
+
+
+def learned() -> dict[str, Any]:
+    value: dict[str, Any] = artifacts.read_json(paths.processing_output("preprocessor") / "preprocessor.json")
+    return value
+
+
+@pytest.mark.usefixtures("settings")
+def test_every_row_lands_in_one_part_and_the_shares_are_as_asked() -> None:
+    put(table(4000))
+    train.train({})
+    parts = {name: set(part(name)["id"]) for name in ("train", "validation", "test")}
+    assert set.union(*parts.values()) == {f"c{n}" for n in range(4000)}
+    assert sum(map(len, parts.values())) == 4000
+    assert 0.12 < len(parts["validation"]) / 4000 < 0.18
+    assert 0.12 < len(parts["test"]) / 4000 < 0.18
+
+
+@pytest.mark.usefixtures("settings")
+def test_csv_gzip_and_parquet_of_the_same_table_give_the_same_features() -> None:
+    frames = []
+    typed = table().with_columns(
+        pl.col("income").cast(pl.Float64, strict=False),
+        pl.col("owner").replace_strict({"yes": True, "no": False, "NA": None}),
+        pl.col("since").str.to_date(),
+    )
+    for name, frame in {"raw/t.csv": table(), "raw/t.parquet": typed}.items():
+        file = put(frame, name)
+        train.train({})
+        frames.append(part("train"))
+        file.unlink()
+    file = put(table(), "raw/t.csv")
+    (file.parent / "t.csv.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    train.train({})
+    assert_frame_equal(frames[0], frames[1])
+    assert_frame_equal(frames[0], part("train"))
+
+
+@pytest.mark.usefixtures("settings")
+def test_training_twice_writes_the_same_bytes() -> None:
+    put(table())
+    written = []
+    for _ in range(2):
+        train.train({})
+        written.append(
+            {name: artifacts.fingerprint(paths.processing_output(name)) for name in ("train", "preprocessor")}
+        )
+    assert written[0] == written[1]
+
+
+@pytest.mark.usefixtures("settings")
+def test_only_the_training_part_is_learned_from() -> None:
+    put(table().with_columns(pl.col("income").replace("?", "0")))
+    train.train({})
+    ids = set(part("test")["id"])
+    changed = pl.when(pl.col("id").is_in(list(ids))).then(pl.lit("Testville")).otherwise(pl.col("home town"))
+    before = learned()
+    put(table().with_columns(changed.alias("home town")))
+    train.train({})
+    assert learned() == before
+
+
+@pytest.mark.usefixtures("settings")
+def test_serve_makes_of_a_training_row_what_training_made_of_it() -> None:
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    serve.serve({})
+    served = part("features").filter(pl.col("id").is_in(part("train")["id"].implode())).drop("__error")
+    assert_frame_equal(served, part("train").drop("repaid"))
+
+
+@pytest.mark.usefixtures("settings")
+def test_rare_and_unknown_categories_become_other_and_missing_stays_missing() -> None:
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    put(pl.concat([table(3), table(1).with_columns(pl.lit("Nowhere").alias("home town"), pl.lit("new").alias("id"))]))
+    serve.serve({})
+    assert part("features")["home town"].to_list() == ["Oslo", "Rome", None, "other"]
+
+
+def test_missing_numbers_take_the_median_of_the_training_part_where_asked(settings: Callable[..., None]) -> None:
+    settings(impute="median")
+    put(table())
+    train.train({})
+    income = next(feature for feature in learned()["features"] if feature["name"] == "income")
+    assert part("train")["income"].null_count() == 0
+    assert income["fill"] in part("train")["income"].to_list()
+
+
+def test_a_split_by_time_keeps_the_latest_rows_for_the_test(settings: Callable[..., None]) -> None:
+    settings(method="time", time="since")
+    put(table())
+    train.train({})
+    days = {name: part(name)["since__days"].to_list() for name in ("train", "validation", "test")}
+    assert max(days["train"]) < min(days["validation"])
+    assert max(days["validation"]) < min(days["test"])
+
+
+def test_given_validation_files_are_the_validation_part(settings: Callable[..., None]) -> None:
+    settings(method="given")
+    put(table())
+    put(table(30).with_columns(pl.concat_str([pl.lit("v"), pl.col("id")]).alias("id")), "validation/own.csv")
+    train.train({})
+    assert set(part("validation")["id"]) == {f"vc{n}" for n in range(30)}
+    assert not any(name.startswith("v") for name in part("test")["id"])
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_champion_s_preprocessor_prepares_its_test_rows_and_can_be_kept() -> None:
+    put(table())
+    train.train({})
+    assert artifacts.is_absent(paths.processing_output("champion_test"))
+    first = learned()
+    paths.processing_input("champion").rmdir()
+    paths.processing_output("preprocessor").rename(paths.processing_input("champion"))
+    put(table().with_columns(pl.col("home town").replace("Rome", "Paris")))
+    train.train({})
+    assert first != learned()
+    assert set(part("champion_test")["home town"].unique()) == {"Oslo", "other", None}
+    train.train({"continue_training": "true"})
+    assert first == learned()
+
+
+def test_a_batch_is_cut_into_files_that_fit_a_request(settings: Callable[..., None]) -> None:
+    settings()
+    put(table(4000))
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    batch = pl.concat([table(4000)] * 5)
+    put(batch)
+    serve.serve({"max_payload_mb": "1"})
+    files = sorted(paths.processing_output("features").iterdir())
+    assert len(files) > 1
+    assert all(file.suffix == ".parquet" and file.stat().st_size <= 2**20 for file in files)
+    assert (
+        pl.concat([pl.read_parquet(file) for file in files])["id"].to_list()
+        == pl.concat([table(4000)] * 5)["id"].to_list()
+    )
+
+
+def test_a_row_that_breaks_the_contract_keeps_its_place_and_gets_a_reason(settings: Callable[..., None]) -> None:
+    settings(bad_rows=0.5)
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    put(table(4).with_columns(pl.Series("income", ["12", "abc", "-5", "7"])))
+    serve.serve({})
+    reasons = part("features")["__error"].to_list()
+    assert reasons[0] is None
+    assert reasons[1] == "column 'income': 'abc' is not a number from 0"
+    assert reasons[2] == "column 'income': '-5' is not a number from 0"
+    assert part("features")["home town"].to_list() == ["Oslo", None, None, "Oslo"]
+
+
+BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
+    ("empty", lambda folder: (folder / "t.csv").write_bytes(b""), "t.csv is empty"),
+    ("nothing", lambda folder: None, "raw holds nothing"),
+    ("other kind", lambda folder: (folder / "t.xlsx").write_bytes(b"PK"), "only t.xlsx"),
+    ("header only", lambda folder: table().head(0).write_csv(folder / "t.csv"), "t.csv holds a header and no rows"),
+    ("not parquet", lambda folder: (folder / "t.parquet").write_text("a,b"), "t.parquet is not a Parquet file"),
+    ("parquet as csv", lambda folder: table().write_parquet(folder / "t.csv"), "Parquet file with a CSV name"),
+    ("no column", lambda folder: table().drop("income").write_csv(folder / "t.csv"), "t.csv has no column 'income'"),
+    ("no label", lambda folder: table().drop("repaid").write_csv(folder / "t.csv"), "t.csv has no column 'repaid'"),
+    ("separator", lambda folder: table().write_csv(folder / "t.csv", separator=";"), "The separator may be wrong"),
+    (
+        "one class",
+        lambda folder: table().with_columns(pl.lit("yes").alias("repaid")).write_csv(folder / "t.csv"),
+        "'repaid' (the label) holds one value only",
+    ),
+    (
+        "blank label",
+        lambda folder: table().with_columns(pl.lit("").alias("repaid")).write_csv(folder / "t.csv"),
+        "'repaid' (the label) has no value",
+    ),
+    (
+        "all missing",
+        lambda folder: table().with_columns(pl.lit("?").alias("income")).write_csv(folder / "t.csv"),
+        "t.csv: column 'income' has no value in any of 400 rows",
+    ),
+    (
+        "other type",
+        lambda folder: table().with_columns(pl.lit("much").alias("income")).write_csv(folder / "t.csv"),
+        "t.csv, row 1: column 'income': 'much' is not a number from 0; 400 of 400 rows",
+    ),
+    (
+        "one bad cell",
+        lambda folder: (
+            table().with_columns(pl.col("since").replace("2024-03-03", "3rd of March")).write_csv(folder / "t.csv")
+        ),
+        "t.csv, row 3: column 'since': '3rd of March' is not a date like %Y-%m-%d",
+    ),
+    (
+        "unknown class",
+        lambda folder: table().with_columns(pl.col("repaid").replace("no", "maybe")).write_csv(folder / "t.csv"),
+        "t.csv, row 1: label 'repaid': 'maybe' is not one of no, yes",
+    ),
+]
+
+
+def truncate(folder: Path, name: str) -> None:
+    """Write a whole file, then lose its end."""
+    file = folder / name
+    if name.endswith(".parquet"):
+        table().write_parquet(file)
+    else:
+        content = table().write_csv().encode()
+        file.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+BROKEN += [
+    (name, lambda folder: truncate(folder, name), "truncated") for name in ("t.csv", "t.csv.gz", "t.parquet")
+]
+BROKEN += [
+    (
+        "encoding",
+        lambda folder: (folder / "t.csv").write_bytes(table().write_csv().replace("Rome", "Tromsø").encode("latin-1")),
+        "t.csv: line 3 is not UTF-8 text",
+    ),
+    (
+        "long line",
+        lambda folder: (folder / "t.csv").write_text(table().write_csv().replace("Rome", "Rome,Italy")),
+        "t.csv: line 3 has more cells than the header",
+    ),
+]
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(("name", "write", "sentence"), BROKEN, ids=[case[0] for case in BROKEN])
+def test_a_broken_table_is_refused_in_one_sentence_and_nothing_is_written(
+    name: str,
+    write: Callable[[Path], object],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(paths.processing_input("raw"))
+    monkeypatch.setattr(sys, "argv", ["processing", "train"])
+    assert job.run("processing", train.train, serve.serve) == 1
+    message = (paths.root() / "output" / "message").read_text(encoding="utf-8")
+    assert sentence in message, name
+    assert "\n" not in message
+    assert "Traceback" not in capsys.readouterr().err
+    assert not any(file.is_file() for file in paths.processing_output("").rglob("*"))
+    assert not paths.scratch().exists()
+
+
+def test_an_artifact_of_another_contract_is_refused(settings: Callable[..., None]) -> None:
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    manifest = paths.processing_input("preprocessor") / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"contract": "0" * 16}))
+    with pytest.raises(InputError, match="learned under contract 0000000000000000"):
+        serve.serve({})
+    settings()
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
+    """Reference values: the published algorithm, written out in plain Python."""
+
+    def reference(state: int) -> float:
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        return (state ^ (state >> 31)) / 2**64
+
+    golden = 0x9E3779B97F4A7C15
+    drawn = pl.DataFrame({"__row": range(1, 50)}).select(split.draws(7)).to_series().to_list()
+    assert drawn == [reference((row * golden + 7 * golden) % 2**64) for row in range(1, 50)]
