@@ -1,4 +1,4 @@
-"""Start a git repository, and say (or later do) what the use case needs in AWS. Never fails: the rendered repo stays."""
+"""Start a git repository, and say what the use case needs in AWS. Never fails: the rendered repository stays."""
 
 import json
 import shutil
@@ -23,7 +23,9 @@ def aws_resources(choice: str) -> None:
     command = [sys.executable, "-m", "operations", "bootstrap", choice]
     done = subprocess.run(command, check=False)
     if done.returncode != 0:
-        print(f"The repository is complete; the AWS side is not. To finish: make bootstrap (in {ANSWERS['project_slug']})")
+        print(
+            f"The repository is complete; the AWS side is not. To finish: make bootstrap (in {ANSWERS['project_slug']})"
+        )
 
 
 def main() -> None:

@@ -45,7 +45,9 @@ def name_problems(key: str) -> list[str]:
         ]
     if text in DEVICES:
         return [f"{key} {text!r} can't be a folder's name on Windows; take another word."]
-    return [f"{key} {text!r} has {len(text)} characters; at most {LONGEST_SLUG} fit."] if len(text) > LONGEST_SLUG else []
+    return (
+        [f"{key} {text!r} has {len(text)} characters; at most {LONGEST_SLUG} fit."] if len(text) > LONGEST_SLUG else []
+    )
 
 
 def problems() -> list[str]:
@@ -67,7 +69,7 @@ def problems() -> list[str]:
 
 def main() -> int:
     """Print what is wrong; the exit code tells cookiecutter whether to go on."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it runs under whatever Python cookiecutter has
         print("The template needs Python 3.11 or newer; install cookiecutter under one.", file=sys.stderr)
         return 1
     found = problems()

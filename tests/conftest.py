@@ -38,11 +38,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in(folder: Path) -> Run:
     """A function that runs a command in a folder, with an environment that holds nothing of the caller's project."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")
+    }
 
     def run(*command: str, succeeds: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode == 0) is succeeds, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        assert (done.returncode == 0) is succeeds, (
+            f"{' '.join(command)} gave {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        )
         return done
 
     return run
@@ -64,13 +68,17 @@ def repository(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
     folder = render(tmp_path_factory.mktemp("a folder"))
     run = run_in(folder)
     run("git", "add", "--all")
-    run("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "rendered")
+    run(
+        "git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "rendered"
+    )
     run("make", "setup")
     return folder
 
 
 @pytest.fixture(scope="session")
-def another(render: Callable[..., Path], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def another(
+    render: Callable[..., Path], repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """A fresh repository that shares the first one's environments."""
 
     def fresh(name: str) -> Path:

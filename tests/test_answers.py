@@ -32,9 +32,19 @@ def test_texts_with_awkward_characters_arrive_unchanged(cookies: Cookies, templa
         tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["Customer churn", "Kündigung – 顧客", "Отток клиентов", "a very long name that never seems to end at all"])
+NAMES = [
+    "Customer churn",
+    "Kündigung – 顧客",
+    "Отток клиентов",
+    "🚀",
+    "a very long name that never seems to end at all",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_slug_that_is_proposed_for_a_name_is_legal(cookies: Cookies, template: Path, name: str) -> None:
-    assert cookies.bake(extra_context={"project_name": name, "aws_resources": "skip"}, template=str(template)).exit_code == 0
+    answers = {"project_name": name, "aws_resources": "skip"}
+    assert cookies.bake(extra_context=answers, template=str(template)).exit_code == 0
 
 
 REFUSED = [
@@ -43,7 +53,6 @@ REFUSED = [
     ({"project_name": "   ", "project_slug": "blank"}, "project_name is empty"),
     ({"description": ""}, "description is empty"),
     ({"description": "x" * 201}, "at most 200"),
-    ({"project_name": "🚀"}, "project_slug"),
     ({"project_slug": "Customer Churn"}, "'customer-churn'"),
     ({"project_slug": "customer_churn"}, "'customer-churn'"),
     ({"project_slug": "customer--churn"}, "'customer-churn'"),

@@ -16,19 +16,22 @@ def rendered(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("rendered"))
 
 
+def files(folder: Path) -> list[Path]:
+    """Every file that was rendered; git's own are not."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and ".git" not in file.relative_to(folder).parts)
+
+
 def test_exactly_these_files_are_rendered(rendered: Path) -> None:
     expected = (ROOT / "tests" / "rendered-files.txt").read_text(encoding="utf-8").splitlines()
-    found = sorted(str(file.relative_to(rendered)) for file in rendered.rglob("*") if file.is_file() and ".git" not in file.relative_to(rendered).parts)
-    assert found == expected
+    assert sorted(file.relative_to(rendered).as_posix() for file in files(rendered)) == expected
     assert template_files() == expected
 
 
 def test_nothing_of_the_template_is_left_over(rendered: Path) -> None:
-    for file in rendered.rglob("*"):
-        if file.is_file() and ".git" not in file.parts:
-            text = file.read_text(encoding="utf-8")
-            assert "cookiecutter." not in text, file
-            assert file.suffix == ".html" or not re.search(r"{{ |{% ", text), file
+    for file in files(rendered):
+        text = file.read_text(encoding="utf-8")
+        assert "cookiecutter." not in text, file
+        assert file.suffix in (".html", ".py") or not re.search(r"{{ |{% ", text), file
 
 
 def test_python_files_are_copied_and_never_rendered(rendered: Path) -> None:
@@ -47,7 +50,9 @@ def test_no_repository_is_started_inside_another(render: Render, tmp_path: Path)
     assert not (render(tmp_path) / ".git").exists()
 
 
-def test_the_plan_names_every_resource_and_creates_none(render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_names_every_resource_and_creates_none(
+    render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     render(tmp_path, aws_resources="plan", namespace="team", project_slug="case")
     said = capfd.readouterr().out
     for component in ("processing", "algorithm", "monitoring", "explainability"):

@@ -171,6 +171,37 @@ def test_rare_and_unknown_categories_become_other_and_missing_stays_missing() ->
     assert part("features")["home town"].to_list() == ["Oslo", "Rome", None, "other"]
 
 
+@pytest.mark.usefixtures("settings")
+def test_categories_are_coded_by_frequency_and_ties_by_name() -> None:
+    towns = ["Oslo"] * 100 + ["Bonn", "Rome"] * 150
+    put(table().with_columns(pl.Series("home town", towns), pl.Series("income", ["1"] * 400)))
+    train.train({})
+    counts = part("train")["home town"].cast(pl.String).value_counts()
+    expected = counts.sort(["count", "home town"], descending=[True, False])["home town"].to_list()
+    assert learned()["features"][1]["categories"] == ["other", *expected]
+
+
+def test_training_leaves_out_the_share_of_broken_rows_that_is_allowed(settings: Callable[..., None]) -> None:
+    settings(bad_rows=0.005)
+    for broken, fails in ((2, False), (3, True)):
+        put(table().with_columns(pl.Series("income", ["x"] * broken + ["1"] * (ROWS - broken))))
+        if fails:
+            with pytest.raises(InputError, match="3 of 400 rows break the contract"):
+                train.train({})
+        else:
+            train.train({})
+            assert sum(part(name).height for name in ("train", "validation", "test")) == ROWS - broken
+
+
+@pytest.mark.usefixtures("settings")
+def test_not_a_number_in_parquet_is_a_missing_value() -> None:
+    income = pl.Series("income", [float("nan"), None, 3.0, 4.0] * 100)
+    put(table().with_columns(income), "raw/t.parquet")
+    train.train({})
+    assert 0.4 < part("train")["income"].null_count() / part("train").height < 0.6
+    assert not part("train")["income"].is_nan().any()
+
+
 def test_missing_numbers_take_the_median_of_the_training_part_where_asked(settings: Callable[..., None]) -> None:
     settings(impute="median")
     put(table())
@@ -302,9 +333,9 @@ def truncate(folder: Path, name: str) -> None:
 
 
 BROKEN += [
-    (name, lambda folder: truncate(folder, name), "truncated") for name in ("t.csv", "t.csv.gz", "t.parquet")
-]
-BROKEN += [
+    ("cut csv", lambda folder: truncate(folder, "t.csv"), "t.csv is truncated"),
+    ("cut gzip", lambda folder: truncate(folder, "t.csv.gz"), "t.csv.gz is truncated"),
+    ("cut parquet", lambda folder: truncate(folder, "t.parquet"), "t.parquet is truncated"),
     (
         "encoding",
         lambda folder: (folder / "t.csv").write_bytes(table().write_csv().replace("Rome", "Tromsø").encode("latin-1")),

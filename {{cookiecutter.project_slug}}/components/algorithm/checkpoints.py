@@ -18,11 +18,11 @@ from typing import Any
 import lightgbm as lgb
 from lightgbm.basic import LightGBMError
 
-from algorithm.model import Best
+from algorithm.stopping import Best
 from runtime.usecase import digest
 
 log = logging.getLogger(__name__)
-EVERY = 50  # rounds
+EVERY = 100  # rounds
 TEXT, TUNED = "model.txt", "tuning.json"
 HEADER = "# "  # before the state in the file's first line, so that state and booster can't come apart
 

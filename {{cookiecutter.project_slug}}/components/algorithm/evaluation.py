@@ -51,7 +51,7 @@ def evaluate(
 
 
 def measured(contender: Contender, threads: int) -> dict[str, float]:
-    """A contender's metrics on its test rows. Raises InputError where there are no rows."""
+    """A contender's metrics on its test rows."""
     metadata, test = contender.model.metadata, contender.test
     predicted = predict(contender.model, test.features, threads)
     return metrics.measure(metadata["task"], test.labels, predicted, metadata["threshold"])

@@ -14,7 +14,7 @@ SERVICE = "sagemaker_"  # the service and its SDK add names of their own
 
 
 def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """The defaults with what was given over them, each in its default's type. Raises InputError naming the wrong one."""
+    """The defaults, overridden by what was given, each in its default's type. Raises InputError naming a wrong one."""
     known = lightgbm_names()
     defaults = {**OURS, **defaults}
     for name in defaults:

@@ -5,7 +5,7 @@ position of its name in the feature's `categories`, and NaN is a missing value.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import lightgbm as lgb
 import numpy as np
 import polars as pl
 from lightgbm.basic import LightGBMError
-from lightgbm.callback import EarlyStopException
 from numpy.typing import NDArray
 
+from algorithm.stopping import Best, Stopping, Watch
 from runtime import artifacts
 from runtime.failures import InputError
 
@@ -50,14 +50,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The number of trees (rounds of trees for several classes) with the lowest validation loss so far."""
-
-    iteration: int = 0
-    loss: float = float("inf")
-
-
-@dataclass(frozen=True)
 class Problem:
     """What there is to learn, and with how many threads; `start` is a booster to go on from."""
 
@@ -67,9 +59,6 @@ class Problem:
     threads: int
     start: lgb.Booster | None = None
     best: Best = Best()
-
-
-Watch = Callable[[lgb.Booster, int, Best], None]
 
 
 def fit(
@@ -83,7 +72,7 @@ def fit(
     parameters, own = to_lightgbm(hyperparameters, problem), {**OURS, **hyperparameters}
     native = list(problem.categories) if own["native_categories"] else []
     names = [f"f{position}" for position in range(train.features.shape[1])]
-    stop = _Stopping(int(own["early_stopping_rounds"]), problem.best, watch)
+    stop = Stopping(int(own["early_stopping_rounds"]), problem.best, watch)
     try:
         learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=native)
         booster = lgb.train(
@@ -120,30 +109,6 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
     }
     several = {"num_class": problem.classes} if task == "multiclass" else {}
     return fixed | several | {key: value for key, value in hyperparameters.items() if key not in OURS}
-
-
-class _Stopping:
-    """Remembers the best round, and stops when there was none better for `patience` rounds (0: never).
-
-    LightGBM's own callback can't take up where an interrupted run left off.
-    """
-
-    order, before_iteration = 30, False
-
-    def __init__(self, patience: int, best: Best, watch: Watch | None) -> None:
-        self.patience, self.best, self.watch = patience, best, watch
-
-    def __call__(self, env: Any) -> None:
-        _, _, value, larger_is_better, *_ = env.evaluation_result_list[0]
-        rounds, loss = env.iteration + 1, -float(value) if larger_is_better else float(value)
-        if loss < self.best.loss:
-            self.best = Best(rounds, loss)
-        if self.watch:
-            self.watch(env.model, rounds, self.best)
-        if self.patience == 0:
-            self.best = Best(rounds, loss)
-        if rounds == env.end_iteration or 0 < self.patience <= rounds - self.best.iteration:
-            raise EarlyStopException(self.best.iteration - 1, env.evaluation_result_list)
 
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:

@@ -1,4 +1,4 @@
-"""Train mode: fit (after a search, where one was asked for), judge it beside the champion, write model and evaluation."""
+"""Train mode: fit (after a search, if one was asked for), judge it beside the champion, write model and evaluation."""
 
 import logging
 import os
@@ -12,7 +12,8 @@ import lightgbm as lgb
 import numpy as np
 
 from algorithm import champion, checkpoints, evaluation, hyperparameters, metrics, model, predictions, tables
-from algorithm.model import Best, Model, Problem, Table
+from algorithm.model import Model, Problem, Table
+from algorithm.stopping import Best
 from runtime import artifacts, job, paths, usecase
 from runtime import metrics as metric_names
 from runtime.failures import InputError
@@ -36,10 +37,8 @@ class Run:
 
     def identity(self) -> list[Any]:
         """What a checkpoint must agree with to belong to this run."""
-        start = self.problem.start
-        before = usecase.digest(start.model_to_string()) if start else ""
         search = dict(self.case.tuning.search)
-        return [self.case.contract(), self.parents, self.hyperparameters, search, self.schema["features"], before]
+        return [self.case.contract(), self.parents, self.hyperparameters, search, self.schema["features"]]
 
 
 def train(settings: Mapping[str, str]) -> None:
@@ -71,7 +70,8 @@ def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
     start = champion.start(before, schema, classes) if onward else None
     categories = tables.categories(schema["features"])
     problem = Problem(case.data.task, len(classes), categories, os.cpu_count() or 1, start=start)
-    parents = {name: artifacts.fingerprint(paths.channel(name)) for name in ("train", "validation")}
+    taken = ["train", "validation", *(["champion"] if onward else [])]
+    parents = {name: artifacts.fingerprint(paths.channel(name)) for name in taken}
     return Run(case, schema, learned, validation, chosen, problem, before, parents)
 
 

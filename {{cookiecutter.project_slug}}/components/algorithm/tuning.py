@@ -7,7 +7,8 @@ from typing import Any
 import lightgbm as lgb
 import optuna
 
-from algorithm.model import Best, Problem, Table, fit
+from algorithm.model import Problem, Table, fit
+from algorithm.stopping import Best
 from runtime.failures import InputError
 
 REPORT = 20  # rounds between two looks at whether a trial is worth going on with

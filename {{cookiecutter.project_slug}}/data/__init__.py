@@ -1,0 +1,1 @@
+"""Where tables lie (git-ignored), and the generator of the sample."""

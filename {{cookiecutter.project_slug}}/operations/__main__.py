@@ -1,0 +1,100 @@
+"""`python -m operations train|score|adopt|releases|compile|bootstrap`.
+
+Each command imports only what it needs: planning the AWS side must run before any environment is installed.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+
+from operations import repository
+from operations.failures import Failure
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; what is wrong is said in one line."""
+    words = sys.argv[1:] if arguments is None else arguments
+    # components/ holds the runtime, which knows how usecase.toml is read
+    sys.path.insert(0, str(repository.here().root / "components"))
+    try:
+        if words[:1] == ["adopt"]:
+            return int(importlib.import_module("operations.adopt").main(words[1:]))
+        chosen = _parser().parse_args(words)
+        run: Callable[[argparse.Namespace], int] = chosen.run
+        return run(chosen)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m operations")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    train = _pipeline(commands.add_parser("train", help="run the training pipeline here"), _train)
+    train.add_argument("--continue", dest="onward", action="store_true", help="go on from the released model")
+    _pipeline(commands.add_parser("score", help="run the inference pipeline here with the released model"), _score)
+    commands.add_parser("adopt", help="take on your own table", add_help=False)
+    releases = commands.add_parser("releases", help="list the models registered here")
+    releases.add_argument("--use", type=int, metavar="VERSION", help="release this version")
+    releases.set_defaults(run=_releases)
+    compiling = commands.add_parser("compile", help="compile and check the pipeline definitions")
+    bootstrap = commands.add_parser("bootstrap", help="what this use case needs in AWS")
+    bootstrap.add_argument("choice", choices=("plan", "create"))
+    for command, run in ((compiling, _compile), (bootstrap, _bootstrap)):
+        command.add_argument("--env", default="dev", help="one of environments/*.toml")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _pipeline(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    parser.add_argument("--data", default="", help="a file, a folder or s3://… (default: data/<window>/)")
+    parser.add_argument("--set", dest="chosen", action="append", default=[], metavar="Name=value")
+    parser.add_argument("--env", default="dev", help="one of environments/*.toml")
+    parser.set_defaults(run=run, onward=False)
+    return parser
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from operations import options, training  # noqa: PLC0415
+
+    return training.train(
+        repository.here(), options.Options(chosen.env, chosen.data, tuple(chosen.chosen), chosen.onward)
+    )
+
+
+def _score(chosen: argparse.Namespace) -> int:
+    from operations import options, scoring  # noqa: PLC0415
+
+    return scoring.score(repository.here(), options.Options(chosen.env, chosen.data, tuple(chosen.chosen)))
+
+
+def _releases(chosen: argparse.Namespace) -> int:
+    from operations import releases  # noqa: PLC0415
+
+    here = repository.here()
+    return releases.show(here) if chosen.use is None else releases.use(here, chosen.use)
+
+
+def _compile(chosen: argparse.Namespace) -> int:
+    from operations import compiling  # noqa: PLC0415
+
+    here = repository.here()
+    compiling.compile_all(here, chosen.env)
+    print(f"compiled and checked: {here.shown(here.compiled(chosen.env))}/")
+    return 0
+
+
+def _bootstrap(chosen: argparse.Namespace) -> int:
+    from operations import bootstrap  # noqa: PLC0415
+
+    return bootstrap.run(repository.here().root, chosen.choice, chosen.env)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,22 @@
+"""How commands say what failed and where to read on."""
+
+import sys
+from collections.abc import Iterable
+
+from operations.engine.running import Finished
+from operations.repository import Repository
+
+
+def failures(repository: Repository, finished: Finished) -> None:
+    """One line for each failed step: its own message, and its log where it wrote one."""
+    for name, step in finished.failed.items():
+        log = repository.local / "runs" / finished.identity / "logs" / f"{name}.log"
+        where = f"\n  log: {repository.shown(log)}" if log.is_file() else ""
+        said = f"{name}: {step.message}" if step.type == "Fail" else f"{name} failed: {step.message}"
+        print(f"{said}{where}", file=sys.stderr, flush=True)
+
+
+def lines(texts: Iterable[str]) -> None:
+    """Each on its own line."""
+    for text in texts:
+        print(text)

@@ -1,0 +1,73 @@
+"""Where things lie in this repository, and which Python runs its components."""
+
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operations.failures import Failure
+
+COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The folder that holds usecase.toml; what runs leave behind goes below `local/`, which git ignores."""
+
+    root: Path
+
+    @property
+    def local(self) -> Path:
+        return self.root / "local"
+
+    @property
+    def release(self) -> Path:
+        """The manifest of the released model."""
+        return self.local / "release.json"
+
+    def compiled(self, environment: str) -> Path:
+        """The folder of training.json and inference.json."""
+        return self.local / "compiled" / environment
+
+    def tables(self) -> dict[str, Any]:
+        """usecase.toml as it stands. Raises Failure where it is missing or no TOML."""
+        try:
+            return tomllib.loads((self.root / "usecase.toml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise Failure("usecase.toml is missing; run from the folder that holds it.") from None
+        except tomllib.TOMLDecodeError as error:
+            raise Failure(f"usecase.toml is not valid TOML: {error}.") from None
+
+    def pipeline(self, environment: str, name: str) -> str:
+        """What the training or inference pipeline is called in AWS."""
+        about = self.tables()["usecase"]
+        return f"{about['namespace']}-{about['name']}-{environment}-{name}"
+
+    def python(self) -> str:
+        """The Python that has what the images have: COMPONENTS_PYTHON, .venv-components, or this one."""
+        chosen = os.environ.get("COMPONENTS_PYTHON", "")
+        own = self.root / ".venv-components" / "bin" / "python"
+        if chosen and Path(chosen).exists():
+            return chosen
+        return str(own) if own.exists() else sys.executable
+
+    def window(self) -> str:
+        """The name of the data in use: the one line of data/window, or the sample."""
+        file = self.root / "data" / "window"
+        name = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+        return name or "sample"
+
+    def data(self, part: str) -> Path:
+        """The folder of train, validation or production data."""
+        return self.root / "data" / self.window() / part
+
+    def shown(self, path: Path) -> str:
+        """A path as a person in this folder would type it."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+
+def here() -> Repository:
+    """The repository this module lies in."""
+    return Repository(Path(__file__).resolve().parents[1])

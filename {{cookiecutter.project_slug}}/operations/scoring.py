@@ -1,0 +1,55 @@
+"""`operations score`: run the inference pipeline here with what is released."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from operations import compiling, ending, parameters
+from operations.engine import registry, running
+from operations.engine.summary import Summary
+from operations.failures import Failure
+from operations.options import Options
+from operations.repository import COMPONENTS, Repository
+
+
+def score(repository: Repository, options: Options) -> int:
+    """The exit code. Raises Failure before anything is run."""
+    with running.exclusively(repository):
+        release = registry.released(repository.release)
+        if release is None:
+            raise Failure("there is no released model yet; run `make train` first.")
+        data = parameters.location(options.data) if options.data else _production(repository)
+        definition = compiling.definition(repository, options.environment, "inference")
+        known = {**released_parameters(release), "ProductionData": data}
+        values = parameters.values(definition, known, options.chosen)
+        print(f"scoring with release {release['version']} of {release['created'][:10]}{_changed(repository, release)}")
+        name = repository.pipeline(options.environment, "inference")
+        finished = running.run(repository, definition, name, values)
+    summary = Summary(repository, running.storage(repository), finished.steps)
+    print()
+    ending.lines(summary.scoring())
+    if finished.failed:
+        ending.failures(repository, finished)
+    ending.lines(summary.places())
+    return 1 if finished.failed else 0
+
+
+def released_parameters(release: Mapping[str, Any]) -> dict[str, str]:
+    """The inference pipeline's images and artifacts, all from one manifest."""
+    images = {f"{name.capitalize()}Image": image for name, image in release["images"].items()}
+    artifacts = {name.capitalize(): uri for name, uri in release["artifacts"].items()}
+    return images | artifacts
+
+
+def _production(repository: Repository) -> str:
+    folder = repository.data("production")
+    if not folder.exists():
+        raise Failure(f"{repository.shown(folder)} does not exist; put rows to score there, or name them with --data.")
+    return folder.as_uri()
+
+
+def _changed(repository: Repository, release: Mapping[str, Any]) -> str:
+    """Which components differ from the released ones: here the code runs as it is now."""
+    version = running.versions(repository)
+    images = release["images"]
+    names = [name for name in COMPONENTS if name in images and not images[name].endswith(f":{version(name)}")]
+    return f"; {', '.join(names)} changed since, and run as they are now" if names else ""

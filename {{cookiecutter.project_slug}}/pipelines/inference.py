@@ -1,0 +1,138 @@
+"""The batch inference pipeline: process → score → detect drift, and explain. Drift never stops scoring."""
+
+from typing import Any
+
+from sagemaker.core.transformer import Transformer
+from sagemaker.core.workflow.parameters import Parameter, ParameterInteger, ParameterString
+from sagemaker.mlops.workflow.model_step import ModelStep
+from sagemaker.mlops.workflow.pipeline import Pipeline
+from sagemaker.mlops.workflow.steps import ProcessingStep, TransformStep
+from sagemaker.serve.model_builder import ModelBuilder
+from sagemaker.train.configs import Networking
+
+from pipelines import jobs
+from pipelines.environment import Environment
+from pipelines.jobs import Context, ProcessingJob
+from runtime.usecase import UseCase
+
+PARQUET = "application/x-parquet"
+
+
+class CountedTransformStep(TransformStep):  # type: ignore[misc]  # the SDK has no types
+    """The SDK's transform request takes only a fixed number of instances (3.27); the service takes a parameter."""
+
+    count: Any
+
+    @property
+    def arguments(self) -> Any:
+        request = super().arguments
+        request["TransformResources"]["InstanceCount"] = self.count
+        return request
+
+
+def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
+    """The whole pipeline; the release's images and artifacts come in as parameters."""
+    parameters = _parameters(where)
+    context = Context(where, session, {parameter.name: parameter for parameter in parameters})
+    prepare = _prepare_features(context)
+    model = _create_model(context)
+    score = _score_features(context, prepare, model)
+    drift = _detect_drift(context, score)
+    explain = _explain_predictions(context, prepare)
+    steps = [prepare, model, score, drift, explain]
+    return Pipeline(name=f"{where.prefix}-inference", parameters=parameters, steps=steps, sagemaker_session=session)
+
+
+def _parameters(where: Environment) -> list[Parameter]:
+    released = ("Preprocessor", "Model", "Baseline", "Explainer")
+    return [
+        ParameterString("ProductionData", f"{where.storage}/data/sample/production"),
+        ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/inference"),
+        *(ParameterString(name, f"{where.storage}/none") for name in released),  # every run is given a release's
+        ParameterInteger("MaxPayloadInMB", 6),
+        ParameterInteger("MaxConcurrentTransforms", 2),
+        *jobs.image_parameters(where),
+        *jobs.instance_parameters(where, ("processing", "transform", "monitoring", "explainability")),
+    ]
+
+
+def _prepare_features(context: Context) -> ProcessingStep:
+    job = ProcessingJob(
+        name="PrepareFeatures",
+        component="processing",
+        arguments=["serve", "--max_payload_mb", context["MaxPayloadInMB"].to_string()],
+        inputs={"raw": context["ProductionData"], "preprocessor": context["Preprocessor"]},
+        outputs=["features", "summary"],
+    )
+    return jobs.processing(context, job)
+
+
+def _create_model(context: Context) -> ModelStep:
+    where = context.environment
+    builder = ModelBuilder(
+        s3_model_data_url=context["Model"],
+        image_uri=context["AlgorithmImage"],
+        role_arn=where.role,
+        sagemaker_session=context.session,
+        network=Networking(
+            enable_network_isolation=True,
+            subnets=list(where.subnets) or None,
+            security_group_ids=list(where.security_groups) or None,
+        ),
+    )
+    return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=jobs.service_retries())
+
+
+def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep) -> TransformStep:
+    """One file is one request: Parquet can't be split, and processing has cut it to size."""
+    where = context.environment
+    transformer = Transformer(
+        model_name=model.properties.ModelName,
+        instance_type=context["TransformInstanceType"],
+        instance_count=where.instances["transform"].count,
+        strategy="SingleRecord",
+        output_path=jobs.place(context, "ScoreFeatures", "predictions"),
+        output_kms_key=where.kms_key or None,
+        volume_kms_key=where.kms_key or None,
+        accept=PARQUET,
+        max_concurrent_transforms=context["MaxConcurrentTransforms"],
+        max_payload=context["MaxPayloadInMB"],
+        tags=context.tags,
+        sagemaker_session=context.session,
+    )
+    arguments = transformer.transform(
+        data=jobs.output_of(prepare, "features"), data_type="S3Prefix", content_type=PARQUET, split_type="None"
+    )
+    step = CountedTransformStep(name="ScoreFeatures", step_args=arguments, retry_policies=jobs.job_retries())
+    step.count = context["TransformInstanceCount"]
+    return step
+
+
+def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
+    job = ProcessingJob(
+        name="DetectDrift",
+        component="monitoring",
+        arguments=["serve"],
+        inputs={
+            "raw": context["ProductionData"],
+            "predictions": score.properties.TransformOutput.S3OutputPath,
+            "baseline": context["Baseline"],
+        },
+        outputs=["drift"],
+    )
+    return jobs.processing(context, job)
+
+
+def _explain_predictions(context: Context, prepare: ProcessingStep) -> ProcessingStep:
+    job = ProcessingJob(
+        name="ExplainPredictions",
+        component="explainability",
+        arguments=["serve"],
+        inputs={
+            "features": jobs.output_of(prepare, "features"),
+            "model": context["Model"],
+            "explainer": context["Explainer"],
+        },
+        outputs=["explanations"],
+    )
+    return jobs.processing(context, job)

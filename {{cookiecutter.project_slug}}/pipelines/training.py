@@ -1,0 +1,253 @@
+"""The training pipeline: process → train and tune → learn the baseline, explain → quality gate → register."""
+
+from typing import Any
+
+from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
+from sagemaker.core.shapes import MetricDefinition
+from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo, ConditionLessThanOrEqualTo
+from sagemaker.core.workflow.functions import Join
+from sagemaker.core.workflow.parameters import Parameter, ParameterFloat, ParameterInteger, ParameterString
+from sagemaker.mlops.workflow.condition_step import ConditionStep
+from sagemaker.mlops.workflow.fail_step import FailStep
+from sagemaker.mlops.workflow.model_step import ModelStep
+from sagemaker.mlops.workflow.pipeline import Pipeline
+from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
+from sagemaker.serve.model_builder import ModelBuilder
+from sagemaker.train.configs import (
+    CheckpointConfig,
+    Compute,
+    InputData,
+    Networking,
+    OutputDataConfig,
+    StoppingCondition,
+    Tag,
+)
+from sagemaker.train.model_trainer import ModelTrainer
+
+from pipelines import jobs
+from pipelines.environment import Environment
+from pipelines.jobs import Context, ProcessingJob
+from runtime import metrics
+from runtime.usecase import UseCase
+
+SPLITS = ("train", "validation", "test", "champion_test")
+
+
+def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
+    """The whole pipeline; what varies from run to run is a parameter."""
+    parameters = _parameters(usecase, where)
+    context = Context(where, session, {parameter.name: parameter for parameter in parameters})
+    prepare = _prepare_training_data(context, usecase)
+    train = _train_model(context, usecase, prepare)
+    baseline = _learn_baseline(context, train)
+    explainer = _learn_explainer(context, prepare, train)
+    artifacts = {
+        "preprocessor": jobs.output_of(prepare, "preprocessor"),
+        "model": _model(train),
+        "baseline": jobs.output_of(baseline, "baseline"),
+        "explainer": jobs.output_of(explainer, "explainer"),
+        "evaluation": _evaluation(train),
+    }
+    check = ConditionStep(
+        name="CheckQuality",
+        conditions=_conditions(context, usecase, train),
+        if_steps=[_register_model(context, usecase, artifacts)],
+        else_steps=[_reject_model(context, usecase, train)],
+        depends_on=[baseline, explainer],
+    )
+    steps = [prepare, train, baseline, explainer, check]
+    return Pipeline(name=f"{where.prefix}-training", parameters=parameters, steps=steps, sagemaker_session=session)
+
+
+def _parameters(usecase: UseCase, where: Environment) -> list[Parameter]:
+    given = [ParameterString("ValidationData", f"{where.storage}/data/sample/validation")]
+    return [
+        ParameterString("TrainingData", f"{where.storage}/data/sample/train"),
+        *(given if usecase.split.method == "given" else []),
+        ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/training"),
+        # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
+        ParameterString("ChampionPreprocessor", f"{where.storage}/none"),
+        ParameterString("ChampionModel", f"{where.storage}/none"),
+        ParameterString("ContinueTraining", "false", enum_values=["false", "true"]),
+        ParameterInteger("Trials", usecase.tuning.trials),
+        *(ParameterString(camel(name), text(value)) for name, value in usecase.hyperparameters.items()),
+        ParameterFloat("QualityLimit", usecase.gate.minimum),
+        ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
+        ParameterString("ApprovalStatus", where.approval, enum_values=["Approved", "PendingManualApproval"]),
+        ParameterString("GitCommit", "unknown"),
+        *jobs.image_parameters(where),
+        *jobs.instance_parameters(where, jobs.COMPONENTS),
+    ]
+
+
+def camel(name: str) -> str:
+    """learning_rate → LearningRate: a pipeline parameter's name."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def text(value: Any) -> str:
+    """A hyperparameter as the text that a training job takes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep:
+    given = {"validation": context["ValidationData"]} if usecase.split.method == "given" else {}
+    job = ProcessingJob(
+        name="PrepareTrainingData",
+        component="processing",
+        arguments=["train", "--continue_training", context["ContinueTraining"]],
+        inputs={"raw": context["TrainingData"], "champion": context["ChampionPreprocessor"], **given},
+        outputs=["preprocessor", *SPLITS],
+    )
+    return jobs.processing(context, job)
+
+
+def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
+    channels = {name: jobs.output_of(prepare, name) for name in SPLITS} | {"champion": context["ChampionModel"]}
+    data = [InputData(channel_name=name, data_source=uri) for name, uri in channels.items()]
+    trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
+    return TrainingStep(
+        name="TrainModel",
+        step_args=trainer.train(input_data_config=data),
+        cache_config=jobs.CACHE,
+        retry_policies=jobs.job_retries(),
+    )
+
+
+def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
+    where, longest = context.environment, context.environment.max_runtime_seconds
+    settings = {name: context[camel(name)] for name in usecase.hyperparameters}
+    return ModelTrainer(
+        training_image=context["AlgorithmImage"],
+        base_job_name="algorithm",
+        role=where.role,
+        sagemaker_session=context.session,
+        hyperparameters={
+            **settings,
+            "trials": context["Trials"].to_string(),  # a number would break the API's string map
+            "continue_training": context["ContinueTraining"],
+        },
+        compute=Compute(
+            instance_type=context["AlgorithmInstanceType"],
+            instance_count=context["AlgorithmInstanceCount"],
+            volume_size_in_gb=where.instances["algorithm"].volume_gb,
+            volume_kms_key_id=where.kms_key or None,
+            enable_managed_spot_training=where.spot,
+        ),
+        stopping_condition=StoppingCondition(
+            max_runtime_in_seconds=longest, max_wait_time_in_seconds=2 * longest if where.spot else None
+        ),
+        networking=Networking(
+            enable_network_isolation=True,
+            subnets=list(where.subnets) or None,
+            security_group_ids=list(where.security_groups) or None,
+        ),
+        output_data_config=OutputDataConfig(
+            s3_output_path=jobs.place(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
+        ),
+        checkpoint_config=CheckpointConfig(
+            s3_uri=jobs.place(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
+        ),
+        tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags],
+    )
+
+
+def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
+    """The lines `metric <split>:<name>=<value>` that the algorithm prints."""
+    names = [f"{split}:{name}" for split in ("validation", "test") for name in metrics.NAMES[usecase.data.task]]
+    names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead"]
+    return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
+
+
+def _learn_baseline(context: Context, train: TrainingStep) -> ProcessingStep:
+    job = ProcessingJob(
+        name="LearnBaseline",
+        component="monitoring",
+        arguments=["train"],
+        inputs={"raw": context["TrainingData"], "evaluation": _evaluation(train)},
+        outputs=["baseline", "report"],
+    )
+    return jobs.processing(context, job)
+
+
+def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingStep) -> ProcessingStep:
+    job = ProcessingJob(
+        name="LearnExplainer",
+        component="explainability",
+        arguments=["train"],
+        inputs={"model": _model(train), "features": jobs.output_of(prepare, "validation")},
+        outputs=["explainer", "report"],
+    )
+    return jobs.processing(context, job)
+
+
+def _model(train: TrainingStep) -> Any:
+    """The URI of model.tar.gz."""
+    return train.properties.ModelArtifacts.S3ModelArtifacts
+
+
+def _evaluation(train: TrainingStep) -> Join:
+    """The URI of output.tar.gz: evaluation.json and the predictions of the validation split."""
+    properties = train.properties
+    parts = [properties.OutputDataConfig.S3OutputPath, properties.TrainingJobName, "output", "output.tar.gz"]
+    return Join(on="/", values=parts)
+
+
+def _final(train: TrainingStep, name: str) -> Any:
+    return train.properties.FinalMetricDataList[name].Value
+
+
+def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list[Any]:
+    """The gate: good enough by itself, and not behind the champion on the same rows."""
+    smaller = usecase.gate.metric in metrics.SMALLER_IS_BETTER
+    compare = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo
+    return [
+        compare(left=_final(train, "gate:value"), right=context["QualityLimit"]),
+        ConditionGreaterThanOrEqualTo(left=_final(train, "gate:lead"), right=context["MinimumLead"]),
+    ]
+
+
+def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any]) -> ModelStep:
+    """A model package that names all four artifacts and images: what a release is made from."""
+    images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in jobs.COMPONENTS}
+    builder = ModelBuilder(
+        s3_model_data_url=artifacts["model"],
+        image_uri=context["AlgorithmImage"],
+        role_arn=context.environment.role,
+        sagemaker_session=context.session,
+    )
+    package = builder.register(
+        model_package_group_name=context.environment.prefix,
+        content_types=["application/x-parquet", "text/csv", "application/jsonlines"],
+        response_types=["application/x-parquet", "text/csv", "application/jsonlines"],
+        transform_instances=[context.environment.instances["transform"].type],
+        inference_instances=[context.environment.instances["transform"].type],
+        approval_status=context["ApprovalStatus"],
+        model_metrics=ModelMetrics(
+            model_statistics=MetricsSource(content_type="application/gzip", s3_uri=artifacts["evaluation"])
+        ),
+        customer_metadata_properties={
+            **artifacts,
+            **images,
+            "training_data": context["TrainingData"],
+            "git_commit": context["GitCommit"],
+            "contract": usecase.contract(),
+        },
+    )
+    return ModelStep(name="RegisterModel", step_args=package, retry_policies=jobs.service_retries())
+
+
+def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:
+    limit = "at most" if usecase.gate.metric in metrics.SMALLER_IS_BETTER else "at least"
+    parts = [
+        f"The model is not good enough: test {usecase.gate.metric} is",
+        _final(train, "gate:value").to_string(),
+        f"({limit}",
+        context["QualityLimit"].to_string(),
+        "is asked), and its lead over the champion",
+        _final(train, "gate:lead").to_string(),
+        "(at least",
+        context["MinimumLead"].to_string(),
+        "is asked).",
+    ]
+    return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))

@@ -1,0 +1,75 @@
+"""The engine with this repository's own components and compiled pipelines: train, then score, on a small sample."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.engine_miniature import ROOT, Miniature, processes_of
+
+FOLDERS = ("components", "pipelines", "operations", "environments", "data", "locks")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    """This repository, with a small sample and a quick fit."""
+    root = tmp_path_factory.mktemp("a copy") / "repository"
+    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
+    for folder in FOLDERS:
+        skipped = None if folder == "components" else ignored
+        shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
+    text = (ROOT / "usecase.toml").read_text(encoding="utf-8")
+    text = re.sub(r'^(name|namespace) = "[^"]*"', r'\1 = "case"', text, flags=re.MULTILINE)
+    text = re.sub(r"^num_iterations = \d+", "num_iterations = 30", text, flags=re.MULTILINE)
+    (root / "usecase.toml").write_text(text, encoding="utf-8")
+    for file in (root / "environments").glob("*.toml"):
+        region = re.sub(r'^region = "[^"]*"', 'region = "eu-central-1"', file.read_text(), flags=re.MULTILINE)
+        file.write_text(region, encoding="utf-8")
+    command = [sys.executable, "-m", "data.sample", "--rows", "2000", "--output", "data/sample"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    return Miniature(root)
+
+
+def test_the_compiled_pipelines_train_and_score_with_the_real_components(copy: Miniature) -> None:
+    trained = copy.run("train")
+    assert "registered and released as version 1" in trained
+    scored = copy.run("score")
+    frame = pl.read_parquet(copy.stored("**/ScoreFeatures/predictions/*.out"))
+    assert frame.height == 1000
+    assert frame["prediction"].null_count() == 0
+    assert "1,000 rows; 0 break the contract" in scored
+    assert "drift: " in scored
+    assert "report of ExplainPredictions: local/storage/" in scored
+    assert not processes_of(copy.root)
+
+
+def test_its_release_names_everything_scoring_needs(copy: Miniature) -> None:
+    release = copy.release()
+    assert release["metrics"]["test:auc"] > 0.6
+    assert re.fullmatch(r"[0-9a-f]{16}", release["contract"])
+    for place in release["artifacts"].values():
+        bucket, key = place.removeprefix("s3://").split("/", 1)
+        assert (copy.root / "local" / "storage" / bucket / key).exists()
+
+
+def test_scoring_again_reuses_every_job(copy: Miniature) -> None:
+    copy.run("score")
+    states = {name: state for name, state in copy.states().items() if name != "CreateModel"}
+    assert set(states.values()) == {"unchanged, reused"}
+
+
+def test_a_broken_row_is_answered_with_its_reason(copy: Miniature, tmp_path: Path) -> None:
+    table = pl.read_csv(copy.root / "data/sample/production/customers.csv", infer_schema=False)
+    age = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("300")).otherwise("age").alias("age")
+    table.with_columns(age).write_csv(tmp_path / "rows.csv")
+    said = copy.run("score", "--data", str(tmp_path / "rows.csv"))
+    assert "1,000 rows; 1 break the contract" in said
+    newest = json.loads(sorted(copy.root.glob("local/runs/*/run.json"))[-1].read_text())["execution"]
+    frame = pl.read_parquet(copy.stored(f"**/{newest}/ScoreFeatures/predictions/*.out"))
+    [reason] = frame.filter(pl.col("error").is_not_null())["error"].to_list()
+    assert "'age'" in reason

@@ -1,0 +1,303 @@
+"""Both pipelines compile offline for every environment and task, and the checker finds whatever is broken in them."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import checker, constraints, environment
+from runtime import usecase
+from runtime.failures import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+USECASE = """
+[usecase]
+name = "loans"
+namespace = "bank"
+[data]
+task = "{task}"
+id = "id"
+label = "repaid"
+classes = {classes}
+[columns]
+income = {{ type = "number" }}
+[split]
+method = "{method}"
+[hyperparameters]
+learning_rate = 0.05
+native_categories = false
+[gate]
+metric = "{metric}"
+minimum = 0.5
+"""
+CASES = {
+    "dev": {"task": "binary", "metric": "auc", "classes": '["no", "yes"]', "method": "random"},
+    "staging": {"task": "multiclass", "metric": "log_loss", "classes": '["a", "b", "c"]', "method": "given"},
+    "prod": {"task": "regression", "metric": "rmse", "classes": "[]", "method": "random"},
+}
+# any use of the network, and any credentials, would end the process
+NO_NETWORK = """
+import socket, sys
+def refuse(*_, **__):
+    raise SystemExit("the network was used")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+sys.argv = ["compile", *sys.argv[1:]]
+from pipelines.compile import main
+raise SystemExit(main())
+"""
+Definition = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with usecase.toml and environments of one of the cases."""
+
+    def written(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]))
+        (folder / "environments").mkdir()
+        for file in (ROOT / "environments").glob("*.toml"):
+            text = file.read_text(encoding="utf-8")
+            lines = ['region = "eu-central-1"' if line.startswith("region") else line for line in text.splitlines()]
+            (folder / "environments" / file.name).write_text("\n".join(lines))
+        return folder
+
+    return written
+
+
+def compiled(folder: Path, name: str) -> dict[str, Definition]:
+    """Both definitions, compiled by a process that must not use the network."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    variables = kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}", "HOME": str(folder)}
+    arguments = ["--env", name, "--root", str(folder), "--output", str(folder / "out")]
+    subprocess.run([sys.executable, "-c", NO_NETWORK, *arguments], env=variables, check=True)
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (folder / "out").glob("*.json")}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def definitions(request: pytest.FixtureRequest, repository: Callable[[str], Path]) -> dict[str, Definition]:
+    return compiled(repository(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def dev(repository: Callable[[str], Path]) -> dict[str, Definition]:
+    return compiled(repository("dev"), "dev")
+
+
+def test_every_definition_passes_the_checker(definitions: dict[str, Definition]) -> None:
+    assert set(definitions) == {"training", "inference"}
+    for definition in definitions.values():
+        assert checker.check(definition) == []
+
+
+def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
+    again = compiled(repository("dev"), "dev")
+    assert json.dumps(again) == json.dumps(dev)
+
+
+def steps(definition: Definition) -> dict[str, Any]:
+    return {step["Name"]: step for step in checker._all(definition["Steps"])}
+
+
+def test_what_varies_is_a_parameter_and_every_output_lies_under_the_execution_s_id(dev: dict[str, Definition]) -> None:
+    for definition in dev.values():
+        for step in steps(definition).values():
+            for output in step["Arguments"].get("ProcessingOutputConfig", {}).get("Outputs", []):
+                parts = output["S3Output"]["S3Uri"]["Std:Join"]["Values"]
+                assert parts[:2] == [{"Get": "Parameters.ArtifactsPrefix"}, {"Get": "Execution.PipelineExecutionId"}]
+    train = steps(dev["training"])["TrainModel"]["Arguments"]
+    assert train["HyperParameters"]["learning_rate"] == {"Get": "Parameters.LearningRate"}
+    assert train["AlgorithmSpecification"]["TrainingImage"] == {"Get": "Parameters.AlgorithmImage"}
+
+
+def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[str, Definition]) -> None:
+    for definition in dev.values():
+        for step in steps(definition).values():
+            if step["Type"] == "Processing":
+                assert step["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] is True
+                assert step["CacheConfig"] == {"Enabled": True, "ExpireAfter": "P30D"}
+                assert len(step["RetryPolicies"]) == 3
+    assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
+    assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
+
+
+def test_given_validation_files_are_an_input_of_their_own(definitions: dict[str, Definition]) -> None:
+    inputs = steps(definitions["training"])["PrepareTrainingData"]["Arguments"]["ProcessingInputs"]
+    declared = {parameter["Name"] for parameter in definitions["training"]["Parameters"]}
+    given = "staging" in steps(definitions["training"])["RegisterModel"]["Arguments"]["ModelPackageGroupName"]
+    assert ("validation" in {entry["InputName"] for entry in inputs}) is given
+    assert ("ValidationData" in declared) is given
+
+
+def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition]) -> None:
+    step = steps(definitions["training"])["CheckQuality"]["Arguments"]
+    message = json.dumps(steps(definitions["training"])["RejectModel"])
+    smaller = "auc" not in message
+    assert step["Conditions"][0]["Type"] == ("LessThanOrEqualTo" if smaller else "GreaterThanOrEqualTo")
+    assert step["Conditions"][1]["Type"] == "GreaterThanOrEqualTo"
+
+
+def broken(definition: Definition, change: Callable[[Definition], Any]) -> list[str]:
+    """The checker's answer to a changed copy."""
+    changed = copy.deepcopy(definition)
+    change(changed)
+    assert changed != definition
+    return checker.check(changed)
+
+
+CHANGES: dict[str, Callable[[Definition], Any]] = {
+    "a number among the hyperparameters": lambda d: step(d, "TrainModel")["HyperParameters"].update(trials=3),
+    "a numeric parameter as hyperparameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(
+        trials={"Get": "Parameters.Trials"}
+    ),
+    "an unknown enum value": lambda d: step(d, "TrainModel")["AlgorithmSpecification"].update(TrainingInputMode="Fle"),
+    "a pattern that does not match": lambda d: step(d, "TrainModel").update(RoleArn="nobody"),
+    "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
+    "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
+    "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),
+    "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
+    "a default of another type": lambda d: d["Parameters"][0].update(DefaultValue=3),
+    "a default that is no choice": lambda d: d["Parameters"][0].update(EnumValues=["a"]),
+    "a step twice": lambda d: d["Steps"].append(copy.deepcopy(d["Steps"][0])),
+    "a step that is gone": lambda d: d["Steps"].pop(0),
+    "a cycle": lambda d: d["Steps"][0].update(DependsOn=["TrainModel"]),
+    "a step that waits for one in a branch": lambda d: d["Steps"][0].update(DependsOn=["RegisterModel"]),
+    "an unknown step type": lambda d: d["Steps"][0].update(Type="Magic"),
+    "a retry on something unknown": lambda d: d["Steps"][0]["RetryPolicies"][0].update(ExceptionType=["Step.Bored"]),
+    "a retry without an end": lambda d: d["Steps"][0]["RetryPolicies"][0].pop("MaxAttempts"),
+    "a cache that expires in words": lambda d: d["Steps"][0]["CacheConfig"].update(ExpireAfter="a month"),
+    "a metric that nobody prints": lambda d: step(d, "TrainModel")["AlgorithmSpecification"]["MetricDefinitions"].pop(),
+    "text where numbers are compared": lambda d: step(d, "CheckQuality")["Conditions"][0].update(RightValue="high"),
+    "another kind of comparison": lambda d: step(d, "CheckQuality")["Conditions"][0].update(Type="Resembles"),
+    "no else": lambda d: step(d, "CheckQuality").pop("ElseSteps"),
+    "a failure without words": lambda d: step(d, "RejectModel").clear(),
+    "no version": lambda d: d.pop("Version"),
+    "more than a mebibyte": lambda d: d["Parameters"][0].update(DefaultValue="x" * 2**20),
+}
+
+
+def step(definition: Definition, name: str) -> Any:
+    return steps(definition)[name]["Arguments"]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
+    assert broken(dev["training"], CHANGES[name])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every object in a JSON value."""
+    if isinstance(value, dict):
+        yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*path, key))
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def setting(path: tuple[Any, ...], value: Any) -> Callable[[Definition], Any]:
+    """A change that puts a value at a path."""
+    return lambda definition: at(definition, path[:-1]).update({path[-1]: value})
+
+
+def removing(path: tuple[Any, ...]) -> Callable[[Definition], Any]:
+    """A change that takes away what is at a path."""
+    return lambda definition: at(definition, path[:-1]).pop(path[-1])
+
+
+FREE = ("HyperParameters", "CustomerMetadataProperties", "Environment", "PipelineExperimentConfig", "Metadata")
+
+
+def test_an_unknown_key_anywhere_is_refused(dev: dict[str, Definition]) -> None:
+    for definition in dev.values():
+        for path in places(definition):
+            if not set(path) & set(FREE):
+                assert broken(definition, setting((*path, "Surprise"), "!")), path
+
+
+def required(definition: Definition) -> Iterator[tuple[Any, ...]]:
+    """The path of every member that an API call demands, and of every step's own keys."""
+    for place in places(definition):
+        if place[-1:] == ("Arguments",):
+            kind = at(definition, place[:-1])["Type"]
+            if kind in checker.CALLS:
+                call = constraints.service().operation_model(checker.CALLS[kind][0]).input_shape
+                yield from members(at(definition, place), call, place)
+        elif len(place) >= 2 and place[-2] in ("Steps", "IfSteps", "ElseSteps"):
+            yield from ((*place, key) for key in ("Name", "Type", "Arguments"))
+
+
+def members(value: Any, shape: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    if shape.type_name == "structure" and isinstance(value, dict):
+        for key in value:
+            if key in shape.required_members:
+                yield (*path, key)
+            if key in shape.members:
+                yield from members(value[key], shape.members[key], (*path, key))
+    elif shape.type_name == "list" and isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from members(item, shape.member, (*path, position))
+
+
+def test_any_required_field_that_is_missing_is_noticed(dev: dict[str, Definition]) -> None:
+    removed = 0
+    for definition in dev.values():
+        for path in required(definition):
+            assert broken(definition, removing(path)), path
+            removed += 1
+    assert removed > 80
+
+
+def test_renaming_any_input_or_output_is_noticed(dev: dict[str, Definition]) -> None:
+    for definition in dev.values():
+        for path in places(definition):
+            for key in {"InputName", "OutputName"} & set(at(definition, path)):
+                assert broken(definition, setting((*path, key), "renamed")), path
+
+
+def test_the_checker_is_a_command(
+    dev: dict[str, Definition], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
+    (tmp_path / "bad.json").write_text(json.dumps(dev["inference"] | {"Version": "1", "Extra": 1}))
+    assert checker.main([str(tmp_path / "good.json")]) == 0
+    assert checker.main([str(tmp_path / "bad.json")]) == 1
+    assert "unknown key 'Extra'" in capsys.readouterr().err
+
+
+WRONG = [
+    ("account", '"12"', "twelve digits"),
+    ("region", '"Frankfurt"', "eu-central-1"),
+    ("approval", '"Maybe"', "none of Approved"),
+    ("spot", '"yes"', "not true or false"),
+    ("subnets", '["subnet-1"]', "go together"),
+    ("surprise", "1", "unknown key 'surprise'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), WRONG)
+def test_a_wrong_environment_is_refused(repository: Callable[[str], Path], key: str, value: str, sentence: str) -> None:
+    folder = repository("dev")
+    case, file = usecase.load(folder / "usecase.toml"), folder / "environments" / "dev.toml"
+    kept = [line for line in file.read_text().splitlines() if not line.startswith(f"{key} ")]
+    file.write_text("\n".join([f"{key} = {value}", *kept]))
+    with pytest.raises(InputError, match=sentence):
+        environment.load(folder / "environments", "dev", case)
+    shutil.rmtree(folder)
+
+
+def test_an_unknown_environment_is_answered_with_the_known_ones(repository: Callable[[str], Path]) -> None:
+    folder = repository("dev")
+    with pytest.raises(InputError, match="there are dev, prod, staging"):
+        environment.load(folder / "environments", "test", usecase.load(folder / "usecase.toml"))

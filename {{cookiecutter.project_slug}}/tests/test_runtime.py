@@ -1,0 +1,160 @@
+"""The runtime: settings are checked in the reader's words, artifacts are whole or absent, failures reach their file."""
+
+import json
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import artifacts, job, paths, usecase
+from runtime.failures import InputError
+
+VALID: dict[str, Any] = {
+    "usecase": {"name": "loans", "title": "Loans", "description": "who repays", "namespace": "bank"},
+    "data": {"task": "binary", "id": "id", "label": "repaid", "classes": ["no", "yes"]},
+    "columns": {"income": {"type": "number"}, "town": {"type": "category"}},
+    "gate": {"metric": "auc", "minimum": 0.7},
+}
+
+
+def changed(**tables: Any) -> dict[str, Any]:
+    """The valid use case with some tables' keys changed."""
+    return VALID | {name: VALID.get(name, {}) | values for name, values in tables.items()}
+
+
+WRONG = [
+    (changed(data={"task": "ranking"}), "'ranking' is not one of binary, multiclass, regression"),
+    (changed(data={"colour": 1}), "unknown key 'colour'"),
+    (changed(data={"label": "income"}), "the model would see the answer"),
+    (changed(data={"id": "town"}), "it would leak"),
+    (changed(data={"id": "score"}), "predictions use"),
+    (changed(data={"classes": ["yes"]}), "the two label values"),
+    (changed(data={"classes": [0, 1]}), "put each in quotes"),
+    (changed(data={"classes": ["a", "a"]}), "names a value twice"),
+    (changed(data={"separator": ";;"}), "not one character"),
+    (changed(data={"bad_rows": "few"}), "'few' is not a number"),
+    (changed(data={"bad_rows": 2}), "not between 0 and 1"),
+    (changed(columns={"income": {"type": "money"}}), "'income' needs a type"),
+    (changed(columns={"income": {"type": "number", "min": 0}}), "unknown key 'min'"),
+    (changed(split={"method": "time"}), "needs [data] time"),
+    (changed(split={"method": "magic"}), "'magic' is not"),
+    (changed(split={"validation": 0.6, "test": 0.5}), "leave nothing to train on"),
+    (changed(split={"seed": True}), "is not a number"),
+    (changed(features={"impute": "mean"}), "'mean' is not"),
+    (changed(explanation={"rule": "best"}), "'best' is not"),
+    ({key: value for key, value in VALID.items() if key != "columns"}, "no [columns] table"),
+    (VALID | {"gate": {"metric": "auc"}}, "[gate] needs minimum"),
+]
+
+
+@pytest.mark.parametrize(("tables", "sentence"), WRONG)
+def test_a_wrong_setting_is_named_with_what_would_be_right(tables: Mapping[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as raised:
+        usecase.parse(tables)
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_contract_changes_with_what_data_means_and_with_nothing_else() -> None:
+    contract = usecase.parse(VALID).contract()
+    assert usecase.parse(changed(data={"separator": ";", "missing": ["-"]}, split={"seed": 8})).contract() == contract
+    assert usecase.parse(changed(data={"classes": ["yes", "no"]})).contract() != contract
+    assert usecase.parse(changed(columns={"town": {"type": "boolean"}})).contract() != contract
+
+
+def test_a_missing_or_broken_usecase_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        usecase.load(tmp_path / "usecase.toml")
+    (tmp_path / "usecase.toml").write_text("[data\n")
+    with pytest.raises(InputError, match="not valid TOML"):
+        usecase.load(tmp_path / "usecase.toml")
+
+
+def test_nothing_is_left_of_an_artifact_whose_writing_failed(tmp_path: Path) -> None:
+    def write() -> None:
+        with artifacts.writing(tmp_path / "model") as folder:
+            (folder / "half").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_an_artifact_of_another_component_is_refused(tmp_path: Path) -> None:
+    artifacts.write_manifest(tmp_path, "monitoring", "c0ffee")
+    with pytest.raises(InputError, match="'monitoring' where processing's is needed"):
+        artifacts.check_manifest(tmp_path, "processing", "c0ffee")
+
+
+def test_the_empty_artifact_and_an_empty_folder_are_absent(tmp_path: Path) -> None:
+    assert artifacts.is_absent(tmp_path / "missing")
+    assert artifacts.is_absent(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"component": "none"}))
+    assert artifacts.is_absent(tmp_path)
+    artifacts.write_manifest(tmp_path, "processing", "c0ffee")
+    assert not artifacts.is_absent(tmp_path)
+
+
+def test_a_fingerprint_tells_names_and_contents_apart(tmp_path: Path) -> None:
+    seen = set()
+    for name, content in (("a", "1"), ("a", "2"), ("b", "2")):
+        folder = tmp_path / f"{name}{content}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        seen.add(artifacts.fingerprint(folder))
+    assert len(seen) == 3
+
+
+def test_an_archive_can_t_write_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "evil").write_text("x")
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "model.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "evil", arcname="../outside")
+    with pytest.raises(InputError, match="can't be unpacked"):
+        artifacts.unpacked(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "outside").exists()
+
+
+def start(monkeypatch: pytest.MonkeyPatch, root: Path, error: Exception, component: str = "monitoring") -> int:
+    """Run a component whose training raises."""
+
+    def broken(_: Mapping[str, str]) -> None:
+        raise error
+
+    monkeypatch.setenv("ML_ROOT", str(root))
+    monkeypatch.setattr(sys, "argv", [component, "train"])
+    return job.run(component, broken, broken)
+
+
+def test_the_reason_of_a_failure_fits_the_kilobyte_that_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert start(monkeypatch, tmp_path, InputError("ü" * 2000)) == 1
+    written = (tmp_path / "output" / "message").read_bytes()
+    assert len(written) == 1024
+    assert written.decode() == "ü" * 512
+
+
+def test_a_training_job_s_reason_is_in_the_failure_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    start(monkeypatch, tmp_path, KeyError("x"), component="algorithm")
+    assert (tmp_path / "output" / "failure").read_text().startswith("KeyError: 'x' (unexpected in algorithm train")
+    assert not (tmp_path / "output" / "message").exists()
+
+
+def test_arguments_win_over_hyperparameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ML_ROOT", str(tmp_path))
+    paths.hyperparameters().parent.mkdir(parents=True)
+    paths.hyperparameters().write_text('{"trials": "3", "seed": "1"}')
+    assert job.settings(["--seed", "2"]) == {"trials": "3", "seed": "2"}
+    with pytest.raises(InputError, match="--key value pairs"):
+        job.settings(["--seed"])
+
+
+def test_an_unknown_mode_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["monitoring", "fly"])
+    assert job.run("monitoring", lambda _: None, lambda _: None) == 2
+    assert "train|serve" in capsys.readouterr().err

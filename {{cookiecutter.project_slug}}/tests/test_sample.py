@@ -1,0 +1,75 @@
+"""The sample keeps the contract in usecase.toml, carries a signal, and moves only as far as it is told."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lightgbm as lgb
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from data import sample
+from runtime import raw, usecase
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def matrix(table: pl.DataFrame) -> pl.DataFrame:
+    features = table.drop("customer_id", "churned").with_columns(pl.col("signed_up_on").dt.epoch("d"))
+    return features.with_columns(pl.col(pl.String).cast(pl.Enum(sorted(set(sample.CITIES) | WORDS))).to_physical())
+
+
+WORDS = {*sample.PLANS, *sample.PAYMENTS, *sample.REGIONS, "wallet", "yes", "no"}
+
+
+def score(trained: lgb.Booster, table: pl.DataFrame) -> float:
+    predicted = trained.predict(matrix(table).cast(pl.Float64).to_numpy())
+    return float(roc_auc_score(table["churned"] == "yes", predicted))
+
+
+@pytest.fixture(scope="module")
+def trained() -> lgb.Booster:
+    table = sample.customers(8000, seed=1)
+    data = lgb.Dataset(matrix(table).cast(pl.Float64).to_numpy(), (table["churned"] == "yes").to_numpy())
+    return lgb.train({"objective": "binary", "verbosity": -1, "learning_rate": 0.05}, data, 120)
+
+
+def test_the_same_seed_gives_the_same_table_and_another_seed_another() -> None:
+    assert sample.customers(500, seed=1).equals(sample.customers(500, seed=1))
+    assert not sample.customers(500, seed=1).equals(sample.customers(500, seed=2))
+
+
+def test_a_model_can_learn_it_but_not_perfectly(trained: lgb.Booster) -> None:
+    assert 0.78 < score(trained, sample.customers(5000, seed=2)) < 0.88
+
+
+def test_a_shift_of_concept_costs_the_model_and_drift_alone_hardly(trained: lgb.Booster) -> None:
+    before = score(trained, sample.customers(5000, seed=3))
+    assert score(trained, sample.customers(5000, seed=3, shift=sample.Shift(concept=0.6))) < before - 0.2
+    assert score(trained, sample.customers(5000, seed=3, shift=sample.Shift(drift=0.5))) > before - 0.06
+
+
+def test_drift_brings_new_categories_and_more_gaps() -> None:
+    calm, moved = (sample.customers(5000, seed=4, shift=sample.Shift(drift=drift)) for drift in (0.0, 0.8))
+    assert "wallet" not in calm["payment_method"]
+    assert "wallet" in moved["payment_method"]
+    assert moved["days_since_login"].null_count() > 2 * calm["days_since_login"].null_count()
+
+
+def test_the_sample_keeps_the_contract_of_the_use_case(tmp_path: Path) -> None:
+    sample.write(tmp_path / "sample", 2000, seed=7, shift=sample.Shift(drift=1.0))
+    case = usecase.load(ROOT / "usecase.toml")
+    for part, labelled in (("train", True), ("production", False)):
+        table = raw.read(tmp_path / "sample" / part, case, labelled=labelled).frame.collect()
+        assert table.height == (2000 if labelled else 1000)
+        assert table[raw.ERROR].null_count() == table.height
+    assert (tmp_path / "window").read_text() == "sample\n"
+
+
+def test_a_knob_out_of_range_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "data.sample", "--drift", "2", "--output", str(tmp_path / "x")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "from 0 to 1" in done.stderr
+    assert not (tmp_path / "x").exists()

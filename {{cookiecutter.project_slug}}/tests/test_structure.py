@@ -1,0 +1,69 @@
+"""Imports point one way, so that each part can be read, replaced and shipped without the others."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPONENTS = {"processing", "algorithm", "monitoring", "explainability"}
+OURS = COMPONENTS | {"runtime", "pipelines", "operations", "data"}
+ALLOWED = {
+    "runtime": set[str](),
+    "processing": {"runtime"},
+    "algorithm": {"runtime"},
+    "monitoring": {"runtime"},
+    "explainability": {"runtime", "algorithm.model"},  # to load the model it explains
+    "pipelines": {"runtime"},
+    "operations": {"runtime", "pipelines"},
+    "data": set[str](),
+}
+NOT_IN_IMAGES = {"sagemaker", "boto3", "botocore", "pandas", "sklearn"}
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def imports(file: Path) -> set[str]:
+    """Dotted names a file imports; `from algorithm import model` counts as algorithm.model."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(package: str) -> list[Path]:
+    folder = ROOT / "components" / package if package in COMPONENTS | {"runtime"} else ROOT / package
+    return sorted(folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    assert files(package)
+    for file in files(package):
+        for name in imports(file):
+            first = name.partition(".")[0]
+            if first in OURS - {package}:
+                allowed = any(name == rule or name.startswith(f"{rule}.") for rule in ALLOWED[package])
+                assert allowed, f"{file.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", sorted(COMPONENTS | {"runtime"}))
+def test_what_goes_into_an_image_knows_no_sdk(package: str) -> None:
+    for file in files(package):
+        found = {name.partition(".")[0] for name in imports(file)} & NOT_IN_IMAGES
+        assert not found, f"{file.relative_to(ROOT)} imports {found}"
+
+
+def test_every_module_says_in_a_line_what_it_is_for() -> None:
+    for package in OURS:
+        for file in files(package):
+            assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file.relative_to(ROOT)
+            assert file.stem not in VAGUE, file.relative_to(ROOT)
+
+
+def test_every_component_looks_like_every_other() -> None:
+    for component in COMPONENTS:
+        names = {file.name for file in files(component)}
+        assert {"__init__.py", "__main__.py", "train.py", "serve.py"} <= names, component
