@@ -216,7 +216,7 @@ def training(takes: str = "0") -> dict[str, Any]:
     raw = {"raw": {"Get": "Parameters.TrainingData"}, "champion": {"Get": "Parameters.ChampionPreprocessor"}}
     learned = {"environment": {"TAKES": takes}}
     steps = [
-        processing("Prepare", "processing", raw, ["preprocessor", "train"]),
+        processing("Prepare", "processing", raw, ["preprocessor", "train"], environment={"AWS_REGION": "x"}),
         {"Name": "Train", "Type": "Training", "Arguments": train},
         processing("Baseline", "monitoring", {"evaluation": evaluation}, ["baseline", "report"], **learned),
         processing("Explainer", "explainability", {"model": model}, ["explainer"], **learned),

@@ -51,9 +51,8 @@ def parsed_once(table: RawTable) -> RawTable:
     if all(file.suffix == ".parquet" for file in table.files):
         return table
     scratch = Path(tempfile.mkdtemp(prefix="parsed-")) / "table.parquet"
-    columns = table.frame.drop(pl.selectors.starts_with(INVALID))
     try:
-        columns.sink_parquet(scratch, compression="lz4", statistics=False, engine="streaming")
+        table.frame.sink_parquet(scratch, compression="lz4", statistics=False, engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     return RawTable(pl.scan_parquet(scratch), table.files, table.id)

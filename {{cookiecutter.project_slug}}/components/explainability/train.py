@@ -1,0 +1,51 @@
+"""Train mode: explain the trained model on the validation split; the result is what later batches are held against."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from algorithm import model
+from explainability import attributions, page, rows, summary
+from runtime import artifacts, paths, usecase
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: Mapping[str, str]) -> None:
+    """Write explainer (explainer.json) and report (report.html)."""
+    del settings  # everything is in usecase.toml
+    case = usecase.load()
+    folder = artifacts.unpacked(paths.processing_input("model"), Path(tempfile.mkdtemp()))
+    artifacts.check_manifest(folder, "algorithm", case.contract())
+    fitted = model.load(folder)
+    chosen = rows.choose(rows.scan(paths.processing_input("features")), fitted, case.explanation)
+    found = summary.summarise(fitted, list(summary.explained(fitted, chosen.frame)))
+    explainer = _explainer(fitted, found, chosen)
+    with artifacts.writing(paths.processing_output("report")) as report:
+        (report / "report.html").write_text(page.reference(case, explainer), encoding="utf-8")
+    with artifacts.writing(paths.processing_output("explainer")) as target:
+        artifacts.write_json(target / "explainer.json", explainer)
+        parents = {"model": artifacts.fingerprint(folder)}
+        artifacts.write_manifest(target, "explainability", case.contract(), parents)
+    log.info("%s rows explained; additivity error %.1g", explainer["rows"], explainer["additivity_error"])
+
+
+def _explainer(fitted: model.Model, found: summary.Summary, chosen: rows.Chosen) -> dict[str, Any]:
+    return {
+        "method": attributions.METHOD,
+        "unit": unit(fitted),
+        "rows": len(chosen.frame),
+        "of": chosen.scoreable,
+        "base_values": found.base,
+        "tolerance": attributions.TOLERANCE,
+        "additivity_error": found.error,
+        "importance": summary.described(fitted, found),
+        "source_importance": attributions.by_source(fitted.metadata["features"], found.importance),
+    }
+
+
+def unit(fitted: model.Model) -> str:
+    """What attributions are measured in."""
+    return "the label's unit" if fitted.metadata["task"] == "regression" else "log-odds"

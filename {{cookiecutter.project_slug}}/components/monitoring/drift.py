@@ -1,0 +1,162 @@
+"""★ How far two distributions are apart, and whether that is more than chance: counts in, numbers out.
+
+Both distributions are counts over the same bins. Effect sizes say how much has changed, whatever the number of rows;
+the decision needs an effect that matters *and* a test that excludes chance, corrected for the number of columns.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.float64]
+SMALLEST_EXPECTED = 5.0  # rows a bin, below which the chi-square approximation is poor (Cochran, 1954)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far `now` is from `before`.
+
+    psi: population stability index, Σ (q−p) ln(q/p); psi_beyond_chance: what is left of it after subtracting its mean
+    without any drift, about (bins−1)(1/n+1/m). js: Jensen–Shannon distance to base 2, 0 to 1. total_variation: 0 to 1.
+    ks: the largest difference of the cumulative shares, for ordered bins. wasserstein: the mean distance that values
+    have moved, in standard deviations of `before`; both are None for categories. p_value: of `chi_square`.
+    """
+
+    psi: float
+    psi_beyond_chance: float
+    js: float
+    total_variation: float
+    ks: float | None
+    wasserstein: float | None
+    p_value: float
+
+
+def effect(before: Counts, now: Counts, means: Counts | None = None, deviation: float = 0.0) -> Effect:
+    """Compare two counts; `means` are the values the bins stand for (numbers only), the last bin is "missing"."""
+    if before.sum() == 0 or now.sum() == 0:
+        return Effect(0.0, 0.0, 0.0, 0.0, None, None, 1.0)
+    ordered = means is not None and before[:-1].sum() > 0 and now[:-1].sum() > 0
+    p, q = before / before.sum(), now / now.sum()
+    index = psi(before, now)
+    return Effect(
+        psi=index,
+        psi_beyond_chance=max(0.0, index - chance(before, now)),
+        js=jensen_shannon(p, q),
+        total_variation=float(np.abs(p - q).sum() / 2),
+        ks=kolmogorov_smirnov(before[:-1], now[:-1]) if ordered else None,
+        wasserstein=wasserstein(before[:-1], now[:-1], means, deviation) if ordered and means is not None else None,
+        p_value=chi_square(before, now),
+    )
+
+
+def psi(before: Counts, now: Counts) -> float:
+    """Population stability index, half a row added to each bin, so that an empty one stays finite."""
+    used = (before + now) > 0
+    p, q = ((counts[used] + 0.5) / (counts[used] + 0.5).sum() for counts in (before, now))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def chance(before: Counts, now: Counts) -> float:
+    """The mean of the index between two samples of one distribution (Yurdakul and Naranjo, 2020)."""
+    bins = int(((before + now) > 0).sum())
+    return float((bins - 1) * (1 / before.sum() + 1 / now.sum()))
+
+
+def jensen_shannon(p: Counts, q: Counts) -> float:
+    """The Jensen–Shannon distance of two sets of shares, to base 2."""
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.where(shares > 0, shares * np.log2(shares / middle), 0.0).sum() for shares in (p, q)]
+    return math.sqrt(max(0.0, float(sum(parts)) / 2))
+
+
+def kolmogorov_smirnov(before: Counts, now: Counts) -> float:
+    """The largest difference of cumulative shares at the bins' borders; exact there, never above the exact value."""
+    return float(np.abs(np.cumsum(before) / before.sum() - np.cumsum(now) / now.sum()).max())
+
+
+def wasserstein(before: Counts, now: Counts, means: Counts, deviation: float) -> float:
+    """The first Wasserstein distance of values put at their bins' means, in standard deviations."""
+    difference = np.abs(np.cumsum(before) / before.sum() - np.cumsum(now) / now.sum())
+    distance = float((difference[:-1] * np.abs(np.diff(means))).sum())
+    return distance / deviation if deviation > 0 else (0.0 if distance == 0 else math.inf)
+
+
+def chi_square(before: Counts, now: Counts) -> float:
+    """The p-value of Pearson's test of homogeneity; bins with few rows are pooled first."""
+    first, second = _pooled(before, now)
+    degrees = len(first) - 1
+    if degrees < 1:
+        return 1.0
+    both, total = first + second, first.sum() + second.sum()
+    statistic = sum(
+        float((((counts - both * counts.sum() / total) ** 2) / (both * counts.sum() / total)).sum())
+        for counts in (first, second)
+    )
+    return survival(statistic, degrees)
+
+
+def _pooled(before: Counts, now: Counts) -> tuple[Counts, Counts]:
+    """Bins whose expected count is too small in either sample, together as one."""
+    both = before + now
+    smaller = min(before.sum(), now.sum()) / both.sum()
+    small = both * smaller < SMALLEST_EXPECTED
+    first, second = (np.append(counts[~small], counts[small].sum()) for counts in (before, now))
+    if (first[-1] + second[-1]) * smaller >= SMALLEST_EXPECTED or len(first) == 1:
+        return first, second
+    largest = int((first[:-1] + second[:-1]).argmin())  # too few even together: they join the smallest bin that is left
+    for counts in (first, second):
+        counts[largest] += counts[-1]
+    return first[:-1], second[:-1]
+
+
+def survival(statistic: float, degrees: int) -> float:
+    """P(X > statistic) for a chi-square variable: the regularised upper incomplete gamma function.
+
+    Series and continued fraction as in Abramowitz and Stegun, 6.5.29 and 6.5.31.
+    """
+    a, x = degrees / 2, statistic / 2
+    if x <= 0:
+        return 1.0
+    front = math.exp(a * math.log(x) - x - math.lgamma(a))
+    return max(0.0, 1 - front * _series(a, x)) if x < a + 1 else front * _fraction(a, x)
+
+
+def _series(a: float, x: float) -> float:
+    term = total = 1 / a
+    for n in range(1, 10_000):
+        term *= x / (a + n)
+        total += term
+        if term < total * 1e-16:
+            break
+    return total
+
+
+def _fraction(a: float, x: float) -> float:
+    """Lentz's method."""
+    tiny = 1e-300
+    b = x + 1 - a
+    c, d = 1 / tiny, 1 / b
+    result = d
+    for n in range(1, 10_000):
+        factor = n * (a - n)
+        b += 2
+        d = 1 / (factor * d + b or tiny)
+        c = b + factor / c or tiny
+        result *= c * d
+        if abs(c * d - 1) < 1e-16:
+            break
+    return result
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected so that the chance of any false alarm stays at the level (Holm, 1979)."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected

@@ -1,0 +1,128 @@
+"""The two pages of monitoring: what was learned, and how far a batch is from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from monitoring import profile
+from runtime import report
+from runtime.report import Section, Verdict
+from runtime.usecase import UseCase
+
+CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
+NEXT = {
+    "drift": "Look at the columns below: if the world has changed, train again on data of this window; if the data is "
+    "broken, mend its source.",
+    "no drift": "Nothing to do.",
+    "not enough data": "Wait for a larger batch; this one counts neither as healthy nor as drifted.",
+}
+TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
+
+
+def baseline(case: UseCase, learned: Mapping[str, Any]) -> str:
+    """The page of train mode."""
+    verdict = Verdict(
+        word="Baseline learned",
+        tone="good",
+        reason=f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
+        f"{learned['score_rows']:,} validation rows.",
+        next_step="Look for columns that are mostly missing, or whose range is not what you expect.",
+    )
+    headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
+    rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
+    text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
+    section = Section("Columns and scores", text, report.table(headers, rows))
+    return report.page(f"{case.title}: what the training data looks like", verdict, [section])
+
+
+def _learned(column: Mapping[str, Any]) -> list[object]:
+    distinct = len(column["values"]) if "values" in column else None
+    shares = [100 * column["missing"], 100 * column["invalid"]]
+    return [column["name"], column["kind"], *shares, distinct, *(column.get(key) for key in ("low", "mean", "high"))]
+
+
+def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The page of serve mode."""
+    verdict = Verdict(found["verdict"].capitalize(), TONES[found["verdict"]], found["reason"], NEXT[found["verdict"]])
+    bins = {column["name"]: column for column in [*learned["columns"], *learned["scores"]]}
+    scores = list(found["scores"].values())
+    strongest = [column for column in found["columns"] if column["psi_beyond_chance"] > 0][:CHARTS]
+    sections = [
+        Section("Columns", _explanation(case, found), _table(found["columns"])),
+        Section(
+            "The strongest changes", "", report.join(*(_chart(bins[column["name"]], column) for column in strongest))
+        ),
+        Section("The model's output", _errors(found), report.join(_table(scores), *_charts(bins, scores))),
+    ]
+    return report.page(f"{case.title}: has the data drifted?", verdict, [part for part in sections if part.body])
+
+
+def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['rows']:,} rows against {found['baseline_rows']:,} of training. A column has drifted when chance is "
+        f"excluded (p below {case.drift.significance:g}, corrected for the number of columns) and its population "
+        f"stability index, less what chance gives, is {case.drift.minimum_effect:g} or more."
+    )
+
+
+def _errors(found: Mapping[str, Any]) -> str:
+    return f"{found['errors']:.2%} of the rows could not be scored."
+
+
+def _table(columns: list[dict[str, Any]]) -> Markup:
+    headers = [
+        "column",
+        "drift",
+        "PSI",
+        "KS",
+        "JS",
+        "Wasserstein",
+        "p corrected",
+        "missing %",
+        "before",
+        "invalid %",
+        "note",
+    ]
+    return report.table(headers, [_row(column) for column in columns])
+
+
+def _row(column: Mapping[str, Any]) -> list[object]:
+    return [
+        column["name"],
+        "yes" if column["drifted"] else "no",
+        *(_rounded(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
+        column.get("adjusted_p_value"),
+        *(_rounded(100 * column[key]) for key in ("missing", "missing_baseline", "invalid")),
+        _note(column),
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _note(column: Mapping[str, Any]) -> str:
+    parts = []
+    if column["unknown"]:
+        parts.append(f"{column['unknown']:.2%} unknown: {', '.join(column['unknown_examples'])}")
+    if column["outside_range"]:
+        parts.append(str(column["outside_range"]))
+    return "; ".join(parts)
+
+
+def _charts(bins: Mapping[str, Any], columns: list[dict[str, Any]]) -> list[Markup]:
+    return [_chart(bins[column["name"]], column) for column in columns[:CHARTS]]
+
+
+def _chart(learned: Mapping[str, Any], now: Mapping[str, Any]) -> Markup:
+    """Shares a bin, then and now; a long tail of categories is left out."""
+    before, after = (np.asarray(counts, float) for counts in (learned["counts"], now["counts"]))
+    names = profile.labels(dict(learned))
+    used = np.flatnonzero(before + after)
+    if "values" in learned and len(used) > BARS:
+        used = np.sort(used[np.argsort(-(before + after)[used], kind="stable")[:BARS]])
+    shares = [counts / max(counts.sum(), 1) for counts in (before, after)]
+    labels = [names[place] for place in used]
+    return report.compare(labels, shares[0][used].tolist(), shares[1][used].tolist(), str(learned["name"]))

@@ -1,0 +1,135 @@
+"""Serve mode: hold a batch's raw data and scores against the baseline, and decide whether they have drifted."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from monitoring import drift, page, profile
+from monitoring.profile import Counted
+from runtime import artifacts, paths, raw, usecase
+from runtime.failures import InputError
+from runtime.usecase import UseCase
+
+log = logging.getLogger(__name__)
+Column = dict[str, Any]
+
+
+def serve(settings: Mapping[str, str]) -> None:
+    """Write drift (drift.json and report.html)."""
+    del settings  # everything is in usecase.toml
+    case = usecase.load()
+    place = paths.processing_input("baseline")
+    artifacts.check_manifest(place, "monitoring", case.contract())
+    baseline = artifacts.read_json(place / "baseline.json")
+    table = raw.read(paths.processing_input("raw"), case)
+    report = judged(case, baseline, table.frame, _predictions())
+    with artifacts.writing(paths.processing_output("drift")) as folder:
+        artifacts.write_json(folder / "drift.json", report)
+        (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")
+    log.info("%s: %s", report["verdict"], report["reason"])
+
+
+def _predictions() -> pl.LazyFrame:
+    """What the transform job wrote: a Parquet body for each file it was sent."""
+    files = sorted(paths.processing_input("predictions").glob("*.out"))
+    if not files:
+        raise InputError("predictions holds no *.out file; did the transform job write its output?")
+    return pl.scan_parquet(files)
+
+
+def judged(
+    case: UseCase, baseline: Mapping[str, Any], frame: pl.LazyFrame, predictions: pl.LazyFrame
+) -> dict[str, Any]:
+    """The whole report as plain data."""
+    rows, counted = profile.count(frame, baseline["columns"])
+    scored = predictions.filter(pl.col("error").is_null())
+    score_rows, score_counted = profile.count(scored, baseline["scores"])
+    columns = [_column(column, counted[column["name"]], rows) for column in baseline["columns"]]
+    scores = [_column(column, score_counted[column["name"]], score_rows) for column in baseline["scores"]]
+    _decide(case, [*columns, *(scores if score_rows else [])])
+    columns.sort(key=lambda column: (not column["drifted"], -column["psi_beyond_chance"], column["name"]))
+    total = predictions.select(pl.len()).collect(engine="streaming").item()
+    verdict, reason = _verdict(case, rows, columns, scores)
+    drifted = [column["name"] for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "rows": rows,
+        "baseline_rows": baseline["rows"],
+        "errors": 1 - score_rows / total if total else 0.0,
+        "drifted": drifted,
+        "columns": columns,
+        "scores": {column["name"]: column for column in scores},
+        "settings": asdict(case.drift),
+    }
+
+
+def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:
+    """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
+    numeric = "edges" in column
+    means = np.asarray(column["means"]) if numeric else None
+    effect = drift.effect(np.asarray(column["counts"], float), counted.counts, means, column.get("deviation", 0.0))
+    effects = {key: _finite(value) for key, value in asdict(effect).items()}
+    return {
+        "name": column["name"],
+        "kind": column["kind"],
+        "drifted": False,
+        **effects,
+        "missing": _share(counted.counts[-1] - counted.invalid, rows),
+        "missing_baseline": column["missing"],
+        "invalid": _share(counted.invalid, rows),
+        "invalid_baseline": column["invalid"],
+        "unknown": None if numeric else _share(counted.counts[-2], rows),
+        "unknown_examples": counted.unknown,
+        "low": counted.low,
+        "high": counted.high,
+        "outside_range": outside(column, counted) if numeric else None,
+        "counts": [int(value) for value in counted.counts],
+    }
+
+
+def outside(column: Mapping[str, Any], counted: Counted) -> str | None:
+    """Which learned extremes are exceeded, in words; None where they are not."""
+    if counted.low is None or counted.high is None or column["low"] is None:
+        return None
+    below = f"down to {counted.low:.6g}, learned from {column['low']:.6g}" if counted.low < column["low"] else ""
+    above = f"up to {counted.high:.6g}, learned to {column['high']:.6g}" if counted.high > column["high"] else ""
+    return "; ".join(part for part in (below, above) if part) or None
+
+
+def _share(part: float, rows: int) -> float:
+    return float(part) / rows if rows else 0.0
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no infinity: a constant that moved is any number of standard deviations away."""
+    return value if value is None or np.isfinite(value) else None
+
+
+def _decide(case: UseCase, columns: list[Column]) -> None:
+    """Set `drifted`: chance is excluded for all columns together, and the effect is large enough to matter."""
+    corrected = drift.holm([column["p_value"] for column in columns])
+    for column, p_value in zip(columns, corrected, strict=True):
+        column["adjusted_p_value"] = p_value
+        column["drifted"] = (
+            p_value < case.drift.significance and column["psi_beyond_chance"] >= case.drift.minimum_effect
+        )
+
+
+def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Column]) -> tuple[str, str]:
+    if rows < case.drift.minimum_rows:
+        return "not enough data", f"{rows:,} rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}."
+    drifted = [column for column in columns if column["drifted"]]
+    moved = [column["name"] for column in scores if column["drifted"]]
+    if not drifted and not moved:
+        return "no drift", f"none of {len(columns)} columns moved more than chance and [drift] minimum_effect allow."
+    parts = [f"{len(drifted)} of {len(columns)} columns drifted"]
+    if drifted:
+        parts[0] += f", most of all {drifted[0]['name']} (PSI {drifted[0]['psi']:.2f})"
+    if moved:
+        parts.append(f"the model's output moved too ({', '.join(moved)})")
+    return "drift", "; ".join(parts) + "."

@@ -1,0 +1,83 @@
+"""Train mode: learn the distribution of the raw training data, and of the model's scores on the validation split."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from monitoring import page, profile
+from monitoring.profile import Bins, Counted
+from runtime import artifacts, paths, raw, usecase
+from runtime.failures import InputError
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: Mapping[str, str]) -> None:
+    """Write baseline (baseline.json) and report (report.html)."""
+    del settings  # everything is in usecase.toml
+    case = usecase.load()
+    table = raw.parsed_once(raw.read(paths.processing_input("raw"), case))
+    kinds = {column.name: column.type for column in case.columns}
+    rows, columns = learned(table.frame, kinds, case.drift.bins)
+    if rows == 0:
+        raise InputError(f"{table.files[0].name} holds a header and no rows.")
+    evaluation = artifacts.unpacked(paths.processing_input("evaluation"), Path(tempfile.mkdtemp()))
+    scored = pl.scan_parquet(evaluation / "predictions.parquet")
+    score_rows, scores = learned(scored, score_kinds(scored), case.drift.bins)
+    baseline = {"rows": rows, "columns": columns, "score_rows": score_rows, "scores": scores}
+    with artifacts.writing(paths.processing_output("report")) as report:
+        (report / "report.html").write_text(page.baseline(case, baseline), encoding="utf-8")
+    with artifacts.writing(paths.processing_output("baseline")) as folder:
+        artifacts.write_json(folder / "baseline.json", baseline)
+        parents = {"evaluation": artifacts.fingerprint(evaluation)}
+        artifacts.write_manifest(folder, "monitoring", case.contract(), parents)
+    log.info("%s columns of %s rows, %s scores learned", len(columns), f"{rows:,}", len(scores))
+
+
+def score_kinds(scored: pl.LazyFrame) -> dict[str, str]:
+    """The columns of predictions that are monitored: every score, and the prediction itself."""
+    schema = scored.collect_schema()
+    kinds = {name: "number" for name in schema if name == "score" or name.startswith("score:")}
+    return kinds | {"prediction": "number" if schema["prediction"].is_numeric() else "category"}
+
+
+def learned(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
+    """Rows, and of each column its bins and what was counted in them, as plain data."""
+    found = profile.learn(frame, kinds, bins)
+    rows, counted = profile.count(frame, found)
+    return rows, [described(column, counted[column["name"]], rows) for column in found]
+
+
+def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
+    """A column of baseline.json: bins, counts, and what people ask for."""
+    present = float(counted.counts[:-1].sum())
+    shared = {
+        **column,
+        "counts": [int(value) for value in counted.counts],
+        "missing": (counted.counts[-1] - counted.invalid) / rows if rows else 0.0,
+        "invalid": counted.invalid / rows if rows else 0.0,
+    }
+    if "values" in column:
+        return shared
+    mean = float(counted.sums.sum()) / present if present else 0.0
+    variance = counted.squares / present - mean**2 if present else 0.0
+    return {
+        **shared,
+        "means": bin_means(counted, column["edges"]),
+        "low": counted.low,
+        "high": counted.high,
+        "mean": mean,
+        "deviation": float(np.sqrt(max(0.0, variance))),
+    }
+
+
+def bin_means(counted: Counted, edges: list[float]) -> list[float]:
+    """The value each bin stands for: the mean in it, or its right end where it is empty."""
+    ends = [*edges, edges[-1] if edges else 0.0]
+    pairs = zip(counted.sums[:-1], counted.counts[:-1], ends, strict=True)
+    return [float(total / rows) if rows else end for total, rows, end in pairs]
