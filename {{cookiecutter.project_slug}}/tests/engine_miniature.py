@@ -277,7 +277,7 @@ class Miniature:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """The command, started as a user's shell would."""
-        environment = {**os.environ, "AWS_SECRET_ACCESS_KEY": "secret", "COMPONENTS_PYTHON": sys.executable}
+        environment = {"COMPONENTS_PYTHON": sys.executable, **os.environ, "AWS_SECRET_ACCESS_KEY": "secret"}
         command = [sys.executable, "-m", "operations", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.root, env=environment, stdout=pipe, stderr=pipe, text=True)

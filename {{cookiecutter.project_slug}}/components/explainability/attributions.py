@@ -82,6 +82,8 @@ def in_words(column: pl.Series, feature: model.Feature) -> pl.Series:
     text = column.cast(pl.String)
     if feature["kind"] == "boolean":
         text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
+    elif feature["name"].endswith("__days"):
+        text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)
     elif feature["kind"] in ("number", "date"):
         text = pl.Series([None if value is None else f"{value:,.6g}" for value in column], dtype=pl.String)
     return text.fill_null("missing").alias(feature["name"])

@@ -14,7 +14,6 @@ from pathlib import Path
 import polars as pl
 
 from runtime.failures import InputError
-from runtime.usecase import UseCase
 
 KINDS = (".csv", ".csv.gz", ".parquet")
 PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
@@ -38,7 +37,7 @@ def find(folder: Path) -> list[Path]:
     return found
 
 
-def scan(file: Path, usecase: UseCase) -> pl.LazyFrame:
+def scan(file: Path, separator: str) -> pl.LazyFrame:
     """A lazy frame of one file with `__row` (1 is the first row of data); CSV cells stay text. Raises InputError."""
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
@@ -48,7 +47,7 @@ def scan(file: Path, usecase: UseCase) -> pl.LazyFrame:
         return _parquet(file, head)
     if head == PARQUET:
         raise InputError(f"{file.name} is a Parquet file with a CSV name; rename it to end in .parquet.")
-    return _csv(_decompressed(file) if head[:2] == GZIP else file, file.name, usecase.data.separator)
+    return _csv(_decompressed(file) if head[:2] == GZIP else file, file.name, separator)
 
 
 def _parquet(file: Path, head: bytes) -> pl.LazyFrame:
@@ -119,12 +118,12 @@ def explain(error: Exception, files: Sequence[Path]) -> InputError:
     return InputError(f"{', '.join(file.name for file in files[:3])} can't be read: {text}")
 
 
-def _open(file: Path) -> gzip.GzipFile | io.BufferedReader:
+def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(file) if file.name.endswith(".gz") else file.open("rb")
 
 
 def _bad_line(file: Path) -> int | None:
-    with _open(file) as handle:
+    with opened(file) as handle:
         for number, line in enumerate(handle, start=1):
             try:
                 line.decode("utf-8")
@@ -134,7 +133,7 @@ def _bad_line(file: Path) -> int | None:
 
 
 def _long_line(file: Path) -> int | None:
-    with _open(file) as handle:
+    with opened(file) as handle:
         text = io.TextIOWrapper(handle, "utf-8", errors="replace", newline="")
         separator = max(SEPARATORS, key=text.readline().count)
         text.seek(0)

@@ -39,7 +39,7 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     Raises InputError for a folder without files, a damaged file, or one without a needed column.
     """
     found = files.find(folder)
-    frames = [_typed(files.scan(file, usecase), file, usecase, labelled) for file in found]
+    frames = [_typed(files.scan(file, usecase.data.separator), file, usecase, labelled) for file in found]
     return RawTable(pl.concat(frames), tuple(found), usecase.data.id or NO_ID)
 
 
