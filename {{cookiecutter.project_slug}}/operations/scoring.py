@@ -19,7 +19,7 @@ def score(repository: Repository, options: Options) -> int:
             raise Failure("there is no released model yet; run `make train` first.")
         data = parameters.location(options.data) if options.data else _production(repository)
         definition = compiling.definition(repository, options.environment, "inference")
-        known = {**released_parameters(release), "ProductionData": data}
+        known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
         values = parameters.values(definition, known, options.chosen)
         print(f"scoring with release {release['version']} of {release['created'][:10]}{_changed(repository, release)}")
         name = repository.pipeline(options.environment, "inference")

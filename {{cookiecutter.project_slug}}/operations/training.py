@@ -26,6 +26,7 @@ def train(repository: Repository, options: Options) -> int:
         if options.onward and champion is None:
             raise Failure("there is no released model to continue from; run `make train` without CONTINUE once.")
         known = data | champion_artifacts(running.storage(repository), champion) | code(repository)
+        known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
         name = repository.pipeline(options.environment, "training")

@@ -49,6 +49,9 @@ class Table:
     labels: NDArray[np.float64]
 
 
+NOTHING_YET = Best()
+
+
 @dataclass(frozen=True)
 class Problem:
     """What there is to learn, and with how many threads; `start` is a booster to go on from."""
@@ -58,7 +61,7 @@ class Problem:
     categories: tuple[int, ...]  # positions of the category features
     threads: int
     start: lgb.Booster | None = None
-    best: Best = Best()
+    best: Best = NOTHING_YET
 
 
 def fit(

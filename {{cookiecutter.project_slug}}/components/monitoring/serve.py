@@ -71,7 +71,7 @@ def judged(
 def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:
     """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
     numeric = "edges" in column
-    means = np.asarray(column["means"]) if numeric else None
+    means = _pooled_means(column, counted) if numeric else None
     effect = drift.effect(np.asarray(column["counts"], float), counted.counts, means, column.get("deviation", 0.0))
     effects = {key: _finite(value) for key, value in asdict(effect).items()}
     return {
@@ -90,6 +90,14 @@ def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:
         "outside_range": outside(column, counted) if numeric else None,
         "counts": [int(value) for value in counted.counts],
     }
+
+
+def _pooled_means(column: Mapping[str, Any], counted: Counted) -> drift.Counts:
+    """The value each bin stands for in both tables together: in the open tails the two can differ much."""
+    learned, means = np.asarray(column["counts"], float)[:-1], np.asarray(column["means"], float)
+    rows = learned + counted.counts[:-1]
+    total = learned * means + counted.sums[:-1]
+    return np.where(rows > 0, total / np.maximum(rows, 1), means)
 
 
 def outside(column: Mapping[str, Any], counted: Counted) -> str | None:

@@ -50,7 +50,8 @@ def adopt(wishes: Wishes) -> None:
     ]
     kept = [decision for decision in decisions if decision.type]
     if not kept:
-        raise InputError(f"{wishes.data.name} has no column to learn from: {decisions[0].name!r} {decisions[0].why}.")
+        reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in decisions[:5])
+        raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
     decided = contract.Contract(wishes.label, target, identity, time, missing, table.separator, kept)
     text, case = contract.rewritten(wishes.usecase, decided)
     broken = _verified(wishes.data, case)

@@ -41,7 +41,7 @@ def markers(found: dict[str, Facts]) -> list[str]:
     """Texts that stand for "no value" among what would otherwise be numbers, beyond the usual ones."""
     extra: list[str] = []
     for column in found.values():
-        if column.present and column.numbers > column.present / 2 and set(column.odd) <= set(facts.MARKERS):
+        if column.present and column.numbers >= column.present / 4 and set(column.odd) <= set(facts.MARKERS):
             extra += [text for text in column.odd if text not in extra]
     return extra
 

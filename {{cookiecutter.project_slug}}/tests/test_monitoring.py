@@ -1,0 +1,325 @@
+"""Monitoring: every effect size against its definition, the decision against chance, the report from raw files."""
+
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import spatial, stats
+
+from monitoring import drift, profile, serve, train
+from monitoring.drift import Counts
+from runtime import artifacts, job, paths, usecase
+from runtime.failures import InputError
+
+USECASE = """
+[usecase]
+name = "loans"
+title = "Loans"
+[data]
+task = "{task}"
+id = "id"
+label = "repaid"
+classes = {classes}
+bad_rows = 1.0
+[columns]
+income = {{ type = "number", minimum = 0 }}
+"<script>alert(1)</script>" = {{ type = "category" }}
+owner = {{ type = "boolean" }}
+since = {{ type = "date", format = "%Y-%m-%d" }}
+same = {{ type = "number" }}
+[gate]
+metric = "auc"
+minimum = 0.5
+[drift]
+minimum_rows = 100
+"""
+TOWN = "<script>alert(1)</script>"
+HISTOGRAMS = [
+    ([50, 30, 20, 0], [45, 35, 15, 5]),
+    ([400, 300, 200, 100], [100, 200, 300, 400]),
+    ([9, 1, 90], [8, 2, 95]),
+]
+
+
+def counts(values: list[int]) -> Counts:
+    return np.asarray(values, dtype=float)
+
+
+@pytest.mark.parametrize(("before", "now"), HISTOGRAMS)
+def test_effect_sizes_are_those_of_their_definitions(before: list[int], now: list[int]) -> None:
+    p, q = counts(before) / sum(before), counts(now) / sum(now)
+    assert drift.jensen_shannon(p, q) == pytest.approx(spatial.distance.jensenshannon(p, q, base=2))
+    smooth = [(counts(values) + 0.5) / (counts(values) + 0.5).sum() for values in (before, now)]
+    index = sum((b - a) * np.log(b / a) for a, b in zip(*smooth, strict=True))
+    assert drift.psi(counts(before), counts(now)) == pytest.approx(index)
+    points = np.arange(len(before), dtype=float)
+    spread = [np.repeat(points, values) for values in (before, now)]
+    assert drift.kolmogorov_smirnov(counts(before), counts(now)) == pytest.approx(stats.ks_2samp(*spread).statistic)
+    moved = drift.wasserstein(counts(before), counts(now), points, deviation=2.0)
+    assert moved == pytest.approx(stats.wasserstein_distance(*spread) / 2)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 5, 20, 199])
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0, 1.7, 4.0])
+def test_the_chi_square_survival_function_is_scipy_s(degrees: int, share: float) -> None:
+    expected = float(stats.chi2.sf(share * degrees, degrees))
+    assert drift.survival(share * degrees, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_the_test_of_homogeneity_is_scipy_s_where_nothing_is_pooled() -> None:
+    before, now = HISTOGRAMS[1]
+    expected = stats.chi2_contingency([before, now], correction=False).pvalue
+    assert drift.chi_square(counts(before), counts(now)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_bins_with_few_rows_are_pooled_before_the_test() -> None:
+    expected = stats.chi2_contingency([[500, 480, 6], [510, 470, 8]], correction=False).pvalue
+    assert drift.chi_square(counts([500, 480, 3, 3]), counts([510, 470, 4, 4])) == pytest.approx(expected)
+    assert drift.chi_square(counts([5, 0]), counts([0, 5])) == 1.0
+
+
+def test_holm_keeps_the_level_for_all_columns_together() -> None:
+    assert drift.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert drift.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("rows", [500, 5000])
+@pytest.mark.parametrize("columns", [5, 30])
+def test_batches_without_drift_rarely_raise_an_alarm(rows: int, columns: int) -> None:
+    """The level is 1 %; of 200 batches at most 6 may alarm (binomial, 99.9 %) before the effect is even looked at."""
+    random, alarms = np.random.default_rng(rows + columns), 0
+    shares = random.dirichlet(np.ones(21) * 3, columns)
+    learned = [random.multinomial(20_000, share).astype(float) for share in shares]
+    for _ in range(200):
+        batch = [random.multinomial(rows, share).astype(float) for share in shares]
+        p_values = [drift.chi_square(before, now) for before, now in zip(learned, batch, strict=True)]
+        alarms += min(drift.holm(p_values)) < 0.01
+    assert alarms <= 6
+
+
+def test_what_chance_gives_is_subtracted_from_the_index() -> None:
+    random = np.random.default_rng(1)
+    share = np.ones(20) / 20
+    pairs = [[random.multinomial(rows, share).astype(float) for rows in (20_000, 500)] for _ in range(200)]
+    index = np.mean([drift.psi(*pair) for pair in pairs])
+    assert index == pytest.approx(np.mean([drift.chance(*pair) for pair in pairs]), rel=0.1)
+
+
+def test_a_decision_needs_an_effect_that_matters_and_a_test_that_excludes_chance() -> None:
+    case = usecase.parse(tomllib.loads(USECASE.format(task="binary", classes='["no", "yes"]')))
+    pairs = {"both": (1e-9, 0.5), "only a test": (1e-9, 0.05), "only an effect": (0.2, 0.5)}
+    columns = [{"name": name, "p_value": p, "psi_beyond_chance": effect} for name, (p, effect) in pairs.items()]
+    serve._decide(case, columns)
+    assert [column["name"] for column in columns if column["drifted"]] == ["both"]
+
+
+def test_a_spike_amid_other_values_does_not_share_its_bin() -> None:
+    values = np.append(np.random.default_rng(1).normal(size=900), np.full(100, 0.25))
+    frame = pl.LazyFrame({"x": values})
+    bins = profile.learn(frame, {"x": "number"}, 20)
+    _, found = profile.count(frame, bins)
+    assert found["x"].counts[bins[0]["edges"].index(0.25)] == 100
+
+
+def table(rows: int, seed: int = 1, shift: float = 0.0) -> pl.DataFrame:
+    """Raw rows; `shift` raises incomes by that many standard deviations, or names a new town at 1."""
+    random = np.random.default_rng(seed)
+    income = random.lognormal(7 + 0.5 * shift, 0.5, rows)
+    income[random.random(rows) < 0.3] = 0.0  # a spike
+    frame = pl.DataFrame(
+        {
+            "id": [f"c{number}" for number in range(rows)],
+            "income": income.round(2),
+            TOWN: random.choice(["Oslo", "Rome", "Bonn"], rows, p=[0.6, 0.3, 0.1]),
+            "owner": random.choice(["yes", "no"], rows),
+            "since": [f"20{10 + day % 14:02}-{1 + day % 12:02}-11" for day in random.integers(0, 999, rows)],
+            "same": np.ones(rows),
+        }
+    )
+    gap = pl.Series(random.random(rows) < 0.1)
+    return frame.with_columns(pl.when(~gap).then(pl.col("owner")).alias("owner"))
+
+
+def predictions(rows: int, seed: int = 1, high: float = 2.0) -> pl.DataFrame:
+    score = np.random.default_rng(seed).beta(2, high, rows)
+    names = ["yes" if value > 0.5 else "no" for value in score]
+    columns = {"id": [f"c{number}" for number in range(rows)], "prediction": names, "score": score}
+    return pl.DataFrame(columns).with_columns(pl.lit(None, dtype=pl.String).alias("error"))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """usecase.toml, an empty /opt/ml, and a baseline learned from 4,000 rows."""
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="binary", classes='["no", "yes"]'))
+    monkeypatch.setenv("ML_ROOT", str(tmp_path / "ml"))
+    monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
+
+
+def learn(rows: int = 4000) -> dict[str, Any]:
+    put(table(rows), "raw/table.csv")
+    put(predictions(rows), "evaluation/predictions.parquet")
+    train.train({})
+    shutil.rmtree(paths.processing_input("baseline"), ignore_errors=True)
+    paths.processing_output("baseline").rename(paths.processing_input("baseline"))
+    value: dict[str, Any] = artifacts.read_json(paths.processing_input("baseline") / "baseline.json")
+    return value
+
+
+def put(frame: pl.DataFrame, name: str) -> None:
+    file = paths.root() / "processing" / "input" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".csv":
+        frame.write_csv(file)
+    else:
+        frame.write_parquet(file)
+
+
+def judge(frame: pl.DataFrame, scored: pl.DataFrame | None = None) -> dict[str, Any]:
+    """What serve says of a batch."""
+    put(frame, "raw/table.csv")
+    put(predictions(len(frame), seed=2) if scored is None else scored, "predictions/features-00000.parquet.out")
+    serve.serve({})
+    text = (paths.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
+    value: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+    return value
+
+
+def column(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(entry for entry in report["columns"] if entry["name"] == name)
+
+
+def test_a_batch_like_the_training_data_has_not_drifted() -> None:
+    learn()
+    report = judge(table(2000, seed=2))
+    assert report["verdict"] == "no drift"
+    assert report["drifted"] == []
+    assert len(report["columns"]) == 5
+
+
+def test_a_shifted_column_is_found_and_named_first() -> None:
+    learn()
+    report = judge(table(2000, seed=2, shift=1.0))
+    assert report["verdict"] == "drift"
+    assert report["drifted"] == ["income"]
+    assert report["columns"][0]["name"] == "income"
+    assert "income" in report["reason"]
+
+
+def test_the_stored_bins_come_close_to_the_exact_two_sample_statistics() -> None:
+    learn()
+    before, after = table(4000)["income"].to_numpy(), table(2000, seed=2, shift=0.5)["income"].to_numpy()
+    found = column(judge(table(2000, seed=2, shift=0.5)), "income")
+    exact = stats.ks_2samp(before, after).statistic
+    assert exact - 1 / 20 <= found["ks"] <= exact + 1e-12
+    assert found["wasserstein"] == pytest.approx(stats.wasserstein_distance(before, after) / before.std(), rel=0.05)
+
+
+def test_a_spike_has_a_bin_of_its_own() -> None:
+    baseline = learn()
+    income = next(entry for entry in baseline["columns"] if entry["name"] == "income")
+    assert 0.0 in income["edges"]
+    assert income["counts"][income["edges"].index(0.0)] == (table(4000)["income"] == 0).sum()
+
+
+def test_unknown_categories_gaps_ranges_and_broken_types_are_reported() -> None:
+    learn()
+    frame = table(1000, seed=3).with_columns(
+        pl.Series(TOWN, ["Atlantis"] * 300 + ["Oslo"] * 700),
+        pl.Series("owner", [None] * 500 + ["yes"] * 500, dtype=pl.String),
+        pl.Series("income", ["-5"] * 100 + ["much"] * 100 + ["99999999"] + ["1"] * 799),
+    )
+    report = judge(frame)
+    town, owner, income = (column(report, name) for name in (TOWN, "owner", "income"))
+    assert town["unknown"] == pytest.approx(0.3)
+    assert town["unknown_examples"] == ["Atlantis"]
+    assert owner["missing"] == pytest.approx(0.5)
+    assert owner["missing_baseline"] == pytest.approx(0.1, abs=0.02)
+    assert income["invalid"] == pytest.approx(0.2)
+    assert "up to 1e+08" in income["outside_range"]
+    assert {TOWN, "owner", "income"} <= set(report["drifted"])
+
+
+def test_scores_are_watched_like_columns() -> None:
+    learn()
+    report = judge(table(2000, seed=2), predictions(2000, seed=2, high=6.0))
+    assert report["verdict"] == "drift"
+    assert report["scores"]["score"]["drifted"]
+    assert "output moved" in report["reason"]
+
+
+def test_rows_without_a_prediction_are_counted() -> None:
+    learn()
+    failed = predictions(1000, seed=2).with_columns(pl.Series("error", ["why"] * 250 + [None] * 750, dtype=pl.String))
+    assert judge(table(1000, seed=2), failed)["errors"] == pytest.approx(0.25)
+
+
+def test_too_few_rows_are_neither_healthy_nor_drifted() -> None:
+    learn()
+    report = judge(table(99, seed=2, shift=3.0))
+    assert report["verdict"] == "not enough data"
+    assert report["drifted"] == []
+
+
+DEGENERATE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "every number missing": lambda frame: frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("income")),
+    "every category missing": lambda frame: frame.with_columns(pl.lit(None, dtype=pl.String).alias(TOWN)),
+    "a column of another type": lambda frame: frame.with_columns(pl.lit("abc").alias("income")),
+    "a constant that moved": lambda frame: frame.with_columns(pl.lit(7.0).alias("same")),
+    "one value only": lambda frame: frame.with_columns(pl.lit(3.0).alias("income")),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_a_degenerate_batch_is_judged_and_not_a_crash(name: str) -> None:
+    learn()
+    report = judge(DEGENERATE[name](table(1000, seed=2)))
+    assert report["verdict"] == "drift"
+
+
+def test_learning_twice_writes_the_same_bytes() -> None:
+    first = learn()
+    again = learn()
+    assert first == again
+
+
+def test_a_baseline_of_another_contract_is_refused(tmp_path: Path) -> None:
+    learn()
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]"))
+    with pytest.raises(InputError, match="learned under contract"):
+        judge(table(500))
+
+
+def test_no_predictions_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn()
+    put(table(500), "raw/table.csv")
+    paths.processing_input("predictions").mkdir()
+    monkeypatch.setattr(sys, "argv", ["monitoring", "serve"])
+    assert job.run("monitoring", train.train, serve.serve) == 1
+    assert "no *.out file" in (paths.root() / "output" / "message").read_text()
+
+
+def test_pages_show_hostile_names_as_text_and_load_nothing() -> None:
+    learn()
+    judge(table(1000, seed=2, shift=1.0))
+    for folder in ("report", "drift"):
+        page = (paths.processing_output(folder) / "report.html").read_text(encoding="utf-8")
+        assert "<script" not in page
+        assert "&lt;script&gt;alert(1)" in page
+        assert "http" not in page
+        assert "src=" not in page
+
+
+def test_memory_does_not_hold_the_whole_table() -> None:
+    """Counting goes batch by batch: no batch is larger than profile.BATCH rows."""
+    frame = pl.LazyFrame({"x": np.arange(300_000, dtype=float)})
+    bins = profile.learn(frame, {"x": "number"}, 10)
+    rows, found = profile.count(frame, bins)
+    assert rows == 300_000
+    assert found["x"].counts.tolist()[:-1] == pytest.approx([30_000] * 10, abs=2)
