@@ -29,7 +29,7 @@ def test_training_releases_a_model_with_everything_that_belongs_to_it(mini: Mini
     assert set(release["images"]) == {"processing", "algorithm", "monitoring", "explainability"}
     assert release["metrics"] == {"test:auc": 0.9}
     assert release["images"]["algorithm"].startswith("local/team/mini/algorithm:")
-    [model] = mini.stored("bucket/runs/*/Train/**/model.tar.gz")
+    [model] = mini.stored("runs/training/*/Train/**/model.tar.gz")
     with tarfile.open(model) as archive:
         assert archive.getnames() == ["model.txt"]
         assert archive.getmembers()[0].mtime == 0
@@ -41,7 +41,7 @@ def test_components_see_no_credentials_and_links_are_not_stored(mini: Miniature)
     names = json.loads(log.read_text().partition("environment ")[2].splitlines()[0])
     assert not [name for name in names if name.startswith("AWS_")]
     assert {"ML_ROOT", "USECASE_FILE", "CODE_VERSION"} <= set(names)
-    assert {path.name for path in mini.stored("bucket/runs/*/Prepare/train/*")} == {"part-0.txt", "part-1.txt"}
+    assert {path.name for path in mini.stored("runs/training/*/Prepare/train/*")} == {"part-0.txt", "part-1.txt"}
 
 
 def test_a_second_training_reuses_what_did_not_change(mini: Miniature) -> None:
@@ -77,7 +77,7 @@ def test_changed_code_runs_its_component_again(mini: Miniature) -> None:
 def test_changed_data_or_a_damaged_output_runs_again(mini: Miniature) -> None:
     mini.run("train")
     mini.run("train")
-    for part in mini.stored("bucket/runs/*/Prepare/train/part-0.txt"):
+    for part in mini.stored("runs/training/*/Prepare/train/part-0.txt"):
         part.chmod(0o644)
         part.write_text("damaged")
     mini.run("train")
@@ -170,7 +170,7 @@ def test_two_runs_at_once_are_refused_in_a_sentence(mini: Miniature) -> None:
 def test_scoring_sends_every_file_to_the_released_model(mini: Miniature) -> None:
     mini.run("train")
     said = mini.run("score")
-    answers = mini.stored("bucket/runs/*/Score/predictions/*")
+    answers = mini.stored("runs/inference/*/Score/predictions/*")
     assert [path.name for path in answers] == ["part-0.txt.out", "part-1.txt.out"]
     assert answers[1].read_text() == "row\nNEW\n1"
     assert "predictions: local/storage/" in said
@@ -217,7 +217,7 @@ def test_a_wrong_command_is_answered_before_anything_runs(mini: Miniature, words
 def test_data_of_ones_own_is_read_where_it_lies(mini: Miniature, tmp_path: Path) -> None:
     (tmp_path / "my rows, 100%.txt").write_text("mine\n")
     mini.run("train", "--data", str(tmp_path / "my rows, 100%.txt"))
-    assert mini.stored("bucket/runs/*/Prepare/train/part-0.txt")[0].read_text() == "mine\n0"
+    assert mini.stored("runs/training/*/Prepare/train/part-0.txt")[0].read_text() == "mine\n0"
     assert (tmp_path / "my rows, 100%.txt").read_text() == "mine\n"
 
 
@@ -248,7 +248,7 @@ def test_without_data_the_sample_is_written_first(mini: Miniature) -> None:
     with (mini.root / "data/sample.py").open("a") as file:
         file.write("(out / 'train').mkdir(parents=True)\n(out / 'train' / 'rows.txt').write_text('made')\n")
     assert "there is no data yet" in mini.run("train")
-    assert mini.stored("bucket/runs/*/Prepare/train/part-0.txt")[0].read_text() == "made0"
+    assert mini.stored("runs/training/*/Prepare/train/part-0.txt")[0].read_text() == "made0"
 
 
 def test_the_window_says_which_data_is_used(mini: Miniature) -> None:
@@ -277,7 +277,7 @@ def test_a_release_whose_artifacts_are_gone_fails_in_a_sentence(mini: Miniature)
     mini.run("train")
     shutil.rmtree(mini.root / "local" / "storage")
     said = mini.run("score", code=1)
-    assert "CreateModel failed: s3://bucket/runs/" in said
+    assert "CreateModel failed: s3://runs/training/" in said
     assert "does not exist" in said
 
 
