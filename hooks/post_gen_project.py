@@ -20,7 +20,7 @@ def start_repository() -> None:
 
 def aws_resources(choice: str) -> None:
     """Plan or create by the rendered repo's own code; whatever goes wrong there is said and survived."""
-    command = [sys.executable, "-m", "operations", "bootstrap", choice]
+    command = [sys.executable, "-B", "-m", "operations", "bootstrap", choice]
     done = subprocess.run(command, check=False)
     if done.returncode != 0:
         print(

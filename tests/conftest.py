@@ -62,16 +62,19 @@ def render(template: Path) -> Callable[..., Path]:
     return rendered
 
 
+def commit(folder: Path) -> None:
+    """What its user does first."""
+    run, identity = run_in(folder), ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    run("git", "add", "--all")
+    run("git", *identity, "commit", "--quiet", "--message", "rendered")
+
+
 @pytest.fixture(scope="session")
 def repository(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default use case, committed, in a folder with a space in its name, its environments installed."""
     folder = render(tmp_path_factory.mktemp("a folder"))
-    run = run_in(folder)
-    run("git", "add", "--all")
-    run(
-        "git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "--message", "rendered"
-    )
-    run("make", "setup")
+    commit(folder)
+    run_in(folder)("make", "setup")
     return folder
 
 
@@ -85,6 +88,7 @@ def another(
         folder = render(tmp_path_factory.mktemp("its own table"), project_name=name, aws_resources="skip")
         for environment in (".venv", ".venv-components"):
             (folder / environment).symlink_to(repository / environment)
+        commit(folder)
         return folder
 
     return fresh

@@ -1,5 +1,6 @@
 """The rendered repository as its users know it: every command of its README, in a folder with a space in its name."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,11 @@ Another = Callable[[str], Path]
 
 def clean(folder: Path) -> bool:
     return run_in(folder)("git", "status", "--porcelain").stdout == ""
+
+
+def changed(folder: Path) -> list[str]:
+    """The files that git sees as changed or new."""
+    return [line[3:] for line in run_in(folder)("git", "status", "--porcelain").stdout.splitlines()]
 
 
 def only(folder: Path, pattern: str) -> Path:
@@ -48,6 +54,14 @@ def test_its_own_tests_pass(repository: Path) -> None:
     assert clean(repository)
 
 
+def write(file: Path, table: Any) -> None:
+    """One of scikit-learn's tables as CSV."""
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow([*table["feature_names"], "target"])
+        writer.writerows([*row, label] for row, label in zip(table["data"], table["target"], strict=True))
+
+
 TABLES: list[tuple[str, Callable[..., Any], str]] = [
     ("binary", datasets.load_breast_cancer, "auc"),
     ("multiclass", datasets.load_wine, "log_loss"),
@@ -60,8 +74,7 @@ def test_a_table_from_elsewhere_needs_no_edit_by_hand(
     another: Another, tmp_path: Path, task: str, load: Callable[..., Any], metric: str
 ) -> None:
     folder = another(f"{task} table")
-    table = load(as_frame=True).frame
-    table.to_csv(tmp_path / "table.csv", index=False)
+    write(tmp_path / "table.csv", load())
     run = run_in(folder)
     run("make", "adopt", f"DATA={tmp_path / 'table.csv'}", "LABEL=target")
     run("make", "train")
@@ -69,3 +82,13 @@ def test_a_table_from_elsewhere_needs_no_edit_by_hand(
     assert "report.html" in scored
     evaluation = json.loads((folder / "local" / "release.json").read_text(encoding="utf-8"))["metrics"]
     assert metric in json.dumps(evaluation)
+    assert sorted(changed(folder)) == ["usecase.toml"]
+
+
+def test_its_own_tests_still_pass_with_another_table(another: Another, tmp_path: Path) -> None:
+    folder = another("another table")
+    write(tmp_path / "table.csv", datasets.load_diabetes())
+    run = run_in(folder)
+    run("make", "adopt", f"DATA={tmp_path / 'table.csv'}", "LABEL=target")
+    run("make", "check")
+    run("make", "test")

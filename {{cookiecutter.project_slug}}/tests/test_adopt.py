@@ -1,7 +1,6 @@
 """Adopting a table: what real files hold becomes a contract that reads them cleanly, a question, or one sentence."""
 
 import gzip
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -18,7 +17,30 @@ from sklearn import datasets
 from operations.adopt import main
 from runtime import raw, usecase
 
-ROOT = Path(__file__).resolve().parents[1]
+# what a repository starts with, less what adopting must not need
+BEFORE = """
+[usecase]
+name = "case"
+title = "A case"
+[data]
+task = "binary"                    # binary | multiclass | regression
+id = "old_id"
+label = "old_label"
+classes = ["0", "1"]
+time = ""
+missing = [""]
+separator = ","
+[columns]                          # what the model may look at
+old = { type = "number" }
+[split]
+method = "random"                  # random | time | given
+[hyperparameters]
+learning_rate = 0.05               # smaller learns slower and usually better
+[gate]
+metric = "auc"                     # on the test split
+minimum = 0.7
+minimum_lead = -0.005
+"""
 Adopt = Callable[..., dict[str, Any]]
 
 
@@ -40,7 +62,7 @@ def run(folder: Path, data: Path, *options: str) -> int:
 @pytest.fixture
 def adopt(tmp_path: Path) -> Adopt:
     """Adopt a frame written as CSV (or other text); the answer is the new usecase.toml, proven to read the table."""
-    shutil.copy(ROOT / "usecase.toml", tmp_path)
+    (tmp_path / "usecase.toml").write_text(BEFORE)
 
     def adopted(table: pl.DataFrame | str | bytes, *options: str, name: str = "table.csv") -> dict[str, Any]:
         file = tmp_path / name
@@ -75,6 +97,13 @@ def test_tables_that_everybody_knows_are_adopted_without_a_question(adopt: Adopt
     assert found["data"]["task"] == task
     assert len(found["columns"]) >= 4
     assert found["gate"]["metric"] in {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}[task]
+
+
+def test_what_is_later_written_into_the_window_does_not_reach_the_original(adopt: Adopt, tmp_path: Path) -> None:
+    adopt(rows())
+    before = (tmp_path / "table.csv").read_bytes()
+    (tmp_path / "data" / "adopted" / "production" / "table.csv").write_text("other rows")
+    assert (tmp_path / "table.csv").read_bytes() == before
 
 
 def test_other_tables_and_comments_of_usecase_toml_stay(adopt: Adopt, tmp_path: Path) -> None:
@@ -191,12 +220,12 @@ def test_a_time_column_splits_by_it_and_is_no_feature(adopt: Adopt) -> None:
 
 def asked(folder: Path, table: pl.DataFrame, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
     """The exit code and what was said, after making sure that nothing was written."""
-    shutil.copy(ROOT / "usecase.toml", folder)
+    (folder / "usecase.toml").write_text(BEFORE)
     table.write_csv(folder / "table.csv")
     code = run(folder, folder / "table.csv", "--label", "target", *options)
     said = capsys.readouterr().err
     if code:
-        assert (folder / "usecase.toml").read_text() == (ROOT / "usecase.toml").read_text()
+        assert (folder / "usecase.toml").read_text() == BEFORE
         assert not (folder / "data").exists()
         assert said.count("\n") == 1
     return code, said
@@ -242,7 +271,7 @@ def test_an_impossible_table_is_refused_in_one_sentence(
 
 
 def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(ROOT / "usecase.toml", tmp_path)
+    (tmp_path / "usecase.toml").write_text(BEFORE)
     (tmp_path / "table.csv").write_text("a,a,target\n1,2,yes\n3,4,no\n")
     assert run(tmp_path, tmp_path / "table.csv", "--label", "target") == 1
     assert "'a' more than once" in capsys.readouterr().err
@@ -261,9 +290,9 @@ def test_no_table_ends_in_a_traceback(names: list[str], data: st.DataObject) -> 
     columns = {name: [str(data.draw(cells)) for _ in range(count)] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shutil.copy(ROOT / "usecase.toml", folder)
+        (folder / "usecase.toml").write_text(BEFORE)
         pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String)).write_csv(folder / "table.csv")
-        code = run(folder, folder / "table.csv", "--label", names[0])
+        code = run(folder, folder / "table.csv", f"--label={names[0]}")
         assert code in (0, 1, 2)
         if code == 0:
             usecase.load(folder / "usecase.toml")

@@ -32,6 +32,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
         file.write_text(region, encoding="utf-8")
     command = [sys.executable, "-m", "data.sample", "--rows", "2000", "--output", "data/sample"]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
+    # whatever table the repository has been given since, here it takes the sample on anew
+    Miniature(root).run("adopt", "--data", "data/sample/train/customers.csv", "--label", "churned")
+    shutil.copy(root / "data/sample/production/customers.csv", root / "data/adopted/production/customers.csv")
     trained = Miniature(root).run("train")
     assert "registered and released as version 1" in trained
     return Miniature(root)
@@ -66,7 +69,7 @@ def test_scoring_again_reuses_every_job(copy: Miniature) -> None:
 
 def test_a_broken_row_is_answered_with_its_reason(copy: Miniature, tmp_path: Path) -> None:
     table = pl.read_csv(copy.root / "data/sample/production/customers.csv", infer_schema=False)
-    age = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("300")).otherwise("age").alias("age")
+    age = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("abc")).otherwise("age").alias("age")
     table.with_columns(age).write_csv(tmp_path / "rows.csv")
     said = copy.run("score", "--data", str(tmp_path / "rows.csv"))
     assert "1,000 rows; 1 break the contract" in said

@@ -100,9 +100,17 @@ def _check_last_line(file: Path, name: str, separator: str, width: int) -> None:
     line = tail.rpartition("\n")[2]
     if not line or line.count('"') % 2:
         return
-    cells = next(csv.reader(io.StringIO(line), delimiter=separator), [])
-    if len(cells) < width:
-        raise InputError(f"{name} is truncated: its last line has {len(cells)} of {width} cells; copy it again.")
+    found = len(cells(line, separator))
+    if 0 < found < width:
+        raise InputError(f"{name} is truncated: its last line has {found} of {width} cells; copy it again.")
+
+
+def cells(line: str, separator: str) -> list[str]:
+    """The cells of one line of CSV; none where it can't be cut."""
+    try:
+        return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
+    except csv.Error:
+        return []
 
 
 def explain(error: Exception, files: Sequence[Path]) -> InputError:

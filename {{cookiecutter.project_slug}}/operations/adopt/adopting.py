@@ -1,6 +1,5 @@
 """The steps of adopting a table: look, decide, check, write, say."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,17 +108,14 @@ def _verified(data: Path, case: UseCase) -> int:
 
 
 def _place(found: Sequence[Path], folder: Path) -> None:
-    """The files as data/adopted/{train,production}: hard links where the disk allows, so that nothing is copied."""
+    """Copies of the files as data/adopted/{train,production}: a link would let a later write reach your own file."""
     partial, target = folder / f".{WINDOW}", folder / WINDOW
     shutil.rmtree(partial, ignore_errors=True)
     for part in ("train", "production"):
         (partial / part).mkdir(parents=True)
         for number, file in enumerate(found):
-            name = file.name if len({other.name for other in found}) == len(found) else f"{number:03}-{file.name}"
-            try:
-                os.link(file, partial / part / name)
-            except OSError:
-                shutil.copyfile(file, partial / part / name)
+            unique = len({other.name for other in found}) == len(found)
+            shutil.copyfile(file, partial / part / (file.name if unique else f"{number:03}-{file.name}"))
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     (folder / "window").write_text(f"{WINDOW}\n", encoding="utf-8")

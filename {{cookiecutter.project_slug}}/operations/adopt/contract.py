@@ -40,9 +40,8 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
     document["columns"] = _columns(contract.columns)
     gate = {"metric": contract.target.metric, "minimum": contract.target.limit, "minimum_lead": contract.target.lead}
     _update(document["gate"], gate)
-    method = "time" if contract.time else "random"
-    if document.get("split", {}).get("method") == "time" or contract.time:
-        document["split"]["method"] = method
+    if "split" in document:  # validation files of the table before say nothing about this one
+        _update(document["split"], {"method": "time" if contract.time else "random"})
     text = tomlkit.dumps(document)
     return text, usecase.parse(tomllib.loads(text))
 

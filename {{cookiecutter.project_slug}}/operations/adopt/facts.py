@@ -1,7 +1,5 @@
 """What a table holds, column by column, counted in streaming passes over all of it: never by a sample alone."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,15 +105,11 @@ def _header(file: Path) -> str:
 def _separator(file: Path) -> str:
     """The character that cuts the header into most cells."""
     header = _header(file)
-    return max(files.SEPARATORS, key=lambda separator: len(_cells(header, separator)))
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader(io.StringIO(line), delimiter=separator), [])
+    return max(files.SEPARATORS, key=lambda separator: len(files.cells(header, separator)))
 
 
 def _check_header(file: Path, separator: str) -> None:
-    names = _cells(_header(file), separator)
+    names = files.cells(_header(file), separator)
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{file.name} has the column {name!r} more than once; rename one of them.")
