@@ -276,6 +276,25 @@ def test_a_row_that_breaks_the_contract_keeps_its_place_and_gets_a_reason(settin
     assert part("features")["home town"].to_list() == ["Oslo", None, None, "Oslo"]
 
 
+def test_reasons_stay_with_their_rows_in_a_long_table_of_several_files(settings: Callable[..., None]) -> None:
+    settings(bad_rows=0.5)
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    (paths.processing_input("raw") / "table.csv").unlink()
+    for name in ("a", "b", "c"):
+        rows = table(20_000).with_columns(pl.concat_str([pl.lit(name), pl.col("id")]).alias("id"))
+        odd = pl.when(pl.int_range(pl.len()) % 7 == 3).then(pl.concat_str([pl.lit("bad "), pl.col("id")]))
+        put(rows.with_columns(odd.otherwise(pl.col("income")).alias("income")), f"raw/{name}.csv")
+    serve.serve({})
+    found = part("features")
+    assert found["id"].to_list() == [f"{name}c{n}" for name in "abc" for n in range(20_000)]
+    reason = pl.concat_str([pl.lit("column 'income': 'bad "), pl.col("id"), pl.lit("' is not a number from 0")])
+    broken = found.filter(pl.col("__error").is_not_null())
+    assert broken.height == sum(n % 7 == 3 for n in range(20_000)) * 3
+    assert broken.filter(pl.col("__error") != reason).is_empty()
+
+
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("empty", lambda folder: (folder / "t.csv").write_bytes(b""), "t.csv is empty"),
     ("nothing", lambda folder: None, "raw holds nothing"),

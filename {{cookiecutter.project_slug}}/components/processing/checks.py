@@ -24,11 +24,11 @@ class Counts:
 def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
     """One streaming pass over the table. Raises InputError for a file that turns out unreadable on the way."""
     label = usecase.data.label
-    expressions = [pl.len().alias("rows"), pl.col(raw.ERROR).count().alias("broken")]
+    expressions = [pl.len().alias("rows"), pl.col(raw.BROKEN).sum().alias("broken")]
     expressions += [pl.col(column.name).count().alias(f"present:{column.name}") for column in usecase.columns]
     if labelled:
-        unlabelled = pl.col(label).is_null() & pl.col(raw.ERROR).is_null()
-        classes = pl.col(label).filter(pl.col(raw.ERROR).is_null()).n_unique()
+        unlabelled = pl.col(label).is_null() & ~pl.col(raw.BROKEN)
+        classes = pl.col(label).n_unique()
         expressions += [
             unlabelled.sum().alias("unlabelled"),
             (classes - pl.col(label).is_null().any()).alias("classes"),
@@ -71,6 +71,5 @@ def check_training(table: raw.RawTable, usecase: UseCase, counts: Counts) -> Non
 
 def first_break(table: raw.RawTable) -> str:
     """The first row that breaks the contract: file, row and what is wrong."""
-    broken = table.frame.filter(pl.col(raw.ERROR).is_not_null()).select(raw.FILE, raw.ROW, raw.ERROR)
-    file, row, error = broken.head(1).collect(engine="streaming").row(0)
+    file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
     return f"{file}, row {row}: {error}"

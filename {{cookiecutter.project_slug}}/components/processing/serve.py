@@ -26,7 +26,7 @@ def serve(settings: Mapping[str, str]) -> None:
     checks.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
     with artifacts.writing(paths.processing_output("features")) as folder:
-        files = tables.write_batch(table.frame, learned, folder, max(1, limit // 2 // tables.bytes_per_row(learned)))
+        files = tables.write_batch(table, learned, folder, max(1, limit // 2 // tables.bytes_per_row(learned)))
         _check_sizes(files, limit)
     with artifacts.writing(paths.processing_output("summary")) as folder:
         first = checks.first_break(table) if counts.broken else None

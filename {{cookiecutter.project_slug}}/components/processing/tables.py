@@ -57,9 +57,13 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None) -> None:
         artifacts.write_json(folder / "features.json", champion)
 
 
-def write_batch(frame: pl.LazyFrame, learned: Schema, folder: Path, rows_per_file: int) -> list[Path]:
+def write_batch(table: raw.RawTable, learned: Schema, folder: Path, rows_per_file: int) -> list[Path]:
     """Features of a batch in files of at most `rows_per_file` rows; rows that break the contract keep their reason."""
-    usable = pl.col(raw.ERROR).is_null()
+    reasons = table.reasons.collect(engine="streaming")
+    frame = table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(raw.ERROR))
+    if len(reasons):
+        frame = table.frame.join(reasons.lazy(), on=[raw.FILE, raw.ROW], how="left", maintain_order="left")
+    usable = ~pl.col(raw.BROKEN)
     columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
     target = pl.PartitionBy(folder, file_path_provider=_batch_file, max_rows_per_file=rows_per_file)
     frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")

@@ -56,7 +56,7 @@ def _usable(case: UseCase, name: str) -> pl.LazyFrame:
         log.warning("%s rows break the contract and are left out; first: %s", counts.broken, checks.first_break(table))
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
-    return table.frame.filter(pl.col(raw.ERROR).is_null() & pl.col(case.data.label).is_not_null())
+    return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
 def _champion(case: UseCase) -> tables.Schema | None:

@@ -1,7 +1,8 @@
 """Raw tables under the contract: one lazy frame with the contract's columns in the contract's types.
 
 Beside each column `c` stands `__invalid:c`: the cell holds something that is not a value of its type or range.
-`__error` says in words what is wrong with a row, or is null. Nothing is read before the frame is collected.
+`__broken` says whether anything is wrong with a row; what it is, in words, is made only for such rows. Nothing is read
+before a frame is collected.
 """
 
 import tempfile
@@ -14,7 +15,7 @@ from runtime import files
 from runtime.failures import InputError
 from runtime.usecase import Column, UseCase
 
-ERROR, INVALID, ROW, FILE = "__error", "__invalid:", "__row", "__file"
+ERROR, BROKEN, INVALID, ROW, FILE = "__error", "__broken", "__invalid:", "__row", "__file"
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
@@ -22,13 +23,14 @@ FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
 
 @dataclass(frozen=True)
 class RawTable:
-    """`frame` has the id, each contract column and its `__invalid:` flag, `__error`, and the time and label if any.
+    """`frame` has the id, each contract column and its `__invalid:` flag, `__broken`, and the time and label if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    label String, or Float64 for regression.
+    label String, or Float64 for regression. `reasons` has `__file`, `__row` and `__error` of the broken rows.
     """
 
     frame: pl.LazyFrame
+    reasons: pl.LazyFrame
     files: tuple[Path, ...]
     id: str
 
@@ -40,7 +42,8 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """
     found = files.find(folder)
     frames = [_typed(files.scan(file, usecase.data.separator), file, usecase, labelled) for file in found]
-    return RawTable(pl.concat(frames), tuple(found), usecase.data.id or NO_ID)
+    typed, reasons = (pl.concat(parts) for parts in zip(*frames, strict=True))
+    return RawTable(typed, reasons, tuple(found), usecase.data.id or NO_ID)
 
 
 def parsed_once(table: RawTable) -> RawTable:
@@ -55,7 +58,7 @@ def parsed_once(table: RawTable) -> RawTable:
         table.frame.sink_parquet(scratch, compression="lz4", statistics=False, engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    return RawTable(pl.scan_parquet(scratch), table.files, table.id)
+    return RawTable(pl.scan_parquet(scratch), table.reasons, table.files, table.id)
 
 
 def needed(usecase: UseCase, labelled: bool) -> list[str]:
@@ -66,27 +69,26 @@ def needed(usecase: UseCase, labelled: bool) -> list[str]:
     return [name for name in dict.fromkeys(names + extra + time) if name]
 
 
-def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) -> pl.LazyFrame:
+def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     schema = frame.collect_schema()
     missing = [name for name in needed(usecase, labelled) if name not in schema]
     if missing:
         raise InputError(_missing_columns(file, missing, [name for name in schema if not name.startswith("__")]))
-    missing_text = usecase.data.missing
+    texts = usecase.data.missing
     wanted = [(column, schema[column.name]) for column in _wanted(usecase, schema)]
-    identity, reasons = _identity(usecase, schema, file)
-    reasons += [_reason(column, kind, missing_text) for column, kind in wanted]
-    columns = [_value(column, kind, missing_text).alias(column.name) for column, kind in wanted]
+    identity, checks = _identity(usecase, schema, file)
+    columns = [_value(column, kind, texts).alias(column.name) for column, kind in wanted]
+    invalid = {column.name: _invalid(column, kind, texts) for column, kind in wanted}
+    checks += [(invalid[column.name], _reason(column, kind)) for column, kind in wanted]
     if labelled:
         columns.append(_label(usecase, schema[usecase.data.label]).alias(usecase.data.label))
-        reasons.append(_label_reason(usecase, schema[usecase.data.label]))
-    return frame.select(
-        identity,
-        *columns,
-        *[_invalid(column, kind, missing_text).alias(INVALID + column.name) for column, kind in wanted],
-        pl.coalesce(reasons).alias(ERROR),
-        pl.col(ROW),
-        pl.lit(file.name).alias(FILE),
-    )
+        checks.append(_label_check(usecase, schema[usecase.data.label]))
+    broken = pl.any_horizontal(pl.lit(False), *(check for check, _ in checks))
+    flags = [check.alias(INVALID + name) for name, check in invalid.items()]
+    place = [pl.lit(file.name).alias(FILE), pl.col(ROW)]
+    reason = pl.coalesce(pl.when(check).then(words) for check, words in checks).alias(ERROR)
+    typed = frame.select(identity, *columns, *flags, broken.alias(BROKEN), *place)
+    return typed, frame.filter(broken).select(*place, reason)
 
 
 def _wanted(usecase: UseCase, schema: pl.Schema) -> list[Column]:
@@ -96,13 +98,16 @@ def _wanted(usecase: UseCase, schema: pl.Schema) -> list[Column]:
     return [*usecase.columns, *extra]
 
 
-def _identity(usecase: UseCase, schema: pl.Schema, file: Path) -> tuple[pl.Expr, list[pl.Expr]]:
+Check = tuple[pl.Expr, pl.Expr]  # whether something is wrong with a row, and what it is in words
+
+
+def _identity(usecase: UseCase, schema: pl.Schema, file: Path) -> tuple[pl.Expr, list[Check]]:
     """The id as text (file and row number where the contract names none) and what can be wrong with it."""
     name = usecase.data.id
     if not name:
         return pl.concat_str([pl.lit(file.name.split(".")[0] + ":"), pl.col(ROW)]).alias(NO_ID), []
     identity = _clean(name, schema[name], usecase.data.missing)
-    return identity.alias(name), [pl.when(identity.is_null()).then(pl.lit(f"column {name!r}: the id is missing"))]
+    return identity.alias(name), [(identity.is_null(), pl.lit(f"column {name!r}: the id is missing"))]
 
 
 def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
@@ -151,8 +156,7 @@ def _date(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Exp
 def _value(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
     match column.type:
         case "number":
-            value = _number(column.name, kind, missing)
-            return pl.when(_in_range(column, value)).then(value)
+            return _in_range(column, _number(column.name, kind, missing))
         case "boolean":
             return _boolean(column.name, kind, missing)
         case "date":
@@ -161,8 +165,10 @@ def _value(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Ex
 
 
 def _in_range(column: Column, value: pl.Expr) -> pl.Expr:
-    low = pl.lit(True) if column.minimum is None else value >= column.minimum
-    return low if column.maximum is None else low & (value <= column.maximum)
+    """Null where a number lies outside the column's range."""
+    if column.minimum is not None:
+        value = pl.when(value >= column.minimum).then(value)
+    return value if column.maximum is None else pl.when(value <= column.maximum).then(value)
 
 
 def _present(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
@@ -172,11 +178,25 @@ def _present(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
 
 
 def _invalid(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+    if _always_fits(column, kind):
+        return pl.lit(False)
     present = _present(column.name, kind, missing)
     return (present & _value(column, kind, missing).is_null()).fill_null(False)
 
 
-def _reason(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
+def _always_fits(column: Column, kind: pl.DataType) -> bool:
+    """Whether a source type can only hold values of the column's type: then nothing needs to be looked at."""
+    match column.type:
+        case "number":
+            return kind.is_numeric() and column.minimum is None and column.maximum is None
+        case "boolean":
+            return kind == pl.Boolean
+        case "date":
+            return kind.is_temporal()
+    return True
+
+
+def _reason(column: Column, kind: pl.DataType) -> pl.Expr:
     wanted = {
         "number": "a number",
         "category": "a category",
@@ -185,11 +205,12 @@ def _reason(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.E
     }
     low = "" if column.minimum is None else f" from {column.minimum:g}"
     high = "" if column.maximum is None else f" up to {column.maximum:g}"
-    shown = as_text(column.name, kind).str.slice(0, 40)
-    text = pl.concat_str(
-        [pl.lit(f"column {column.name!r}: '"), shown, pl.lit(f"' is not {wanted[column.type]}{low}{high}")]
-    )
-    return pl.when(_invalid(column, kind, missing)).then(text)
+    return _words(f"column {column.name!r}", column.name, kind, f"{wanted[column.type]}{low}{high}")
+
+
+def _words(what: str, name: str, kind: pl.DataType, wanted: str) -> pl.Expr:
+    shown = as_text(name, kind).str.slice(0, 40)
+    return pl.concat_str([pl.lit(f"{what}: '"), shown, pl.lit(f"' is not {wanted}")])
 
 
 def _label(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
@@ -201,10 +222,8 @@ def _label(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
     return pl.when(text.is_in(list(data.classes))).then(text)
 
 
-def _label_reason(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
+def _label_check(usecase: UseCase, kind: pl.DataType) -> Check:
     data = usecase.data
     wanted = "a number" if data.task == "regression" else f"one of {', '.join(data.classes[:10])}"
     broken = _present(data.label, kind, data.missing) & _label(usecase, kind).is_null()
-    shown = as_text(data.label, kind).str.slice(0, 40)
-    text = pl.concat_str([pl.lit(f"label {data.label!r}: '"), shown, pl.lit(f"' is not {wanted}")])
-    return pl.when(broken.fill_null(False)).then(text)
+    return broken.fill_null(False), _words(f"label {data.label!r}", data.label, kind, wanted)

@@ -204,11 +204,24 @@ def _column(name: str, spec: Any) -> Column:
     return Column(name, **spec)
 
 
+def usable(name: str) -> bool:
+    """Whether a column's name is free: __ begins the runtime's own, and ^…$ is a pattern to Polars."""
+    return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
+
+
 def _check(usecase: UseCase) -> None:
     """Rules that span keys."""
     data, names = usecase.data, [column.name for column in usecase.columns]
     rules = [
         (data.task in TASKS, f"[data] task = {data.task!r} is not one of {', '.join(TASKS)}."),
+        (
+            all(usable(name) for name in [*names, data.id, data.label, data.time]),
+            "[columns] and [data] can't use names that begin with __ or look like ^…$; rename the column.",
+        ),
+        (
+            bool(data.id) or "row" not in names,
+            "[columns] holds 'row', the id's name while [data] id is empty; rename it.",
+        ),
         (
             data.label not in names,
             f"[columns] holds the label {data.label!r}: the model would see the answer; take it out.",

@@ -15,7 +15,8 @@ def main(arguments: list[str]) -> int:
     """The command line: 0 adopted, 1 the table can't be used, 2 an option is needed; nothing is written unless 0."""
     from operations.adopt import adopting  # noqa: PLC0415 - the command line's own help needs no tables
 
-    parser = argparse.ArgumentParser(prog="make adopt", description="Take on your own table.")
+    usage = "make adopt DATA=file LABEL=column [ID=column] [TIME=column] [TASK=task] [DATES=format]"
+    parser = argparse.ArgumentParser(prog="make adopt", usage=usage, description="Take on your own table.")
     parser.add_argument("--data", type=Path, required=True, help="a CSV (also gzipped) or Parquet file, or a folder")
     parser.add_argument("--label", required=True, help="the column to predict")
     parser.add_argument("--id", default="", help="the column that names a row")

@@ -97,13 +97,10 @@ def _leak(column: Facts, table: Table, task: str, target: str) -> str:
 def _verified(data: Path, case: UseCase) -> int:
     """Rows that break the new contract, read as training will read them. Raises InputError where they are too many."""
     table = raw.read(data, case, labelled=True)
-    broken = pl.col(raw.ERROR).is_not_null()
-    count, rows = table.frame.select(broken.sum(), pl.len().alias("n")).collect(engine="streaming").row(0)
+    count, rows = table.frame.select(pl.col(raw.BROKEN).sum(), pl.len().alias("n")).collect(engine="streaming").row(0)
     if count > case.data.bad_rows * rows:
-        example = table.frame.filter(broken).select(raw.FILE, raw.ROW, raw.ERROR).head(1).collect().row(0)
-        raise InputError(
-            f"{example[0]}, row {example[1]}: {example[2]}; {count:,} rows are like that: mend them first."
-        )
+        file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
+        raise InputError(f"{file}, row {row}: {error}; {count:,} rows are like that: mend them.")
     return int(count)
 
 

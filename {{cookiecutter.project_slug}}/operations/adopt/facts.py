@@ -9,6 +9,7 @@ import polars as pl
 
 from runtime import files, raw
 from runtime.failures import InputError
+from runtime.usecase import usable
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 MARKERS = (
@@ -92,7 +93,11 @@ def read(path: Path) -> Table:
     for file in found:
         _check_header(file, separator)
         frames.append(files.scan(file, separator).drop("__row"))
-    return Table(pl.concat(frames, how="diagonal_relaxed"), tuple(found), separator)
+    table = Table(pl.concat(frames, how="diagonal_relaxed"), tuple(found), separator)
+    for name in table.frame.collect_schema():
+        if not usable(name):
+            raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
+    return table
 
 
 def _header(file: Path) -> str:
