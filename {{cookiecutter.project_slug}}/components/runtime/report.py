@@ -95,7 +95,7 @@ def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[
         }
         for place, (label, before, after) in enumerate(zip(labels, baseline, current, strict=True))
     ]
-    return _render("compare", pairs=pairs, title=title, height=height, width=WIDTH, every=max(1, -(-len(labels) // 6)))
+    return _render("compare", pairs=pairs, title=title, height=height, width=WIDTH, every=max(1, -(-len(labels) // 5)))
 
 
 def join(*parts: Markup) -> Markup:
