@@ -21,6 +21,7 @@ REGIONS = ("north", "south", "east", "west", "centre")
 STEMS = ("ash", "birch", "cedar", "elm", "fern", "hazel", "maple", "oak", "pine", "rowan", "thorn", "willow")
 ENDINGS = ("bridge", "bury", "field", "ford", "ham", "mouth", "ton")
 CITIES = tuple(f"{stem}{ending}".capitalize() for stem in STEMS for ending in ENDINGS)
+EXTENSIONS = ("csv", "parquet")
 LAST_DAY = np.datetime64("2026-06-30")
 
 
@@ -108,14 +109,17 @@ def _sign_up(random: Generator, tenure: Numbers) -> pl.Series:
     return pl.Series(LAST_DAY - days.astype("timedelta64[D]")).cast(pl.Date)
 
 
-def write(folder: Path, rows: int, seed: int, shift: Shift) -> None:
+def write(folder: Path, rows: int, seed: int, shift: Shift, extension: str = "csv") -> None:
     """Labelled rows to learn from, and half as many new ones without labels, which have moved by `shift`."""
     new = customers(rows // 2, seed + 1, shift, first=rows + 1).drop("churned")
     for name, table in (("train", customers(rows, seed)), ("production", new)):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        partial = folder / name / ".customers.csv"
-        table.write_csv(partial)
-        partial.replace(folder / name / "customers.csv")
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        partial = place / f".customers.{extension}"
+        table.write_parquet(partial) if extension == "parquet" else table.write_csv(partial)
+        for other in EXTENSIONS:  # or a window would hold the rows twice
+            (place / f"customers.{other}").unlink(missing_ok=True)
+        partial.replace(place / f"customers.{extension}")
     (folder.parent / "window").write_text(f"{folder.name}\n", encoding="utf-8")
 
 
@@ -126,12 +130,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--drift", type=float, default=0.0, help="0 to 1: how far the new rows' values have moved")
     parser.add_argument("--concept", type=float, default=0.0, help="0 to 1: how far their reasons to leave have moved")
+    parser.add_argument("--extension", choices=EXTENSIONS, default="csv", help="the kind of file")
     parser.add_argument("--output", type=Path, required=True, help="the window's folder, data/<window>")
     options = parser.parse_args()
-    if options.rows < 2 or not (0 <= options.drift <= 1 and 0 <= options.concept <= 1):
-        parser.error("--rows must be 2 or more, --drift and --concept from 0 to 1")
-    write(options.output, options.rows, options.seed, Shift(options.drift, options.concept))
-    print(f"{options.output}/train/customers.csv and {options.output}/production/customers.csv are written")
+    if options.rows < 2 or options.seed < 0 or not (0 <= options.drift <= 1 and 0 <= options.concept <= 1):
+        parser.error("--rows must be 2 or more, --seed 0 or more, --drift and --concept from 0 to 1")
+    write(options.output, options.rows, options.seed, Shift(options.drift, options.concept), options.extension)
+    print(f"customers.{options.extension} is written to {options.output}/train/ and {options.output}/production/")
 
 
 if __name__ == "__main__":

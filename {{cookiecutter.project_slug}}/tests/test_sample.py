@@ -65,6 +65,21 @@ def test_labelled_rows_and_new_ones_are_written_as_a_window(tmp_path: Path) -> N
     assert (tmp_path / "window").read_text() == "sample\n"
 
 
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        sample.write(tmp_path / name, 300, seed=7, shift=sample.Shift(drift=0.5, concept=0.5))
+    for part in ("train", "production"):
+        first, second = (tmp_path / name / part / "customers.csv" for name in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_window_holds_one_file_whatever_was_there_before(tmp_path: Path) -> None:
+    for extension in ("csv", "parquet"):
+        sample.write(tmp_path / "sample", 300, 7, sample.Shift(), extension)
+    assert [file.name for file in (tmp_path / "sample" / "train").iterdir()] == ["customers.parquet"]
+    assert pl.read_parquet(tmp_path / "sample" / "train").equals(sample.customers(300, 7))
+
+
 def test_a_knob_out_of_range_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "data.sample", "--drift", "2", "--output", str(tmp_path / "x")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -127,7 +127,10 @@ def explain(error: Exception, files: Sequence[Path]) -> InputError:
 
 
 def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(file) if file.name.endswith(".gz") else file.open("rb")
+    """A file's bytes, unpacked where they are packed, whatever its name says."""
+    with file.open("rb") as handle:
+        packed = handle.read(2) == GZIP
+    return gzip.open(file) if packed else file.open("rb")
 
 
 def _bad_line(file: Path) -> int | None:

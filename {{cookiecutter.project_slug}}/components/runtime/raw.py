@@ -94,8 +94,8 @@ def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) ->
 def _wanted(usecase: UseCase, schema: pl.Schema) -> list[Column]:
     """The contract's columns, and the time column where the file has one."""
     time, names = usecase.data.time, [column.name for column in usecase.columns]
-    extra = [Column(time, "date", format=usecase.data.time_format)] if time in schema and time not in names else []
-    return [*usecase.columns, *extra]
+    known = not time or time in names or time not in schema
+    return [*usecase.columns, *([] if known else [Column(time, "date", format=usecase.data.time_format)])]
 
 
 Check = tuple[pl.Expr, pl.Expr]  # whether something is wrong with a row, and what it is in words
@@ -129,9 +129,8 @@ def _clean(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
 
 
 def _number(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    if kind.is_numeric():
-        return pl.col(name).cast(pl.Float64).fill_nan(None)
-    value = _clean(name, kind, missing).cast(pl.Float64, strict=False)
+    text = not kind.is_numeric()
+    value = _clean(name, kind, missing).cast(pl.Float64, strict=False) if text else pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
 
 
@@ -150,7 +149,8 @@ def _date(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Exp
             pl.Datetime("us")
         )
     text = _clean(column.name, kind, missing)
-    return text.str.to_datetime(column.format or None, time_unit="us", strict=False, exact=True)
+    value = text.str.to_datetime(column.format or None, time_unit="us", strict=False, exact=True)
+    return value.dt.replace_time_zone(None)  # a format with an offset is read as UTC
 
 
 def _value(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
@@ -173,7 +173,7 @@ def _in_range(column: Column, value: pl.Expr) -> pl.Expr:
 
 def _present(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
     if kind.is_float():
-        return pl.col(name).is_not_nan() & pl.col(name).is_not_null()
+        return pl.col(name).is_finite()  # Parquet's NaN and infinity are no values
     return _clean(name, kind, missing).is_not_null() if kind == pl.String else pl.col(name).is_not_null()
 
 

@@ -1,20 +1,22 @@
 """The steps of adopting a table: look, decide, check, write, say."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from operations.adopt import columns, contract, facts, label
+from operations.adopt import columns, contract, facts, identity, label, leaks, placing, saying, tables
 from operations.adopt.columns import Decision, Look
-from operations.adopt.facts import Facts, Table
-from runtime import raw
+from operations.adopt.contract import Contract
+from operations.adopt.facts import Facts
+from operations.adopt.label import Label
+from operations.adopt.tables import Table
+from runtime import files, raw
 from runtime.failures import InputError
 from runtime.usecase import UseCase
 
-WINDOW = "adopted"
+BAD_ROWS = 0.01  # of which odd cells in columns of numbers and dates may take half
 
 
 @dataclass(frozen=True)
@@ -33,38 +35,62 @@ class Wishes:
 
 def adopt(wishes: Wishes) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
-    table = facts.read(wishes.data)
-    found, missing = _facts(table)
-    for option, name in (("LABEL", wishes.label), ("ID", wishes.id), ("TIME", wishes.time)):
-        if name and name not in found:
-            shown = ", ".join(repr(column) for column in list(found)[:20])
-            raise InputError(f"{wishes.data.name} has no column {name!r} ({option}); it has {shown}.")
-    look = Look(table, missing, wishes.dates)
+    table = tables.read(wishes.data)
+    try:
+        seen, decided, decisions = _decided(wishes, table)
+        text, case = contract.rewritten(wishes.usecase, decided)
+        broken = _verified(wishes.data, case)
+    except pl.exceptions.PolarsError as error:
+        raise files.explain(error, table.files) from None
+    placing.place(table.files, wishes.folder, wishes.usecase, text)
+    saying.say(seen, decided, decisions, broken)
+
+
+def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
+    """What was seen, the contract, and the decision on every column but the label, the id and the time."""
+    names = list(table.frame.collect_schema())
+    _check_names(wishes, names)
+    found, missing, added = _facts(table, wishes.label)
+    rows = found[wishes.label].rows
+    look = Look(table, missing, wishes.dates, columns.tolerated(found, [*found], rows, BAD_ROWS))
     target = label.decide(found[wishes.label], table, wishes.task, missing)
-    identity = wishes.id or columns.identity(found, look, wishes.label)
+    named = wishes.id or identity.find(found, look, wishes.label)
     time = _time(found, look, wishes.time)
-    special = {wishes.label, identity, wishes.time}
-    decisions = [
-        _decided(column, look, target.task, wishes.label) for name, column in found.items() if name not in special
-    ]
+    special = {name for name in (wishes.label, named, wishes.time) if name}
+    decisions = _columns(
+        [column for name, column in found.items() if name not in special], look, found[wishes.label], target
+    )
+    if not named:
+        decisions = [_free(decision) for decision in decisions]
     kept = [decision for decision in decisions if decision.type]
     if not kept:
         reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in decisions[:5])
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
-    decided = contract.Contract(wishes.label, target, identity, time, missing, table.separator, kept)
-    text, case = contract.rewritten(wishes.usecase, decided)
-    broken = _verified(wishes.data, case)
-    _place(table.files, wishes.folder)
-    _write(wishes.usecase, text)
-    _say(wishes, found, decided, decisions, broken)
+    _check_dates(wishes.dates, [*kept, *([time] if time else [])])
+    words = label.markers(found[wishes.label], table, missing)
+    seen = saying.Seen(wishes.data.name, wishes.usecase.name, found[wishes.label], len(found), added, words)
+    return seen, Contract(wishes.label, target, named, time, missing, table.separator, kept), decisions
 
 
-def _facts(table: Table) -> tuple[dict[str, Facts], list[str]]:
-    """Facts of all columns, under the usual markers and those this table uses."""
+def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
+    """Raises InputError where a column is not there, or asked to be two things."""
+    given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
+    for option, name in given.items():
+        if name and name not in names:
+            shown = ", ".join(repr(column) for column in names[:20])
+            raise InputError(f"{wishes.data.name} has no column {name!r} ({option}); it has {shown}.")
+    for first, second in (("LABEL", "ID"), ("LABEL", "TIME"), ("ID", "TIME")):
+        if given[first] and given[first] == given[second]:
+            raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
+
+
+def _facts(table: Table, target: str) -> tuple[dict[str, Facts], list[str], dict[str, list[str]]]:
+    """Facts of all columns, the markers of missing values, and the columns that brought in more than the usual ones."""
     missing = list(facts.MISSING)
     found = facts.collect(table, missing)
-    extra = columns.markers(found)
-    return (facts.collect(table, missing + extra), missing + extra) if extra else (found, missing)
+    added = columns.markers(found, target)
+    extra = list(dict.fromkeys(text for texts in added.values() for text in texts))
+    return (facts.collect(table, missing + extra), missing + extra, added) if extra else (found, missing, added)
 
 
 def _time(found: dict[str, Facts], look: Look, name: str) -> Decision | None:
@@ -76,22 +102,29 @@ def _time(found: dict[str, Facts], look: Look, name: str) -> Decision | None:
     return decision
 
 
-def _decided(column: Facts, look: Look, task: str, target: str) -> Decision:
-    """The column's own place, unless it only names rows or gives the label away."""
-    decision = columns.decide(column, look)
-    if not decision.type:
+def _columns(candidates: Sequence[Facts], look: Look, answer: Facts, target: Label) -> list[Decision]:
+    """Each column's own place, unless it only names rows or gives the label away."""
+    decisions = {column.name: columns.decide(column, look) for column in candidates}
+    usable = [column for column in candidates if decisions[column.name].type]
+    told = leaks.find(look.table, usable, answer, target.task, look.markers)
+    for column in usable:
+        reason = identity.reason(column, look) or told.get(column.name, "")
+        if reason:
+            decisions[column.name] = columns.out(column, reason)
+    return list(decisions.values())
+
+
+def _free(decision: Decision) -> Decision:
+    """Where rows are numbered, the name of that number is taken."""
+    if decision.name != raw.NO_ID or not decision.type:
         return decision
-    reason = columns.looks_like_rows(column, look) or _leak(column, look.table, task, target)
-    return Decision(column.name, "", reason, missing=column.missing) if reason else decision
+    why = f"has the name that numbered rows get; rename it, or say ID={raw.NO_ID}"
+    return Decision(decision.name, "", why, missing=decision.missing)
 
 
-def _leak(column: Facts, table: Table, task: str, target: str) -> str:
-    """Why a column would give the label away; "" where it would not."""
-    if task == "regression":
-        same = column.numbers == column.present and abs(facts.correlation(table, column.name, target)) > 1 - 1e-9
-    else:
-        same = column.distinct <= facts.PROBED and facts.same_partition(table, column.name, target)
-    return f"says the same as the label {target!r}; if you know it before the label, add it by hand" if same else ""
+def _check_dates(wish: str, kept: Sequence[Decision]) -> None:
+    if wish and not any(decision.format[:2] == wish[:2] for decision in kept):
+        raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
 
 
 def _verified(data: Path, case: UseCase) -> int:
@@ -102,49 +135,3 @@ def _verified(data: Path, case: UseCase) -> int:
         file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
         raise InputError(f"{file}, row {row}: {error}; {count:,} rows are like that: mend them.")
     return int(count)
-
-
-def _place(found: Sequence[Path], folder: Path) -> None:
-    """Copies of the files as data/adopted/{train,production}: a link would let a later write reach your own file."""
-    partial, target = folder / f".{WINDOW}", folder / WINDOW
-    shutil.rmtree(partial, ignore_errors=True)
-    for part in ("train", "production"):
-        (partial / part).mkdir(parents=True)
-        for number, file in enumerate(found):
-            unique = len({other.name for other in found}) == len(found)
-            shutil.copyfile(file, partial / part / (file.name if unique else f"{number:03}-{file.name}"))
-    shutil.rmtree(target, ignore_errors=True)
-    partial.replace(target)
-    (folder / "window").write_text(f"{WINDOW}\n", encoding="utf-8")
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
-
-
-def _say(
-    wishes: Wishes, found: dict[str, Facts], decided: contract.Contract, decisions: Sequence[Decision], broken: int
-) -> None:
-    """What was decided and why, a line each."""
-    target, rows = decided.target, found[wishes.label].rows
-    print(f"{wishes.data.name}: {rows:,} rows, {len(found)} columns, separator {decided.separator!r}")
-    print(f"label  {wishes.label!r}: {target.task}; {target.why}")
-    print(f"gate   {target.metric}, limit {target.limit:g}")
-    print(f"id     {decided.id!r}" if decided.id else "id     none found: rows are numbered (ID=column names one)")
-    if decided.time:
-        print(f"time   {decided.time.name!r}: the last rows are validation and test")
-    blank = rows - found[wishes.label].present
-    if blank:
-        print(f"{blank:,} rows have no label and are left out of training")
-    if broken:
-        print(f"{broken:,} rows break the contract and are left out of training")
-    width = min(40, max(len(decision.name) for decision in decisions))
-    for title, chosen in (("in the contract", True), ("left out", False)):
-        lines = [decision for decision in decisions if bool(decision.type) is chosen]
-        print(f"\n{len(lines)} {'column is' if len(lines) == 1 else 'columns are'} {title}" + (":" if lines else ""))
-        for decision in lines:
-            gaps = f"{decision.missing:.1%} missing" if decision.missing else ""
-            print(f"  {decision.name:<{width}}  {decision.type:<9} {gaps:<14} {decision.why}".rstrip())
-    print(f"\n{wishes.usecase.name} is written; look through it. Next: make train")

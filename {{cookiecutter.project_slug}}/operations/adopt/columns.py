@@ -1,20 +1,21 @@
 """From the facts of a column to its place in the contract: a type, or out, and the reason in words."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from operations.adopt import Question, facts
-from operations.adopt.facts import Facts, Table
+from operations.adopt import dates, tables
+from operations.adopt.facts import Facts
+from operations.adopt.tables import Table
 from runtime import raw
 
-CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])", re.IGNORECASE)
-IDENTITY = re.compile(r"(^|[\W_])(id|uuid|guid|key|index|rowid|unnamed: 0)($|[\W_])|[a-z]I[dD]$", re.IGNORECASE)
-COMMA = re.compile(r"^[+-]?\d+,\d+$")
+CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
+# numbers as people write them: a comma, a sign of money, a percent sign
+WRITTEN = re.compile(r"^[$€£¥]?\s?[+-]?\s?[$€£¥]?\s?\d[\d.,' ]*\s?[%$€£¥]?$")
 FEW, MANY = 10, 200  # distinct values
-TOLERATED = 0.005  # share of odd cells in a column of numbers: such rows are left out and said
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,25 @@ class Decision:
 
 @dataclass(frozen=True)
 class Look:
-    """What deciding needs besides the facts: the table, the missing markers, and the date format that was asked for."""
+    """What deciding needs besides the facts.
+
+    The table, the missing markers, the date format that was asked for, and how many odd cells a column may have: their
+    rows are left out of training and said.
+    """
 
     table: Table
     markers: Sequence[str]
     dates: str
+    tolerated: int = 0
 
 
-def markers(found: dict[str, Facts]) -> list[str]:
-    """Texts that stand for "no value" among what would otherwise be numbers, beyond the usual ones."""
-    extra: list[str] = []
-    for column in found.values():
-        if column.present and column.numbers >= column.present / 4 and set(column.odd) <= set(facts.MARKERS):
-            extra += [text for text in column.odd if text not in extra]
+def markers(found: dict[str, Facts], label: str) -> dict[str, list[str]]:
+    """Texts that stand for "no value" among what would otherwise be numbers, by the column; none that is a class."""
+    extra: dict[str, list[str]] = {}
+    for name, column in found.items():
+        numbers = column.numbers >= column.present / 4 and column.unmarked == 0 and name != label
+        if numbers and column.marked and not set(column.marked) & set(found[label].texts):
+            extra[name] = column.marked
     return extra
 
 
@@ -50,32 +57,38 @@ def decide(column: Facts, look: Look) -> Decision:
     """The column's place in the contract. Raises Question where it could be read two ways."""
     reason = _useless(column)
     if reason:
-        return _out(column, reason)
+        return out(column, reason)
     if isinstance(column.kind, pl.Date | pl.Datetime):
         return _in(column, "date", "")
     if column.kind == pl.Boolean or _boolean(column):
         return _in(column, "boolean", "" if column.kind == pl.Boolean else " / ".join(column.texts))
-    if column.numbers >= column.present * (1 - TOLERATED):
+    dated = _dated(column, look)
+    if dated:
+        return dated
+    if column.numbers and column.present - column.numbers <= look.tolerated:
         return _number(column)
-    return _dated(column, look) or _text(column)
+    return _text(column)
 
 
-def _useless(column: Facts) -> str:
-    if column.present == 0:
-        return "has no value in any row"
-    if column.distinct == 1 and column.present == column.rows:
-        return f"is {column.texts[0]!r} in every row"
-    if column.kind.is_nested() or column.kind in (pl.Binary, pl.Object, pl.Duration, pl.Time):
-        return f"is of type {column.kind}, which a table for learning does not hold"
-    return ""
+def out(column: Facts, why: str) -> Decision:
+    """Left out."""
+    return Decision(column.name, "", why, missing=column.missing)
 
 
 def _in(column: Facts, kind: str, why: str, form: str = "") -> Decision:
     return Decision(column.name, kind, why, form, column.missing)
 
 
-def _out(column: Facts, why: str) -> Decision:
-    return Decision(column.name, "", why, missing=column.missing)
+def _useless(column: Facts) -> str:
+    if not column.name.strip():
+        return "has no name; give it one to use it"
+    if column.present == 0:
+        return "has no value in any row"
+    if not tables.readable(column.kind):
+        return f"is of type {column.kind}, which a table for learning does not hold"
+    if column.distinct == 1 and column.present == column.rows:
+        return f"is {column.texts[0]!r} in every row"
+    return ""
 
 
 def _boolean(column: Facts) -> bool:
@@ -93,7 +106,7 @@ def _number(column: Facts) -> Decision:
     odd = column.present - column.numbers
     why = f"{column.low:g} to {column.high:g}" if column.low is not None else ""
     if odd:
-        why += f"; {odd} cells are no numbers (such as {column.odd[0]!r}): their rows are left out"
+        why += f"; {odd:,} cells are no numbers (such as {column.odd[0]!r}): their rows are left out"
     if column.whole and column.distinct <= FEW:
         why += f'; {column.distinct} whole numbers: if they are codes, make it "category"'
     return _in(column, "number", why)
@@ -101,54 +114,46 @@ def _number(column: Facts) -> Decision:
 
 def _category(column: Facts, why: str) -> Decision:
     if column.distinct > MANY and column.distinct > column.present / 2:
-        return _out(column, f"{why}, and nearly every row has another one")
-    return _in(column, "category", f"{why}; {column.distinct:,} values")
+        return out(column, f"{why}, and nearly every row has another one")
+    return _in(column, "category", f"{why}; {column.distinct:,} {'value' if column.distinct == 1 else 'values'}")
 
 
 def _dated(column: Facts, look: Look) -> Decision | None:
-    forms = [form for form in facts.probed(column) if facts.unparsed(look.table, column, form, look.markers) == 0]
-    if look.dates in forms or (look.dates and not facts.unparsed(look.table, column, look.dates, look.markers)):
-        return _in(column, "date", f"as {look.dates}", look.dates)
-    days = {form for form in forms if "%b" not in form}
-    if len(days) > 1 and any(form.startswith("%d") for form in days) and any(form.startswith("%m") for form in days):
-        example = column.texts[0]
-        raise Question(
-            f"column {column.name!r}: is {example!r} day or month first? Say DATES={min(days)} or DATES={max(days)}."
-        )
-    return _in(column, "date", f"as {forms[0]}", forms[0]) if forms else None
+    """As a date, where nearly every cell is one; numbers only where all of them are days like 20240131."""
+    numbers = column.numbers == column.present
+    if numbers and not (column.whole and column.length == 8 and column.distinct > FEW):
+        return None
+    found = dates.find(look.table, column, look.markers, look.dates)
+    if found is None:
+        return None
+    if found.unread == 0:
+        return _in(column, "date", f"as {found.format}", found.format)
+    example = f" (such as {found.example!r})" if found.example else ""
+    if found.unread <= look.tolerated:
+        why = f"as {found.format}; {found.unread:,} cells are no such dates{example}: their rows are left out"
+        return _in(column, "date", why, found.format)
+    if numbers:
+        return None
+    return out(column, f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it")
 
 
 def _text(column: Facts) -> Decision:
-    if column.texts and all(COMMA.match(text) for text in column.texts):
-        return _out(column, "holds numbers with a decimal comma; write them with a point to use them")
+    written = [text for text in column.odd if WRITTEN.match(text)]
+    if column.distinct > FEW and len(written) > 0.95 * len(column.odd):
+        kind = "a decimal comma or thousands" if "," in written[0] else "signs"
+        return out(column, f"numbers with {kind}, such as {written[0]!r}; write them like 1234.5 to use them")
     share = column.numbers / column.present
     if share > 0.5 and column.distinct > MANY:
-        return _out(column, f"{share:.0%} numbers, but also {column.odd[0]!r}; mend it to use it")
+        return out(column, f"{share:.1%} numbers, but also {column.odd[0]!r}; mend it to use it")
     if column.distinct > column.present / 2 and column.present > 20:
         kind = "free text" if column.length > 25 else "nearly every row has another value"
-        return _out(column, f"{kind}; a model could only learn it by heart")
+        naming = column.present == column.rows and column.distinct > 0.9 * column.rows and column.length <= 25
+        hint = f"; if it names the row say ID={shlex.quote(column.name)}" if naming else ""
+        return out(column, f"{kind}; a model could only learn it by heart{hint}")
     return _category(column, "text")
 
 
-def identity(found: dict[str, Facts], look: Look, label: str) -> str:
-    """The column that names a row: called like an id and different in every row; "" where there is none."""
-    for name, column in found.items():
-        alone = column.present == column.rows and column.distinct > 0.9 * column.rows
-        named = IDENTITY.search(name) or not name.strip()
-        fraction = column.numbers and not column.whole
-        if name != label and named and alone and not fraction and facts.unique(look.table, name):
-            return name
-    return ""
-
-
-def looks_like_rows(column: Facts, look: Look) -> str:
-    """Why a column that is kept as a number or category would only identify rows; "" where it would not."""
-    if column.present < column.rows or column.distinct < 0.9 * column.rows or column.rows < 20:
-        return ""
-    whole = column.numbers == column.present and column.whole
-    sequence = whole and column.low is not None and column.high == column.low + column.rows - 1
-    if sequence and facts.unique(look.table, column.name):
-        return f"numbers the rows; to pass it through say ID={column.name}"
-    if IDENTITY.search(column.name) and (whole or column.numbers == 0):
-        return "names an entity, and a model could only learn it by heart"
-    return ""
+def tolerated(found: dict[str, Facts], columns: Sequence[str], rows: int, share: float) -> int:
+    """How many odd cells one column may have, so that all together break at most half of `share` of the rows."""
+    broken = [name for name in columns if 0 < found[name].present - found[name].numbers < 0.05 * found[name].present]
+    return int(share * rows / 2 / max(1, len(broken)))

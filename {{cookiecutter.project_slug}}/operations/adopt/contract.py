@@ -36,6 +36,9 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
         raise InputError(f"{file}: no such file; run from the folder that holds usecase.toml.") from None
     except tomlkit.exceptions.ParseError as error:
         raise InputError(f"{file.name} is not valid TOML: {error}.") from None
+    for name in ("data", "columns", "gate"):
+        if not isinstance(document.get(name), dict):
+            raise InputError(f"{file.name} has no [{name}] table; take it from an unchanged repository.")
     _update(document["data"], _data(contract))
     document["columns"] = _columns(contract.columns)
     gate = {"metric": contract.target.metric, "minimum": contract.target.limit, "minimum_lead": contract.target.lead}
@@ -74,10 +77,8 @@ def _update(table: Any, values: dict[str, Any]) -> None:
 def _columns(decisions: Sequence[Decision]) -> Any:
     table = tomlkit.table()
     for decision in decisions:
-        line = tomlkit.inline_table()
-        line["type"] = decision.type
-        if decision.format:
-            line["format"] = decision.format
+        form = f", format = {tomlkit.item(decision.format).as_string()}" if decision.format else ""
+        line = tomlkit.value(f'{{ type = "{decision.type}"{form} }}')
         if decision.missing:
             line.comment(f"{decision.missing:.1%} missing")
         table[decision.name] = line

@@ -2,67 +2,38 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from runtime import files, raw
+from operations.adopt import tables
+from operations.adopt.tables import Table
+from runtime import files
 from runtime.failures import InputError
-from runtime.usecase import usable
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
-MARKERS = (
-    "-",
-    "--",
-    ".",
-    "..",
-    "*",
-    "n.a.",
-    "nil",
-    "missing",
-    "Missing",
-    "MISSING",
-    "unknown",
-    "Unknown",
-    "-999",
-    "(null)",
-)
-FORMATS = (
-    "%Y-%m-%d",
-    "%Y/%m/%d",
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%d.%m.%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M:%S",
-    "%d %b %Y",
-    "%b %d, %Y",
-    "%d-%b-%Y",
-)
-PROBED = 200  # distinct texts a column on which formats are tried first
-COLUMNS_AT_ONCE = 100
+_WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown")
+_SHEET = ("inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity", "#DIV/0!", "#REF!", "#VALUE!")
+MARKERS = (*_WORDS, *_SHEET)
+PROBED = 200  # distinct texts a column that are kept
+EXAMPLES = 5000  # rows among which they are looked for where a column has more than that
+COLUMNS_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one column, over all rows; `texts` are some distinct values, `odd` those of them that are no number."""
+    """Of one column, over all rows; `texts` are some distinct values, `odd` some of those that are no number.
+
+    `marked` are the texts of MARKERS among them, `unmarked` counts the cells that are neither numbers nor these.
+    """
 
     name: str
     kind: pl.DataType
     rows: int
     present: int
-    distinct: int  # approximate above a few thousand
+    distinct: int  # exact up to PROBED, approximate above
     numbers: int
+    unmarked: int
     whole: bool
     low: float | None
     high: float | None
@@ -70,54 +41,11 @@ class Facts:
     length: float
     texts: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
+    marked: list[str] = field(default_factory=list)
 
     @property
     def missing(self) -> float:
         return 1 - self.present / self.rows
-
-
-@dataclass(frozen=True)
-class Table:
-    """The files as one lazy frame of their own types, and how CSV cells are separated."""
-
-    frame: pl.LazyFrame
-    files: tuple[Path, ...]
-    separator: str
-
-
-def read(path: Path) -> Table:
-    """Open the files. Raises InputError for missing or damaged ones, or two columns of one name."""
-    found = files.find(path)
-    separator = _separator(found[0])
-    frames = []
-    for file in found:
-        _check_header(file, separator)
-        frames.append(files.scan(file, separator).drop("__row"))
-    table = Table(pl.concat(frames, how="diagonal_relaxed"), tuple(found), separator)
-    for name in table.frame.collect_schema():
-        if not usable(name):
-            raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
-    return table
-
-
-def _header(file: Path) -> str:
-    if file.name.lower().endswith(".parquet") or file.stat().st_size == 0:
-        return ""
-    with files.opened(file) as handle:
-        return handle.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
-
-
-def _separator(file: Path) -> str:
-    """The character that cuts the header into most cells."""
-    header = _header(file)
-    return max(files.SEPARATORS, key=lambda separator: len(files.cells(header, separator)))
-
-
-def _check_header(file: Path, separator: str) -> None:
-    names = files.cells(_header(file), separator)
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{file.name} has the column {name!r} more than once; rename one of them.")
 
 
 def collect(table: Table, missing: Sequence[str]) -> dict[str, Facts]:
@@ -127,7 +55,7 @@ def collect(table: Table, missing: Sequence[str]) -> dict[str, Facts]:
     try:
         for start in range(0, len(schema), COLUMNS_AT_ONCE):
             names = list(schema)[start : start + COLUMNS_AT_ONCE]
-            found |= {name: _facts(name, schema[name], row) for name, row in _rows(table, names, schema, missing)}
+            found |= _collected(prepared(table, {name: schema[name] for name in names}, missing), schema, names)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     if not found or next(iter(found.values())).rows == 0:
@@ -135,77 +63,88 @@ def collect(table: Table, missing: Sequence[str]) -> dict[str, Facts]:
     return found
 
 
-def _rows(
-    table: Table, names: list[str], schema: pl.Schema, missing: Sequence[str]
-) -> list[tuple[str, dict[str, Any]]]:
-    queries = [table.frame.select(_measures(name, schema[name], missing)) for name in names]
-    counted = pl.collect_all(queries, engine="streaming")
-    return [(name, frame.row(0, named=True)) for name, frame in zip(names, counted, strict=True)]
+def prepared(table: Table, columns: dict[str, pl.DataType], missing: Sequence[str]) -> pl.LazyFrame:
+    """Each column twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none)."""
+    places = list(enumerate(columns.items()))
+    text = table.frame.select(tables.text(name, kind, missing).alias(f"t{place}") for place, (name, kind) in places)
+    parsed = text.with_columns(
+        pl.col(f"t{place}").cast(pl.Float64, strict=False).alias(f"n{place}") for place, _ in places
+    )
+    return parsed.with_columns(
+        pl.when(pl.col(f"n{place}").is_finite()).then(pl.col(f"n{place}")).alias(f"n{place}") for place, _ in places
+    )
 
 
-def _measures(name: str, kind: pl.DataType, missing: Sequence[str]) -> list[pl.Expr]:
-    text = raw.as_text(name, kind).str.strip_chars()
-    text = pl.when(~text.is_in(list(missing))).then(text)
-    if kind.is_float():
-        text = pl.when(pl.col(name).is_not_nan()).then(text)
-    number = text.cast(pl.Float64, strict=False)
-    number = pl.when(number.is_finite()).then(number)
-    return [
-        pl.len().alias("rows"),
-        text.count().alias("present"),
-        text.approx_n_unique().alias("distinct"),
-        number.count().alias("numbers"),
-        (number == number.floor()).all().alias("whole"),
-        number.min().alias("low"),
-        number.max().alias("high"),
-        text.str.contains(r"^0\d+$").any().alias("zero_padded"),
-        text.str.len_chars().mean().alias("length"),
-        text.drop_nulls().unique().sort().head(PROBED).implode().alias("texts"),
-        text.filter(number.is_null() & text.is_not_null()).unique().sort().head(20).implode().alias("odd"),
-    ]
+def _collected(frame: pl.LazyFrame, schema: pl.Schema, names: list[str]) -> dict[str, Facts]:
+    """Two passes whose memory does not grow with the rows: counts, then all texts of a column where they are few."""
+    counts = _measured(frame, [_counts(place) for place in range(len(names))])
+    texts = _measured(frame, [_texts(place, count) for place, count in enumerate(counts)])
+    some = frame.head(EXAMPLES).collect(engine="streaming")
+    shown = [text.get("texts") or _shown(some[f"t{place}"]) for place, text in enumerate(texts)]
+    columns = zip(names, counts, texts, shown, strict=True)
+    return {
+        name: _facts(name, schema[name], count, [str(word) for word in show], text.get("marked", []))
+        for name, count, text, show in columns
+    }
 
 
-def _facts(name: str, kind: pl.DataType, row: dict[str, Any]) -> Facts:
-    texts, odd = list(row.pop("texts")), list(row.pop("odd"))
-    distinct = len(texts) if len(texts) < PROBED else row["distinct"]
-    row |= {"distinct": distinct, "length": row["length"] or 0.0, "zero_padded": bool(row["zero_padded"])}
-    return Facts(name=name, kind=kind, texts=texts, odd=odd, **row)
+def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
+    """One pass for the measures of all columns, a dictionary each; no pass where there is nothing to measure."""
+    wanted = [(place, key, expression) for place, each in enumerate(measures) for key, expression in each.items()]
+    if not wanted:
+        return [{} for _ in measures]
+    query = frame.select(expression.alias(f"{place}.{key}") for place, key, expression in wanted)
+    row = query.collect(engine="streaming").row(0, named=True)
+    return [{key: row[f"{place}.{key}"] for key in each} for place, each in enumerate(measures)]
 
 
-def unparsed(table: Table, facts: Facts, form: str, missing: Sequence[str]) -> int:
-    """How many present values of a column are no dates of this format, over all rows."""
-    text = raw.as_text(facts.name, facts.kind).str.strip_chars()
-    present = text.is_not_null() & ~text.is_in(list(missing))
-    date = text.str.to_datetime(form, time_unit="us", strict=False, exact=True)
-    return int(table.frame.select((present & date.is_null()).sum()).collect(engine="streaming").item())
+def _counts(place: int) -> dict[str, pl.Expr]:
+    text, number = pl.col(f"t{place}"), pl.col(f"n{place}")
+    return {
+        "rows": pl.len(),
+        "present": text.count(),
+        "distinct": text.approx_n_unique(),
+        "numbers": number.count(),
+        "unmarked": (text.is_not_null() & number.is_null() & ~text.is_in(list(MARKERS))).sum(),
+        "whole": (number == number.floor()).all(),
+        "low": number.min(),
+        "high": number.max(),
+        "zero_padded": text.str.contains(r"^0\d+$").any(),
+        "length": text.str.len_chars().mean(),
+        "first": text.min(),
+        "last": text.max(),
+        "odd_first": text.filter(number.is_null()).min(),
+        "odd_last": text.filter(number.is_null()).max(),
+    }
 
 
-def probed(facts: Facts) -> list[str]:
-    """The date formats that read every probed text of a column."""
-    series = pl.Series(facts.texts, dtype=pl.String)
-    return [form for form in FORMATS if series.len() and not _parse(series, form).has_nulls()]
+def _texts(place: int, count: dict[str, Any]) -> dict[str, pl.Expr]:
+    """What is worth a second pass: the texts of a column that has few, the markers among its numbers."""
+    text = pl.col(f"t{place}")
+    wanted = {}
+    if 0 < count["distinct"] <= 2 * PROBED:
+        wanted["texts"] = text.drop_nulls().unique().sort().implode()
+    if count["present"] - count["numbers"] > count["unmarked"]:
+        wanted["marked"] = text.filter(text.is_in(list(MARKERS))).unique().sort().implode()
+    return wanted
 
 
-def _parse(series: pl.Series, form: str) -> pl.Series:
-    return series.str.to_datetime(form, time_unit="us", strict=False, exact=True)
+def _shown(texts: pl.Series) -> list[str]:
+    return texts.drop_nulls().unique().sort().head(PROBED).to_list()
 
 
-def unique(table: Table, name: str) -> bool:
-    """Whether a column has another value in every row, exactly."""
-    rows, distinct = table.frame.select(pl.len().alias("n"), pl.col(name).n_unique().alias("d")).collect().row(0)
-    return bool(rows == distinct)
+def _facts(name: str, kind: pl.DataType, count: dict[str, Any], texts: list[str], marked: list[str]) -> Facts:
+    first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
+    if 0 < count["distinct"] <= 2 * PROBED:
+        count["distinct"] = len(texts)
+    words = pl.Series(texts, dtype=pl.String)
+    odd = words.filter(words.cast(pl.Float64, strict=False).is_finite().fill_null(False).not_()).to_list()
+    count |= {"length": count["length"] or 0.0, "zero_padded": bool(count["zero_padded"])}
+    examples, oddities = _with(texts, first, last), _with(odd, odd_first, odd_last)
+    return Facts(name=name, kind=kind, texts=examples, odd=oddities, marked=list(marked), **count)
 
 
-def same_partition(table: Table, name: str, label: str) -> bool:
-    """Whether two columns tell rows apart in the same way: each value of one goes with one value of the other."""
-    pairs = table.frame.select(name, label).drop_nulls().unique()
-    counts = pairs.select(pl.len(), pl.col(name).n_unique().alias("a"), pl.col(label).n_unique().alias("b"))
-    rows, first, second = counts.collect(engine="streaming").row(0)
-    return bool(rows == first == second)
-
-
-def correlation(table: Table, name: str, label: str) -> float:
-    """Pearson's correlation of two numeric columns over the rows that have both; 0 where it is not defined."""
-    numbers = [pl.col(column).cast(pl.String).cast(pl.Float64, strict=False) for column in (name, label)]
-    value = table.frame.select(pl.corr(*numbers)).collect(engine="streaming").item()
-    return float(value) if value is not None and value == value else 0.0  # noqa: PLR0124 - not NaN
+def _with(texts: list[str], first: str | None, last: str | None) -> list[str]:
+    """At most PROBED texts in order, the extremes of the column among them."""
+    ends = {text for text in (first, last) if text is not None}
+    return sorted({*texts[: PROBED - 2], *ends})

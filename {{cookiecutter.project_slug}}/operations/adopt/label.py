@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from operations.adopt import Question
-from operations.adopt.facts import Facts, Table
+from operations.adopt import Question, tables
+from operations.adopt.columns import MANY, WRITTEN
+from operations.adopt.facts import Facts
+from operations.adopt.tables import Table
 from runtime import metrics, raw
 from runtime.failures import InputError
 
@@ -27,34 +29,53 @@ class Label:
 
 def decide(column: Facts, table: Table, wish: str, missing: list[str]) -> Label:
     """Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned."""
-    if column.distinct < 2:
-        raise InputError(f"the label {column.name!r} holds {column.distinct} value; there is nothing to learn.")
+    _check(column, table, missing)
     task = wish or _task(column)
     if task == "regression":
         return _regression(column, table, missing)
+    if column.distinct > MANY:
+        raise InputError(f"the label {column.name!r} holds {column.distinct:,} different values; it can't be classes.")
     counts = _counts(column, table, missing)
     if task == "binary" and len(counts) != 2:
         raise InputError(f"the label {column.name!r} holds {len(counts)} values; a binary task has two.")
     if task == "multiclass" and len(counts) < 3:
         raise InputError(f"the label {column.name!r} holds {len(counts)} values; a multiclass task has three or more.")
-    if task == "binary":
-        return _binary(counts)
-    ordered = sorted(counts, key=lambda value: (_place(value), value))
-    limit = round(math.log(len(ordered)), 3)
-    why = f"{len(ordered)} values; the gate asks for less than the log loss of guessing"
-    return Label(task, tuple(ordered), why, "log_loss", limit, -0.01)
+    return _binary(counts) if task == "binary" else _multiclass(counts)
+
+
+def markers(column: Facts, table: Table, missing: list[str]) -> dict[str, int]:
+    """Texts of the label that count as missing, such as None, and how often; blanks are not among them."""
+    words = [text for text in missing if text]
+    text = tables.text(column.name, column.kind, [])
+    held = table.frame.select(text.alias("value")).filter(pl.col("value").is_in(words)).group_by("value").len()
+    return dict(held.collect(engine="streaming").sort("value").iter_rows())
+
+
+def _check(column: Facts, table: Table, missing: list[str]) -> None:
+    """Raises InputError for a label that is no label."""
+    name = f"the label {column.name!r}"
+    if not tables.readable(column.kind):
+        raise InputError(f"{name} is of type {column.kind}; it must be text, numbers or yes and no.")
+    if column.distinct < 2:
+        words = markers(column, table, missing)
+        hint = f" ({next(iter(words))!r} counts as missing; call that class otherwise)" if words else ""
+        count = f"{column.distinct} value{'' if column.distinct == 1 else 's'}"
+        raise InputError(f"{name} holds {count}; there is nothing to learn{hint}.")
+    spelled: dict[str, str] = {}
+    for text in column.texts:
+        other = spelled.setdefault(text.lower(), text)
+        if other != text and column.distinct <= MOST_CLASSES:
+            raise InputError(f"{name} holds {other!r} and {text!r}; spell a class in one way.")
+    if column.odd and all(WRITTEN.match(text) for text in column.odd):
+        raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like 1234.5.")
 
 
 def _task(column: Facts) -> str:
     if column.distinct == 2:
         return "binary"
-    numbers = column.numbers == column.present and str(column.kind) != "Boolean"
+    numbers = column.numbers == column.present and column.kind != pl.Boolean
     if not numbers:
-        if column.distinct > 200:
-            raise InputError(
-                f"the label {column.name!r} holds {column.distinct:,} different texts; it can't be classes."
-            )
-        return "multiclass"
+        return _classes(column)
     if not column.whole or column.distinct > CLEARLY_NUMBERS:
         return "regression"
     if column.distinct <= MOST_CLASSES:
@@ -65,24 +86,50 @@ def _task(column: Facts) -> str:
     )
 
 
+def _classes(column: Facts) -> str:
+    if column.distinct <= MANY:
+        return "multiclass"
+    name = f"the label {column.name!r}"
+    if column.numbers > column.present / 2:
+        odd = column.present - column.numbers
+        raise InputError(
+            f"{name} holds numbers, but also {column.odd[0]!r} ({odd:,} such cells); "
+            "mend them, or say TASK=regression to leave such rows out."
+        )
+    raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
+
+
 def _counts(column: Facts, table: Table, missing: list[str]) -> dict[str, int]:
-    text = raw.as_text(column.name, column.kind).str.strip_chars()
-    counts = table.frame.select(text.alias("value")).filter(~pl.col("value").is_in(missing)).group_by("value").len()
+    text = tables.text(column.name, column.kind, missing)
+    counts = table.frame.select(text.alias("value")).drop_nulls().group_by("value").len()
     return dict(counts.collect(engine="streaming").sort("value").iter_rows())
+
+
+def _multiclass(counts: dict[str, int]) -> Label:
+    ordered = sorted(counts, key=lambda value: (_place(value), value))
+    limit = round(math.log(len(ordered)), 3)
+    rarest = min(ordered, key=lambda value: counts[value])
+    rare = f"; only {counts[rarest]} of the rows are {rarest!r}" if counts[rarest] < 20 else ""
+    why = f"{len(ordered)} values{rare}; the gate asks for less than the log loss of guessing"
+    return Label("multiclass", tuple(ordered), why, "log_loss", limit, -0.01)
 
 
 def _binary(counts: dict[str, int]) -> Label:
     yes = [value for value in counts if value.lower() in raw.TRUE]
-    positive = yes[0] if len(yes) == 1 else min(counts, key=lambda value: (counts[value], value))
+    other = next((value for value in counts if value not in yes), "")
+    clear = len(yes) == 1 and (other.lower() in raw.FALSE or not yes[0].replace(".", "").isdigit() or other[:1] == "-")
+    positive = yes[0] if clear else min(counts, key=lambda value: (counts[value], value))
     share = counts[positive] / sum(counts.values())
     why = f"{positive!r} ({share:.1%} of the rows) is the positive class; to swap, turn [data] classes round"
     return Label("binary", (*(value for value in counts if value != positive), positive), why, "auc", 0.6, -0.005)
 
 
 def _regression(column: Facts, table: Table, missing: list[str]) -> Label:
-    text = raw.as_text(column.name, column.kind).str.strip_chars()
-    number = pl.when(~text.is_in(missing)).then(text).cast(pl.Float64, strict=False).fill_nan(None)
-    deviation = float(table.frame.select(number.std()).collect(engine="streaming").item() or 0.0)
+    if column.numbers <= column.present / 2:
+        raise InputError(f"the label {column.name!r} holds {column.texts[0]!r}; a regression task needs numbers.")
+    number = tables.text(column.name, column.kind, missing).cast(pl.Float64, strict=False)
+    finite = pl.when(number.is_finite()).then(number)
+    deviation = float(table.frame.select(finite.std()).collect(engine="streaming").item() or 0.0)
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")
     why = f"numbers from {column.low:g} to {column.high:g}; the gate asks for less error than guessing the mean has"

@@ -1,0 +1,79 @@
+"""Which format a column's dates have, and whether the day or the month comes first."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from operations.adopt import Question, tables
+from operations.adopt.facts import Facts
+from operations.adopt.tables import Table
+
+DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
+SHORT = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y")
+NAMED = ("%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%B %d, %Y")
+CLOCKS = (" %H:%M:%S", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%#z", " %H:%M:%S%.f%#z")
+ISO = tuple(f"%Y-%m-%dT%H:%M{seconds}{zone}" for seconds in ("", ":%S", ":%S%.f") for zone in ("", "Z", "%#z"))
+FORMATS = (*DAYS, *SHORT, *NAMED, *ISO, *(day + clock for day in (*DAYS[:-1], *SHORT) for clock in CLOCKS))
+EARLIEST = 1000  # a year below has two digits, and another format reads it
+DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 3
+CLEARLY = 0.9  # the share of a column's values a format must read
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A column's format, and how many of its values it does not read, the first of which is `example`."""
+
+    format: str
+    unread: int
+    example: str
+
+
+def find(table: Table, column: Facts, missing: Sequence[str], wish: str) -> Dates | None:
+    """The format that reads the most values. Raises Question where the day and the month could change places.
+
+    `wish` is what the user said: this format, or for other formats the order of day and month in it.
+    """
+    forms = _plausible(column, (wish, *FORMATS) if wish else FORMATS)
+    if not forms:
+        return None
+    unread = dict(zip(forms, _unread(table, column, missing, forms), strict=True))
+    best = [form for form in forms if unread[form] == min(unread.values())]
+    exact, alike = [form for form in best if form == wish], [form for form in best if form[:2] == wish[:2]]
+    best = exact or alike or best
+    orders = {form[:2]: form for form in reversed(best) if form[:2] in ("%d", "%m") and "%b" not in form.lower()}
+    if len(orders) > 1:
+        raise Question(
+            f"column {column.name!r}: is {column.texts[0]!r} day or month first? "
+            f"Say DATES={orders['%d']} or DATES={orders['%m']}."
+        )
+    return Dates(best[0], unread[best[0]], _example(column, best[0]))
+
+
+def _plausible(column: Facts, forms: Sequence[str]) -> list[str]:
+    """The formats that read nearly all of the texts at hand; none for texts that hold too few digits to be dates."""
+    if sum(len(DIGIT.findall(text)) >= FEWEST_DIGITS for text in column.texts) < max(1, CLEARLY * len(column.texts)):
+        return []
+    texts = pl.DataFrame({"t": column.texts}, schema={"t": pl.String})
+    tried = list(dict.fromkeys(forms))
+    reads = texts.select(_read(pl.col("t"), form).count().alias(form) for form in tried).row(0)
+    return [form for form, count in zip(tried, reads, strict=True) if count >= CLEARLY * len(column.texts)]
+
+
+def _read(text: pl.Expr, form: str) -> pl.Expr:
+    date = text.str.to_datetime(form, time_unit="us", strict=False, exact=True)
+    return pl.when(date.dt.year() >= EARLIEST).then(date)
+
+
+def _unread(table: Table, column: Facts, missing: Sequence[str], forms: Sequence[str]) -> tuple[int, ...]:
+    """How many present values each format leaves, over all rows."""
+    text = table.frame.select(tables.text(column.name, column.kind, missing).alias("t")).drop_nulls()
+    counts = [_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms]
+    return text.select(counts).collect(engine="streaming").row(0)
+
+
+def _example(column: Facts, form: str) -> str:
+    texts = pl.DataFrame({"t": column.texts}, schema={"t": pl.String})
+    unread = texts.filter(_read(pl.col("t"), form).is_null())["t"]
+    return str(unread[0]) if unread.len() else ""
