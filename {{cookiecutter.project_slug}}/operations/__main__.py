@@ -1,4 +1,4 @@
-"""`python -m operations train|score|adopt|releases|compile|bootstrap`.
+"""`python -m operations train|score|adopt|images|releases|compile|bootstrap`.
 
 Each command imports only what it needs: planning the AWS side must run before any environment is installed.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from operations import repository
 from operations.failures import Failure
+from operations.options import DOCKER, PROCESSES, Options
 
 INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--continue", dest="onward", action="store_true", help="go on from the released model")
     _pipeline(commands.add_parser("score", help="run the inference pipeline here with the released model"), _score)
     commands.add_parser("adopt", help="take on your own table", add_help=False)
+    commands.add_parser("images", help="build the images that changed").set_defaults(run=_images)
     releases = commands.add_parser("releases", help="list the models registered here")
     releases.add_argument("--use", type=int, metavar="VERSION", help="release this version")
     releases.set_defaults(run=_releases)
@@ -56,22 +58,31 @@ def _pipeline(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace
     parser.add_argument("--data", default="", help="a file, a folder or s3://… (default: data/<window>/)")
     parser.add_argument("--set", dest="chosen", action="append", default=[], metavar="Name=value")
     parser.add_argument("--env", default="dev", help="one of environments/*.toml")
+    parser.add_argument("--on", default=PROCESSES, choices=(PROCESSES, DOCKER), help="what the steps run in")
     parser.set_defaults(run=run, onward=False)
     return parser
 
 
 def _train(chosen: argparse.Namespace) -> int:
-    from operations import options, training  # noqa: PLC0415
+    from operations import training  # noqa: PLC0415
 
-    return training.train(
-        repository.here(), options.Options(chosen.env, chosen.data, tuple(chosen.chosen), chosen.onward)
-    )
+    return training.train(repository.here(), _options(chosen))
 
 
 def _score(chosen: argparse.Namespace) -> int:
-    from operations import options, scoring  # noqa: PLC0415
+    from operations import scoring  # noqa: PLC0415
 
-    return scoring.score(repository.here(), options.Options(chosen.env, chosen.data, tuple(chosen.chosen)))
+    return scoring.score(repository.here(), _options(chosen))
+
+
+def _options(chosen: argparse.Namespace) -> Options:
+    return Options(chosen.env, chosen.data, tuple(chosen.chosen), chosen.onward, chosen.on)
+
+
+def _images(_chosen: argparse.Namespace) -> int:
+    from operations import images  # noqa: PLC0415
+
+    return images.show(repository.here())
 
 
 def _releases(chosen: argparse.Namespace) -> int:

@@ -59,9 +59,3 @@ def run_module(repository: Repository, module: str, *arguments: str) -> str:
             raise Failure(f"python -m {module} failed: {said.splitlines()[-1]}")
         raise Failure(said.removeprefix("error: "))
     return done.stdout
-
-
-def component_image(repository: Repository, name: str, version: str) -> str:
-    """What an image is called here: the repository as in AWS, and the content's hash as the tag."""
-    about = repository.tables()["usecase"]
-    return f"local/{about['namespace']}/{about['name']}/{name}:{version}"

@@ -26,13 +26,21 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def component(repository: Repository, name: str) -> str:
-    """The content of a component: its code, the runtime's, its lock and the usecase.toml tables it reads."""
-    folders = [name, "runtime", *(["algorithm"] if name == "explainability" else [])]
+    """The content of a component's image, its tag."""
+    return of(parts(repository, name))
+
+
+def parts(repository: Repository, name: str) -> dict[str, str]:
+    """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
+    folders = [name, "runtime", *(["algorithm"] if name == "explainability" else []), "Dockerfile", "install.sh"]
     paths = [repository.root / "components" / folder for folder in folders]
     tables: Mapping[str, Any] = repository.tables()
-    read = {table: tables.get(table) for table in usecase.TABLES[name]}
-    lock = repository.root / "locks" / f"{name}.txt"
-    return of([files(repository.root, [*paths, lock]), json.loads(json.dumps(read, default=str))])
+    read = {f"usecase.toml [{table}]": of(_plain(tables.get(table))) for table in usecase.TABLES[name]}
+    return files(repository.root, [*paths, repository.root / "locks" / f"{name}.txt"]) | read
+
+
+def _plain(value: object) -> Any:
+    return json.loads(json.dumps(value, default=str))
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+PROCESSES, DOCKER = "processes", "docker"
+
 
 @dataclass(frozen=True)
 class Options:
-    """`data` is a path or URI ("" for the window's own), `chosen` are Name=value pairs."""
+    """`data` is a path or URI ("" for the window's own), `chosen` are Name=value pairs, `on` is what steps run in."""
 
     environment: str = "dev"
     data: str = ""
     chosen: tuple[str, ...] = ()
     onward: bool = False
+    on: str = PROCESSES

@@ -45,6 +45,11 @@ class Repository:
         about = self.tables()["usecase"]
         return f"{about['namespace']}-{about['name']}-{environment}-{name}"
 
+    def image(self, component: str, version: str) -> str:
+        """What an image is called on this machine: the repository as in AWS, and the content's hash as the tag."""
+        about = self.tables()["usecase"]
+        return f"local/{about['namespace']}/{about['name']}/{component}:{version}"
+
     def python(self) -> str:
         """The Python that has what the images have: COMPONENTS_PYTHON, .venv-components, or this one."""
         chosen = os.environ.get("COMPONENTS_PYTHON", "")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from operations import compiling, ending, parameters
+from operations import backends, compiling, docker, ending, parameters, training
 from operations.engine import registry, running
 from operations.engine.summary import Summary
 from operations.failures import Failure
-from operations.options import Options
+from operations.options import DOCKER, Options
 from operations.repository import COMPONENTS, Repository
 
 
@@ -19,11 +19,17 @@ def score(repository: Repository, options: Options) -> int:
             raise Failure("there is no released model yet; run `make train` first.")
         data = parameters.location(options.data) if options.data else _production(repository)
         definition = compiling.definition(repository, options.environment, "inference")
+        backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
         values = parameters.values(definition, known, options.chosen)
-        print(f"scoring with release {release['version']} of {release['created'][:10]}{_changed(repository, release)}")
+        changed = _changed(repository, release)
+        if options.on == DOCKER:  # what was released runs, wherever its image is still here
+            changed = [name for name in changed if not docker.exists(release["images"][name])]
+            known |= training.code(repository, changed)
+        now = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
+        print(f"scoring with release {release['version']} of {release['created'][:10]}{now}")
         name = repository.pipeline(options.environment, "inference")
-        finished = running.run(repository, definition, name, values)
+        finished = running.run(repository, definition, name, values, backend)
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()
     ending.lines(summary.scoring())
@@ -47,9 +53,7 @@ def _production(repository: Repository) -> str:
     return folder.as_uri()
 
 
-def _changed(repository: Repository, release: Mapping[str, Any]) -> str:
-    """Which components differ from the released ones: here the code runs as it is now."""
-    version = running.versions(repository)
-    images = release["images"]
-    names = [name for name in COMPONENTS if name in images and not images[name].endswith(f":{version(name)}")]
-    return f"; {', '.join(names)} changed since, and run as they are now" if names else ""
+def _changed(repository: Repository, release: Mapping[str, Any]) -> list[str]:
+    """Which components differ from the released ones."""
+    version, images = running.versions(repository), release["images"]
+    return [name for name in COMPONENTS if name in images and not images[name].endswith(f":{version(name)}")]

@@ -1,9 +1,9 @@
 """`operations train`: run the training pipeline here, register what it learned, release it when it is approved."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from operations import compiling, ending, parameters, releases
+from operations import backends, compiling, ending, parameters, releases
 from operations.engine import registry, running
 from operations.engine.execution import now
 from operations.engine.running import Finished
@@ -25,12 +25,14 @@ def train(repository: Repository, options: Options) -> int:
         champion = registry.released(repository.release)
         if options.onward and champion is None:
             raise Failure("there is no released model to continue from; run `make train` without CONTINUE once.")
-        known = data | champion_artifacts(running.storage(repository), champion) | code(repository)
+        backend = backends.make(repository, options.on)
+        known = data | champion_artifacts(running.storage(repository), champion) | code(repository, COMPONENTS)
+        known["GitCommit"] = parameters.git_commit(repository)
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
         name = repository.pipeline(options.environment, "training")
-        finished = running.run(repository, definition, name, values)
+        finished = running.run(repository, definition, name, values, backend)
         return _tell(repository, finished)
 
 
@@ -63,13 +65,10 @@ def champion_artifacts(storage: Storage, champion: Mapping[str, Any] | None) -> 
     return {"ChampionPreprocessor": artifacts["preprocessor"], "ChampionModel": artifacts["model"]}
 
 
-def code(repository: Repository) -> dict[str, str]:
-    """The images by content, and the commit."""
+def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
+    """The image parameters of components as they are now."""
     version = running.versions(repository)
-    images = {
-        f"{name.capitalize()}Image": compiling.component_image(repository, name, version(name)) for name in COMPONENTS
-    }
-    return images | {"GitCommit": parameters.git_commit(repository)}
+    return {f"{name.capitalize()}Image": repository.image(name, version(name)) for name in components}
 
 
 def _tell(repository: Repository, finished: Finished) -> int:

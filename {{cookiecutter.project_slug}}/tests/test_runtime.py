@@ -112,14 +112,28 @@ def test_a_fingerprint_tells_names_and_contents_apart(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
-def test_an_archive_can_t_write_outside_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "evil").write_text("x")
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "a/../../outside"])
+def test_an_archive_can_not_write_outside_its_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     with tarfile.open(tmp_path / "in" / "model.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "evil", arcname="../outside")
-    with pytest.raises(InputError, match="can't be unpacked"):
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(InputError, match="no plain file"):
         artifacts.unpacked(tmp_path / "in", tmp_path / "out")
-    assert not (tmp_path / "outside").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+def test_an_archive_may_hold_folders_but_no_links(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "file").write_text("x")
+    with tarfile.open(tmp_path / "in" / "model.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "in" / "deep", "deep")
+    assert (artifacts.unpacked(tmp_path / "in", tmp_path / "out") / "deep" / "file").read_text() == "x"
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+    with tarfile.open(tmp_path / "in" / "model.tar.gz", "w:gz") as archive:
+        archive.addfile(link)
+    with pytest.raises(InputError, match="no plain file"):
+        artifacts.unpacked(tmp_path / "in", tmp_path / "out2")
 
 
 def start(monkeypatch: pytest.MonkeyPatch, root: Path, error: Exception, component: str = "monitoring") -> int:

@@ -56,6 +56,13 @@ def test_what_goes_into_an_image_knows_no_sdk(package: str) -> None:
         assert not found, f"{file.relative_to(ROOT)} imports {found}"
 
 
+def test_components_leave_scipy_to_lightgbm() -> None:
+    """The images hold no more of scipy than LightGBM needs: components/install.sh says how to have it whole."""
+    for package in sorted(COMPONENTS | {"runtime"}):
+        for file in files(package):
+            assert not {name for name in imports(file) if name.partition(".")[0] == "scipy"}, file.relative_to(ROOT)
+
+
 def test_every_module_says_in_a_line_what_it_is_for() -> None:
     for package in OURS:
         for file in files(package):

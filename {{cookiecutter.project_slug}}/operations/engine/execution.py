@@ -1,13 +1,13 @@
 """What the steps of one run share, and what a step leaves behind."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from operations import fingerprints
-from operations.engine.backend import Backend, Job
+from operations.engine.backend import Backend, Container, Job, Mount
 from operations.engine.cache import Cache
 from operations.engine.registry import Registry
 from operations.engine.storage import Storage
@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of a pipeline; `version` gives a component's content hash."""
+    """One run of a pipeline."""
 
     identity: str
     folder: Path
@@ -34,20 +34,18 @@ class Execution:
     cache: Cache
     backend: Backend
     registry: Registry
-    version: Callable[[str], str]
     models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def log(self, step: str) -> Path:
         """The file that holds what a step's processes say."""
         return self.folder / "logs" / f"{step}.log"
 
-    def job(self, step: str, component: str, command: list[str], environment: Mapping[str, str]) -> Job:
+    def job(self, step: str, container: Container, mounts: Sequence[Mount] = ()) -> Job:
         """A job with an empty /opt/ml of its own."""
         root = self.folder / step / "ml"
         root.mkdir(parents=True)
         self.log(step).parent.mkdir(exist_ok=True)
-        texts = {key: str(value) for key, value in environment.items()}
-        return Job(step, component, tuple(command), root, texts, self.log(step))
+        return Job(step, container, root, self.log(step), tuple(mounts))
 
     def job_name(self, step: str) -> str:
         """As the service names the jobs of a pipeline."""

@@ -45,7 +45,7 @@ def write_training(root: Path, arguments: Mapping[str, Any]) -> None:
     _write(root / "input" / "config" / "hyperparameters.json", arguments.get("HyperParameters", {}))
     channels = {channel["ChannelName"]: _channel(channel) for channel in arguments.get("InputDataConfig", [])}
     _write(root / "input" / "config" / "inputdataconfig.json", channels)
-    for folder in ("model", "output/data", "checkpoints"):
+    for folder in ("model", "output/data"):
         (root / folder).mkdir(parents=True, exist_ok=True)
 
 
@@ -84,13 +84,3 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.mtime, member.mode, member.uid, member.gid = 0, 0o644, 0, 0
     member.uname = member.gname = ""
     return member
-
-
-def unpack(archive: Path, into: Path) -> None:
-    """Extract a model. Raises Failure for a damaged one."""
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(into, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise Failure(f"{archive.name} can't be unpacked ({error}).") from None

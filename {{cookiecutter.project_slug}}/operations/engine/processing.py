@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from operations.engine import folders
-from operations.engine.backend import component
+from operations.engine.backend import Container
 from operations.engine.execution import Execution, Outcome, Stored, need
 
 
@@ -14,9 +14,7 @@ class Processing:
     """What of a Create Processing Job request matters here; inputs and outputs are (path, URI)."""
 
     request: Mapping[str, Any]
-    component: str
-    command: list[str]
-    environment: Mapping[str, str]
+    container: Container
     inputs: list[tuple[str, str]]
     outputs: dict[str, tuple[str, str]]
 
@@ -29,14 +27,16 @@ def step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
 
 def _read(arguments: Mapping[str, Any]) -> Processing:
     application = need(arguments, "AppSpecification")
-    part = component(application["ImageUri"])
-    entrypoint = application.get("ContainerEntrypoint") or ["python", "-m", part]
     sources = [item["S3Input"] for item in arguments.get("ProcessingInputs", [])]
     return Processing(
         arguments,
-        part,
-        [str(word) for word in [*entrypoint, *application.get("ContainerArguments", [])]],
-        arguments.get("Environment", {}),
+        Container(
+            application["ImageUri"],
+            tuple(str(word) for word in application.get("ContainerArguments", [])),
+            tuple(application.get("ContainerEntrypoint", [])),
+            arguments.get("Environment", {}),
+            arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceType", ""),
+        ),
         [(source["LocalPath"], source["S3Uri"]) for source in sources],
         {
             item["OutputName"]: (item["S3Output"]["LocalPath"], item["S3Output"]["S3Uri"])
@@ -48,19 +48,16 @@ def _read(arguments: Mapping[str, Any]) -> Processing:
 def _identity(job: Processing, run: Execution) -> dict[str, Any]:
     return {
         "type": "Processing",
-        "code": [job.component, run.version(job.component)],
-        "command": job.command,
-        "environment": dict(job.environment),
+        "code": run.backend.code(job.container.image),
+        "container": job.container.identity,
         "inputs": [[path, run.cache.content(uri)] for path, uri in job.inputs],
         "outputs": {name: path for name, (path, _) in job.outputs.items()},
     }
 
 
 def _work(name: str, job: Processing, run: Execution) -> Stored:
-    process = run.job(name, job.component, job.command, job.environment)
+    process = run.job(name, job.container, [run.storage.mount(uri, path) for path, uri in job.inputs])
     folders.write_processing(process.root, job.request)
-    for path, uri in job.inputs:
-        run.storage.link(uri, folders.inside(process.root, path))
     for path, _ in job.outputs.values():
         folders.inside(process.root, path).mkdir(parents=True, exist_ok=True)
     run.backend.run(process)

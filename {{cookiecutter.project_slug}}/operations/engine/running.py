@@ -12,10 +12,10 @@ from typing import Any
 
 from operations import fingerprints
 from operations.engine import graph, recording
+from operations.engine.backend import Backend
 from operations.engine.cache import Cache
 from operations.engine.execution import Execution, new_identity, now
 from operations.engine.expressions import Scope
-from operations.engine.processes import Processes
 from operations.engine.registry import Registry
 from operations.engine.scheduler import Progress, Scheduler, State, worker
 from operations.engine.storage import Storage
@@ -65,14 +65,13 @@ def registry(repository: Repository) -> Registry:
 
 
 def run(
-    repository: Repository, definition: Mapping[str, Any], pipeline: str, parameters: Mapping[str, Any]
+    repository: Repository, definition: Mapping[str, Any], name: str, parameters: Mapping[str, Any], backend: Backend
 ) -> Finished:
     """Run a definition; the caller holds the lock. Raises KeyboardInterrupt once everything started has ended."""
-    nodes, version = graph.nodes(definition), versions(repository)
-    backend = Processes(repository, version)
-    execution = _execution(repository, backend, version)
-    scope = Scope(parameters, _variables(pipeline, execution.identity), execution.storage.read_json)
-    record = recording.Record(execution.folder / "run.json", execution.identity, pipeline, parameters)
+    nodes = graph.nodes(definition)
+    execution = _execution(repository, backend)
+    scope = Scope(parameters, _variables(name, execution.identity), execution.storage.read_json)
+    record = recording.Record(execution.folder / "run.json", execution.identity, name, parameters)
     try:
         with _terminable(), watching(list(nodes)) as watch:
             watches = (record.change, watch)
@@ -99,12 +98,12 @@ def versions(repository: Repository) -> Callable[[str], str]:
     return version
 
 
-def _execution(repository: Repository, backend: Processes, version: Callable[[str], str]) -> Execution:
+def _execution(repository: Repository, backend: Backend) -> Execution:
     identity, stored = new_identity(), storage(repository)
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
     known = Cache(repository.local / "cache", stored)
-    return Execution(identity, folder, stored, known, backend, registry(repository), version)
+    return Execution(identity, folder, stored, known, backend, registry(repository))
 
 
 def _variables(pipeline: str, identity: str) -> dict[str, str]:

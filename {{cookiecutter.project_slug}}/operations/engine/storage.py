@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from operations.engine.backend import Mount
 from operations.failures import Failure
 
 READ_ONLY = 0o444
@@ -44,15 +45,10 @@ class Storage:
         below = [Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names]
         return sorted((file.relative_to(path).as_posix(), file) for file in below)
 
-    def link(self, uri: str, target: Path) -> None:
-        """Let the folder `target` show what is stored, without a copy. Raises Failure where nothing is."""
+    def mount(self, uri: str, folder: str) -> Mount:
+        """What is stored, in a folder of a container; a single file lies in it. Raises Failure where nothing is."""
         path = self.existing(uri).resolve()
-        if path.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path)
-        else:
-            target.mkdir(parents=True)
-            (target / path.name).symlink_to(path)
+        return Mount(folder if path.is_dir() else f"{folder}/{path.name}", path)
 
     def take(self, source: Path, uri: str) -> None:
         """Move a finished file or folder to its URI in one rename; links are dropped: the service uploads none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from operations.engine import folders
-from operations.engine.backend import component
+from operations.engine.backend import Container, Mount
 from operations.engine.execution import Execution, Outcome, Stored, need
 from operations.failures import Failure
 
@@ -18,9 +18,7 @@ class Training:
     """What of a Create Training Job request matters here; `channels` maps a name to its URI."""
 
     request: Mapping[str, Any]
-    component: str
-    command: list[str]
-    environment: Mapping[str, str]
+    container: Container
     metrics: list[Mapping[str, str]]
     channels: dict[str, str]
     target: str
@@ -34,13 +32,15 @@ def step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
 
 def _read(name: str, arguments: Mapping[str, Any], run: Execution) -> Training:
     algorithm = need(arguments, "AlgorithmSpecification")
-    part = component(algorithm["TrainingImage"])
-    entrypoint = algorithm.get("ContainerEntrypoint") or ["python", "-m", part]
     return Training(
         arguments,
-        part,
-        [*entrypoint, *(algorithm.get("ContainerArguments") or ["train"])],
-        arguments.get("Environment", {}),
+        Container(
+            algorithm["TrainingImage"],
+            tuple(algorithm.get("ContainerArguments") or ["train"]),
+            tuple(algorithm.get("ContainerEntrypoint", [])),
+            arguments.get("Environment", {}),
+            arguments.get("ResourceConfig", {}).get("InstanceType", ""),
+        ),
         algorithm.get("MetricDefinitions", []),
         {item["ChannelName"]: item["DataSource"]["S3DataSource"]["S3Uri"] for item in arguments["InputDataConfig"]},
         f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}",
@@ -50,9 +50,8 @@ def _read(name: str, arguments: Mapping[str, Any], run: Execution) -> Training:
 def _identity(job: Training, run: Execution) -> dict[str, Any]:
     return {
         "type": "Training",
-        "code": [job.component, run.version(job.component)],
-        "command": job.command,
-        "environment": dict(job.environment),
+        "code": run.backend.code(job.container.image),
+        "container": job.container.identity,
         "hyperparameters": job.request.get("HyperParameters", {}),
         "metrics": job.metrics,
         "inputs": {channel: run.cache.content(uri) for channel, uri in job.channels.items()},
@@ -60,13 +59,12 @@ def _identity(job: Training, run: Execution) -> dict[str, Any]:
 
 
 def _work(name: str, job: Training, run: Execution, key: str) -> Stored:
-    process = run.job(name, job.component, job.command, job.environment)
-    for channel, uri in job.channels.items():
-        run.storage.link(uri, process.root / "input" / "data" / channel)
+    channels = [run.storage.mount(uri, f"/opt/ml/input/data/{channel}") for channel, uri in job.channels.items()]
     # an interrupted fit goes on from where it was, as it would on a spot instance
     checkpoints = run.cache.folder / "checkpoints" / key
     checkpoints.mkdir(parents=True, exist_ok=True)
-    (process.root / "checkpoints").symlink_to(checkpoints.resolve())
+    kept = Mount("/opt/ml/checkpoints", checkpoints.resolve(), writable=True)
+    process = run.job(name, job.container, [*channels, kept])
     folders.write_training(process.root, job.request)
     run.backend.run(process)
     metrics = final_metrics(process.log, job.metrics)

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from operations.engine import folders, requests
-from operations.engine.backend import component
+from operations.engine import requests
+from operations.engine.backend import Container
 from operations.engine.execution import Execution, Outcome, Stored, need
+from operations.failures import Failure
+from runtime import artifacts
+from runtime.failures import InputError
 
 LIMITS = {
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MaxPayloadInMB",
@@ -20,8 +23,7 @@ class Transform:
     """What of a Create Transform Job request matters here, and the data of the model it names."""
 
     request: Mapping[str, Any]
-    component: str
-    environment: Mapping[str, str]
+    container: Container
     model: str
     source: str
     target: str
@@ -29,12 +31,13 @@ class Transform:
 
 def step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
     """Run the job, unless the same server answered the same files with the same model before."""
-    container = run.models[need(arguments, "ModelName")]
+    model = run.models[need(arguments, "ModelName")]
+    environment = {**model.get("Environment", {}), **arguments.get("Environment", {}), **batch_environment(arguments)}
+    instance = arguments.get("TransformResources", {}).get("InstanceType", "")
     job = Transform(
         arguments,
-        component(container["Image"]),
-        container.get("Environment", {}) | arguments.get("Environment", {}),
-        container["ModelDataUrl"],
+        Container(model["Image"], ("serve",), environment=environment, instance=instance),
+        model["ModelDataUrl"],
         arguments["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"],
         arguments["TransformOutput"]["S3OutputPath"],
     )
@@ -44,8 +47,8 @@ def step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
 def _identity(job: Transform, run: Execution) -> dict[str, Any]:
     return {
         "type": "Transform",
-        "code": [job.component, run.version(job.component)],
-        "environment": dict(job.environment),
+        "code": run.backend.code(job.container.image),
+        "container": job.container.identity,
         "model": run.cache.content(job.model),
         "inputs": run.cache.content(job.source),
         "request": [job.request["TransformInput"].get("ContentType"), job.request["TransformOutput"].get("Accept")],
@@ -56,9 +59,11 @@ def _identity(job: Transform, run: Execution) -> dict[str, Any]:
 def _work(name: str, job: Transform, run: Execution) -> Stored:
     files = run.storage.files(job.source)
     requests.check(files, int(job.request.get("MaxPayloadInMB") or requests.DEFAULT_PAYLOAD))
-    environment = {**job.environment, **batch_environment(job.request)}
-    process = run.job(name, job.component, ["python", "-m", job.component, "serve"], environment)
-    folders.unpack(run.storage.existing(job.model), process.root / "model")
+    process = run.job(name, job.container)
+    try:
+        artifacts.extract(run.storage.existing(job.model), process.root / "model")
+    except InputError as error:
+        raise Failure(str(error)) from None
     answers = process.root.parent / "answers"
     answers.mkdir()
     with run.backend.serving(process) as port:
