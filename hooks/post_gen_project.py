@@ -1,17 +1,34 @@
-"""Start a git repository, and say what the use case needs in AWS. Never fails: the rendered repository stays."""
+"""Start a git repository; plan or create what the use case needs in AWS. Never fails: the rendered repository stays."""
 
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+COMMANDS = {"plan": "make bootstrap", "create": "make bootstrap CREATE=yes ENV=dev"}
+
+
+def temporary() -> bool:
+    """Whether this folder lies below the system's temporary one, where nothing is meant to stay."""
+    return Path(tempfile.gettempdir()).resolve() in Path.cwd().resolve().parents
+
+
+def compared() -> bool:
+    """Whether cruft renders this only to compare, in `update` and `diff`, with the answers given back then.
+
+    It renders into a temporary folder and, unlike cookiecutter's own command, without an answer `_output_dir`
+    (cruft 2.16, _commands/utils/generate.py). A .git folder would show up as a difference.
+    """
+    return temporary() and "_output_dir" not in ANSWERS
 
 
 def start_repository() -> None:
     """`git init`, unless the folder already lies in a repository."""
     if shutil.which("git") is None:
-        print("git is not installed; run `git init` here once it is.")
+        print("git is not installed; run `git init` here once it is.", flush=True)
         return
     inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False)
     if inside.returncode != 0:
@@ -20,16 +37,23 @@ def start_repository() -> None:
 
 def aws_resources(choice: str) -> None:
     """Plan or create by the rendered repo's own code; whatever goes wrong there is said and survived."""
+    if choice == "create" and temporary():
+        print(f"Nothing is created in AWS from a temporary folder; where the repository stays: {COMMANDS[choice]}")
+        return
     command = [sys.executable, "-B", "-m", "operations", "bootstrap", choice]
-    done = subprocess.run(command, check=False)
-    if done.returncode != 0:
-        print(
-            f"The repository is complete; the AWS side is not. To finish: make bootstrap (in {ANSWERS['project_slug']})"
-        )
+    try:
+        failed = subprocess.run(command, check=False).returncode != 0
+    except KeyboardInterrupt:
+        failed = True
+    if failed:
+        again = f"cd {ANSWERS['project_slug']} && {COMMANDS[choice]}"
+        print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
 
 
 def main() -> None:
     """Everything after rendering."""
+    if compared():
+        return
     start_repository()
     if ANSWERS["aws_resources"] != "skip":
         aws_resources(ANSWERS["aws_resources"])
