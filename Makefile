@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo test check fix setup install lock clean
+.PHONY: help demo contract test check fix setup install lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,12 +13,15 @@ DEMO := build/customer-churn
 help: ## list the targets
 	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
 
-demo: setup ## render the default use case into build/, then train, score, monitor and explain it
+demo: setup ## render the default use case into build/, then train, score, monitor and explain it [ON=docker]
 	@rm -rf $(DEMO)
 	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
 	@$(BIN)/cookiecutter . --no-input --output-dir build
-	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) train
-	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) score
+	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) $(if $(ON),ON=$(ON)) train
+	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) $(if $(ON),ON=$(ON)) score
+
+contract: demo ## the rendered repo's contract suite: its images, asked what SageMaker asks of them (needs docker)
+	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) contract
 
 test: setup ## render it in many ways; in one, run everything that its users would run
 	@$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""`python -m operations train|score|adopt|images|releases|compile|bootstrap`.
+"""`python -m operations train|score|adopt|images|releases|compile|bootstrap|push|upsert`.
 
 Each command imports only what it needs: planning the AWS side must run before any environment is installed.
 """
@@ -46,9 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     releases.add_argument("--use", type=int, metavar="VERSION", help="release this version")
     releases.set_defaults(run=_releases)
     compiling = commands.add_parser("compile", help="compile and check the pipeline definitions")
-    bootstrap = commands.add_parser("bootstrap", help="what this use case needs in AWS")
+    bootstrap = commands.add_parser("bootstrap", help="plan or create what this use case needs in AWS")
     bootstrap.add_argument("choice", choices=("plan", "create"))
-    for command, run in ((compiling, _compile), (bootstrap, _bootstrap)):
+    push = commands.add_parser("push", help="push the images that changed, and record their digests")
+    push.add_argument("--registry", default="", help="host of another registry than the account's own")
+    upsert = commands.add_parser("upsert", help="create or update the pipelines in SageMaker")
+    for command, run in ((compiling, _compile), (bootstrap, _bootstrap), (push, _push), (upsert, _upsert)):
         command.add_argument("--env", default="dev", help="one of environments/*.toml")
         command.set_defaults(run=run)
     return parser
@@ -99,6 +102,18 @@ def _compile(chosen: argparse.Namespace) -> int:
     compiling.compile_all(here, chosen.env)
     print(f"compiled and checked: {here.shown(here.compiled(chosen.env))}/")
     return 0
+
+
+def _push(chosen: argparse.Namespace) -> int:
+    from operations import pushing  # noqa: PLC0415
+
+    return pushing.push(repository.here(), chosen.env, chosen.registry)
+
+
+def _upsert(chosen: argparse.Namespace) -> int:
+    from operations import upserting  # noqa: PLC0415
+
+    return upserting.upsert(repository.here(), chosen.env)
 
 
 def _bootstrap(chosen: argparse.Namespace) -> int:

@@ -29,26 +29,46 @@ class Image:
     parts: Mapping[str, str]
     reason: str
 
+    @property
+    def version(self) -> str:
+        return self.name.rpartition(":")[2]
 
-def build(repository: Repository) -> list[Image]:
-    """Build what is not there, in parallel; the four images. Raises Failure, and then nothing new is tagged."""
-    images = [_image(repository, component) for component in COMPONENTS]
+
+def current(repository: Repository) -> list[Image]:
+    """The four images that belong to the sources as they are, built or not."""
+    return [_image(repository, component) for component in COMPONENTS]
+
+
+def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
+    """Build what is not there, side by side; the four images. Raises Failure, and then nothing half built is tagged.
+
+    `cache` maps a component to an image in a registry whose layers may be reused.
+    """
+    images = current(repository)
     missing = [image for image in images if image.reason]
     for image in missing:
         print(f"building {image.component}: {image.reason}", flush=True)
     if missing:
-        bake(repository, missing)
+        bake(repository, missing, cache or {})
+        print(*(_line(image) for image in missing), sep="\n", flush=True)
+    repository.local.mkdir(exist_ok=True)
     kept = _known(repository) | {image.component: dict(image.parts) for image in images}
     write_json(repository.local / "images.json", kept)
     return images
 
 
 def show(repository: Repository) -> int:
-    """Build, then say what is there and how large it is beyond the base image."""
+    """Build, and say what is there."""
     for image in build(repository):
-        state = "built" if image.reason else "unchanged"
-        print(f"{image.component:<15} {beyond_base(image.name) / MEGABYTE:>5.0f} MB  {state:<10} {image.name}")
+        if not image.reason:
+            print(_line(image))
     return 0
+
+
+def _line(image: Image) -> str:
+    """What it is called, and how large it is beyond the base image."""
+    state = "built" if image.reason else "unchanged"
+    return f"{image.component:<15} {beyond_base(image.name) / MEGABYTE:>4.0f} MB  {state:<10} {image.name}"
 
 
 def beyond_base(name: str) -> int:
@@ -80,12 +100,10 @@ def _known(repository: Repository) -> dict[str, Any]:
         return {}
 
 
-def bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str] | None = None) -> None:
-    """Build images side by side; `cache` maps a component to an image in a registry whose layers may be reused."""
+def bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
+    """Build images, side by side."""
     commit = parameters.git_commit(repository)
-    targets = {
-        image.component: _target(repository, image, commit, (cache or {}).get(image.component)) for image in images
-    }
+    targets = {image.component: _target(repository, image, commit, cache.get(image.component)) for image in images}
     plan = json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets})
     log = repository.local / "images.log"
     repository.local.mkdir(exist_ok=True)
@@ -103,17 +121,16 @@ def bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, st
 
 
 def _target(repository: Repository, image: Image, commit: str, cache: str | None) -> dict[str, Any]:
-    version = image.name.rpartition(":")[2]
     base = {"BASE_IMAGE": os.environ["BASE_IMAGE"]} if os.environ.get("BASE_IMAGE") else {}
     pip = os.environ.get("PIP_CONFIG_FILE", "")
-    source = "org.opencontainers.image"
+    labels = {"version": image.version, "revision": commit, "title": image.component}
     return {
         "context": str(repository.root),
         "dockerfile": DOCKERFILE,
         "target": image.component,
         "platforms": [PLATFORM],
-        "args": {"CODE_VERSION": version, **base},
-        "labels": {f"{source}.version": version, f"{source}.revision": commit, f"{source}.title": image.component},
+        "args": {"CODE_VERSION": image.version, **base},
+        "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
         "tags": [image.name],
         "secret": [f"id=pip,src={pip}"] if pip else [],
         "cache-to": ["type=inline"],

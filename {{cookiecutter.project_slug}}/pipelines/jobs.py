@@ -54,13 +54,17 @@ class Context:
 
 @dataclass(frozen=True)
 class ProcessingJob:
-    """One processing step: component, mode and settings, and what is copied in (name → S3 URI) and out (names)."""
+    """One processing step: component, mode and settings, what is copied in (name → S3 URI) and out (names).
+
+    Of a `spread` input each instance gets a part of the files.
+    """
 
     name: str
     component: str
     arguments: Sequence[Any]
     inputs: Mapping[str, Any]
     outputs: Sequence[str]
+    spread: tuple[str, ...] = ()
 
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
@@ -82,7 +86,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         sagemaker_session=context.session,
     )
     arguments = processor.run(
-        inputs=[_input(name, uri) for name, uri in job.inputs.items()],
+        inputs=[_input(name, uri, name in job.spread) for name, uri in job.inputs.items()],
         outputs=[_output(context, job.name, name) for name in job.outputs],
         arguments=list(job.arguments),
     )
@@ -108,8 +112,14 @@ def output_of(step: ProcessingStep, name: str) -> Any:
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
-def _input(name: str, uri: Any) -> ProcessingInput:
-    source = ProcessingS3Input(s3_uri=uri, local_path=f"{INPUT}/{name}", s3_data_type="S3Prefix", s3_input_mode="File")
+def _input(name: str, uri: Any, spread: bool) -> ProcessingInput:
+    source = ProcessingS3Input(
+        s3_uri=uri,
+        local_path=f"{INPUT}/{name}",
+        s3_data_type="S3Prefix",
+        s3_input_mode="File",
+        s3_data_distribution_type="ShardedByS3Key" if spread else "FullyReplicated",
+    )
     return ProcessingInput(input_name=name, s3_input=source)
 
 

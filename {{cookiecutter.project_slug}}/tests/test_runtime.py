@@ -1,8 +1,11 @@
 """The runtime: settings are checked in the reader's words, artifacts are whole or absent, failures reach their file."""
 
 import json
+import os
+import shutil
 import sys
 import tarfile
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,33 @@ def test_nothing_is_left_of_an_artifact_whose_writing_failed(tmp_path: Path) -> 
     with pytest.raises(ZeroDivisionError):
         write()
     assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_killed_between_two_files_an_artifact_has_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+
+    def replace(source: Path, target: Path) -> None:
+        """What the disk would show if the process had been killed before this move."""
+        assert not (target.parent / artifacts.MANIFEST).exists(), moved
+        moved.append(target.name)
+        os.replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with artifacts.writing(tmp_path) as folder:
+        artifacts.write_manifest(folder, "processing", "c0ffee")
+        for name in ("a.json", "z.json"):
+            (folder / name).write_text("{}")
+    assert moved == ["a.json", "z.json", "manifest.json"]
+
+
+def test_a_failure_on_a_full_disk_says_so_whatever_the_library_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="thrift"), artifacts.writing(tmp_path):
+        raise ValueError("Invalid thrift: transport error")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="No space left on device"), artifacts.writing(tmp_path):
+        raise ValueError("Invalid thrift: transport error")
 
 
 def test_an_artifact_of_another_component_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from processing import checks, tables
-from runtime import artifacts, paths, raw, usecase
+from runtime import artifacts, hosts, paths, raw, usecase
 from runtime.failures import InputError
 
 log = logging.getLogger(__name__)
@@ -15,23 +15,29 @@ MEGABYTE = 2**20
 def serve(settings: Mapping[str, str]) -> None:
     """Write features (Parquet only: every file there becomes a request) and summary.
 
-    `max_payload_mb` is the transform job's limit for one request (default 6, as SageMaker's).
+    `max_payload_mb` is the transform job's limit for one request (default 6, as SageMaker's). Several hosts may each
+    have a part of the raw files, or none; the names of what they write begin with the host's.
     """
     case = usecase.load()
     preprocessor = paths.processing_input("preprocessor")
     artifacts.check_manifest(preprocessor, "processing", case.contract())
     learned: tables.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
+    host = hosts.current()
+    if host.several and not any(paths.processing_input("raw").rglob("*")):
+        log.info("%s of %s hosts was given no file", host.name, len(host.names))
+        return
     table = raw.parsed_once(raw.read(paths.processing_input("raw"), case))
     counts = checks.count(table, case, labelled=False)
     checks.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
     with artifacts.writing(paths.processing_output("features")) as folder:
-        files = tables.write_batch(table, learned, folder, max(1, limit // 2 // tables.bytes_per_row(learned)))
+        rows = max(1, limit // 2 // tables.bytes_per_row(learned))
+        files = tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
         _check_sizes(files, limit)
     with artifacts.writing(paths.processing_output("summary")) as folder:
         first = checks.first_break(table) if counts.broken else None
         summary = {"rows": counts.rows, "broken": counts.broken, "first_break": first, "files": len(files)}
-        artifacts.write_json(folder / "summary.json", summary)
+        artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
     log.info("%s rows in %s files; %s break the contract", f"{counts.rows:,}", len(files), counts.broken)
 
 

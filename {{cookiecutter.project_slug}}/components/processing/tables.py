@@ -31,14 +31,18 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         base, key=split.PART, include_key=False, file_path_provider=_part_file, approximate_bytes_per_file=2**60
     )
     columns = [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
-    frame.select(*columns, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
-    rows = {}
-    for part, partial in folders.items():
-        file = partial / "part-00000.parquet"
-        rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item() if file.exists() else 0
-        artifacts.write_json(partial / "features.json", learned)
-        artifacts.finish(paths.processing_output(part))
-    return rows
+    with artifacts.room(*folders.values()):
+        frame.select(*columns, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
+        return {part: _finish(part, partial, learned) for part, partial in folders.items()}
+
+
+def _finish(part: str, partial: Path, learned: Schema) -> int:
+    """The part's rows, once its files are in their place."""
+    file = partial / "part-00000.parquet"
+    rows = pl.scan_parquet(file).select(pl.len()).collect().item() if file.exists() else 0
+    artifacts.write_json(partial / "features.json", learned)
+    artifacts.finish(paths.processing_output(part))
+    return int(rows)
 
 
 def _part_file(context: Any) -> str:
@@ -57,21 +61,21 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None) -> None:
         artifacts.write_json(folder / "features.json", champion)
 
 
-def write_batch(table: raw.RawTable, learned: Schema, folder: Path, rows_per_file: int) -> list[Path]:
-    """Features of a batch in files of at most `rows_per_file` rows; rows that break the contract keep their reason."""
+def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file: int) -> list[Path]:
+    """Features of a batch in files <stem>-00000.parquet … with at most `rows_per_file` rows; broken ones say why."""
     reasons = table.reasons.collect(engine="streaming")
     frame = table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(raw.ERROR))
     if len(reasons):
         frame = table.frame.join(reasons.lazy(), on=[raw.FILE, raw.ROW], how="left", maintain_order="left")
     usable = ~pl.col(raw.BROKEN)
     columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
-    target = pl.PartitionBy(folder, file_path_provider=_batch_file, max_rows_per_file=rows_per_file)
+
+    def name(context: Any) -> str:
+        return f"{stem.name}-{context.index_in_partition:05d}.parquet"
+
+    target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=rows_per_file)
     frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
-    return sorted(folder.glob("*.parquet"))
-
-
-def _batch_file(context: Any) -> str:
-    return f"features-{context.index_in_partition:05d}.parquet"
+    return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
 
 def bytes_per_row(learned: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """Artifacts: a folder of files and a manifest that says who learned it, under which contract, from what."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,9 +16,8 @@ from runtime.failures import InputError
 
 MANIFEST = "manifest.json"
 ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
-
-
 PARTIAL = ".partial"
+ROOM = 1024  # bytes: a disk with less is full
 
 
 @contextmanager
@@ -28,10 +28,22 @@ def writing(folder: Path) -> Iterator[Path]:
     """
     partial = begin(folder)
     try:
-        yield partial
-        finish(folder)
+        with room(folder):
+            yield partial
+            finish(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def room(*folders: Path) -> Iterator[None]:
+    """Let a failure inside that comes from a full disk be that OSError: libraries tell it in many ways."""
+    try:
+        yield
+    except Exception as error:
+        if any(shutil.disk_usage(folder).free < ROOM for folder in folders):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def begin(folder: Path) -> Path:

@@ -3,39 +3,55 @@
 import json
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 
-from runtime import paths
+from runtime import hosts, paths
 from runtime.failures import InputError
 
 Mode = Callable[[Mapping[str, str]], None]
 LIMIT = 1024  # bytes of a failure text that SageMaker shows
+FULL = "No space left on device"  # in the system's words, which every library passes on
 
 
-def run(component: str, train: Mode, serve: Mode) -> int:
+def run(component: str, train: Mode, serve: Mode, spread: str = "") -> int:
     """Run one mode, named by the first argument; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
+    `spread` names the mode that may work on a part of its input beside other hosts; elsewhere the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     modes = {"train": train, "serve": serve}
     if len(sys.argv) < 2 or sys.argv[1] not in modes:
         print(f"usage: python -m {component} train|serve [--key value ...]", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, stop)  # the first process of a container would not notice it otherwise
+    mode = sys.argv[1]
     try:
-        with _scratch():
-            modes[sys.argv[1]](settings(sys.argv[2:]))
+        if mode == spread or hosts.has_work(f"{component} {mode}"):
+            with _scratch():
+                modes[mode](settings(sys.argv[2:]))
     except InputError as error:
         return fail(component, str(error))
+    except SystemExit as stopped:
+        return fail(component, str(stopped))
     except Exception as error:  # the reason must reach the failure file, whatever it is
         traceback.print_exc()
-        where = f"unexpected in {component} {sys.argv[1]}; the log has the traceback"
+        if FULL in str(error):
+            return fail(component, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
+        where = f"unexpected in {component} {mode}; the log has the traceback"
         return fail(component, f"{type(error).__name__}: {error} ({where})")
     return 0
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """End on SIGTERM, tidily: what was half written goes."""
+    raise SystemExit("stopped by SIGTERM before it was done")
 
 
 @contextmanager

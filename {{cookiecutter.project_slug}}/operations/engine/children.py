@@ -36,9 +36,13 @@ class Command:
 
 
 class Children:
-    """Starts, awaits and ends them. Methods raise Stopped once `stop` was called."""
+    """Starts, awaits and ends them. Methods raise Stopped once `stop` was called.
 
-    def __init__(self) -> None:
+    `afterwards` is a command that clears away what outlives the processes of a run that was killed.
+    """
+
+    def __init__(self, afterwards: Sequence[str] = ()) -> None:
+        self.afterwards = afterwards
         self._running: dict[int, Child] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -122,7 +126,7 @@ class Children:
     def _watched(self) -> IO[str]:
         """The watchdog's standard input."""
         if self._watchdog is None:
-            command = [sys.executable, "-S", "-E", str(Path(watchdog.__file__))]
+            command = [sys.executable, "-S", "-E", str(Path(watchdog.__file__)), *self.afterwards]
             self._watchdog = subprocess.Popen(  # noqa: S603 - this package's own module
                 command, stdin=subprocess.PIPE, text=True, start_new_session=True
             )

@@ -28,7 +28,8 @@ class Containers:
 
     def __init__(self, repository: Repository) -> None:
         self.label = f"usecase.repository={fingerprints.of(str(repository.root))}"
-        self.children = Children()
+        clear = f"docker ps --all --quiet --filter label={self.label} | xargs -r docker rm --force"
+        self.children = Children(("sh", "-c", clear))
         self.as_user = _as_user()
         self._remove_left()
 
@@ -59,7 +60,8 @@ class Containers:
 
     def _start(self, job: Job, options: Sequence[str]) -> Child:
         container = job.container
-        words = ["docker", "run", "--rm", "--pull", "never", "--label", self.label, *options, *self.as_user]
+        # --init: a first process of its own, or a signal that comes before Python listens would be lost
+        words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label, *options, *self.as_user]
         words += limits(container.instance, os.cpu_count() or 1)
         words += ["--mount", bind(job.root, "/opt/ml", writable=True)]
         for mount in job.mounts:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from types import FrameType
@@ -22,6 +22,21 @@ from operations.engine.storage import Storage
 from operations.engine.view import watching
 from operations.failures import Failure
 from operations.repository import Repository
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run: a definition under its pipeline's name, with a value for each parameter.
+
+    `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that it
+    has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing.
+    """
+
+    definition: Mapping[str, Any]
+    name: str
+    parameters: Mapping[str, Any]
+    identity: str = ""
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,16 +79,14 @@ def registry(repository: Repository) -> Registry:
     return Registry(repository.local / "registry.json")
 
 
-def run(
-    repository: Repository, definition: Mapping[str, Any], name: str, parameters: Mapping[str, Any], backend: Backend
-) -> Finished:
+def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     """Run a definition; the caller holds the lock. Raises KeyboardInterrupt once everything started has ended."""
-    nodes = graph.nodes(definition)
-    execution = _execution(repository, backend)
-    scope = Scope(parameters, _variables(name, execution.identity), execution.storage.read_json)
-    record = recording.Record(execution.folder / "run.json", execution.identity, name, parameters)
+    nodes = graph.nodes(order.definition)
+    execution = _execution(repository, backend, order.identity)
+    scope = Scope(order.parameters, _variables(order.name, execution.identity), execution.storage.read_json)
+    record = recording.Record(execution.folder / "run.json", execution.identity, order.name, order.parameters)
     try:
-        with _terminable(), watching(list(nodes)) as watch:
+        with _terminable(), nullcontext(_ignore) if order.quiet else watching(list(nodes)) as watch:
             watches = (record.change, watch)
             steps = Scheduler(nodes, worker(execution, scope), lambda *change: _tell(watches, *change)).run()
     except KeyboardInterrupt:
@@ -98,11 +111,16 @@ def versions(repository: Repository) -> Callable[[str], str]:
     return version
 
 
-def _execution(repository: Repository, backend: Backend) -> Execution:
-    identity, stored = new_identity(), storage(repository)
+def _ignore(_name: str, _progress: Progress) -> None:
+    """What a quiet run shows."""
+
+
+def _execution(repository: Repository, backend: Backend, identity: str) -> Execution:
+    stored = storage(repository)
+    known = Cache(repository.local / "cache" / identity, stored)
+    identity = identity or new_identity()
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
-    known = Cache(repository.local / "cache", stored)
     return Execution(identity, folder, stored, known, backend, registry(repository))
 
 

@@ -1,10 +1,12 @@
 """Ends a run's processes when the run itself was killed and could not.
 
-Started as a file with the run's process groups on standard input, `+id` and `-id` a line; acts when that closes.
+Started as a file with the run's process groups on standard input, `+id` and `-id` a line; acts when that closes while
+some are left. Its arguments are a command to run after that.
 """
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -23,6 +25,8 @@ def main() -> None:
                 os.killpg(group, number)
         if alive and number == signal.SIGTERM:
             time.sleep(GRACE)
+    if alive and sys.argv[1:]:
+        subprocess.run(sys.argv[1:], check=False, capture_output=True)  # noqa: S603 - the run's own command
 
 
 if __name__ == "__main__":

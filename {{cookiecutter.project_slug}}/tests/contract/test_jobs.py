@@ -1,0 +1,248 @@
+"""Processing and training jobs: what they read and write, and how they end."""
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.contract.containers import JOBS, Contract, Spec, Start, until
+
+LEARNERS = [spec for spec in JOBS if spec.artifact]
+every_job = pytest.mark.parametrize("spec", JOBS, ids=lambda spec: spec.name.replace(" ", "-"))
+every_whole_job = pytest.mark.parametrize(
+    "spec", [spec for spec in JOBS if spec.name != "processing serve"], ids=lambda spec: spec.name.replace(" ", "-")
+)
+every_learner = pytest.mark.parametrize("spec", LEARNERS, ids=lambda spec: spec.component)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def wrote_nothing_usable(contract: Contract, spec: Spec, root: Path) -> bool:
+    """Nothing a later job would take for a whole artifact: the manifest comes last."""
+    return not any((contract.output(spec, root, name) / "manifest.json").exists() for name in spec.outputs)
+
+
+@every_job
+def test_it_reads_its_inputs_and_writes_every_output(contract: Contract, spec: Spec) -> None:
+    for name in spec.outputs:
+        folder = contract.stored((spec.name, name))
+        assert contents(folder), f"{name} is empty"
+        assert not [path for path in folder.rglob("*") if path.is_symlink() or path.name.startswith(".")]
+    if spec.artifact:
+        manifest = json.loads((contract.stored((spec.name, spec.artifact)) / "manifest.json").read_text())
+        version = contract.images[spec.component].rpartition(":")[2]
+        assert (manifest["component"], manifest["code_version"]) == (spec.component, version)
+
+
+@every_job
+def test_the_same_inputs_give_the_same_bytes(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    code, running = contract.run(spec, tmp_path)
+    assert (code, running.failure()) == (0, "")
+    for name in spec.outputs:
+        assert contents(contract.output(spec, tmp_path, name)) == contents(contract.stored((spec.name, name)))
+
+
+@every_job
+def test_a_missing_input_is_said_where_the_service_looks_for_it(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    name = next(iter(spec.inputs))
+    code, running = contract.run(spec, tmp_path / "ml", Start(inputs={name: empty}))
+    assert code == 1
+    assert name in running.failure()
+    assert "Traceback" not in running.failure()
+    assert (tmp_path / "ml" / "output" / ("failure" if spec.trains else "message")).is_file()
+    assert wrote_nothing_usable(contract, spec, tmp_path / "ml")
+
+
+def test_a_long_reason_is_cut_to_a_kilobyte_and_begins_with_the_cause(contract: Contract, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with (raw / "rows.csv").open("w") as file:
+        csv.writer(file).writerow(["column_" + "é" * 400 + str(number) for number in range(9)])
+    code, _ = contract.run(JOBS[0], tmp_path / "ml", Start(inputs={"raw": raw}))
+    assert code == 1
+    reason = (tmp_path / "ml" / "output" / "message").read_bytes()
+    assert 900 < len(reason) <= 1024
+    assert reason.decode("utf-8").startswith("rows.csv")
+
+
+@every_job
+def test_an_unexpected_error_reaches_the_service_too(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    """Damaged inputs of every kind: the exit code is 1 and there is a reason, whatever it is."""
+    for name, folder in contract.inputs(spec).items():
+        damaged = tmp_path / f"damaged-{name}"
+        shutil.copytree(folder, damaged)
+        for file in (path for path in damaged.rglob("*") if path.is_file()):
+            whole = file.read_bytes()
+            file.write_bytes(bytes(64) + whole if file.suffix == ".csv" else whole[: len(whole) // 2])
+        code, running = contract.run(spec, tmp_path / f"ml-{name}", Start(inputs={name: damaged}))
+        if name.startswith("champion"):  # there is none; its place is not looked at
+            continue
+        assert code == 1, name
+        assert 0 < len(running.failure().encode()) <= 1024
+
+
+def test_hyperparameters_are_texts_and_a_wrong_one_is_named(contract: Contract, tmp_path: Path) -> None:
+    spec = LEARNERS[1]
+    code, _ = contract.run(spec, tmp_path / "few", Start(settings={"num_iterations": "3"}))
+    metadata = json.loads((tmp_path / "few" / "model" / "metadata.json").read_text())
+    assert (code, metadata["hyperparameters"]["num_iterations"]) == (0, 3)
+    code, running = contract.run(spec, tmp_path / "wrong", Start(settings={"num_iterations": "many"}))
+    assert code == 1
+    assert "num_iterations" in running.failure()
+    assert "many" in running.failure()
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(contract: Contract, tmp_path: Path) -> None:
+    spec, kept = LEARNERS[1], tmp_path / "checkpoints"
+    kept.mkdir()
+    settings = {"num_iterations": "1000", "early_stopping_rounds": "0", "learning_rate": "0.001"}
+    how = Start(settings=settings, options=("--volume", f"{kept}:/opt/ml/checkpoints"))
+    running = contract.start(spec, tmp_path / "first", how)
+    until((kept / "model.txt").exists)
+    begun = time.monotonic()
+    running.kill(signal.SIGTERM)
+    assert running.wait() != 0
+    assert time.monotonic() - begun < 5
+    assert wrote_nothing_usable(contract, spec, tmp_path / "first")
+    code, again = contract.run(spec, tmp_path / "second", how)
+    assert code == 0
+    [rounds] = re.findall(r"going on from a checkpoint of (\d+) rounds", again.log())
+    assert 100 <= int(rounds) < 1000
+    metadata = json.loads((tmp_path / "second" / "model" / "metadata.json").read_text())
+    assert metadata["best_iteration"] == 1000
+    assert not list(kept.iterdir()), "what is finished must not be taken up again"
+
+
+@every_job
+def test_it_ends_soon_when_it_is_told_to(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    running = contract.start(spec, tmp_path)
+    until((tmp_path / "scratch").exists)
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):  # stopped first, so that it can't be done before
+        running.kill(number)
+    begun = time.monotonic()
+    assert running.wait() != 0
+    assert time.monotonic() - begun < 5
+    assert "SIGTERM" in running.failure() or "interrupted" in running.failure()
+    assert wrote_nothing_usable(contract, spec, tmp_path)
+
+
+@every_learner
+@pytest.mark.parametrize("moment", ["first file", "later", "last"])
+def test_killed_while_writing_it_leaves_nothing_that_serve_would_take(
+    contract: Contract, spec: Spec, tmp_path: Path, moment: str
+) -> None:
+    running = contract.start(spec, tmp_path)
+    target = contract.output(spec, tmp_path, spec.artifact)
+    until(lambda: list(target.iterdir()))
+    time.sleep({"first file": 0.0, "later": 0.005, "last": 0.02}[moment])
+    running.kill(signal.SIGKILL)
+    running.wait()
+    whole = contents(contract.stored((spec.name, spec.artifact)))
+    assert not (target / "manifest.json").exists() or contents(target) == whole
+
+
+@every_job
+def test_a_full_disk_is_named(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    page = 4096
+    large = [name for name in spec.outputs if size(contract.stored((spec.name, name))) > page]
+    assert large
+    for name in large:
+        place = spec.inside("output", name)
+        how = Start(options=("--mount", f"type=tmpfs,target={place},tmpfs-size={page}"))
+        code, running = contract.run(spec, tmp_path / name.replace("/", "-"), how)
+        assert code == 1, name
+        assert "the disk is full" in running.failure(), running.failure()
+        assert "volume_gb" in running.failure()
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*"))
+
+
+@every_job
+def test_an_output_that_can_not_be_written_is_named(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    name = spec.outputs[0]
+    how = Start(options=("--volume", f"{closed}:{spec.inside('output', name)}:ro"))
+    code, running = contract.run(spec, tmp_path / "ml", how)
+    assert code == 1
+    assert name in running.failure()
+    assert not list(closed.iterdir())
+
+
+def test_where_the_reason_can_not_be_written_it_is_in_the_log(contract: Contract, tmp_path: Path) -> None:
+    for folder in ("closed", "empty"):
+        (tmp_path / folder).mkdir()
+    how = Start(inputs={"raw": tmp_path / "empty"}, options=("--volume", f"{tmp_path / 'closed'}:/opt/ml/output:ro"))
+    code, running = contract.run(JOBS[0], tmp_path / "ml", how)
+    assert code == 1
+    assert "error: raw holds nothing" in running.log()
+    assert "could not be written" in running.log()
+
+
+HOSTS = ("algo-1", "algo-2")
+
+
+@every_whole_job
+def test_of_several_hosts_the_first_does_what_can_not_be_spread(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    code, second = contract.run(spec, tmp_path / "second", Start(hosts=HOSTS, host="algo-2"))
+    assert code == 0
+    assert "nothing to do" in second.log()
+    assert not any(contents(contract.output(spec, tmp_path / "second", name)) for name in spec.outputs)
+    code, _ = contract.run(spec, tmp_path / "first", Start(hosts=HOSTS))
+    assert code == 0
+    for name in spec.outputs:
+        assert contents(contract.output(spec, tmp_path / "first", name)) == contents(contract.stored((spec.name, name)))
+
+
+@every_whole_job
+def test_what_needs_the_whole_table_refuses_a_part(contract: Contract, spec: Spec, tmp_path: Path) -> None:
+    name = next(iter(spec.inputs))
+    for host in HOSTS:
+        how = Start(hosts=HOSTS, host=host, sharded=(name,))
+        code, running = contract.run(spec, tmp_path / host, how)
+        assert code == 1
+        assert name in running.failure()
+        assert "FullyReplicated" in running.failure()
+
+
+def test_features_of_parts_are_the_features_of_the_whole(contract: Contract, tmp_path: Path) -> None:
+    spec = next(spec for spec in JOBS if spec.name == "processing serve")
+    [file] = contract.stored(("data", "production")).iterdir()
+    both = tmp_path / "both"
+    for number, host in enumerate(HOSTS):
+        part = tmp_path / host
+        part.mkdir()
+        shutil.copy(file, part / f"part-{number}{file.suffix}")
+        how = Start(inputs={"raw": part}, hosts=HOSTS, host=host, sharded=("raw",))
+        code, _ = contract.run(spec, tmp_path / f"ml-{host}", how)
+        assert code == 0
+        for name in spec.outputs:
+            before = set(contents(both / name)) if (both / name).exists() else set()
+            written = contract.output(spec, tmp_path / f"ml-{host}", name)
+            assert not before & set(contents(written)), "the hosts' files lie in one place and must not collide"
+            shutil.copytree(written, both / name, dirs_exist_ok=True)
+    alone = len(contents(contract.stored((spec.name, "features"))))
+    assert len(contents(both / "features")) == 2 * alone
+
+
+def test_a_host_whose_part_holds_no_file_writes_none(contract: Contract, tmp_path: Path) -> None:
+    spec = next(spec for spec in JOBS if spec.name == "processing serve")
+    (tmp_path / "none").mkdir()
+    how = Start(inputs={"raw": tmp_path / "none"}, hosts=HOSTS, host="algo-2", sharded=("raw",))
+    code, running = contract.run(spec, tmp_path / "ml", how)
+    assert code == 0
+    assert "no file" in running.log()
+    assert not any(contents(contract.output(spec, tmp_path / "ml", name)) for name in spec.outputs)

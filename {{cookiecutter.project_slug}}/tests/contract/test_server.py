@@ -1,0 +1,223 @@
+"""The algorithm's image as batch transform uses it: one server, whole files as requests."""
+
+import io
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.contract.conftest import HERE
+from tests.contract.containers import Contract, Server, serving, until
+
+PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def server(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(contract, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def rows(contract: Contract) -> pl.DataFrame:
+    """The features of the use case's own rows, as processing wrote them."""
+    return pl.read_parquet(contract.stored(("processing serve", "features")) / "*.parquet")
+
+
+@pytest.fixture(scope="module")
+def schema(contract: Contract) -> dict[str, Any]:
+    learned = contract.stored(("processing train", "preprocessor")) / "preprocessor.json"
+    return dict(json.loads(learned.read_text()))
+
+
+def body(frame: pl.DataFrame, kind: str) -> bytes:
+    target = io.BytesIO()
+    if kind == PARQUET:
+        frame.write_parquet(target)
+    elif kind == CSV:
+        frame.write_csv(target)
+    else:
+        frame.write_ndjson(target)
+    return target.getvalue()
+
+
+def read(answer: bytes, kind: str = PARQUET) -> pl.DataFrame:
+    source = io.BytesIO(answer)
+    if kind == PARQUET:
+        return pl.read_parquet(source)
+    return pl.read_csv(source) if kind == CSV else pl.read_ndjson(source)
+
+
+def large(frame: pl.DataFrame, megabytes: int) -> bytes:
+    """A CSV body of about that size."""
+    one = len(body(frame, CSV))
+    return body(pl.concat([frame] * max(1, megabytes * MEGABYTE // one)), CSV)
+
+
+def test_it_answers_within_two_seconds_of_its_start(contract: Contract, tmp_path: Path) -> None:
+    taken = []
+    for number in range(3):
+        with serving(contract, tmp_path / str(number)) as running:
+            taken.append(running.ready)
+    assert min(taken) < 2, taken
+    print("seconds from docker run to the first /ping:", sorted(taken))
+
+
+def test_ping_is_empty_and_execution_parameters_fit_the_service(server: Server) -> None:
+    assert server.ask("GET", "/ping") == (200, b"")
+    status, answer = server.ask("GET", "/execution-parameters")
+    found = json.loads(answer)
+    assert status == 200
+    assert set(found) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
+    assert 1 <= found["MaxConcurrentTransforms"] * found["MaxPayloadInMB"] <= 100
+    assert found["BatchStrategy"] in ("SINGLE_RECORD", "MULTI_RECORD")
+
+
+def test_what_the_transform_job_sets_is_what_it_answers(contract: Contract, tmp_path: Path) -> None:
+    options = ["--env", "SAGEMAKER_MAX_PAYLOAD_IN_MB=50", "--env", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS=1"]
+    with serving(contract, tmp_path, *options) as running:
+        found = json.loads(running.ask("GET", "/execution-parameters")[1])
+    assert (found["MaxPayloadInMB"], found["MaxConcurrentTransforms"]) == (50, 1)
+
+
+@pytest.mark.parametrize("kind", [PARQUET, CSV, LINES])
+def test_every_content_type_gives_the_same_answer_in_the_same_order(
+    server: Server, rows: pl.DataFrame, schema: dict[str, Any], kind: str
+) -> None:
+    status, answer = server.invoke(body(rows, kind), kind, PARQUET)
+    assert status == 200
+    wanted = read(server.invoke(body(rows, PARQUET), PARQUET)[1])
+    found = read(answer)
+    assert found[schema["id"]].cast(pl.String).equals(rows[schema["id"]].cast(pl.String))
+    scores = [name for name in wanted.columns if name.startswith("score")] or ["prediction"]
+    assert found.select(scores).equals(wanted.select(scores))
+    for other in (CSV, LINES):
+        assert len(read(server.invoke(body(rows, kind), kind, other)[1], other)) == len(rows)
+
+
+def test_payloads_of_every_size(server: Server, rows: pl.DataFrame) -> None:
+    assert server.invoke(b"", PARQUET)[0] == 400
+    assert len(read(server.invoke(body(rows[:1], PARQUET), PARQUET)[1])) == 1
+    for megabytes in (6, 100):
+        sent = large(rows, megabytes)
+        status, answer = server.invoke(sent, CSV, PARQUET)
+        assert status == 200
+        assert len(read(answer)) == sent.count(b"\n") - 1
+    assert server.ask("GET", "/ping")[0] == 200
+
+
+def test_what_it_can_not_read_is_refused_with_the_place(server: Server, rows: pl.DataFrame) -> None:
+    assert server.invoke(b"{}", "application/json")[0] == 415
+    sent = body(rows[:5], CSV).splitlines(keepends=True)
+    status, reason = server.invoke(b"".join(sent[:3]) + b"\xff\xfe" + sent[3], CSV)
+    assert (status, b"line 4" in reason) == (400, True), reason
+    lines = body(rows[:5], LINES).splitlines(keepends=True)
+    status, reason = server.invoke(b"".join([*lines[:2], b"{broken\n", *lines[2:]]), LINES)
+    assert (status, b"line 3" in reason) == (400, True), reason
+    status, reason = server.invoke(body(rows, PARQUET)[:-100], PARQUET)
+    assert (status, b"Parquet" in reason) == (400, True), reason
+
+
+def test_a_missing_column_is_named(server: Server, rows: pl.DataFrame, schema: dict[str, Any]) -> None:
+    name = schema["features"][0]["name"]
+    status, reason = server.invoke(body(rows.drop(name), PARQUET), PARQUET)
+    assert status == 400
+    assert name in reason.decode()
+
+
+def test_one_wrong_value_spoils_its_own_row_only(server: Server, rows: pl.DataFrame, schema: dict[str, Any]) -> None:
+    numbers = [feature["name"] for feature in schema["features"] if feature["kind"] != "category"]
+    texts = rows[:4].with_columns(pl.col(numbers[0]).cast(pl.String))
+    wrong = texts.with_columns(
+        pl.when(pl.int_range(4) == 2).then(pl.lit("no number")).otherwise(numbers[0]).alias(numbers[0])
+    )
+    answer = read(server.invoke(body(wrong, CSV), CSV, PARQUET)[1])
+    assert answer["error"].is_null().to_list() == [True, True, False, True]
+    assert numbers[0] in answer["error"][2]
+    assert answer["prediction"].is_null().to_list() == [False, False, True, False]
+
+
+def test_an_unknown_category_is_scored(server: Server, rows: pl.DataFrame, schema: dict[str, Any]) -> None:
+    categories = [feature["name"] for feature in schema["features"] if feature["kind"] == "category"]
+    strange = rows[:3].with_columns(pl.lit("never seen before").alias(name) for name in categories)
+    answer = read(server.invoke(body(strange, CSV), CSV, PARQUET)[1])
+    assert answer["prediction"].null_count() == 0
+
+
+def test_a_hundred_requests_at_once_get_their_own_answers_and_ping_stays_quick(
+    server: Server, rows: pl.DataFrame, schema: dict[str, Any]
+) -> None:
+    parts = [rows.sample(500, seed=number, with_replacement=True) for number in range(100)]
+    pings, done = [], threading.Event()
+
+    def ping() -> None:
+        while not done.is_set():
+            begun = time.monotonic()
+            assert server.ask("GET", "/ping", seconds=10)[0] == 200
+            pings.append(time.monotonic() - begun)
+            time.sleep(0.02)
+
+    with ThreadPoolExecutor(101) as pool:
+        watching = pool.submit(ping)
+        answers = list(pool.map(lambda part: server.invoke(body(part, PARQUET), PARQUET), parts))
+        done.set()
+        watching.result()
+    for part, (status, answer) in zip(parts, answers, strict=True):
+        assert status == 200
+        assert read(answer)[schema["id"]].cast(pl.String).equals(part[schema["id"]].cast(pl.String))
+    assert max(pings) < 2, max(pings)
+
+
+def test_slow_and_vanished_clients_hold_nobody_up(server: Server, rows: pl.DataFrame) -> None:
+    sent = body(rows, PARQUET)
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: {PARQUET}\r\nContent-Length: {len(sent)}\r\n\r\n"
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(head.encode() + sent[:1000])
+    for _ in range(20):  # the whole request, and gone before the answer
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as gone:
+            gone.sendall(head.encode() + sent)
+    begun = time.monotonic()
+    assert server.invoke(sent, PARQUET)[0] == 200
+    assert server.ask("GET", "/ping")[0] == 200
+    assert time.monotonic() - begun < 10
+    for connection in slow:
+        connection.sendall(sent[1000:])
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        connection.close()
+
+
+def test_told_to_stop_it_answers_what_it_has_begun_and_ends_with_0(
+    contract: Contract, rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    sent = large(rows, 40)
+    with serving(contract, tmp_path) as running, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(running.invoke, sent, CSV, PARQUET)
+        until(lambda: running.memory() > 300 * MEGABYTE or future.done())
+        assert not future.done(), "give it more rows: it must be at work when the signal comes"
+        begun = time.monotonic()
+        running.running.kill(signal.SIGTERM)
+        code = running.running.wait()
+        assert time.monotonic() - begun < 5
+        status, answer = future.result()
+    assert (code, status) == (0, 200)
+    assert len(read(answer)) == sent.count(b"\n") - 1
+
+
+def test_a_model_of_another_contract_is_not_served(contract: Contract, tmp_path: Path) -> None:
+    other = HERE.root.joinpath("usecase.toml").read_text(encoding="utf-8").replace('\nlabel = "', '\nlabel = "other_')
+    (tmp_path / "usecase.toml").write_text(other, encoding="utf-8")
+    with (
+        pytest.raises(AssertionError, match="was learned under contract"),
+        serving(contract, tmp_path, "--env", "USECASE_FILE=/opt/ml/usecase.toml"),
+    ):
+        pass
