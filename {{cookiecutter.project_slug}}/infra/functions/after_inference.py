@@ -1,0 +1,175 @@
+"""The end of a scoring run: read its drift report, publish metrics, decide on retraining, and tell people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from functions import decision, events, notices, release, retraining, storage
+from functions.clients import Aws, connect
+from functions.decision import Action, Arrival, Decision
+from functions.events import RunChanged
+from functions.memory import STATES, Observation
+from functions.places import Places, here
+
+SUCCEEDED = "Succeeded"
+ENDED_BADLY = ("Failed", "Stopped", "CompletedWithFailures")
+HEADLINES = {Action.RETRAIN: ", retraining started", Action.WAIT: ", waiting for labels", Action.NONE: ""}
+
+
+class NoVerdict(Exception):
+    """Why a run that succeeded says nothing about drift."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run with a report: `observation` is what counts of it, `note` what else there is to say."""
+
+    run: RunChanged
+    report: Mapping[str, Any]
+    place: str
+    observation: Observation
+    note: str
+
+
+def handler(event: Mapping[str, Any], _context: Any) -> str:
+    """A pipeline execution's status changed."""
+    said = run(event, connect(), here(), datetime.now(UTC))
+    print(said)
+    return said
+
+
+def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
+    """What was decided, in a sentence.
+
+    Of the training pipeline, the end of an execution lets the loop go on at once; without such an event it goes on with
+    the next one of the inference pipeline.
+    """
+    changed = events.run_changed(event)
+    if changed.pipeline == places.pipeline("training") and changed.status not in retraining.RUNS:
+        return retraining.go_on(aws, places, now).reason
+    if changed.pipeline != places.pipeline("inference") or changed.status not in (SUCCEEDED, *ENDED_BADLY):
+        return "This is no end of a scoring run."
+    if changed.status != SUCCEEDED:
+        return _failed(aws, places, now, changed)
+    try:
+        scored = _scored(aws, places, changed)
+    except NoVerdict as why:
+        lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": changed.arn}
+        notices.tell(aws, places, "a scoring run without a verdict on drift", lines)
+        notices.measure(aws, places, now, {"RunFailed": 0, "ReportMissing": 1})
+        return str(why)
+
+    def tell(decided: Decision) -> None:
+        if decided.arrival == Arrival.NEW:
+            notices.measure(aws, places, now, _metrics(places, now, scored, decided))
+        if _worth_telling(scored, decided):
+            _tell(aws, places, scored, decided)
+
+    return retraining.advance(aws, places, scored.observation, now, tell).reason
+
+
+def _failed(aws: Aws, places: Places, now: datetime, changed: RunChanged) -> str:
+    found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=changed.arn)
+    said = f"The scoring run ended as {changed.status}: {found.get('FailureReason', 'the service gives no reason')}"
+    todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
+    lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": changed.arn}
+    notices.tell(aws, places, f"a scoring run ended as {changed.status}", lines)
+    notices.measure(aws, places, now, {"RunFailed": 1})
+    return said
+
+
+def _scored(aws: Aws, places: Places, changed: RunChanged) -> Scored:
+    """Raises NoVerdict."""
+    given = _parameters(aws, changed.arn)
+    data, baseline = given.get("ProductionData", ""), given.get("Baseline", "")
+    window = places.window(data, "production")
+    if not window:
+        raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
+    place = f"{places.runs('inference')}/{changed.identity}/DetectDrift/drift"
+    report = storage.read_json(aws, f"{place}/drift.json") or {}
+    try:
+        observation = _observation(places, changed, window, report, baseline)
+    except (KeyError, TypeError, ValueError):
+        raise NoVerdict(f"{place}/drift.json, about window {window}, is missing or no drift report.") from None
+    _, released = release.current(aws, places)
+    older = released is None or released["artifacts"]["baseline"] != baseline
+    note = "the release is not the one this run used; the verdict is by the baseline that it used" if older else ""
+    return Scored(changed, report, place, observation, note)
+
+
+def _parameters(aws: Aws, arn: str) -> dict[str, str]:
+    found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
+    return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
+
+
+def _observation(
+    places: Places, changed: RunChanged, window: str, report: Mapping[str, Any], baseline: str
+) -> Observation:
+    """Raises KeyError, TypeError or ValueError for a report that is none."""
+    verdicts = {"drift": True, "no drift": False, "not enough data": None}
+    rows, drifted = int(report["rows"]), verdicts[report["verdict"]]
+    return Observation(
+        window=window,
+        run=changed.identity,
+        time=changed.started,
+        rows=rows,
+        drifted=drifted if rows >= places.settings.minimum_rows else None,
+        columns=len(report["drifted"]),
+        baseline=sha256(baseline.encode()).hexdigest()[:8],
+    )
+
+
+def _worth_telling(scored: Scored, decided: Decision) -> bool:
+    """Everything but a healthy window, and what was told before."""
+    news = scored.observation.drifted is not False or bool(scored.note)
+    return decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE)
+
+
+def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
+    seen = scored.observation
+    verdict = {True: "drift", False: "no drift", None: "too few rows for a verdict"}[seen.drifted]
+    lines = {
+        "Window": f"{seen.window} ({seen.rows:,} rows)",
+        "Verdict": f"{scored.report['verdict']}: {scored.report.get('reason', '')}",
+        "Decision": decided.reason,
+        "Note": scored.note,
+        "To do": _todo(places, seen, decided),
+        "Report": f"{scored.place}/report.html",
+        "Run": scored.run.arn,
+        "Training": decided.memory.execution if decided.action == Action.RETRAIN else "",
+    }
+    notices.tell(aws, places, f"{seen.window}: {verdict}{HEADLINES[decided.action]}", lines)
+
+
+def _todo(places: Places, seen: Observation, decided: Decision) -> str:
+    if decided.action == Action.RETRAIN:
+        return "Nothing until a model is registered; approve it then, where this environment does not do so by itself."
+    if decided.action == Action.WAIT:
+        folders = " and ".join(f"{places.data(decided.window, part)}/" for part in places.labelled)
+        return f"Put the labelled rows into {folders}, all files at once: the first one starts the retraining."
+    if seen.drifted:
+        start, data = places.pipeline("training"), places.data(seen.window, "train")
+        return f"Read the report; to retrain all the same, start {start} with TrainingData = {data}."
+    return "See whether the data is complete." if seen.drifted is None else "Nothing."
+
+
+def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -> dict[str, float | None]:
+    """Effects of too few rows are noise, and are left out."""
+    report, seen, memory = scored.report, scored.observation, decided.memory
+    judged, scores = seen.drifted is not None, report.get("scores", {})
+    effects = [column.get("psi_beyond_chance") or 0.0 for column in [*report.get("columns", []), *scores.values()]]
+    means = [scores.get(name, {}).get("mean") for name in ("prediction", "score")]
+    return {
+        "RunFailed": 0,
+        "ReportMissing": 0,
+        "Rows": seen.rows,
+        "RowsWithErrors": round(report.get("errors", 0) * seen.rows),
+        "Drift": float(bool(seen.drifted)) if judged else None,
+        "DriftedColumns": seen.columns if judged else None,
+        "LargestEffect": max(effects, default=None) if judged else None,
+        "PredictionMean": next((mean for mean in means if mean is not None), None),
+        "LoopState": STATES.index(memory.state),
+        "RetrainingsInBudget": decision.recent(memory, places.settings, now),
+    }

@@ -1,0 +1,162 @@
+"""Whether to retrain, on which window, and why: values in, values out.
+
+One window that drifted is an alarm. A retraining needs `alarms` of the last `windows` judged by the same baseline, the
+newest of them among these; no other retraining running; the cooldown over; budget left; and labels, which it waits for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from functions.memory import IDLE, MOST, RETRAINING, WAITING, Memory, Observation, Settings, order
+
+
+class Action(StrEnum):
+    NONE = "none"
+    WAIT = "wait"
+    RETRAIN = "retrain"
+
+
+class Arrival(StrEnum):
+    """How an observation stands to those before: late is older than the newest one that is remembered."""
+
+    NEW = "new"
+    LATE = "late"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What else counts: which of `candidates` have labels, what the release learned from, whether a training runs."""
+
+    now: datetime
+    labelled: frozenset[str] = frozenset()
+    learned: str = ""
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reason` is one sentence; `window` is the one to retrain on or to wait for; None arrived with a mere question."""
+
+    action: Action
+    memory: Memory
+    window: str
+    reason: str
+    arrival: Arrival | None
+
+
+def decide(memory: Memory, observation: Observation | None, settings: Settings, around: Circumstances) -> Decision:
+    """What to do after an observation, or, without one, about what is still waited for."""
+    if memory.state == WAITING and around.learned and order(around.learned) >= order(memory.window):
+        memory = settled(memory, "is no longer needed: the release has learned from it or a newer one")
+    arrival = _arrival(memory, observation) if observation else None
+    seen = _remembered(memory, observation, settings) if observation else memory
+    alarm, said = _judged(seen, observation, arrival, settings)
+    wanted = candidates(seen, observation.window if observation and alarm else "")
+    labelled = [window for window in wanted if window in around.labelled]
+    if not alarm and not labelled:
+        still = f"; labels of window {seen.window} are still waited for" if wanted else ""
+        kept = seen if seen.windows == memory.windows else replace(seen, reason=f"{said}{still}.")
+        return Decision(Action.NONE, kept, "", f"{said}{still}.", arrival)
+    target = labelled[0] if labelled else seen.window if seen.state == WAITING else wanted[0]
+    action, answer = _answer(seen, target, settings, around)
+    decided = replace(seen, reason=f"{said}{answer}.")
+    if action == Action.WAIT:
+        decided = replace(decided, state=WAITING, window=target)
+    elif action == Action.RETRAIN:
+        started = (*seen.started, around.now.isoformat(timespec="seconds"))[-MOST:]
+        decided = replace(decided, state=RETRAINING, window=target, execution="", started=started)
+    return Decision(action, decided, target, decided.reason, arrival)
+
+
+def candidates(memory: Memory, alarming: str = "") -> list[str]:
+    """Windows whose labels would do, newest first: one that alarms now, the one waited for, drifted ones after it."""
+    found = {alarming} if alarming else set()
+    if memory.state == WAITING:
+        later = {seen.window for seen in memory.windows if seen.drifted and order(seen.window) > order(memory.window)}
+        found |= {memory.window} | later
+    return sorted(found, key=order, reverse=True)
+
+
+def settled(memory: Memory, ended: str) -> Memory:
+    """The loop after its retraining has ended, however it did: it counts in the budget, and blocks nothing."""
+    return replace(memory, state=IDLE, reason=f"The retraining on window {memory.window} {ended}.")
+
+
+def recent(memory: Memory, settings: Settings, now: datetime) -> int:
+    """How many retrainings the budget's days hold."""
+    since = now - timedelta(days=settings.budget_days)
+    return sum(datetime.fromisoformat(time) > since for time in memory.started)
+
+
+def _arrival(memory: Memory, observation: Observation) -> Arrival:
+    if any(seen.run == observation.run for seen in memory.windows):
+        return Arrival.DUPLICATE
+    return Arrival.LATE if any(seen.age > observation.age for seen in memory.windows) else Arrival.NEW
+
+
+def _remembered(memory: Memory, observation: Observation, settings: Settings) -> Memory:
+    """With the observation in its place: a window counts once, by its latest run, and only with a verdict."""
+    if observation.rows < settings.minimum_rows:
+        observation = replace(observation, drifted=None)
+    latest: dict[str, Observation] = {}
+    for seen in sorted((*memory.windows, observation), key=lambda seen: seen.age):
+        latest[seen.window] = seen
+    judged = [seen for seen in latest.values() if seen.drifted is not None][-settings.windows :]
+    unjudged = [seen for seen in latest.values() if seen.drifted is None][-1:]
+    return replace(memory, windows=tuple(sorted((*judged, *unjudged), key=lambda seen: seen.age)))
+
+
+def _judged(
+    memory: Memory, observation: Observation | None, arrival: Arrival | None, settings: Settings
+) -> tuple[bool, str]:
+    """Whether the observation is reason enough to retrain, and what it says, without a full stop."""
+    if observation is None:
+        return False, "Nothing new was scored"
+    name = f"Window {observation.window}"
+    if arrival == Arrival.DUPLICATE:
+        return False, f"{name} was already looked at in this run"
+    if arrival == Arrival.LATE:
+        return False, f"{name} came after newer ones: it is remembered, and decides nothing"
+    if observation.drifted is None or observation.rows < settings.minimum_rows:
+        few = f"{observation.rows:,} rows give no verdict (minimum_rows = {settings.minimum_rows:,})"
+        return False, f"{name} counts neither as healthy nor as drifted: {few}"
+    return _alarm(memory, observation, settings) if observation.drifted else (False, f"{name} has not drifted")
+
+
+def _alarm(memory: Memory, observation: Observation, settings: Settings) -> tuple[bool, str]:
+    judged = [seen for seen in memory.windows if seen.drifted is not None and seen.baseline == observation.baseline]
+    alarms = sum(bool(seen.drifted) for seen in judged)
+    columns = f"{observation.columns} column{'s' * (observation.columns != 1)}"
+    drifted = f"Window {observation.window} drifted in {columns}"
+    if alarms < settings.alarms:
+        return False, f"{drifted}; {alarms} of the last {len(judged)} windows did, and {settings.alarms} are needed"
+    return True, drifted
+
+
+def _answer(memory: Memory, target: str, settings: Settings, around: Circumstances) -> tuple[Action, str]:
+    """What to do about the window that matters, and the rest of the sentence."""
+    if against := next(_objections(memory, target, settings, around), ""):
+        return Action.NONE, f", but there is no retraining on window {target}: {against}"
+    if target not in around.labelled:
+        return Action.WAIT, f"; the retraining waits for the labels of window {target}"
+    return Action.RETRAIN, f"; labels are there, and the model is retrained on window {target}"
+
+
+def _objections(memory: Memory, target: str, settings: Settings, around: Circumstances) -> Iterator[str]:
+    if not settings.enabled:
+        yield "[retraining] enabled = false"
+    if memory.state == RETRAINING or around.running:
+        yield "another one is still running"
+    if target == around.learned:
+        yield "the release has learned from it already"
+    if target == memory.window and memory.state == IDLE:
+        yield "it was tried before"
+    if memory.started:
+        last = datetime.fromisoformat(memory.started[-1])
+        if around.now - last < timedelta(hours=settings.cooldown_hours):
+            yield f"the last one began at {memory.started[-1]} and cooldown_hours = {settings.cooldown_hours:g}"
+    if recent(memory, settings, around.now) >= settings.budget:
+        yield f"the budget of {settings.budget} in {settings.budget_days:g} days is used up"

@@ -1,0 +1,98 @@
+"""What the loop remembers between events: the newest windows, its state, and when it last retrained."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SCHEMA = 1
+STATES = IDLE, WAITING, RETRAINING = ("idle", "waiting for labels", "retraining")
+NOTHING = "none"  # the text of a parameter that has no value yet
+MOST = 20  # windows or retrainings: more would not fit into one parameter beside each other
+
+
+@dataclass(frozen=True)
+class Settings:
+    """[retraining] of usecase.toml, and [drift] minimum_rows. Raises ValueError where they contradict themselves."""
+
+    enabled: bool = True
+    alarms: int = 1
+    windows: int = 1
+    cooldown_hours: float = 24
+    budget: int = 4
+    budget_days: float = 30
+    minimum_rows: int = 200
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.alarms <= self.windows <= MOST:
+            raise ValueError(f"usecase.toml [retraining] needs 1 <= alarms <= windows <= {MOST}.")
+        if not 0 <= self.budget <= MOST or self.cooldown_hours < 0 or self.budget_days < 0:
+            raise ValueError(
+                f"usecase.toml [retraining] needs a budget from 0 to {MOST} and times that are not negative."
+            )
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Any]) -> "Settings":
+        """From the tables of usecase.toml. Raises ValueError for a key that means nothing."""
+        given = dict(tables.get("retraining", {}))
+        if unknown := set(given) - {field.name for field in fields(cls)}:
+            raise ValueError(f"usecase.toml [retraining] has an unknown key {min(unknown)!r}.")
+        return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one inference run saw: `drifted` is None without a verdict, `columns` the number of drifted ones.
+
+    `run` is the execution's id and `time` its start (ISO 8601, UTC); `baseline` tells baselines apart.
+    """
+
+    window: str
+    run: str
+    time: str
+    rows: int
+    drifted: bool | None
+    columns: int
+    baseline: str = ""
+
+    @property
+    def age(self) -> tuple[Any, ...]:
+        """Sorts by window, and runs of one window by time."""
+        return (order(self.window), self.time)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`window` is what the state is about, or the last retraining was; `started` the times of the last ones."""
+
+    windows: tuple[Observation, ...] = ()
+    state: str = IDLE
+    window: str = ""
+    execution: str = ""
+    started: tuple[str, ...] = ()
+    reason: str = ""
+
+    def text(self) -> str:
+        """As the parameter holds it."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
+
+
+def parse(text: str) -> Memory:
+    """The other way round. Raises ValueError for what nobody here wrote."""
+    if text == NOTHING:
+        return Memory()
+    try:
+        found = json.loads(text)
+        if found.pop("schema") != SCHEMA or found["state"] not in STATES:
+            raise KeyError
+        windows = tuple(Observation(**entry) for entry in found.pop("windows"))
+        return Memory(windows=windows, started=tuple(found.pop("started")), **found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("the parameter `retraining` is damaged; write `none` into it to begin anew.") from None
+
+
+def order(window: str) -> tuple[Any, ...]:
+    """Sorts windows from old to new: by name, numbers by value; names that begin with a letter (sample) come first."""
+    parts = re.split(r"(\d+)", window)
+    return (window[:1].isdigit(), [int(part) if place % 2 else part for place, part in enumerate(parts)], window)

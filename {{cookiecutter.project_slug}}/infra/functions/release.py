@@ -1,0 +1,172 @@
+"""The release: one manifest in SSM that names everything that belongs together. Rollback and promotion use it too."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from functions import parameters, storage
+from functions.clients import Aws
+from functions.memory import NOTHING
+from functions.parameters import Stored
+from functions.places import COMPONENTS, Places
+
+Manifest = dict[str, Any]
+SCHEMA = 1
+OCCASION = ("version", "created", "by", "reason")  # what differs between two releases of the same thing
+TEXTS = ("created", "by", "reason", "model_package", "training_data", "git_commit", "contract")
+ECR = re.compile(r"(\d{12})\.dkr\.ecr\.[^/]+/([^@:]+)(?:@(sha256:[0-9a-f]{64})|:([\w.-]+))")
+
+
+class NotReleased(Exception):
+    """Why something can't be the release, in one sentence."""
+
+
+def current(aws: Aws, places: Places) -> tuple[Stored, Manifest | None]:
+    """The parameter, and the manifest in it, None before the first. Raises NotReleased for a damaged one."""
+    stored = parameters.read(aws.ssm, places.parameter("release"))
+    return stored, parsed(stored.text)
+
+
+def parsed(text: str) -> Manifest | None:
+    """The manifest that the parameter holds, None for `none`. Raises NotReleased for anything else."""
+    if text == NOTHING:
+        return None
+    try:
+        manifest = json.loads(text)
+    except ValueError:
+        manifest = None
+    check(manifest)
+    return dict(manifest)
+
+
+def written(manifest: Manifest) -> str:
+    """The text that the parameter holds."""
+    return json.dumps(manifest, separators=(",", ":"))
+
+
+def history(aws: Aws, places: Places) -> list[Manifest]:
+    """The releases so far, the newest first; SSM keeps 100 versions of a parameter."""
+    pages = aws.ssm.get_paginator("get_parameter_history").paginate(Name=places.parameter("release"))
+    texts = [entry["Value"] for page in pages for entry in page["Parameters"]]
+    found = []
+    for text in reversed(texts):
+        with suppress(NotReleased):  # what an older schema wrote
+            if manifest := parsed(text):
+                found.append(manifest)
+    return found
+
+
+def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: str) -> Manifest:
+    """The manifest of a model package (DescribeModelPackage's answer). Raises NotReleased where it lacks something."""
+    about = package.get("CustomerMetadataProperties", {})
+    wanted = [*COMPONENTS.values(), *(f"{component}_image" for component in COMPONENTS)]
+    if lacking := [name for name in wanted if name not in about]:
+        raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
+    return {
+        "schema": SCHEMA,
+        "version": 0,
+        "created": created,
+        "by": by,
+        "reason": reason,
+        "model_package": package["ModelPackageArn"],
+        "images": {name: pinned(aws, about[f"{name}_image"]) or about[f"{name}_image"] for name in COMPONENTS},
+        "artifacts": {name: about[name] for name in COMPONENTS.values()},
+        "metrics": _metrics(aws, package),
+        **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
+    }
+
+
+def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
+    """Make it the release, as `put` does, after a look at what it names.
+
+    Raises NotReleased where the manifest, an image or an artifact is missing, and Conflict.
+    """
+    check(manifest)
+    if gone := list(missing(aws, manifest)):
+        raise NotReleased(f"{', '.join(gone)} {'does' if len(gone) == 1 else 'do'} not exist.")
+    stored, before = current(aws, places)
+    return put(aws, places, stored, before, manifest)
+
+
+def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manifest: Manifest) -> tuple[Manifest, bool]:
+    """Write it over `stored`, as the next version, unless it is what `before` is; the release, and whether it is new.
+
+    `before` is the manifest in `stored`, None where there is none or a damaged one. The parameters
+    components/*/artifact follow it; components/*/image is what `make push` built last, for the next training, and only
+    filled where it is empty. Raises Conflict.
+    """
+    new = before is None or identity(before) != identity(manifest)
+    manifest = {**manifest, "version": _last(aws, places, stored, before) + 1} if new else before or {}
+    if new:
+        parameters.write(aws.ssm, stored, written(manifest))
+    for component, artifact in COMPONENTS.items():
+        uri, image = (places.parameter(f"components/{component}/{kind}") for kind in ("artifact", "image"))
+        parameters.write(aws.ssm, parameters.read(aws.ssm, uri), manifest["artifacts"][artifact])
+        if (empty := parameters.read(aws.ssm, image)).text == NOTHING:
+            parameters.write(aws.ssm, empty, manifest["images"][component])
+    return manifest, new
+
+
+def _last(aws: Aws, places: Places, stored: Stored, before: Manifest | None) -> int:
+    """The newest release's number: two releases never share one, also where the parameter was damaged in between."""
+    if before:
+        return int(before["version"])
+    earlier = history(aws, places) if stored.version > 1 else []
+    return max((manifest["version"] for manifest in earlier), default=0)
+
+
+def check(manifest: Any) -> None:
+    """Raises NotReleased for what is no manifest of this schema."""
+    whole = (
+        isinstance(manifest, dict)
+        and (manifest.get("schema"), type(manifest.get("version"))) == (SCHEMA, int)
+        and all(isinstance(manifest.get(name), str) for name in TEXTS)
+        and all(isinstance(manifest.get(name), dict) for name in ("images", "artifacts", "metrics"))
+        and set(manifest["images"]) == set(COMPONENTS)
+        and set(manifest["artifacts"]) == set(COMPONENTS.values())
+    )
+    if not whole:
+        raise NotReleased(f"it is no manifest of schema {SCHEMA}; `make rollback` brings an earlier release back.")
+
+
+def missing(aws: Aws, manifest: Manifest) -> Iterator[str]:
+    """The images and artifacts that no longer exist. An image outside ECR can't be looked for."""
+    yield from (image for image in manifest["images"].values() if not pinned(aws, image))
+    yield from (uri for uri in manifest["artifacts"].values() if not storage.exists(aws, uri))
+
+
+def pinned(aws: Aws, image: str) -> str:
+    """An ECR image by its digest, "" where it does not exist; any other image as it is."""
+    found = ECR.fullmatch(image)
+    if not found:
+        return image
+    registry, repository, digest, tag = found.groups()
+    wanted = {"imageDigest": digest} if digest else {"imageTag": tag}
+    try:
+        answer = aws.ecr.describe_images(registryId=registry, repositoryName=repository, imageIds=[wanted])
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+            raise
+        return ""
+    return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+
+
+def _metrics(aws: Aws, package: Mapping[str, Any]) -> dict[str, float]:
+    """As the training job names them; none where its evaluation is no longer there."""
+    uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
+    found = storage.read_json(aws, uri, "evaluation.json") if uri else None
+    if not found:
+        return {}
+    splits = {split: found.get(split) or {} for split in ("validation", "test", "champion")}
+    values = {f"{split}:{name}": value for split, metrics in splits.items() for name, value in metrics.items()}
+    values |= {"gate:value": splits["test"].get(found.get("metric")), "gate:lead": found.get("lead")}
+    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
+
+
+def identity(manifest: Manifest) -> Manifest:
+    """What is released, without when, by whom and why."""
+    return {name: value for name, value in manifest.items() if name not in OCCASION}

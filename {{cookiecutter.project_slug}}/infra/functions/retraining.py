@@ -1,0 +1,164 @@
+"""The loop's next move, carried out: what was begun is settled, the decision is made, executed and remembered.
+
+Before an execution is started, the memory says that it will be, so that a function which ends halfway is completed by
+the next event: it finds the execution that runs, or starts it again under the same token, which starts nothing twice
+("StartPipelineExecution" in the SageMaker API reference: an idempotent operation completes no more than once).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from botocore.exceptions import ClientError
+
+from functions import notices, parameters, release, storage
+from functions.clients import Aws
+from functions.decision import Action, Circumstances, Decision, candidates, decide, settled
+from functions.memory import NOTHING, RETRAINING, Memory, Observation, parse
+from functions.parameters import Conflict, Stored
+from functions.places import COMPONENTS, Places
+
+Tell = Callable[[Decision], None]
+ATTEMPTS = 3
+RUNS = ("Executing", "Stopping")
+PATIENCE = timedelta(hours=1)  # how long a retraining that can't be started is tried again
+
+
+def recall(aws: Aws, places: Places) -> tuple[Stored, Memory]:
+    """The parameter, and the memory in it. Raises ValueError for a damaged one."""
+    stored = parameters.read(aws.ssm, places.parameter("retraining"))
+    return stored, parse(stored.text)
+
+
+def advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
+    """Decide and do it; `tell` is called before it is remembered, so that a message can come twice but is never lost.
+
+    Two events at once: see `parameters`. Raises Conflict after three attempts; Lambda then tries the event again.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _advance(aws, places, observation, now, tell)
+        except Conflict:
+            continue
+    return _advance(aws, places, observation, now, tell)
+
+
+def go_on(aws: Aws, places: Places, now: datetime) -> Decision:
+    """Without a new observation: labels have arrived, or a training has ended."""
+
+    def tell(decision: Decision) -> None:
+        if decision.action == Action.RETRAIN:
+            lines = {"Window": decision.window, "Decision": decision.reason, "Run": decision.memory.execution}
+            notices.tell(aws, places, f"{decision.window}: labels are there, retraining started", lines)
+
+    return advance(aws, places, None, now, tell)
+
+
+def _advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
+    stored, memory = _settle(aws, places, now)
+    around = _circumstances(aws, places, candidates(memory, observation.window if observation else ""), now)
+    decision = decide(memory, observation, places.settings, around)
+    if decision.action == Action.RETRAIN:
+        stored = parameters.write(aws.ssm, stored, decision.memory.text())
+        begun = replace(decision.memory, execution=_start(aws, places, decision.memory))
+        decision = replace(decision, memory=begun)
+    tell(decision)
+    parameters.write(aws.ssm, stored, decision.memory.text())
+    if decision.action == Action.WAIT and _labels(aws, places, decision.window):  # they came while this was decided
+        return _advance(aws, places, None, now, tell)
+    return decision
+
+
+def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
+    """Complete what was begun, and notice what has ended."""
+    stored, memory = recall(aws, places)
+    if memory.state != RETRAINING:
+        return stored, memory
+    if not memory.execution:
+        try:
+            memory = replace(memory, execution=_running(aws, places) or _start(aws, places, memory))
+        except ClientError as error:
+            if now - datetime.fromisoformat(memory.started[-1]) < PATIENCE:
+                raise
+            return stored, _ended(aws, places, memory, f"could not be started: {error}")
+        lines = {"Decision": memory.reason, "Run": memory.execution}
+        notices.tell(aws, places, f"retraining on {memory.window} started", lines)
+        stored = parameters.write(aws.ssm, stored, memory.text())
+    status, why = _status(aws, memory.execution)
+    if status in RUNS:
+        return stored, memory
+    return stored, _ended(aws, places, memory, f"ended as {status}{f': {why}' if why else ''}")
+
+
+def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
+    memory = settled(memory, how[:500].rstrip("."))
+    if how != "ended as Succeeded":
+        todo = "See why in the run's steps. The next window that drifts is tried again; this one is not."
+        lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
+        notices.tell(aws, places, f"no new model from window {memory.window}", lines)
+    return memory
+
+
+def _status(aws: Aws, arn: str) -> tuple[str, str]:
+    try:
+        found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("ResourceNotFound", "ResourceNotFoundException"):
+            raise
+        return "deleted", ""
+    return found["PipelineExecutionStatus"], found.get("FailureReason", "")
+
+
+def _running(aws: Aws, places: Places) -> str:
+    """A training that is under way, also one that a person started; "" where there is none."""
+    request = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
+    found = aws.sagemaker.list_pipeline_executions(PipelineName=places.pipeline("training"), **request)
+    runs = [run for run in found["PipelineExecutionSummaries"] if run["PipelineExecutionStatus"] in RUNS]
+    return str(runs[0]["PipelineExecutionArn"]) if runs else ""
+
+
+def _labels(aws: Aws, places: Places, window: str) -> bool:
+    return all(storage.exists(aws, places.data(window, part)) for part in places.labelled)
+
+
+def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) -> Circumstances:
+    _, released = release.current(aws, places)
+    learned = places.window(released["training_data"], "train") if released else ""
+    labelled = frozenset(window for window in windows if _labels(aws, places, window))
+    return Circumstances(now, labelled, learned, bool(_running(aws, places)))
+
+
+def _start(aws: Aws, places: Places, memory: Memory) -> str:
+    """The execution's ARN; one retraining is what a window and a release make together."""
+    values, version = learning(aws, places, memory.window)
+    return start(aws, places.pipeline("training"), values, (memory.window, str(version)), memory.reason)
+
+
+def learning(aws: Aws, places: Places, window: str) -> tuple[dict[str, str], int]:
+    """The training pipeline's parameters for a window, and the version of the release that it challenges, or 0."""
+    _, released = release.current(aws, places)
+    champion = released["artifacts"] if released else {}
+    pushed = {name: parameters.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
+    images = {name: image for name, image in pushed.items() if image != NOTHING}
+    images = (released["images"] if released else {}) | images
+    values = {
+        "TrainingData": places.data(window, "train"),
+        **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
+        "ArtifactsPrefix": places.runs("training"),
+        "ChampionPreprocessor": champion.get("preprocessor", f"{places.storage}/none"),
+        "ChampionModel": champion.get("model", f"{places.storage}/none"),
+        **{f"{name.capitalize()}Image": image for name, image in images.items()},
+    }
+    return values, released["version"] if released else 0
+
+
+def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str) -> str:
+    """Start an execution, once for a purpose; its ARN."""
+    answer = aws.sagemaker.start_pipeline_execution(
+        PipelineName=pipeline,
+        PipelineExecutionDescription=" ".join(why.split())[:1000],
+        PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
+        ClientRequestToken=sha256("\n".join((pipeline, *purpose)).encode()).hexdigest(),
+    )
+    return str(answer["PipelineExecutionArn"])

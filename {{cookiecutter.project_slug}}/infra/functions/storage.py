@@ -1,0 +1,58 @@
+"""What lies in S3: whether there is data, which window is the newest, and a file's JSON."""
+
+import json
+import tarfile
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from functions.clients import Aws
+from functions.memory import order
+from functions.places import Places
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def exists(aws: Aws, uri: str) -> bool:
+    """Whether the URI is an object, or a folder with one in it; a console's "folder" object alone is none."""
+    bucket, key = split(uri)
+    exact, below = (aws.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=2) for prefix in (key, f"{key}/"))
+    found = [entry["Key"] for answer in (exact, below) for entry in answer.get("Contents", [])]
+    return any(name == key or (name.startswith(f"{key}/") and not name.endswith("/")) for name in found)
+
+
+def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
+    """The newest window with something to score, or with another part; "" where there is none."""
+    bucket, key = split(f"{places.storage}/data/")
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, Delimiter="/")
+    names = [entry["Prefix"].removeprefix(key).strip("/") for page in pages for entry in page.get("CommonPrefixes", [])]
+    windows = sorted((name for name in names if places.window(places.data(name, part), part)), key=order)
+    return next((name for name in reversed(windows) if exists(aws, places.data(name, part))), "")
+
+
+def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
+    """The object in a JSON file, or in the file `inside` a .tar.gz; None where there is none, or something else."""
+    bucket, key = split(uri)
+    try:
+        body = aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
+        found = _unpacked(body, inside) if inside else json.load(body)
+    except (ValueError, EOFError, OSError, tarfile.TarError):
+        return None
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchKey":
+            raise
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _unpacked(body: Any, name: str) -> Any:
+    """Read as a stream: what else is in there may be large."""
+    with tarfile.open(fileobj=body, mode="r|gz") as archive:
+        for member in archive:
+            if member.name.removeprefix("./") == name and (file := archive.extractfile(member)):
+                return json.load(file)
+    return None

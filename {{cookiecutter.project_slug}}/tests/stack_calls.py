@@ -1,0 +1,123 @@
+"""Which AWS actions a function's code needs: the client calls in all that its handler can reach, read as text."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import botocore.session
+from botocore import xform_name
+
+# Where the action is not called as the operation is ("Actions, resources, and condition keys for Amazon S3").
+ACTIONS = {
+    "s3:CompleteMultipartUpload": ["s3:PutObject"],
+    "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
+    "s3:CreateMultipartUpload": ["s3:PutObject"],
+    "s3:DeleteObjects": ["s3:DeleteObject"],
+    "s3:HeadBucket": ["s3:ListBucket"],
+    "s3:HeadObject": ["s3:GetObject"],
+    "s3:ListObjects": ["s3:ListBucket"],
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:UploadPart": ["s3:PutObject"],
+}
+NAMED_BY_TEXT = ("get_paginator", "get_waiter")
+NO_CALLS = ("close", "exceptions", "meta", "can_paginate")
+Place = tuple[str, str]  # a module and a name in it
+
+
+class Unclear(Exception):
+    """A call from which the service or the operation can't be read."""
+
+
+@cache
+def operations(service: str) -> dict[str, str]:
+    """A client's methods and the operations that they call."""
+    names = botocore.session.get_session().get_service_model(service).operation_names
+    return {xform_name(name): name for name in names}
+
+
+class Package:
+    """A folder of modules that call AWS through clients named by their services: `aws.s3.get_object()`, `ssm.put_…`."""
+
+    def __init__(self, folder: Path, services: tuple[str, ...]) -> None:
+        self._name, self._services = folder.name, services
+        self._trees = {file.stem: ast.parse(file.read_text(encoding="utf-8")) for file in folder.glob("*.py")}
+        self._defined = {place: node for module in self._trees for place, node in self._definitions(module)}
+        self._imported = {module: dict(self._imports(module)) for module in self._trees}
+
+    def actions(self, module: str, function: str = "handler") -> set[str]:
+        """The IAM actions that the function can come to need. Raises Unclear."""
+        found = {call for place in self._reachable((module, function)) for call in self._calls(place)}
+        return {action for call in found for action in ACTIONS.get(call, [call])}
+
+    def _definitions(self, module: str) -> Iterator[tuple[Place, ast.AST]]:
+        for node in self._trees[module].body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield (module, node.name), node
+            for target in getattr(node, "targets", [getattr(node, "target", None)]):
+                if isinstance(target, ast.Name):
+                    yield (module, target.id), node
+
+    def _imports(self, module: str) -> Iterator[tuple[str, Place]]:
+        """Names that stand for a module of the package, or for something in one."""
+        for node in ast.walk(self._trees[module]):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != self._name:
+                continue
+            source = (node.module or "").partition(".")[2]
+            for alias in node.names:
+                yield alias.asname or alias.name, (source, alias.name) if source else (alias.name, "")
+
+    def _reachable(self, start: Place) -> set[Place]:
+        found, ahead = set[Place](), [start]
+        while ahead:
+            place = ahead.pop()
+            if place not in found:
+                found.add(place)
+                ahead.extend(self._mentions(place))
+        return found
+
+    def _mentions(self, place: Place) -> Iterator[Place]:
+        module, imported = place[0], self._imported[place[0]]
+        for node in ast.walk(self._defined[place]):
+            named: Place | None = None
+            if isinstance(node, ast.Name):
+                named = imported.get(node.id, (module, node.id))
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
+                named = (imported[node.value.id][0], node.attr)
+            if named in self._defined:
+                yield named
+
+    def _calls(self, place: Place) -> Iterator[str]:
+        """service:Operation of every use of a client, called or handed on."""
+        texts = {id(call.func): call.args for call in self._plain_calls(place)}
+        for node in ast.walk(self._defined[place]):
+            if not isinstance(node, ast.Attribute):
+                continue
+            where = f"{place[0]}.py line {node.lineno}: {ast.unparse(node)}"
+            if service := self._service(node.value):
+                method = node.attr
+                if method in NAMED_BY_TEXT:
+                    given = texts.get(id(node), [])
+                    method = str(given[0].value) if given and isinstance(given[0], ast.Constant) else "?"
+                if method in operations(service):
+                    yield f"{service}:{operations(service)[method]}"
+                elif method not in NO_CALLS:
+                    raise Unclear(f"{where}: {method} is no operation of {service}.")
+            elif id(node) in texts and self._hides_a_call(place[0], node):
+                raise Unclear(f"{where}: name the client by its service.")
+
+    def _plain_calls(self, place: Place) -> Iterator[ast.Call]:
+        for node in ast.walk(self._defined[place]):
+            if isinstance(node, ast.Call):
+                if ast.unparse(node.func) == "getattr" and self._service(node.args[0]):
+                    raise Unclear(f"{place[0]}.py line {node.lineno}: {ast.unparse(node)}: name the method.")
+                yield node
+
+    def _service(self, node: ast.expr) -> str:
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        return name if name in self._services else ""
+
+    def _hides_a_call(self, module: str, node: ast.Attribute) -> bool:
+        known = isinstance(node.value, ast.Name) and node.value.id in self._imported[module]
+        methods = {name for service in self._services for name in (*operations(service), *NAMED_BY_TEXT)}
+        return not known and node.attr in methods

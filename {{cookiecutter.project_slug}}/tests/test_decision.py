@@ -1,0 +1,401 @@
+"""Whether the loop retrains: each rule by itself, and what holds for any sequence of windows, labels and ends."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from functions import memory
+from functions.decision import Action, Arrival, Circumstances, Decision, candidates, decide, recent, settled
+from functions.memory import IDLE, MOST, RETRAINING, WAITING, Memory, Observation, Settings
+
+START = datetime(2026, 11, 24, 6, tzinfo=UTC)
+ONE = Settings(cooldown_hours=24, budget=2, budget_days=30, minimum_rows=100)
+THREE = replace(ONE, alarms=2, windows=3)
+
+
+def at(hours: float) -> datetime:
+    return START + timedelta(hours=hours)
+
+
+def window(day: int) -> str:
+    return f"2026-11-{day:02}"
+
+
+def saw(day: int, drifted: bool | None = True, **other: Any) -> Observation:
+    """What a run of a day's window saw."""
+    values = {"window": window(day), "run": f"run-{day}", "time": at(day).isoformat(), "rows": 1000, "columns": 2}
+    return Observation(**{**values, "drifted": drifted, **other})
+
+
+def around(hours: float = 0, labelled: tuple[int, ...] = (), **other: Any) -> Circumstances:
+    return Circumstances(at(hours), frozenset(map(window, labelled)), **other)
+
+
+def after(*seen: Observation, rules: Settings = ONE, labelled: tuple[int, ...] = ()) -> Decision:
+    """The last decision about a row of observations."""
+    known = Memory()
+    for observation in seen:
+        decision = decide(known, observation, rules, around(labelled=labelled))
+        known = decision.memory
+    return decision
+
+
+def retrained(day: int = 1, hours: float = 0) -> Memory:
+    """A loop that has retrained once, and is idle again."""
+    begun = decide(Memory(), saw(day), ONE, around(hours, (day,))).memory
+    return settled(begun, "ended as Succeeded")
+
+
+def test_a_window_that_drifted_is_retrained_on_when_its_labels_are_there() -> None:
+    decision = after(saw(1), labelled=(1,))
+    assert (decision.action, decision.window, decision.memory.state) == (Action.RETRAIN, window(1), RETRAINING)
+    assert decision.memory.started == (START.isoformat(),)
+    assert decision.reason == (
+        "Window 2026-11-01 drifted in 2 columns; labels are there, and the model is retrained on window 2026-11-01."
+    )
+
+
+def test_without_labels_the_retraining_waits_for_them() -> None:
+    decision = after(saw(1))
+    assert (decision.action, decision.window, decision.memory.state) == (Action.WAIT, window(1), WAITING)
+    assert decision.memory.started == ()
+    later = decide(decision.memory, None, ONE, around(500, (1,)))
+    assert (later.action, later.window) == (Action.RETRAIN, window(1))
+
+
+def test_other_labels_change_nothing_for_a_loop_that_waits() -> None:
+    waiting = after(saw(1)).memory
+    decision = decide(waiting, None, ONE, around(1, (2,)))
+    assert (decision.action, decision.memory) == (Action.NONE, waiting)
+
+
+def test_a_later_window_that_drifted_and_has_labels_ends_the_waiting() -> None:
+    decision = decide(after(saw(1)).memory, saw(2), ONE, around(1, (2,)))
+    assert (decision.action, decision.window) == (Action.RETRAIN, window(2))
+
+
+def test_later_windows_without_labels_do_not_put_the_waiting_off() -> None:
+    """Labels that always come a week late would else never be the ones waited for."""
+    decision = after(*(saw(day) for day in range(1, 9)))
+    assert (decision.action, decision.window) == (Action.WAIT, window(1))
+    assert decide(decision.memory, None, ONE, around(200, (1,))).window == window(1)
+
+
+def test_labels_of_a_remembered_later_drift_will_do_too() -> None:
+    waiting = after(saw(1), saw(2), saw(3, drifted=False), saw(4), rules=THREE).memory
+    assert candidates(waiting) == [window(4), window(2)]
+    assert decide(waiting, None, THREE, around(9, (4,))).window == window(4)
+    assert decide(waiting, None, THREE, around(9, (2, 4))).window == window(4)
+    assert candidates(after(saw(1), saw(2), rules=THREE).memory) == [window(2)]
+
+
+def test_a_healthy_window_does_not_end_the_waiting_and_says_so() -> None:
+    decision = decide(after(saw(1)).memory, saw(2, drifted=False), ONE, around(1))
+    assert (decision.action, decision.memory.state) == (Action.NONE, WAITING)
+    assert decision.reason == "Window 2026-11-02 has not drifted; labels of window 2026-11-01 are still waited for."
+
+
+def test_labels_that_came_unseen_are_found_with_the_next_window() -> None:
+    decision = decide(after(saw(1)).memory, saw(2, drifted=False), ONE, around(1, (1,)))
+    assert (decision.action, decision.window) == (Action.RETRAIN, window(1))
+
+
+@pytest.mark.parametrize("learned", [1, 3])
+def test_a_release_that_learned_from_that_window_or_a_newer_one_ends_the_waiting(learned: int) -> None:
+    decision = decide(after(saw(1)).memory, None, ONE, around(1, (1,), learned=window(learned)))
+    assert (decision.action, decision.memory.state) == (Action.NONE, IDLE)
+
+
+@pytest.mark.parametrize(("rows", "drifted"), [(99, True), (0, True), (5000, None)])
+def test_too_few_rows_are_neither_healthy_nor_drifted(rows: int, drifted: bool | None) -> None:
+    decision = after(saw(1, drifted=drifted, rows=rows), labelled=(1,))
+    assert decision.action == Action.NONE
+    assert decision.memory.windows[0].drifted is None
+    assert "neither as healthy nor as drifted" in decision.reason
+
+
+def test_windows_without_a_verdict_push_no_alarm_out() -> None:
+    decision = after(saw(1), saw(2, rows=3), saw(3, rows=3), saw(4, rows=3), saw(5), rules=THREE, labelled=(5,))
+    assert decision.action == Action.RETRAIN
+    assert len(decision.memory.windows) == 3
+
+
+@pytest.mark.parametrize(
+    ("drifts", "action"),
+    [("n", "none"), ("y", "none"), ("yy", "retrain"), ("yny", "retrain"), ("ynny", "none"), ("yyn", "none")],
+)
+def test_k_of_the_last_n_windows_and_the_newest_have_to_drift(drifts: str, action: str) -> None:
+    seen = [saw(day, drifted=drift == "y") for day, drift in enumerate(drifts, start=1)]
+    assert after(*seen[:-1], seen[-1], rules=THREE, labelled=(len(seen),)).action == action
+
+
+def test_alarms_by_another_baseline_do_not_count() -> None:
+    seen = [saw(1, baseline="old"), saw(2, baseline="new")]
+    decision = after(*seen, rules=THREE, labelled=(1, 2))
+    assert decision.action == Action.NONE
+    assert "1 of the last 1 windows did, and 2 are needed" in decision.reason
+
+
+def test_a_duplicate_changes_nothing() -> None:
+    first = after(saw(1), labelled=(1,))
+    again = decide(first.memory, saw(1), ONE, around(30, (1,)))
+    assert (again.action, again.arrival, again.memory) == (Action.NONE, Arrival.DUPLICATE, first.memory)
+
+
+def test_a_late_window_is_remembered_and_decides_nothing() -> None:
+    first = after(saw(3, drifted=False), rules=THREE)
+    late = decide(first.memory, saw(1), THREE, around(1, (1, 3)))
+    assert (late.action, late.arrival) == (Action.NONE, Arrival.LATE)
+    assert [seen.window for seen in late.memory.windows] == [window(1), window(3)]
+    assert decide(late.memory, saw(4), THREE, around(2, (4,))).action == Action.RETRAIN
+
+
+def test_a_duplicate_of_a_window_long_forgotten_changes_nothing() -> None:
+    known = after(saw(1), saw(2, drifted=False)).memory
+    assert decide(known, saw(1), ONE, around(1)).memory == known
+
+
+def test_a_window_counts_once_however_often_it_is_scored() -> None:
+    again = saw(1, run="second", time=at(99).isoformat())
+    assert after(saw(1), again, rules=THREE, labelled=(1,)).action == Action.NONE
+    older = decide(after(again).memory, saw(1), ONE, around(1, (1,)))
+    assert (older.arrival, older.memory.windows) == (Arrival.LATE, (again,))
+
+
+def test_only_one_retraining_runs_at_a_time() -> None:
+    decision = decide(after(saw(1), labelled=(1,)).memory, saw(2), ONE, around(99, (2,)))
+    assert (decision.action, decision.memory.state) == (Action.NONE, RETRAINING)
+    assert "another one is still running" in decision.reason
+
+
+def test_a_training_that_a_person_started_counts_as_running() -> None:
+    decision = decide(Memory(), saw(1), ONE, around(0, (1,), running=True))
+    assert (decision.action, decision.memory.state) == (Action.NONE, IDLE)
+
+
+@pytest.mark.parametrize(("hours", "action"), [(0, "none"), (23.99, "none"), (24, "retrain")])
+def test_after_a_retraining_there_is_none_within_the_cooldown(hours: float, action: str) -> None:
+    decision = decide(replace(retrained(), execution="arn:first"), saw(2), ONE, around(hours, (2,)))
+    assert decision.action == action
+    assert decision.memory.execution == ("arn:first" if action == "none" else "")
+
+
+@pytest.mark.parametrize(("day", "action"), [(29.9, "none"), (30, "retrain")])
+def test_the_budget_is_for_that_many_days(day: float, action: str) -> None:
+    spent = replace(retrained(), started=(at(0).isoformat(), at(48).isoformat()))
+    assert decide(spent, saw(9), ONE, around(24 * day, (9,))).action == action
+    assert recent(spent, ONE, at(24 * day)) == (2 if action == "none" else 1)
+
+
+def test_a_retraining_that_failed_blocks_nothing_and_counts_in_the_budget() -> None:
+    failed = settled(after(saw(1), labelled=(1,)).memory, "ended as Failed: not good enough")
+    assert (failed.state, failed.reason) == (
+        IDLE,
+        "The retraining on window 2026-11-01 ended as Failed: not good enough.",
+    )
+    second = decide(failed, saw(2), ONE, around(25, (2,)))
+    assert second.action == Action.RETRAIN
+    third = decide(settled(second.memory, "ended as Failed"), saw(3), ONE, around(50, (3,)))
+    assert (third.action, "the budget of 2 in 30 days is used up" in third.reason) == (Action.NONE, True)
+
+
+def test_the_same_window_is_not_tried_twice() -> None:
+    again = saw(1, run="second", time=at(99).isoformat())
+    decision = decide(retrained(), again, ONE, around(99, (1,)))
+    assert (decision.action, "it was tried before" in decision.reason) == (Action.NONE, True)
+
+
+def test_a_window_that_the_release_has_learned_from_is_no_reason() -> None:
+    decision = decide(Memory(), saw(1), ONE, around(0, (1,), learned=window(1)))
+    assert (decision.action, "has learned from it" in decision.reason) == (Action.NONE, True)
+
+
+def test_retraining_can_be_switched_off() -> None:
+    decision = after(saw(1), rules=replace(ONE, enabled=False), labelled=(1,))
+    assert (decision.action, decision.memory.state) == (Action.NONE, IDLE)
+    assert "enabled = false" in decision.reason
+
+
+def test_a_loop_that_waits_keeps_waiting_where_something_is_in_the_way() -> None:
+    waiting = decide(retrained(), saw(2), ONE, around(25)).memory
+    blocked = decide(waiting, None, ONE, around(26, (2,), running=True))
+    assert (blocked.action, blocked.memory.state) == (Action.NONE, WAITING)
+    assert decide(blocked.memory, None, ONE, around(27, (2,))).action == Action.RETRAIN
+
+
+def test_names_order_windows_numbers_by_value_and_dates_after_words() -> None:
+    names = ["sample", "stage-2", "stage-10", "2026-W9", "2026-W10", "2026-11-23", "2026-11-24"]
+    expected = ["sample", "stage-2", "stage-10", "2026-11-23", "2026-11-24", "2026-W9", "2026-W10"]
+    assert sorted(names, key=memory.order) == expected
+
+
+def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
+    most = replace(THREE, alarms=1, windows=MOST)
+    known = Memory(started=(START.isoformat(),) * MOST, window="w" * 30, execution="a" * 120, reason="r" * 600)
+    for day in range(40):
+        long = saw(day % 30, window=f"2026-11-24T{day:02}-30-00", run=f"{day:012}", baseline="12345678")
+        known = decide(known, long, most, around(running=True)).memory
+    assert memory.parse(known.text()) == known
+    assert len(known.windows) == MOST
+    free = replace(most, budget=MOST, budget_days=0, cooldown_hours=0)
+    known = decide(replace(known, state=IDLE), saw(30), free, around(labelled=(30,))).memory
+    assert (known.state, len(known.started)) == (RETRAINING, MOST)
+    assert len(known.text()) <= 8192
+
+
+def test_no_value_yet_is_an_empty_memory() -> None:
+    assert memory.parse("none") == Memory()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "1",
+        '{"schema": 2}',
+        Memory().text().replace(IDLE, "asleep"),
+        Memory().text().replace(":1", ":2", 1),
+    ],
+)
+def test_a_damaged_memory_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write `none` into it"):
+        memory.parse(text)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"alarms": 0},
+        {"alarms": 2, "windows": 1},
+        {"windows": MOST + 1},
+        {"budget": -1},
+        {"budget": MOST + 1},
+        {"cooldown_hours": -1},
+        {"cooldown": 1},
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"usecase\.toml \[retraining\]"):
+        Settings.of({"retraining": table})
+
+
+def test_settings_come_from_usecase_toml_and_have_defaults() -> None:
+    tables = {"retraining": {"alarms": 2, "windows": 3}, "drift": {"minimum_rows": 7}}
+    assert Settings.of(tables) == Settings(alarms=2, windows=3, minimum_rows=7)
+    assert Settings.of({}) == Settings()
+
+
+class Step(NamedTuple):
+    """Hours pass, and then a window is scored, labels come, or a training ends."""
+
+    hours: int
+    event: str
+    day: int
+    drifted: bool | None
+    rows: int
+    labelled: bool
+
+
+STEPS = st.lists(
+    st.builds(
+        Step,
+        st.integers(0, 200),
+        st.sampled_from(["scored", "scored", "scored", "labels", "ended"]),
+        st.integers(1, 30),
+        st.sampled_from([True, True, False, None]),
+        st.integers(0, 300),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+RULES = st.builds(
+    lambda more, **rest: Settings(windows=min(MOST, rest["alarms"] + more), minimum_rows=100, **rest),
+    more=st.integers(0, 3),
+    enabled=st.sampled_from([True, True, True, False]),
+    alarms=st.integers(1, 3),
+    cooldown_hours=st.sampled_from([0, 1, 24, 100, 1000]),
+    budget=st.integers(0, 5),
+    budget_days=st.sampled_from([0.5, 7, 30]),
+)
+
+
+class Loop:
+    """Plays a row of steps, and keeps what was done and when; a training runs until it is ended."""
+
+    def __init__(self, rules: Settings) -> None:
+        self.rules, self.memory, self.hours = rules, Memory(), 0.0
+        self.starts: list[datetime] = []
+        self.labelled: set[int] = set()
+        self.decisions: list[tuple[Memory, Observation | None, Decision]] = []
+
+    def play(self, step: Step) -> None:
+        self.hours += step.hours
+        if step.labelled or step.event == "labels":
+            self.labelled.add(step.day)
+        if step.event == "ended" and self.memory.state == RETRAINING:
+            self.memory = settled(self.memory, "ended as Failed")
+        run = f"{step.day}-{len(self.decisions)}"
+        seen = saw(step.day, step.drifted, rows=step.rows, run=run) if step.event == "scored" else None
+        running = self.memory.state == RETRAINING
+        known = Circumstances(at(self.hours), frozenset(map(window, self.labelled)), running=running)
+        decision = decide(self.memory, seen, self.rules, known)
+        self.decisions.append((self.memory, seen, decision))
+        if decision.action == Action.RETRAIN:
+            self.starts.append(at(self.hours))
+        self.memory = decision.memory
+
+
+@settings(max_examples=300, deadline=None)
+@given(rules=RULES, steps=STEPS)
+def test_whatever_happens_the_rules_hold(rules: Settings, steps: list[Step]) -> None:
+    loop = Loop(rules)
+    for step in steps:
+        loop.play(step)
+    days = timedelta(days=rules.budget_days)
+    for first in loop.starts:
+        assert sum(first <= start < first + days for start in loop.starts) <= rules.budget
+    assert all(later - first >= timedelta(hours=rules.cooldown_hours) for first, later in pairwise(loop.starts))
+    assert rules.enabled or not loop.starts
+    for before, seen, decision in loop.decisions:
+        assert decision.reason.endswith(".")
+        assert "\n" not in decision.reason
+        assert memory.parse(decision.memory.text()) == decision.memory
+        if decision.action != Action.NONE:
+            assert before.state != RETRAINING
+            assert decision.memory.windows or before.state == WAITING
+        if decision.action == Action.RETRAIN:
+            assert decision.window in {window(day) for day in loop.labelled}
+        if seen and (seen.rows < rules.minimum_rows or not seen.drifted):
+            assert decision.action != Action.WAIT
+            assert decision.action == Action.NONE or before.state == WAITING
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules=RULES, days=st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=12))
+def test_the_same_event_twice_is_the_same_as_once(rules: Settings, days: list[tuple[int, bool]]) -> None:
+    known, hours = Memory(), 0.0
+    for day, drifted in days:
+        hours += 100
+        once = decide(known, saw(day, drifted=drifted), rules, around(hours, (day,)))
+        twice = decide(once.memory, saw(day, drifted=drifted), rules, around(hours, (day,)))
+        assert twice.memory == once.memory
+        assert twice.action == Action.NONE
+        known = settled(once.memory, "ended as Failed") if once.action == Action.RETRAIN else once.memory
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), drifts=st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=8))
+def test_what_is_remembered_does_not_depend_on_the_order_of_arrival(
+    data: st.DataObject, drifts: list[bool | None]
+) -> None:
+    off = replace(THREE, enabled=False)
+    seen = [saw(day, drifted=drifted) for day, drifted in enumerate(drifts, start=1)]
+    shuffled = data.draw(st.permutations(seen))
+    assert after(*shuffled, rules=off).memory.windows == after(*seen, rules=off).memory.windows
