@@ -28,7 +28,7 @@ def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
 
 def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> str:
     """The page of serve mode; `examples` are rows of explanations."""
-    sections = [_moved(summary), _importance(summary), _examples(examples)]
+    sections = [_moved(summary), _importance(summary), _examples(examples, summary["unit"])]
     return report.page(f"{case.title}: why these predictions", _verdict(summary), sections)
 
 
@@ -53,39 +53,44 @@ def _importance(found: Mapping[str, Any]) -> Section:
 
 
 def _spread(found: Mapping[str, Any]) -> Section:
-    headers = ["feature", "raw column", "importance", "direction", "5 %", "25 %", "median", "75 %", "95 %"]
+    unit = found["unit"]
+    headers = ["feature", "raw column", f"importance, {unit}", "direction", "5 %", "25 %", "median", "75 %", "95 %"]
     rows = [
         [line["feature"], line["source"], line["importance"], line["direction"], *line["quantiles"]]
         for line in found["importance"]
     ]
-    text = (
-        f"Quantiles of the attributions, in {found['unit']}. Direction is the correlation of a number's value with its "
-        "attribution: near 1, larger values push the score up; near -1, down."
-    )
+    text = f"The last five columns are quantiles of the attributions, in {unit}; nine of ten lie within the outer two."
     return Section("Every feature", text, report.table(headers, rows))
 
 
 def _moved(summary: Mapping[str, Any]) -> Section:
-    headers = ["feature", "importance now", "in training", "rank now", "in training"]
+    headers = ["feature", f"importance, {summary['unit']}", "in training", "rank", "in training"]
     rows = [
         [line["feature"], line["importance"], line["reference"], line["rank"], line["reference_rank"]]
         for line in summary["importance"][:SHOWN]
     ]
-    return Section("Then and now", "Importance in this batch beside the validation split.", report.table(headers, rows))
+    text = "Importance in this batch beside that in the validation split."
+    return Section("Then and now", text, report.table(headers, rows))
 
 
-def _examples(examples: pl.DataFrame) -> Section:
-    identity = examples.columns[0]
+def _examples(examples: pl.DataFrame, unit: str) -> Section:
+    """A chart a row: what pushed its score up, what down."""
     count = sum(name.endswith("_feature") for name in examples.columns)
-    rows = [
-        [row[identity], row["raw_score"], "; ".join(_reason(row, rank) for rank in range(1, count + 1))]
+    identity = examples.columns[0]
+    charts = [
+        report.bars(
+            [_reason(row, rank) for rank in range(1, count + 1)],
+            f"raw score {row['raw_score']:.4g} {unit}",
+            f"{identity} {row[identity]}",
+        )
         for row in examples.iter_rows(named=True)
     ]
-    text = "The first explained rows; explanations.parquet has them all. A reason pushes the score up (+) or down (−)."
-    return Section("Examples", text, report.table([identity, "raw score", "reasons, strongest first"], rows))
+    text = (
+        "The first explained rows with their strongest reasons; explanations.parquet has every explained row. A bar "
+        f"to the right pushes the score up, one to the left down, by so much {unit}."
+    )
+    return Section("Examples", text, report.join(*charts))
 
 
-def _reason(row: Mapping[str, Any], rank: int) -> str:
-    attribution = row[f"reason_{rank}_attribution"]
-    sign = "+" if attribution >= 0 else "−"
-    return f"{row[f'reason_{rank}_feature']} = {row[f'reason_{rank}_value']} ({sign}{abs(attribution):.3g})"
+def _reason(row: Mapping[str, Any], rank: int) -> tuple[str, float]:
+    return f"{row[f'reason_{rank}_feature']} = {row[f'reason_{rank}_value']}", row[f"reason_{rank}_attribution"]
