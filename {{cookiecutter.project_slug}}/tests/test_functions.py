@@ -777,6 +777,20 @@ def test_a_function_that_ends_halfway_is_completed_by_the_next_try(live: World, 
     assert any("retraining" in message["Subject"] for message in live.messages)
 
 
+def test_a_retraining_that_was_released_before_its_arn_was_written_down_is_not_run_twice(live: World) -> None:
+    event = live.scored()
+    live.label()
+    live.judge(event)
+    begun = live.remembered()
+    live.sagemaker.executions[begun.execution] |= {"status": "Succeeded"}
+    live.publish(2, "2026-11-25T10:00:00Z", training_data=live.places.data(begun.window, "train"))
+    cut = replace(begun, execution="")  # as the memory is when the function ends right after the start
+    put(live, live.places.parameter("retraining"), cut.text())
+    live.judge(event)
+    assert live.remembered().state == IDLE
+    assert len(live.sagemaker.started("training")) == 1
+
+
 def test_a_retraining_that_can_t_be_started_is_tried_for_an_hour_and_then_let_go(live: World) -> None:
     event = live.scored()
     live.label()

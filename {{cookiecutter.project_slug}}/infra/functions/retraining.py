@@ -76,6 +76,8 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
     if memory.state != RETRAINING:
         return stored, memory
     if not memory.execution:
+        if _learned(aws, places) == memory.window:  # it ran and was released before its ARN could be written down
+            return stored, settled(memory, "ended as Succeeded")
         try:
             memory = replace(memory, execution=_running(aws, places) or _start(aws, places, memory))
         except ClientError as error:
@@ -123,10 +125,14 @@ def _labels(aws: Aws, places: Places, window: str) -> bool:
 
 
 def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) -> Circumstances:
-    _, released = release.current(aws, places)
-    learned = places.window(released["training_data"], "train") if released else ""
     labelled = frozenset(window for window in windows if _labels(aws, places, window))
-    return Circumstances(now, labelled, learned, bool(_running(aws, places)))
+    return Circumstances(now, labelled, _learned(aws, places), bool(_running(aws, places)))
+
+
+def _learned(aws: Aws, places: Places) -> str:
+    """The window that the release learned from, "" where that is none or unknown."""
+    _, released = release.current(aws, places)
+    return places.window(released["training_data"], "train") if released else ""
 
 
 def _start(aws: Aws, places: Places, memory: Memory) -> str:
