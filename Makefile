@@ -51,6 +51,7 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(UPGRADE),--upgrade) --group development --output-file locks/development.txt
 	@cd "$(TEMPLATE)" && for group in uv components processing algorithm monitoring explainability; do \
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
+	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(UPGRADE),--upgrade) --group scanners --output-file locks/scanners.txt
 	@$(BIN)/$(COMPILE) --group development --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 
 clean: ## remove what make demo rendered

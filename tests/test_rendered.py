@@ -63,14 +63,6 @@ def test_the_plan_names_every_resource_and_creates_none(
     assert "/team/case/dev/retraining" in said
 
 
-def test_create_says_that_it_is_not_there_yet_and_keeps_the_repository(
-    render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = render(tmp_path, aws_resources="create")
-    assert "not yet" in capfd.readouterr().out
-    assert (folder / "usecase.toml").is_file()
-
-
 def test_every_make_target_of_the_readme_exists(rendered: Path) -> None:
     for root in (rendered, ROOT):
         makefile = (root / "Makefile").read_text(encoding="utf-8")

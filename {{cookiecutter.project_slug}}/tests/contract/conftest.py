@@ -29,7 +29,7 @@ def excerpt(source: Path, target: Path) -> None:
 
 
 def tables(folder: Path) -> tuple[Path, Path]:
-    """Where labelled and new rows lie: the use case's own, or a sample of this test's own, as tests run side by side."""
+    """Where labelled and new rows lie: the use case's own, or a sample for this process alone."""
     learned, production = HERE.data("train"), HERE.data("production")
     if not learned.exists():
         sample.write(folder / "sample", ROWS, seed=7, shift=sample.Shift())

@@ -8,7 +8,7 @@ Local Mode (SDK 3.27) does not take them as they are. What is left out or put ri
 - An input that is ShardedByS3Key is refused; it becomes FullyReplicated, which is the same for one host.
 - A training job is described without FinalMetricDataList, at which the gate looks; it is read from the container's log
   with the job's own metric definitions.
-- All of /opt/ml/output is packed as output.tar.gz; the service packs /opt/ml/output/data, which monitoring unpacks.
+- All of /opt/ml/output is packed as output.tar.gz; the service, says its guide, packs /opt/ml/output/data.
 - A transform's answers lie in a folder named after the job, but the folder above is described as their place.
 It knows no network isolation, no instance sizes, no checkpoints and no second host: of those it is no witness.
 """
@@ -39,15 +39,15 @@ def witness(data: Path, output: Path, label: str, given: dict[str, Any]) -> dict
     case = usecase.load(ROOT / "usecase.toml")
     where = environment.load(ROOT / "environments", "dev", case)
     offline = session.offline(where.region, where.bucket)
-    from sagemaker.core.common_utils import download_folder  # noqa: PLC0415
+    from sagemaker.core.common_utils import download_folder  # noqa: PLC0415 - the SDK needs the session first
 
-    from pipelines import inference, training  # noqa: PLC0415 - the SDK needs the session first
+    from pipelines import inference, training  # noqa: PLC0415
 
     with storage() as url:
         local = session_of_local_mode(url, label)
         local.upload_data(str(data), BUCKET, "data")
         whole, scoring = training.pipeline(case, where, offline), inference.pipeline(case, where, offline)
-        refused = [refusal(local, whole, {}), refusal(local, scoring, {"ProductionData": f"{STORAGE}/data/production"})]
+        refused = [refusal(local, pipeline) for pipeline in (whole, scoring)]
         put_right(local, label)
         whole.steps[-1].if_steps = []
         trained = run(local, whole, given | training_parameters())
@@ -59,9 +59,9 @@ def witness(data: Path, output: Path, label: str, given: dict[str, Any]) -> dict
 
 def training_parameters() -> dict[str, Any]:
     """Where the data is; there is no champion."""
-    data = {"TrainingData": f"{STORAGE}/data/train", "ValidationData": f"{STORAGE}/data/validation"}
-    champion = dict.fromkeys(("ChampionPreprocessor", "ChampionModel"), f"{STORAGE}/data/absent")
-    return {"ArtifactsPrefix": f"{STORAGE}/training", **data, **champion}
+    parts = {"TrainingData": "train", "ValidationData": "validation"}
+    parts |= {"ChampionPreprocessor": "absent", "ChampionModel": "absent"}
+    return {"ArtifactsPrefix": f"{STORAGE}/training", **{name: f"{STORAGE}/data/{parts[name]}" for name in parts}}
 
 
 def inference_parameters(trained: Any) -> dict[str, Any]:
@@ -89,10 +89,10 @@ def run(local: Any, pipeline: Any, given: Mapping[str, Any]) -> Any:
     return local.start_pipeline_execution(PipelineName=pipeline.name, PipelineParameters=parameters)
 
 
-def refusal(local: Any, pipeline: Any, given: Mapping[str, Any]) -> str:
+def refusal(local: Any, pipeline: Any) -> str:
     """What Local Mode says to a pipeline as it is."""
     try:
-        return str(run(local, pipeline, given).failure_reason)
+        return str(run(local, pipeline, {}).failure_reason)
     except ClientError as error:
         return str(error)
 
@@ -126,10 +126,9 @@ def session_of_local_mode(url: str, label: str) -> Any:
 
     local = LocalPipelineSession(boto_session=boto3.Session(region_name=REGION), s3_endpoint_url=url)
     local.s3_client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     containers = {"labels": [label], "pull_policy": "never"}
-    local.config = {"local": {"serving_port": port, "container_config": containers}}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        local.config = {"local": {"serving_port": free.getsockname()[1], "container_config": containers}}
     return local
 
 
@@ -185,17 +184,13 @@ def as_the_service_packs(archive: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(archive)) as source, tarfile.open(fileobj=target, mode="w:gz") as out:
         for member in source:
             if member.isfile() and member.name.startswith("data/"):
-                content = source.extractfile(member)
                 member.name = member.name.removeprefix("data/")
-                out.addfile(member, content)
+                out.addfile(member, source.extractfile(member))
     return target.getvalue()
 
 
 def main(data: str, output: str, label: str, given: str) -> None:
-    """Run both on the folder `data`; the folder `output` gets what they stored, and outcome.json.
-
-    `label` is put on every container, `given` is a JSON object of parameters.
-    """
+    """From the folder `data` to the folder `output`, with `label` on containers and `given`, parameters as JSON."""
     outcome = witness(Path(data), Path(output), label, json.loads(given))
     (Path(output) / "outcome.json").write_text(json.dumps(outcome, indent=2), encoding="utf-8")
 

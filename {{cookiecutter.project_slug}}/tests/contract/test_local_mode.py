@@ -6,6 +6,7 @@ What of the pipelines Local Mode can't run, and what is put right for it, stands
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -31,17 +32,21 @@ from tests.test_engine_components import FOLDERS
 NETWORK = "sagemaker-local"  # what Local Mode calls it
 NO_CHAMPION = dict.fromkeys(("ChampionPreprocessor", "ChampionModel"), "s3://local/absent")
 NO_FILES = {"CheckQuality", "RejectModel", "CreateModel"}  # steps that store nothing
-LIMIT = 600  # seconds; two engines at once take half a minute each where nothing else is running
+LIMIT = 600  # seconds that one run may take: other tests and their containers are at work too
 BEYOND = 1e6  # further than any metric goes
 
 
-def composes() -> bool:
-    """Whether docker has its compose plugin, with which Local Mode starts everything."""
-    command = ["docker", "compose", "version"]
-    return bool(shutil.which("docker")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
+def missing() -> str:
+    """Which of the programs with which Local Mode starts and ends containers is not on this machine."""
+    if not shutil.which("pgrep"):
+        return "pgrep"
+    compose = ["docker", "compose", "version"]
+    there = shutil.which("docker") and subprocess.run(compose, check=False, capture_output=True).returncode == 0
+    return "" if there else "`docker compose`"
 
 
-pytestmark = pytest.mark.skipif(not composes(), reason="the SDK's Local Mode needs `docker compose`, which is not here")
+MISSING = missing()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the SDK's Local Mode needs {MISSING}, which is not here")
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,12 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Both engines at once, on the same rows in the same images."""
+    """Both engines on the same rows in the same images; the second starts up while the first scores."""
     folder = tmp_path_factory.mktemp("witness")
-    with local_mode(contract, folder) as process:
-        mini = copy_of_this_repository(contract, folder / "repository")
-        ours = {name: by_our_engine(mini, name) for name in ("training", "inference")}
+    mini = copy_of_this_repository(contract, folder / "repository")
+    ours = {"training": by_our_engine(mini, "training")}
+    with local_mode(contract, folder) as process:  # not before: two fits at once hinder each other
+        ours["inference"] = by_our_engine(mini, "inference")
         rejected = rejection(mini)
         code = process.wait(LIMIT)
     assert code == 0, (folder / "log").read_text(encoding="utf-8", errors="replace")
@@ -73,18 +79,11 @@ def local_mode(contract: Contract, folder: Path) -> Iterator["subprocess.Popen[b
     """Local Mode at work in a process of its own; nothing of it is left afterwards."""
     label = f"usecase.witness={secrets.token_hex(8)}"
     images = {f"{name.capitalize()}Image": image for name, image in contract.images.items()}
-    given = json.dumps({**images, "QualityLimit": limit(reachable=False)})
+    given = json.dumps({**images, "Trials": 0, "QualityLimit": limit(reachable=False)})
+    folders = (contract.folder / "data", folder / "stored")
     with network(), (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.contract.local_mode",
-                contract.folder / "data",
-                folder / "stored",
-                label,
-                given,
-            ],
+            [sys.executable, "-m", "tests.contract.local_mode", *folders, label, given],
             cwd=HERE.root,
             env=variables(folder / "home"),
             stdout=log,
@@ -98,9 +97,10 @@ def local_mode(contract: Contract, folder: Path) -> Iterator["subprocess.Popen[b
 
 
 def variables(home: Path) -> dict[str, str]:
-    """This environment without anything of AWS in it, and with temporary files where they are found and removed."""
+    """This environment with nothing of AWS and no proxy in it, and with temporary files in the test's own folder."""
     home.mkdir()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "SAGEMAKER_"))}
+    unwanted = re.compile("AWS_|SAGEMAKER_|.*_proxy$", re.IGNORECASE)
+    kept = {key: value for key, value in os.environ.items() if not unwanted.match(key)}
     kept.setdefault("DOCKER_CONFIG", str(Path.home() / ".docker"))  # plugins and contexts of docker lie there
     path = os.pathsep.join([str(HERE.root), str(HERE.root / "components")])
     return kept | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": path}
@@ -141,6 +141,8 @@ def copy_of_this_repository(contract: Contract, root: Path) -> Miniature:
         skipped = shutil.ignore_patterns("__pycache__") if name == "components" else ignored
         shutil.copytree(HERE.root / name, root / name, ignore=skipped)
     shutil.copy(HERE.root / "usecase.toml", root)
+    if HERE.compiled("dev").exists():  # the engine sees whether they are still those of the sources
+        shutil.copytree(HERE.compiled("dev"), Repository(root).compiled("dev"))
     for part in ("train", "production", "validation"):
         if (rows := contract.folder / "data" / part).exists():
             shutil.copytree(rows, Repository(root).data(part))
@@ -149,8 +151,8 @@ def copy_of_this_repository(contract: Contract, root: Path) -> Miniature:
 
 def by_our_engine(mini: Miniature, pipeline: str) -> Path:
     """The folder that a run in containers stored."""
-    chosen = {"QualityLimit": limit(reachable=True), "MinimumLead": -BEYOND, "ApprovalStatus": "Approved"}
-    words = ["train", *settings(chosen)] if pipeline == "training" else ["score"]
+    passes = {"Trials": 0, "QualityLimit": limit(reachable=True), "MinimumLead": -BEYOND, "ApprovalStatus": "Approved"}
+    words = ["train", *settings(passes)] if pipeline == "training" else ["score"]
     code, told = command(mini, *words)
     assert code == 0, told
     [folder] = (mini.root / "local" / "storage" / "runs" / pipeline).iterdir()
@@ -159,7 +161,8 @@ def by_our_engine(mini: Miniature, pipeline: str) -> Path:
 
 def rejection(mini: Miniature) -> dict[str, Any]:
     """The steps of a training run whose model is not good enough."""
-    code, told = command(mini, "train", *settings({**NO_CHAMPION, "QualityLimit": limit(reachable=False)}))
+    fails = {**NO_CHAMPION, "Trials": 0, "QualityLimit": limit(reachable=False)}
+    code, told = command(mini, "train", *settings(fails))
     assert code == 1, told
     newest = sorted(mini.root.glob("local/runs/*/run.json"))[-1]
     return dict(json.loads(newest.read_text(encoding="utf-8"))["steps"])
