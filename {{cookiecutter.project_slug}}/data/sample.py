@@ -2,7 +2,8 @@
 
 Seeded: the same arguments give the same bytes. `drift` moves what the customers are like (0: not at all, 1: strongly):
 charges rise, younger customers, an unknown payment method, more accounts that never logged in. `concept` moves why they
-leave: from 0, where support calls and a short tenure decide, to 1, where high charges and long tenure do.
+leave: from 0, where support calls and a short tenure decide, to 1, where high charges and long tenure do. `categories`,
+`gaps` and `noise` move one thing each; data/stages.py puts them together.
 """
 
 import argparse
@@ -27,10 +28,18 @@ LAST_DAY = np.datetime64("2026-06-30")
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the table has moved from the one that was learned; both from 0 to 1."""
+    """How far the table has moved from the one that was learned; all from 0 to 1.
+
+    categories: the share that pays by a method nobody knew. gaps: the further share that is missing of what they used
+    and of when they logged in. noise: the share of each feature's cells that trade places with other customers' cells,
+    so that every column looks the same and says less.
+    """
 
     drift: float = 0.0
     concept: float = 0.0
+    categories: float = 0.0
+    gaps: float = 0.0
+    noise: float = 0.0
 
 
 def customers(rows: int, seed: int, shift: Shift = Shift(), first: int = 1) -> pl.DataFrame:
@@ -40,13 +49,13 @@ def customers(rows: int, seed: int, shift: Shift = Shift(), first: int = 1) -> p
     tenure = np.minimum(random.exponential(30 * (1 - 0.5 * shift.drift), rows), 180).round()
     charge = np.array([19.0, 34.0, 52.0, 80.0])[plan] * random.lognormal(0.3 * shift.drift, 0.18, rows)
     calls = random.poisson(0.8 + 1.2 * (plan == 0) + 0.6 * shift.drift, rows).astype(float)
-    never = random.random(rows) < 0.08 + 0.12 * (tenure < 6) + 0.25 * shift.drift
+    never = random.random(rows) < 0.08 + 0.12 * (tenure < 6) + 0.25 * shift.drift + shift.gaps
     login = np.where(never, np.nan, random.exponential(12 + 4 * calls, rows).round())
     paperless = random.random(rows) < 0.6
     partner = random.random(rows) < np.where(plan == 2, 0.8, 0.25)
     age = np.clip(random.normal(46 - 12 * shift.drift, 15, rows), 18, 95).round()
     used = random.lognormal(1.2 + 0.5 * (age < 35), 1.0, rows)
-    payment = _payments(random, rows, shift.drift)
+    payment = _payments(random, rows, 0.35 * shift.drift + shift.categories)
     risk = _risk(
         np.column_stack([calls, tenure, charge / 50, np.nan_to_num(login, nan=45.0), plan == 0, partner]), shift
     )
@@ -57,7 +66,7 @@ def customers(rows: int, seed: int, shift: Shift = Shift(), first: int = 1) -> p
         "age": _holes(random, age, 0.02),
         "tenure_months": tenure,
         "monthly_charge": charge.round(2),
-        "data_used_gb": _holes(random, used.round(2), 0.04),
+        "data_used_gb": _holes(random, used.round(2), 0.04 + shift.gaps),
         "calls_to_support": calls,
         "days_since_login": login,
         "plan": np.array(PLANS)[plan],
@@ -70,7 +79,8 @@ def customers(rows: int, seed: int, shift: Shift = Shift(), first: int = 1) -> p
         "churned": np.where(left, "yes", "no"),
     }
     whole = ("age", "tenure_months", "calls_to_support", "days_since_login")
-    return pl.DataFrame(table, nan_to_null=True).with_columns(pl.col(whole).cast(pl.Int64))
+    frame = pl.DataFrame(table, nan_to_null=True).with_columns(pl.col(whole).cast(pl.Int64))
+    return _blurred(frame, shift.noise, np.random.default_rng([seed, 1])) if shift.noise else frame
 
 
 def _mix(before: tuple[float, ...], after: tuple[float, ...], share: float) -> Numbers:
@@ -86,9 +96,9 @@ def _risk(features: Numbers, shift: Shift) -> Numbers:
     return risk
 
 
-def _payments(random: Generator, rows: int, drift: float) -> NDArray[np.str_]:
+def _payments(random: Generator, rows: int, unknown: float) -> NDArray[np.str_]:
     known = random.choice(PAYMENTS, rows, p=(0.5, 0.35, 0.15)).astype("U12")
-    known[random.random(rows) < 0.35 * drift] = "wallet"  # a method that was not there before
+    known[random.random(rows) < unknown] = "wallet"  # a method that was not there before
     return known
 
 
@@ -107,6 +117,17 @@ def _holes(random: Generator, values: Numbers, share: float) -> Numbers:
 def _sign_up(random: Generator, tenure: Numbers) -> pl.Series:
     days = (tenure * 30.44).astype(int) + random.integers(0, 30, len(tenure))
     return pl.Series(LAST_DAY - days.astype("timedelta64[D]")).cast(pl.Date)
+
+
+def _blurred(frame: pl.DataFrame, share: float, random: Generator) -> pl.DataFrame:
+    """A share of each feature's cells, shuffled."""
+    columns = []
+    for column in frame.drop("customer_id", "churned"):
+        places = np.flatnonzero(random.random(frame.height) < share)
+        order = np.arange(frame.height)
+        order[places] = random.permutation(places)
+        columns.append(column.gather(order))
+    return frame.with_columns(columns)
 
 
 def write(folder: Path, rows: int, seed: int, shift: Shift, extension: str = "csv") -> None:

@@ -1,1 +1,1 @@
-"""The command line: run the pipelines here, take on a table, see releases, plan the AWS side."""
+"""The command line: run the pipelines here, take on a table, and all that is done in an AWS account."""

@@ -21,6 +21,13 @@ def definition(repository: Repository, environment: str, name: str) -> dict[str,
     return loaded
 
 
+def show(repository: Repository, environment: str) -> int:
+    """Compile and check anew, and say where; the exit code."""
+    compile_all(repository, environment)
+    print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
+    return 0
+
+
 def ensure(repository: Repository, environment: str) -> bool:
     """Compile, unless the definitions are those of the present sources; whether it had to."""
     folder, wanted = repository.compiled(environment), fingerprints.sources(repository, environment)

@@ -1,4 +1,4 @@
-"""`operations releases`: the models registered here, which one is released, and a way back to an earlier one."""
+"""`operations models`: the models registered here, which one is released, and a way back to an earlier one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,4 +37,4 @@ def use(repository: Repository, version: int) -> int:
             registry.publish(repository.release, kept)
             print(f"version {version} is released.")
             return 0
-    raise Failure(f"version {version} is not registered; `make releases` lists what is.")
+    raise Failure(f"version {version} is not registered; `make models` lists what is.")

@@ -5,6 +5,7 @@ from typing import Any
 
 from operations import backends, compiling, docker, ending, parameters, training
 from operations.engine import registry, running
+from operations.engine.running import Order
 from operations.engine.summary import Summary
 from operations.failures import Failure
 from operations.options import DOCKER, Options
@@ -29,7 +30,7 @@ def score(repository: Repository, options: Options) -> int:
         now = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
         print(f"scoring with release {release['version']} of {release['created'][:10]}{now}")
         name = repository.pipeline(options.environment, "inference")
-        finished = running.run(repository, definition, name, values, backend)
+        finished = running.run(repository, Order(definition, name, values), backend)
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()
     ending.lines(summary.scoring())

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from operations import backends, compiling, ending, parameters, releases
+from operations import backends, compiling, ending, models, parameters
 from operations.engine import registry, running
 from operations.engine.execution import now
-from operations.engine.running import Finished
+from operations.engine.running import Finished, Order
 from operations.engine.storage import Storage
 from operations.engine.summary import Summary
 from operations.failures import Failure
@@ -32,7 +32,7 @@ def train(repository: Repository, options: Options) -> int:
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
         name = repository.pipeline(options.environment, "training")
-        finished = running.run(repository, definition, name, values, backend)
+        finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)
 
 
@@ -87,7 +87,7 @@ def _tell(repository: Repository, finished: Finished) -> int:
 
 def _released(repository: Repository, package: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     """Publish an approved package; a sentence about what stands now."""
-    version, file = package["ModelPackageVersion"], releases.manifest(repository, package)
+    version, file = package["ModelPackageVersion"], models.manifest(repository, package)
     if not file.is_file():
         registry.publish(file, registry.manifest(package, metrics, now()))
     before = registry.released(repository.release)

@@ -315,6 +315,7 @@ def build(root: Path) -> Miniature:
     mini.write("environments/dev.toml", "")
     mini.write("pipelines/__init__.py", "")
     mini.write("pipelines/checker.py", CHECKER)
+    mini.write("pipelines/environment.py", (ROOT / "pipelines" / "environment.py").read_text(encoding="utf-8"))
     mini.write("pipelines/compile.py", "import shutil, sys\nfrom pathlib import Path\n")
     with (root / "pipelines" / "compile.py").open("a") as file:
         file.write("into = sys.argv[sys.argv.index('--output') + 1]\n")

@@ -225,7 +225,7 @@ def test_a_model_that_waits_for_approval_is_not_released(mini: Miniature) -> Non
     said = mini.run("train", "--set", "ApprovalStatus=PendingManualApproval")
     assert "not released: its approval status is PendingManualApproval" in said
     assert not (mini.root / "local" / "release.json").exists()
-    mini.run("releases", "--use", "1")
+    mini.run("models", "--use", "1")
     assert mini.release()["version"] == 1
 
 
@@ -234,9 +234,9 @@ def test_an_earlier_release_can_be_used_again(mini: Miniature) -> None:
     first = mini.release()
     mini.run("train", "--set", "Auc=0.95")
     assert mini.release()["version"] == 2
-    mini.run("releases", "--use", "1")
+    mini.run("models", "--use", "1")
     assert mini.release() == first
-    listed = mini.run("releases").splitlines()
+    listed = mini.run("models").splitlines()
     assert [line.split()[0] for line in listed] == ["2", "1"]
     assert listed[1].endswith("released")
 
@@ -298,11 +298,10 @@ def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
 
 
 def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> None:
-    for choice, words in (("plan", "nothing was created"), ("create", "not yet")):
-        command = [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, '.')\n"]
-        command[-1] += f"from operations.__main__ import main; sys.exit(main(['bootstrap', '{choice}']))"
-        done = subprocess.run(command, cwd=mini.root, capture_output=True, text=True, check=True, env={})
-        assert words in done.stdout
+    command = [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, '.')\n"]
+    command[-1] += "from operations.__main__ import main; sys.exit(main(['bootstrap', 'plan']))"
+    done = subprocess.run(command, cwd=mini.root, capture_output=True, text=True, check=True, env={})
+    assert "nothing was created" in done.stdout
     for name in ("processing", "algorithm", "monitoring", "explainability"):
         assert f"team/mini/{name}" in done.stdout
         assert f"/team/mini/dev/components/{name}/image" in done.stdout
@@ -311,7 +310,7 @@ def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> Non
 
 
 def test_running_needs_neither_the_sdk_nor_boto3() -> None:
-    code = "import sys; from operations import __main__, training, scoring, releases; print(*sys.modules)"
+    code = "import sys; from operations import __main__, training, scoring, models; print(*sys.modules)"
     path = f"{ROOT}{os.pathsep}{ROOT / 'components'}"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True

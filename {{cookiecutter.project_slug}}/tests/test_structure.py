@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS = {"processing", "algorithm", "monitoring", "explainability"}
-OURS = COMPONENTS | {"runtime", "pipelines", "operations", "data"}
+OURS = COMPONENTS | {"runtime", "pipelines", "operations", "data", "functions"}
 ALLOWED = {
     "runtime": set[str](),
     "processing": {"runtime"},
@@ -15,7 +15,8 @@ ALLOWED = {
     "monitoring": {"runtime"},
     "explainability": {"runtime", "algorithm.model"},  # to load the model it explains
     "pipelines": {"runtime"},
-    "operations": {"runtime", "pipelines"},
+    "functions": set[str](),  # what goes to Lambda holds nothing else
+    "operations": {"runtime", "pipelines", "functions"},
     "data": set[str](),
 }
 NOT_IN_IMAGES = {"sagemaker", "boto3", "botocore", "pandas", "sklearn"}
@@ -34,8 +35,8 @@ def imports(file: Path) -> set[str]:
 
 
 def files(package: str) -> list[Path]:
-    folder = ROOT / "components" / package if package in COMPONENTS | {"runtime"} else ROOT / package
-    return sorted(folder.rglob("*.py"))
+    inside = "components" if package in COMPONENTS | {"runtime"} else "infra" if package == "functions" else ""
+    return sorted((ROOT / inside / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))

@@ -21,9 +21,21 @@ def run(root: Path, choice: str, environment: str, connecting: Connect = connect
             reason = f"nothing was created, and what exists is not known: {failure}."
             raise Failure(f"{reason}\nTo finish: {wanted.command}") from None
         _names(wanted)
+        _cost(root, environment)
         print(f"nothing was created: this is the plan. It could not look at the account: {failure}.", flush=True)
         return 0 if isinstance(failure, NotSignedIn) else 1
-    return _act(wanted, account, choice)
+    code = _act(wanted, account, choice)
+    if choice == "plan":
+        _cost(root, environment)
+    return code
+
+
+def _cost(root: Path, environment: str) -> None:
+    """What the whole environment would cost once it is deployed; what is planned here costs next to nothing."""
+    from operations import costing  # noqa: PLC0415 - reads files that bootstrap can do without
+    from operations.repository import Repository  # noqa: PLC0415
+
+    print(*costing.summary(Repository(root), environment), sep="\n", flush=True)
 
 
 def _names(wanted: Wanted) -> None:

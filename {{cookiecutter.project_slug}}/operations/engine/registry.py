@@ -60,7 +60,7 @@ def released(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise Failure(f"{file.name} is damaged; `make releases` lists what can be released again.") from None
+        raise Failure(f"{file.name} is damaged; `make models` lists what can be released again.") from None
     return manifest
 
 

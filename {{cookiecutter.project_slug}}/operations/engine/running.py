@@ -28,8 +28,8 @@ from operations.repository import Repository
 class Order:
     """What is to be run: a definition under its pipeline's name, with a value for each parameter.
 
-    `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that it
-    has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing.
+    `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that
+    it has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing.
     """
 
     definition: Mapping[str, Any]

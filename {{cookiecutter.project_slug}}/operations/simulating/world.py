@@ -1,0 +1,141 @@
+"""The simulated account: clients for the functions, names, and an engine that carries executions out."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions import release, storage
+from functions.clients import Aws
+from functions.memory import Settings
+from functions.places import COMPONENTS, Places
+from operations import backends, compiling, fingerprints, parameters
+from operations.engine import running
+from operations.engine.running import Finished, Order
+from operations.failures import Failure
+from operations.options import PROCESSES
+from operations.simulating.options import Options, Simulated
+from operations.simulating.s3 import S3
+from operations.simulating.sagemaker import EXECUTING, FAILED, SUCCEEDED, SageMaker
+from operations.simulating.services import CloudWatch, Ecr, Sns, Ssm
+from operations.simulating.state import State
+from pipelines import environment
+from pipelines.environment import Environment
+from runtime import usecase
+from runtime.failures import InputError
+from runtime.usecase import UseCase
+
+TAKES = {"inference": timedelta(minutes=10), "training": timedelta(minutes=30)}  # of the simulated clock
+Definition = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """`definitions` are the compiled pipelines, by "training" and "inference"."""
+
+    repository: Simulated
+    case: UseCase
+    places: Places
+    aws: Aws
+    state: State
+    definitions: Mapping[str, Definition]
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.state["now"])
+
+    def report(self, arn: str) -> dict[str, Any]:
+        """The drift report of an inference execution; {} where it left none."""
+        place = f"{self.places.runs('inference')}/{arn.rpartition('/')[2]}/DetectDrift/drift/drift.json"
+        return storage.read_json(self.aws, place) or {}
+
+    def releases(self) -> list[dict[str, Any]]:
+        """Every release so far, the oldest first."""
+        return release.history(self.aws, self.places)[::-1]
+
+    def carry_out(self, arn: str) -> None:
+        """Run what was started, with the local engine, and record its end."""
+        run = self.state["executions"][arn]
+        kind = "training" if run["pipeline"] == self.places.pipeline("training") else "inference"
+        finished = self.run(self.definitions[kind], run["pipeline"], run["parameters"], arn.rpartition("/")[2])
+        why = "; ".join(step.message for step in finished.failed.values())
+        ended = (datetime.fromisoformat(run["started"]) + TAKES[kind]).isoformat()
+        run |= {"status": FAILED if finished.failed else SUCCEEDED, "why": why[:1024], "ended": ended}
+        self.state["now"] = ended
+        self.state.save()
+
+    def run(self, definition: Definition, name: str, given: Mapping[str, Any], identity: str) -> Finished:
+        """A definition, here and now; of an attempt that was killed the finished steps are reused."""
+        shutil.rmtree(self.repository.local / "runs" / identity, ignore_errors=True)
+        order = Order(definition, name, parameters.values(definition, given, ()), identity, quiet=True)
+        return running.run(self.repository, order, backends.make(self.repository, PROCESSES))
+
+    def executing(self) -> list[str]:
+        """Executions that wait to be carried out, the oldest first."""
+        return [arn for arn, run in self.state["executions"].items() if run["status"] == EXECUTING]
+
+
+def open_world(repository: Simulated, options: Options) -> World:
+    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
+    case, where = _settings(repository, options)
+    places = _places(repository, options, where)
+    state = State(repository.local / "state.json")
+    compiled = {name: compiling.definition(repository, options.environment, name) for name in compiling.NAMES}
+    known = {places.pipeline(name): definition for name, definition in compiled.items()}
+    account = f"arn:aws:sagemaker:{where.region}:{where.account}"
+    digests = {f"{where.namespace}/{where.slug}/{name}": digest(repository, name) for name in COMPONENTS}
+    aws = Aws(
+        cloudwatch=CloudWatch(repository.local / "metrics.jsonl"),
+        ecr=Ecr(digests),
+        s3=S3(running.storage(repository)),
+        sagemaker=SageMaker(state, running.registry(repository), known, account),
+        sns=Sns(state, repository.local / "notices.jsonl"),
+        ssm=Ssm(state),
+    )
+    world = World(repository, case, places, aws, state, compiled)
+    if not state["parameters"]:
+        furnish(world, {name: f"{where.image(name)}@{digest(repository, name)}" for name in COMPONENTS})
+    return world
+
+
+def digest(repository: Simulated, component: str) -> str:
+    """What stands for an image's digest: it changes with the image's content."""
+    content = fingerprints.component(repository, component)
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+def _settings(repository: Simulated, options: Options) -> tuple[UseCase, Environment]:
+    try:
+        case = usecase.load(repository.root / "usecase.toml")
+        return case, environment.load(repository.root / "environments", options.environment, case)
+    except InputError as error:
+        raise Failure(str(error)) from None
+
+
+def _places(repository: Simulated, options: Options, where: Environment) -> Places:
+    try:
+        settings = Settings.of(repository.tables())
+    except (ValueError, TypeError) as error:
+        raise Failure(str(error)) from None
+    return Places(
+        namespace=where.namespace,
+        usecase=where.slug,
+        environment=where.name,
+        bucket=where.bucket,
+        topic=f"arn:aws:sns:{where.region}:{where.account}:{where.prefix}-notices",
+        settings=settings if options.decision else replace(settings, enabled=False),
+        given_validation=repository.tables().get("split", {}).get("method") == "given",
+    )
+
+
+def furnish(world: World, images: Mapping[str, str]) -> None:
+    """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
+    running.storage(world.repository).write_json(f"{world.places.storage}/none/manifest.json", {"component": "none"})
+    values = {"release": "none", "retraining": "none"}
+    values |= {f"components/{name}/artifact": "none" for name in COMPONENTS}
+    values |= {f"components/{name}/image": image for name, image in images.items()}
+    for name, value in values.items():
+        world.state["parameters"][world.places.parameter(name)] = [value]
+    world.state.save()

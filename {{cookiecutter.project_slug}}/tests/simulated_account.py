@@ -1,0 +1,216 @@
+"""The simulated account with an engine of a few lines: what is started ends at once, as the stages' names say.
+
+Every call that the functions make, and its answer, is held against botocore's model of the service.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+from botocore import xform_name
+from botocore.validate import ParamValidator
+
+from functions.clients import Aws
+from functions.memory import Settings
+from functions.places import Places
+from operations.engine import running
+from operations.simulating.loop import Loop
+from operations.simulating.options import Simulated
+from operations.simulating.s3 import S3
+from operations.simulating.sagemaker import SageMaker
+from operations.simulating.services import CloudWatch, Ecr, Pages, Sns, Ssm
+from operations.simulating.stages import Stage
+from operations.simulating.state import State
+from operations.simulating.world import World, furnish
+from runtime import usecase
+
+COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
+ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
+DIGEST = f"sha256:{'0' * 64}"
+IMAGES = {name: f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/case/{name}@{DIGEST}" for name in COMPONENTS}
+RULES = Settings(cooldown_hours=24, budget=3, budget_days=30, minimum_rows=200)
+CASE = usecase.parse(
+    {
+        "usecase": {"name": "case", "namespace": "team"},
+        "data": {"task": "binary", "id": "customer_id", "label": "churned", "classes": ["no", "yes"]},
+        "columns": {"age": {"type": "number"}, "plan": {"type": "category"}},
+        "gate": {"metric": "auc", "minimum": 0.7},
+    }
+)
+DECLARED = {
+    "training": ["TrainingData", "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel"],
+    "inference": ["ProductionData", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"],
+}
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+class Dying(State):
+    """Is killed right before or right after its save number `last`."""
+
+    def __init__(self, file: Path, last: int = 0, after: bool = False) -> None:
+        super().__init__(file)
+        self.saves, self.last, self.after = 0, last, after
+
+    def save(self) -> None:
+        self.saves += 1
+        if self.saves == self.last and not self.after:
+            raise Killed
+        super().save()
+        if self.saves == self.last:
+            raise Killed
+
+
+class Quick(World):
+    """A stage with `drift` in its name drifts for a model from another stage; a `bad` one gives no good model."""
+
+    def run(self, definition: Any, name: str, given: Mapping[str, Any], identity: str) -> Any:
+        place = self.places.runs(name.rpartition("-")[2]) + f"/{identity}"
+        failed = {}
+        if name.endswith("training"):
+            failed = self._train(place, given)
+        else:
+            stage, learned = (self._about(given[name]) for name in ("ProductionData", "Baseline"))
+            drifted = "drift" in stage and stage != learned
+            self._write(f"{place}/DetectDrift/drift/drift.json", report(drifted))
+        return Ended(failed)
+
+    def _train(self, place: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        stage = self._about(given["TrainingData"])
+        if "bad" in stage:
+            return {"RejectModel": Step("The model is not good enough.")}
+        artifacts = {name: f"{place}/{name}" for name in ("preprocessor", "model", "baseline", "explainer")}
+        for uri in artifacts.values():
+            self._write(f"{uri}/about.json", {"stage": stage})
+        about = {**artifacts, **{f"{name}_image": image for name, image in IMAGES.items()}}
+        about |= {"training_data": given["TrainingData"], "git_commit": "0", "contract": "0"}
+        registry = self.aws.sagemaker.registry
+        if not registry.find(place):
+            status = "PendingManualApproval" if "person" in stage else "Approved"
+            package = {"ModelPackageGroupName": self.places.prefix, "ModelApprovalStatus": status}
+            registry.register({**package, "CustomerMetadataProperties": about}, place, "now")
+        return {}
+
+    def _about(self, uri: str) -> str:
+        return str(json.loads((self.aws.s3.storage.path(uri) / "about.json").read_text())["stage"])
+
+    def _write(self, uri: str, value: object) -> None:
+        self.aws.s3.storage.write_json(uri, value)
+
+
+@dataclass
+class Step:
+    message: str
+
+
+@dataclass
+class Ended:
+    failed: dict[str, Step]
+
+
+def report(drifted: bool) -> dict[str, Any]:
+    return {
+        "verdict": "drift" if drifted else "no drift",
+        "reason": "because",
+        "rows": 1000,
+        "drifted": ["age"] if drifted else [],
+    }
+
+
+def open_quick(folder: Path, names: list[str], state: State | None = None, rules: Settings = RULES) -> Loop:
+    """The loop of an account in a folder, with a stage for each name, as it was left."""
+    repository = Simulated(folder)
+    repository.local.mkdir(parents=True, exist_ok=True)
+    state = state or State(repository.local / "state.json")
+    places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)
+    images = [f"{name.capitalize()}Image" for name in COMPONENTS]
+    definitions = {
+        name: {"Parameters": [{"Name": entry, "Type": "String"} for entry in [*declared, *images]], "Steps": []}
+        for name, declared in DECLARED.items()
+    }
+    known = {places.pipeline(name): definition for name, definition in definitions.items()}
+    aws = Aws(
+        cloudwatch=CloudWatch(repository.local / "metrics.jsonl"),
+        ecr=Ecr({f"team/case/{name}": DIGEST for name in COMPONENTS}),
+        s3=S3(running.storage(repository)),
+        sagemaker=SageMaker(state, running.registry(repository), known, ACCOUNT),
+        sns=Sns(state, repository.local / "notices.jsonl"),
+        ssm=Ssm(state),
+    )
+    checked = Aws(**{field.name: Checked(getattr(aws, field.name), field.name) for field in fields(Aws)})
+    world = Quick(repository, CASE, places, checked, state, definitions)
+    if not state["parameters"]:
+        furnish(world, IMAGES)
+    return Loop(world, [_stage(folder, place, name) for place, name in enumerate(names, 1)])
+
+
+def _stage(folder: Path, place: int, name: str) -> Stage:
+    stage = Stage(place, folder / "stages" / f"{place}" / name)
+    for part in ("production", *([] if "unlabelled" in name else ["train"])):
+        (stage.folder / part).mkdir(parents=True, exist_ok=True)
+        (stage.folder / part / "about.json").write_text(json.dumps({"stage": name}))
+    return stage
+
+
+def lasting(loop: Loop) -> dict[str, Any]:
+    """What must be the same however often a simulation was interrupted."""
+    state = loop.world.state
+    return {name: state[name] for name in ("parameters", "executions", "approvals", "told", "ticks")}
+
+
+def without(rules: Settings = RULES, **changes: Any) -> Settings:
+    return replace(rules, **changes)
+
+
+class Checked:
+    """A client whose requests and answers fit the service's model."""
+
+    def __init__(self, client: Any, service: str) -> None:
+        self.client, self.service = client, service
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.client, name)
+        return self._call(name) if callable(found) and name in _operations(self.service) else found
+
+    def get_paginator(self, name: str) -> "Paginator":
+        return Paginator(self.client.get_paginator(name), self._call(name))
+
+    def _call(self, name: str) -> Any:
+        operation = _operations(self.service)[name]
+
+        def call(**request: Any) -> Any:
+            fits(request, operation.input_shape)
+            answer = getattr(self.client, name)(**request)
+            fits(answer, operation.output_shape)
+            return answer
+
+        return call
+
+
+class Paginator:
+    """The pages, after a first page was checked."""
+
+    def __init__(self, pages: Pages, call: Any) -> None:
+        self.pages, self.call = pages, call
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        self.call(**request)
+        yield from self.pages.paginate(**request)
+
+
+@cache
+def _operations(service: str) -> dict[str, Any]:
+    model = botocore.session.Session().get_service_model(service)
+    return {xform_name(name): model.operation_model(name) for name in model.operation_names}
+
+
+def fits(value: Mapping[str, Any], shape: Any) -> None:
+    """Answers may leave out members that nobody here reads."""
+    problems = [] if shape is None else ParamValidator().validate(value, shape).generate_report().splitlines()
+    assert [line for line in problems if line and not line.startswith("Missing required")] == []

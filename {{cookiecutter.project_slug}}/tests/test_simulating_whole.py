@@ -1,0 +1,154 @@
+"""The simulation with this repository's own components and compiled pipelines, on four small stages of the sample."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine_miniature import ROOT, Miniature, processes_of
+
+FOLDERS = ("components", "pipelines", "operations", "environments", "data", "locks", "infra")
+CHOSEN = ("0-original", "2-prices", "3-wallet", "4-onward")
+STARTED = """
+import sys
+from operations import repository, simulating
+options = simulating.Options(stages="chosen", decision="off" not in sys.argv, fresh="fresh" in sys.argv)
+raise SystemExit(simulating.simulate(repository.here(), options))
+"""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """This repository elsewhere, with the sample's contract, a quick fit and the chosen stages."""
+
+    root: Path
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join(str(self.root / folder) for folder in ("", "components", "infra"))
+        command = [sys.executable, "-c", STARTED, *words]
+        given = os.environ | {"PYTHONPATH": path}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.root, env=given, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, *words: str) -> str:
+        process = self.start(*words)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        return said
+
+    def killed(self, when: Callable[[], bool], *words: str) -> None:
+        """Start it, and kill it as soon as something is so."""
+        process = self.start(*words)
+        while not when():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    def result(self, folder: str = "simulation") -> dict[str, bytes]:
+        return {name: (self.root / "local" / folder / name).read_bytes() for name in ("table.csv", "table.json")}
+
+    def state(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.root / "local" / "simulation" / "state.json").read_text()))
+        except FileNotFoundError:  # not yet, or cleared away just now
+            return {"ticks": [], "executions": {}}
+
+    def at_work(self, step: str, tick: int) -> bool:
+        """Whether a step of an execution that was started in a tick says something."""
+        runs = self.state()["executions"].items()
+        found = [arn.rpartition("/")[2] for arn, run in runs if (run["tick"], run["status"]) == (tick, "Executing")]
+        logs = [self.root / "local" / "simulation" / "runs" / run / "logs" / f"{step}.log" for run in found]
+        return any(log.is_file() and log.stat().st_size for log in logs)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    root = tmp_path_factory.mktemp("simulated") / "repository"
+    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
+    for folder in FOLDERS:
+        skipped = None if folder == "components" else ignored
+        shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
+    text = (ROOT / "usecase.toml").read_text(encoding="utf-8")
+    text = re.sub(r'^(name|namespace) = "[^"]*"', r'\1 = "case"', text, flags=re.MULTILINE)
+    text = re.sub(r"^num_iterations = \d+", "num_iterations = 80", text, flags=re.MULTILINE)
+    text = re.sub(r"^rows = \d+", "rows = 200", text, flags=re.MULTILINE)  # explained ones
+    (root / "usecase.toml").write_text(text, encoding="utf-8")
+    for file in (root / "environments").glob("*.toml"):
+        region = re.sub(r'^region = "[^"]*"', 'region = "eu-central-1"', file.read_text(), flags=re.MULTILINE)
+        file.write_text(region, encoding="utf-8")
+    command = [sys.executable, "-m", "data.stages", "--rows", "2400", "--output", "every"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (root / "chosen").mkdir()
+    for name in CHOSEN:
+        (root / "every" / name).rename(root / "chosen" / name)
+    # whatever table the repository has been given since, here it takes the sample on anew
+    Miniature(root).run("adopt", "--data", "chosen/0-original/train/customers.csv", "--label", "churned")
+    return Copy(root)
+
+
+@pytest.fixture(scope="module")
+def whole(copy: Copy) -> dict[str, bytes]:
+    """The table of a simulation that nothing interrupted."""
+    said = copy.run()
+    assert "1 of 4 windows drifted, and 1 led to a new release" in said
+    assert "report: local/simulation/report.html" in said
+    return copy.result()
+
+
+def rows(result: dict[str, bytes]) -> list[dict[str, Any]]:
+    return list(json.loads(result["table.json"])["rows"])
+
+
+def test_drift_is_seen_retrained_on_and_the_metric_recovers(copy: Copy, whole: dict[str, bytes]) -> None:
+    found = rows(whole)
+    assert [row["input"] for row in found] == list(CHOSEN)
+    assert [row["drift"] for row in found] == [False, False, True, False]
+    assert [row["learned_on"] for row in found] == ["0-original", "0-original", "0-original", "3-wallet"]
+    assert [row["retrained_on"] for row in found] == ["", "", "3-wallet", ""]
+    assert found[2]["after"] > found[2]["before"] + 0.15
+    assert found[3]["before"] > 0.65
+    assert not (copy.root / "local" / "release.json").exists()
+
+
+def test_what_was_predicted_is_worth_what_the_release_is_worth_on_that_stage(whole: dict[str, bytes]) -> None:
+    matrix = json.loads(whole["table.json"])["matrix"]
+    assert list(matrix) == ["0-original", "3-wallet"]
+    for row in rows(whole):
+        assert row["before"] == matrix[row["learned_on"]][row["input"]]
+    assert rows(whole)[2]["after"] == matrix["3-wallet"]["3-wallet"]
+
+
+def test_without_the_decision_the_metric_stays_down(copy: Copy, whole: dict[str, bytes]) -> None:
+    copy.run("off")
+    off, on = rows(copy.result("simulation-off")), rows(whole)
+    assert [row["drift"] for row in off] == [False, False, True, True]
+    assert not any(row["retrained_on"] for row in off)
+    assert off[3]["before"] < on[3]["before"] - 0.15
+    assert all("[retraining] enabled = false" in row["why"] for row in off[2:])
+    assert copy.result() == whole
+
+
+def test_killed_at_any_time_it_goes_on_to_the_same_table(copy: Copy, whole: dict[str, bytes]) -> None:
+    copy.killed(lambda: not copy.state()["ticks"] and copy.at_work("TrainModel", 0), "fresh")
+    assert not (copy.root / "local" / "simulation" / "table.csv").exists()
+    copy.killed(lambda: copy.at_work("ScoreFeatures", 2))
+    copy.killed(lambda: copy.at_work("TrainModel", 3))
+    said = copy.run()
+    assert "going on with the simulation that was begun" in said
+    assert "tick 1 of 4" not in said
+    assert copy.result() == whole
+    assert not processes_of(copy.root)
+    again = copy.run()
+    assert copy.result() == whole
+    assert "training" not in again.split("tick  input")[0]
