@@ -1,5 +1,6 @@
 """The batch inference pipeline: process → score → detect drift, and explain. Drift never stops scoring."""
 
+from tempfile import gettempdir
 from typing import Any
 
 from sagemaker.core.transformer import Transformer
@@ -63,6 +64,7 @@ def _prepare_features(context: Context) -> ProcessingStep:
         arguments=["serve", "--max_payload_mb", context["MaxPayloadInMB"].to_string()],
         inputs={"raw": context["ProductionData"], "preprocessor": context["Preprocessor"]},
         outputs=["features", "summary"],
+        spread=("raw",),
     )
     return jobs.processing(context, job)
 
@@ -70,6 +72,7 @@ def _prepare_features(context: Context) -> ProcessingStep:
 def _create_model(context: Context) -> ModelStep:
     where = context.environment
     builder = ModelBuilder(
+        model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
         s3_model_data_url=context["Model"],
         image_uri=context["AlgorithmImage"],
         role_arn=where.role,
@@ -117,6 +120,7 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
             "raw": context["ProductionData"],
             "predictions": score.properties.TransformOutput.S3OutputPath,
             "baseline": context["Baseline"],
+            "explainer": context["Explainer"],  # only for how much the model uses each column
         },
         outputs=["drift"],
     )

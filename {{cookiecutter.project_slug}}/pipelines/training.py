@@ -1,5 +1,6 @@
 """The training pipeline: process → train and tune → learn the baseline, explain → quality gate → register."""
 
+from tempfile import gettempdir
 from typing import Any
 
 from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
@@ -156,6 +157,7 @@ def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
     """The lines `metric <split>:<name>=<value>` that the algorithm prints."""
     names = [f"{split}:{name}" for split in ("validation", "test") for name in metrics.NAMES[usecase.data.task]]
     names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead"]
+    names += ["gate:lead_low", "gate:lead_high", "gate:disagreement"]
     return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
 
 
@@ -211,6 +213,7 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
     """A model package that names all four artifacts and images: what a release is made from."""
     images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in jobs.COMPONENTS}
     builder = ModelBuilder(
+        model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
         s3_model_data_url=artifacts["model"],
         image_uri=context["AlgorithmImage"],
         role_arn=context.environment.role,
@@ -239,6 +242,7 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:
     limit = "at most" if usecase.gate.metric in metrics.SMALLER_IS_BETTER else "at least"
+    differ = [] if usecase.data.task == "regression" else _disagreement(train)
     parts = [
         f"The model is not good enough: test {usecase.gate.metric} is",
         _final(train, "gate:value").to_string(),
@@ -248,6 +252,15 @@ def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> Fa
         _final(train, "gate:lead").to_string(),
         "(at least",
         context["MinimumLead"].to_string(),
-        "is asked).",
+        "is asked; 95 % limits on the same test rows:",
+        _final(train, "gate:lead_low").to_string(),
+        "to",
+        _final(train, "gate:lead_high").to_string(),
+        *differ,
+        "). LearnBaseline's report compares the two models.",
     ]
     return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))
+
+
+def _disagreement(train: TrainingStep) -> list[Any]:
+    return ["; share of rows they predict another class for:", _final(train, "gate:disagreement").to_string()]

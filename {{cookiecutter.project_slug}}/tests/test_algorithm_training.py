@@ -159,7 +159,8 @@ def test_training_writes_a_model_that_has_learned_and_says_how_well(task, tmp_pa
     caught = {name: float(value) for name, value in re.findall(r"^metric (\S+)=(\S+)$", printed, re.MULTILINE)}
     assert caught[f"test:{metric}"] == pytest.approx(report["test"][metric], rel=1e-6)
     assert caught["gate:value"] == caught[f"test:{metric}"]
-    assert caught["gate:lead"] == 0.0
+    assert caught["gate:lead"] == caught["gate:lead_low"] == caught["gate:disagreement"] == 0.0
+    assert report["comparison"] is None
     assert {f"validation:{name}" for name in report["validation"]} <= set(caught)
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "manifest.json",
@@ -176,8 +177,9 @@ def test_predictions_of_the_validation_split_have_their_ids_and_scores(task, tmp
     predictions = pl.read_parquet(tmp_path / "output/data/predictions.parquet")
     assert predictions["customer"].to_list() == [f"c2-{row}" for row in range(300)]
     assert predictions["error"].null_count() == 300
+    assert predictions["__label"].to_list() == table(task, 300, 2)["outcome"].to_list()
     if task == "regression":
-        assert predictions.columns == ["customer", "prediction", "error"]
+        assert predictions.columns == ["customer", "prediction", "error", "__label"]
         assert predictions["prediction"].dtype == pl.Float64
     elif task == "binary":
         assert predictions["prediction"].to_list() == ["yes" if s >= 0.5 else "no" for s in predictions["score"]]
@@ -217,7 +219,22 @@ def test_the_champion_is_measured_on_the_same_rows(tmp_path, run):
     assert report["test"] == alone["test"]
     assert report["lead"] == pytest.approx(report["champion"]["rmse"] - report["test"]["rmse"])
     assert report["lead"] > 0  # a smaller error is better
+    assert report["comparison"]["lead"] == report["lead"]
+    assert report["comparison"]["lead_low"] > 0
+    assert "metric gate:lead_low=" in printed
     assert "metric champion:rmse=" in printed
+
+
+def test_a_champion_with_other_test_rows_is_measured_and_not_compared_row_by_row(tmp_path, run, caplog):
+    run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
+    root = lay_out(tmp_path / "new", "binary")
+    enthrone(root, tmp_path / "old")
+    file = root / "input/data/champion_test/part-00000.parquet"
+    pl.read_parquet(file)[::-1].write_parquet(file)
+    run(root)
+    assert evaluation(root)["champion"] is not None
+    assert evaluation(root)["comparison"] is None
+    assert "can't be compared row by row" in caplog.text
 
 
 def test_a_champion_of_another_contract_is_not_compared(tmp_path, run, caplog):

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import spatial, stats
+from sklearn import metrics
 
 from monitoring import drift, profile, serve, train
 from monitoring.drift import Counts
@@ -162,9 +163,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
 
 
-def learn(rows: int = 4000) -> dict[str, Any]:
+def learn(rows: int = 4000, scored: pl.DataFrame | None = None, evaluation: object = None) -> dict[str, Any]:
     put(table(rows), "raw/table.csv")
-    put(predictions(rows), "evaluation/predictions.parquet")
+    put(predictions(rows) if scored is None else scored, "evaluation/predictions.parquet")
+    if evaluation is not None:
+        artifacts.write_json(paths.processing_input("evaluation") / "evaluation.json", evaluation)
     train.train({})
     shutil.rmtree(paths.processing_input("baseline"), ignore_errors=True)
     paths.processing_output("baseline").rename(paths.processing_input("baseline"))
@@ -312,7 +315,7 @@ def test_pages_show_hostile_names_as_text_and_load_nothing() -> None:
         page = (paths.processing_output(folder) / "report.html").read_text(encoding="utf-8")
         assert "<script" not in page
         assert "&lt;script&gt;alert(1)" in page
-        assert "http" not in page
+        assert "://" not in page
         assert "src=" not in page
 
 
@@ -323,3 +326,170 @@ def test_memory_does_not_hold_the_whole_table() -> None:
     rows, found = profile.count(frame, bins)
     assert rows == 300_000
     assert found["x"].counts.tolist()[:-1] == pytest.approx([30_000] * 10, abs=2)
+
+
+EVALUATION = {"metric": "auc", "threshold": 0.5, "validation": {"auc": 0.78, "accuracy": 0.72, "log_loss": 0.55}}
+COMPARISON = {
+    "rows": 900,
+    "score": "probability of the positive class",
+    "quantiles": {"share": [0.0, 0.5, 1.0], "champion": [0.1, 0.4, 0.8], "challenger": [0.1, 0.3, 0.9]},
+    "disagreement": 0.123,
+    "mean_absolute_difference": 0.05,
+    "metric": "auc",
+    "champion": 0.70,
+    "challenger": 0.74,
+    "lead": 0.04,
+    "lead_low": 0.01,
+    "lead_high": 0.07,
+}
+
+
+def labelled(rows: int = 4000, high: float = 2.0) -> pl.DataFrame:
+    """Predictions whose scores are chances, with labels that obey them."""
+    frame = predictions(rows, high=high)
+    happened = np.random.default_rng(9).random(rows) < frame["score"].to_numpy()
+    return frame.with_columns(pl.Series("__label", np.where(happened, "yes", "no")))
+
+
+def explain(importance: object, contract: str | None = None) -> None:
+    folder = paths.processing_input("explainer")
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_json(folder / "explainer.json", {"source_importance": importance})
+    artifacts.write_manifest(folder, "explainability", contract or usecase.load().contract())
+
+
+def test_the_performance_of_a_batch_is_expected_without_its_labels() -> None:
+    baseline = learn(scored=labelled(), evaluation=EVALUATION)
+    assert baseline["performance"]["reference"]["auc"] == 0.78
+    report = judge(table(2000, seed=2))
+    found = report["performance"]
+    now = predictions(2000, seed=2)["score"].to_numpy()
+    truth = (np.random.default_rng(3).random(2000) < now).astype(int)
+    assert found["low"] <= metrics.roc_auc_score(truth, now) <= found["high"]
+    assert (found["metric"], found["reference"], found["alarm"], found["reason"]) == ("auc", 0.78, False, None)
+    assert found["drop"] == pytest.approx(0.78 - found["estimated"])
+    assert found["metrics"]["accuracy"]["estimated"] == pytest.approx(
+        metrics.accuracy_score(truth, now > 0.5), abs=0.03
+    )
+    assert "Without labels, auc is expected to be" in report["reason"]
+
+
+def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -> None:
+    learn(scored=labelled(), evaluation=EVALUATION)
+    flat = predictions(2000, seed=2).with_columns(score=pl.lit(0.5) + pl.col("score") / 100)
+    found = judge(table(2000, seed=2), flat)["performance"]
+    assert found["alarm"]
+    assert found["high"] < 0.65
+    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    assert "a worse model expected" in page
+    assert "repaid has changed" in page  # the method's limit is said
+
+
+NOT_KNOWN: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], object, str]] = {
+    "no labels": (lambda frame: frame.drop("__label"), EVALUATION, "no column __label"),
+    "no evaluation": (lambda frame: frame, None, "no metric and no validation and no threshold"),
+    "margins": (lambda frame: frame.with_columns(score=pl.col("score") * 9 - 4), EVALUATION, "no probabilities"),
+    "another metric": (lambda frame: frame, {**EVALUATION, "metric": "average_precision"}, "can't be expected"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_KNOWN)
+def test_where_performance_can_not_be_expected_the_report_says_why(name: str) -> None:
+    change, evaluation, reason = NOT_KNOWN[name]
+    learn(scored=change(labelled()), evaluation=evaluation)
+    report = judge(table(500, seed=2), change(predictions(500, seed=2).with_columns(pl.lit("no").alias("__label"))))
+    assert report["performance"]["estimated"] is None
+    assert reason in report["performance"]["reason"]
+    assert not report["performance"]["alarm"]
+    assert reason in (paths.processing_output("drift") / "report.html").read_text().replace("&#39;", "'")
+
+
+def test_a_baseline_without_calibration_and_a_batch_of_few_rows_give_no_estimate() -> None:
+    learn(scored=labelled(), evaluation=EVALUATION)
+    assert "fewer than" in judge(table(99, seed=2))["performance"]["reason"]
+    file = paths.processing_input("baseline") / "baseline.json"
+    artifacts.write_json(file, {key: value for key, value in artifacts.read_json(file).items() if key != "performance"})
+    assert "train again" in judge(table(500, seed=2))["performance"]["reason"]
+
+
+def test_a_value_has_no_chance_of_being_right(tmp_path: Path) -> None:
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]"))
+    values = predictions(4000).select("id", pl.col("score").alias("prediction"), "error")
+    learn(scored=values, evaluation={"metric": "rmse"})
+    found = judge(table(500, seed=2), values.head(500))["performance"]
+    assert found["metric"] == "rmse"
+    assert "only labels can tell" in found["reason"]
+
+
+def test_several_classes_are_expected_too(tmp_path: Path) -> None:
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="multiclass", classes='["a", "b", "c"]'))
+    random = np.random.default_rng(4)
+    scores = random.dirichlet([2.0, 1.0, 1.0], 4000)
+    truth = np.array([random.choice(3, p=row) for row in scores])
+    names = np.array(["a", "b", "c"])
+    columns = {f"score:{name}": scores[:, place] for place, name in enumerate(names)}
+    frame = pl.DataFrame(
+        {"id": np.arange(4000), "prediction": names[scores.argmax(axis=1)], "score": scores.max(axis=1)}
+    )
+    frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("error"), **columns, __label=names[truth])
+    evaluation = {"metric": "accuracy", "threshold": 0.5, "validation": {"accuracy": 0.6, "log_loss": 0.8}}
+    learn(scored=frame[:2000], evaluation=evaluation)
+    found = judge(table(2000, seed=2), frame[2000:].drop("__label"))["performance"]
+    real = {
+        "accuracy": metrics.accuracy_score(truth[2000:], scores[2000:].argmax(axis=1)),
+        "log_loss": metrics.log_loss(truth[2000:], scores[2000:]),
+    }
+    for name, value in real.items():
+        assert found["metrics"][name]["low"] <= value <= found["metrics"][name]["high"]
+    assert found["estimated"] == found["metrics"]["accuracy"]["estimated"]
+
+
+def moved(rows: int = 2000) -> pl.DataFrame:
+    """Income and owner both drift, owner more."""
+    return table(rows, seed=2, shift=1.0).with_columns(pl.lit("yes").alias("owner"))
+
+
+def test_drift_in_what_the_model_uses_comes_first_and_the_verdict_says_how_much_it_is() -> None:
+    learn()
+    explain({"owner": 0.1, "income": 6.9, "since": 3.0})
+    report = judge(moved())
+    first, second = report["columns"][:2]
+    assert [first["name"], second["name"]] == ["income", "owner"]
+    assert [first["importance"], second["importance"]] == pytest.approx([0.69, 0.01])
+    assert first["psi_beyond_chance"] < second["psi_beyond_chance"]  # the larger change matters less
+    assert column(report, "same")["importance"] == 0.0
+    assert report["drifted_importance"] == pytest.approx(0.7)
+    assert report["drifted_important"] == ["income"]
+    assert "2 of 5 columns drifted; they carry 70 % of the model's reasons, above all income" in report["reason"]
+    page = (paths.processing_output("drift") / "report.html").read_text()
+    assert "reasons %" in page
+
+
+BROKEN: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
+    "of another contract": lambda: explain({"owner": 1.0}, "other"),
+    "a list": lambda: explain(["owner"]),
+    "texts": lambda: explain({"owner": "much"}),
+    "nothing used": lambda: explain({"owner": 0.0}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_drift_is_found_without_an_explainer_that_can_be_read(name: str) -> None:
+    learn()
+    BROKEN[name]()
+    report = judge(moved())
+    assert set(report["drifted"]) == {"income", "owner"}
+    assert report["columns"][0]["importance"] is None
+    assert report["drifted_importance"] is None
+    assert "most of all" in report["reason"]
+
+
+def test_the_person_who_approves_sees_champion_and_challenger_beside_each_other() -> None:
+    learn(scored=labelled(), evaluation={**EVALUATION, "comparison": COMPARISON})
+    page = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    assert "Champion and challenger" in page
+    assert "+0.0400 (95 %: +0.0100 to +0.0700)" in page
+    assert "12.3 % of the rows" in page
+    learn(scored=labelled(), evaluation={**EVALUATION, "comparison": None})
+    assert "challenger" not in (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")

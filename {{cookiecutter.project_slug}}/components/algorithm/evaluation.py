@@ -1,18 +1,23 @@
-"""What evaluation.json holds: metrics of every split, the champion's on the same rows, and the lead over it."""
+"""What evaluation.json holds: metrics of every split, the champion's on the same rows, and how the two compare."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from algorithm import metrics
+from algorithm import comparison, metrics
+from algorithm.comparison import Side
 from algorithm.model import Model, Table, predict
 from runtime import metrics as names
 from runtime.failures import InputError
 
+log = logging.getLogger(__name__)
 Metrics = dict[str, float | None]
+Labels = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,31 +35,44 @@ def evaluate(
 
     Raises InputError where the gate's metric can't be measured on the test split.
     """
-    task = candidate.model.metadata["task"]
-    predicted = predict(candidate.model, candidate.test.features, threads)
-    test = metrics.measure(task, candidate.test.labels, predicted, candidate.model.metadata["threshold"])
-    before = None if champion is None else measured(champion, threads)
+    task, labels = candidate.model.metadata["task"], candidate.test.labels
+    side = _side(candidate, threads)
+    test = metrics.measure(task, labels, side.predicted, side.threshold)
     if math.isnan(test[metric]):
         raise InputError(
-            f"{metric} can't be measured on the test split: its {candidate.test.labels.size} rows hold too few "
-            "different labels; give more data or another [gate] metric."
+            f"{metric} can't be measured on the test split: its {labels.size} rows hold too few different labels; "
+            "give more data or another [gate] metric."
         )
     return {
         "task": task,
         "metric": metric,
+        "threshold": side.threshold,
         "validation": finite(validation),
         "test": finite(test),
-        "champion": None if before is None else finite(before),
-        "lead": 0.0 if before is None else names.lead(metric, test[metric], before[metric]),
-        "calibration": metrics.calibration(task, candidate.test.labels, predicted),
+        **_beside(champion, metric, test[metric], (labels, side), threads),
+        "calibration": metrics.calibration(task, labels, side.predicted),
     }
 
 
-def measured(contender: Contender, threads: int) -> dict[str, float]:
-    """A contender's metrics on its test rows."""
-    metadata, test = contender.model.metadata, contender.test
-    predicted = predict(contender.model, test.features, threads)
-    return metrics.measure(metadata["task"], test.labels, predicted, metadata["threshold"])
+def _beside(
+    champion: Contender | None, metric: str, value: float, challenger: tuple[Labels, Side], threads: int
+) -> dict[str, Any]:
+    """The champion's metrics, the lead over it, and the comparison row by row; empty where there is no champion."""
+    if champion is None:
+        return {"champion": None, "lead": 0.0, "comparison": None}
+    side, (labels, other), task = _side(champion, threads), challenger, champion.model.metadata["task"]
+    before = metrics.measure(task, champion.test.labels, side.predicted, side.threshold)
+    compared = None
+    if np.array_equal(labels, champion.test.labels):
+        compared = comparison.compare(task, metric, labels, side, other)
+    else:
+        log.warning("champion_test/ and test/ hold other rows: champion and challenger can't be compared row by row")
+    return {"champion": finite(before), "lead": names.lead(metric, value, before[metric]), "comparison": compared}
+
+
+def _side(contender: Contender, threads: int) -> Side:
+    """What a contender says to its test rows."""
+    return Side(predict(contender.model, contender.test.features, threads), contender.model.metadata["threshold"])
 
 
 def finite(values: Mapping[str, float]) -> Metrics:
@@ -71,6 +89,7 @@ def lines(evaluation: Mapping[str, Any]) -> list[str]:
         if value is not None
     ]
     found += [("gate:value", evaluation["test"][evaluation["metric"]]), ("gate:lead", evaluation["lead"])]
+    found += comparison.lines(evaluation["comparison"])
     return [f"metric {name}={_digits(value)}" for name, value in found]
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 PREDICTION, SCORE, ERROR = "prediction", "score", "error"
+LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
 
 
 def table(
@@ -24,6 +25,13 @@ def table(
     frame = pl.DataFrame([identity, *columns, reasons])
     names = [column.name for column in columns]
     return frame.with_columns(pl.when(pl.col(ERROR).is_null()).then(pl.col(name)).alias(name) for name in names)
+
+
+def labels(values: NDArray[np.float64], metadata: Mapping[str, Any]) -> pl.Series:
+    """The labels of a model.Table (class positions, or values) as a column beside predictions: names, or values."""
+    if metadata["task"] == "regression":
+        return pl.Series(LABEL, values)
+    return _names(values.astype(np.uint32), pl.Enum(metadata["classes"])).alias(LABEL)
 
 
 def _columns(predicted: NDArray[np.float64], metadata: Mapping[str, Any]) -> list[pl.Series]:

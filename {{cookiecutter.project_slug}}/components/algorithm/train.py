@@ -42,7 +42,7 @@ class Run:
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write model, evaluation.json and the predictions of the validation split.
+    """Write model, evaluation.json and the predictions of the validation split, with its labels.
 
     Settings: every key of [hyperparameters], `trials`, and `continue_training` = "true" to boost on from the champion.
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
@@ -140,7 +140,9 @@ def _write(run: Run, fitted: Model) -> None:
         report = _evaluate(run, judged, predicted)
         artifacts.write_json(output / "evaluation.json", report)
         identity = tables.ids(paths.channel("validation"), run.schema)
-        predictions.table(identity, predicted, judged.metadata).write_parquet(output / "predictions.parquet")
+        labels = predictions.labels(run.validation.labels, judged.metadata)
+        table = predictions.table(identity, predicted, judged.metadata).with_columns(labels)
+        table.write_parquet(output / "predictions.parquet")
     for line in evaluation.lines(report):
         print(line, flush=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from monitoring import profile
+from monitoring import profile, sections
 from runtime import report
 from runtime.report import Section, Verdict
 from runtime.usecase import UseCase
@@ -18,11 +18,12 @@ NEXT = {
     "no drift": "Nothing to do.",
     "not enough data": "Wait for a larger batch; this one counts neither as healthy nor as drifted.",
 }
+WORSE = "Get labels for this window and train again; until then, rely less on these predictions."
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 
 
-def baseline(case: UseCase, learned: Mapping[str, Any]) -> str:
-    """The page of train mode."""
+def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str, Any] | None = None) -> str:
+    """The page of train mode; `comparison` is the algorithm's, of the new model and the released one."""
     verdict = Verdict(
         word="Baseline learned",
         tone="good",
@@ -33,8 +34,10 @@ def baseline(case: UseCase, learned: Mapping[str, Any]) -> str:
     headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
     rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
     text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
-    section = Section("Columns and scores", text, report.table(headers, rows))
-    return report.page(f"{case.title}: what the training data looks like", verdict, [section])
+    parts = [sections.contest(comparison)] if comparison else []
+    parts += [Section("Columns and scores", text, report.table(headers, rows))]
+    parts += [sections.calibration(learned["performance"])]
+    return report.page(f"{case.title}: what the training data looks like", verdict, parts)
 
 
 def _learned(column: Mapping[str, Any]) -> list[object]:
@@ -45,25 +48,40 @@ def _learned(column: Mapping[str, Any]) -> list[object]:
 
 def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The page of serve mode."""
-    verdict = Verdict(found["verdict"].capitalize(), TONES[found["verdict"]], found["reason"], NEXT[found["verdict"]])
     bins = {column["name"]: column for column in [*learned["columns"], *learned["scores"]]}
     scores = list(found["scores"].values())
     strongest = [column for column in found["columns"] if column["psi_beyond_chance"] > 0][:CHARTS]
-    sections = [
+    rows = learned.get("performance", {}).get("rows", 0)
+    parts = [
+        sections.performance(case, found["performance"], rows),
         Section("Columns", _explanation(case, found), _table(found["columns"])),
-        Section(
-            "The strongest changes", "", report.join(*(_chart(bins[column["name"]], column) for column in strongest))
-        ),
+        Section("The first columns' changes", "", report.join(*(_chart(bins[one["name"]], one) for one in strongest))),
         Section("The model's output", _errors(found), report.join(_table(scores), *_charts(bins, scores))),
     ]
-    return report.page(f"{case.title}: has the data drifted?", verdict, [part for part in sections if part.body])
+    title = f"{case.title}: has the data drifted?"
+    return report.page(title, _verdict(found), [part for part in parts if part.body or part.text])
+
+
+def _verdict(found: Mapping[str, Any]) -> Verdict:
+    verdict, alarm = found["verdict"], found["performance"]["alarm"]
+    word = verdict.capitalize() + (", and a worse model expected" if alarm else "")
+    return Verdict(word, "bad" if alarm else TONES[verdict], found["reason"], WORSE if alarm else NEXT[verdict])
 
 
 def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:
     return (
         f"{found['rows']:,} rows against {found['baseline_rows']:,} of training. A column has drifted when chance is "
         f"excluded (p below {case.drift.significance:g}, corrected for the number of columns) and its population "
-        f"stability index, less what chance gives, is {case.drift.minimum_effect:g} or more."
+        f"stability index, less what chance gives, is {case.drift.minimum_effect:g} or more. {_order(found)}"
+    )
+
+
+def _order(found: Mapping[str, Any]) -> str:
+    if any(column["importance"] is None for column in found["columns"]):
+        return "How much the model uses each column is not known here."
+    return (
+        "Reasons are a column's share of all attributions in training; drifted columns come first, and among them the "
+        "larger product of share and change."
     )
 
 
@@ -75,6 +93,7 @@ def _table(columns: list[dict[str, Any]]) -> Markup:
     headers = [
         "column",
         "drift",
+        "reasons %",
         "PSI",
         "KS",
         "JS",
@@ -92,11 +111,16 @@ def _row(column: Mapping[str, Any]) -> list[object]:
     return [
         column["name"],
         "yes" if column["drifted"] else "no",
+        _percent(column.get("importance")),
         *(_rounded(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
         column.get("adjusted_p_value"),
         *(_rounded(100 * column[key]) for key in ("missing", "missing_baseline", "invalid")),
         _note(column),
     ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import drift, page, profile
+from monitoring import drift, estimates, page, profile, reasons
 from monitoring.profile import Counted
 from runtime import artifacts, paths, raw, usecase
 from runtime.failures import InputError
@@ -16,6 +16,7 @@ from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
 Column = dict[str, Any]
+NOTHING_KNOWN: Mapping[str, float] = {}
 
 
 def serve(settings: Mapping[str, str]) -> None:
@@ -26,7 +27,8 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(place, "monitoring", case.contract())
     baseline = artifacts.read_json(place / "baseline.json")
     table = raw.read(paths.processing_input("raw"), case)
-    report = judged(case, baseline, table.frame, _predictions())
+    importance = reasons.shares(paths.processing_input("explainer"), case.contract())
+    report = judged(case, baseline, table.frame, _predictions(), importance)
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")
@@ -42,30 +44,47 @@ def _predictions() -> pl.LazyFrame:
 
 
 def judged(
-    case: UseCase, baseline: Mapping[str, Any], frame: pl.LazyFrame, predictions: pl.LazyFrame
+    case: UseCase,
+    baseline: Mapping[str, Any],
+    frame: pl.LazyFrame,
+    predictions: pl.LazyFrame,
+    importance: Mapping[str, float] = NOTHING_KNOWN,
 ) -> dict[str, Any]:
-    """The whole report as plain data."""
+    """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
+
+    `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
+    those of them with more than an even share; `performance` is described in estimates.judged.
+    """
     rows, counted = profile.count(frame, baseline["columns"])
     scored = predictions.filter(pl.col("error").is_null())
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     columns = [_column(column, counted[column["name"]], rows) for column in baseline["columns"]]
     scores = [_column(column, score_counted[column["name"]], score_rows) for column in baseline["scores"]]
     _decide(case, [*columns, *(scores if score_rows else [])])
-    columns.sort(key=lambda column: (not column["drifted"], -column["psi_beyond_chance"], column["name"]))
+    reasons.weigh(columns, importance)
     total = predictions.select(pl.len()).collect(engine="streaming").item()
+    performance = estimates.judged(case, baseline, scored)
     verdict, reason = _verdict(case, rows, columns, scores)
     drifted = [column["name"] for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    share, important = reasons.drifted(columns if verdict == "drift" else [])
     return {
         "verdict": verdict,
-        "reason": reason,
+        "reason": " ".join([reason, *_sentence(estimates.in_words(performance))]),
         "rows": rows,
         "baseline_rows": baseline["rows"],
         "errors": 1 - score_rows / total if total else 0.0,
         "drifted": drifted,
+        "drifted_importance": share,
+        "drifted_important": important,
+        "performance": performance,
         "columns": columns,
         "scores": {column["name"]: column for column in scores},
         "settings": asdict(case.drift),
     }
+
+
+def _sentence(words: str) -> list[str]:
+    return [f"{words[0].upper()}{words[1:]}."] if words else []
 
 
 def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:
@@ -135,9 +154,21 @@ def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Colum
     moved = [column["name"] for column in scores if column["drifted"]]
     if not drifted and not moved:
         return "no drift", f"none of {len(columns)} columns moved more than chance and [drift] minimum_effect allow."
-    parts = [f"{len(drifted)} of {len(columns)} columns drifted"]
-    if drifted:
-        parts[0] += f", most of all {drifted[0]['name']} (PSI {drifted[0]['psi']:.2f})"
+    parts = [_drifted(columns, drifted)]
     if moved:
         parts.append(f"the model's output moved too ({', '.join(moved)})")
     return "drift", "; ".join(parts) + "."
+
+
+def _drifted(columns: list[Column], drifted: list[Column]) -> str:
+    """How many columns drifted, how much of the model's reasons they carry, and which one is first among them."""
+    count = f"{len(drifted)} of {len(columns)} columns drifted"
+    if not drifted:
+        return count
+    first, (share, _) = drifted[0], reasons.drifted(columns)
+    if share is None:
+        return f"{count}, most of all {first['name']} (PSI {first['psi']:.2f})"
+    carried = "it carries" if len(drifted) == 1 else "they carry"
+    alone = "" if len(drifted) == 1 else f", {100 * first['importance']:.0f} % of the reasons"
+    named = f"{first['name']} (PSI {first['psi']:.2f}{alone})"
+    return f"{count}; {carried} {100 * share:.0f} % of the model's reasons, above all {named}"

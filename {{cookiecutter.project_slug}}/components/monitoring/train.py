@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import page, profile
+from monitoring import estimates, page, profile
 from monitoring.profile import Bins, Counted
 from runtime import artifacts, paths, raw, usecase
 from runtime.failures import InputError
@@ -29,14 +29,30 @@ def train(settings: Mapping[str, str]) -> None:
     evaluation = artifacts.unpacked(paths.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = learned(scored, score_kinds(scored), case.drift.bins)
-    baseline = {"rows": rows, "columns": columns, "score_rows": score_rows, "scores": scores}
+    judged = _evaluation(evaluation)
+    performance = estimates.learned(case, scored, judged)
+    baseline = {
+        "rows": rows,
+        "columns": columns,
+        "score_rows": score_rows,
+        "scores": scores,
+        "performance": performance,
+    }
     with artifacts.writing(paths.processing_output("report")) as report:
-        (report / "report.html").write_text(page.baseline(case, baseline), encoding="utf-8")
+        text = page.baseline(case, baseline, judged.get("comparison"))
+        (report / "report.html").write_text(text, encoding="utf-8")
     with artifacts.writing(paths.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
         artifacts.write_manifest(folder, "monitoring", case.contract(), parents)
     log.info("%s columns of %s rows, %s scores learned", len(columns), f"{rows:,}", len(scores))
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    """What the algorithm says of its model; another one in its place may say nothing."""
+    file = folder / "evaluation.json"
+    found = artifacts.read_json(file) if file.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def score_kinds(scored: pl.LazyFrame) -> dict[str, str]:

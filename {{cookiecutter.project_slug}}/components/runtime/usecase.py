@@ -87,6 +87,7 @@ class Drift:
     minimum_effect: float = 0.1
     minimum_rows: int = 200
     bins: int = 20
+    performance_drop: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""Champion and challenger on the same rows: how far their scores are apart, and how sure the lead is.
+
+The rows are the challenger's test split. A retraining learns from the window that drifted, so its test rows are of the
+newest window: the next batch that both models score, with its labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithm import metrics
+from algorithm.model import Predicted
+from runtime import metrics as names
+
+SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+RESAMPLES, LEVEL, SEED = 200, 0.95, 7
+ROWS = 10_000  # of a resample at most: a metric of a million rows would take longer than fitting
+SCORES = {
+    "binary": "probability of the positive class",
+    "multiclass": "probability of the predicted class",
+    "regression": "predicted value",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one model says to the rows, and from which score on it predicts the positive class."""
+
+    predicted: Predicted
+    threshold: float
+
+    def rows(self, chosen: NDArray[np.int64]) -> "Side":
+        return Side(self.predicted[chosen], self.threshold)
+
+
+def compare(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> dict[str, Any]:
+    """Both models on the same labelled rows, as plain data.
+
+    quantiles: of the `score` that is named. disagreement: the share of rows whose predicted class differs (null for
+    regression). mean_absolute_difference: of the scores, over all classes. lead: of the challenger in `metric`,
+    positive is better; lead_low and lead_high: its 95 % limits, null where resamples can't be measured.
+    """
+    before, after = (_measured(task, metric, labels, side) for side in (champion, challenger))
+    low, high = limits(task, metric, labels, champion, challenger)
+    return {
+        "rows": int(labels.size),
+        "score": SCORES[task],
+        "quantiles": {
+            "share": list(SHARES),
+            "champion": np.quantile(_scores(champion), SHARES).tolist(),
+            "challenger": np.quantile(_scores(challenger), SHARES).tolist(),
+        },
+        "disagreement": disagreement(task, champion, challenger),
+        "mean_absolute_difference": float(np.abs(champion.predicted - challenger.predicted).mean()),
+        "metric": metric,
+        "champion": _finite(before),
+        "challenger": _finite(after),
+        "lead": _finite(names.lead(metric, after, before)),
+        "lead_low": _finite(low),
+        "lead_high": _finite(high),
+    }
+
+
+def disagreement(task: str, champion: Side, challenger: Side) -> float | None:
+    """The share of rows whose predicted class differs; None for regression, where nearly every value does."""
+    if task == "regression":
+        return None
+    first, second = (_classes(side) for side in (champion, challenger))
+    return float(np.mean(first != second))
+
+
+def limits(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> tuple[float, float]:
+    """95 % limits of the lead, from a bootstrap of whole rows: both models see the same ones in each resample.
+
+    Resamples of many rows are smaller than the table, and their spread is scaled to its size (the m out of n bootstrap;
+    Bickel, Götze and van Zwet, 1997). NaN where fewer than half of the resamples can be measured.
+    """
+    random, rows = np.random.default_rng(SEED), labels.size
+    size = min(rows, ROWS)
+    whole = _lead(task, metric, labels, champion, challenger)
+    leads = np.empty(RESAMPLES)
+    for place in range(RESAMPLES):
+        chosen = random.integers(0, rows, size)
+        leads[place] = _lead(task, metric, labels[chosen], champion.rows(chosen), challenger.rows(chosen))
+    known = leads[np.isfinite(leads)]
+    if known.size < RESAMPLES / 2 or not np.isfinite(whole):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    scale = np.sqrt(size / rows)
+    return float(whole + scale * (low - whole)), float(whole + scale * (high - whole))
+
+
+def _lead(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> float:
+    before, after = (_measured(task, metric, labels, side) for side in (champion, challenger))
+    return names.lead(metric, after, before)
+
+
+def _measured(task: str, metric: str, labels: Predicted, side: Side) -> float:
+    return metrics.measure(task, labels, side.predicted, side.threshold)[metric]
+
+
+def _classes(side: Side) -> NDArray[np.int64]:
+    several = side.predicted.ndim > 1
+    return side.predicted.argmax(axis=1) if several else (side.predicted >= side.threshold).astype(np.int64)
+
+
+def _scores(side: Side) -> Predicted:
+    return side.predicted.max(axis=1) if side.predicted.ndim > 1 else side.predicted
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def lines(found: Mapping[str, Any] | None) -> list[tuple[str, float]]:
+    """What the gate's message names: zeros without a champion, for a final metric that is missing would end the run."""
+    return [(f"gate:{name}", (found or {}).get(name) or 0.0) for name in ("lead_low", "lead_high", "disagreement")]
