@@ -12,6 +12,8 @@ from runtime.usecase import UseCase
 
 JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 APPROVALS = ("Approved", "PendingManualApproval")
+PROVIDERS = ("GITHUB", "GITHUB_ENTERPRISE", "GITLAB", "GITLAB_SELF_MANAGED", "BITBUCKET")
+LONGEST_HOURS = 168  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,16 @@ class Instances:
     type: str
     count: int
     volume_gb: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """What CodeBuild clones, through which connection; without a connection there is no build project."""
+
+    connection: str
+    provider: str
+    repository: str
+    branch: str
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,16 @@ class Environment:
     approval: str
     schedule: str
     kms_key: str
+    create_key: bool
+    permissions_boundary: str
     subnets: tuple[str, ...]
     security_groups: tuple[str, ...]
     spot: bool
     max_runtime_seconds: int
+    hours_between_runs: int
+    notice_email: str
+    monthly_budget: float
+    build: Build
     instances: Mapping[str, Instances]
 
     @property
@@ -81,6 +99,7 @@ def _parse(values: dict[str, Any], name: str, usecase: UseCase) -> Environment:
     derived = {
         "bucket": values["bucket"] or f"{prefix}-{account}",
         "role": values["role"] or f"arn:aws:iam::{account}:role/{prefix}-execution",
+        "build": _build(values["build"], name),
         "instances": {job: _instances(values["instances"], job, name) for job in JOBS},
         "subnets": tuple(values["subnets"]),
         "security_groups": tuple(values["security_groups"]),
@@ -92,6 +111,7 @@ def _check(values: Mapping[str, Any], name: str) -> None:
     rules = [
         (re.fullmatch(r"\d{12}", str(values["account"])), "account is not twelve digits in quotes."),
         (re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", str(values["region"])), "region is not one like eu-central-1."),
+        *_deployed(values),
         (values["approval"] in APPROVALS, f"approval is none of {', '.join(APPROVALS)}."),
         (isinstance(values["spot"], bool), "spot is not true or false."),
         (type(values["max_runtime_seconds"]) is int, "max_runtime_seconds is not a whole number."),
@@ -100,6 +120,49 @@ def _check(values: Mapping[str, Any], name: str) -> None:
     for holds, message in rules:
         if not holds:
             raise InputError(f"environments/{name}.toml: {message}")
+
+
+def _deployed(values: Mapping[str, Any]) -> list[tuple[object, str]]:
+    """What the stack would refuse, said before anything is asked of AWS."""
+    hours, budget = values["hours_between_runs"], values["monthly_budget"]
+    arn = r"(arn:aws[a-z-]*:%s:.+)?"
+    return [
+        (
+            re.fullmatch(r"((cron|rate)\(.+\))?", str(values["schedule"])),
+            'schedule is not one like "cron(0 6 * * ? *)".',
+        ),
+        (re.fullmatch(arn % "kms", str(values["kms_key"])), "kms_key is not the ARN of a key."),
+        (isinstance(values["create_key"], bool), "create_key is not true or false."),
+        (re.fullmatch(arn % "iam", str(values["permissions_boundary"])), "permissions_boundary is no policy's ARN."),
+        (re.fullmatch(r"([^@\s]+@[^@\s]+)?", str(values["notice_email"])), "notice_email is no address."),
+        (type(hours) is int and 0 <= hours <= LONGEST_HOURS, f"hours_between_runs is not from 0 to {LONGEST_HOURS}."),
+        (type(budget) in (int, float) and budget >= 0, "monthly_budget is no amount of dollars."),
+    ]
+
+
+def _build(table: Any, name: str) -> Build:
+    try:
+        build = Build(**table)
+    except TypeError:
+        raise InputError(
+            f"environments/{name}.toml [build] needs connection, provider, repository and branch."
+        ) from None
+    rules = [
+        (
+            re.fullmatch(r"(arn:aws[a-z-]*:codeconnections:.+)?", str(build.connection)),
+            "connection is no ARN that begins with arn:aws:codeconnections.",
+        ),
+        (build.provider in PROVIDERS, f"provider is none of {', '.join(PROVIDERS)}."),
+        (re.fullmatch(r"[A-Za-z0-9._/-]+", str(build.branch)), "branch is no branch's name."),
+        (
+            not build.connection or str(build.repository).startswith("https://"),
+            "a connection needs the repository's https:// address.",
+        ),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise InputError(f"environments/{name}.toml [build]: {message}")
+    return build
 
 
 def _instances(tables: Mapping[str, Any], job: str, name: str) -> Instances:

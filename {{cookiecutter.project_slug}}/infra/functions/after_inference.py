@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
-from functions import decision, events, notices, release, retraining, storage
+from functions import decision, events, notices, release, reports, retraining, storage
 from functions.clients import Aws, connect
 from functions.decision import Action, Arrival, Decision
 from functions.events import RunChanged
@@ -90,7 +89,7 @@ def _scored(aws: Aws, places: Places, changed: RunChanged) -> Scored:
     place = f"{places.runs('inference')}/{changed.identity}/DetectDrift/drift"
     report = storage.read_json(aws, f"{place}/drift.json") or {}
     try:
-        observation = _observation(places, changed, window, report, baseline)
+        observation = reports.observation(report, changed, window, baseline, places.settings.minimum_rows)
     except (KeyError, TypeError, ValueError):
         raise NoVerdict(f"{place}/drift.json, about window {window}, is missing or no drift report.") from None
     _, released = release.current(aws, places)
@@ -104,35 +103,21 @@ def _parameters(aws: Aws, arn: str) -> dict[str, str]:
     return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
 
 
-def _observation(
-    places: Places, changed: RunChanged, window: str, report: Mapping[str, Any], baseline: str
-) -> Observation:
-    """Raises KeyError, TypeError or ValueError for a report that is none."""
-    verdicts = {"drift": True, "no drift": False, "not enough data": None}
-    rows, drifted = int(report["rows"]), verdicts[report["verdict"]]
-    return Observation(
-        window=window,
-        run=changed.identity,
-        time=changed.started,
-        rows=rows,
-        drifted=drifted if rows >= places.settings.minimum_rows else None,
-        columns=len(report["drifted"]),
-        baseline=sha256(baseline.encode()).hexdigest()[:8],
-    )
-
-
 def _worth_telling(scored: Scored, decided: Decision) -> bool:
     """Everything but a healthy window, and what was told before."""
-    news = scored.observation.drifted is not False or bool(scored.note)
+    news = scored.observation.drifted is not False or bool(scored.observation.worse) or bool(scored.note)
     return decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE)
 
 
 def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
-    seen = scored.observation
+    seen, found = scored.observation, reports.expected(scored.report)
     verdict = {True: "drift", False: "no drift", None: "too few rows for a verdict"}[seen.drifted]
+    worse = ", a worse model expected" if seen.worse else ""
     lines = {
         "Window": f"{seen.window} ({seen.rows:,} rows)",
         "Verdict": f"{scored.report['verdict']}: {scored.report.get('reason', '')}",
+        "Expected performance": found.words() if found else reports.why_unknown(scored.report),
+        "Drifted and important to the model": ", ".join(reports.important(scored.report)),
         "Decision": decided.reason,
         "Note": scored.note,
         "To do": _todo(places, seen, decided),
@@ -140,7 +125,7 @@ def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
         "Run": scored.run.arn,
         "Training": decided.memory.execution if decided.action == Action.RETRAIN else "",
     }
-    notices.tell(aws, places, f"{seen.window}: {verdict}{HEADLINES[decided.action]}", lines)
+    notices.tell(aws, places, f"{seen.window}: {verdict}{worse}{HEADLINES[decided.action]}", lines)
 
 
 def _todo(places: Places, seen: Observation, decided: Decision) -> str:
@@ -149,7 +134,7 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
     if decided.action == Action.WAIT:
         folders = " and ".join(f"{places.data(decided.window, part)}/" for part in places.labelled)
         return f"Put the labelled rows into {folders}, all files at once: the first one starts the retraining."
-    if seen.drifted:
+    if seen.drifted or seen.worse:
         start, data = places.pipeline("training"), places.data(seen.window, "train")
         return f"Read the report; to retrain all the same, start {start} with TrainingData = {data}."
     return "See whether the data is complete." if seen.drifted is None else "Nothing."
@@ -159,6 +144,7 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
     """Effects of too few rows are noise, and are left out."""
     report, seen, memory = scored.report, scored.observation, decided.memory
     judged, scores = seen.drifted is not None, report.get("scores", {})
+    found = reports.expected(report) if judged else None
     effects = [column.get("psi_beyond_chance") or 0.0 for column in [*report.get("columns", []), *scores.values()]]
     means = [scores.get(name, {}).get("mean") for name in ("prediction", "score")]
     return {
@@ -169,6 +155,8 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
         "Drift": float(bool(seen.drifted)) if judged else None,
         "DriftedColumns": seen.columns if judged else None,
         "LargestEffect": max(effects, default=None) if judged else None,
+        "ExpectedPerformance": found.estimated if found else None,
+        "ExpectedDrop": found.drop if found else None,
         "PredictionMean": next((mean for mean in means if mean is not None), None),
         "LoopState": STATES.index(memory.state),
         "RetrainingsInBudget": decision.recent(memory, places.settings, now),

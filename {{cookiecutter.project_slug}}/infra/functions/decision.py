@@ -1,6 +1,7 @@
 """Whether to retrain, on which window, and why: values in, values out.
 
-One window that drifted is an alarm. A retraining needs `alarms` of the last `windows` judged by the same baseline, the
+A window that drifted is an alarm, and so is one that the model is expected to score worse; [retraining] on says which of
+these count. A retraining needs `alarms` of the last `windows` judged by the same baseline, the
 newest of them among these; no other retraining running; the cooldown over; budget left; and labels, which it waits for.
 """
 
@@ -9,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from functions.memory import IDLE, MOST, RETRAINING, WAITING, Memory, Observation, Settings, order
+from functions import wording
+from functions.memory import DRIFT, IDLE, MOST, PERFORMANCE, RETRAINING, WAITING, Memory, Observation, Settings, order
 
 
 class Action(StrEnum):
@@ -54,7 +56,7 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
     arrival = _arrival(memory, observation) if observation else None
     seen = _remembered(memory, observation, settings) if observation else memory
     alarm, said = _judged(seen, observation, arrival, settings)
-    wanted = candidates(seen, observation.window if observation and alarm else "")
+    wanted = candidates(seen, settings, observation.window if observation and alarm else "")
     labelled = [window for window in wanted if window in around.labelled]
     if not alarm and not labelled:
         still = f"; labels of window {seen.window} are still waited for" if wanted else ""
@@ -71,12 +73,19 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
     return Decision(action, decided, target, decided.reason, arrival)
 
 
-def candidates(memory: Memory, alarming: str = "") -> list[str]:
-    """Windows whose labels would do, newest first: one that alarms now, the one waited for, drifted ones after it."""
-    found = {alarming} if alarming else set()
+def alarming(seen: Observation, settings: Settings) -> bool | None:
+    """Whether a window is an alarm by what counts; None where nothing of that is known of it."""
+    known = [(DRIFT, seen.drifted), (PERFORMANCE, seen.worse)]
+    counting = [found for name, found in known if name in settings.on and found is not None]
+    return any(counting) if counting else None
+
+
+def candidates(memory: Memory, settings: Settings, now: str = "") -> list[str]:
+    """Windows whose labels would do, newest first: one that alarms now, the one waited for, alarming ones after it."""
+    found = {now} if now else set()
     if memory.state == WAITING:
-        later = {seen.window for seen in memory.windows if seen.drifted and order(seen.window) > order(memory.window)}
-        found |= {memory.window} | later
+        alarms = {seen.window for seen in memory.windows if alarming(seen, settings)}
+        found |= {memory.window} | {window for window in alarms if order(window) > order(memory.window)}
     return sorted(found, key=order, reverse=True)
 
 
@@ -99,13 +108,13 @@ def _arrival(memory: Memory, observation: Observation) -> Arrival:
 
 def _remembered(memory: Memory, observation: Observation, settings: Settings) -> Memory:
     """With the observation in its place: a window counts once, by its latest run, and only with a verdict."""
-    if observation.rows < settings.minimum_rows:
-        observation = replace(observation, drifted=None)
+    if observation.drifted is None or observation.rows < settings.minimum_rows:
+        observation = replace(observation, drifted=None, worse=None)
     latest: dict[str, Observation] = {}
     for seen in sorted((*memory.windows, observation), key=lambda seen: seen.age):
         latest[seen.window] = seen
-    judged = [seen for seen in latest.values() if seen.drifted is not None][-settings.windows :]
-    unjudged = [seen for seen in latest.values() if seen.drifted is None][-1:]
+    judged = [seen for seen in latest.values() if alarming(seen, settings) is not None][-settings.windows :]
+    unjudged = [seen for seen in latest.values() if alarming(seen, settings) is None][-1:]
     return replace(memory, windows=tuple(sorted((*judged, *unjudged), key=lambda seen: seen.age)))
 
 
@@ -123,17 +132,21 @@ def _judged(
     if observation.drifted is None or observation.rows < settings.minimum_rows:
         few = f"{observation.rows:,} rows give no verdict (minimum_rows = {settings.minimum_rows:,})"
         return False, f"{name} counts neither as healthy nor as drifted: {few}"
-    return _alarm(memory, observation, settings) if observation.drifted else (False, f"{name} has not drifted")
+    said, alarm = f"{name} {wording.seen(observation)}", alarming(observation, settings)
+    if alarm is None:
+        return False, f"{said}; how well it was scored is not known without labels, and only that counts ([retraining] on)"
+    if not alarm:
+        return False, said + wording.left_out(observation)
+    return _enough(memory, observation, settings, said)
 
 
-def _alarm(memory: Memory, observation: Observation, settings: Settings) -> tuple[bool, str]:
-    judged = [seen for seen in memory.windows if seen.drifted is not None and seen.baseline == observation.baseline]
-    alarms = sum(bool(seen.drifted) for seen in judged)
-    columns = f"{observation.columns} column{'s' * (observation.columns != 1)}"
-    drifted = f"Window {observation.window} drifted in {columns}"
-    if alarms < settings.alarms:
-        return False, f"{drifted}; {alarms} of the last {len(judged)} windows did, and {settings.alarms} are needed"
-    return True, drifted
+def _enough(memory: Memory, observation: Observation, settings: Settings, said: str) -> tuple[bool, str]:
+    """Whether there are as many alarms as it takes."""
+    known = [alarming(seen, settings) for seen in memory.windows if seen.baseline == observation.baseline]
+    judged = [alarm for alarm in known if alarm is not None]
+    if sum(judged) < settings.alarms:
+        return False, f"{said}; {sum(judged)} of the last {len(judged)} windows alarmed, and {settings.alarms} are needed"
+    return True, said
 
 
 def _answer(memory: Memory, target: str, settings: Settings, around: Circumstances) -> tuple[Action, str]:

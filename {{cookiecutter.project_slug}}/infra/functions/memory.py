@@ -10,6 +10,7 @@ SCHEMA = 1
 STATES = IDLE, WAITING, RETRAINING = ("idle", "waiting for labels", "retraining")
 NOTHING = "none"  # the text of a parameter that has no value yet
 MOST = 20  # windows or retrainings: more would not fit into one parameter beside each other
+REASONS = DRIFT, PERFORMANCE = ("drift", "performance")  # what a window can alarm for
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Settings:
     """[retraining] of usecase.toml, and [drift] minimum_rows. Raises ValueError where they contradict themselves."""
 
     enabled: bool = True
+    on: tuple[str, ...] = REASONS
     alarms: int = 1
     windows: int = 1
     cooldown_hours: float = 24
@@ -25,6 +27,8 @@ class Settings:
     minimum_rows: int = 200
 
     def __post_init__(self) -> None:
+        if not isinstance(self.on, tuple) or not self.on or any(reason not in REASONS for reason in self.on):
+            raise ValueError(f"usecase.toml [retraining] on is a list of {' and '.join(REASONS)}, or of one of them.")
         if not 1 <= self.alarms <= self.windows <= MOST:
             raise ValueError(f"usecase.toml [retraining] needs 1 <= alarms <= windows <= {MOST}.")
         if not 0 <= self.budget <= MOST or self.cooldown_hours < 0 or self.budget_days < 0:
@@ -34,18 +38,27 @@ class Settings:
 
     @classmethod
     def of(cls, tables: Mapping[str, Any]) -> "Settings":
-        """From the tables of usecase.toml. Raises ValueError for a key that means nothing."""
+        """From the tables of usecase.toml. Raises ValueError for a key or a value that means nothing."""
         given = dict(tables.get("retraining", {}))
         if unknown := set(given) - {field.name for field in fields(cls)}:
             raise ValueError(f"usecase.toml [retraining] has an unknown key {min(unknown)!r}.")
-        return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
+        if isinstance(given.get("on"), list):
+            given["on"] = tuple(given["on"])
+        found = cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
+        if DRIFT not in found.on and tables.get("data", {}).get("task") == "regression":
+            raise ValueError(
+                'usecase.toml [retraining] on needs "drift": how good predicted values are is not known before labels.'
+            )
+        return found
 
 
 @dataclass(frozen=True)
 class Observation:
     """What one inference run saw: `drifted` is None without a verdict, `columns` the number of drifted ones.
 
-    `run` is the execution's id and `time` its start (ISO 8601, UTC); `baseline` tells baselines apart.
+    `run` is the execution's id and `time` its start (ISO 8601, UTC); `baseline` tells baselines apart. `importance` is
+    the share of the model's reasons in drifted columns. `worse`: whether the model is expected to score worse than it
+    should, `metric` being `expected` now and `reference` on validation. All of these are None where they are unknown.
     """
 
     window: str
@@ -55,6 +68,11 @@ class Observation:
     drifted: bool | None
     columns: int
     baseline: str = ""
+    importance: float | None = None
+    worse: bool | None = None
+    metric: str = ""
+    expected: float | None = None
+    reference: float | None = None
 
     @property
     def age(self) -> tuple[Any, ...]:

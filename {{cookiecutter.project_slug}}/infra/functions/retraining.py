@@ -57,7 +57,8 @@ def go_on(aws: Aws, places: Places, now: datetime) -> Decision:
 
 def _advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
     stored, memory = _settle(aws, places, now)
-    around = _circumstances(aws, places, candidates(memory, observation.window if observation else ""), now)
+    wanted = candidates(memory, places.settings, observation.window if observation else "")
+    around = _circumstances(aws, places, wanted, now)
     decision = decide(memory, observation, places.settings, around)
     if decision.action == Action.RETRAIN:
         stored = parameters.write(aws.ssm, stored, decision.memory.text())

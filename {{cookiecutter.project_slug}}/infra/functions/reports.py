@@ -1,0 +1,99 @@
+"""What a drift report says, as the loop needs it.
+
+Another component may have written it, or an older one: the verdict has to be there, all else is taken where it is what
+it should be, and is unknown where not.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from functions.events import RunChanged
+from functions.memory import Observation
+from functions.wording import short
+
+Report = Mapping[str, Any]
+VERDICTS = {"drift": True, "no drift": False, "not enough data": None}
+LONGEST = 40  # letters of a metric's name: it is remembered
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The gate's metric without labels, `low` to `high`; `drop` is how much worse than `reference`, on validation."""
+
+    metric: str
+    estimated: float
+    low: float | None
+    high: float | None
+    reference: float | None
+    drop: float | None
+    alarm: bool
+
+    def words(self) -> str:
+        """For people."""
+        limits = "" if self.low is None or self.high is None else f" ({short(self.low)} to {short(self.high)})"
+        before = "" if self.reference is None else f", {short(self.reference)} on validation"
+        return f"{self.metric} {short(self.estimated)}{limits}{before}: {'an' if self.alarm else 'no'} alarm"
+
+
+def observation(report: Report, changed: RunChanged, window: str, baseline: str, minimum_rows: int) -> Observation:
+    """What counts of it. Raises KeyError, TypeError or ValueError for a report that is none."""
+    rows, drifted = int(report["rows"]), VERDICTS[report["verdict"]]
+    judged, found = drifted is not None and rows >= minimum_rows, expected(report)
+    said: dict[str, Any] = {}
+    if judged and found is not None:
+        said = {"worse": found.alarm, "metric": found.metric, "expected": round(found.estimated, 4)}
+        said |= {"reference": None if found.reference is None else round(found.reference, 4)}
+    return Observation(
+        window=window,
+        run=changed.identity,
+        time=changed.started,
+        rows=rows,
+        drifted=drifted if judged else None,
+        columns=len(report["drifted"]),
+        baseline=sha256(baseline.encode()).hexdigest()[:8],
+        importance=importance(report) if judged else None,
+        **said,
+    )
+
+
+def expected(report: Report) -> Expected | None:
+    """How well the model is expected to have scored; None where that is not known."""
+    found = report.get("performance")
+    if not isinstance(found, Mapping) or not isinstance(found.get("metric"), str):
+        return None
+    estimated, low, high, reference, drop = (
+        number(found.get(name)) for name in ("estimated", "low", "high", "reference", "drop")
+    )
+    if estimated is None:
+        return None
+    return Expected(found["metric"][:LONGEST], estimated, low, high, reference, drop, found.get("alarm") is True)
+
+
+def why_unknown(report: Report) -> str:
+    """Why nothing is expected, in the report's words; "" where it says nothing."""
+    found = report.get("performance")
+    reason = found.get("reason") if isinstance(found, Mapping) else None
+    return f"not known: {reason}" if isinstance(reason, str) else ""
+
+
+def importance(report: Report) -> float | None:
+    """The share of the model's reasons that lies in drifted columns; None where it is unknown or none of them is raw."""
+    share, scores = number(report.get("drifted_importance")), report.get("scores")
+    raw = [name for name in report["drifted"] if not isinstance(scores, Mapping) or name not in scores]
+    return round(share, 4) if share is not None and 0 <= share <= 1.001 and raw else None
+
+
+def important(report: Report) -> list[str]:
+    """The drifted columns that the model uses more than an even share."""
+    names = report.get("drifted_important")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

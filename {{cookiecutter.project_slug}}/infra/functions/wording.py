@@ -1,0 +1,38 @@
+"""What a window looked like, as a part of the sentence that gives a decision's reason."""
+
+from functions.memory import Observation
+
+
+def seen(observation: Observation) -> str:
+    """As in: drifted in 3 columns, which carry 41 % of the model's reasons, and auc is expected to fall to 0.71 …"""
+    drifted = _drifted(observation) if observation.drifted else "has not drifted"
+    if not observation.worse:
+        return drifted
+    return f"{drifted}, {'and' if observation.drifted else 'but'} {_worse(observation)}"
+
+
+def left_out(observation: Observation) -> str:
+    """Of a window that would be an alarm, and is none."""
+    return ", which [retraining] on leaves out" if observation.drifted or observation.worse else ""
+
+
+def short(value: float) -> str:
+    """A number as people read it."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _drifted(observation: Observation) -> str:
+    one = observation.columns == 1
+    drifted = f"drifted in {observation.columns} column{'' if one else 's'}"
+    if observation.importance is None:
+        return drifted
+    return f"{drifted}, which {'carries' if one else 'carry'} {100 * observation.importance:.0f} % of the model's reasons"
+
+
+def _worse(observation: Observation) -> str:
+    """Metrics may be better the larger or the smaller they are."""
+    expected, reference = observation.expected, observation.reference
+    if expected is None or reference is None:
+        return f"the model is expected to score worse by {observation.metric or 'its metric'}"
+    course = "fall" if expected < reference else "rise"
+    return f"{observation.metric} is expected to {course} to {short(expected)} from {short(reference)}"
