@@ -24,7 +24,7 @@ from operations.releasing import copying, differences, registries, signing
 from operations.repository import Repository
 from tests import test_bootstrap
 from tests.control_plane import ACCOUNT, BUCKET, COMPONENTS, KEYS, NOW, REGION, World, session
-from tests.stack_template import everything
+from tests.stack.template import everything
 from tests.test_bootstrap import Body, Wire, silence
 
 ROOT = Path(__file__).resolve().parents[1]

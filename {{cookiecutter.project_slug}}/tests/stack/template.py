@@ -8,7 +8,7 @@ from typing import Any
 
 from cfnlint.decode.cfn_yaml import load  # type: ignore[import-untyped, unused-ignore]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "infra" / "stack.yaml"
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 HERE = f"{REGION}:{ACCOUNT}"

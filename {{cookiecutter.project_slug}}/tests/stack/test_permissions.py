@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.stack_calls import Package, Unclear, operations
-from tests.stack_policies import listed, problems
-from tests.stack_template import ACCOUNT, FUNCTIONS, HERE, POLICIES, ROOT, Stack, everything, template, texts
+from tests.stack.calls import Package, Unclear, operations
+from tests.stack.policies import listed, problems
+from tests.stack.template import ACCOUNT, FUNCTIONS, HERE, POLICIES, ROOT, Stack, everything, template, texts
 
 SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.

@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from cfnlint.api import ManualArgs, lint_file  # type: ignore[import-untyped, unused-ignore]
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped, unused-ignore]
 
-from tests.stack_template import (
+from tests.stack.template import (
     ACCOUNT,
     FILE,
     FUNCTIONS,
@@ -170,7 +170,7 @@ def test_whatever_is_chosen_nothing_points_at_what_is_not_made(given: dict[str, 
 def test_a_reference_to_what_is_not_made_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = copy.deepcopy(template())
     del broken["Resources"]["RunEnded"]["Condition"]
-    monkeypatch.setattr("tests.stack_template.template", lambda: broken)
+    monkeypatch.setattr("tests.stack.template.template", lambda: broken)
     with pytest.raises(NotMade, match="AfterInference"):
         Stack()
 

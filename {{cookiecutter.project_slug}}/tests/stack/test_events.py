@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack_policies import listed
-from tests.stack_template import ACCOUNT, HERE, REGION, everything
+from tests.stack.policies import listed
+from tests.stack.template import ACCOUNT, HERE, REGION, everything
 
 # Events are as AWS's pages show them, with this stack's names.
 
