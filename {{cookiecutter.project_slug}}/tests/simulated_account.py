@@ -68,7 +68,10 @@ class Dying(State):
 
 
 class Quick(World):
-    """A stage with `drift` in its name drifts for a model from another stage; a `bad` one gives no good model."""
+    """A stage with `drift` in its name drifts for a model from another stage; a `bad` one gives no good model.
+
+    A `worse` one is expected to score worse.
+    """
 
     def run(self, definition: Any, name: str, given: Mapping[str, Any], identity: str) -> Any:
         place = self.places.runs(name.rpartition("-")[2]) + f"/{identity}"
@@ -78,7 +81,7 @@ class Quick(World):
         else:
             stage, learned = (self._about(given[name]) for name in ("ProductionData", "Baseline"))
             drifted = "drift" in stage and stage != learned
-            self._write(f"{place}/DetectDrift/drift/drift.json", report(drifted))
+            self._write(f"{place}/DetectDrift/drift/drift.json", report(drifted, "worse" in stage and stage != learned))
         return Ended(failed)
 
     def _train(self, place: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,12 +117,14 @@ class Ended:
     failed: dict[str, Step]
 
 
-def report(drifted: bool) -> dict[str, Any]:
+def report(drifted: bool, worse: bool) -> dict[str, Any]:
+    expected = {"metric": "auc", "estimated": 0.7, "reference": 0.8, "drop": 0.1, "alarm": True}
     return {
         "verdict": "drift" if drifted else "no drift",
         "reason": "because",
         "rows": 1000,
         "drifted": ["age"] if drifted else [],
+        **({"performance": expected} if worse else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """Whether the loop retrains: each rule by itself, and what holds for any sequence of windows, labels and ends."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions import memory
-from functions.decision import Action, Arrival, Circumstances, Decision, candidates, decide, recent, settled
-from functions.memory import IDLE, MOST, RETRAINING, WAITING, Memory, Observation, Settings
+from functions.decision import Action, Arrival, Circumstances, Decision, alarming, candidates, decide, recent, settled
+from functions.memory import DRIFT, IDLE, MOST, PERFORMANCE, REASONS, RETRAINING, WAITING, Memory, Observation, Settings
 
 START = datetime(2026, 11, 24, 6, tzinfo=UTC)
 ONE = Settings(cooldown_hours=24, budget=2, budget_days=30, minimum_rows=100)
 THREE = replace(ONE, alarms=2, windows=3)
+WORSE: dict[str, Any] = {"worse": True, "metric": "auc", "expected": 0.7123, "reference": 0.83}
 
 
 def at(hours: float) -> datetime:
@@ -88,10 +90,10 @@ def test_later_windows_without_labels_do_not_put_the_waiting_off() -> None:
 
 def test_labels_of_a_remembered_later_drift_will_do_too() -> None:
     waiting = after(saw(1), saw(2), saw(3, drifted=False), saw(4), rules=THREE).memory
-    assert candidates(waiting) == [window(4), window(2)]
+    assert candidates(waiting, THREE) == [window(4), window(2)]
     assert decide(waiting, None, THREE, around(9, (4,))).window == window(4)
     assert decide(waiting, None, THREE, around(9, (2, 4))).window == window(4)
-    assert candidates(after(saw(1), saw(2), rules=THREE).memory) == [window(2)]
+    assert candidates(after(saw(1), saw(2), rules=THREE).memory, THREE) == [window(2)]
 
 
 def test_a_healthy_window_does_not_end_the_waiting_and_says_so() -> None:
@@ -138,7 +140,7 @@ def test_alarms_by_another_baseline_do_not_count() -> None:
     seen = [saw(1, baseline="old"), saw(2, baseline="new")]
     decision = after(*seen, rules=THREE, labelled=(1, 2))
     assert decision.action == Action.NONE
-    assert "1 of the last 1 windows did, and 2 are needed" in decision.reason
+    assert "1 of the last 1 windows alarmed, and 2 are needed" in decision.reason
 
 
 def test_a_duplicate_changes_nothing() -> None:
@@ -228,6 +230,91 @@ def test_a_loop_that_waits_keeps_waiting_where_something_is_in_the_way() -> None
     assert decide(blocked.memory, None, ONE, around(27, (2,))).action == Action.RETRAIN
 
 
+def test_a_window_that_is_expected_to_score_worse_is_an_alarm_without_any_drift() -> None:
+    decision = after(saw(1, drifted=False, columns=0, **WORSE), labelled=(1,))
+    assert (decision.action, decision.window) == (Action.RETRAIN, window(1))
+    assert decision.reason.startswith(
+        "Window 2026-11-01 has not drifted, but auc is expected to fall to 0.712 from 0.83; labels are there"
+    )
+    mixed = [saw(1), saw(2, drifted=False), saw(3, drifted=False, **WORSE)]
+    assert after(*mixed, rules=THREE, labelled=(3,)).action == Action.RETRAIN
+    assert after(*mixed[1:], rules=THREE, labelled=(3,)).action == Action.NONE
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"importance": 0.413}, "drifted in 2 columns, which carry 41 % of the model's reasons;"),
+        ({"importance": 0.0, "columns": 1}, "drifted in 1 column, which carries 0 % of the model's reasons;"),
+        ({**WORSE, "worse": False}, "drifted in 2 columns;"),
+        (
+            {"importance": 0.41, **WORSE},
+            "drifted in 2 columns, which carry 41 % of the model's reasons, and auc is expected to fall to 0.712 "
+            "from 0.83;",
+        ),
+        (
+            {**WORSE, "metric": "log_loss", "expected": 0.6, "reference": 0.4},
+            "drifted in 2 columns, and log_loss is expected to rise to 0.6 from 0.4;",
+        ),
+        ({"worse": True}, "drifted in 2 columns, and the model is expected to score worse by its metric;"),
+    ],
+)
+def test_the_reason_says_what_raised_the_alarm(seen: dict[str, Any], said: str) -> None:
+    assert after(saw(1, **seen)).reason.startswith(f"Window 2026-11-01 {said}")
+
+
+@pytest.mark.parametrize(
+    ("on", "drifted", "worse", "action", "said"),
+    [
+        (
+            DRIFT,
+            False,
+            True,
+            "none",
+            "but auc is expected to fall to 0.712 from 0.83, which [retraining] on leaves out.",
+        ),
+        (DRIFT, True, False, "retrain", "drifted in 2 columns; labels are there"),
+        (DRIFT, True, None, "retrain", "drifted in 2 columns; labels are there"),
+        (PERFORMANCE, True, False, "none", "drifted in 2 columns, which [retraining] on leaves out."),
+        (PERFORMANCE, False, True, "retrain", "has not drifted, but auc is expected"),
+        (PERFORMANCE, True, None, "none", "drifted in 2 columns; how well it was scored is not known without labels"),
+        (PERFORMANCE, False, False, "none", "has not drifted."),
+    ],
+)
+def test_the_settings_say_what_counts(on: str, drifted: bool, worse: bool | None, action: str, said: str) -> None:
+    seen = saw(1, drifted=drifted, **WORSE | {"worse": worse})
+    decision = after(seen, rules=replace(ONE, on=(on,)), labelled=(1,))
+    assert decision.action == action
+    assert said in decision.reason
+
+
+def test_what_does_not_count_pushes_no_alarm_out_and_its_labels_will_not_do() -> None:
+    rules = replace(THREE, on=(PERFORMANCE,))
+    unknown = [saw(day) for day in (2, 3, 4)]
+    decision = after(saw(1, **WORSE), *unknown, saw(5, **WORSE), rules=rules, labelled=(5,))
+    assert (decision.action, len(decision.memory.windows)) == (Action.RETRAIN, 3)
+    waiting = after(saw(1, **WORSE), saw(2, **WORSE), saw(3, worse=False), saw(4, **WORSE), rules=rules).memory
+    assert candidates(waiting, rules) == [window(4), window(2)]
+    assert decide(waiting, None, rules, around(9, (3,))).action == Action.NONE
+
+
+@pytest.mark.parametrize("few", [{"drifted": None}, {"rows": 99}])
+def test_without_a_verdict_no_expectation_counts_either(few: dict[str, Any]) -> None:
+    decision = after(saw(1, **WORSE | few), labelled=(1,))
+    assert decision.action == Action.NONE
+    assert alarming(decision.memory.windows[0], ONE) is None
+
+
+def test_a_memory_that_knows_nothing_of_expectations_is_read() -> None:
+    entry = {"window": window(1), "run": "r", "time": START.isoformat(), "rows": 900, "drifted": True, "columns": 1}
+    text = Memory().text().replace('"windows":[]', f'"windows":[{json.dumps({**entry, "baseline": "12345678"})}]')
+    known = memory.parse(text)
+    assert [alarming(seen, ONE) for seen in known.windows] == [True]
+    assert alarming(known.windows[0], replace(ONE, on=(PERFORMANCE,))) is None
+    again = saw(2, baseline="12345678")
+    assert decide(known, again, THREE, around(1, (2,))).action == Action.RETRAIN
+
+
 def test_names_order_windows_numbers_by_value_and_dates_after_words() -> None:
     names = ["sample", "stage-2", "stage-10", "2026-W9", "2026-W10", "2026-11-23", "2026-11-24"]
     expected = ["sample", "stage-2", "stage-10", "2026-11-23", "2026-11-24", "2026-W9", "2026-W10"]
@@ -238,7 +325,9 @@ def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
     most = replace(THREE, alarms=1, windows=MOST)
     known = Memory(started=(START.isoformat(),) * MOST, window="w" * 30, execution="a" * 120, reason="r" * 600)
     for day in range(40):
-        long = saw(day % 30, window=f"2026-11-24T{day:02}-30-00", run=f"{day:012}", baseline="12345678")
+        names: dict[str, Any] = {"window": f"2026-11-24T{day:02}-30-00", "run": f"{day:012}", "baseline": "12345678"}
+        numbers: dict[str, Any] = {"importance": 0.1234, "metric": "m" * 40, "expected": 0.1234, "reference": 0.8765}
+        long = saw(day % 30, worse=True, **names, **numbers)
         known = decide(known, long, most, around(running=True)).memory
     assert memory.parse(known.text()) == known
     assert len(known.windows) == MOST
@@ -279,6 +368,10 @@ def test_a_damaged_memory_is_refused(text: str) -> None:
         {"budget": MOST + 1},
         {"cooldown_hours": -1},
         {"cooldown": 1},
+        {"on": []},
+        {"on": "drift"},
+        {"on": ["drift", "accuracy"]},
+        {"on": [["drift"]]},
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(table: dict[str, Any]) -> None:
@@ -287,9 +380,16 @@ def test_settings_that_contradict_themselves_are_refused(table: dict[str, Any]) 
 
 
 def test_settings_come_from_usecase_toml_and_have_defaults() -> None:
-    tables = {"retraining": {"alarms": 2, "windows": 3}, "drift": {"minimum_rows": 7}}
-    assert Settings.of(tables) == Settings(alarms=2, windows=3, minimum_rows=7)
-    assert Settings.of({}) == Settings()
+    tables = {"retraining": {"alarms": 2, "windows": 3, "on": ["performance"]}, "drift": {"minimum_rows": 7}}
+    assert Settings.of(tables) == Settings(alarms=2, windows=3, on=(PERFORMANCE,), minimum_rows=7)
+    assert Settings.of({}) == Settings(on=REASONS)
+
+
+def test_a_loop_that_could_never_retrain_is_refused() -> None:
+    tables = {"data": {"task": "regression"}, "retraining": {"on": ["performance"]}}
+    with pytest.raises(ValueError, match='on needs "drift"'):
+        Settings.of(tables)
+    assert Settings.of({**tables, "retraining": {"on": ["drift", "performance"]}}).on == REASONS
 
 
 class Step(NamedTuple):
@@ -301,6 +401,7 @@ class Step(NamedTuple):
     drifted: bool | None
     rows: int
     labelled: bool
+    worse: bool | None
 
 
 STEPS = st.lists(
@@ -312,6 +413,7 @@ STEPS = st.lists(
         st.sampled_from([True, True, False, None]),
         st.integers(0, 300),
         st.booleans(),
+        st.sampled_from([True, False, None]),
     ),
     max_size=60,
 )
@@ -319,6 +421,7 @@ RULES = st.builds(
     lambda more, **rest: Settings(windows=min(MOST, rest["alarms"] + more), minimum_rows=100, **rest),
     more=st.integers(0, 3),
     enabled=st.sampled_from([True, True, True, False]),
+    on=st.sampled_from([REASONS, (DRIFT,), (PERFORMANCE,)]),
     alarms=st.integers(1, 3),
     cooldown_hours=st.sampled_from([0, 1, 24, 100, 1000]),
     budget=st.integers(0, 5),
@@ -342,7 +445,9 @@ class Loop:
         if step.event == "ended" and self.memory.state == RETRAINING:
             self.memory = settled(self.memory, "ended as Failed")
         run = f"{step.day}-{len(self.decisions)}"
-        seen = saw(step.day, step.drifted, rows=step.rows, run=run) if step.event == "scored" else None
+        seen = (
+            saw(step.day, step.drifted, rows=step.rows, run=run, worse=step.worse) if step.event == "scored" else None
+        )
         running = self.memory.state == RETRAINING
         known = Circumstances(at(self.hours), frozenset(map(window, self.labelled)), running=running)
         decision = decide(self.memory, seen, self.rules, known)
@@ -372,7 +477,8 @@ def test_whatever_happens_the_rules_hold(rules: Settings, steps: list[Step]) -> 
             assert decision.memory.windows or before.state == WAITING
         if decision.action == Action.RETRAIN:
             assert decision.window in {window(day) for day in loop.labelled}
-        if seen and (seen.rows < rules.minimum_rows or not seen.drifted):
+        verdict = seen and seen.drifted is not None and seen.rows >= rules.minimum_rows
+        if seen and not (verdict and alarming(seen, rules)):
             assert decision.action != Action.WAIT
             assert decision.action == Action.NONE or before.state == WAITING
 

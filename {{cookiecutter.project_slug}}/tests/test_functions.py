@@ -429,17 +429,117 @@ def test_a_healthy_window_is_measured_and_nobody_is_bothered(live: World) -> Non
     assert "PredictionMean" not in live.measured[-1]
 
 
+WORSE: dict[str, Any] = {
+    "metric": "auc",
+    "limit": 0.05,
+    "estimated": 0.71234,
+    "low": 0.68,
+    "high": 0.745,
+    "reference": 0.83,
+    "drop": 0.11766,
+    "alarm": True,
+    "reason": None,
+}
+
+
+def test_a_model_that_is_expected_to_score_worse_is_retrained_also_without_drift(live: World) -> None:
+    event = live.scored(**HEALTHY, performance=WORSE)
+    live.label()
+    live.judge(event)
+    [run] = live.sagemaker.started("training")
+    assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train")
+    assert run["request"]["PipelineExecutionDescription"].startswith(
+        "Window 2026-11-24 has not drifted, but auc is expected to fall to 0.712 from 0.83; labels are there"
+    )
+    [message] = live.messages
+    assert message["Subject"] == "case dev: 2026-11-24: no drift, a worse model expected, retraining started"
+    assert "Expected performance: auc 0.712 (0.68 to 0.745), 0.83 on validation: an alarm\n" in message["Message"]
+    measured = live.measured[-1]
+    assert (measured["Drift"], measured["ExpectedPerformance"], measured["ExpectedDrop"]) == (0, 0.71234, 0.11766)
+
+
+def test_an_expectation_that_does_not_count_is_told_and_leaves_the_model(live: World) -> None:
+    live.places = replace(live.places, settings=replace(live.places.settings, on=("drift",)))
+    assert "[retraining] on leaves out" in live.judge(live.scored(**HEALTHY, performance=WORSE))
+    assert (live.remembered().state, live.sagemaker.started("training")) == (IDLE, [])
+    assert live.messages[0]["Subject"] == "case dev: 2026-11-24: no drift, a worse model expected"
+    assert "to retrain all the same, start team-case-dev-training" in live.messages[0]["Message"]
+
+
+def test_the_message_names_the_drifted_columns_that_the_model_uses(live: World) -> None:
+    about: dict[str, Any] = {"drifted_importance": 0.41, "drifted_important": ["income"]}
+    live.judge(live.scored(**about, performance={**WORSE, "alarm": False, "estimated": 0.82}))
+    lines = live.messages[0]["Message"].splitlines()
+    assert "Drifted columns that the model uses: income" in lines
+    assert "Expected performance: auc 0.82 (0.68 to 0.745), 0.83 on validation: no alarm" in lines
+    assert live.remembered().reason.startswith(
+        "Window 2026-11-24 drifted in 2 columns, which carry 41 % of the model's reasons; "
+    )
+
+
+def test_drift_of_scores_alone_is_no_share_of_the_reasons(live: World) -> None:
+    live.judge(live.scored(drifted=["score"], drifted_importance=0, drifted_important=[]))
+    assert live.remembered().reason.startswith("Window 2026-11-24 drifted in 1 column; ")
+
+
+def test_why_nothing_is_expected_is_told(live: World) -> None:
+    performance = {**WORSE, "estimated": None, "alarm": False, "reason": "the scores are no probabilities"}
+    live.judge(live.scored(performance=performance))
+    assert "Expected performance: not known: the scores are no probabilities" in live.messages[0]["Message"]
+    assert "ExpectedPerformance" not in live.measured[-1]
+
+
+ODD: list[dict[str, Any]] = [
+    {"performance": None},
+    {"performance": ["auc", 0.7]},
+    {"performance": {}},
+    {"performance": {**WORSE, "metric": None}},
+    {"performance": {**WORSE, "metric": ["auc"]}},
+    {"performance": {**WORSE, "estimated": "0.7"}},
+    {"performance": {**WORSE, "estimated": True}},
+    {"performance": {**WORSE, "estimated": float("nan")}},
+    {"performance": {**WORSE, "estimated": None, "reason": {"a": 1}}},
+    {"performance": {**WORSE, "alarm": "yes"}},
+    {"drifted_importance": "much", "drifted_important": None},
+    {"drifted_importance": float("inf"), "drifted_important": [1, {}]},
+    {"drifted_importance": -3, "drifted_important": "income"},
+]
+
+
+@pytest.mark.parametrize("report", ODD)
+def test_whatever_a_report_says_besides_its_verdict_the_loop_goes_on(live: World, report: dict[str, Any]) -> None:
+    event = live.scored(**report)
+    live.label()
+    live.judge(event)
+    known = live.remembered()
+    assert (known.state, known.windows[0].worse or False) == (RETRAINING, False)
+    assert known.reason.startswith("Window 2026-11-24 drifted in 2 columns; labels are there")
+    assert "that the model uses: " not in live.messages[0]["Message"]
+    live.judge(live.scored("2026-11-25", **HEALTHY, **report))
+    assert live.remembered().windows[-1].drifted is False
+
+
+def test_an_expectation_without_its_limits_is_one(live: World) -> None:
+    bare = {"metric": "f1" * 99, "estimated": 1234.56, "alarm": True, "low": "x", "drop": float("inf")}
+    live.judge(live.scored(**HEALTHY, performance=bare))
+    assert live.remembered().state == WAITING
+    assert len(live.remembered().windows[0].metric) == 40
+    assert live.measured[-1]["ExpectedPerformance"] == 1234.56
+    assert "ExpectedDrop" not in live.measured[-1]
+    assert f"Expected performance: {'f1' * 20} 1,235: an alarm" in live.messages[0]["Message"]
+
+
 FEW: list[dict[str, Any]] = [{"verdict": "not enough data", "drifted": []}, {"rows": 199}]
 
 
 @pytest.mark.parametrize("report", FEW)
 def test_too_few_rows_are_told_and_publish_no_effects(live: World, report: dict[str, Any]) -> None:
-    event = live.scored(**report)
+    event = live.scored(**report, performance=WORSE)
     live.label()
     live.judge(event)
     assert live.sagemaker.started("training") == []
     assert live.messages[0]["Subject"] == "case dev: 2026-11-24: too few rows for a verdict"
-    assert {"Drift", "DriftedColumns", "LargestEffect"}.isdisjoint(live.measured[-1])
+    assert {"Drift", "DriftedColumns", "LargestEffect", "ExpectedPerformance"}.isdisjoint(live.measured[-1])
     assert live.measured[-1]["Rows"] == report.get("rows", 1000)
 
 

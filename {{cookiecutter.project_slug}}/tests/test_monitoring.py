@@ -92,7 +92,7 @@ def test_holm_keeps_the_level_for_all_columns_together() -> None:
 
 
 @pytest.mark.parametrize("rows", [500, 5000])
-@pytest.mark.parametrize("columns", [5, 30])
+@pytest.mark.parametrize("columns", [5, 30, 100])
 def test_batches_without_drift_rarely_raise_an_alarm(rows: int, columns: int) -> None:
     """The level is 1 %; of 200 batches at most 6 may alarm (binomial, 99.9 %) before the effect is even looked at."""
     random, alarms = np.random.default_rng(rows + columns), 0
@@ -383,6 +383,17 @@ def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -
     page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert "a worse model expected" in page
     assert "repaid has changed" in page  # the method's limit is said
+    assert "validation 0.78" in page  # by its name, beside the line
+    assert "the line is the value on the validation split" in page
+
+
+def test_a_metric_that_validation_did_not_have_gives_no_line_to_compare_with() -> None:
+    learn(scored=labelled(), evaluation={**EVALUATION, "validation": {"accuracy": 0.72}})
+    found = judge(table(2000, seed=2))["performance"]
+    assert (found["reference"], found["alarm"]) == (None, False)
+    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    assert "Expected now" in page
+    assert "the line is" not in page
 
 
 NOT_KNOWN: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], object, str]] = {
@@ -463,6 +474,8 @@ def test_drift_in_what_the_model_uses_comes_first_and_the_verdict_says_how_much_
     assert "2 of 5 columns drifted; they carry 70 % of the model's reasons, above all income" in report["reason"]
     page = (paths.processing_output("drift") / "report.html").read_text()
     assert "reasons %" in page
+    assert page.count('class="marked"') == 2
+    assert "missing before, %" in page
 
 
 BROKEN: dict[str, Callable[[], object]] = {

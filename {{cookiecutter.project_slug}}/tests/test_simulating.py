@@ -18,10 +18,10 @@ from algorithm import metrics as component
 from algorithm import predictions
 from data import sample
 from data import stages as sample_stages
-from functions import parameters, retraining
+from functions import labels_arrived, parameters, retraining
 from operations.engine.storage import Storage
 from operations.failures import Failure
-from operations.simulating import events, measures, page, scores, stages, table
+from operations.simulating import events, measures, page, scores, simulation, stages, table
 from operations.simulating.loop import FIRST, Loop
 from operations.simulating.options import Options, Simulated
 from operations.simulating.s3 import S3
@@ -29,7 +29,7 @@ from operations.simulating.stages import Stage
 from operations.simulating.state import State
 from operations.simulating.table import Row, Table
 from runtime import metrics
-from tests.control_plane import PACKAGE_CHANGED, RUN_CHANGED
+from tests.control_plane import OBJECT_CREATED, PACKAGE_CHANGED, RUN_CHANGED
 from tests.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
 
 NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"]
@@ -111,6 +111,25 @@ def test_a_stage_without_labels_waits_for_them(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
     assert learned(loop) == ["calm"]
     assert "waits for the labels of window 2026-01-02" in loop.world.state["ticks"][1]["why"]
+
+
+def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
+    world, late = loop.world, "s3://bucket/team/case/data/2026-01-02/train/about.json"
+    assert world.places.data("2026-01-02", "train") == late.rpartition("/")[0]
+    world.aws.s3.storage.write_json(late, {"stage": "drift unlabelled"})
+    event = copy.deepcopy(OBJECT_CREATED)
+    event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
+    said = labels_arrived.run(event, world.aws, world.places, world.now)
+    assert said.endswith("the model is retrained on window 2026-01-02.")
+    assert labels_arrived.run(event, world.aws, world.places, world.now) == "Nothing waits for this."
+    assert learned(finish(loop)) == ["calm", "drift unlabelled"]
+
+
+def test_a_model_that_is_expected_to_score_worse_is_retrained_in_the_simulation_too(tmp_path: Path) -> None:
+    names = ["calm", "worse", "calm"]
+    assert learned(finish(open_quick(tmp_path / "both", names))) == ["calm", "worse"]
+    assert learned(finish(open_quick(tmp_path / "one", names, rules=without(on=("drift",))))) == ["calm"]
 
 
 def test_a_first_model_that_is_not_good_enough_ends_it(tmp_path: Path) -> None:
@@ -390,6 +409,7 @@ def row(tick: int, **changes: Any) -> Row:
         "estimated": None,
         "low": None,
         "high": None,
+        "worse": False,
         "why": "",
     }
     return Row(**values | changes)
@@ -417,6 +437,18 @@ def test_estimates_stand_in_the_table_where_there_are_any() -> None:
     assert lines[0].endswith("estimated")
     assert lines[2].endswith("0.700 (0.600 to 0.800)")
     assert "0.700 (0.600 to 0.800)" in page.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
+
+
+def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None:
+    worse = row(2, estimated=0.7, low=0.6, high=0.8, worse=True, before=0.6, why="No budget.")
+    result = made(row(1, drift=True, worse=True), worse)
+    assert result.text()[2].endswith("0.700 (0.600 to 0.800), worse")
+    assert (
+        result.verdict()[1] == "1 of 2 windows drifted, 1 more was expected to score worse, and 0 led to a new release."
+    )
+    assert page.page(result).count('class="marked"') == 2
+    assert simulation._remark(worse) == "tick 2 was expected to score worse and stays at 0.600: No budget."
+    assert row(1, estimated=0.7).estimate() == "0.700"
 
 
 def test_the_csv_holds_every_value() -> None:
@@ -466,11 +498,13 @@ def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch:
     run = quick.world.state["ticks"][1]["run"].rpartition("/")[2]
     place = f"{quick.world.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"
     storage = quick.world.aws.s3.storage
-    performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72}
+    performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72, "alarm": True}
     storage.write_json(place, storage.read_json(place) | {"performance": performance})
     second = table.build(quick).rows[1]
-    assert (second.estimated, second.low, second.high) == (0.7123, 0.7, 0.72)
-    assert table.build(quick).rows[0].estimated is None
+    assert (second.estimated, second.low, second.high, second.worse) == (0.7123, 0.7, 0.72, True)
+    assert (table.build(quick).rows[0].estimated, table.build(quick).rows[0].worse) == (None, False)
+    storage.write_json(place, storage.read_json(place) | {"performance": "not known"})
+    assert table.build(quick).rows[1].estimated is None
 
 
 def test_the_clock_is_simulated(quick: Loop) -> None:

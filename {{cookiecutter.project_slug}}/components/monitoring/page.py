@@ -100,11 +100,12 @@ def _table(columns: list[dict[str, Any]]) -> Markup:
         "Wasserstein",
         "p corrected",
         "missing %",
-        "before",
+        "missing before, %",
         "invalid %",
         "note",
     ]
-    return report.table(headers, [_row(column) for column in columns])
+    drifted = [place for place, column in enumerate(columns) if column["drifted"]]
+    return report.table(headers, [_row(column) for column in columns], marked=drifted)
 
 
 def _row(column: Mapping[str, Any]) -> list[object]:

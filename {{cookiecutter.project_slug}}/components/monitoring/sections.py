@@ -30,6 +30,7 @@ def performance(case: UseCase, found: Mapping[str, Any], rows: int) -> Section:
     table = report.table(
         ["metric", "expected", "from", "to", "on validation", "worse by", "alarm"],
         [_expected(name, metrics[name]) for name in order],
+        marked=[place for place, name in enumerate(order) if metrics[name]["alarm"]],
     )
     chart = [_chart(found)] if found["estimated"] is not None else []
     return Section(
@@ -44,8 +45,9 @@ def _expected(name: str, found: Mapping[str, Any]) -> list[object]:
 
 def _chart(found: Mapping[str, Any]) -> Any:
     now = Interval("this batch, expected", found["low"], found["estimated"], found["high"])
-    title = "Expected now; the line is the value on the validation split"
-    return report.interval([now], found["metric"], title, limit=found["reference"])
+    reference = found["reference"]
+    line = "" if reference is None else "; the line is the value on the validation split"
+    return report.interval([now], found["metric"], f"Expected now{line}", limit=("validation", reference))
 
 
 def calibration(learned: Mapping[str, Any]) -> Section:

@@ -117,7 +117,7 @@ def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
         "Window": f"{seen.window} ({seen.rows:,} rows)",
         "Verdict": f"{scored.report['verdict']}: {scored.report.get('reason', '')}",
         "Expected performance": found.words() if found else reports.why_unknown(scored.report),
-        "Drifted and important to the model": ", ".join(reports.important(scored.report)),
+        "Drifted columns that the model uses": ", ".join(reports.important(scored.report)),
         "Decision": decided.reason,
         "Note": scored.note,
         "To do": _todo(places, seen, decided),

@@ -1,8 +1,8 @@
 """Whether to retrain, on which window, and why: values in, values out.
 
-A window that drifted is an alarm, and so is one that the model is expected to score worse; [retraining] on says which of
-these count. A retraining needs `alarms` of the last `windows` judged by the same baseline, the
-newest of them among these; no other retraining running; the cooldown over; budget left; and labels, which it waits for.
+A window that drifted is an alarm, and so is one that the model is expected to score worse; [retraining] on says which
+count. A retraining needs `alarms` of the last `windows` judged by the same baseline, the newest of them among these; no
+other retraining running; the cooldown over; budget left; and labels, which it waits for.
 """
 
 from collections.abc import Iterator
@@ -132,20 +132,26 @@ def _judged(
     if observation.drifted is None or observation.rows < settings.minimum_rows:
         few = f"{observation.rows:,} rows give no verdict (minimum_rows = {settings.minimum_rows:,})"
         return False, f"{name} counts neither as healthy nor as drifted: {few}"
-    said, alarm = f"{name} {wording.seen(observation)}", alarming(observation, settings)
+    return _counted(memory, observation, settings, f"{name} {wording.seen(observation)}")
+
+
+def _counted(memory: Memory, observation: Observation, settings: Settings, said: str) -> tuple[bool, str]:
+    """The same, for a window with a verdict: is it an alarm, and are there as many alarms as it takes?"""
+    alarm = alarming(observation, settings)
     if alarm is None:
-        return False, f"{said}; how well it was scored is not known without labels, and only that counts ([retraining] on)"
+        return (
+            False,
+            f"{said}; how well it was scored is not known without labels, and only that counts ([retraining] on)",
+        )
     if not alarm:
         return False, said + wording.left_out(observation)
-    return _enough(memory, observation, settings, said)
-
-
-def _enough(memory: Memory, observation: Observation, settings: Settings, said: str) -> tuple[bool, str]:
-    """Whether there are as many alarms as it takes."""
     known = [alarming(seen, settings) for seen in memory.windows if seen.baseline == observation.baseline]
     judged = [alarm for alarm in known if alarm is not None]
     if sum(judged) < settings.alarms:
-        return False, f"{said}; {sum(judged)} of the last {len(judged)} windows alarmed, and {settings.alarms} are needed"
+        return (
+            False,
+            f"{said}; {sum(judged)} of the last {len(judged)} windows alarmed, and {settings.alarms} are needed",
+        )
     return True, said
 
 

@@ -80,7 +80,7 @@ def why_unknown(report: Report) -> str:
 
 
 def importance(report: Report) -> float | None:
-    """The share of the model's reasons that lies in drifted columns; None where it is unknown or none of them is raw."""
+    """The share of the model's reasons in drifted columns; None where it is unknown or only scores have drifted."""
     share, scores = number(report.get("drifted_importance")), report.get("scores")
     raw = [name for name in report["drifted"] if not isinstance(scores, Mapping) or name not in scores]
     return round(share, 4) if share is not None and 0 <= share <= 1.001 and raw else None

@@ -26,7 +26,9 @@ def _drifted(observation: Observation) -> str:
     drifted = f"drifted in {observation.columns} column{'' if one else 's'}"
     if observation.importance is None:
         return drifted
-    return f"{drifted}, which {'carries' if one else 'carry'} {100 * observation.importance:.0f} % of the model's reasons"
+    return (
+        f"{drifted}, which {'carries' if one else 'carry'} {100 * observation.importance:.0f} % of the model's reasons"
+    )
 
 
 def _worse(observation: Observation) -> str:

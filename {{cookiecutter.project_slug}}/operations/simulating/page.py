@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from operations.simulating.table import Row, Table, number
+from operations.simulating.table import Table
 from runtime import report
 from runtime.report import Interval, Point, Section, Verdict
 
@@ -44,14 +44,8 @@ def _ticks(table: Table) -> Markup:
     ]
     if any(row.estimated is not None for row in table.rows):
         heads.append("Estimated without labels")
-        rows = [[*cells, _estimate(row)] for cells, row in zip(rows, table.rows, strict=True)]
-    return report.table(heads, rows, marked=[place for place, row in enumerate(table.rows) if row.drift])
-
-
-def _estimate(row: Row) -> str | None:
-    if row.estimated is None:
-        return None
-    return f"{number(row.estimated)} ({number(row.low)} to {number(row.high)})"
+        rows = [[*cells, row.estimate() or None] for cells, row in zip(rows, table.rows, strict=True)]
+    return report.table(heads, rows, marked=[place for place, row in enumerate(table.rows) if row.drift or row.worse])
 
 
 def _course(table: Table) -> Markup:

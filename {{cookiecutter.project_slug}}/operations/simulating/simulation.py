@@ -108,7 +108,8 @@ def _show(simulated: Simulated, result: Table) -> None:
 
 
 def _remark(row: Row) -> str:
-    """A drift that nothing was done about."""
-    if not row.drift or row.retrained_on:
+    """An alarm that nothing was done about."""
+    if not (row.drift or row.worse) or row.retrained_on:
         return ""
-    return f"tick {row.tick} drifted and stays at {number(row.before)}: {row.why}"
+    alarm = "drifted" if row.drift else "was expected to score worse"
+    return f"tick {row.tick} {alarm} and stays at {number(row.before)}: {row.why}"

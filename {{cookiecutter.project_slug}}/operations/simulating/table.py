@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from functions import reports
 from operations.simulating import measures
 from operations.simulating.loop import Loop
 from operations.simulating.scores import Scores, Values
@@ -16,7 +17,8 @@ from runtime import metrics
 class Row:
     """One tick: `before` is the metric of what was predicted, `after` that of a model retrained on this stage's rows.
 
-    `estimated` (with its interval) is what monitoring made of the predictions without labels, where it does so.
+    `estimated` (with its interval) is what monitoring made of the predictions without labels, where it does so, and
+    `worse` whether that raised an alarm, which can be a reason to retrain without any drift.
     """
 
     tick: int
@@ -32,7 +34,15 @@ class Row:
     estimated: float | None
     low: float | None
     high: float | None
+    worse: bool
     why: str
+
+    def estimate(self) -> str:
+        """What was expected without labels, "" where nothing was."""
+        if self.estimated is None:
+            return ""
+        limits = "" if self.low is None or self.high is None else f" ({number(self.low)} to {number(self.high)})"
+        return f"{number(self.estimated)}{limits}{', worse' if self.worse else ''}"
 
 
 @dataclass(frozen=True)
@@ -75,11 +85,14 @@ class Table:
         """Whether the loop closed, in a sentence."""
         retrained = [row for row in self.rows if row.retrained_on]
         alarms = sum(bool(row.drift) for row in self.rows)
-        said = f"{alarms} of {len(self.rows)} windows drifted, and {len(retrained)} led to a new release"
+        worse = sum(row.worse and not row.drift for row in self.rows)
+        said = f"{alarms} of {len(self.rows)} windows drifted, "
+        said += f"{worse} more {'was' if worse == 1 else 'were'} expected to score worse, " if worse else ""
+        said += f"and {len(retrained)} led to a new release"
         gains = [metrics.lead(self.metric, row.after, row.before) for row in retrained if row.after and row.before]
         if gains:
             low, high = min(gains), max(gains)
-            said += f"; each made {self.metric} better by {number(low)} to {number(high)} on the window that drifted"
+            said += f"; each made {self.metric} better by {number(low)} to {number(high)} on its window"
         return bool(gains) and min(gains) > 0, f"{said}."
 
 
@@ -103,7 +116,7 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
     trained, failed = _training(loop, place + 1)
     new = next((entry for entry in releases if trained and f"/{trained}/" in entry["artifacts"]["baseline"]), None)
     report = world.report(tick["run"])
-    estimate = report.get("performance") or {}
+    found = reports.expected(report)
     return Row(
         tick=place + 1,
         window=loop.window(stage),
@@ -115,9 +128,10 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
         before=rounded(scores.of_run(tick["run"], stage)),
         after=rounded(scores.of_release(new)[stage.name]) if new else None,
-        estimated=rounded(estimate.get("estimated")),
-        low=rounded(estimate.get("low")),
-        high=rounded(estimate.get("high")),
+        estimated=rounded(found.estimated) if found else None,
+        low=rounded(found.low) if found else None,
+        high=rounded(found.high) if found else None,
+        worse=bool(found and found.alarm),
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
     )
 
@@ -132,11 +146,8 @@ def _training(loop: Loop, tick: int) -> tuple[str, str]:
 
 
 def _cells(row: Row, estimates: bool) -> list[str]:
-    estimate = "–"
-    if row.estimated is not None:
-        estimate = f"{number(row.estimated)} ({number(row.low)} to {number(row.high)})"
     cells = [str(row.tick), row.input, row.learned_on, plain(row.drift) or "–", row.retrained_on or "–"]
-    return [*cells, number(row.before), number(row.after), *([estimate] if estimates else [])]
+    return [*cells, number(row.before), number(row.after), *([row.estimate() or "–"] if estimates else [])]
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from functions import release, storage
 from functions.clients import Aws
 from functions.memory import Settings
 from functions.places import COMPONENTS, Places
-from operations import backends, compiling, fingerprints, parameters
+from operations import backends, compiling, fingerprints, parameters, settings
 from operations.engine import running
 from operations.engine.running import Finished, Order
 from operations.failures import Failure
@@ -21,10 +21,7 @@ from operations.simulating.s3 import S3
 from operations.simulating.sagemaker import EXECUTING, FAILED, SUCCEEDED, SageMaker
 from operations.simulating.services import CloudWatch, Ecr, Sns, Ssm
 from operations.simulating.state import State
-from pipelines import environment
 from pipelines.environment import Environment
-from runtime import usecase
-from runtime.failures import InputError
 from runtime.usecase import UseCase
 
 TAKES = {"inference": timedelta(minutes=10), "training": timedelta(minutes=30)}  # of the simulated clock
@@ -79,7 +76,7 @@ class World:
 
 def open_world(repository: Simulated, options: Options) -> World:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
-    case, where = _settings(repository, options)
+    case, where = settings.read(repository, options.environment)
     places = _places(repository, options, where)
     state = State(repository.local / "state.json")
     compiled = {name: compiling.definition(repository, options.environment, name) for name in compiling.NAMES}
@@ -104,14 +101,6 @@ def digest(repository: Simulated, component: str) -> str:
     """What stands for an image's digest: it changes with the image's content."""
     content = fingerprints.component(repository, component)
     return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
-
-
-def _settings(repository: Simulated, options: Options) -> tuple[UseCase, Environment]:
-    try:
-        case = usecase.load(repository.root / "usecase.toml")
-        return case, environment.load(repository.root / "environments", options.environment, case)
-    except InputError as error:
-        raise Failure(str(error)) from None
 
 
 def _places(repository: Simulated, options: Options, where: Environment) -> Places:
