@@ -42,7 +42,9 @@ def pipelines(repository: Repository, environment: str) -> list[Pipeline]:
     needs, commit = wanted.read(repository.root, environment), parameters.git_commit(repository)
     images = {f"{name.capitalize()}Image": place for name, place in _digests(repository, environment).items()}
     tags = [{"Key": key, "Value": value} for key, value in _tags(needs, commit).items()]
-    role = _role(repository, environment)
+    from operations import settings  # noqa: PLC0415 - needs components/ on sys.path
+
+    role = settings.read(repository, environment)[1].role  # as the definitions' own jobs have it
     return [
         Pipeline(
             repository.pipeline(environment, name),
@@ -109,15 +111,6 @@ def _digests(repository: Repository, environment: str) -> dict[str, str]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         raise Failure(f"no images were pushed from here; run `make push ENV={environment}` first.") from None
-
-
-def _role(repository: Repository, environment: str) -> str:
-    """The role that the definitions' own jobs have."""
-    from pipelines import environment as environments  # noqa: PLC0415 - reads the file with its checks
-    from runtime import usecase  # noqa: PLC0415
-
-    case = usecase.load(repository.root / "usecase.toml")
-    return environments.load(repository.root / "environments", environment, case).role
 
 
 def _tags(needs: wanted.Wanted, commit: str) -> dict[str, str]:

@@ -4,17 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
+from operations import settings
 from operations.costing import standing
 from operations.costing.jobs import STEPS, Step, Work, amount, work
 from operations.costing.prices import Prices, load
 from operations.costing.schedules import MONTH_HOURS, runs_a_month
 from operations.costing.standing import Charge
-from operations.failures import Failure
 from operations.repository import Repository
-from pipelines import environment as environments
 from pipelines.environment import Environment, Instances
-from runtime import usecase
-from runtime.failures import InputError
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def total(costs: Iterable[float | None]) -> float:
 
 def make(repository: Repository, name: str, options: Options, today: date) -> Estimate:
     """The estimate for an environment. Raises Failure."""
-    where = _environment(repository, name)
+    where = settings.read(repository, name)[1]
     prices = load(repository, where.region)
     runs = runs_a_month(where.schedule) if options.runs is None else amount(options.runs, "RUNS")
     often = _chosen(options.retrainings, prices.assumed.retrainings, "RETRAININGS")
@@ -97,14 +94,6 @@ def make(repository: Repository, name: str, options: Options, today: date) -> Es
 
 def _chosen(given: float | None, otherwise: float, name: str) -> float:
     return otherwise if given is None else amount(given, name)
-
-
-def _environment(repository: Repository, name: str) -> Environment:
-    try:
-        case = usecase.load(repository.root / "usecase.toml")
-        return environments.load(repository.root / "environments", name, case)
-    except InputError as error:
-        raise Failure(str(error)) from None
 
 
 def _job(step: Step, where: Environment, prices: Prices, spent: Work, missing: dict[str, None]) -> JobCost:

@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from operations import clients
+from operations import clients, settings
 from operations.bootstrap import account, wanted
 from operations.bootstrap.account import Account
 from operations.bootstrap.wanted import Wanted
 from operations.failures import Failure
 from operations.repository import Repository
-from pipelines import environment as environments
 from pipelines.environment import Environment
-from runtime import usecase
-from runtime.failures import InputError
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,7 @@ class Target:
 def opened(repository: Repository, environment: str) -> Target:
     """Read the environment's file and sign in. Raises Failure where either is wrong, or they name two accounts."""
     needs = wanted.read(repository.root, environment)
-    try:
-        case = usecase.load(repository.root / "usecase.toml")
-        where = environments.load(repository.root / "environments", environment, case)
-    except InputError as error:
-        raise Failure(str(error)) from None
+    where = settings.read(repository, environment)[1]
     if not needs.account_is_set:
         raise Failure(f'write the number of your AWS account into {needs.file} first: account = "…".')
     return Target(repository, where, needs, account.sign_in(needs, account.connect))

@@ -8,13 +8,10 @@ from typing import Any
 from functions.clients import Aws
 from functions.memory import Settings
 from functions.places import Places
+from operations import settings
 from operations.bootstrap import account, wanted
 from operations.bootstrap.calls import answered, ask
-from operations.failures import Failure
 from operations.repository import Repository
-from pipelines import environment as environments
-from runtime import usecase
-from runtime.failures import InputError
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,5 @@ def sign_in(repository: Repository, environment: str, profile: str = "") -> Sign
 
 def _places(repository: Repository, needs: wanted.Wanted) -> Places:
     """As the functions have them, without what these commands have no use for: the topic and the loop's settings."""
-    try:
-        case = usecase.load(repository.root / "usecase.toml")
-        bucket = environments.load(repository.root / "environments", needs.environment, case).bucket
-    except InputError as error:
-        raise Failure(str(error)) from None
+    bucket = settings.read(repository, needs.environment)[1].bucket
     return Places(needs.namespace, needs.usecase, needs.environment, bucket, topic="", settings=Settings())
