@@ -285,7 +285,7 @@ class Miniature:
     def run(self, *words: str, code: int = 0) -> str:
         """What the command said, stdout and stderr, after it ended with this code."""
         process = self.start(*words)
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=240)
         assert process.returncode == code, out + err
         return out + err
 

@@ -144,7 +144,8 @@ def test_from_the_first_day_to_the_last(
     for name, environment in ((NAME, "dev"), (STAGING, "staging")):
         assert teardown(repository, environment, name) == 0
     said = capsys.readouterr().out
-    assert account.stacks() == account.pipelines() == {}
+    assert account.stacks() == {}
+    assert account.pipelines() == {}
     assert account.parameters() == set()
     kept = [its["Name"] for its in account.past("s3").list_buckets()["Buckets"]]
     assert sorted(kept) == [f"{NAME}-{ACCOUNT}", f"{STAGING}-{ACCOUNT}"]

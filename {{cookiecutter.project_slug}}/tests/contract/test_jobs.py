@@ -88,6 +88,10 @@ def test_an_unexpected_error_reaches_the_service_too(contract: Contract, spec: S
         code, running = contract.run(spec, tmp_path / f"ml-{name}", Start(inputs={name: damaged}))
         if name.startswith("champion"):  # there is none; its place is not looked at
             continue
+        if (spec.name, name) == ("monitoring serve", "explainer"):  # it weighs what has drifted, and is not needed
+            assert code == 0
+            assert "no importance of columns is known" in running.log()
+            continue
         assert code == 1, name
         assert 0 < len(running.failure().encode()) <= 1024
 
