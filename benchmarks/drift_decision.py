@@ -69,7 +69,7 @@ def _alarms(columns: int, rows: int, found: list[list[Verdict]]) -> None:
 
 
 def ways(columns: int, rows: int) -> None:
-    """The baselines of a cell of `rows`, one by one: batches of rows and drawn counts in which the test alone alarms."""
+    """The baselines of a cell of `rows`, one by one: batches of rows and drawn counts; the test alone alarms."""
     head("baseline", "rows", "counts")
     random = np.random.default_rng([SEED, columns, rows, LEARNED, True])
     other = np.random.default_rng([SEED, 5])
