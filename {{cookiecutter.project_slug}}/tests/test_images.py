@@ -3,11 +3,13 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.engine_miniature import Miniature, build
+from tests.engine_miniature import ROOT, Miniature, build
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> "$0.calls"
@@ -71,6 +73,15 @@ def test_only_what_changed_is_built_and_the_file_is_named(mini: Miniature) -> No
     assert "building monitoring: it is no longer on this machine" in said
     before, after = tags.values()
     assert {name for name in before if before[name] != after[name]} == {"algorithm"}
+
+
+def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from operations.engine.storage import write_json\n"
+    code += "for number in range(2000): write_json(Path(sys.argv[1]), {'number': number})"
+    command = [sys.executable, "-c", code, str(tmp_path / "images.json")]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert json.loads((tmp_path / "images.json").read_text()) == {"number": 1999}
 
 
 def test_a_mirror_and_pips_settings_reach_the_build(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:

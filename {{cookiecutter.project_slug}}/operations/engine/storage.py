@@ -78,7 +78,7 @@ class Storage:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write beside, then rename: a reader sees the old file or the new one, also while two processes write."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
