@@ -1,6 +1,7 @@
 """The real server on a loopback port: content types, rows that can't be scored, refusals, load, and SIGTERM."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import io
 import json
@@ -19,7 +20,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from algorithm import model
+from algorithm import bodies, model
 from runtime import artifacts, usecase
 
 COMPONENTS = Path(__file__).parents[1] / "components"
@@ -431,3 +432,18 @@ def test_serving_does_not_wait_for_optuna():
     environment = {**os.environ, "PYTHONPATH": str(COMPONENTS)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a\rb,c\n1,2\n",
+        b"a,b\n1,2\r3\n",
+        b"a,b\n1,2\r3,4,5\n6,7\n",
+        b"a,b\n1," + b"x" * 200_000,
+        b"a,b\n1," + b"x" * 200_000 + b",3,4\n5,6\n",
+    ],
+)
+def test_carriage_returns_and_huge_cells_are_read_or_refused(body: bytes) -> None:
+    with contextlib.suppress(bodies.BodyError):
+        assert bodies.read(body, "text/csv", ()).width == 2
