@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,19 @@ def processes_of(folder: Path) -> list[int]:
             if f"ML_ROOT={folder}".encode() in environment and not zombie:
                 found.append(int(entry.name))
     return found
+
+
+def copied(root: Path, folders: Sequence[str], **settings: int) -> None:
+    """This repository elsewhere, under another name, with other numbers of keys in usecase.toml."""
+    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
+    for folder in folders:
+        skipped = None if folder == "components" else ignored
+        shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
+    text = (ROOT / "usecase.toml").read_text(encoding="utf-8")
+    text = re.sub(r'^(name|namespace) = "[^"]*"', r'\1 = "case"', text, flags=re.MULTILINE)
+    for key, value in settings.items():
+        text = re.sub(rf"^{key} = \d+", f"{key} = {value}", text, flags=re.MULTILINE)
+    (root / "usecase.toml").write_text(text, encoding="utf-8")
+    for file in (root / "environments").glob("*.toml"):
+        region = re.sub(r'^region = "[^"]*"', 'region = "eu-central-1"', file.read_text(), flags=re.MULTILINE)
+        file.write_text(region, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.engine_miniature import ROOT, Miniature, processes_of
+from tests.engine_miniature import Miniature, copied, processes_of
 
 FOLDERS = ("components", "pipelines", "operations", "environments", "data", "locks")
 
@@ -19,17 +19,7 @@ FOLDERS = ("components", "pipelines", "operations", "environments", "data", "loc
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
     """This repository, trained on a small sample with a quick fit."""
     root = tmp_path_factory.mktemp("a copy") / "repository"
-    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
-    for folder in FOLDERS:
-        skipped = None if folder == "components" else ignored
-        shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
-    text = (ROOT / "usecase.toml").read_text(encoding="utf-8")
-    text = re.sub(r'^(name|namespace) = "[^"]*"', r'\1 = "case"', text, flags=re.MULTILINE)
-    text = re.sub(r"^num_iterations = \d+", "num_iterations = 30", text, flags=re.MULTILINE)
-    (root / "usecase.toml").write_text(text, encoding="utf-8")
-    for file in (root / "environments").glob("*.toml"):
-        region = re.sub(r'^region = "[^"]*"', 'region = "eu-central-1"', file.read_text(), flags=re.MULTILINE)
-        file.write_text(region, encoding="utf-8")
+    copied(root, FOLDERS, num_iterations=30)
     command = [sys.executable, "-m", "data.sample", "--rows", "2000", "--output", "data/sample"]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     # whatever table the repository has been given since, here it takes the sample on anew

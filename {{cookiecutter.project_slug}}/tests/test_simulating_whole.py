@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine_miniature import ROOT, Miniature, processes_of
+from tests.engine_miniature import Miniature, copied, processes_of
 
 FOLDERS = ("components", "pipelines", "operations", "environments", "data", "locks", "infra")
 CHOSEN = ("0-original", "3-wallet", "4-onward")
@@ -75,18 +74,7 @@ class Copy:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     root = tmp_path_factory.mktemp("simulated") / "repository"
-    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
-    for folder in FOLDERS:
-        skipped = None if folder == "components" else ignored
-        shutil.copytree(ROOT / folder, root / folder, ignore=skipped)
-    text = (ROOT / "usecase.toml").read_text(encoding="utf-8")
-    text = re.sub(r'^(name|namespace) = "[^"]*"', r'\1 = "case"', text, flags=re.MULTILINE)
-    text = re.sub(r"^num_iterations = \d+", "num_iterations = 80", text, flags=re.MULTILINE)
-    text = re.sub(r"^rows = \d+", "rows = 200", text, flags=re.MULTILINE)  # explained ones
-    (root / "usecase.toml").write_text(text, encoding="utf-8")
-    for file in (root / "environments").glob("*.toml"):
-        region = re.sub(r'^region = "[^"]*"', 'region = "eu-central-1"', file.read_text(), flags=re.MULTILINE)
-        file.write_text(region, encoding="utf-8")
+    copied(root, FOLDERS, num_iterations=80, rows=200)  # rows are those explained one by one
     command = [sys.executable, "-m", "data.stages", "--rows", "2400", "--output", "every"]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (root / "chosen").mkdir()
