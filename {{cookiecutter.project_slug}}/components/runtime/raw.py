@@ -16,6 +16,7 @@ from runtime.failures import InputError
 from runtime.usecase import Column, UseCase
 
 ERROR, BROKEN, INVALID, ROW, FILE = "__error", "__broken", "__invalid:", "__row", "__file"
+GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off")

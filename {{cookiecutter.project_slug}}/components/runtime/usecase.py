@@ -14,6 +14,8 @@ from runtime.failures import InputError
 TASKS = ("binary", "multiclass", "regression")
 TYPES = ("number", "category", "boolean", "date")
 RESERVED = ("prediction", "score", "error")
+# Keys of [data] that say how files are read, not what the data means.
+READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
     "processing": ("data", "columns", "split", "features"),
@@ -25,13 +27,19 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One raw column: its name and type, the range of a number, the format of a date."""
+    """One raw column: its name and type, the range of a number, the format and time zone of a date.
+
+    `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
+    of the drift decision, for one that moves by its nature.
+    """
 
     name: str
     type: str
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
+    time_zone: str = ""
+    drift: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,20 @@ class Data:
     classes: tuple[str, ...] = ()
     time: str = ""
     time_format: str = ""
+    time_zone: str = ""
     missing: tuple[str, ...] = ("",)
     separator: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+    header: bool = True
     bad_rows: float = 0.01
 
 
 @dataclass(frozen=True)
 class Split:
     method: str = "random"
+    group: str = ""
     validation: float = 0.15
     test: float = 0.15
     seed: int = 7
@@ -72,6 +86,7 @@ class Tuning:
 @dataclass(frozen=True)
 class Prediction:
     threshold: float = 0.5
+    escape_formulas: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,10 +134,9 @@ class UseCase:
 
     def contract(self) -> str:
         """A hash of what the data means: artifacts learned under another one are refused."""
-        data = {
-            key: value for key, value in asdict(self.data).items() if key not in ("missing", "separator", "bad_rows")
-        }
-        return digest({"data": data, "columns": [asdict(column) for column in self.columns]})
+        data = {key: value for key, value in asdict(self.data).items() if key not in READING}
+        columns = [{key: value for key, value in asdict(column).items() if key != "drift"} for column in self.columns]
+        return digest({"data": data, "columns": columns})
 
 
 def digest(value: object) -> str:
@@ -199,7 +213,7 @@ def _table(kind: type[Table], name: str, values: Mapping[str, Any]) -> Table:
 def _column(name: str, spec: Any) -> Column:
     if not isinstance(spec, Mapping) or spec.get("type") not in TYPES:
         raise InputError(f"usecase.toml [columns] {name!r} needs a type: one of {', '.join(TYPES)}.")
-    unknown = set(spec) - {"type", "minimum", "maximum", "format"}
+    unknown = set(spec) - {"type", "minimum", "maximum", "format", "time_zone", "drift"}
     if unknown:
         raise InputError(f"usecase.toml [columns] {name!r} has an unknown key {sorted(unknown)[0]!r}.")
     return Column(name, **spec)
