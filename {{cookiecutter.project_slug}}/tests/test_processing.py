@@ -4,6 +4,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from processing import serve, split, train
+from processing import features, serve, split, train
 from runtime import artifacts, job, paths
 from runtime.failures import InputError
+from runtime.usecase import Column, Features
 
 USECASE = """
 [usecase]
@@ -411,3 +413,23 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
     golden = 0x9E3779B97F4A7C15
     drawn = pl.DataFrame({"__row": range(1, 50)}).select(split.draws(7)).to_series().to_list()
     assert drawn == [reference((row * golden + 7 * golden) % 2**64) for row in range(1, 50)]
+
+
+def dates(rows: int, hours: bool) -> pl.LazyFrame:
+    start = datetime(2024, 2, 27, 21, 30) if hours else datetime(2024, 2, 27)
+    return pl.LazyFrame({"at": [start + timedelta(days=n, hours=n if hours else 0) for n in range(rows)]})
+
+
+def test_a_date_with_a_time_of_day_has_the_hour_as_a_feature() -> None:
+    frame, column = dates(4, hours=True), Column("at", "date")
+    learned = features.fit(frame, [column], Features())
+    found = frame.select(features.transform(learned)).collect()
+    assert found["at__hour"].to_list() == [21.5, 22.5, 23.5, 0.5]
+    assert found["at__day"].to_list() == [27, 28, 29, 2]
+    assert found["at__day_of_year"].to_list() == [58, 59, 60, 62]
+    assert found["at__weekday"].to_list() == [2, 3, 4, 6]
+
+
+def test_a_date_without_times_of_day_has_no_hour() -> None:
+    names = [feature["name"] for feature in features.fit(dates(4, hours=False), [Column("at", "date")], Features())]
+    assert names == ["at__days", "at__month", "at__day", "at__weekday", "at__day_of_year"]
