@@ -10,6 +10,8 @@ from functions.clients import Aws
 from functions.memory import order
 from functions.places import Places
 
+LARGEST = 16 * 2**20  # bytes of a JSON file inside an archive: a function has little memory
+
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of an s3:// URI."""
@@ -53,6 +55,8 @@ def _unpacked(body: Any, name: str) -> Any:
     """Read as a stream: what else is in there may be large."""
     with tarfile.open(fileobj=body, mode="r|gz") as archive:
         for member in archive:
-            if member.name.removeprefix("./") == name and (file := archive.extractfile(member)):
+            if member.name.removeprefix("./") != name or member.size > LARGEST:
+                continue
+            if file := archive.extractfile(member):
                 return json.load(file)
     return None
