@@ -8,7 +8,7 @@ import polars as pl
 
 from runtime import files, raw
 from runtime.failures import InputError
-from runtime.usecase import usable
+from runtime.usecase import Data, usable
 
 UNREADABLE = (pl.Binary, pl.Object, pl.Duration, pl.Time)  # kinds that no column of a contract can have
 
@@ -29,7 +29,7 @@ def read(path: Path) -> Table:
     frames = []
     for file in found:
         _check_header(file, separator)
-        frames.append(files.scan(file, separator).drop(raw.ROW))
+        frames.append(files.scan(file, Data("", "", separator=separator)).drop(raw.ROW))
     table = Table(pl.concat(frames, how="diagonal_relaxed"), tuple(found), separator)
     for name in table.frame.collect_schema():
         _check_name(found[0], name)
