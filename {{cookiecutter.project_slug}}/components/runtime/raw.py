@@ -24,10 +24,11 @@ FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
 
 @dataclass(frozen=True)
 class RawTable:
-    """`frame` has the id, each contract column and its `__invalid:` flag, `__broken`, and the time and label if any.
+    """`frame` has the id, each contract column and its `__invalid:` flag, `__broken`, and time, label and group if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    label String, or Float64 for regression. `reasons` has `__file`, `__row` and `__error` of the broken rows.
+    label String, or Float64 for regression, `__group` String. `reasons` has `__file`, `__row` and `__error` of the
+    broken rows.
     """
 
     frame: pl.LazyFrame
@@ -67,7 +68,8 @@ def needed(usecase: UseCase, labelled: bool) -> list[str]:
     names = [column.name for column in usecase.columns] + [usecase.data.id]
     extra = [usecase.data.label] if labelled else []
     time = [usecase.data.time] if labelled and usecase.split.method == "time" else []
-    return [name for name in dict.fromkeys(names + extra + time) if name]
+    group = [usecase.split.group] if labelled else []
+    return [name for name in dict.fromkeys(names + extra + time + group) if name]
 
 
 def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) -> tuple[pl.LazyFrame, pl.LazyFrame]:
@@ -84,6 +86,8 @@ def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) ->
     if labelled:
         columns.append(_label(usecase, schema[usecase.data.label]).alias(usecase.data.label))
         checks.append(_label_check(usecase, schema[usecase.data.label]))
+    if labelled and (group := usecase.split.group):
+        columns.append(_clean(group, schema[group], texts).alias(GROUP))
     broken = pl.any_horizontal(pl.lit(False), *(check for check, _ in checks))
     flags = [check.alias(INVALID + name) for name, check in invalid.items()]
     place = [pl.lit(file.name).alias(FILE), pl.col(ROW)]
