@@ -69,7 +69,7 @@ def _shares(split: Split) -> tuple[float, float]:
     return split.test, split.test + (0.0 if split.method == "given" else split.validation)
 
 
-def _part(draw: pl.Expr, borders: tuple[float, float]) -> pl.Expr:
+def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl.Expr:
     part = pl.when(draw < borders[0]).then(pl.lit("test")).when(draw < borders[1]).then(pl.lit("validation"))
     return part.otherwise(pl.lit("train")).alias(PART)
 
@@ -86,18 +86,20 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
     test, second = (int((groups < share).sum()) for share in _shares(split))
     test = min(max(test, 1), len(groups) - parts + 1)
     second = test if parts == 2 else min(max(second, test + 1), len(groups) - 1)
-    _say_uneven([counted["len"][low:high] for low, high in ((second, None), (test, second), (0, test))], split)
+    held = counted["len"].to_list()
+    _say_uneven([held[second:], held[test:second], held[:test]], split)
     return groups[test], groups[second]
 
 
-def _say_uneven(held: list[pl.Series], split: Split) -> None:
+def _say_uneven(held: list[list[int]], split: Split) -> None:
     """Where groups are few or large, a part can be far from the share that was asked for."""
     test, second = _shares(split)
-    total, largest = sum(rows.sum() for rows in held), max(rows.max() or 0 for rows in held)
+    rows, largest = [sum(part) for part in held], max(max(part, default=0) for part in held)
+    total = sum(rows)
     apart = [
-        f"{part} has {rows.sum() / total:.0%} of the rows instead of {share:.0%}"
-        for part, rows, share in zip(PARTS, held, (1 - second, second - test, test), strict=True)
-        if abs(rows.sum() / total - share) > FAR * share
+        f"{part} has {count / total:.0%} of the rows instead of {share:.0%}"
+        for part, count, share in zip(PARTS, rows, (1 - second, second - test, test), strict=True)
+        if abs(count / total - share) > FAR * share
     ]
     if apart:
         log.warning(
