@@ -76,7 +76,8 @@ def _update(table: Any, values: dict[str, Any]) -> None:
             continue
         item = tomlkit.item(value)
         if key in table:
-            item.trivia.comment_ws, item.trivia.comment = table[key].trivia.comment_ws, table[key].trivia.comment
+            before = table.value.item(key).trivia
+            item.trivia.comment_ws, item.trivia.comment = before.comment_ws, before.comment
         table[key] = item
 
 

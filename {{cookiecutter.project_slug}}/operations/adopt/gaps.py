@@ -15,6 +15,8 @@ from operations.adopt.times import Moments
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
+CROWDED = 10  # times as often as a value on average
+DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
 LABELS = 50  # distinct numbers of a label that is an amount
 
@@ -51,20 +53,18 @@ def suspects(found: dict[str, Facts], look: Look, label: str, classes: bool) -> 
 def moments(
     found: dict[str, Facts], look: Look, decisions: dict[str, Decision], held: dict[str, Moments]
 ) -> list[Suspect]:
-    """Days far from all others that stand again and again, such as 1900-01-01."""
+    """Days such as 1900-01-01, and others far from the rest, that stand again and again at the end of a column."""
     suspects = []
-    for name, of in held.items():
-        if of.after_low is None or of.before_high is None or of.distinct <= FEW:
-            continue
-        for moment, cells, following in (
-            (of.low, of.low_cells, of.after_low),
-            (of.high, of.high_cells, of.before_high),
+    for name, each in held.items():
+        for moment, cells, next_to in (
+            (each.low, each.low_cells, each.after_low),
+            (each.high, each.high_cells, each.before_high),
         ):
-            often = cells >= max(LEAST, REPEATED * of.values)
-            if often and abs(moment - following) > max(of.before_high - of.after_low, 1):
+            far = abs(moment - next_to) > max(each.before_high - each.after_low, 1)
+            usual = _crowded(cells, each.values, each.distinct) and times.day(moment) in DAYS
+            if each.distinct > FEW and _often(cells, each.values) and (far or usual):
                 texts = _where(found[name], times.moment(found[name], decisions[name], look) == moment, look)
-                why = f"{texts[0]} stands in {cells:,} cells of {name!r}, far from the other dates"
-                suspects.append(Suspect(texts, why))
+                suspects.append(Suspect(texts, f"{texts[0]} stands in {cells:,} cells of {name!r}, as no other date"))
     return suspects
 
 
@@ -107,7 +107,9 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
     suspects = []
     rest = column.highest.following - column.lowest.following
     for number, end in ((column.low, column.lowest), (column.high, column.highest)):
-        if _repeated(column, number, end) and abs(number - end.following) > max(rest, 1):
+        far = abs(number - end.following) > max(rest, 1)
+        usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
+        if _none(column, number, end) and (far or usual):
             value = tables.number(tables.text(column.name, column.kind, look.markers), column.kind, look.table.reading)
             texts = _where(column, value == number, look)
             others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
@@ -115,12 +117,23 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
     return suspects
 
 
-def _repeated(column: Facts, number: float, end: End) -> bool:
+def _none(column: Facts, number: float, end: End) -> bool:
     """Whether a number is one that people write for "none": whole, not 0, and in more than a few cells."""
-    often = end.cells >= max(LEAST, REPEATED * column.present)
-    nines = set(f"{abs(number):.0f}") == {"9"} and abs(number) > 9
-    few = column.distinct <= FEW and not nines and not number < 0 <= end.following
-    return often and number != 0 and number.is_integer() and not few
+    codes = column.distinct <= FEW and not _nines(number) and not number < 0 <= end.following
+    return _often(end.cells, column.present) and number != 0 and number.is_integer() and not codes
+
+
+def _nines(number: float) -> bool:
+    return abs(number) > 9 and set(f"{abs(number):.0f}") == {"9"}
+
+
+def _often(cells: int, of: int) -> bool:
+    return cells >= max(LEAST, REPEATED * of)
+
+
+def _crowded(cells: int, of: int, distinct: int) -> bool:
+    """Whether a value stands in far more cells than values do on average."""
+    return cells * distinct > CROWDED * of
 
 
 def _where(column: Facts, condition: pl.Expr, look: Look) -> list[str]:

@@ -101,8 +101,12 @@ def _decimal(columns: Sequence[Column], points: int) -> str:
     unclear = [column for column in columns if column.open()]
     if commas or dots or not unclear:
         return "," if commas > dots else "."
-    told = ", ".join(f"{column.name!r} holds {column.example!r}" for column in unclear[:3])
-    raise Question(f"is a comma or a point the decimal sign ({told})? Say DECIMAL=, or DECIMAL=.")
+    first = unclear[0]
+    sign = next(sign for sign in OTHER if sign in first.example)
+    raise Question(
+        f"column {first.name!r}: is {first.example!r} one of thousands, or has it three decimals? "
+        f"Say DECIMAL={OTHER[sign]} for thousands, DECIMAL={sign} for decimals."
+    )
 
 
 def _thousands(columns: Iterable[Column], decimal: str) -> str:

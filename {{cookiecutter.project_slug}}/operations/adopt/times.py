@@ -14,6 +14,7 @@ EVENT = re.compile(
 )
 OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built", re.I)  # of a thing, not of the row
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
+DAY = 86_400_000_000  # microseconds
 FEWEST, SPREAD = 5, 20  # distinct values, and those where the name has to tell
 
 
@@ -30,10 +31,10 @@ class Moments:
     timed: bool
     low: int
     low_cells: int
-    after_low: int | None
+    after_low: int
     high: int
     high_cells: int
-    before_high: int | None
+    before_high: int
 
     def reason(self, name: str) -> str:
         """Why a column of this name looks like the time of an event; "" where it does not."""
@@ -68,20 +69,24 @@ def moment(column: Facts, decision: Decision, look: Look) -> pl.Expr:
     return dates.read(text, decision.format).dt.replace_time_zone(None).cast(pl.Int64)
 
 
+def day(moment: int) -> str:
+    """The day of a moment, as 2024-01-31."""
+    return str(pl.Series([moment // DAY], dtype=pl.Int32).cast(pl.Date).dt.to_string()[0])
+
+
 def _moments(column: Facts, decision: Decision, look: Look) -> Moments:
     at = pl.col("at")
     held = look.table.frame.select(moment(column, decision, look).alias("at")).drop_nulls()
     ends = held.select(at.min().alias("low"), at.max().alias("high")).collect(engine="streaming").row(0, named=True)
     low, high = ends["low"], ends["high"]
-    day = 86_400_000_000
     counts = held.select(
         values=pl.len(),
         distinct=at.n_unique(),
         order=pl.corr(at.rank(), pl.int_range(pl.len())).fill_nan(None),
-        timed=(at % day != 0).any(),
+        timed=(at % DAY != 0).any(),
         low_cells=(at == low).sum(),
-        after_low=at.filter(at > low).min(),
+        after_low=at.filter(at > low).min().fill_null(high),
         high_cells=(at == high).sum(),
-        before_high=at.filter(at < high).max(),
+        before_high=at.filter(at < high).max().fill_null(low),
     )
     return Moments(**ends, **counts.collect(engine="streaming").row(0, named=True))
