@@ -100,7 +100,7 @@ def test_batches_without_drift_rarely_raise_an_alarm(rows: int, columns: int) ->
     learned = [random.multinomial(20_000, share).astype(float) for share in shares]
     for _ in range(200):
         batch = [random.multinomial(rows, share).astype(float) for share in shares]
-        p_values = [drift.chi_square(before, now) for before, now in zip(learned, batch, strict=True)]
+        p_values = [drift.homogeneity(before, now) for before, now in zip(learned, batch, strict=True)]
         alarms += min(drift.holm(p_values)) < 0.01
     assert alarms <= 6
 
@@ -228,7 +228,9 @@ def test_a_spike_has_a_bin_of_its_own() -> None:
     baseline = learn()
     income = next(entry for entry in baseline["columns"] if entry["name"] == "income")
     assert 0.0 in income["edges"]
-    assert income["counts"][income["edges"].index(0.0)] == (table(4000)["income"] == 0).sum()
+    place = income["edges"].index(0.0)
+    assert income["counts"][place] == pytest.approx((table(4000)["income"] == 0).sum() / 2, rel=0.1)
+    assert income["means"][place] == 0.0
 
 
 def test_unknown_categories_gaps_ranges_and_broken_types_are_reported() -> None:

@@ -84,7 +84,13 @@ def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:
         f"{found['rows']:,} rows against {found['baseline_rows']:,} of training. A column has drifted when chance is "
         f"excluded (p below {case.drift.significance:g}, corrected for the number of columns) and its population "
         f"stability index, less what chance gives, is {case.drift.minimum_effect:g} or more. {_order(found)}"
+        f"{_left_out(found)}"
     )
+
+
+def _left_out(found: Mapping[str, Any]) -> str:
+    names = ", ".join(f"{name} ({why})" for name, why in found["left_out"].items())
+    return f" Left out of the decision, because they move by their nature: {names}." if names else ""
 
 
 def _order(found: Mapping[str, Any]) -> str:
@@ -122,7 +128,7 @@ def _table(columns: list[dict[str, Any]]) -> Markup:
 def _row(column: Mapping[str, Any]) -> list[object]:
     return [
         column["name"],
-        "yes" if column["drifted"] else "no",
+        ("yes" if column["drifted"] else "no") if column["decides"] else "left out",
         _percent(column.get("importance")),
         *(_rounded(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
         column.get("adjusted_p_value"),
@@ -142,7 +148,8 @@ def _rounded(value: float | None) -> float | None:
 def _note(column: Mapping[str, Any]) -> str:
     parts = []
     if column["unknown"]:
-        parts.append(f"{column['unknown']:.2%} unknown: {', '.join(column['unknown_examples'])}")
+        shares = f"{column['unknown']:.2%} other values ({column['unknown_baseline']:.2%} in training)"
+        parts.append(f"{shares}: {', '.join(column['unknown_examples'])}")
     if column["outside_range"]:
         parts.append(str(column["outside_range"]))
     return "; ".join(parts)
