@@ -369,7 +369,7 @@ def test_the_performance_of_a_batch_is_expected_without_its_labels() -> None:
     truth = (np.random.default_rng(3).random(2000) < now).astype(int)
     assert found["low"] <= metrics.roc_auc_score(truth, now) <= found["high"]
     assert (found["metric"], found["reference"], found["alarm"], found["reason"]) == ("auc", 0.78, False, None)
-    assert found["drop"] == pytest.approx(0.78 - found["estimated"])
+    assert abs(found["drop"]) < 0.02
     assert found["metrics"]["accuracy"]["estimated"] == pytest.approx(
         metrics.accuracy_score(truth, now > 0.5), abs=0.03
     )
