@@ -50,6 +50,8 @@ def _parameters(where: Environment) -> list[Parameter]:
         ParameterString("ProductionData", f"{where.storage}/data/sample/production"),
         ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/inference"),
         *(ParameterString(name, f"{where.storage}/none") for name in released),  # every run is given a release's
+        # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.
+        ParameterString("LabelledData", f"{where.storage}/none"),
         ParameterInteger("MaxPayloadInMB", 6),
         ParameterInteger("MaxConcurrentTransforms", 2),
         *jobs.image_parameters(where),
@@ -121,8 +123,10 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
             "predictions": score.properties.TransformOutput.S3OutputPath,
             "baseline": context["Baseline"],
             "explainer": context["Explainer"],  # only for how much the model uses each column
+            "labels": context["LabelledData"],
         },
         outputs=["drift"],
+        cached=False,  # more labels may come to the same place, and the request would be the same
     )
     return jobs.processing(context, job)
 

@@ -56,7 +56,7 @@ class Context:
 class ProcessingJob:
     """One processing step: component, mode and settings, what is copied in (name → S3 URI) and out (names).
 
-    Of a `spread` input each instance gets a part of the files.
+    Of a `spread` input each instance gets a part of the files. One that is not `cached` runs whenever it is asked for.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ProcessingJob:
     inputs: Mapping[str, Any]
     outputs: Sequence[str]
     spread: tuple[str, ...] = ()
+    cached: bool = True
 
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
@@ -90,7 +91,8 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         outputs=[_output(context, job.name, name) for name in job.outputs],
         arguments=list(job.arguments),
     )
-    return ProcessingStep(name=job.name, step_args=arguments, cache_config=CACHE, retry_policies=job_retries())
+    cache = CACHE if job.cached else None
+    return ProcessingStep(name=job.name, step_args=arguments, cache_config=cache, retry_policies=job_retries())
 
 
 def network(where: Environment) -> NetworkConfig:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from algorithm import comparison, metrics
+from algorithm import comparison
 from algorithm.comparison import Side
+from runtime import measures
 
 
 def pair(rows, seed=1, noise=(2.0, 1.0)):
@@ -20,7 +21,7 @@ def test_the_comparison_is_of_the_same_rows_and_says_what_each_model_says():
     labels, champion, challenger = pair(2000)
     found = comparison.compare("binary", "auc", labels, champion, challenger)
     assert found["rows"] == 2000
-    assert found["champion"] == metrics.binary(labels, champion.predicted, 0.5)["auc"]
+    assert found["champion"] == measures.binary(labels, champion.predicted, 0.5)["auc"]
     assert found["lead"] == pytest.approx(found["challenger"] - found["champion"])
     assert found["lead_low"] < found["lead"] < found["lead_high"]
     assert found["disagreement"] == np.mean((champion.predicted >= 0.5) != (challenger.predicted >= 0.5))
@@ -55,7 +56,7 @@ def test_a_lead_is_positive_where_the_challengers_error_is_smaller():
 def test_limits_hold_the_true_lead_nineteen_times_of_twenty():
     """Of 60 test splits; 95 % gives at least 51 with 99.9 %."""
     labels, *sides = pair(400_000, seed=0)
-    values = [metrics.binary(labels, side.predicted, 0.5)["accuracy"] for side in sides]
+    values = [measures.binary(labels, side.predicted, 0.5)["accuracy"] for side in sides]
     truth, inside = values[1] - values[0], 0
     for seed in range(1, 61):
         low, high = comparison.limits("binary", "accuracy", *pair(400, seed))

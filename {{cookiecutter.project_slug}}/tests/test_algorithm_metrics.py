@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from algorithm import evaluation, metrics
+from algorithm import evaluation
+from runtime import measures
 from runtime import metrics as names
 from runtime.failures import InputError
 
@@ -22,7 +23,7 @@ def binary_case(seed, rows=400):
 def test_binary_metrics_are_scikit_learns(seed):
     labels, scores = binary_case(seed)
     chosen = scores >= 0.4
-    assert metrics.binary(labels, scores, 0.4) == pytest.approx(
+    assert measures.binary(labels, scores, 0.4) == pytest.approx(
         {
             "auc": peer.roc_auc_score(labels, scores),
             "average_precision": peer.average_precision_score(labels, scores),
@@ -53,7 +54,7 @@ def test_multiclass_metrics_are_scikit_learns(seed):
     scores = random.dirichlet(np.ones(4), 500) * 0.6 + 0.4 * np.eye(4)[labels.astype(int)]
     scores = scores[:, [0, 1, 3, 2]] if seed == 3 else scores
     chosen, truth = scores.argmax(axis=1), np.eye(4)[labels.astype(int)]
-    assert metrics.multiclass(labels, scores) == pytest.approx(
+    assert measures.multiclass(labels, scores) == pytest.approx(
         {
             "log_loss": peer.log_loss(labels, scores),
             "accuracy": peer.accuracy_score(labels, chosen),
@@ -71,7 +72,7 @@ def test_regression_metrics_are_scikit_learns(seed):
     random = np.random.default_rng(seed)
     labels = random.normal(50, 20, 301)
     values = labels + random.normal(0, 5, 301)
-    assert metrics.regression(labels, values) == pytest.approx(
+    assert measures.regression(labels, values) == pytest.approx(
         {
             "rmse": peer.root_mean_squared_error(labels, values),
             "mae": peer.mean_absolute_error(labels, values),
@@ -83,26 +84,26 @@ def test_regression_metrics_are_scikit_learns(seed):
 
 
 def test_a_label_of_zero_does_not_spoil_the_percentage_error():
-    found = metrics.regression(np.array([0.0, 10.0, 20.0]), np.array([5.0, 11.0, 18.0]))
+    found = measures.regression(np.array([0.0, 10.0, 20.0]), np.array([5.0, 11.0, 18.0]))
     assert found["mean_absolute_percentage_error"] == pytest.approx(0.1)
-    assert math.isnan(metrics.regression(np.zeros(2), np.ones(2))["mean_absolute_percentage_error"])
+    assert math.isnan(measures.regression(np.zeros(2), np.ones(2))["mean_absolute_percentage_error"])
 
 
 def test_what_can_not_be_measured_is_nan_and_null_in_json():
-    found = metrics.binary(np.zeros(3), np.array([0.1, 0.2, 0.9]), 0.5)
+    found = measures.binary(np.zeros(3), np.array([0.1, 0.2, 0.9]), 0.5)
     assert math.isnan(found["auc"])
     assert math.isnan(found["average_precision"])
     assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
     assert evaluation.finite(found)["auc"] is None
-    assert math.isnan(metrics.regression(np.ones(3), np.arange(3.0))["r2"])
+    assert math.isnan(measures.regression(np.ones(3), np.arange(3.0))["r2"])
 
 
 def test_a_certain_and_wrong_score_costs_much_and_not_infinitely_much():
-    assert metrics.log_loss(np.array([1.0]), np.array([[1.0, 0.0]])) == pytest.approx(36.04, abs=0.01)
+    assert measures.log_loss(np.array([1.0]), np.array([[1.0, 0.0]])) == pytest.approx(36.04, abs=0.01)
 
 
 def test_scores_of_zero_and_one_fall_into_the_outer_bins():
-    table = metrics.reliability(np.array([False, True, True]), np.array([0.0, 1.0, 0.95]))
+    table = measures.reliability(np.array([False, True, True]), np.array([0.0, 1.0, 0.95]))
     assert [(row["from"], row["to"], row["rows"]) for row in table] == [(0.0, 0.1, 1), (0.9, 1.0, 2)]
     assert table[1]["mean_score"] == pytest.approx(0.975)
     assert table[1]["observed"] == 1.0
@@ -112,9 +113,9 @@ def test_every_task_measures_exactly_the_metrics_it_is_known_for():
     labels, scores = binary_case(0)
     several = np.column_stack([scores, 1 - scores, scores]) / (1 + scores)[:, None]
     found = {
-        "binary": metrics.measure("binary", labels, scores, 0.5),
-        "multiclass": metrics.measure("multiclass", labels, several, 0.5),
-        "regression": metrics.measure("regression", labels, scores, 0.5),
+        "binary": measures.measure("binary", labels, scores, 0.5),
+        "multiclass": measures.measure("multiclass", labels, several, 0.5),
+        "regression": measures.measure("regression", labels, scores, 0.5),
     }
     assert {task: tuple(values) for task, values in found.items()} == names.NAMES
     assert set().union(*names.NAMES.values()) >= names.SMALLER_IS_BETTER

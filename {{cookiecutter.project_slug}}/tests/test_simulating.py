@@ -14,7 +14,6 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from algorithm import metrics as component
 from algorithm import predictions
 from data import sample
 from data import stages as sample_stages
@@ -28,6 +27,7 @@ from operations.simulating.s3 import S3
 from operations.simulating.stages import Stage
 from operations.simulating.state import State
 from operations.simulating.table import Row, Table
+from runtime import measures as component
 from runtime import metrics
 from tests.control_plane import OBJECT_CREATED, PACKAGE_CHANGED, RUN_CHANGED
 from tests.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithm import metrics
 from algorithm.model import Predicted
+from runtime import measures
 from runtime import metrics as names
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -134,7 +134,7 @@ def _lead(task: str, metric: str, labels: Predicted, champion: Side, challenger:
 
 
 def _measured(task: str, metric: str, labels: Predicted, side: Side) -> float:
-    return metrics.measure(task, labels, side.predicted, side.threshold)[metric]
+    return measures.measure(task, labels, side.predicted, side.threshold)[metric]
 
 
 def _classes(side: Side) -> NDArray[np.int64]:

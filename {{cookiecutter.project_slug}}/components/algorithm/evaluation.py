@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithm import comparison, metrics
+from algorithm import comparison
 from algorithm.comparison import Side
 from algorithm.model import Model, Table, predict
+from runtime import measures
 from runtime import metrics as names
 from runtime.failures import InputError
 
@@ -38,7 +39,7 @@ def evaluate(
     """
     task, labels = candidate.model.metadata["task"], candidate.test.labels
     side = _side(candidate, threads)
-    test = metrics.measure(task, labels, side.predicted, side.threshold)
+    test = measures.measure(task, labels, side.predicted, side.threshold)
     if math.isnan(test[metric]):
         raise InputError(
             f"{metric} can't be measured on the test split: its {labels.size} rows hold too few different labels; "
@@ -51,7 +52,7 @@ def evaluate(
         "validation": finite(validation),
         "test": finite(test),
         **_beside(champion, metric, test[metric], (labels, side), threads),
-        "calibration": metrics.calibration(task, labels, side.predicted),
+        "calibration": measures.calibration(task, labels, side.predicted),
     }
 
 
@@ -62,7 +63,7 @@ def _beside(
     if champion is None:
         return {"champion": None, "lead": 0.0, "comparison": None}
     side, (labels, other), task = _side(champion, threads), challenger, champion.model.metadata["task"]
-    before = metrics.measure(task, champion.test.labels, side.predicted, side.threshold)
+    before = measures.measure(task, champion.test.labels, side.predicted, side.threshold)
     compared = None
     if np.array_equal(labels, champion.test.labels):
         compared = comparison.compare(task, metric, labels, side, other)

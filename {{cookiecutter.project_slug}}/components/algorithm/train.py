@@ -11,10 +11,10 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from algorithm import champion, checkpoints, evaluation, hyperparameters, metrics, model, predictions, tables, twins
+from algorithm import champion, checkpoints, evaluation, hyperparameters, model, predictions, tables, twins
 from algorithm.model import Model, Problem, Table
 from algorithm.stopping import Best
-from runtime import artifacts, job, paths, usecase
+from runtime import artifacts, job, measures, paths, usecase
 from runtime import metrics as metric_names
 from runtime.failures import InputError
 from runtime.usecase import UseCase
@@ -152,7 +152,7 @@ def _write(run: Run, fitted: Model) -> None:
 def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, Any]:
     """The report; `predicted` is of the validation split."""
     metadata, metric = judged.metadata, run.case.gate.metric
-    measured = metrics.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
+    measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
     candidate = evaluation.Contender(
         judged, champion.test_rows("test", judged), tables.coded(tables.groups(paths.channel("test")))
     )

@@ -19,6 +19,7 @@ NEXT = {
     "not enough data": "Wait for a larger batch; this one counts neither as healthy nor as drifted.",
 }
 WORSE = "Get labels for this window and train again; until then, rely less on these predictions."
+TRAIN = "Train again, on data with these labels; until then, rely less on the predictions."
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 
 
@@ -63,7 +64,9 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
     scores = list(found["scores"].values())
     strongest = [column for column in found["columns"] if column["psi_beyond_chance"] > 0][:CHARTS]
     rows = learned.get("performance", {}).get("rows", 0)
+    measured = found.get("realised")
     parts = [
+        *([sections.realised(measured)] if measured else []),
         sections.performance(case, found["performance"], rows),
         Section("Columns", _explanation(case, found), _table(found["columns"])),
         Section("The first columns' changes", "", report.join(*(_chart(bins[one["name"]], one) for one in strongest))),
@@ -74,9 +77,14 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
 
 
 def _verdict(found: Mapping[str, Any]) -> Verdict:
-    verdict, alarm = found["verdict"], found["performance"]["alarm"]
-    word = verdict.capitalize() + (", and a worse model expected" if alarm else "")
-    return Verdict(word, "bad" if alarm else TONES[verdict], found["reason"], WORSE if alarm else NEXT[verdict])
+    """What labels say counts for more than what was expected without them."""
+    verdict, expected, measured = found["verdict"], found["performance"]["alarm"], found.get("realised") or {}
+    known = measured.get("value") is not None
+    alarm = measured["alarm"] if known else expected
+    said = ", and a worse model" if known else ", and a worse model expected"
+    word = verdict.capitalize() + (said if alarm else ", but scored as well as before" if expected else "")
+    todo = (TRAIN if known else WORSE) if alarm else NEXT[verdict]
+    return Verdict(word, "bad" if alarm else TONES[verdict], found["reason"], todo)
 
 
 def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from monitoring import realised as labelled
 from runtime import report
 from runtime.report import Interval, Section
 from runtime.usecase import UseCase
@@ -40,6 +41,39 @@ def performance(case: UseCase, found: Mapping[str, Any], rows: int) -> Section:
     return Section(
         "Expected performance", f"{unknown} {text}{LIMITS.format(label=case.data.label)}", report.join(*chart, table)
     )
+
+
+def realised(found: Mapping[str, Any]) -> Section:
+    """What the metrics of the batch really are, beside what was expected; or why that is not known."""
+    metrics, title = found["metrics"], "Realised performance"
+    unknown = f"Not known: {found['reason']}. " if found["reason"] else ""
+    share = "" if found["share"] is None else f" ({found['share']:.1%} of those scored)"
+    bias = f"They are no random share of them: {found['bias']}. " if found["bias"] else ""
+    text = f"{unknown}{found['rows']:,} rows have a prediction and a label{share}. {bias}{labelled.left_out(found)}"
+    if not metrics:
+        return Section(title, text)
+    order = sorted(metrics, key=lambda name: name != found["metric"])
+    text += f" An alarm needs a drop of more than {found['limit']:g} that chance does not explain."
+    table = report.table(
+        ["metric", "realised", "from", "to", "expected without labels", "on validation", "worse by", "alarm"],
+        [_measured(name, metrics[name]) for name in order],
+        marked=[place for place, name in enumerate(order) if metrics[name]["alarm"]],
+    )
+    return Section(title, text, report.join(*_comparison(found), table))
+
+
+def _measured(name: str, found: Mapping[str, Any]) -> list[object]:
+    numbers = [_rounded(found[key]) for key in ("value", "low", "high", "expected", "reference", "drop")]
+    return [name, *numbers, "yes" if found["alarm"] else "no"]
+
+
+def _comparison(found: Mapping[str, Any]) -> list[Any]:
+    if found["value"] is None:
+        return []
+    now = Interval("this batch, with labels", found["low"], found["value"], found["high"])
+    line = "" if found["reference"] is None else "; the line is the value on the validation split"
+    chart = report.interval([now], found["metric"], f"Realised{line}", limit=("validation", found["reference"]))
+    return [chart]
 
 
 def _expected(name: str, found: Mapping[str, Any]) -> list[object]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import drift, estimates, page, profile, reasons
+from monitoring import drift, estimates, labels, page, profile, realised, reasons
+from monitoring.labels import Joined
 from monitoring.profile import Counted
 from runtime import artifacts, paths, raw, usecase
 from runtime.failures import InputError
@@ -20,7 +21,7 @@ NOTHING_KNOWN: Mapping[str, float] = {}
 
 
 def serve(settings: Mapping[str, str]) -> None:
-    """Write drift (drift.json and report.html)."""
+    """Write drift (drift.json and report.html); where labels of the batch are given, with what it was really worth."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
     place = paths.processing_input("baseline")
@@ -28,7 +29,9 @@ def serve(settings: Mapping[str, str]) -> None:
     baseline = artifacts.read_json(place / "baseline.json")
     table = raw.read(paths.processing_input("raw"), case)
     importance = reasons.shares(paths.processing_input("explainer"), case.contract())
-    report = judged(case, baseline, table.frame, _predictions(), importance)
+    predictions = _predictions()
+    report = judged(case, baseline, table.frame, predictions, importance)
+    report = _measured(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")
@@ -41,6 +44,23 @@ def _predictions() -> pl.LazyFrame:
     if not files:
         raise InputError("predictions holds no *.out file; did the transform job write its output?")
     return pl.scan_parquet(files)
+
+
+def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | str | None:
+    """Labels of the batch beside its predictions, or why they don't go together; None where there are none yet."""
+    folder = paths.processing_input("labels")
+    if artifacts.is_absent(folder):
+        return None
+    return labels.join(case, folder, predictions, paths.processing_input("raw"))
+
+
+def _measured(
+    case: UseCase, baseline: Mapping[str, Any], report: Mapping[str, Any], joined: Joined | str | None
+) -> dict[str, Any]:
+    """The report with `realised`, described in realised.measured; null without labels."""
+    found = None if joined is None else realised.measured(case, baseline, joined, report["performance"])
+    reason = " ".join([report["reason"], *_sentence(realised.in_words(found))])
+    return {**report, "reason": reason, "realised": found}
 
 
 def judged(

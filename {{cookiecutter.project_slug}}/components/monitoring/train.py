@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import estimates, page, profile
+from monitoring import estimates, page, profile, realised
 from monitoring.profile import Bins, Counted
 from runtime import artifacts, paths, raw, usecase
 from runtime.failures import InputError
@@ -42,6 +42,7 @@ def train(settings: Mapping[str, str]) -> None:
         "score_rows": score_rows,
         "scores": scores,
         "performance": performance,
+        "validation": realised.learned(case, scored, judged),
     }
     with artifacts.writing(paths.processing_output("report")) as report:
         text = page.baseline(case, baseline, judged)

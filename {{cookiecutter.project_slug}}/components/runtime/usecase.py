@@ -20,7 +20,7 @@ READING = ("missing", "separator", "encoding", "decimal", "thousands", "header",
 TABLES = {
     "processing": ("data", "columns", "split", "features"),
     "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "drift"),
+    "monitoring": ("usecase", "data", "columns", "split", "drift"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 

@@ -1,4 +1,4 @@
-"""Metrics of predictions, with numpy alone; their names and directions stand in runtime.metrics.
+"""Metrics of predictions, with numpy alone, and how sure they are; their names and directions stand in runtime.metrics.
 
 A metric that the labels don't allow (the AUC of one class, the R² of a constant) is NaN.
 """
