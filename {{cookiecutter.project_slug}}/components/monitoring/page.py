@@ -22,8 +22,8 @@ WORSE = "Get labels for this window and train again; until then, rely less on th
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 
 
-def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str, Any] | None = None) -> str:
-    """The page of train mode; `comparison` is the algorithm's, of the new model and the released one."""
+def baseline(case: UseCase, learned: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    """The page of train mode; `judged` is the algorithm's evaluation: of the new model, and beside the released one."""
     verdict = Verdict(
         word="Baseline learned",
         tone="good",
@@ -34,7 +34,7 @@ def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str,
     headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
     rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
     text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
-    parts = [sections.contest(comparison)] if comparison else []
+    parts = sections.contest(judged)
     parts += [Section("Columns and scores", text, report.table(headers, rows))]
     parts += [sections.calibration(learned["performance"])]
     return report.page(f"{case.title}: what the training data looks like", verdict, parts)

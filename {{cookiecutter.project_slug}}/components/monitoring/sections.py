@@ -67,8 +67,17 @@ def calibration(learned: Mapping[str, Any]) -> Section:
     return Section(title, text, report.table(["score column", "mean score", "share that happened", "rows"], rows))
 
 
-def contest(found: Mapping[str, Any]) -> Section:
-    """Champion and challenger on the same rows, for the person who approves."""
+def contest(judged: Mapping[str, Any]) -> list[Section]:
+    """Champion and challenger on the same rows, for the person who approves, or why they can't be compared."""
+    if found := judged.get("comparison"):
+        return [_contest(found)]
+    if not (reason := judged.get("not_comparable")):
+        return []
+    text = f"The released model can't be compared with the new one: {reason} The gate's own limit alone has decided."
+    return [Section("Champion and challenger", text)]
+
+
+def _contest(found: Mapping[str, Any]) -> Section:
     interval = "" if found["lead_low"] is None else f" (95 %: {found['lead_low']:+.4f} to {found['lead_high']:+.4f})"
     apart = (
         ""

@@ -39,7 +39,7 @@ def train(settings: Mapping[str, str]) -> None:
         "performance": performance,
     }
     with artifacts.writing(paths.processing_output("report")) as report:
-        text = page.baseline(case, baseline, judged.get("comparison"))
+        text = page.baseline(case, baseline, judged)
         (report / "report.html").write_text(text, encoding="utf-8")
     with artifacts.writing(paths.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
