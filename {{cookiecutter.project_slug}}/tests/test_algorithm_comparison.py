@@ -74,7 +74,7 @@ def repeated(entities, seed, copies=10):
 def test_limits_of_rows_that_come_in_groups_hold_the_true_lead_nineteen_times_of_twenty():
     """Of 60 test splits of 100 patients with ten rows each; 95 % gives at least 51 with 99.9 %. By rows it is half."""
     labels, *sides = pair(400_000, seed=0)
-    values = [metrics.binary(labels, side.predicted, 0.5)["accuracy"] for side in sides]
+    values = [measures.binary(labels, side.predicted, 0.5)["accuracy"] for side in sides]
     truth, inside, alone = values[1] - values[0], 0, 0
     for seed in range(1, 61):
         rows, champion, challenger = repeated(100, seed)

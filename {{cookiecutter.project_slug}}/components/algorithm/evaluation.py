@@ -92,6 +92,7 @@ def lines(evaluation: Mapping[str, Any]) -> list[str]:
         if value is not None
     ]
     found += [("gate:value", evaluation["test"][evaluation["metric"]]), ("gate:lead", evaluation["lead"])]
+    found += [("gate:compared", float(evaluation["champion"] is not None))]  # 0: the gate asks for no lead
     found += comparison.lines(evaluation["comparison"])
     return [f"metric {name}={_digits(value)}" for name, value in found]
 

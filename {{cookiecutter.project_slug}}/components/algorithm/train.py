@@ -12,6 +12,7 @@ import lightgbm as lgb
 import numpy as np
 
 from algorithm import champion, checkpoints, evaluation, hyperparameters, model, predictions, tables, twins
+from algorithm.champion import Champion
 from algorithm.model import Model, Problem, Table
 from algorithm.stopping import Best
 from runtime import artifacts, job, measures, paths, usecase
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run was given: contract, data, hyperparameters, and the champion, where there is one."""
+    """What a training run was given: contract, data, hyperparameters, champion."""
 
     case: UseCase
     schema: tables.Schema
@@ -32,7 +33,7 @@ class Run:
     validation: Table
     hyperparameters: Mapping[str, Any]
     problem: Problem
-    champion: Model | None
+    champion: Champion
     parents: Mapping[str, str]  # artifact → fingerprint
 
     def identity(self) -> list[Any]:
@@ -156,8 +157,9 @@ def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, 
     candidate = evaluation.Contender(
         judged, champion.test_rows("test", judged), tables.coded(tables.groups(paths.channel("test")))
     )
-    rival = champion.contender(run.champion)
-    report = evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads)
+    rival, reason = champion.contender(run.champion)
+    report = {**evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads), "not_comparable": reason}
+    report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}

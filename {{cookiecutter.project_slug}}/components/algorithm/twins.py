@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithm import metrics
 from algorithm.model import Feature, Matrix, Table
+from runtime import measures
 
 log = logging.getLogger(__name__)
 Keys = NDArray[np.uint64]
@@ -229,7 +229,7 @@ def _table(table: Table, rows: NDArray[np.int64]) -> Table:
 
 
 def _measure(question: Question, judged: Table, predicted: NDArray[np.float64]) -> float:
-    return metrics.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
+    return measures.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
 
 
 def _finite(value: float) -> float | None:

@@ -29,7 +29,7 @@ SPLIT = "Split by what the rows belong to, and train again; until then, expect l
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
-    comparison, leak = evaluation.get("comparison"), (evaluation.get("leak") or {}).get("reason")
+    leak = (evaluation.get("leak") or {}).get("reason")
     learned_from = (
         f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
         f"{learned['score_rows']:,} validation rows."
@@ -42,7 +42,7 @@ def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str,
     headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
     rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
     text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
-    parts = [sections.contest(comparison)] if comparison else []
+    parts = sections.contest(evaluation)
     parts += [Section("Columns and scores", text, report.table(headers, rows))]
     parts += [sections.calibration(learned["performance"])]
     return report.page(f"{case.title}: what the training data looks like", verdict, parts)

@@ -112,8 +112,17 @@ def _reliability(cells: Mapping[str, Any]) -> list[list[Any]]:
     return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
 
 
-def contest(found: Mapping[str, Any]) -> Section:
-    """Champion and challenger on the same rows, for the person who approves."""
+def contest(judged: Mapping[str, Any]) -> list[Section]:
+    """Champion and challenger on the same rows, for the person who approves, or why they can't be compared."""
+    if found := judged.get("comparison"):
+        return [_contest(found)]
+    if not (reason := judged.get("not_comparable")):
+        return []
+    text = f"The released model can't be compared with the new one: {reason} The gate's own limit alone has decided."
+    return [Section("Champion and challenger", text)]
+
+
+def _contest(found: Mapping[str, Any]) -> Section:
     interval = "" if found["lead_low"] is None else f" (95 %: {found['lead_low']:+.4f} to {found['lead_high']:+.4f})"
     apart = (
         ""

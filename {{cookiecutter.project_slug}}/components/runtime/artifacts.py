@@ -118,6 +118,17 @@ def is_absent(folder: Path) -> bool:
     return manifest.is_file() and read_json(manifest).get("component") == ABSENT
 
 
+def write_absent(folder: Path, reason: str = "") -> None:
+    """Make `folder` the empty artifact; `reason` says why, where it is not that none was made yet."""
+    write_json(folder / MANIFEST, {"component": ABSENT, "reason": reason})
+
+
+def absence(folder: Path) -> str:
+    """The reason in an empty artifact, "" where it gives none."""
+    manifest = folder / MANIFEST
+    return str(read_json(manifest).get("reason", "")) if manifest.is_file() else ""
+
+
 def fingerprint(folder: Path) -> str:
     """A short hash of an artifact's files (names and contents)."""
     sha = hashlib.sha256()

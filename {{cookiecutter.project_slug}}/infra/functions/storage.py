@@ -29,11 +29,24 @@ def exists(aws: Aws, uri: str) -> bool:
 
 def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
     """The newest window with something to score, or with another part; "" where there is none."""
+    found = reversed(windows(aws, places))
+    return next((name for name in found if exists(aws, places.data(name, part))), "")
+
+
+def windows(aws: Aws, places: Places) -> list[str]:
+    """Every window that anything lies in, old to new."""
     bucket, key = split(f"{places.storage}/data/")
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, Delimiter="/")
     names = [entry["Prefix"].removeprefix(key).strip("/") for page in pages for entry in page.get("CommonPrefixes", [])]
-    windows = sorted((name for name in names if places.window(places.data(name, part), part)), key=order)
-    return next((name for name in reversed(windows) if exists(aws, places.data(name, part))), "")
+    return sorted((name for name in names if places.window(places.data(name, "train"), "train")), key=order)
+
+
+def files(aws: Aws, uri: str) -> dict[str, str]:
+    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
+    bucket, key = split(f"{uri}/")
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
 
 
 def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:

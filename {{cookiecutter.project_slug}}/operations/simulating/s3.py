@@ -44,6 +44,14 @@ class S3:
             raise refused("GetObject", "NoSuchKey", request["Key"])
         return {"Body": io.BytesIO(path.read_bytes())}
 
+    def put_object(self, **request: Any) -> Answer:
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(request["Body"])
+        partial.replace(path)
+        return {}
+
     def _keys(self, bucket: str, prefix: str) -> list[str]:
         """The keys that begin with a prefix, from the folder that all of them lie in."""
         root = self.storage.root / bucket
