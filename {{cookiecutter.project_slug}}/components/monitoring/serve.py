@@ -30,7 +30,7 @@ def serve(settings: Mapping[str, str]) -> None:
     table = raw.read(paths.processing_input("raw"), case)
     importance = reasons.shares(paths.processing_input("explainer"), case.contract())
     predictions = _predictions()
-    report = judged(case, baseline, table.frame, predictions, importance)
+    report = judged(case, baseline, table.intact, predictions, importance)
     report = _measured(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
