@@ -1,9 +1,9 @@
 """What a column looks like: bins that were learned once, and counts over them, in one streaming pass.
 
-A number's bins end at quantiles of the training data, the extremes among them: what lies further out, such as the -999 of
-a broken source, has a bin of its own. So has a value that is a quantile more than once: else a spike inside a wide bin
-could vanish unseen. A date counts as days since 1970. A category's bins are its most frequent values, and one for all
-others. The last bin is always "missing".
+A number's bins end at quantiles of the training data, the extremes among them: what lies further out, such as the -999
+of a broken source, has a bin of its own. So has a value that is a quantile more than once: else a spike inside a wide
+bin could vanish unseen. A date counts as days since 1970. A category's bins are its most frequent values, and one for
+all others. The last bin is always "missing".
 """
 
 from collections.abc import Mapping, Sequence
