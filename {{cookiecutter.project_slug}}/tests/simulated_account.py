@@ -42,7 +42,7 @@ CASE = usecase.parse(
     }
 )
 DECLARED = {
-    "training": ["TrainingData", "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel"],
+    "training": ["TrainingData", "EarlierData", "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel"],
     "inference": ["ProductionData", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"],
 }
 

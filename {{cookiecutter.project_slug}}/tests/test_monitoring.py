@@ -519,5 +519,8 @@ def test_the_person_who_approves_sees_champion_and_challenger_beside_each_other(
     assert "Champion and challenger" in page
     assert "+0.0400 (95 %: +0.0100 to +0.0700)" in page
     assert "12.3 % of the rows" in page
+    learn(scored=labelled(), evaluation={**EVALUATION, "comparison": None, "not_comparable": "it is a <forest>."})
+    text = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    assert "can&#39;t be compared with the new one: it is a &lt;forest&gt;." in text
     learn(scored=labelled(), evaluation={**EVALUATION, "comparison": None})
     assert "challenger" not in (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")

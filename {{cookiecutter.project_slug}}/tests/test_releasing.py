@@ -492,7 +492,17 @@ def test_a_promotion_brings_artifacts_and_then_the_release(prod: Here, capsys: p
     assert all(readable(f"{uri}/x") for uri in manifest["artifacts"].values())
     assert (manifest["version"], manifest["by"], manifest["reason"]) == (1, CALLER, "promoted from dev release 3")
     same = {name for name in manifest if manifest[name] == dev.get(name)}
-    assert same == {"schema", "images", "metrics", "model_package", "training_data", "git_commit", "contract"}
+    shared = {
+        "schema",
+        "images",
+        "metrics",
+        "model_package",
+        "training_data",
+        "earlier_windows",
+        "git_commit",
+        "contract",
+    }
+    assert same == shared
     assert prod.state()["/team/case/prod/components/algorithm/artifact"][0] == manifest["artifacts"]["model"]
     said = capsys.readouterr().out
     assert said.startswith("5 of 5 files copied to prod (8 bytes)\nrelease 1 of prod: promoted from dev release 3")

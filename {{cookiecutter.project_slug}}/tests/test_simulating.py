@@ -69,6 +69,15 @@ def test_each_tick_says_why_in_the_words_of_the_function(quick: Loop) -> None:
     assert whys[3] == "Window 2026-01-04 has not drifted."
 
 
+def test_the_files_of_earlier_windows_are_given_where_the_settings_ask_for_them(tmp_path: Path) -> None:
+    world = finish(open_quick(tmp_path, ["calm", "unlabelled calm", "drift"], rules=without(learn="all"))).world
+    [run] = [run for run in world.state["executions"].values() if "EarlierData" in run["parameters"]]
+    listed = world.aws.s3.storage.listed(run["parameters"]["EarlierData"])
+    assert [key for key, _ in listed] == ["2026-01-01/train/about.json"]
+    assert "It also learns from 1 earlier window (2026-01-01)." in world.state["ticks"][2]["why"]
+    assert len(world.aws.s3.storage.listed(f"{world.places.storage}/none/earlier.manifest")) == 1
+
+
 def test_a_model_that_fails_the_gate_is_no_release_and_does_not_stop_the_loop(quick: Loop) -> None:
     finish(quick)
     [failed] = [run for run in quick.world.state["executions"].values() if run["status"] == "Failed"]
