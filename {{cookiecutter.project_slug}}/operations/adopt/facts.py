@@ -143,7 +143,7 @@ def _closer(place: int, count: dict[str, Any]) -> dict[str, pl.Expr]:
     return wanted
 
 
-def _shown(texts: pl.Series) -> list[str]:
+def shown(texts: pl.Series) -> list[str]:
     """Texts from all of their order, so that each kind of them is among them."""
     held = texts.drop_nulls().unique().sort()
     return [str(text) for text in held.gather_every(max(1, math.ceil(held.len() / PROBED)))]
@@ -151,7 +151,7 @@ def _shown(texts: pl.Series) -> list[str]:
 
 def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], some: pl.Series) -> Facts:
     first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
-    texts: list[str] = closer.get("texts") or _shown(some)
+    texts: list[str] = closer.get("texts") or shown(some)
     if "texts" in closer:
         count["distinct"] = len(texts)
     numeric = pl.Series(texts, dtype=pl.String).cast(pl.Float64, strict=False).is_finite().fill_null(False)

@@ -5,6 +5,8 @@ import csv
 import gzip
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -28,6 +30,13 @@ FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 def find(found: Sequence[Path], wishes: Wishes) -> Data:
     """The settings that read all of the files. Raises Question, or InputError where no settings do."""
+    try:
+        return _found(found, wishes)
+    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError):
+        return Data("binary", wishes.label)  # opening the file says better what is wrong with it
+
+
+def _found(found: Sequence[Path], wishes: Wishes) -> Data:
     texts = [file for file in found if not file.name.lower().endswith(".parquet") and file.stat().st_size]
     encoding = wishes.encoding or _encoding(texts)
     try:
@@ -63,7 +72,7 @@ def _encoded(file: Path) -> str:
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
         if head[1:2] == b"\x00" or head[:1] == b"\x00":
-            return "utf-16-le" if head[:1] != b"\x00" else "utf-16-be"
+            return "utf-16-be" if head[:1] == b"\x00" else "utf-16"
         block = head
         try:
             while block:

@@ -76,6 +76,13 @@ def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     return pl.when(present & pl.col(name).is_finite() if kind.is_float() else present).then(value)
 
 
+def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
+    """A column's text as it stands there, without blanks around it: dates are read from it."""
+    value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
+    value = value.str.replace(r"^(\d+)\.0+$", "$1") if kind.is_float() else value
+    return pl.when(~value.is_in(list(missing))).then(value)
+
+
 def number(text: pl.Expr, kind: pl.DataType, reading: Data) -> pl.Expr:
     """Text as the runtime will read a number; null where it is none."""
     if kind == pl.String and (reading.decimal != "." or reading.thousands):
