@@ -21,7 +21,7 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    table = raw.parsed_once(raw.read(paths.processing_input("raw"), case))
+    table = raw.read(paths.processing_input("raw"), case)
     kinds = {column.name: column.type for column in case.columns}
     rows, columns = learned(table.frame, kinds, case.drift.bins)
     if rows == 0:

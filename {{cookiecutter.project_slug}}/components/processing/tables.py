@@ -63,10 +63,6 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None) -> None:
 
 def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file: int) -> list[Path]:
     """Features of a batch in files <stem>-00000.parquet … with at most `rows_per_file` rows; broken ones say why."""
-    reasons = table.reasons.collect(engine="streaming")
-    frame = table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(raw.ERROR))
-    if len(reasons):
-        frame = table.frame.join(reasons.lazy(), on=[raw.FILE, raw.ROW], how="left", maintain_order="left")
     usable = ~pl.col(raw.BROKEN)
     columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
 
@@ -74,7 +70,7 @@ def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file:
         return f"{stem.name}-{context.index_in_partition:05d}.parquet"
 
     target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=rows_per_file)
-    frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
+    table.frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
     return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
 

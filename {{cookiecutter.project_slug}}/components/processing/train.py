@@ -49,7 +49,7 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
 
 
 def _usable(case: UseCase, name: str) -> pl.LazyFrame:
-    table = raw.parsed_once(raw.read(paths.processing_input(name), case, labelled=True))
+    table = raw.read(paths.processing_input(name), case, labelled=True)
     counts = checks.count(table, case, labelled=True)
     checks.check_training(table, case, counts)
     if counts.broken:

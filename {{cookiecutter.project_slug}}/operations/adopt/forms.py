@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from itertools import chain, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from operations.adopt import Question
@@ -107,27 +107,11 @@ def _western(file: Path) -> str:
     )
 
 
-def names(file: Path, reading: Data) -> list[str]:
-    """The cells of a file's first record; none where it can't be cut."""
-    with files.opened(file) as handle:
-        text = _text(handle, reading.encoding)
-        first = text.readline()
-        lines = text if EXCEL.fullmatch(first) else chain([first], text)
-        try:
-            return next(csv.reader(lines, delimiter=reading.separator), [])
-        except csv.Error:
-            return []
-
-
-def _text(handle: gzip.GzipFile | io.BufferedReader, encoding: str) -> io.TextIOWrapper:
-    """Text without the mark that may begin it."""
-    marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    return io.TextIOWrapper(handle, marked, errors="replace", newline="")
-
-
 def _head(file: Path, encoding: str) -> str:
+    """The first text of a file, without the mark that may begin it."""
+    marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     with files.opened(file) as handle:
-        return _text(handle, encoding).read(HEAD)
+        return io.TextIOWrapper(handle, marked, errors="replace", newline="").read(HEAD)
 
 
 def _records(head: str, separator: str) -> list[list[str]]:
