@@ -111,7 +111,7 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
         far = abs(number - end.following) > max(rest, 1)
         usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
         if _none(column, number, end) and (far or usual):
-            text = tables.text(column.name, column.kind, look.markers)
+            text = tables.plain(column.name, column.kind, look.markers)
             texts = _where(tables.number(text, column.kind, look.table.reading) == number, text, look)
             others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
             suspects.append(Suspect(texts, f"{texts[0]} stands in {end.cells:,} cells of {column.name!r}, {others}"))

@@ -26,6 +26,11 @@ class Table:
     files: tuple[Path, ...]
     reading: Data
 
+    @property
+    def label(self) -> str:
+        """The column to predict."""
+        return self.reading.label
+
 
 def read(wishes: Wishes) -> Table:
     """Open the files. Raises InputError for missing or damaged ones, or names that can't be used."""
@@ -55,7 +60,7 @@ def _parsed(frame: pl.LazyFrame, found: Sequence[Path]) -> pl.LazyFrame:
 
 
 def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
-    """A column's values as the runtime will read them: text without blanks around it, null where nothing is there."""
+    """A column's values as the runtime compares them: one text for a value, null where nothing is there."""
     if not readable(kind):
         return pl.when(pl.col(name).is_not_null()).then(pl.lit(str(kind)))
     markers = Spelling(tuple(missing)).markers
@@ -63,16 +68,22 @@ def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
 
 
 def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
-    """A column's text as it stands there, without blanks around it: dates are read from it."""
-    value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
-    value = value.str.replace(r"^(\d+)\.0+$", "$1") if kind.is_float() else value
-    return pl.when(~value.is_in(list(missing))).then(value)
+    """A column's text as it stands in the file, without blanks around it: numbers and dates are read from it."""
+    if not readable(kind):
+        return text(name, kind, missing)
+    value = pl.col(name).cast(pl.String, strict=False).str.strip_chars().str.replace(r"^(-?\d+)\.0$", "$1")
+    return pl.when(text(name, kind, missing).is_not_null()).then(value)
 
 
 def number(text: pl.Expr, kind: pl.DataType, reading: Data) -> pl.Expr:
-    """Text as the runtime will read a number; null where it is none."""
-    written = Spelling((), reading.decimal, reading.thousands) if kind == pl.String else Spelling()
+    """Plain text as the runtime will read a number; null where it is none."""
+    written = spelling(kind, reading)
     return _each(text, lambda cells: values.number(cells, written)[0], pl.Float64)
+
+
+def spelling(kind: pl.DataType, reading: Data) -> Spelling:
+    """How a column's numbers are written: only text has signs of its own."""
+    return Spelling((), reading.decimal, reading.thousands) if kind == pl.String else Spelling()
 
 
 def _each(column: pl.Expr, read: Callable[[pl.Series], pl.Series], kind: type[pl.DataType]) -> pl.Expr:
