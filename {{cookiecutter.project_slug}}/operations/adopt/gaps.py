@@ -63,7 +63,8 @@ def moments(
             far = abs(moment - next_to) > max(each.before_high - each.after_low, 1)
             usual = _crowded(cells, each.values, each.distinct) and times.day(moment) in DAYS
             if each.distinct > FEW and _often(cells, each.values) and (far or usual):
-                texts = _where(found[name], times.moment(found[name], decisions[name], look) == moment, look)
+                at = times.moment(found[name], decisions[name], look)
+                texts = _where(at == moment, tables.plain(name, found[name].kind, look.markers), look)
                 suspects.append(Suspect(texts, f"{texts[0]} stands in {cells:,} cells of {name!r}, as no other date"))
     return suspects
 
@@ -110,8 +111,8 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
         far = abs(number - end.following) > max(rest, 1)
         usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
         if _none(column, number, end) and (far or usual):
-            value = tables.number(tables.text(column.name, column.kind, look.markers), column.kind, look.table.reading)
-            texts = _where(column, value == number, look)
+            text = tables.plain(column.name, column.kind, look.markers)
+            texts = _where(tables.number(text, column.kind, look.table.reading) == number, text, look)
             others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
             suspects.append(Suspect(texts, f"{texts[0]} stands in {end.cells:,} cells of {column.name!r}, {others}"))
     return suspects
@@ -136,7 +137,7 @@ def _crowded(cells: int, of: int, distinct: int) -> bool:
     return cells * distinct > CROWDED * of
 
 
-def _where(column: Facts, condition: pl.Expr, look: Look) -> list[str]:
-    """The texts that stand in a column where a condition holds."""
-    text = tables.text(column.name, column.kind, look.markers).alias("text")
-    return look.table.frame.filter(condition).select(text).unique().collect(engine="streaming")["text"].sort().to_list()
+def _where(condition: pl.Expr, text: pl.Expr, look: Look) -> list[str]:
+    """The texts that stand where a condition holds."""
+    cells = look.table.frame.filter(condition).select(text.alias("text")).unique()
+    return cells.collect(engine="streaming")["text"].sort().to_list()
