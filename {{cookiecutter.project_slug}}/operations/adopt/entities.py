@@ -53,7 +53,7 @@ def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Lo
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     named = [name for name, column in found.items() if name != label and _possible(column, decisions[name])]
     candidates = sorted(named, key=lambda name: not _called(name))[:TRIED]
-    used = [name for name, decision in decisions.items() if decision.type and name not in candidates]
+    used = [name for name in found if name != label and decisions[name].type and name not in candidates]
     chosen = [label, *candidates, *used[:: max(1, len(used) // LOOKED)][:LOOKED]]
     entities = [_measured(found, name, chosen, look) for name in candidates]
     entities = sorted(entities, key=lambda each: (not each.clear, -each.steady, each.values))
