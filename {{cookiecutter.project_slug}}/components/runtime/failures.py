@@ -1,5 +1,14 @@
 """The one way a component says that its input is wrong."""
 
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Something a person can mend: the message names the file, the column, the row, and what to do."""
+
+
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Names for a sentence: at most so many, and how many more there are."""
+    every = [str(name) for name in names]
+    more = [f"and {len(every) - most:,} more"] if len(every) > most else []
+    return ", ".join([*every[:most], *more])

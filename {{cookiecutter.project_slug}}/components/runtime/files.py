@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 
 KINDS = (".csv", ".csv.gz", ".parquet")
 PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
@@ -123,7 +123,7 @@ def explain(error: Exception, files: Sequence[Path]) -> InputError:
             return InputError(
                 f"{file.name}: line {line} has more cells than the header; put cells that hold a separator in quotes."
             )
-    return InputError(f"{', '.join(file.name for file in files[:3])} can't be read: {text}")
+    return InputError(f"{listed((file.name for file in files), 3)} can't be read: {text}")
 
 
 def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from runtime import files
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.usecase import Column, UseCase
 
 ERROR, BROKEN, INVALID, ROW, FILE = "__error", "__broken", "__invalid:", "__row", "__file"
@@ -112,9 +112,9 @@ def _identity(usecase: UseCase, schema: pl.Schema, file: Path) -> tuple[pl.Expr,
 
 
 def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in present[:12]) + (" …" if len(present) > 12 else "")
+    lacking, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    return f"{file.name} has no column {', '.join(repr(name) for name in missing[:5])}; it has {shown}.{hint}"
+    return f"{file.name} has no column {lacking}; it has {shown}.{hint}"
 
 
 def as_text(name: str, kind: pl.DataType) -> pl.Expr:
@@ -225,6 +225,6 @@ def _label(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
 
 def _label_check(usecase: UseCase, kind: pl.DataType) -> Check:
     data = usecase.data
-    wanted = "a number" if data.task == "regression" else f"one of {', '.join(data.classes[:10])}"
+    wanted = "a number" if data.task == "regression" else f"one of {listed(data.classes)}"
     broken = _present(data.label, kind, data.missing) & _label(usecase, kind).is_null()
     return broken.fill_null(False), _words(f"label {data.label!r}", data.label, kind, wanted)
