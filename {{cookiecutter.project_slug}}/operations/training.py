@@ -21,8 +21,8 @@ SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
 def train(repository: Repository, options: Options) -> int:
     """The exit code. Raises Failure before anything is run."""
     with running.exclusively(repository):
-        data = training_data(repository, options)
         definition = compiling.definition(repository, options.environment, "training")
+        data = training_data(repository, options)
         if options.onward and options.fresh:
             raise Failure("CONTINUE goes on from the released model, and FRESH trains without one; give one of them.")
         champion = None if options.fresh else _champion(repository)
@@ -36,6 +36,8 @@ def train(repository: Repository, options: Options) -> int:
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
+        if options.chosen:
+            compiling.check_hyperparameters(repository, parameters.hyperparameters(definition, values))
         name = repository.pipeline(options.environment, "training")
         finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)

@@ -54,7 +54,7 @@ city = {{ type = "category" }}
 paperless = {{ type = "boolean" }}
 since = {{ type = "date" }}
 [gate]
-metric = "auc"
+metric = "{"rmse" if task == "regression" else "auc"}"
 minimum = 0.5
 """
 
@@ -420,7 +420,7 @@ def test_a_model_of_another_contract_or_a_damaged_one_does_not_start(tmp_path):
     (root / "usecase.toml").write_text(
         text.replace('age = { type = "number" }', 'age = { type = "number", minimum = 1 }')
     )
-    assert re.search("learned under contract .* train again", refused_start(root))
+    assert re.search("column 'age' minimum was not set, now 1; train again", refused_start(root))
     root = make_model(tmp_path / "damaged", "binary")
     with (root / "model/model.txt").open("a") as file:
         file.write("\n")

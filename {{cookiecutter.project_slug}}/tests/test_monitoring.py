@@ -296,8 +296,8 @@ def test_learning_twice_writes_the_same_bytes() -> None:
 
 def test_a_baseline_of_another_contract_is_refused(tmp_path: Path) -> None:
     learn()
-    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]"))
-    with pytest.raises(InputError, match="learned under contract"):
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]").replace('"auc"', '"rmse"'))
+    with pytest.raises(InputError, match=r"another contract: \[data\] task was binary, now regression"):
         judge(table(500))
 
 
@@ -353,7 +353,7 @@ def labelled(rows: int = 4000, high: float = 2.0) -> pl.DataFrame:
     return frame.with_columns(pl.Series("__label", np.where(happened, "yes", "no")))
 
 
-def explain(importance: object, contract: str | None = None) -> None:
+def explain(importance: object, contract: dict[str, Any] | None = None) -> None:
     folder = paths.processing_input("explainer")
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.write_json(folder / "explainer.json", {"source_importance": importance})
@@ -439,7 +439,7 @@ def test_a_baseline_without_calibration_and_a_batch_of_few_rows_give_no_estimate
 
 
 def test_a_value_has_no_chance_of_being_right(tmp_path: Path) -> None:
-    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]"))
+    (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]").replace('"auc"', '"rmse"'))
     values = predictions(4000).select("id", pl.col("score").alias("prediction"), "error")
     learn(scored=values, evaluation={"metric": "rmse"})
     found = judge(table(500, seed=2), values.head(500))["performance"]
@@ -495,7 +495,7 @@ def test_drift_in_what_the_model_uses_comes_first_and_the_verdict_says_how_much_
 
 BROKEN: dict[str, Callable[[], object]] = {
     "none": lambda: None,
-    "of another contract": lambda: explain({"owner": 1.0}, "other"),
+    "of another contract": lambda: explain({"owner": 1.0}, {"data": {}, "columns": []}),
     "a list": lambda: explain(["owner"]),
     "texts": lambda: explain({"owner": "much"}),
     "nothing used": lambda: explain({"owner": 0.0}),

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from runtime import files, raw
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.usecase import UseCase
 
 Schema = dict[str, Any]  # what preprocessor.json holds
@@ -52,7 +52,7 @@ def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
 
 def check(table: raw.RawTable, usecase: UseCase, counts: Counts) -> None:
     """Raises InputError for a table without rows, or with more broken rows than [data] bad_rows allows."""
-    names = ", ".join(file.name for file in table.files[:3]) + (" …" if len(table.files) > 3 else "")
+    names = listed((file.name for file in table.files), 3)
     if counts.rows == 0:
         raise InputError(f"{names} holds a header and no rows.")
     if counts.broken > usecase.data.bad_rows * counts.rows:

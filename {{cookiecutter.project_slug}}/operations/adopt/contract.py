@@ -40,7 +40,7 @@ class Contract:
 def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
     """The file's new text and what it means. Raises InputError where the file is missing or the result is wrong."""
     try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8"))
+        document = tomlkit.parse(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; run from the folder that holds usecase.toml.") from None
     except tomlkit.exceptions.ParseError as error:

@@ -9,6 +9,7 @@ from operations.engine.scheduler import Progress
 from operations.engine.storage import Storage
 from operations.failures import Failure
 from operations.repository import Repository
+from runtime.failures import listed
 
 
 class Summary:
@@ -54,7 +55,7 @@ class Summary:
         if drift:
             yield f"drift: {drift['verdict']}. {drift['reason']}"
             if drift.get("drifted"):
-                yield f"strongest columns: {', '.join(drift['drifted'][:5])}"
+                yield f"strongest columns: {listed(drift['drifted'], 5)}"
 
     def places(self) -> Iterator[str]:
         """Where reports and predictions lie."""

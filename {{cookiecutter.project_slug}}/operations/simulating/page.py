@@ -4,6 +4,7 @@ from markupsafe import Markup
 
 from operations.simulating.table import Table
 from runtime import report
+from runtime.failures import listed
 from runtime.report import Interval, Point, Section, Verdict
 
 WORDS = {True: "drift", False: "no drift", None: "no verdict"}
@@ -76,7 +77,7 @@ def _matrix(table: Table) -> Markup:
 
 
 def _stages(table: Table) -> Markup:
-    rows = [[row.input, row.about or None, ", ".join(row.drifted[:6]) or None] for row in table.rows]
+    rows = [[row.input, row.about or None, listed(row.drifted, 6) or None] for row in table.rows]
     return report.table(["Stage", "What it is", "What drifted, the strongest first"], rows)
 
 
