@@ -29,6 +29,7 @@ HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
 FILLED = Matching(r"(?s).*\S.*", "a name")
 CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
+DECIMAL = Matching("[.,]", '"." or ","')
 NO_CHARACTER = Matching(r"[^\"\r\n0-9A-Za-z+-]?", 'one character or ""')
 SHARE = Range(ge=0, le=1)
 PART = Range(gt=0, lt=1)
@@ -63,8 +64,8 @@ class Data:
     time_zone: str = ""
     missing: tuple[str, ...] = ("",)
     separator: Annotated[str, CHARACTER] = ","
-    encoding: Literal["utf-8", "utf-16", "windows-1252"] = "utf-8"
-    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+    decimal: Annotated[str, DECIMAL] = "."
     thousands: Annotated[str, NO_CHARACTER] = ""
     header: bool = True
     bad_rows: Annotated[float, SHARE] = 0.01
@@ -285,6 +286,15 @@ def _column_rules(column: Column) -> Rules:
     yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
 
 
+def _encoded(name: str) -> bool:
+    """Whether text can be read in it; some codecs are none of text."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
 def _zoned(name: str) -> bool:
     return not name or zone(name)
 
@@ -308,6 +318,10 @@ def _rules(usecase: UseCase) -> Rules:
     yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
     yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
     yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
+    yield (
+        _encoded(data.encoding),
+        f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are.",
+    )
     yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
     yield (
         data.task != "binary" or len(data.classes) == 2,
@@ -337,9 +351,6 @@ def _rules(usecase: UseCase) -> Rules:
     )
     yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
     kinds = {column.name: column.type for column in usecase.columns}
-    yield (
-        kinds.get(split.group, "date") == "date",  # a day's weekday says something of other days
-        f"[columns] {split.group!r} is [split] group: no value of it is in two parts, so what the model learns of it is "
-        "of no use; take it out.",
-    )
+    useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
+    yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."
