@@ -251,7 +251,7 @@ def test_the_champion_s_preprocessor_prepares_its_test_rows_and_can_be_kept() ->
 @pytest.mark.parametrize(
     ("file", "old", "new", "why"),
     [
-        ("manifest.json", '"contract": "', '"contract": "other', "learned under contract other"),
+        ("manifest.json", '"contract": "', '"contract": "other', "learned under another contract"),
         ("manifest.json", "processing", "embedding", "'embedding'"),
         ("manifest.json", "{", "[", "not valid JSON"),
         ("preprocessor.json", "{", "[", "not valid JSON"),
