@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
 SCHEMA = 1
 STATES = IDLE, WAITING, RETRAINING = ("idle", "waiting for labels", "retraining")
 NOTHING = "none"  # the text of a parameter that has no value yet
 MOST = 20  # windows or retrainings: more would not fit into one parameter beside each other
-REASONS = DRIFT, PERFORMANCE = ("drift", "performance")  # what a window can alarm for
+REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.on, tuple) or not self.on or any(reason not in REASONS for reason in self.on):
-            raise ValueError(f"usecase.toml [retraining] on is a list of {' and '.join(REASONS)}, or of one of them.")
+            raise ValueError(f"usecase.toml [retraining] on is a list of one or more of {', '.join(REASONS)}.")
         if not 1 <= self.alarms <= self.windows <= MOST:
             raise ValueError(f"usecase.toml [retraining] needs 1 <= alarms <= windows <= {MOST}.")
         if not 0 <= self.budget <= MOST or self.cooldown_hours < 0 or self.budget_days < 0:
@@ -45,9 +45,10 @@ class Settings:
         if isinstance(given.get("on"), list):
             given["on"] = tuple(given["on"])
         found = cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
-        if DRIFT not in found.on and tables.get("data", {}).get("task") == "regression":
+        if found.on == (PERFORMANCE,) and tables.get("data", {}).get("task") == "regression":
             raise ValueError(
-                'usecase.toml [retraining] on needs "drift": how good predicted values are is not known before labels.'
+                'usecase.toml [retraining] on needs "drift" or "realised": how good predicted values are is not known '
+                "before labels."
             )
         return found
 
@@ -58,7 +59,8 @@ class Observation:
 
     `run` is the execution's id and `time` its start (ISO 8601, UTC); `baseline` tells baselines apart. `importance` is
     the share of the model's reasons in drifted columns. `worse`: whether the model is expected to score worse than it
-    should, `metric` being `expected` now and `reference` on validation. All of these are None where they are unknown.
+    should, `metric` being `expected` now and `reference` on validation; `realised`: whether it did, by labels that give
+    `measured`. All of these are None where they are unknown.
     """
 
     window: str
@@ -73,6 +75,8 @@ class Observation:
     metric: str = ""
     expected: float | None = None
     reference: float | None = None
+    realised: bool | None = None
+    measured: float | None = None
 
     @property
     def age(self) -> tuple[Any, ...]:
@@ -81,8 +85,22 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """A window whose labels are known: whether it was scored worse than it should have been, in which run."""
+
+    window: str
+    run: str
+    baseline: str
+    worse: bool
+
+
+@dataclass(frozen=True)
 class Memory:
-    """`window` is what the state is about, or the last retraining was; `started` the times of the last ones."""
+    """`window` is what the state is about, or the last retraining was; `started` the times of the last ones.
+
+    `labelled` are the newest windows with labels, which may be older than `windows`. `estimated`: what is waited for
+    rests on an estimate alone, which labels may refute.
+    """
 
     windows: tuple[Observation, ...] = ()
     state: str = IDLE
@@ -90,10 +108,13 @@ class Memory:
     execution: str = ""
     started: tuple[str, ...] = ()
     reason: str = ""
+    labelled: tuple[Labelled, ...] = ()
+    estimated: bool = False
 
     def text(self) -> str:
-        """As the parameter holds it."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
+        """As the parameter holds it: what there are many of without names, or it would not fit."""
+        rows = {name: [astuple(entry) for entry in getattr(self, name)] for name in ("windows", "labelled")}
+        return json.dumps({"schema": SCHEMA, **asdict(self), **rows}, separators=(",", ":"))
 
 
 def parse(text: str) -> Memory:
@@ -104,8 +125,11 @@ def parse(text: str) -> Memory:
         found = json.loads(text)
         if found.pop("schema") != SCHEMA or found["state"] not in STATES:
             raise KeyError
-        windows = tuple(Observation(**entry) for entry in found.pop("windows"))
-        return Memory(windows=windows, started=tuple(found.pop("started")), **found)
+        windows = tuple(
+            Observation(*entry) if isinstance(entry, list) else Observation(**entry) for entry in found.pop("windows")
+        )
+        labelled = tuple(Labelled(*entry) for entry in found.pop("labelled", []))
+        return Memory(windows=windows, labelled=labelled, started=tuple(found.pop("started")), **found)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("the parameter `retraining` is damaged; write `none` into it to begin anew.") from None
 
