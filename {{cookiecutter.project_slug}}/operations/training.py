@@ -58,10 +58,16 @@ def make_sample(repository: Repository) -> None:
     compiling.run_module(repository, "data.sample", *arguments)
 
 
+def absent(storage: Storage) -> str:
+    """The URI of the empty artifact, which stands for what there is not."""
+    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
+    return ABSENT
+
+
 def champion_artifacts(storage: Storage, champion: Mapping[str, Any] | None) -> dict[str, str]:
     """The released preprocessor and model, or the empty artifact for both."""
-    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
-    artifacts = champion["artifacts"] if champion else {"preprocessor": ABSENT, "model": ABSENT}
+    nothing = absent(storage)
+    artifacts = champion["artifacts"] if champion else {"preprocessor": nothing, "model": nothing}
     return {"ChampionPreprocessor": artifacts["preprocessor"], "ChampionModel": artifacts["model"]}
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +139,11 @@ class UseCase:
         return digest({"data": data, "columns": columns})
 
 
+def of_labels(case: UseCase, group: str = "") -> UseCase:
+    """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
+    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
+
+
 def digest(value: object) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()[:16]
@@ -199,7 +204,7 @@ def _table(kind: type[Table], name: str, values: Mapping[str, Any]) -> Table:
         if key not in known:
             raise InputError(f"usecase.toml [{name}] has an unknown key {key!r}; known are {', '.join(known)}.")
         default = getattr(kind, key, None)
-        if isinstance(default, float | int) and (isinstance(value, bool) or not isinstance(value, float | int)):
+        if type(default) in (int, float) and (isinstance(value, bool) or not isinstance(value, float | int)):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not a number.")
         if (isinstance(default, str) or known[key].type in (str, "str")) and not isinstance(value, str):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not text; put it in quotes.")
