@@ -90,6 +90,12 @@ def _run(chosen: Chosen) -> int:
     )
 
 
+def _label(chosen: Chosen) -> int:
+    from operations.labelling import Options as Labels  # noqa: PLC0415
+
+    return call("labelling", "label", Labels(chosen.data, chosen.window, chosen.env, chosen.on))
+
+
 def _simulate(chosen: Chosen) -> int:
     from operations.simulating import Options as Simulation  # noqa: PLC0415
 
@@ -114,6 +120,12 @@ LOCAL = (
         "run the inference pipeline here with the released model",
         lambda chosen: call("scoring", "score", _options(chosen)),
         HERE,
+    ),
+    Command(
+        "label",
+        "measure by labels what the predictions of a window were worth",
+        _label,
+        (text("--data", "a table with the id and the label"), text("--window", "default: the one in use"), ENV, ON),
     ),
     Command(
         "simulate",

@@ -27,6 +27,7 @@ def score(repository: Repository, options: Options) -> int:
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
+        known["LabelledData"] = training.absent(running.storage(repository))
         values = parameters.values(definition, known, options.chosen)
         changed = _changed(repository, release)
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -43,6 +44,8 @@ def score(repository: Repository, options: Options) -> int:
     if finished.failed:
         ending.failures(repository, finished)
     ending.lines(summary.places())
+    if data == _folder(repository):
+        print("when labels of these rows have come: make label DATA=file (with the id and the label)")
     return 1 if finished.failed else 0
 
 
@@ -51,6 +54,10 @@ def released_parameters(release: Mapping[str, Any]) -> dict[str, str]:
     images = {f"{name.capitalize()}Image": image for name, image in release["images"].items()}
     artifacts = {name.capitalize(): uri for name, uri in release["artifacts"].items()}
     return images | artifacts
+
+
+def _folder(repository: Repository) -> str:
+    return repository.data("production").as_uri()
 
 
 def _production(repository: Repository) -> str:

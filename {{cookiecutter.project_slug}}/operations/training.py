@@ -93,8 +93,7 @@ def earlier_data(repository: Repository, storage: Storage, options: Options) -> 
     files = {name: [file for _, file in storage.files((root / name / "train").as_uri())] for name in names}
     chosen = [name for name in names if files[name]][: settings.earlier][::-1]
     if not chosen:
-        storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
-        entries: list[object] = [{"prefix": f"{ABSENT}/"}, "manifest.json"]
+        entries: list[object] = [{"prefix": f"{absent(storage)}/"}, "manifest.json"]
     else:
         print(f"learning from window {repository.window()} and {besides(chosen)}", flush=True)
         keys = [quote(file.relative_to(root).as_posix()) for name in chosen for file in files[name]]
@@ -104,10 +103,16 @@ def earlier_data(repository: Repository, storage: Storage, options: Options) -> 
     return {"EarlierData": manifest}
 
 
+def absent(storage: Storage) -> str:
+    """The URI of the empty artifact, which stands for what there is not."""
+    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
+    return ABSENT
+
+
 def champion_artifacts(storage: Storage, champion: Mapping[str, Any] | None) -> dict[str, str]:
     """The released preprocessor and model, or the empty artifact for both."""
-    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
-    artifacts = champion["artifacts"] if champion else {"preprocessor": ABSENT, "model": ABSENT}
+    nothing = absent(storage)
+    artifacts = champion["artifacts"] if champion else {"preprocessor": nothing, "model": nothing}
     return {"ChampionPreprocessor": artifacts["preprocessor"], "ChampionModel": artifacts["model"]}
 
 

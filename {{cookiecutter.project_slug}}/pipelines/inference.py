@@ -52,6 +52,7 @@ def _parameters(where: Environment) -> list[Parameter]:
         *(ParameterString(name, f"{where.storage}/none") for name in released),  # every run is given a release's
         # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.
         ParameterString("LabelledData", f"{where.storage}/none"),
+        ParameterString("LabelsVersion", "none"),
         ParameterInteger("MaxPayloadInMB", 6),
         ParameterInteger("MaxConcurrentTransforms", 2),
         *jobs.image_parameters(where),
@@ -117,7 +118,7 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
     job = ProcessingJob(
         name="DetectDrift",
         component="monitoring",
-        arguments=["serve"],
+        arguments=["serve", "--labels", context["LabelsVersion"]],  # so that the request says which labels they are
         inputs={
             "raw": context["ProductionData"],
             "predictions": score.properties.TransformOutput.S3OutputPath,
@@ -126,7 +127,7 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
             "labels": context["LabelledData"],
         },
         outputs=["drift"],
-        cached=False,  # more labels may come to the same place, and the request would be the same
+        cached=False,  # what a reused step stored lies with the execution that ran it, where the loop does not look
     )
     return jobs.processing(context, job)
 

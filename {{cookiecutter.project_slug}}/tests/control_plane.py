@@ -122,6 +122,9 @@ class SageMaker:
         name = request["PipelineName"]
         arn = f"{ARN}:pipeline/{name}/execution/{len(self.executions):012}"
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
+        source = request.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
+        if source and self.executions[source]["status"] not in ("Succeeded", "Failed", "Stopped"):
+            raise refused("StartPipelineExecution", "ValidationException")
         about = {"pipeline": name, "parameters": values, "status": "Executing", "token": request["ClientRequestToken"]}
         self.executions[arn] = {**about, "why": "", "request": request}
         return checked("StartPipelineExecution", request, {"PipelineExecutionArn": arn})
@@ -136,11 +139,17 @@ class SageMaker:
         if run is None:
             raise refused("DescribePipelineExecution", "ResourceNotFound")
         why = {"FailureReason": run["why"]} if run["why"] else {}
-        return checked("DescribePipelineExecution", request, {"PipelineExecutionStatus": run["status"], **why})
+        selective = {key: run["request"][key] for key in ("SelectiveExecutionConfig",) if key in run["request"]}
+        about = {"PipelineExecutionStatus": run["status"], **why, **selective}
+        return checked("DescribePipelineExecution", request, about)
 
     def list_pipeline_executions(self, **request: Any) -> dict[str, Any]:
         found = [
-            {"PipelineExecutionArn": arn, "PipelineExecutionStatus": run["status"]}
+            {
+                "PipelineExecutionArn": arn,
+                "PipelineExecutionStatus": run["status"],
+                "PipelineExecutionDescription": run["request"]["PipelineExecutionDescription"],
+            }
             for arn, run in self.executions.items()
             if run["pipeline"] == request["PipelineName"]
         ]
@@ -300,6 +309,14 @@ class World:
         self.put(f"{place}/drift.json", json.dumps({**DRIFT, **report}).encode())
         return self.ended(arn)
 
+    def measured_by_labels(self, performance: Any = None, **realised: Any) -> Event:
+        """The report of the execution that measures by labels, and the event of its end."""
+        [arn] = [arn for arn, run in self.sagemaker.executions.items() if run["status"] == "Executing"]
+        place = f"{self.places.runs('inference')}/{arn.rpartition('/')[2]}/DetectDrift/drift"
+        report = {**DRIFT, **HEALTHY, "realised": REALISED | realised, "performance": performance}
+        self.put(f"{place}/drift.json", json.dumps(report).encode())
+        return self.ended(arn, start="2026-11-30T06:00:00Z")
+
     def judge(self, event: Event, now: datetime = NOW) -> str:
         return after_inference.run(event, self.aws, self.places, now)
 
@@ -352,5 +369,16 @@ DRIFT = {
         {"name": "bought_on", "psi_beyond_chance": 7.5, "decides": False},
     ],
     "scores": {"score": {"name": "score", "psi_beyond_chance": 0.01, "mean": 0.25}},
+}
+REALISED: dict[str, Any] = {
+    "metric": "auc",
+    "value": 0.7,
+    "low": 0.66,
+    "high": 0.74,
+    "expected": 0.81,
+    "reference": 0.83,
+    "drop": 0.13,
+    "rows": 900,
+    "alarm": True,
 }
 HEALTHY: dict[str, Any] = {"verdict": "no drift", "drifted": []}

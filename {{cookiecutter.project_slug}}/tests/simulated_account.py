@@ -18,6 +18,7 @@ from functions.clients import Aws
 from functions.memory import Settings
 from functions.places import Places
 from operations.engine import running
+from operations.engine.running import Order
 from operations.simulating.loop import Loop
 from operations.simulating.options import Simulated
 from operations.simulating.s3 import S3
@@ -43,8 +44,15 @@ CASE = usecase.parse(
 )
 DECLARED = {
     "training": ["TrainingData", "EarlierData", "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel"],
-    "inference": ["ProductionData", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"],
+    "inference": [
+        *("ProductionData", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"),
+        *("LabelledData", "LabelsVersion"),
+    ],
 }
+SCORING = [
+    {"Name": "ScoreFeatures", "Type": "Transform"},
+    {"Name": "DetectDrift", "Type": "Processing", "DependsOn": ["ScoreFeatures"]},
+]
 
 
 class Killed(BaseException):
@@ -73,15 +81,19 @@ class Quick(World):
     A `worse` one is expected to score worse.
     """
 
-    def run(self, definition: Any, name: str, given: Mapping[str, Any], identity: str) -> Any:
-        place = self.places.runs(name.rpartition("-")[2]) + f"/{identity}"
+    def run(self, order: Order) -> Any:
+        name, given = order.name, order.parameters
+        place = self.places.runs(name.rpartition("-")[2]) + f"/{order.identity}"
         failed = {}
         if name.endswith("training"):
             failed = self._train(place, given)
         else:
             stage, learned = (self._about(given[name]) for name in ("ProductionData", "Baseline"))
             drifted = "drift" in stage and stage != learned
-            self._write(f"{place}/DetectDrift/drift/drift.json", report(drifted, "worse" in stage and stage != learned))
+            found = report(drifted, "worse" in stage and stage != learned)
+            if "LabelledData" in given and "known" in stage:
+                found["realised"] = realised("bad" in stage)
+            self._write(f"{place}/DetectDrift/drift/drift.json", found)
         return Ended(failed)
 
     def _train(self, place: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +140,11 @@ def report(drifted: bool, worse: bool) -> dict[str, Any]:
     }
 
 
+def realised(worse: bool) -> dict[str, Any]:
+    about = {"metric": "auc", "reference": 0.8, "expected": 0.8, "rows": 900, "alarm": worse}
+    return about | ({"value": 0.7, "drop": 0.1} if worse else {"value": 0.81, "drop": -0.01})
+
+
 def open_quick(folder: Path, names: list[str], state: State | None = None, rules: Settings = RULES) -> Loop:
     """The loop of an account in a folder, with a stage for each name, as it was left."""
     repository = Simulated(folder)
@@ -136,8 +153,8 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
     places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)
     images = [f"{name.capitalize()}Image" for name in COMPONENTS]
     definitions = {
-        name: {"Parameters": [{"Name": entry, "Type": "String"} for entry in [*declared, *images]], "Steps": []}
-        for name, declared in DECLARED.items()
+        name: {"Parameters": [{"Name": entry, "Type": "String"} for entry in [*declared, *images]], "Steps": steps}
+        for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
     known = {places.pipeline(name): definition for name, definition in definitions.items()}
     aws = Aws(

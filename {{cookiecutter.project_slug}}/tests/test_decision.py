@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from functions import memory
 from functions.decision import Action, Arrival, Circumstances, Decision, alarming, candidates, decide, recent, settled
-from functions.memory import DRIFT, IDLE, MOST, PERFORMANCE, REASONS, RETRAINING, WAITING, Memory, Observation, Settings
+from functions.memory import (
+    DRIFT,
+    IDLE,
+    MOST,
+    PERFORMANCE,
+    REALISED,
+    REASONS,
+    RETRAINING,
+    WAITING,
+    Labelled,
+    Memory,
+    Observation,
+    Settings,
+)
 
 START = datetime(2026, 11, 24, 6, tzinfo=UTC)
 ONE = Settings(cooldown_hours=24, budget=2, budget_days=30, minimum_rows=100)
@@ -299,6 +312,127 @@ def test_what_does_not_count_pushes_no_alarm_out_and_its_labels_will_not_do() ->
     assert decide(waiting, None, rules, around(9, (3,))).action == Action.NONE
 
 
+GOOD: dict[str, Any] = {"realised": False, "metric": "auc", "measured": 0.82, "reference": 0.83}
+BAD: dict[str, Any] = {**GOOD, "realised": True, "measured": 0.7}
+
+
+def labels_of(day: int, run: str = "", **seen: Any) -> Observation:
+    """What the run saw that measured a day's window by its labels, which came when it had been scored long since."""
+    return saw(day, run=run or f"labels-{day}", time=at(day + 500).isoformat(), **{"drifted": False, **seen})
+
+
+def test_labels_say_more_of_a_window_than_what_was_expected_without_them() -> None:
+    expected = {**WORSE, "drifted": False, "columns": 0}
+    taken_back = after(saw(1, **expected | GOOD | {"expected": 0.7123}), labelled=(1,))
+    assert taken_back.action == Action.NONE
+    assert taken_back.reason == (
+        "Window 2026-11-01 has not drifted, and by its labels auc is 0.82, 0.83 on validation, "
+        "not 0.712 as was expected."
+    )
+    unforeseen = after(saw(1, drifted=False, columns=0, **BAD), labelled=(1,))
+    assert unforeseen.action == Action.RETRAIN
+    assert "has not drifted, but by its labels auc is 0.7, 0.83 on validation; labels are there" in unforeseen.reason
+
+
+@pytest.mark.parametrize(
+    ("on", "seen", "action"),
+    [
+        ((REALISED,), BAD, "retrain"),
+        ((REALISED,), GOOD, "none"),
+        ((REALISED,), WORSE, "none"),
+        ((DRIFT,), BAD, "none"),
+        ((PERFORMANCE,), WORSE | BAD, "retrain"),
+        ((PERFORMANCE,), WORSE | GOOD, "none"),
+        (REASONS, BAD, "retrain"),
+    ],
+)
+def test_labels_count_where_the_settings_say_so(on: tuple[str, ...], seen: dict[str, Any], action: str) -> None:
+    assert after(saw(1, drifted=False, **seen), rules=replace(ONE, on=on), labelled=(1,)).action == action
+
+
+def test_the_newest_window_with_labels_decides_however_many_have_been_scored_since() -> None:
+    healthy = [saw(day, drifted=False) for day in range(1, 9)]
+    decision = after(*healthy, labels_of(3, **BAD), labelled=(3,))
+    assert (decision.action, decision.window, decision.arrival) == (Action.RETRAIN, window(3), Arrival.NEW)
+    assert decision.reason.startswith("Labels of window 2026-11-03 have come late: by its labels auc is 0.7, 0.83")
+    good = after(*healthy, labels_of(3, **GOOD), labelled=(3,))
+    assert (good.action, good.memory.labelled) == (Action.NONE, (Labelled(window(3), "labels-3", "", False),))
+
+
+def test_labels_of_an_older_window_than_the_newest_with_labels_decide_nothing() -> None:
+    healthy = [saw(day, drifted=False) for day in range(1, 9)]
+    decision = after(*healthy, labels_of(5, **GOOD), labels_of(3, **BAD), labelled=(3,))
+    assert (decision.action, decision.arrival) == (Action.NONE, Arrival.LATE)
+
+
+def test_labels_told_twice_are_one_observation() -> None:
+    rules = replace(ONE, cooldown_hours=0)
+    first = after(saw(1, drifted=False), saw(2, drifted=False), labels_of(1, **BAD), rules=rules)
+    again = decide(first.memory, labels_of(1, **BAD), rules, around(9))
+    assert (first.action, again.action, again.arrival) == (Action.WAIT, Action.NONE, Arrival.DUPLICATE)
+    assert again.memory == first.memory
+
+
+def test_k_of_the_last_n_windows_with_labels_have_to_be_worse() -> None:
+    healthy = [saw(day, drifted=False) for day in range(1, 9)]
+    one = after(*healthy, labels_of(1, **BAD), rules=THREE, labelled=(1, 2))
+    assert (one.action, "1 of the last 1 windows with labels alarmed, and 2 are needed" in one.reason) == ("none", True)
+    seen = [*healthy, labels_of(1, **BAD), labels_of(2, **GOOD)]
+    assert after(*seen, labels_of(3, **BAD), rules=THREE, labelled=(3,)).action == Action.RETRAIN
+    assert after(*seen, labels_of(3, **BAD, baseline="other"), rules=THREE, labelled=(3,)).action == Action.NONE
+
+
+def test_a_model_that_is_no_longer_released_is_no_reason_to_retrain() -> None:
+    """The release may have learned from that very window, or from a newer one."""
+    known = after(*(saw(day, drifted=False) for day in (1, 2, 3))).memory
+    late = labels_of(1, **BAD, baseline="old")
+    gone = decide(known, late, ONE, around(9, (1,), baseline="new", learned=window(2)))
+    assert gone.action == Action.NONE
+    assert "the model that scored it is not the released one any more" in gone.reason
+    assert decide(known, late, ONE, around(9, (1,), baseline="old")).action == Action.RETRAIN
+    assert decide(known, late, ONE, around(9, (1,), baseline="old", learned=window(1))).action == Action.NONE
+
+
+def test_the_cooldown_and_a_running_training_hold_for_labels_too() -> None:
+    for around_it in (around(1, (1,), running=True), around(1, (1,))):
+        busy = replace(retrained(5), windows=(saw(5), saw(6, drifted=False)))
+        assert decide(busy, labels_of(1, **BAD), ONE, around_it).action == Action.NONE
+
+
+def test_an_estimate_waits_for_what_its_labels_say() -> None:
+    """Labels that arrive are first held against the predictions; what they refute starts no retraining."""
+    scored = [saw(1, drifted=False, **WORSE), saw(2, drifted=False)]
+    waiting = after(*scored).memory
+    assert (waiting.state, waiting.estimated) == (WAITING, True)
+    here = around(9, (1,), measuring=frozenset({window(1)}))
+    first = decide(waiting, None, ONE, here)
+    assert (first.action, first.memory.state) == (Action.WAIT, WAITING)
+    assert "labels of window 2026-11-01 are there, and how well it was scored is measured first" in first.reason
+    refuted = decide(first.memory, labels_of(1, **WORSE | GOOD), ONE, around(10, (1,)))
+    assert (refuted.action, refuted.memory.state) == (Action.NONE, IDLE)
+    assert decide(refuted.memory, None, ONE, around(11, (1,))).action == Action.NONE
+    confirmed = decide(first.memory, labels_of(1, **WORSE | BAD), ONE, around(10, (1,)))
+    assert (confirmed.action, confirmed.window) == (Action.RETRAIN, window(1))
+    unknown = decide(first.memory, labels_of(1, **WORSE), ONE, around(10, (1,)))
+    assert unknown.action == Action.RETRAIN  # too few labels refute nothing
+    failed = decide(first.memory, None, ONE, around(10, (1,)))
+    assert failed.action == Action.RETRAIN
+
+
+def test_drift_does_not_wait_for_what_labels_say() -> None:
+    waiting = after(saw(1, **WORSE)).memory
+    assert not waiting.estimated
+    here = around(9, (1,), measuring=frozenset({window(1)}))
+    assert decide(waiting, None, ONE, here).action == Action.RETRAIN
+
+
+def test_a_refuted_estimate_leaves_the_next_alarm_waited_for() -> None:
+    rules = replace(ONE, windows=3)
+    waiting = after(saw(1, drifted=False, **WORSE), saw(2), rules=rules).memory
+    decision = decide(waiting, labels_of(1, **WORSE | GOOD), rules, around(9))
+    assert (decision.memory.state, decision.memory.window, decision.memory.estimated) == (WAITING, window(2), False)
+
+
 @pytest.mark.parametrize("few", [{"drifted": None}, {"rows": 99}])
 def test_without_a_verdict_no_expectation_counts_either(few: dict[str, Any]) -> None:
     decision = after(saw(1, **WORSE | few), labelled=(1,))
@@ -328,10 +462,11 @@ def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
     for day in range(40):
         names: dict[str, Any] = {"window": f"2026-11-24T{day:02}-30-00", "run": f"{day:012}", "baseline": "12345678"}
         numbers: dict[str, Any] = {"importance": 0.1234, "metric": "m" * 40, "expected": 0.1234, "reference": 0.8765}
+        numbers |= {"realised": True, "measured": 0.1234}
         long = saw(day % 30, worse=True, **names, **numbers)
         known = decide(known, long, most, around(running=True)).memory
     assert memory.parse(known.text()) == known
-    assert len(known.windows) == MOST
+    assert len(known.windows) == len(known.labelled) == MOST
     free = replace(most, budget=MOST, budget_days=0, cooldown_hours=0)
     known = decide(replace(known, state=IDLE), saw(30), free, around(labelled=(30,))).memory
     assert (known.state, len(known.started)) == (RETRAINING, MOST)
@@ -424,7 +559,7 @@ def test_a_loop_that_could_never_retrain_is_refused() -> None:
     tables = {"data": {"task": "regression"}, "retraining": {"on": ["performance"]}}
     with pytest.raises(ValueError, match='on needs "drift"'):
         Settings.of(tables)
-    assert Settings.of({**tables, "retraining": {"on": ["drift", "performance"]}}).on == REASONS
+    assert Settings.of({**tables, "retraining": {"on": ["realised"]}}).on == (REALISED,)
 
 
 class Step(NamedTuple):
@@ -437,6 +572,8 @@ class Step(NamedTuple):
     rows: int
     labelled: bool
     worse: bool | None
+    realised: bool | None
+    measuring: bool
 
 
 STEPS = st.lists(
@@ -449,6 +586,8 @@ STEPS = st.lists(
         st.integers(0, 300),
         st.booleans(),
         st.sampled_from([True, False, None]),
+        st.sampled_from([True, False, None, None]),
+        st.booleans(),
     ),
     max_size=60,
 )
@@ -456,7 +595,7 @@ RULES = st.builds(
     lambda more, **rest: Settings(windows=min(MOST, rest["alarms"] + more), minimum_rows=100, **rest),
     more=st.integers(0, 3),
     enabled=st.sampled_from([True, True, True, False]),
-    on=st.sampled_from([REASONS, (DRIFT,), (PERFORMANCE,)]),
+    on=st.sampled_from([REASONS, (DRIFT,), (PERFORMANCE,), (REALISED,), (DRIFT, REALISED)]),
     alarms=st.integers(1, 3),
     cooldown_hours=st.sampled_from([0, 1, 24, 100, 1000]),
     budget=st.integers(0, 5),
@@ -480,11 +619,10 @@ class Loop:
         if step.event == "ended" and self.memory.state == RETRAINING:
             self.memory = settled(self.memory, "ended as Failed")
         run = f"{step.day}-{len(self.decisions)}"
-        seen = (
-            saw(step.day, step.drifted, rows=step.rows, run=run, worse=step.worse) if step.event == "scored" else None
-        )
-        running = self.memory.state == RETRAINING
-        known = Circumstances(at(self.hours), frozenset(map(window, self.labelled)), running=running)
+        told = {"rows": step.rows, "run": run, "worse": step.worse, "realised": step.realised}
+        seen = saw(step.day, step.drifted, **told) if step.event == "scored" else None
+        known = around(self.hours, tuple(self.labelled), running=self.memory.state == RETRAINING)
+        known = replace(known, measuring=known.labelled) if step.measuring else known
         decision = decide(self.memory, seen, self.rules, known)
         self.decisions.append((self.memory, seen, decision))
         if decision.action == Action.RETRAIN:
@@ -514,8 +652,9 @@ def test_whatever_happens_the_rules_hold(rules: Settings, steps: list[Step]) -> 
             assert decision.window in {window(day) for day in loop.labelled}
         verdict = seen and seen.drifted is not None and seen.rows >= rules.minimum_rows
         if seen and not (verdict and alarming(seen, rules)):
-            assert decision.action != Action.WAIT
             assert decision.action == Action.NONE or before.state == WAITING
+        if seen and verdict and seen.realised is False and not seen.drifted and before.state != WAITING:
+            assert decision.action == Action.NONE
 
 
 @settings(max_examples=200, deadline=None)

@@ -23,6 +23,7 @@ from functions import (
     after_inference,
     clients,
     events,
+    executions,
     labels_arrived,
     learning,
     notices,
@@ -30,7 +31,6 @@ from functions import (
     places,
     publish_release,
     release,
-    retraining,
     start_inference,
     storage,
 )
@@ -49,6 +49,7 @@ from tests.control_plane import (
     NOW,
     OBJECT_CREATED,
     PACKAGE_CHANGED,
+    REALISED,
     REGION,
     RUN_CHANGED,
     WINDOW,
@@ -446,8 +447,8 @@ WORSE: dict[str, Any] = {
 
 
 def test_a_model_that_is_expected_to_score_worse_is_retrained_also_without_drift(live: World) -> None:
-    event = live.scored(**HEALTHY, performance=WORSE)
     live.label()
+    event = live.scored(**HEALTHY, performance=WORSE)
     live.judge(event)
     [run] = live.sagemaker.started("training")
     assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train")
@@ -752,7 +753,7 @@ def test_the_end_of_a_training_settles_the_loop_at_once(live: World) -> None:
 
 
 def test_only_one_training_runs_also_when_a_person_started_it(live: World) -> None:
-    retraining.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
+    executions.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
     event = live.scored()
     live.label()
     assert "another one is still running" in live.judge(event)
@@ -789,6 +790,156 @@ def real_report() -> dict[str, Any]:
     errors = [None] * 450 + ["broken"] * 50
     predictions = pl.LazyFrame({"prediction": random.normal(size=500), "error": errors})
     return serve.judged(usecase.parse(tables), baseline, pl.LazyFrame({"x": random.normal(size=500) + 2}), predictions)
+
+
+# labels
+
+
+def scoring(live: World) -> list[dict[str, Any]]:
+    """The executions of the inference pipeline, whole and selective."""
+    return live.sagemaker.started("inference")
+
+
+def test_a_window_whose_labels_are_there_is_measured_while_it_is_scored(live: World) -> None:
+    live.label(part="labels", name="labels.csv")
+    live.judge(live.scored(**HEALTHY, realised=REALISED | {"alarm": False, "value": 0.82, "drop": 0.01}))
+    [run] = scoring(live)
+    assert run["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/labels"
+    assert len(run["parameters"]["LabelsVersion"]) == 16
+    assert (live.messages, live.remembered().labelled[0].worse) == ([], False)
+    measured = live.measured[-1]
+    assert (measured["RealisedPerformance"], measured["RealisedDrop"], measured["Rows"]) == (0.82, 0.01, 1000)
+
+
+def test_late_labels_run_the_drift_step_again_with_the_predictions_of_the_window_s_own_run(live: World) -> None:
+    event = live.scored(**HEALTHY)
+    live.judge(event)
+    source = event["detail"]["pipelineExecutionArn"]
+    said = live.arrived(live.label())
+    first, again = scoring(live)
+    assert said.startswith(f"Window {WINDOW} is measured by its labels in arn:aws")
+    assert again["request"]["SelectiveExecutionConfig"] == {
+        "SourcePipelineExecutionArn": source,
+        "SelectedSteps": [{"StepName": "DetectDrift"}],
+    }
+    labels = {"LabelledData", "LabelsVersion"}
+    assert {name: value for name, value in again["parameters"].items() if name not in labels} == first["parameters"]
+    assert again["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/train"
+
+
+def test_what_labels_say_is_told_measured_and_retrained_on(live: World) -> None:
+    live.judge(live.scored(**HEALTHY))
+    live.judge(live.scored("2026-11-25", **HEALTHY))
+    live.arrived(live.label())
+    live.measured.clear()
+    said = live.judge(live.measured_by_labels())
+    assert said.startswith(f"Labels of window {WINDOW} have come late: by its labels auc is 0.7, 0.83 on validation")
+    [run] = live.sagemaker.started("training")
+    assert run["parameters"]["TrainingData"].endswith(f"data/{WINDOW}/train")
+    [message] = live.messages
+    assert message["Subject"] == f"case dev: {WINDOW}: no drift, a worse model, retraining started"
+    assert (
+        "Realised performance: auc 0.7 (0.66 to 0.74) by the labels of 900 rows, 0.81 was expected, 0.83 on "
+        "validation: an alarm\n" in message["Message"]
+    )
+    assert live.measured == [
+        {"RealisedPerformance": 0.7, "RealisedDrop": 0.13, "LoopState": 2, "RetrainingsInBudget": 1}
+    ]
+    live.judge(live.ended(run_arn(live)))
+    assert len(live.measured) == 1  # told again, it is no news
+
+
+def run_arn(live: World) -> str:
+    """The execution that measured by labels."""
+    return next(arn for arn, run in live.sagemaker.executions.items() if "SelectiveExecutionConfig" in run["request"])
+
+
+def test_good_labels_of_a_healthy_window_bother_nobody(live: World) -> None:
+    live.judge(live.scored(**HEALTHY))
+    live.arrived(live.label())
+    live.judge(live.measured_by_labels(value=0.83, drop=0.0, alarm=False))
+    assert (live.messages, live.sagemaker.started("training")) == ([], [])
+    assert live.measured[-1]["RealisedPerformance"] == 0.83
+
+
+def test_an_estimate_is_held_against_labels_before_it_is_retrained_on(live: World) -> None:
+    live.judge(live.scored(**HEALTHY, performance=WORSE))
+    assert live.remembered().state == WAITING
+    said = live.arrived(live.label())
+    assert "how well it was scored is measured first" in said
+    assert live.sagemaker.started("training") == []
+    live.judge(live.measured_by_labels(value=0.83, drop=0.0, alarm=False, performance=WORSE))
+    assert (live.remembered().state, live.sagemaker.started("training")) == (IDLE, [])
+    assert live.messages[-1]["Subject"] == f"case dev: {WINDOW}: no drift, scored as well as before"
+    assert "not 0.712 as was expected" in live.messages[-1]["Message"]
+
+
+def test_a_measurement_that_fails_is_told_and_what_waits_goes_on(live: World) -> None:
+    live.judge(live.scored(**HEALTHY, performance=WORSE))
+    live.arrived(live.label())
+    live.sagemaker.executions[run_arn(live)]["why"] = "part.csv has no column 'churned'"
+    live.judge(live.ended(run_arn(live), "Failed"))
+    assert live.messages[1]["Subject"] == "case dev: a measurement ended as Failed"
+    assert "part.csv has no column 'churned'" in live.messages[1]["Message"]
+    assert len(live.sagemaker.started("training")) == 1
+    assert len(scoring(live)) == 2  # the same labels are not tried again
+
+
+def test_many_files_of_labels_are_measured_together(live: World) -> None:
+    """The first file starts a measurement; its end asks whether there are more by now, and then there is one more."""
+    live.judge(live.scored(**HEALTHY))
+    for number in range(5):
+        live.arrived(live.label(name=f"part-{number}.parquet"))
+    assert len(scoring(live)) == 2
+    live.judge(live.measured_by_labels(alarm=False))
+    assert len(scoring(live)) == 3
+    live.judge(live.measured_by_labels(alarm=False))
+    assert len(scoring(live)) == 3
+
+
+def test_labels_that_come_while_a_window_is_scored_are_measured_after_it(live: World) -> None:
+    event = live.scored(**HEALTHY)
+    arn = event["detail"]["pipelineExecutionArn"]
+    live.sagemaker.executions[arn]["status"] = "Executing"
+    assert live.arrived(live.label()) == "Nothing waits for this."
+    live.judge(live.ended(arn))
+    assert len(scoring(live)) == 2
+
+
+def test_the_same_labels_are_measured_once(live: World) -> None:
+    live.sagemaker.remembers = False
+    live.judge(live.scored(**HEALTHY))
+    event = live.label()
+    live.arrived(event)
+    live.judge(live.measured_by_labels(alarm=False))
+    live.arrived(event)
+    assert len(scoring(live)) == 2
+
+
+def test_a_window_is_measured_by_its_newest_run_and_never_by_another_s(live: World) -> None:
+    live.judge(live.scored("2026-11-23", **HEALTHY))
+    live.judge(live.scored(**HEALTHY))
+    live.publish(2)
+    newest = live.scored(**HEALTHY)
+    live.judge(newest)
+    live.arrived(live.label())
+    again = scoring(live)[-1]["request"]["SelectiveExecutionConfig"]
+    assert again["SourcePipelineExecutionArn"] == newest["detail"]["pipelineExecutionArn"]
+
+
+def test_a_measurement_that_is_refused_is_told_and_decides_nothing(live: World) -> None:
+    live.judge(live.scored(**HEALTHY))
+    live.sagemaker.refusing = "ValidationException"
+    live.arrived(live.label())
+    assert live.messages[0]["Subject"] == f"case dev: {WINDOW}: labels can't be measured"
+
+
+def test_unknown_performance_by_labels_is_told_with_its_reason(live: World) -> None:
+    live.judge(live.scored(**HEALTHY))
+    live.arrived(live.label())
+    live.judge(live.measured_by_labels(value=None, reason="9 rows with label and prediction are fewer than …"))
+    assert "Realised performance: not known: 9 rows" in live.messages[0]["Message"]
+    assert live.sagemaker.started("training") == []
 
 
 # labels_arrived

@@ -138,7 +138,8 @@ def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[st
         for step in steps(definition).values():
             if step["Type"] == "Processing":
                 assert step["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] is True
-                assert step["CacheConfig"] == {"Enabled": True, "ExpireAfter": "P30D"}
+                again = step["Name"] == "DetectDrift"  # with more labels at the same place its request is the same
+                assert step.get("CacheConfig") == (None if again else {"Enabled": True, "ExpireAfter": "P30D"})
                 assert len(step["RetryPolicies"]) == 3
     assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
     assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True

@@ -1,13 +1,14 @@
 """Labels of scored rows: joined with the stored predictions by id, and a count of what did not fit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
 import polars as pl
 
-from runtime import raw
+from runtime import raw, usecase
 from runtime.failures import InputError
 from runtime.usecase import UseCase
 
@@ -41,7 +42,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     identity = case.data.id or raw.NO_ID
     if not case.data.id and (reason := _other_files(case, folder, scored_files)):
         return reason
-    given = raw.read(folder, replace(case, columns=()), labelled=True).frame
+    given = _given(case, folder)
     told, counts = _told(given, identity, case.data.label)
     scores = score_columns(predictions)
     said = _said(predictions, identity, scores)
@@ -54,6 +55,14 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     everything = said.filter(pl.col(ERROR).is_null())
     scored = int(everything.select(pl.len()).collect(engine="streaming").item())
     return Joined(rows, scored, counts, _bias(case, rows, everything))
+
+
+def _given(case: UseCase, folder: Path) -> pl.LazyFrame:
+    """Id and label, and the group that [split] names where the table of labels has it."""
+    if case.split.group:
+        with suppress(InputError):
+            return raw.read(folder, usecase.of_labels(case, case.split.group), labelled=True).frame
+    return raw.read(folder, usecase.of_labels(case), labelled=True).frame
 
 
 def score_columns(predictions: pl.LazyFrame) -> list[str]:

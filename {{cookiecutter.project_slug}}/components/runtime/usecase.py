@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -176,6 +176,11 @@ def _chosen(table: Any) -> dict[str, Any]:
     """A table's keys that are not at their defaults."""
     defaults = {entry.name: entry.default for entry in fields(table)}
     return {key: value for key, value in asdict(table).items() if value != defaults[key]}
+
+
+def of_labels(case: UseCase, group: str = "") -> UseCase:
+    """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
+    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
 
 
 def digest(value: object) -> str:

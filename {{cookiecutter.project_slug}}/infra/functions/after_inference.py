@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from functions import decision, events, notices, release, reports, retraining, storage
+from functions import decision, events, executions, measuring, notices, release, reports, retraining, storage
 from functions.clients import Aws, connect
 from functions.decision import Action, Arrival, Decision
 from functions.events import RunChanged
@@ -23,13 +23,17 @@ class NoVerdict(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """A run with a report: `observation` is what counts of it, `note` what else there is to say."""
+    """A run with a report: `observation` is what counts of it, `note` what else there is to say.
+
+    `again`: it did not score, but measured by labels what an earlier run had scored.
+    """
 
     run: RunChanged
     report: Mapping[str, Any]
     place: str
     observation: Observation
     note: str
+    again: bool = False
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> str:
@@ -46,7 +50,7 @@ def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> st
     the next one of the inference pipeline.
     """
     changed = events.run_changed(event)
-    if changed.pipeline == places.pipeline("training") and changed.status not in retraining.RUNS:
+    if changed.pipeline == places.pipeline("training") and changed.status not in executions.RUNS:
         return retraining.go_on(aws, places, now).reason
     if changed.pipeline != places.pipeline("inference") or changed.status not in (SUCCEEDED, *ENDED_BADLY):
         return "This is no end of a scoring run."
@@ -60,6 +64,8 @@ def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> st
         notices.measure(aws, places, now, {"RunFailed": 0, "ReportMissing": 1})
         return str(why)
 
+    measuring.start(aws, places, scored.observation.window)  # by labels that have come since it began
+
     def tell(decided: Decision) -> None:
         if decided.arrival == Arrival.NEW:
             notices.measure(aws, places, now, _metrics(places, now, scored, decided))
@@ -71,17 +77,21 @@ def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> st
 
 def _failed(aws: Aws, places: Places, now: datetime, changed: RunChanged) -> str:
     found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=changed.arn)
-    said = f"The scoring run ended as {changed.status}: {found.get('FailureReason', 'the service gives no reason')}"
+    again = measuring.selective(found)
+    what = "The measurement by labels" if again else "The scoring run"
+    said = f"{what} ended as {changed.status}: {found.get('FailureReason', 'the service gives no reason')}"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
+    todo = "See the reason in the run's step, and put the labels right: new ones are measured again." if again else todo
     lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": changed.arn}
-    notices.tell(aws, places, f"a scoring run ended as {changed.status}", lines)
+    notices.tell(aws, places, f"a {'measurement' if again else 'scoring run'} ended as {changed.status}", lines)
     notices.measure(aws, places, now, {"RunFailed": 1})
-    return said
+    return retraining.go_on(aws, places, now).reason if again else said
 
 
 def _scored(aws: Aws, places: Places, changed: RunChanged) -> Scored:
     """Raises NoVerdict."""
-    given = _parameters(aws, changed.arn)
+    given = executions.parameters(aws, changed.arn)
+    again = measuring.selective(aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=changed.arn))
     data, baseline = given.get("ProductionData", ""), given.get("Baseline", "")
     window = places.window(data, "production")
     if not window:
@@ -95,28 +105,29 @@ def _scored(aws: Aws, places: Places, changed: RunChanged) -> Scored:
     _, released = release.current(aws, places)
     older = released is None or released["artifacts"]["baseline"] != baseline
     note = "the release is not the one this run used; the verdict is by the baseline that it used" if older else ""
-    return Scored(changed, report, place, observation, note)
-
-
-def _parameters(aws: Aws, arn: str) -> dict[str, str]:
-    found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
-    return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
+    return Scored(changed, report, place, observation, note, again)
 
 
 def _worth_telling(scored: Scored, decided: Decision) -> bool:
-    """Everything but a healthy window, and what was told before."""
-    news = scored.observation.drifted is not False or bool(scored.observation.worse) or bool(scored.note)
+    """Everything but a healthy window, and what was told before; of labels, what they confirm or refute."""
+    seen = scored.observation
+    news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
+    if scored.again:
+        news = seen.realised is not False or bool(seen.worse)
     return decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE)
 
 
 def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
-    seen, found = scored.observation, reports.expected(scored.report)
+    seen, found, measured = scored.observation, reports.expected(scored.report), reports.realised(scored.report)
     verdict = {True: "drift", False: "no drift", None: "too few rows for a verdict"}[seen.drifted]
     worse = ", a worse model expected" if seen.worse else ""
+    if seen.realised is not None:
+        worse = ", a worse model" if seen.realised else ", scored as well as before" if seen.worse else ""
     lines = {
         "Window": f"{seen.window} ({seen.rows:,} rows)",
         "Verdict": f"{scored.report['verdict']}: {scored.report.get('reason', '')}",
         "Expected performance": found.words() if found else reports.why_unknown(scored.report),
+        "Realised performance": measured.words() if measured else reports.why_unknown(scored.report, "realised"),
         "Drifted columns that the model uses": ", ".join(reports.important(scored.report)),
         "Decision": decided.reason,
         "Note": scored.note,
@@ -134,15 +145,24 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
     if decided.action == Action.WAIT:
         folders = " and ".join(f"{places.data(decided.window, part)}/" for part in places.labelled)
         return f"Put the labelled rows into {folders}, all files at once: the first one starts the retraining."
-    if seen.drifted or seen.worse:
+    if seen.drifted or (seen.worse if seen.realised is None else seen.realised):
         start, data = places.pipeline("training"), places.data(seen.window, "train")
         return f"Read the report; to retrain all the same, start {start} with TrainingData = {data}."
     return "See whether the data is complete." if seen.drifted is None else "Nothing."
 
 
 def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -> dict[str, float | None]:
-    """Effects of too few rows are noise, and are left out."""
+    """Effects of too few rows are noise, and are left out; of a measurement only what is new."""
     report, seen, memory = scored.report, scored.observation, decided.memory
+    measured = reports.realised(report)
+    realised = {
+        "RealisedPerformance": measured.value if measured else None,
+        "RealisedDrop": measured.drop if measured else None,
+        "LoopState": STATES.index(memory.state),
+        "RetrainingsInBudget": decision.recent(memory, places.settings, now),
+    }
+    if scored.again:
+        return realised
     judged, scores = seen.drifted is not None, report.get("scores", {})
     found = reports.expected(report) if judged else None
     columns = [column for column in report.get("columns", []) if column.get("decides", True)]
@@ -159,6 +179,5 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
         "ExpectedPerformance": found.estimated if found else None,
         "ExpectedDrop": found.drop if found else None,
         "PredictionMean": next((mean for mean in means if mean is not None), None),
-        "LoopState": STATES.index(memory.state),
-        "RetrainingsInBudget": decision.recent(memory, places.settings, now),
+        **realised,
     }

@@ -1,8 +1,11 @@
 """Whether to retrain, on which window, and why: values in, values out.
 
-A window that drifted is an alarm, and so is one that the model is expected to score worse; [retraining] on says which
-count. A retraining needs `alarms` of the last `windows` judged by the same baseline, the newest of them among these; no
-other retraining running; the cooldown over; budget left; and labels, which it waits for.
+A window that drifted is an alarm, and so is one that the model is expected to score worse, or did by its labels;
+[retraining] on says which count. A retraining needs `alarms` of the last `windows` judged by the same baseline, the
+newest of them among these; no other retraining running; the cooldown over; budget left; and labels, which it waits for.
+
+Labels come late. What they say of a window counts for more than what was estimated without them. The newest window with
+labels can be a reason to retrain however many have been scored since, as long as the model that scored it is released.
 """
 
 from collections.abc import Iterator
@@ -11,7 +14,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from functions import wording
-from functions.memory import DRIFT, IDLE, MOST, PERFORMANCE, RETRAINING, WAITING, Memory, Observation, Settings, order
+from functions.memory import (
+    DRIFT,
+    IDLE,
+    MOST,
+    PERFORMANCE,
+    REALISED,
+    RETRAINING,
+    WAITING,
+    Labelled,
+    Memory,
+    Observation,
+    Settings,
+    order,
+)
 
 
 class Action(StrEnum):
@@ -30,12 +46,18 @@ class Arrival(StrEnum):
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What else counts: which of `candidates` have labels, what the release learned from, whether a training runs."""
+    """What else counts: which of `candidates` have labels, what the release learned from, whether a training runs.
+
+    `measuring` are windows whose labels are just being held against what was predicted; `baseline` is the release's, as
+    observations name it, "" where there is none.
+    """
 
     now: datetime
     labelled: frozenset[str] = frozenset()
     learned: str = ""
     running: bool = False
+    measuring: frozenset[str] = frozenset()
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,18 +77,20 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
         memory = settled(memory, "is no longer needed: the release has learned from it or a newer one")
     arrival = _arrival(memory, observation) if observation else None
     seen = _remembered(memory, observation, settings) if observation else memory
-    alarm, said = _judged(seen, observation, arrival, settings)
+    alarm, said = _judged(seen, observation, arrival, settings, around.baseline)
+    seen = _refuted(seen, observation, settings)
     wanted = candidates(seen, settings, observation.window if observation and alarm else "")
     labelled = [window for window in wanted if window in around.labelled]
     if not alarm and not labelled:
         still = f"; labels of window {seen.window} are still waited for" if wanted else ""
-        kept = seen if seen.windows == memory.windows else replace(seen, reason=f"{said}{still}.")
+        known = (seen.windows, seen.labelled, seen.state) == (memory.windows, memory.labelled, memory.state)
+        kept = seen if known else replace(seen, reason=f"{said}{still}.")
         return Decision(Action.NONE, kept, "", f"{said}{still}.", arrival)
     target = labelled[0] if labelled else seen.window if seen.state == WAITING else wanted[0]
     action, answer = _answer(seen, target, settings, around)
     decided = replace(seen, reason=f"{said}{answer}.")
     if action == Action.WAIT:
-        decided = replace(decided, state=WAITING, window=target)
+        decided = replace(decided, state=WAITING, window=target, estimated=_estimated(seen, target, settings))
     elif action == Action.RETRAIN:
         started = (*seen.started, around.now.isoformat(timespec="seconds"))[-MOST:]
         decided = replace(decided, state=RETRAINING, window=target, execution="", started=started)
@@ -74,8 +98,12 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
 
 
 def alarming(seen: Observation, settings: Settings) -> bool | None:
-    """Whether a window is an alarm by what counts; None where nothing of that is known of it."""
-    known = [(DRIFT, seen.drifted), (PERFORMANCE, seen.worse)]
+    """Whether a window is an alarm by what counts; None where nothing of that is known of it.
+
+    An estimate counts as long as there are no labels.
+    """
+    expected = seen.worse if seen.realised is None else seen.realised
+    known = [(DRIFT, seen.drifted), (PERFORMANCE, expected), (REALISED, seen.realised)]
     counting = [found for name, found in known if name in settings.on and found is not None]
     return any(counting) if counting else None
 
@@ -101,25 +129,58 @@ def recent(memory: Memory, settings: Settings, now: datetime) -> int:
 
 
 def _arrival(memory: Memory, observation: Observation) -> Arrival:
-    if any(seen.run == observation.run for seen in memory.windows):
+    if observation.run in {seen.run for seen in memory.windows} | {seen.run for seen in memory.labelled}:
         return Arrival.DUPLICATE
+    if observation.realised is not None:
+        newer = any(order(seen.window) > order(observation.window) for seen in memory.labelled)
+        return Arrival.LATE if newer else Arrival.NEW
     return Arrival.LATE if any(seen.age > observation.age for seen in memory.windows) else Arrival.NEW
 
 
 def _remembered(memory: Memory, observation: Observation, settings: Settings) -> Memory:
     """With the observation in its place: a window counts once, by its latest run, and only with a verdict."""
     if observation.drifted is None or observation.rows < settings.minimum_rows:
-        observation = replace(observation, drifted=None, worse=None)
+        observation = replace(observation, drifted=None, worse=None, realised=None)
     latest: dict[str, Observation] = {}
     for seen in sorted((*memory.windows, observation), key=lambda seen: seen.age):
         latest[seen.window] = seen
     judged = [seen for seen in latest.values() if alarming(seen, settings) is not None][-settings.windows :]
     unjudged = [seen for seen in latest.values() if alarming(seen, settings) is None][-1:]
-    return replace(memory, windows=tuple(sorted((*judged, *unjudged), key=lambda seen: seen.age)))
+    windows = tuple(sorted((*judged, *unjudged), key=lambda seen: seen.age))
+    return replace(memory, windows=windows, labelled=_labelled(memory, observation, settings))
+
+
+def _labelled(memory: Memory, observation: Observation, settings: Settings) -> tuple[Labelled, ...]:
+    """The newest windows with labels, each by the run that measured it last."""
+    if observation.realised is None:
+        return memory.labelled
+    now = Labelled(observation.window, observation.run, observation.baseline, observation.realised)
+    known = {seen.window: seen for seen in (*memory.labelled, now)}
+    return tuple(sorted(known.values(), key=lambda seen: order(seen.window))[-settings.windows :])
+
+
+def _estimated(memory: Memory, window: str, settings: Settings) -> bool:
+    """Whether a window alarms by its estimate alone."""
+    if memory.state == WAITING and window == memory.window:
+        return memory.estimated
+    found = [seen for seen in memory.windows if seen.window == window and seen.realised is None]
+    return bool(found) and not (found[0].drifted and DRIFT in settings.on)
+
+
+def _refuted(memory: Memory, observation: Observation | None, settings: Settings) -> Memory:
+    """No longer waiting for a window that is no alarm any more, now that its labels are known."""
+    if observation is None or memory.state != WAITING or memory.window != observation.window:
+        return memory
+    if observation.realised is not False or not memory.estimated or alarming(observation, settings):
+        return memory
+    later = [window for window in candidates(memory, settings) if window != memory.window]
+    if later:
+        return replace(memory, window=later[-1], estimated=_estimated(replace(memory, window=""), later[-1], settings))
+    return replace(memory, state=IDLE, window="", estimated=False)
 
 
 def _judged(
-    memory: Memory, observation: Observation | None, arrival: Arrival | None, settings: Settings
+    memory: Memory, observation: Observation | None, arrival: Arrival | None, settings: Settings, baseline: str
 ) -> tuple[bool, str]:
     """Whether the observation is reason enough to retrain, and what it says, without a full stop."""
     if observation is None:
@@ -132,7 +193,34 @@ def _judged(
     if observation.drifted is None or observation.rows < settings.minimum_rows:
         few = f"{observation.rows:,} rows give no verdict (minimum_rows = {settings.minimum_rows:,})"
         return False, f"{name} counts neither as healthy nor as drifted: {few}"
+    return _weighed(memory, observation, settings, baseline)
+
+
+def _weighed(memory: Memory, observation: Observation, settings: Settings, baseline: str) -> tuple[bool, str]:
+    """The same, for a window with a verdict."""
+    name = f"Window {observation.window}"
+    late = any(seen.age > observation.age for seen in memory.windows)
+    drifted = observation.drifted and DRIFT in settings.on and not late
+    if observation.realised and not drifted and baseline not in ("", observation.baseline):
+        gone = "the model that scored it is not the released one any more"
+        return False, f"{name} is no alarm: {wording.labelled(observation)}, but {gone}"
+    if late:
+        return _by_labels(memory, observation, settings, f"Labels of window {observation.window} have come late: ")
     return _counted(memory, observation, settings, f"{name} {wording.seen(observation)}")
+
+
+def _by_labels(memory: Memory, observation: Observation, settings: Settings, said: str) -> tuple[bool, str]:
+    """Of a window that is older than the newest that was scored: only what its labels say is news."""
+    said += wording.labelled(observation)
+    if not observation.realised:
+        return False, said
+    if REALISED not in settings.on:
+        return False, f"{said}, which [retraining] on leaves out"
+    known = [seen.worse for seen in memory.labelled if seen.baseline == observation.baseline]
+    if sum(known) < settings.alarms:
+        few = f"{sum(known)} of the last {len(known)} windows with labels alarmed, and {settings.alarms} are needed"
+        return False, f"{said}; {few}"
+    return True, said
 
 
 def _counted(memory: Memory, observation: Observation, settings: Settings, said: str) -> tuple[bool, str]:
@@ -161,6 +249,8 @@ def _answer(memory: Memory, target: str, settings: Settings, around: Circumstanc
         return Action.NONE, f", but there is no retraining on window {target}: {against}"
     if target not in around.labelled:
         return Action.WAIT, f"; the retraining waits for the labels of window {target}"
+    if target in around.measuring and _estimated(memory, target, settings):
+        return Action.WAIT, f"; labels of window {target} are there, and how well it was scored is measured first"
     return Action.RETRAIN, f"; labels are there, and the model is retrained on window {target}"
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,7 +13,7 @@ STATES = IDLE, WAITING, RETRAINING = ("idle", "waiting for labels", "retraining"
 NOTHING = "none"  # the text of a parameter that has no value yet
 MOST = 20  # windows or retrainings: more would not fit into one parameter beside each other
 LEARN = re.compile(r"window|all|last ([1-9][0-9]{0,5})")
-REASONS = DRIFT, PERFORMANCE = ("drift", "performance")  # what a window can alarm for
+REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
                 name for reason in given if reason not in REASONS for name in get_close_matches(reason, REASONS, 1)
             ]
             nearest = f"; the nearest is {close[0]!r}" if close else ""
-            raise ValueError(f"{where} on is a list of {' and '.join(REASONS)}, or of one of them{nearest}.")
+            raise ValueError(f"{where} on is a list of one or more of {', '.join(REASONS)}{nearest}.")
         if not isinstance(self.learn, str) or not LEARN.fullmatch(self.learn):
             allowed = '"window" (the drifted one), "last 3" (it and the two before; any number) and "all" (up to it)'
             raise ValueError(f"{where} learn = {self.learn!r} is none of {allowed}.")
@@ -66,9 +66,10 @@ class Settings:
         if isinstance(given.get("on"), list):
             given["on"] = tuple(given["on"])
         found = cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
-        if DRIFT not in found.on and tables.get("data", {}).get("task") == "regression":
+        if found.on == (PERFORMANCE,) and tables.get("data", {}).get("task") == "regression":
             raise ValueError(
-                'usecase.toml [retraining] on needs "drift": how good predicted values are is not known before labels.'
+                'usecase.toml [retraining] on needs "drift" or "realised": how good predicted values are is not known '
+                "before labels."
             )
         return found
 
@@ -79,7 +80,8 @@ class Observation:
 
     `run` is the execution's id and `time` its start (ISO 8601, UTC); `baseline` tells baselines apart. `importance` is
     the share of the model's reasons in drifted columns. `worse`: whether the model is expected to score worse than it
-    should, `metric` being `expected` now and `reference` on validation. All of these are None where they are unknown.
+    should, `metric` being `expected` now and `reference` on validation; `realised`: whether it did, by labels that give
+    `measured`. All of these are None where they are unknown.
     """
 
     window: str
@@ -94,6 +96,8 @@ class Observation:
     metric: str = ""
     expected: float | None = None
     reference: float | None = None
+    realised: bool | None = None
+    measured: float | None = None
 
     @property
     def age(self) -> tuple[Any, ...]:
@@ -102,8 +106,22 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """A window whose labels are known: whether it was scored worse than it should have been, in which run."""
+
+    window: str
+    run: str
+    baseline: str
+    worse: bool
+
+
+@dataclass(frozen=True)
 class Memory:
-    """`window` is what the state is about, or the last retraining was; `started` the times of the last ones."""
+    """`window` is what the state is about, or the last retraining was; `started` the times of the last ones.
+
+    `labelled` are the newest windows with labels, which may be older than `windows`. `estimated`: what is waited for
+    rests on an estimate alone, which labels may refute.
+    """
 
     windows: tuple[Observation, ...] = ()
     state: str = IDLE
@@ -111,10 +129,13 @@ class Memory:
     execution: str = ""
     started: tuple[str, ...] = ()
     reason: str = ""
+    labelled: tuple[Labelled, ...] = ()
+    estimated: bool = False
 
     def text(self) -> str:
-        """As the parameter holds it."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
+        """As the parameter holds it: what there are many of without names, or it would not fit."""
+        rows = {name: [astuple(entry) for entry in getattr(self, name)] for name in ("windows", "labelled")}
+        return json.dumps({"schema": SCHEMA, **asdict(self), **rows}, separators=(",", ":"))
 
 
 def parse(text: str) -> Memory:
@@ -125,8 +146,11 @@ def parse(text: str) -> Memory:
         found = json.loads(text)
         if found.pop("schema") != SCHEMA or found["state"] not in STATES:
             raise KeyError
-        windows = tuple(Observation(**entry) for entry in found.pop("windows"))
-        return Memory(windows=windows, started=tuple(found.pop("started")), **found)
+        windows = tuple(
+            Observation(*entry) if isinstance(entry, list) else Observation(**entry) for entry in found.pop("windows")
+        )
+        labelled = tuple(Labelled(*entry) for entry in found.pop("labelled", []))
+        return Memory(windows=windows, labelled=labelled, started=tuple(found.pop("started")), **found)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("the parameter `retraining` is damaged; write `none` into it to begin anew.") from None
 

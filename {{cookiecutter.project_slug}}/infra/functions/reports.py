@@ -38,6 +38,34 @@ class Expected:
         return f"{self.metric} {short(self.estimated)}{limits}{before}: {'an' if self.alarm else 'no'} alarm"
 
 
+@dataclass(frozen=True)
+class Realised:
+    """The gate's metric by labels, and the rows that had one; `drop` is how much worse than `reference` it is."""
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    expected: float | None
+    reference: float | None
+    drop: float | None
+    rows: int
+    alarm: bool
+
+    def words(self) -> str:
+        """For people."""
+        limits = "" if self.low is None or self.high is None else f" ({short(self.low)} to {short(self.high)})"
+        said = f"{self.metric} {short(self.value)}{limits} by the labels of {self.rows:,} rows"
+        said += "" if self.expected is None else f", {short(self.expected)} was expected"
+        said += "" if self.reference is None else f", {short(self.reference)} on validation"
+        return f"{said}: {'an' if self.alarm else 'no'} alarm"
+
+
+def mark(baseline: str) -> str:
+    """What tells baselines apart: a short hash of where one lies."""
+    return sha256(baseline.encode()).hexdigest()[:8]
+
+
 def observation(report: Report, changed: RunChanged, window: str, baseline: str, minimum_rows: int) -> Observation:
     """What counts of it. Raises KeyError, TypeError or ValueError for a report that is none."""
     rows, drifted = int(report["rows"]), VERDICTS[report["verdict"]]
@@ -46,6 +74,9 @@ def observation(report: Report, changed: RunChanged, window: str, baseline: str,
     if judged and found is not None:
         said = {"worse": found.alarm, "metric": found.metric, "expected": round(found.estimated, 4)}
         said |= {"reference": None if found.reference is None else round(found.reference, 4)}
+    if judged and (measured := realised(report)) is not None:
+        said |= {"realised": measured.alarm, "metric": measured.metric, "measured": round(measured.value, 4)}
+        said |= {} if measured.reference is None else {"reference": round(measured.reference, 4)}
     return Observation(
         window=window,
         run=changed.identity,
@@ -53,7 +84,7 @@ def observation(report: Report, changed: RunChanged, window: str, baseline: str,
         rows=rows,
         drifted=drifted if judged else None,
         columns=len(report["drifted"]),
-        baseline=sha256(baseline.encode()).hexdigest()[:8],
+        baseline=mark(baseline),
         importance=importance(report) if judged else None,
         **said,
     )
@@ -72,9 +103,23 @@ def expected(report: Report) -> Expected | None:
     return Expected(found["metric"][:LONGEST], estimated, low, high, reference, drop, found.get("alarm") is True)
 
 
-def why_unknown(report: Report) -> str:
-    """Why nothing is expected, in the report's words; "" where it says nothing."""
-    found = report.get("performance")
+def realised(report: Report) -> Realised | None:
+    """How well the model scored, by labels; None where that is not known."""
+    found = report.get("realised")
+    if not isinstance(found, Mapping) or not isinstance(found.get("metric"), str):
+        return None
+    value, low, high, before, reference, drop = (
+        number(found.get(name)) for name in ("value", "low", "high", "expected", "reference", "drop")
+    )
+    if value is None:
+        return None
+    rows, metric = int(number(found.get("rows")) or 0), found["metric"][:LONGEST]
+    return Realised(metric, value, low, high, before, reference, drop, rows, found.get("alarm") is True)
+
+
+def why_unknown(report: Report, part: str = "performance") -> str:
+    """Why a part of it, `performance` or `realised`, is not known, in the report's words; "" where it says nothing."""
+    found = report.get(part)
     reason = found.get("reason") if isinstance(found, Mapping) else None
     return f"not known: {reason}" if isinstance(reason, str) else ""
 

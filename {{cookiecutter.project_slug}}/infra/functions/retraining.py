@@ -8,20 +8,20 @@ the next event: it finds the execution that runs, or starts it again under the s
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from botocore.exceptions import ClientError
 
-from functions import learning, notices, parameters, release, storage
+from functions import learning, measuring, notices, parameters, release, storage
 from functions.clients import Aws
 from functions.decision import Action, Circumstances, Decision, candidates, decide, settled
+from functions.executions import RUNS, start
 from functions.memory import RETRAINING, Memory, Observation, parse
 from functions.parameters import Conflict, Stored
 from functions.places import Places
+from functions.reports import mark
 
 Tell = Callable[[Decision], None]
 ATTEMPTS = 3
-RUNS = ("Executing", "Stopping")
 PATIENCE = timedelta(hours=1)  # how long a retraining that can't be started is tried again
 
 
@@ -66,7 +66,8 @@ def _advance(aws: Aws, places: Places, observation: Observation | None, now: dat
         decision = replace(decision, memory=begun, reason=begun.reason)
     tell(decision)
     parameters.write(aws.ssm, stored, decision.memory.text())
-    if decision.action == Action.WAIT and _labels(aws, places, decision.window):  # they came while this was decided
+    there = decision.action == Action.WAIT and decision.window not in around.measuring
+    if there and _labels(aws, places, decision.window):  # they came while this was decided
         return _advance(aws, places, None, now, tell)
     return decision
 
@@ -128,7 +129,10 @@ def _labels(aws: Aws, places: Places, window: str) -> bool:
 
 def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) -> Circumstances:
     labelled = frozenset(window for window in windows if _labels(aws, places, window))
-    return Circumstances(now, labelled, _learned(aws, places), bool(_running(aws, places)))
+    measured = measuring.running(aws, places) if labelled else frozenset[str]()
+    _, released = release.current(aws, places)
+    baseline = mark(released["artifacts"]["baseline"]) if released else ""
+    return Circumstances(now, labelled, _learned(aws, places), bool(_running(aws, places)), measured, baseline)
 
 
 def _learned(aws: Aws, places: Places) -> str:
@@ -144,14 +148,3 @@ def _begun(aws: Aws, places: Places, memory: Memory) -> Memory:
     purpose = (memory.window, str(planned.version))
     execution = start(aws, places.pipeline("training"), planned.values, purpose, reason)
     return replace(memory, execution=execution, reason=reason)
-
-
-def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str) -> str:
-    """Start an execution, once for a purpose; its ARN."""
-    answer = aws.sagemaker.start_pipeline_execution(
-        PipelineName=pipeline,
-        PipelineExecutionDescription=" ".join(why.split())[:1000],
-        PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
-        ClientRequestToken=sha256("\n".join((pipeline, *purpose)).encode()).hexdigest(),
-    )
-    return str(answer["PipelineExecutionArn"])

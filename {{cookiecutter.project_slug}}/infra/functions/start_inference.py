@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from functions import notices, release, retraining, storage
+from functions import executions, measuring, notices, release, storage
 from functions.clients import Aws, connect
 from functions.places import COMPONENTS, Places, here
 from functions.release import Manifest
@@ -29,10 +29,10 @@ def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> st
     if not window or places.window(data, "production") != window or not storage.exists(aws, data):
         todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
         return _nothing(aws, places, now, f"window {named} has no data" if named else "no window has data", todo)
-    values = scoring(places, released, data)
+    values = scoring(places, released, data) | measuring.given(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
     said = f"Window {window} is scored with release {released['version']}."
-    arn = retraining.start(aws, places.pipeline("inference"), values, purpose, said)
+    arn = executions.start(aws, places.pipeline("inference"), values, purpose, said)
     notices.measure(aws, places, now, {"NothingToScore": 0})
     return f"{said} {arn}"
 

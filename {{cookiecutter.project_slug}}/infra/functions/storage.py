@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from hashlib import sha256
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -25,6 +26,15 @@ def exists(aws: Aws, uri: str) -> bool:
     exact, below = (aws.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=2) for prefix in (key, f"{key}/"))
     found = [entry["Key"] for answer in (exact, below) for entry in answer.get("Contents", [])]
     return any(name == key or (name.startswith(f"{key}/") and not name.endswith("/")) for name in found)
+
+
+def version(aws: Aws, uri: str) -> str:
+    """A hash of the names and ETags of the objects in a folder; "" where there is none."""
+    bucket, key = split(f"{uri}/")
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    found = [f"{entry['Key']} {entry['ETag']}" for page in pages for entry in page.get("Contents", [])]
+    objects = [line for line in found if not line.partition(" ")[0].endswith("/")]
+    return sha256("\n".join(objects).encode()).hexdigest()[:16] if objects else ""
 
 
 def newest_window(aws: Aws, places: Places, part: str = "production") -> str:

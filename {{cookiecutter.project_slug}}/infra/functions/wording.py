@@ -6,14 +6,27 @@ from functions.memory import Observation
 def seen(observation: Observation) -> str:
     """As in: drifted in 3 columns, which carry 41 % of the model's reasons, and auc is expected to fall to 0.71 …"""
     drifted = _drifted(observation) if observation.drifted else "has not drifted"
+    if observation.realised is not None:
+        joined = "but" if observation.realised and not observation.drifted else "and"
+        return f"{drifted}, {joined} {labelled(observation)}"
     if not observation.worse:
         return drifted
     return f"{drifted}, {'and' if observation.drifted else 'but'} {_worse(observation)}"
 
 
+def labelled(observation: Observation) -> str:
+    """What labels say, and of an estimate that they refute."""
+    value = "unknown" if observation.measured is None else short(observation.measured)
+    before = "" if observation.reference is None else f", {short(observation.reference)} on validation"
+    said = f"by its labels {observation.metric} is {value}{before}"
+    refuted = observation.worse and observation.realised is False and observation.expected is not None
+    return f"{said}, not {short(observation.expected or 0.0)} as was expected" if refuted else said
+
+
 def left_out(observation: Observation) -> str:
     """Of a window that would be an alarm, and is none."""
-    return ", which [retraining] on leaves out" if observation.drifted or observation.worse else ""
+    worse = observation.worse if observation.realised is None else observation.realised
+    return ", which [retraining] on leaves out" if observation.drifted or worse else ""
 
 
 def short(value: float) -> str:

@@ -11,13 +11,14 @@ from types import FrameType
 from typing import Any
 
 from operations import fingerprints
-from operations.engine import graph, recording
+from operations.engine import graph, recording, selecting
 from operations.engine.backend import Backend
 from operations.engine.cache import Cache
 from operations.engine.execution import Execution, new_identity, now
 from operations.engine.expressions import Scope
 from operations.engine.registry import Registry
 from operations.engine.scheduler import Progress, Scheduler, State, worker
+from operations.engine.selecting import Selection
 from operations.engine.storage import Storage
 from operations.engine.view import watching
 from operations.failures import Failure
@@ -29,7 +30,8 @@ class Order:
     """What is to be run: a definition under its pipeline's name, with a value for each parameter.
 
     `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that
-    it has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing.
+    it has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing. Of a
+    `selection` only those steps run.
     """
 
     definition: Mapping[str, Any]
@@ -37,6 +39,7 @@ class Order:
     parameters: Mapping[str, Any]
     identity: str = ""
     quiet: bool = False
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,11 @@ def registry(repository: Repository) -> Registry:
 
 def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     """Run a definition; the caller holds the lock. Raises KeyboardInterrupt once everything started has ended."""
-    nodes = graph.nodes(order.definition)
+    nodes, results = graph.nodes(order.definition), dict[str, Any]()
+    if order.selection:
+        nodes, results = selecting.selected(nodes, order.selection, order.name, repository.local / "runs")
     execution = _execution(repository, backend, order.identity)
-    scope = Scope(order.parameters, _variables(order.name, execution.identity), execution.storage.read_json)
+    scope = Scope(order.parameters, _variables(order.name, execution.identity), execution.storage.read_json, results)
     record = recording.Record(execution.folder / "run.json", execution.identity, order.name, order.parameters)
     try:
         with _terminable(), nullcontext(_ignore) if order.quiet else watching(list(nodes)) as watch:

@@ -51,11 +51,39 @@ class Summary:
             if counts.get("empty"):
                 yield f"{counts['empty']:,} empty lines are no rows"
             yield from counts.get("warnings", [])
-        drift = self._json("drift", "drift.json")
-        if drift:
+        if drift := self.drift():
             yield f"drift: {drift['verdict']}. {drift['reason']}"
             if drift.get("drifted"):
                 yield f"strongest columns: {listed(drift['drifted'], 5)}"
+
+    def drift(self) -> dict[str, Any]:
+        """The drift report; {} where there is none."""
+        return self._json("drift", "drift.json") or {}
+
+    def labelled(self) -> Iterator[str]:
+        """What predictions were worth by their labels, beside what was expected and what validation gave."""
+        found = self.drift().get("realised")
+        if not found:
+            yield "the monitoring component says nothing of labels"
+            return
+        if found["value"] is None:
+            yield f"how well these rows were scored is not known: {found['reason']}"
+            return
+        yield f"{'':<34}{'realised':>10}{'95 %':>20}{'expected':>10}{'validation':>12}"
+        for name in sorted(found["metrics"], key=lambda name: name != found["metric"]):
+            one = found["metrics"][name]
+            numbers = f"{_number(one['value']):>10}{_number(one['low']) + ' to ' + _number(one['high']):>20}"
+            marked = " ← gate" if name == found["metric"] else ""
+            yield f"  {name:<32}{numbers}{_number(one['expected']):>10}{_number(one['reference']):>12}{marked}"
+        share = f", {100 * found['share']:.0f} % of those scored" if found["share"] is not None else ""
+        yield f"{found['rows']:,} rows have a prediction and a label{share}"
+        if found["bias"]:
+            yield f"they are no random share of them: {found['bias']}"
+        out = [f"{name.replace('_', ' ')} {rows:,}" for name, rows in found["left_out"].items() if rows]
+        if out:
+            yield f"rows with labels left out: {', '.join(out)}"
+        worse = "worse" if found["alarm"] else "not worse"
+        yield f"{worse} than on the validation split by more than {found['limit']:g} and chance"
 
     def places(self) -> Iterator[str]:
         """Where reports and predictions lie."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from functions import learning, release, retraining, start_inference, storage
+from functions import executions, learning, measuring, release, start_inference, storage
 from functions.clients import Aws
 from functions.memory import Settings
 from functions.places import Places
@@ -47,7 +47,7 @@ def start(target: Target, client: Any, asked: Asked) -> str:
             values |= _chosen(declared, values, asked.chosen)
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
-            return retraining.start(aws, name, values, (uuid.uuid4().hex,), said)
+            return executions.start(aws, name, values, (uuid.uuid4().hex,), said)
     except NotReleased as why:
         raise Failure(f"the release can't be read: {why}") from None
 
@@ -104,7 +104,8 @@ def _values(aws: Aws, places: Places, asked: Asked, window: str) -> tuple[dict[s
             f"nothing is released yet: `make run PIPELINE=training ENV={places.environment}`, and approve its model."
         )
     values = start_inference.scoring(places, released, places.data(window, "production"))
-    return values, f"scores window {window} with release {released['version']}."
+    said = f"Window {window} is scored with release {released['version']}."
+    return values | measuring.given(aws, places, window), said
 
 
 def _chosen(definition: Mapping[str, Any], known: Mapping[str, str], pairs: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from functions import after_inference, publish_release, retraining, start_inference
+from functions import after_inference, executions, publish_release, retraining, start_inference
 from functions.places import COMPONENTS
 from operations.failures import Failure
 from operations.simulating import events
@@ -75,7 +75,7 @@ class Loop:
         }
         if world.places.given_validation:
             values["ValidationData"] = world.places.data(self.window(stage), "validation")
-        retraining.start(world.aws, world.places.pipeline("training"), values, ("first",), "the first model")
+        executions.start(world.aws, world.places.pipeline("training"), values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:

@@ -1,5 +1,6 @@
 """What stands for S3: the local engine's storage, seen through the calls that the control plane's functions make."""
 
+import hashlib
 import io
 import os
 from typing import Any
@@ -26,7 +27,7 @@ class S3:
             if found:
                 folders[prefix + head + found] = None
             else:
-                objects.append({"Key": key})
+                objects.append({"Key": key, "ETag": self._digest(request["Bucket"], key)})
         most = request.get("MaxKeys", 1000)
         return {
             "Contents": objects[:most],
@@ -51,6 +52,10 @@ class S3:
         partial.write_bytes(request["Body"])
         partial.replace(path)
         return {}
+
+    def _digest(self, bucket: str, key: str) -> str:
+        with (self.storage.root / bucket / key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _keys(self, bucket: str, prefix: str) -> list[str]:
         """The keys that begin with a prefix, from the folder that all of them lie in."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from operations.engine import graph, selecting
 from operations.engine.registry import Registry
 from operations.failures import Failure
 from operations.simulating.services import Answer
@@ -27,9 +28,29 @@ class SageMaker:
             raise refused("StartPipelineExecution", "ValidationException", f"no parameter {', '.join(unknown)}")
         arn = f"{self.account}:pipeline/{name}/execution/{token[:12]}"
         about = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
+        about |= {"description": request.get("PipelineExecutionDescription", "")}
+        about |= self._selection(name, request.get("SelectiveExecutionConfig"))
         self.state["executions"].setdefault(arn, {**about, "ended": "", "tick": len(self.state["ticks"])})
         self.state.save()
         return {"PipelineExecutionArn": arn}
+
+    def _selection(self, name: str, wanted: Mapping[str, Any] | None) -> Answer:
+        """Which steps of an execution are to run, with what another one left. Refused as the service refuses it."""
+        if wanted is None:
+            return {}
+        source, steps = wanted.get("SourcePipelineExecutionArn"), [step["StepName"] for step in wanted["SelectedSteps"]]
+        try:
+            outside = selecting.needed(graph.nodes(self.definitions[name]), steps)
+        except Failure as failure:
+            raise refused("StartPipelineExecution", "ValidationException", str(failure)) from None
+        known = self.state["executions"].get(source, {})
+        if (source or outside) and (known.get("pipeline"), known.get("status")) not in (
+            (name, SUCCEEDED),
+            (name, FAILED),
+        ):
+            why = f"Invalid SourcePipelineExecutionArn: {source}. The selected steps depend on {', '.join(outside)}"
+            raise refused("StartPipelineExecution", "ValidationException", why)
+        return {"selected": steps, "source": source or ""}
 
     def list_pipeline_parameters_for_execution(self, **request: Any) -> Answer:
         values = self._execution("ListPipelineParametersForExecution", request)["parameters"]
@@ -39,13 +60,20 @@ class SageMaker:
         run = self._execution("DescribePipelineExecution", request)
         why = {"FailureReason": run["why"]} if run["why"] else {}
         about = {"PipelineExecutionArn": request["PipelineExecutionArn"]}
-        return {**about, "PipelineExecutionStatus": run["status"], **why}
+        selected = [{"StepName": step} for step in run.get("selected", [])]
+        chosen = {"SourcePipelineExecutionArn": run.get("source"), "SelectedSteps": selected}
+        more = {"SelectiveExecutionConfig": chosen} if selected else {}
+        return {**about, "PipelineExecutionStatus": run["status"], **why, **more}
 
     def list_pipeline_executions(self, **request: Any) -> Answer:
         """The newest first, which is how the functions ask for them."""
         self._definition("ListPipelineExecutions", request["PipelineName"])
         found = [
-            {"PipelineExecutionArn": arn, "PipelineExecutionStatus": run["status"]}
+            {
+                "PipelineExecutionArn": arn,
+                "PipelineExecutionStatus": run["status"],
+                "PipelineExecutionDescription": run["description"],
+            }
             for arn, run in self.state["executions"].items()
             if run["pipeline"] == request["PipelineName"]
         ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.places import COMPONENTS
 from operations.engine import graph, running
+from operations.engine.running import Order
 from operations.engine.storage import write_json
 from operations.failures import Failure
 from operations.simulating import measures
@@ -58,7 +59,7 @@ class Scores:
         known = {parameter["Name"] for parameter in definition["Parameters"]}
         given = {name: value for name, value in values.items() if name in known}
         identity = f"release-{manifest['version']}"
-        finished = self.world.run(definition, "measuring", given, identity)
+        finished = self.world.run(Order(definition, "measuring", given, identity, quiet=True))
         if finished.failed:
             why = "; ".join(step.message for step in finished.failed.values())
             raise Failure(f"release {manifest['version']} can't be measured: {why}")

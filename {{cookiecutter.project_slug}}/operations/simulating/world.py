@@ -14,6 +14,7 @@ from functions.places import COMPONENTS, Places
 from operations import backends, compiling, fingerprints, parameters, settings
 from operations.engine import running
 from operations.engine.running import Finished, Order
+from operations.engine.selecting import Selection
 from operations.failures import Failure
 from operations.options import PROCESSES
 from operations.simulating.options import Options, Simulated
@@ -56,17 +57,24 @@ class World:
         """Run what was started, with the local engine, and record its end."""
         run = self.state["executions"][arn]
         kind = "training" if run["pipeline"] == self.places.pipeline("training") else "inference"
-        finished = self.run(self.definitions[kind], run["pipeline"], run["parameters"], arn.rpartition("/")[2])
+        selection = None
+        if run.get("selected"):
+            selection = Selection(tuple(run["selected"]), run["source"].rpartition("/")[2])
+        order = Order(
+            self.definitions[kind], run["pipeline"], run["parameters"], arn.rpartition("/")[2], True, selection
+        )
+        finished = self.run(order)
         why = "; ".join(step.message for step in finished.failed.values())
         ended = (datetime.fromisoformat(run["started"]) + TAKES[kind]).isoformat()
         run |= {"status": FAILED if finished.failed else SUCCEEDED, "why": why[:1024], "ended": ended}
         self.state["now"] = ended
         self.state.save()
 
-    def run(self, definition: Definition, name: str, given: Mapping[str, Any], identity: str) -> Finished:
-        """A definition, here and now; of an attempt that was killed the finished steps are reused."""
-        shutil.rmtree(self.repository.local / "runs" / identity, ignore_errors=True)
-        order = Order(definition, name, parameters.values(definition, given, ()), identity, quiet=True)
+    def run(self, order: Order) -> Finished:
+        """An order, here and now; of an attempt that was killed the finished steps are reused."""
+        shutil.rmtree(self.repository.local / "runs" / order.identity, ignore_errors=True)
+        every = parameters.values(order.definition, order.parameters, ())
+        order = replace(order, parameters=every)
         return running.run(self.repository, order, backends.make(self.repository, PROCESSES))
 
     def executing(self) -> list[str]:

@@ -1,0 +1,159 @@
+"""`make label`: labels that have come meet the predictions of their window; and steps that run again by themselves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from data.sample import Shift, customers
+from operations.engine import graph, selecting
+from operations.engine.selecting import Selection
+from operations.failures import Failure
+from tests.engine_miniature import Miniature, copied
+
+FOLDERS = ("components", "pipelines", "operations", "infra", "environments", "data", "locks")
+ROWS = 2000
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    """This repository with the sample's contract, trained with a quick fit, and its new rows scored."""
+    root = tmp_path_factory.mktemp("labelled") / "repository"
+    copied(root, FOLDERS, num_iterations=30)
+    command = [sys.executable, "-m", "data.sample", "--rows", str(ROWS), "--output", "data/sample"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    mini = Miniature(root)
+    mini.run("adopt", "--data", "data/sample/train/customers.csv", "--label", "churned")
+    (root / "data/adopted/production").mkdir(exist_ok=True)
+    truth().drop("churned").write_csv(root / "data/adopted/production/customers.csv")
+    mini.run("train")
+    assert "make label DATA=file" in mini.run("score")
+    return mini
+
+
+def truth() -> pl.DataFrame:
+    return customers(ROWS // 2, 8, Shift(), first=ROWS + 1)
+
+
+def given(copy: Miniature, table: pl.DataFrame, name: str = "labels.csv") -> str:
+    table.write_csv(copy.root / name)
+    return name
+
+
+def drift(copy: Miniature) -> dict[str, Any]:
+    newest = max(copy.root.glob("local/storage/**/DetectDrift/drift/drift.json"), key=lambda file: file.stat().st_mtime)
+    return dict(json.loads(newest.read_text()))
+
+
+def test_labels_are_measured_and_kept_and_their_rows_can_be_learned_from(copy: Miniature) -> None:
+    labels = truth().select("customer_id", "churned")
+    said = copy.run("label", "--data", given(copy, labels))
+    found = drift(copy)["realised"]
+    predictions = pl.concat([pl.read_parquet(file) for file in copy.stored("**/ScoreFeatures/predictions/*.out")[:1]])
+    joined = predictions.join(labels, on="customer_id")
+    assert found["value"] == pytest.approx(roc_auc_score(joined["churned"] == "yes", joined["score"]))
+    assert set(copy.states()) == {"DetectDrift"}
+    assert "1,000 rows have a prediction and a label, 100 % of those scored" in said
+    assert "in an account the loop would say: Window adopted has not drifted, and by its labels auc is" in said
+    learned = pl.read_parquet(copy.root / "data/adopted/train/labelled.parquet")
+    assert learned.height == ROWS // 2
+    assert set(learned.columns) == set(truth().columns)
+
+
+def test_later_labels_join_the_earlier_ones_and_correct_them(copy: Miniature) -> None:
+    labels = truth().select("customer_id", "churned")
+    copy.run("label", "--data", given(copy, labels.head(600)))
+    other = {"yes": "no", "no": "yes"}
+    corrected = labels[500:900].with_columns(pl.col("churned").replace_strict(other))
+    copy.run("label", "--data", given(copy, corrected))
+    kept = pl.read_parquet(copy.root / "data/adopted/labels/labels.parquet")
+    assert kept.height == kept["customer_id"].n_unique()
+    changed = kept.join(labels, on="customer_id", suffix="_before").filter(
+        pl.col("churned") != pl.col("churned_before")
+    )
+    assert changed.height == 400
+    copy.run("label", "--data", given(copy, labels))
+
+
+REFUSED: dict[str, tuple[pl.DataFrame, str]] = {
+    "no label": (truth().select("customer_id"), "labels.csv has no column 'churned': labels are a table with"),
+    "no id": (truth().select("churned"), "labels.csv has no column 'customer_id'"),
+    "other ids": (
+        truth().select(pl.lit("x").alias("customer_id"), "churned").head(3),
+        "none of its 3 ids ('x', 'x', 'x' …) is among the 1,000 rows that were scored",
+    ),
+    "other labels": (
+        truth().select("customer_id", pl.lit("maybe").alias("churned")),
+        "column 'churned' holds 'maybe', and a label is one of no, yes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_nonsense_is_refused_in_a_sentence_and_changes_nothing(copy: Miniature, name: str) -> None:
+    table, expected = REFUSED[name]
+    before = sorted((file, file.stat().st_mtime_ns) for file in (copy.root / "data").rglob("*.parquet"))
+    said = copy.run("label", "--data", given(copy, table), code=1)
+    assert expected in said
+    assert "Traceback" not in said
+    assert sorted((file, file.stat().st_mtime_ns) for file in (copy.root / "data").rglob("*.parquet")) == before
+
+
+def test_what_is_missing_is_said(copy: Miniature) -> None:
+    assert "DATA=file is needed" in copy.run("label", code=1)
+    assert "nowhere.csv does not exist" in copy.run("label", "--data", "nowhere.csv", code=1)
+    said = copy.run("label", "--data", given(copy, truth()), "--window", "2026-01", code=1)
+    assert "put its rows into data/2026-01/production/, run `make score`" in said
+
+
+# selective execution
+
+
+def nodes(**needs: list[str]) -> dict[str, graph.Node]:
+    steps = [{"Name": name, "Type": "Processing", "DependsOn": needed} for name, needed in needs.items()]
+    return graph.nodes({"Steps": steps})
+
+
+LINE = nodes(a=[], b=["a"], c=["b"], d=["c"])
+
+
+def record(folder: Path, **changes: Any) -> Path:
+    value = {"pipeline": "p", "state": "done", "steps": {"b": {"properties": {"Out": "x"}}}, **changes}
+    (folder / "run-1").mkdir()
+    (folder / "run-1" / "run.json").write_text(json.dumps(value))
+    return folder
+
+
+def test_a_selected_step_runs_with_what_another_execution_left(tmp_path: Path) -> None:
+    chosen, results = selecting.selected(LINE, Selection(("c",), "run-1"), "p", record(tmp_path))
+    assert (set(chosen), chosen["c"].needs, results) == ({"c"}, frozenset(), {"b": {"Out": "x"}})
+    chosen, _ = selecting.selected(LINE, Selection(("c", "d"), "run-1"), "p", tmp_path)
+    assert not chosen["c"].needs
+    assert chosen["d"].needs == {"c"}
+    chosen, results = selecting.selected(LINE, Selection(("a",)), "p", tmp_path)
+    assert (set(chosen), results) == ({"a"}, {})
+
+
+@pytest.mark.parametrize(
+    ("selection", "changes", "said"),
+    [
+        (Selection(()), {}, "1 to 50 steps, not 0"),
+        (Selection(("x",)), {}, "there is no step x; there are a, b, c, d"),
+        (Selection(("a", "c"), "run-1"), {}, "have to be selected too: b"),
+        (Selection(("c",)), {}, "depend on b: name the execution that has run them"),
+        (Selection(("c",), "run-2"), {}, "there is no execution run-2 here"),
+        (Selection(("c",), "run-1"), {"pipeline": "q"}, "is one of q, not of p"),
+        (Selection(("c",), "run-1"), {"state": "running"}, "has to have ended"),
+        (Selection(("d",), "run-1"), {}, "has no results of c"),
+    ],
+)
+def test_a_selection_is_refused_where_the_service_refuses_it(
+    tmp_path: Path, selection: Selection, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Failure, match=said):
+        selecting.selected(LINE, selection, "p", record(tmp_path, **changes))
