@@ -1,16 +1,19 @@
 """Request and response bodies: Parquet, CSV with a header, JSON lines."""
 
-import csv
 import io
 import json
 from collections.abc import Collection
 
 import polars as pl
 
+from runtime import lines, raw
+from runtime.failures import InputError
+
 PARQUET, CSV = "application/x-parquet", "text/csv"
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
 TYPES = (PARQUET, CSV, *JSON_LINES)
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a damaged Parquet file makes Polars panic
+# a damaged Parquet file makes Polars panic
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError)
 
 
 class BodyError(Exception):
@@ -34,13 +37,18 @@ def accepted(header: str, content_type: str) -> str | None:
 
 
 def read(body: bytes, content_type: str, columns: Collection[str]) -> pl.DataFrame:
-    """The table in a body, all of it text for CSV; JSON values of `columns` are text too. Raises BodyError."""
+    """The table in a body, all of it text for CSV; JSON values of `columns` are text too. Raises BodyError.
+
+    A line of CSV with too few or too many cells has the reason in `__error`, as has one of JSON without all `columns`.
+    """
     if not body:
         raise BodyError("the body is empty (0 bytes)")
     try:
         if content_type == PARQUET:
             return pl.read_parquet(io.BytesIO(body))
         return _csv(body) if content_type == CSV else _json_lines(body, columns)
+    except InputError as error:
+        raise BodyError(str(error)) from None
     except UNREADABLE as error:
         raise BodyError(_explain(body, content_type, error)) from None
 
@@ -58,19 +66,36 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
 
 
 def _csv(body: bytes) -> pl.DataFrame:
-    frame = pl.read_csv(io.BytesIO(body), infer_schema=False)
-    last = body.rstrip(b"\r\n").rpartition(b"\n")[2]
-    cells = _cells(last.decode("utf-8", errors="replace"))
-    if last.count(b'"') % 2 == 0 and cells < frame.width:
-        raise BodyError(f"line {len(_lines(body))} has {cells} of {frame.width} cells; was the body cut off?")
-    return frame
+    frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
+    return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
+
+
+def _with_errors(frame: pl.DataFrame, errors: pl.Series) -> pl.DataFrame:
+    """The table with reasons, before those that it may have brought with it."""
+    known = [frame[raw.ERROR].cast(pl.String)] if raw.ERROR in frame.columns else []
+    return frame.with_columns(pl.coalesce(errors, *known).alias(raw.ERROR))
 
 
 def _json_lines(body: bytes, columns: Collection[str]) -> pl.DataFrame:
     """Texts, so that a wrong value spoils its own row and not the type of its column."""
     found = pl.read_ndjson(io.BytesIO(body), infer_schema_length=None).schema
     texts = {name: pl.String for name in found if name in columns}
-    return pl.read_ndjson(io.BytesIO(body), schema={**found, **texts})
+    frame = pl.read_ndjson(io.BytesIO(body), schema={**found, **texts})
+    return _without_keys(frame, body, [name for name in texts if frame[name].null_count()])
+
+
+def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
+    """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
+    found = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
+    if not gaps or len(found) != frame.height:
+        return frame
+    reasons: list[str | None] = [None] * frame.height
+    for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
+        number, line = found[row]
+        known = json.loads(line)
+        absent = [name for name in gaps if name not in known]
+        reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
+    return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
 
 
 def _explain(body: bytes, content_type: str, error: BaseException) -> str:
@@ -83,7 +108,6 @@ def _explain(body: bytes, content_type: str, error: BaseException) -> str:
 
 def _broken_line(body: bytes, content_type: str) -> str | None:
     """What is wrong with the first line that is, counted from 1."""
-    width = 0
     for number, line in enumerate(_lines(body), start=1):
         try:
             text = line.decode("utf-8")
@@ -93,20 +117,7 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
             return f"line {number}, byte {error.start + 1} is not UTF-8"
         except json.JSONDecodeError as error:
             return f"line {number}, column {error.colno} is not JSON: {error.msg}"
-        if content_type == CSV:
-            cells = _cells(text)
-            width = width or cells
-            if cells > width and text.count('"') % 2 == 0:
-                return f"line {number} has {cells} cells, the header {width}"
     return None
-
-
-def _cells(line: str) -> int:
-    """How many cells a line has. A carriage return inside it ends no line for Polars, but would for the module."""
-    try:
-        return len(next(csv.reader([line.replace("\r", " ")]), []))
-    except csv.Error:  # a cell that is larger than the module takes
-        return line.count(",") + 1
 
 
 def _lines(body: bytes) -> list[bytes]:

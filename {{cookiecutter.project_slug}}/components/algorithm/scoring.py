@@ -8,7 +8,7 @@ import polars as pl
 
 from algorithm import predictions
 from algorithm.model import Feature, Matrix, Model, Predicted, predict
-from runtime import raw
+from runtime import raw, values
 
 WANTED = {"number": "a number", "boolean": "a yes or no", "date": "a number (a part of a date)"}
 
@@ -78,7 +78,7 @@ def _category(column: pl.Series, names: list[str], missing: Collection[str]) -> 
     if column.dtype != kind:
         if column.dtype.is_nested() or column.dtype == pl.Binary:
             return _wrong_type(column, "a category")
-        column = _present(column.cast(pl.String), missing)
+        column = values.texts(column, ["", *missing])
         known = column.cast(kind, strict=False)
         column = known.set(column.is_not_null() & known.is_null(), names[0])
     return column.to_physical().cast(pl.Float32), None
@@ -86,7 +86,7 @@ def _category(column: pl.Series, names: list[str], missing: Collection[str]) -> 
 
 def _present(text: pl.Series, missing: Collection[str]) -> pl.Series:
     text = text.str.strip_chars()
-    return text.set(text.is_in(list(missing)).fill_null(False), None)
+    return text.set(text.is_in(["", *missing]).fill_null(False), None)
 
 
 def _boolean(text: pl.Series) -> pl.Series:

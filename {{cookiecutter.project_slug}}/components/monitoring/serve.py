@@ -28,7 +28,7 @@ def serve(settings: Mapping[str, str]) -> None:
     baseline = artifacts.read_json(place / "baseline.json")
     table = raw.read(paths.processing_input("raw"), case)
     importance = reasons.shares(paths.processing_input("explainer"), case.contract())
-    report = judged(case, baseline, table.frame, _predictions(), importance)
+    report = judged(case, baseline, table.intact, _predictions(), importance)
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")

@@ -38,6 +38,7 @@ ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 CELLS = 4_000_000  # read at once
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 ROWS = 100_000  # at most, however narrow they are
 
 
@@ -55,6 +56,11 @@ class RawTable:
     files: tuple[Path, ...]
     id: str
     empty: int
+
+    @property
+    def intact(self) -> pl.LazyFrame:
+        """Rows whose cells stand under their own columns: all but those of ragged lines."""
+        return self.frame.filter(pl.col(RAGGED).is_null())
 
     @property
     def reasons(self) -> pl.LazyFrame:

@@ -43,6 +43,9 @@ class Summary:
             broken = counts.get("broken", 0)
             first = f"; first: {counts['first_break']}" if counts.get("first_break") else ""
             yield f"{counts['rows']:,} rows; {broken:,} break the contract and have an error instead of a score{first}"
+            if counts.get("empty"):
+                yield f"{counts['empty']:,} empty lines are no rows"
+            yield from counts.get("warnings", [])
         drift = self._json("drift", "drift.json")
         if drift:
             yield f"drift: {drift['verdict']}. {drift['reason']}"
