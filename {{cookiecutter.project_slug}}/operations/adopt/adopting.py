@@ -59,8 +59,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     decisions = {name: columns.decide(column, look) for name, column in found.items() if name != wishes.label}
     moments = times.look(found, decisions, look)
     if not wishes.missing:
-        classes = wishes.task in ("binary", "multiclass") or answer.distinct == 2
-        suspects = gaps.suspects(found, look, wishes.label, classes)
+        suspects = gaps.suspects(found, look, wishes.label, wishes.task)
         gaps.ask(suspects + gaps.moments(found, look, decisions, moments))
     target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers)
     if wishes.id:

@@ -9,10 +9,9 @@ import polars as pl
 
 from operations.adopt import tables
 from operations.adopt.tables import Table
-from runtime import files, values
+from runtime import files
 from runtime.failures import InputError
 from runtime.usecase import Data
-from runtime.values import Spelling
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 _WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown")
@@ -103,7 +102,7 @@ def _collected(frame: pl.LazyFrame, columns: dict[str, pl.DataType], reading: Da
     found = {}
     for place, (name, kind) in enumerate(columns.items()):
         seen = closer[place] | {"texts": closer[place].get("texts") or shown(some[f"t{place}"])}
-        found[name] = _facts(name, kind, counts[place], seen, tables.spelling(kind, reading))
+        found[name] = _facts(name, kind, counts[place], seen, reading)
     return found
 
 
@@ -161,13 +160,13 @@ def shown(texts: pl.Series) -> list[str]:
     return [str(text) for text in held.gather_every(max(1, math.ceil(held.len() / PROBED)))]
 
 
-def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], spelling: Spelling) -> Facts:
+def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], reading: Data) -> Facts:
     first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
     texts: list[str] = closer["texts"]
     if 0 < count["distinct"] <= EXACT:
         count["distinct"] = len(texts)
-    numbers = values.number(pl.Series(texts, dtype=pl.String), spelling)[0]
-    odd = closer.get("odd") or [text for text, number in zip(texts, numbers, strict=True) if number is None]
+    numbers = pl.DataFrame({"t": texts}, schema={"t": pl.String}).select(tables.number(pl.col("t"), kind, reading))
+    odd = closer.get("odd") or [text for text, number in zip(texts, numbers["t"], strict=True) if number is None]
     count |= {"length": count["length"] or 0.0, "zero_padded": bool(count["zero_padded"])}
     if "low_cells" in closer:
         count["lowest"] = End(closer["low_cells"], closer["after_low"])

@@ -15,7 +15,7 @@ from operations.adopt.times import Moments
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
-CROWDED = 10  # times as often as a value on average
+CROWDED = 5  # times as often as a value on average
 DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
 LABELS = 50  # distinct numbers of a label that is an amount
@@ -39,14 +39,17 @@ def known(found: dict[str, Facts], label: str) -> dict[str, list[str]]:
     return extra
 
 
-def suspects(found: dict[str, Facts], look: Look, label: str, classes: bool) -> list[Suspect]:
+def suspects(found: dict[str, Facts], look: Look, label: str, task: str) -> list[Suspect]:
     """A few words among numbers, and numbers far from all others that stand again and again.
 
-    `classes` says that the label's texts are classes, whatever they look like.
+    `task` is what the user said: the texts of classes are classes, whatever they look like.
     """
+    answer = found[label]
+    classes = task in ("binary", "multiclass") or answer.distinct == 2
     columns = [column for name, column in found.items() if name != label or not classes]
     far = [column for column in columns if column.name != label or column.distinct > LABELS]
-    words = [suspect for column in columns for suspect in _words(column, look.tolerated)]
+    few = {label: look.tolerated if task else 0}  # a word in a label that is not said to be an amount is a class
+    words = [suspect for column in columns for suspect in _words(column, few.get(column.name, look.tolerated))]
     return words + [suspect for column in far for suspect in _far(column, look)]
 
 

@@ -22,7 +22,7 @@ def find(table: Table, columns: Sequence[Facts], label: Facts, task: str, missin
         if task == "regression":
             found |= _correlated(table, places, label, missing)
             continue
-        texts = [tables.text(column.name, column.kind, missing).alias(place) for place, column in places.items()]
+        texts = [tables.plain(column.name, column.kind, missing).alias(place) for place, column in places.items()]
         frame = table.frame.select(tables.text(label.name, label.kind, missing).alias("label"), *texts)
         found |= _alone(frame, places, label) | _determined(frame, places, label)
     return found

@@ -1,8 +1,10 @@
 """Opening a table whose form is not known yet: which files, how cells are separated, what its columns are called."""
 
+import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,7 @@ from operations.adopt.wishes import Wishes
 from runtime import files, raw, values
 from runtime.failures import InputError
 from runtime.usecase import Data, usable
-from runtime.values import Spelling
+from runtime.values import QUOTES, SPACES, Spelling
 
 UNREADABLE = (pl.Binary, pl.Object, pl.Duration, pl.Time)  # kinds that no column of a contract can have
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
@@ -62,39 +64,46 @@ def _parsed(frame: pl.LazyFrame, found: Sequence[Path]) -> pl.LazyFrame:
 def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     """A column's values as the runtime compares them: one text for a value, null where nothing is there."""
     if not readable(kind):
-        return pl.when(pl.col(name).is_not_null()).then(pl.lit(str(kind)))
+        return _kind(name, kind)
     markers = Spelling(tuple(missing)).markers
-    return _each(pl.col(name), lambda cells: values.texts(cells, markers), pl.String)
+    read = partial(values.texts, missing=markers)
+    return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
 def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     """A column's text as it stands in the file, without blanks around it: numbers and dates are read from it."""
     if not readable(kind):
-        return text(name, kind, missing)
-    value = pl.col(name).cast(pl.String, strict=False).str.strip_chars().str.replace(r"^(-?\d+)\.0$", "$1")
-    return pl.when(text(name, kind, missing).is_not_null()).then(value)
+        return _kind(name, kind)
+    value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
+    if kind == pl.String or kind.is_float():
+        value = value.str.replace(r"^(-?\d+)\.0$", "$1")
+    present = ~value.is_in(Spelling(tuple(missing)).markers)
+    return pl.when(present & pl.col(name).is_finite() if kind.is_float() else present).then(value)
+
+
+def _kind(name: str, kind: pl.DataType) -> pl.Expr:
+    return pl.when(pl.col(name).is_not_null()).then(pl.lit(str(kind)))
 
 
 def number(text: pl.Expr, kind: pl.DataType, reading: Data) -> pl.Expr:
     """Plain text as the runtime will read a number; null where it is none."""
-    written = spelling(kind, reading)
-    return _each(text, lambda cells: values.number(cells, written)[0], pl.Float64)
-
-
-def spelling(kind: pl.DataType, reading: Data) -> Spelling:
-    """How a column's numbers are written: only text has signs of its own."""
-    return Spelling((), reading.decimal, reading.thousands) if kind == pl.String else Spelling()
-
-
-def _each(column: pl.Expr, read: Callable[[pl.Series], pl.Series], kind: type[pl.DataType]) -> pl.Expr:
-    return column.map_batches(read, return_dtype=kind, is_elementwise=True)
+    if kind == pl.String and (reading.decimal != "." or reading.thousands):
+        blanks = next((group for group in (SPACES, QUOTES) if reading.thousands and reading.thousands in group), "")
+        between = f"[{blanks}]" if blanks else re.escape(reading.thousands)
+        mark = re.escape(reading.decimal)
+        grouped = rf"\d{{1,3}}(?:{between}\d{{3}})+|" if between else ""
+        fits = text.str.contains(rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$")
+        text = text.str.replace_all(between, "") if between else text
+        text = pl.when(fits).then(text.str.replace(reading.decimal, ".", literal=True))
+    value = text.cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value)
 
 
 def labelled(table: Table, label: str, missing: Sequence[str]) -> tuple[Table, int]:
     """The rows to learn from, by which a column is judged, and how many of the others hold anything at all."""
     schema = table.frame.collect_schema()
     known = text(label, schema[label], missing).is_not_null()
-    held = [text(name, kind, missing).is_not_null() for name, kind in schema.items()]
+    held = [plain(name, kind, missing).is_not_null() for name, kind in schema.items()]
     others = table.frame.filter(~known).select(pl.any_horizontal(held).sum()).collect(engine="streaming").item()
     return replace(table, frame=table.frame.filter(known)), int(others or 0)
 
