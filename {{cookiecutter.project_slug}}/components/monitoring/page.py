@@ -64,8 +64,11 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
 
 def _verdict(found: Mapping[str, Any]) -> Verdict:
     verdict, alarm = found["verdict"], found["performance"]["alarm"]
-    word = verdict.capitalize() + (", and a worse model expected" if alarm else "")
-    return Verdict(word, "bad" if alarm else TONES[verdict], found["reason"], WORSE if alarm else NEXT[verdict])
+    word = verdict.capitalize() + (
+        f", {'and' if verdict == 'drift' else 'but'} a worse model expected" if alarm else ""
+    )
+    said = f"{found['reason']} {found['consequence']}".strip()
+    return Verdict(word, "bad" if alarm else TONES[verdict], said, WORSE if alarm else NEXT[verdict])
 
 
 def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:

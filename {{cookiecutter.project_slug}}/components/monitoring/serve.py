@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import drift, estimates, page, profile, reasons
+from monitoring import consequences, drift, estimates, page, profile, reasons
 from monitoring.profile import Counted
 from runtime import artifacts, paths, raw, usecase
 from runtime.failures import InputError
@@ -32,7 +32,7 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")
-    log.info("%s: %s", report["verdict"], report["reason"])
+    log.info("%s: %s %s", report["verdict"], report["reason"], report["consequence"])
 
 
 def _predictions() -> pl.LazyFrame:
@@ -53,7 +53,8 @@ def judged(
     """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
 
     `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
-    those of them with more than an even share; `performance` is described in estimates.judged.
+    those of them with more than an even share; `performance` is described in estimates.judged. `alarms` are what asks
+    for a retraining ("drift", "performance"), `counts` those that [retraining] counts, `consequence` says so.
     """
     rows, counted = profile.count(frame, baseline["columns"])
     scored = predictions.filter(pl.col("error").is_null())
@@ -66,10 +67,11 @@ def judged(
     performance = estimates.judged(case, baseline, scored)
     verdict, reason = _verdict(case, rows, columns, scores)
     drifted = [column["name"] for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    alarms = [name for name, alarm in (("drift", verdict == "drift"), ("performance", performance["alarm"])) if alarm]
     share, important = reasons.drifted(columns if verdict == "drift" else [])
     return {
         "verdict": verdict,
-        "reason": " ".join([reason, *_sentence(estimates.in_words(performance))]),
+        "reason": f"{reason} {_sentence(estimates.in_words(performance))}",
         "rows": rows,
         "baseline_rows": baseline["rows"],
         "errors": 1 - score_rows / total if total else 0.0,
@@ -77,14 +79,17 @@ def judged(
         "drifted_importance": share,
         "drifted_important": important,
         "performance": performance,
+        "alarms": alarms,
+        "counts": consequences.counted(case, alarms),
+        "consequence": consequences.in_words(case, alarms),
         "columns": columns,
         "scores": {column["name"]: column for column in scores},
         "settings": asdict(case.drift),
     }
 
 
-def _sentence(words: str) -> list[str]:
-    return [f"{words[0].upper()}{words[1:]}."] if words else []
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:

@@ -20,7 +20,7 @@ READING = ("missing", "separator", "encoding", "decimal", "thousands", "header",
 TABLES = {
     "processing": ("data", "columns", "split", "features"),
     "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "drift"),
+    "monitoring": ("usecase", "data", "columns", "drift", "retraining"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 
@@ -106,6 +106,16 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Retraining:
+    """What of [retraining] says which alarms count; the control plane owns the table and checks it."""
+
+    enabled: bool = True
+    on: tuple[str, ...] = ("drift", "performance")
+    alarms: int = 1
+    windows: int = 1
+
+
+@dataclass(frozen=True)
 class Explanation:
     rows: int = 2000
     rule: str = "random"
@@ -131,6 +141,7 @@ class UseCase:
     gate: Gate
     drift: Drift
     explanation: Explanation
+    retraining: Retraining = field(default_factory=Retraining)
 
     def contract(self) -> str:
         """A hash of what the data means: artifacts learned under another one are refused."""
@@ -178,6 +189,7 @@ def parse(tables: Mapping[str, Any]) -> UseCase:
         gate=_table(Gate, "gate", _need(tables, "gate")),
         drift=_table(Drift, "drift", tables.get("drift", {})),
         explanation=_table(Explanation, "explanation", tables.get("explanation", {})),
+        retraining=_retraining(tables.get("retraining", {})),
     )
     _check(parsed)
     return parsed
@@ -188,6 +200,11 @@ def _need(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         raise InputError(f"usecase.toml has no [{name}] table; `make adopt` writes [data] and [columns] for you.")
     table: Mapping[str, Any] = tables[name]
     return table
+
+
+def _retraining(table: Mapping[str, Any]) -> Retraining:
+    known: dict[str, Any] = {entry.name: table[entry.name] for entry in fields(Retraining) if entry.name in table}
+    return Retraining(**known | ({"on": tuple(known["on"])} if "on" in known else {}))
 
 
 Table = TypeVar("Table")

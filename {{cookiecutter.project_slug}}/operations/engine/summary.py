@@ -46,6 +46,8 @@ class Summary:
         drift = self._json("drift", "drift.json")
         if drift:
             yield f"drift: {drift['verdict']}. {drift['reason']}"
+            if drift.get("consequence"):
+                yield f"alarm: {drift['consequence']}"
             if drift.get("drifted"):
                 yield f"strongest columns: {', '.join(drift['drifted'][:5])}"
 
