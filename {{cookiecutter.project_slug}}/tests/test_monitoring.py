@@ -379,7 +379,8 @@ def test_the_performance_of_a_batch_is_expected_without_its_labels() -> None:
 def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -> None:
     learn(scored=labelled(), evaluation=EVALUATION)
     flat = predictions(2000, seed=2).with_columns(score=pl.lit(0.5) + pl.col("score") / 100)
-    found = judge(table(2000, seed=2), flat)["performance"]
+    report = judge(table(2000, seed=2), flat)
+    found = report["performance"]
     assert found["alarm"]
     assert found["high"] < 0.65
     page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
@@ -387,6 +388,40 @@ def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -
     assert "repaid has changed" in page  # the method's limit is said
     assert "validation 0.78" in page  # by its name, beside the line
     assert "the line is the value on the validation split" in page
+
+
+SHARP = {"metric": "log_loss", "threshold": 0.5, "validation": {"log_loss": 0.6}}
+RULES = {
+    "": (["performance"], "which starts a retraining"),
+    'on = ["drift"]': ([], "that [retraining] on leaves out: nothing follows"),
+    "enabled = false": ([], "nothing follows from it, as [retraining] enabled = false"),
+    "alarms = 2\nwindows = 3": (["performance"], "which counts: 2 in the last 3 windows start a retraining"),
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_no_drift_beside_a_worse_model_says_what_follows_from_it(tmp_path: Path, rules: str) -> None:
+    """Half as many rows with a score near 0.5: too small a change of the scores for drift, and a worse log loss."""
+    settings = (tmp_path / "usecase.toml").read_text(encoding="utf-8")
+    changed = f"minimum_effect = 9.0\nperformance_drop = 0.02\n[retraining]\n{rules}\n"
+    (tmp_path / "usecase.toml").write_text(settings + changed, encoding="utf-8")
+    learn(scored=labelled(), evaluation=SHARP)
+    report = judge(table(2000, seed=2), predictions(2000, seed=2).with_columns(score=0.25 + pl.col("score") / 2))
+    counts, words = RULES[rules]
+    assert (report["verdict"], report["alarms"], report["counts"]) == ("no drift", ["performance"], counts)
+    assert words in report["consequence"]
+    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    assert "No drift, but a worse model expected" in page
+    assert words in page
+
+
+def test_drift_is_an_alarm_and_a_healthy_batch_is_none() -> None:
+    learn(scored=labelled(), evaluation=EVALUATION)
+    quiet = judge(table(2000, seed=2))
+    assert (quiet["alarms"], quiet["counts"], quiet["consequence"]) == ([], [], "")
+    drifted = judge(table(2000, seed=2, shift=1.0))
+    assert (drifted["alarms"], drifted["counts"]) == (["drift"], ["drift"])
+    assert "This is an alarm (drift), which starts a retraining" in drifted["consequence"]
 
 
 def test_a_metric_that_validation_did_not_have_gives_no_line_to_compare_with() -> None:
@@ -442,9 +477,13 @@ def test_a_value_has_no_chance_of_being_right(tmp_path: Path) -> None:
     (tmp_path / "usecase.toml").write_text(USECASE.format(task="regression", classes="[]").replace('"auc"', '"rmse"'))
     values = predictions(4000).select("id", pl.col("score").alias("prediction"), "error")
     learn(scored=values, evaluation={"metric": "rmse"})
-    found = judge(table(500, seed=2), values.head(500))["performance"]
+    report = judge(table(500, seed=2), values.head(500))
+    found = report["performance"]
     assert found["metric"] == "rmse"
     assert "only labels can tell" in found["reason"]
+    assert "not known without labels" in report["reason"]  # in the terminal, the notice and the page's first sentence
+    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    assert page.count("the realised performance is computed") == 2
 
 
 def test_several_classes_are_expected_too(tmp_path: Path) -> None:

@@ -441,6 +441,12 @@ def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
     assert "estimated" not in lines[0]
 
 
+def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:
+    regression = made(row(1, unknown="not known: only labels can tell"), row(2), metric="rmse")
+    assert regression.text()[-1] == "performance without labels: not known: only labels can tell"
+    assert "Without labels: not known: only labels can tell." in page.page(regression)
+
+
 def test_estimates_stand_in_the_table_where_there_are_any() -> None:
     lines = made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)).text()
     assert lines[0].endswith("estimated")

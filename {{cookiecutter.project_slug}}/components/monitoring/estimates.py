@@ -18,7 +18,7 @@ from runtime.usecase import UseCase
 LABEL = "__label"  # of the evaluation's predictions: the class that is true
 FEWEST, FEWEST_GROUPS = 10, 30  # rows of a class, and groups of rows, below which too little is known of them
 EVERY_CLASS = ("auc",)  # metrics of several classes in which a rare one weighs as much as any other
-SAMPLE, SCORES = 10_000, 200_000  # rows that the test takes of validation and of a batch, and scores in them
+SAMPLE, SCORES = 5_000, 100_000  # rows that the test takes of validation and of a batch, and scores in them
 ONLY_LABELS = "only labels can tell; when they arrive, the realised performance is computed from them"
 Plain = dict[str, Any]
 Happened = Mapping[str, NDArray[np.bool_]]

@@ -81,10 +81,10 @@ def _verdict(found: Mapping[str, Any]) -> Verdict:
     verdict, expected, measured = found["verdict"], found["performance"]["alarm"], found.get("realised") or {}
     known = measured.get("value") is not None
     alarm = measured["alarm"] if known else expected
-    said = ", and a worse model" if known else ", and a worse model expected"
-    word = verdict.capitalize() + (said if alarm else ", but scored as well as before" if expected else "")
+    worse = f", {'and' if verdict == 'drift' else 'but'} a worse model{'' if known else ' expected'}"
+    word = verdict.capitalize() + (worse if alarm else ", but scored as well as before" if expected else "")
     todo = (TRAIN if known else WORSE) if alarm else NEXT[verdict]
-    return Verdict(word, "bad" if alarm else TONES[verdict], found["reason"], todo)
+    return Verdict(word, "bad" if alarm else TONES[verdict], f"{found['reason']} {found['consequence']}".strip(), todo)
 
 
 def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from monitoring.cells import Cells, Places, middles
 from runtime import metrics as names
 
 DRAWS, LEVEL, SEED = 400, 0.95, 7
-PARTINGS, AT_ONCE, TIE = 100_000, 50, 1e-12  # of a permutation test; drops that differ by less are the same
+PARTINGS, ENOUGH, AT_ONCE, TIE = 100_000, 10, 50, 1e-12  # of a permutation test; smaller differences are none
 UNBOUNDED = ("log_loss", "brier")  # others end at 1
 METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
 TOP = "score"  # of the predicted class; for a binary task of the positive one
@@ -193,24 +193,27 @@ def chance(wanted: tuple[str, str], known: Known, parts: tuple[Rows, Rows], leve
 
     A permutation test: the rows of both parts are parted anew at random, again and again. Where both come from the same
     distribution every parting is as likely as the real one, so `level` is kept whatever the number of rows, how skewed
-    their scores are, and however wrong the calibration is, which is the same for all partings.
+    their scores are, and however wrong the calibration is, which is the same for all partings. It ends early where the
+    answer is clearly no (Besag and Clifford, 1991).
     """
     random, (before, now) = np.random.default_rng(SEED), parts
     pool = {name: _pooled(before[name], now[name], one) for name, one in known.calibrations.items()}
     real = np.arange(len(before[TOP]) + len(now[TOP])) >= len(before[TOP])
-    seen, worse, count = _drops(wanted, pool, real[None])[0], 1, int(min(10 / level, PARTINGS))
-    for done in range(1, count, AT_ONCE):
-        members = random.permuted(np.tile(real, (min(AT_ONCE, count - done), 1)), axis=1)
+    seen, worse, done = _drops(wanted, pool, real[None])[0], 1, 1
+    while worse <= ENOUGH and done < min(ENOUGH / level, PARTINGS):
+        members = random.permuted(np.tile(real, (AT_ONCE, 1)), axis=1)
         worse += int((_drops(wanted, pool, members) >= seen - TIE).sum())
-    return worse / count
+        done += AT_ONCE
+    return worse / done
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """The rows of both parts in the order of their cells: where each cell begins, its score, class and chance."""
+    """The rows of both parts in the order of their cells, and each cell: begin, rows, score, class, chance."""
 
     order: Places
     starts: Places
+    rows: Floats
     scores: Floats
     chosen: Floats
     chances: Floats
@@ -218,21 +221,18 @@ class _Pool:
 
 def _pooled(before: Places, now: Places, calibration: Calibration) -> _Pool:
     both = np.concatenate([before, now])
-    used, starts = np.unique(np.sort(both), return_index=True)
-    scores = middles(used)
-    return _Pool(np.argsort(both, kind="stable"), starts, scores, (used % 2).astype(float), calibration.chances(scores))
+    used, starts, rows = np.unique(np.sort(both), return_index=True, return_counts=True)
+    scores, order = middles(used), np.argsort(both, kind="stable")
+    return _Pool(order, starts, rows.astype(float), scores, (used % 2).astype(float), calibration.chances(scores))
 
 
 def _drops(wanted: tuple[str, str], pool: Mapping[str, _Pool], members: NDArray[np.bool_]) -> Floats:
     """By how much the members are expected to be worse than the others, for each row of `members`."""
     (task, metric), values = wanted, []
-    for part in (~members, members):
-        counted = {
-            name: Cells(one.scores, np.add.reduceat(part[:, one.order].astype(float), one.starts, axis=1), one.chosen)
-            for name, one in pool.items()
-        }
-        hits = {name: cells.rows * pool[name].chances for name, cells in counted.items()}
-        values.append(METRICS[task][metric](counted, hits))
+    now = {name: np.add.reduceat(members[:, one.order], one.starts, axis=1, dtype=float) for name, one in pool.items()}
+    for rows in ({name: one.rows - now[name] for name, one in pool.items()}, now):
+        counted = {name: Cells(one.scores, rows[name], one.chosen) for name, one in pool.items()}
+        values.append(METRICS[task][metric](counted, {name: rows[name] * one.chances for name, one in pool.items()}))
     return _drop(metric, *values)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring import drift, estimates, labels, page, profile, realised, reasons
+from monitoring import consequences, drift, estimates, labels, page, profile, realised, reasons
 from monitoring.labels import Joined
 from monitoring.profile import Counted
 from runtime import artifacts, paths, raw, usecase
@@ -35,7 +35,7 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(page.batch(case, baseline, report), encoding="utf-8")
-    log.info("%s: %s", report["verdict"], report["reason"])
+    log.info("%s: %s %s", report["verdict"], report["reason"], report["consequence"])
 
 
 def _predictions() -> pl.LazyFrame:
@@ -57,10 +57,17 @@ def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | str | None:
 def _measured(
     case: UseCase, baseline: Mapping[str, Any], report: Mapping[str, Any], joined: Joined | str | None
 ) -> dict[str, Any]:
-    """The report with `realised`, described in realised.measured; null without labels."""
-    found = None if joined is None else realised.measured(case, baseline, joined, report["performance"])
-    reason = " ".join([report["reason"], *_sentence(realised.in_words(found))])
-    return {**report, "reason": reason, "realised": found}
+    """The report with `realised`, described in realised.measured; null without labels.
+
+    Where it is known, it is what alarms, and not what was expected without labels.
+    """
+    if joined is None:
+        return {**report, "realised": None}
+    found = realised.measured(case, baseline, joined, report["performance"])
+    reason = f"{report['reason']} {_sentence(realised.in_words(found))}"
+    known = {"performance"} if found["value"] is not None else set()
+    alarms = [alarm for alarm in report["alarms"] if alarm not in known] + (["realised"] if found["alarm"] else [])
+    return {**report, "reason": reason, "realised": found, **consequences.of(case, alarms)}
 
 
 def judged(
@@ -73,7 +80,8 @@ def judged(
     """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
 
     `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
-    those of them with more than an even share; `performance` is described in estimates.judged.
+    those of them with more than an even share; `performance` is described in estimates.judged. `alarms` are what asks
+    for a retraining ("drift", "performance", "realised"), `counts` those that [retraining] counts, `consequence` says so.
     """
     rows, counted = profile.count(frame, baseline["columns"])
     scored = predictions.filter(pl.col("error").is_null())
@@ -90,10 +98,11 @@ def judged(
     performance = estimates.judged(case, baseline, scored)
     verdict, reason = _verdict(case, rows, deciding, scores)
     drifted = [column["name"] for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    alarms = [name for name, alarm in (("drift", verdict == "drift"), ("performance", performance["alarm"])) if alarm]
     share, important = reasons.drifted(columns if verdict == "drift" else [])
     return {
         "verdict": verdict,
-        "reason": " ".join([reason, *_sentence(estimates.in_words(performance))]),
+        "reason": f"{reason} {_sentence(estimates.in_words(performance))}",
         "rows": rows,
         "baseline_rows": baseline["rows"],
         "errors": 1 - score_rows / total if total else 0.0,
@@ -102,6 +111,7 @@ def judged(
         "drifted_importance": share,
         "drifted_important": important,
         "performance": performance,
+        **consequences.of(case, alarms),
         "columns": columns,
         "scores": {column["name"]: column for column in scores},
         "settings": asdict(case.drift),
@@ -115,8 +125,8 @@ def _left_out(case: UseCase) -> dict[str, str]:
     return told | times
 
 
-def _sentence(words: str) -> list[str]:
-    return [f"{words[0].upper()}{words[1:]}."] if words else []
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:

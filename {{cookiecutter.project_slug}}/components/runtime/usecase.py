@@ -20,7 +20,7 @@ READING = ("missing", "separator", "encoding", "decimal", "thousands", "header",
 TABLES = {
     "processing": ("data", "columns", "split", "features"),
     "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "split", "drift"),
+    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 LOOP = "retraining"  # the table of the control plane, which checks it itself
@@ -117,6 +117,16 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Retraining:
+    """What of [retraining] says which alarms count; the control plane owns the table and checks it."""
+
+    enabled: bool = True
+    on: tuple[str, ...] = ("drift", "performance", "realised")
+    alarms: int = 1
+    windows: int = 1
+
+
+@dataclass(frozen=True)
 class Explanation:
     rows: Annotated[int, FROM_0] = 2000
     rule: Literal["random", "highest"] = "random"
@@ -164,6 +174,7 @@ class UseCase:
     gate: Gate
     drift: Drift
     explanation: Explanation
+    retraining: Retraining = field(default_factory=Retraining)
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""
@@ -211,6 +222,7 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             **asdict(about(tables)),
             columns=_columns(settings.filled(tables, "columns")),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
+            retraining=_retraining(tables.get(LOOP, {})),
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
         for column in parsed.columns:
@@ -237,6 +249,11 @@ def _known(tables: Mapping[str, Any]) -> None:
             raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
     for name in ("data", "gate"):
         settings.filled(tables, name)
+
+
+def _retraining(table: Mapping[str, Any]) -> Retraining:
+    known: dict[str, Any] = {entry.name: table[entry.name] for entry in fields(Retraining) if entry.name in table}
+    return Retraining(**known | ({"on": tuple(known["on"])} if "on" in known else {}))
 
 
 def _columns(table: Any) -> tuple[Column, ...]:

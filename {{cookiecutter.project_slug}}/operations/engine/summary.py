@@ -53,6 +53,8 @@ class Summary:
             yield from counts.get("warnings", [])
         if drift := self.drift():
             yield f"drift: {drift['verdict']}. {drift['reason']}"
+            if drift.get("consequence"):
+                yield f"alarm: {drift['consequence']}"
             if drift.get("drifted"):
                 yield f"strongest columns: {listed(drift['drifted'], 5)}"
 

@@ -20,7 +20,7 @@ def page(table: Table) -> str:
     """The whole page as HTML."""
     sections = [
         Section("Tick by tick", "A tick is a day of the simulated clock.", _ticks(table)),
-        Section("What the predictions were worth", "Before, and after a retraining on the same stage.", _course(table)),
+        Section("What the predictions were worth", _worth(table), _course(table)),
         Section("Every model on every stage", "Rows: learned from. Columns: tested on.", _matrix(table)),
         Section("The stages", "What changes from one to the next.", _stages(table)),
         Section("Why", "What the function after each scoring run decided, in its own words.", _reasons(table)),
@@ -35,6 +35,11 @@ def _verdict(table: Table) -> Verdict:
         return Verdict("decision off", "unknown", said, "Compare with the simulation in which the loop may retrain.")
     todo = "Read the rows without a retraining: is their metric one that you can live with?"
     return Verdict("the loop closes", "good", said, todo) if closed else Verdict("no gain", "bad", said, todo)
+
+
+def _worth(table: Table) -> str:
+    unknown = f" Without labels: {table.unknown()}." if table.unknown() else ""
+    return f"Before, and after a retraining on the same stage.{unknown}"
 
 
 def _ticks(table: Table) -> Markup:

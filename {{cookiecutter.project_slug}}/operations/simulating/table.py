@@ -18,7 +18,8 @@ class Row:
     """One tick: `before` is the metric of what was predicted, `after` that of a model retrained on this stage's rows.
 
     `estimated` (with its interval) is what monitoring made of the predictions without labels, where it does so, and
-    `worse` whether that raised an alarm, which can be a reason to retrain without any drift.
+    `worse` whether that raised an alarm, which can be a reason to retrain without any drift. `unknown`: why there is no
+    estimate.
     """
 
     tick: int
@@ -36,6 +37,7 @@ class Row:
     high: float | None
     worse: bool
     why: str
+    unknown: str = ""
 
     def estimate(self) -> str:
         """What was expected without labels, "" where nothing was."""
@@ -63,7 +65,12 @@ class Table:
         estimates = any(row.estimated is not None for row in self.rows)
         heads = ["tick", "input", "baseline learned on", "drift", "retrained on", f"{self.metric} before", "after"]
         heads += ["estimated"] if estimates else []
-        return aligned([heads, *(_cells(row, estimates) for row in self.rows)])
+        lines = aligned([heads, *(_cells(row, estimates) for row in self.rows)])
+        return lines if estimates or not self.unknown() else [*lines, f"performance without labels: {self.unknown()}"]
+
+    def unknown(self) -> str:
+        """Why nothing was estimated in the first tick that says so."""
+        return next((row.unknown for row in self.rows if row.unknown), "")
 
     def matrix_text(self) -> list[str]:
         """The matrix as lines."""
@@ -133,6 +140,7 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
         high=rounded(found.high) if found else None,
         worse=bool(found and found.alarm),
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
+        unknown="" if found else reports.why_unknown(report),
     )
 
 
