@@ -81,7 +81,8 @@ def judged(
 
     `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
     those of them with more than an even share; `performance` is described in estimates.judged. `alarms` are what asks
-    for a retraining ("drift", "performance", "realised"), `counts` those that [retraining] counts, `consequence` says so.
+    for a retraining ("drift", "performance", later "realised"), `counts` those that [retraining] counts, `consequence`
+    says so.
     """
     rows, counted = profile.count(frame, baseline["columns"])
     scored = predictions.filter(pl.col("error").is_null())
