@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from operations.engine.summary import Summary
 from tests.engine_miniature import ROOT, Miniature, build, processes_of, training, until
 
 
@@ -430,3 +432,20 @@ def test_running_needs_neither_the_sdk_nor_boto3() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
     )
     assert not {"sagemaker", "boto3", "botocore", "polars", "rich"} & set(done.stdout.split())
+
+
+class Told(Summary):
+    """A summary of a run that stored this drift.json and nothing else."""
+
+    def __init__(self, drift: dict[str, Any]) -> None:
+        self.drift = drift
+
+    def _json(self, output: str, name: str) -> dict[str, Any] | None:
+        return self.drift if (output, name) == ("drift", "drift.json") else None
+
+
+def test_no_drift_never_stands_alone_beside_an_alarm() -> None:
+    quiet = {"verdict": "no drift", "reason": "None moved.", "drifted": []}
+    assert list(Told(quiet).scoring()) == ["drift: no drift. None moved."]
+    worse = {**quiet, "alarms": ["performance"], "consequence": "This is an alarm, which starts a retraining."}
+    assert list(Told(worse).scoring())[1] == "alarm: This is an alarm, which starts a retraining."

@@ -155,7 +155,7 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     found = {}
     for name in METRICS[task]:
         labels, values, before = np.concatenate([part[name] for part in parts], axis=1)
-        low, high = values[0] + wider * (np.quantile(labels[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - values[0])
+        low, high = values[0] + wider * (_limits(labels[1:]) - values[0])
         low, high = np.clip([min(low, values[0]), max(high, values[0])], 0, None if name in UNBOUNDED else 1)
         drops = _drop(name, before, values)
         doubt = float(np.mean(wider * (drops[1:] - drops[0]) <= -drops[0]))
@@ -173,6 +173,12 @@ def _draws(
         name: np.stack([metric(counted, labels), metric(counted, now), metric(known.cells, before)])
         for name, metric in METRICS[task].items()
     }
+
+
+def _limits(values: Floats) -> Floats:
+    """Between which one more such value lies with a chance of LEVEL."""
+    limits: Floats = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="weibull")
+    return limits
 
 
 def _hits(counted: Counted, known: Known, weights: Mapping[str, Floats]) -> dict[str, Floats]:
