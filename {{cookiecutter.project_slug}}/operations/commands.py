@@ -57,11 +57,13 @@ REASON = text("--reason", "why, for whoever reads the history")
 CHOSEN = Option("--set", {"dest": "chosen", "action": "append", "default": [], "metavar": "Name=value"})
 DATA = text("--data", "a file, a folder or s3://… (default: data/<window>/)")
 ON = text("--on", "what the steps run in", PROCESSES, choices=(PROCESSES, DOCKER))
+FRESH = switch("--fresh", "without a champion: [gate] minimum alone decides")
 HERE = (DATA, CHOSEN, ENV, ON)
 
 
 def _options(chosen: Chosen) -> Options:
-    return Options(chosen.env, chosen.data, tuple(chosen.chosen), getattr(chosen, "onward", False), chosen.on)
+    how = {name: getattr(chosen, name, False) for name in ("onward", "fresh")}
+    return Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how)
 
 
 def _models(chosen: Chosen) -> int:
@@ -83,7 +85,9 @@ def _cost(chosen: Chosen) -> int:
 def _run(chosen: Chosen) -> int:
     from operations.following import Asked  # noqa: PLC0415
 
-    return call("following", "run", chosen.env, Asked(chosen.pipeline, chosen.window, tuple(chosen.chosen)))
+    return call(
+        "following", "run", chosen.env, Asked(chosen.pipeline, chosen.window, tuple(chosen.chosen), chosen.fresh)
+    )
 
 
 def _label(chosen: Chosen) -> int:
@@ -105,7 +109,11 @@ LOCAL = (
         "train",
         "run the training pipeline here",
         lambda chosen: call("training", "train", _options(chosen)),
-        (*HERE, Option("--continue", {"dest": "onward", "action": "store_true", "help": "go on from the release"})),
+        (
+            *HERE,
+            Option("--continue", {"dest": "onward", "action": "store_true", "help": "go on from the release"}),
+            FRESH,
+        ),
     ),
     Command(
         "score",
@@ -183,7 +191,13 @@ REMOTE = (
         "run",
         "start a pipeline in SageMaker and follow it",
         _run,
-        (Option("--pipeline", {"required": True}), ENV, text("--window", "whose data (default: the newest)"), CHOSEN),
+        (
+            Option("--pipeline", {"required": True}),
+            ENV,
+            text("--window", "whose data (default: the newest)"),
+            CHOSEN,
+            FRESH,
+        ),
     ),
     Command(
         "release",

@@ -16,7 +16,7 @@ def manifest(repository: Repository, package: Mapping[str, Any]) -> Path:
 
 def show(repository: Repository) -> int:
     """One line a version, newest first."""
-    current = registry.released(repository.release) or {}
+    current = registry.undamaged(repository.release) or {}
     packages = running.registry(repository).packages()
     if not packages:
         print("no model is registered here yet; run `make train`.")
@@ -34,6 +34,8 @@ def use(repository: Repository, version: int) -> int:
             kept = registry.released(manifest(repository, package))
             if kept is None:
                 raise Failure(f"what belongs to version {version} is no longer in local/releases; train again.")
+            if gone := registry.gone(running.storage(repository), kept):
+                raise Failure(f"version {version} can't be released: its {' and '.join(gone)} are gone; train again.")
             registry.publish(repository.release, kept)
             print(f"version {version} is released.")
             return 0

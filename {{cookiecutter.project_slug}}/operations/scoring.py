@@ -18,6 +18,11 @@ def score(repository: Repository, options: Options) -> int:
         release = registry.released(repository.release)
         if release is None:
             raise Failure("there is no released model yet; run `make train` first.")
+        if gone := registry.gone(running.storage(repository), release):
+            said = " and ".join(gone)
+            raise Failure(
+                f"release {release['version']} can't score: its {said} are gone from local/; `make train` again."
+            )
         data = parameters.location(options.data) if options.data else _production(repository)
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
@@ -35,6 +40,7 @@ def score(repository: Repository, options: Options) -> int:
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()
     ending.lines(summary.scoring())
+    ending.warnings(repository, finished)
     if finished.failed:
         ending.failures(repository, finished)
     ending.lines(summary.places())

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from operations import backends, compiling, ending, models, parameters
+from operations import backends, compiling, ending, fingerprints, models, parameters
 from operations.engine import registry, running
 from operations.engine.execution import now
 from operations.engine.running import Finished, Order
@@ -22,11 +23,15 @@ def train(repository: Repository, options: Options) -> int:
     with running.exclusively(repository):
         data = training_data(repository, options)
         definition = compiling.definition(repository, options.environment, "training")
-        champion = registry.released(repository.release)
+        if options.onward and options.fresh:
+            raise Failure("CONTINUE goes on from the released model, and FRESH trains without one; give one of them.")
+        champion = None if options.fresh else _champion(repository)
         if options.onward and champion is None:
             raise Failure("there is no released model to continue from; run `make train` without CONTINUE once.")
         backend = backends.make(repository, options.on)
-        known = data | champion_artifacts(running.storage(repository), champion) | code(repository, COMPONENTS)
+        stored = running.storage(repository)
+        known = data | earlier_data(repository, stored, options) | champion_artifacts(stored, champion)
+        known |= code(repository, COMPONENTS)
         known["GitCommit"] = parameters.git_commit(repository)
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
@@ -64,6 +69,44 @@ def absent(storage: Storage) -> str:
     return ABSENT
 
 
+def _champion(repository: Repository) -> dict[str, Any] | None:
+    """The release that the new model is compared with; one whose artifacts are gone is none, and that is said."""
+    released = registry.released(repository.release)
+    if released and (gone := registry.gone(running.storage(repository), released, ("preprocessor", "model"))):
+        said = f"release {released['version']} can't be compared with: its {' and '.join(gone)} are gone from local/"
+        print(f"{said}; [gate] minimum alone decides", flush=True)
+        return None
+    return released
+
+
+def earlier_data(repository: Repository, storage: Storage, options: Options) -> dict[str, str]:
+    """The manifest of the earlier windows that [retraining] learn asks for, as the control plane writes it.
+
+    Data that is named by its path is no window, and nothing is earlier. Raises Failure for wrong settings.
+    """
+    from functions.memory import Settings, before  # noqa: PLC0415 - __main__ says where the functions are
+    from functions.wording import besides  # noqa: PLC0415
+
+    try:
+        settings = Settings.of(repository.tables())
+    except (ValueError, TypeError) as error:
+        raise Failure(str(error)) from None
+    root = repository.root / "data"
+    windows = [folder.parent.name for folder in root.glob("*/train")]
+    names = [] if options.data else before(windows, repository.window())
+    files = {name: [file for _, file in storage.files((root / name / "train").as_uri())] for name in names}
+    chosen = [name for name in names if files[name]][: settings.earlier][::-1]
+    if not chosen:
+        entries: list[object] = [{"prefix": f"{absent(storage)}/"}, "manifest.json"]
+    else:
+        print(f"learning from window {repository.window()} and {besides(chosen)}", flush=True)
+        keys = [quote(file.relative_to(root).as_posix()) for name in chosen for file in files[name]]
+        entries = [{"prefix": f"{root.as_uri()}/"}, *keys]
+    manifest = f"s3://local/earlier/{fingerprints.of(entries)}.manifest"
+    storage.write_json(manifest, entries)
+    return {"EarlierData": manifest}
+
+
 def champion_artifacts(storage: Storage, champion: Mapping[str, Any] | None) -> dict[str, str]:
     """The released preprocessor and model, or the empty artifact for both."""
     nothing = absent(storage)
@@ -80,6 +123,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _tell(repository: Repository, finished: Finished) -> int:
     summary = Summary(repository, running.storage(repository), finished.steps)
     print("", *summary.evaluation(), sep="\n")
+    ending.warnings(repository, finished)
     if finished.failed:
         ending.failures(repository, finished)
         ending.lines(summary.places())
@@ -94,9 +138,9 @@ def _tell(repository: Repository, finished: Finished) -> int:
 def _released(repository: Repository, package: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     """Publish an approved package; a sentence about what stands now."""
     version, file = package["ModelPackageVersion"], models.manifest(repository, package)
-    if not file.is_file():
+    if registry.undamaged(file) is None:
         registry.publish(file, registry.manifest(package, metrics, now()))
-    before = registry.released(repository.release)
+    before = registry.undamaged(repository.release)
     status = package.get("ModelApprovalStatus")
     if status != registry.APPROVED:
         return f"registered as version {version}, not released: its approval status is {status}"

@@ -149,8 +149,14 @@ def _condition(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
     if keys != {"Conditions", "IfSteps", "ElseSteps"} or not arguments["Conditions"]:
         yield "a Condition step has Conditions, IfSteps and ElseSteps"
         return
-    for condition in arguments["Conditions"]:
-        if condition.get("Type") not in COMPARISONS or set(condition) != {"Type", "LeftValue", "RightValue"}:
+    yield from _conditions(arguments["Conditions"])
+
+
+def _conditions(conditions: list[Mapping[str, Any]]) -> Iterator[str]:
+    for condition in conditions:
+        if condition.get("Type") == "Or" and set(condition) == {"Type", "Conditions"} and condition["Conditions"]:
+            yield from _conditions(condition["Conditions"])
+        elif condition.get("Type") not in COMPARISONS or set(condition) != {"Type", "LeftValue", "RightValue"}:
             yield f"a condition has a Type, a LeftValue and a RightValue, not {sorted(condition)}"
         elif not all(isinstance(condition[side], int | float) for side in ("LeftValue", "RightValue")):
             yield f"{condition['Type']} compares numbers, and one side is none"

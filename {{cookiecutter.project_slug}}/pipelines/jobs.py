@@ -56,7 +56,8 @@ class Context:
 class ProcessingJob:
     """One processing step: component, mode and settings, what is copied in (name → S3 URI) and out (names).
 
-    Of a `spread` input each instance gets a part of the files. One that is not `cached` runs whenever it is asked for.
+    Of a `spread` input each instance gets a part of the files; of a `listed` one the URI is a manifest of them. A job
+    that is not `cached` runs whenever it is asked for.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ProcessingJob:
     outputs: Sequence[str]
     spread: tuple[str, ...] = ()
     cached: bool = True
+    listed: tuple[str, ...] = ()
 
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
@@ -87,7 +89,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         sagemaker_session=context.session,
     )
     arguments = processor.run(
-        inputs=[_input(name, uri, name in job.spread) for name, uri in job.inputs.items()],
+        inputs=[_input(name, uri, job) for name, uri in job.inputs.items()],
         outputs=[_output(context, job.name, name) for name in job.outputs],
         arguments=list(job.arguments),
     )
@@ -114,13 +116,13 @@ def output_of(step: ProcessingStep, name: str) -> Any:
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
-def _input(name: str, uri: Any, spread: bool) -> ProcessingInput:
+def _input(name: str, uri: Any, job: ProcessingJob) -> ProcessingInput:
     source = ProcessingS3Input(
         s3_uri=uri,
         local_path=f"{INPUT}/{name}",
-        s3_data_type="S3Prefix",
+        s3_data_type="ManifestFile" if name in job.listed else "S3Prefix",
         s3_input_mode="File",
-        s3_data_distribution_type="ShardedByS3Key" if spread else "FullyReplicated",
+        s3_data_distribution_type="ShardedByS3Key" if name in job.spread else "FullyReplicated",
     )
     return ProcessingInput(input_name=name, s3_input=source)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
 from sagemaker.core.shapes import MetricDefinition
-from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo, ConditionLessThanOrEqualTo
+from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo, ConditionLessThanOrEqualTo, ConditionOr
 from sagemaker.core.workflow.functions import Join
 from sagemaker.core.workflow.parameters import Parameter, ParameterFloat, ParameterInteger, ParameterString
 from sagemaker.mlops.workflow.condition_step import ConditionStep
@@ -64,6 +64,8 @@ def _parameters(usecase: UseCase, where: Environment) -> list[Parameter]:
     given = [ParameterString("ValidationData", f"{where.storage}/data/sample/validation")]
     return [
         ParameterString("TrainingData", f"{where.storage}/data/sample/train"),
+        # Manifests of files; this one lists the empty artifact: no earlier window.
+        ParameterString("EarlierData", f"{where.storage}/none/earlier.manifest"),
         *(given if usecase.split.method == "given" else []),
         ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/training"),
         # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
@@ -97,8 +99,14 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
         name="PrepareTrainingData",
         component="processing",
         arguments=["train", "--continue_training", context["ContinueTraining"]],
-        inputs={"raw": context["TrainingData"], "champion": context["ChampionPreprocessor"], **given},
+        inputs={
+            "raw": context["TrainingData"],
+            "earlier": context["EarlierData"],
+            "champion": context["ChampionPreprocessor"],
+            **given,
+        },
         outputs=["preprocessor", *SPLITS],
+        listed=("earlier",),
     )
     return jobs.processing(context, job)
 
@@ -156,7 +164,7 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
 def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
     """The lines `metric <split>:<name>=<value>` that the algorithm prints."""
     names = [f"{split}:{name}" for split in ("validation", "test") for name in metrics.NAMES[usecase.data.task]]
-    names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead"]
+    names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead", "gate:compared"]
     names += ["gate:lead_low", "gate:lead_high", "gate:disagreement"]
     return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
 
@@ -200,12 +208,17 @@ def _final(train: TrainingStep, name: str) -> Any:
 
 
 def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list[Any]:
-    """The gate: good enough by itself, and not behind the champion on the same rows."""
+    """The gate: good enough by itself, and not behind the champion on the same rows, where it can be compared."""
     smaller = usecase.gate.metric in metrics.SMALLER_IS_BETTER
     compare = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo
     return [
         compare(left=_final(train, "gate:value"), right=context["QualityLimit"]),
-        ConditionGreaterThanOrEqualTo(left=_final(train, "gate:lead"), right=context["MinimumLead"]),
+        ConditionOr(
+            [
+                ConditionLessThanOrEqualTo(left=_final(train, "gate:compared"), right=0.0),
+                ConditionGreaterThanOrEqualTo(left=_final(train, "gate:lead"), right=context["MinimumLead"]),
+            ]
+        ),
     ]
 
 
@@ -252,7 +265,9 @@ def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> Fa
         _final(train, "gate:lead").to_string(),
         "(at least",
         context["MinimumLead"].to_string(),
-        "is asked; 95 % limits on the same test rows:",
+        "is asked; champions it could be compared with:",
+        _final(train, "gate:compared").to_string(),
+        "; 95 % limits on the same test rows:",
         _final(train, "gate:lead_low").to_string(),
         "to",
         _final(train, "gate:lead_high").to_string(),

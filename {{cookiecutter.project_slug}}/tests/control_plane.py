@@ -363,7 +363,11 @@ DRIFT = {
     "rows": 1000,
     "errors": 0.003,
     "drifted": ["age", "income"],
-    "columns": [{"name": "age", "psi_beyond_chance": 1.19}, {"name": "income", "psi_beyond_chance": 0.3}],
+    "columns": [
+        {"name": "age", "psi_beyond_chance": 1.19},
+        {"name": "income", "psi_beyond_chance": 0.3},
+        {"name": "bought_on", "psi_beyond_chance": 7.5, "decides": False},
+    ],
     "scores": {"score": {"name": "score", "psi_beyond_chance": 0.01, "mean": 0.25}},
 }
 REALISED: dict[str, Any] = {

@@ -72,6 +72,9 @@ for output in (root / "processing/output").iterdir():
     for number in (0, 1):
         (output / f"part-{number}.txt").write_text(raw + str(number))
     (output / "link").symlink_to("/etc/hostname")
+for file in sorted((root / "processing/input").glob("earlier/**/*")):
+    if file.is_file():
+        print("earlier", file.relative_to(root / "processing/input/earlier"), file.read_text().strip())
 print("environment", json.dumps(sorted(os.environ)))
 """
 )
@@ -147,6 +150,10 @@ def made(step: str, output: str) -> dict[str, str]:
     return {"Get": f"Steps.{step}.ProcessingOutputConfig.Outputs['{output}'].S3Output.S3Uri"}
 
 
+def kind(name: str) -> dict[str, str]:
+    return {"S3DataType": "ManifestFile" if name == "earlier" else "S3Prefix"}
+
+
 def processing(name: str, component: str, inputs: dict[str, Any], outputs: list[str], **more: Any) -> dict[str, Any]:
     """A processing step."""
     place = "/opt/ml/processing"
@@ -158,7 +165,7 @@ def processing(name: str, component: str, inputs: dict[str, Any], outputs: list[
         },
         "Environment": more.pop("environment", {}),
         "ProcessingInputs": [
-            {"InputName": key, "S3Input": {"LocalPath": f"{place}/input/{key}", "S3Uri": value}}
+            {"InputName": key, "S3Input": {"LocalPath": f"{place}/input/{key}", "S3Uri": value, **kind(key)}}
             for key, value in inputs.items()
         ],
         "ProcessingOutputConfig": {
@@ -215,6 +222,7 @@ def training(takes: str = "0") -> dict[str, Any]:
         "ElseSteps": [{"Name": "Reject", "Type": "Fail", "Arguments": {"ErrorMessage": message}}],
     }
     raw = {"raw": {"Get": "Parameters.TrainingData"}, "champion": {"Get": "Parameters.ChampionPreprocessor"}}
+    raw |= {"earlier": {"Get": "Parameters.EarlierData"}}
     learned = {"environment": {"TAKES": takes}}
     steps = [
         processing("Prepare", "processing", raw, ["preprocessor", "train"], environment={"AWS_REGION": "x"}),
@@ -249,7 +257,7 @@ def parameters(**needed: Any) -> list[dict[str, Any]]:
     """Declarations; a None has no default."""
     images = {f"{name}Image": "r/x:1" for name in ("Processing", "Algorithm", "Monitoring", "Explainability")}
     texts = {"ArtifactsPrefix": "s3://bucket/runs", "Auc": "0.9", "Rounds": "3", "GitCommit": "?", "ChampionModel": "?"}
-    texts |= {"ChampionPreprocessor": "?", "ApprovalStatus": "Approved", **images, **needed}
+    texts |= {"ChampionPreprocessor": "?", "EarlierData": "?", "ApprovalStatus": "Approved", **images, **needed}
     declared: list[dict[str, Any]] = [{"Name": name, "Type": "String"} for name in texts]
     for entry in declared:
         if texts[entry["Name"]] is not None:
@@ -295,6 +303,11 @@ class Miniature:
         file = sorted(self.root.glob("local/runs/*/run.json"))[-1]
         return {name: step["state"] for name, step in json.loads(file.read_text())["steps"].items()}
 
+    def parameters(self) -> dict[str, Any]:
+        """The newest run's parameters."""
+        file = sorted(self.root.glob("local/runs/*/run.json"))[-1]
+        return dict(json.loads(file.read_text())["parameters"])
+
     def stored(self, pattern: str) -> list[Path]:
         return sorted((self.root / "local" / "storage").glob(pattern))
 
@@ -308,6 +321,7 @@ def build(root: Path) -> Miniature:
     root.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__", "adopt*")
     shutil.copytree(ROOT / "operations", root / "operations", ignore=ignored)
+    shutil.copytree(ROOT / "infra", root / "infra", ignore=ignored)
     shutil.copytree(ROOT / "components" / "runtime", root / "components" / "runtime", ignore=ignored)
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():

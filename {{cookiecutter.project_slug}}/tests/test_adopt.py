@@ -182,7 +182,7 @@ def test_what_can_t_be_learned_from_is_left_out_and_said(adopt: Adopt, capsys: p
         "no value in any row",
         "free text",
         "same as the label",
-        "decimal comma",
+        "another decimal sign",
         "ID=counter",
     ):
         assert reason in said, reason

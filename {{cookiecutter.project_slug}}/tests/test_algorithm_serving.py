@@ -447,3 +447,75 @@ def test_serving_does_not_wait_for_optuna():
 def test_carriage_returns_and_huge_cells_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(bodies.BodyError):
         assert bodies.read(body, "text/csv", ()).width == 2
+
+
+def test_a_body_that_would_fill_the_memory_is_refused_in_a_line(server):
+    line = "k" * 3_000_000
+    for body, content_type, reason in [
+        (b"[" * 100_000, LINES, "line 1 "),
+        (b'{"a": ' * 100_000, LINES, "line 1 "),
+        (f"{line}\n1\n".encode(), CSV, "line 1 has more than"),
+        (f'{{"customer": "{line}"}}\n'.encode(), LINES, "line 1 has more than"),
+        (b"a," * 2000 + b"b\n" + b"1," * 2000 + b"2\n", CSV, "line 1 has 2,001 cells"),
+        (b"customer,age,city,paperless,since__days\n" + b"\n" * 11_000_000, CSV, "a request may have 10,000,000"),
+        (b"{}\n" * 11_000_000, LINES, "a request may have 10,000,000"),
+        (encoded(table(1).select(pl.all().repeat_by(11_000_000).explode())), PARQUET, "a request may have 10,000,000"),
+    ]:
+        status, found = server.refuse(body, content_type)
+        assert status == 400
+        assert reason in found
+        assert len(found) < 1100
+
+
+def test_lines_of_ever_new_keys_do_not_make_a_table_of_all_of_them(server):
+    row = json.dumps({"customer": 1, "age": 40, "city": "bern", "paperless": True, "since__days": 1})[:-1]
+    body = "\n".join(f'{row}, "k{number}": 1}}' for number in range(20_000)).encode()
+    started = time.monotonic()
+    assert server.score(body, LINES)["customer"].to_list() == [1] * 20_000
+    assert time.monotonic() - started < 10
+
+
+def test_ids_in_json_lines_stay_what_they_were(server):
+    good = {"age": 40, "city": "bern", "paperless": True, "since__days": 18000.5}
+    for ids in ([7, None, 9], ["007", "8", None], [7, "007", 8], ["c1", 2, 3]):
+        body = "\n".join(json.dumps({"customer": identity} | good) for identity in ids).encode()
+        expected_ids = ids if ids[0] == 7 and ids[1] is None else [None if i is None else str(i) for i in ids]
+        assert server.score(body, LINES)["customer"].to_list() == expected_ids
+
+
+def test_two_hundred_half_open_connections_do_not_keep_the_health_check_waiting(server):
+    held = []
+    try:
+        for number in range(200):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            if number % 2:
+                connection.sendall(b"POST /invocations HTTP/1.1\r\nContent-Length: 1000\r\n")
+            held.append(connection)
+        started = time.monotonic()
+        assert server.ask("GET", "/ping")[0] == 200
+        assert server.score(encoded(table(3))).height == 3
+        assert time.monotonic() - started < 2
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_what_a_spreadsheet_would_run_is_marked_in_csv_and_nowhere_else(server):
+    ids = ["=1+1", "+cmd|x", "-2+3", "@SUM(1)", "\tx", "-5", "+4.5e3", "plain", "a=b"]
+    frame = table(len(ids)).with_columns(pl.Series("customer", ids))
+    marked = server.score(encoded(frame), PARQUET, CSV)["customer"].to_list()
+    assert marked == ["'=1+1", "'+cmd|x", "'-2+3", "'@SUM(1)", "'\tx", "-5", "+4.5e3", "plain", "a=b"]
+    assert server.score(encoded(frame), PARQUET, LINES)["customer"].to_list() == ids
+    assert server.score(encoded(frame))["customer"].to_list() == ids
+
+
+def test_the_mark_is_a_setting(tmp_path):
+    root = make_model(tmp_path, "binary")
+    with (root / "usecase.toml").open("a") as file:
+        file.write("[prediction]\nescape_formulas = false\n")
+    running = Server(root)
+    try:
+        frame = table(1).with_columns(pl.lit("=1+1").alias("customer"))
+        assert running.wait().score(encoded(frame), PARQUET, CSV)["customer"].to_list() == ["=1+1"]
+    finally:
+        running.stop()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def test_training_writes_a_model_that_has_learned_and_says_how_well(task, tmp_pa
     assert report["rows"] == {"train": 600, "validation": 300, "test": 300}
     assert report["champion"] is None
     assert report["lead"] == 0.0
+    assert report["not_comparable"] == ""
     caught = {name: float(value) for name, value in re.findall(r"^metric (\S+)=(\S+)$", printed, re.MULTILINE)}
     assert caught[f"test:{metric}"] == pytest.approx(report["test"][metric], rel=1e-6)
     assert caught["gate:value"] == caught[f"test:{metric}"]
@@ -223,6 +225,41 @@ def test_the_champion_is_measured_on_the_same_rows(tmp_path, run):
     assert report["comparison"]["lead_low"] > 0
     assert "metric gate:lead_low=" in printed
     assert "metric champion:rmse=" in printed
+    assert "metric gate:compared=1." in printed
+    assert report["not_comparable"] == ""
+
+
+def test_groups_are_resampled_whole_and_stand_beside_the_predictions(tmp_path, run):
+    champion = lay_out(tmp_path / "champion", "binary", num_iterations=3)
+    root = lay_out(tmp_path / "challenger", "binary")
+    run(champion)
+    enthrone(root, champion)
+    for name in ("validation", "test"):
+        for file in sorted((root / "input/data" / name).iterdir()):
+            if file.suffix == ".parquet":
+                frame = pl.read_parquet(file)
+                frame.with_columns((pl.int_range(pl.len()) // 5).cast(pl.String).alias("__group")).write_parquet(file)
+    run(root)
+    found = evaluation(root)["comparison"]
+    assert found["groups"] == 30
+    assert found["lead_low"] < found["lead"] < found["lead_high"]
+    predictions = pl.read_parquet(root / "output/data/predictions.parquet")
+    assert predictions["__group"].to_list() == [str(n // 5) for n in range(150)] * 2
+
+
+def test_a_split_that_repeats_training_is_said_and_not_trusted(tmp_path, run, caplog):
+    root = lay_out(tmp_path, "binary", rows=2000, min_data_in_leaf=5)
+    random = np.random.default_rng(3)
+    people = table("binary", 400, 9).with_columns(pl.Series("outcome", random.choice(LABELS["binary"], 400)))
+    for name in ("train", "validation", "test"):
+        folder = root / "input/data" / name
+        for file in folder.glob("*.parquet"):
+            people.sample(pl.read_parquet(file).height, with_replacement=True, seed=len(str(file))).write_parquet(file)
+    run(root)
+    found = evaluation(root)["leak"]
+    assert not found["trusted"]
+    assert found["unseen"] < 0.65 < found["seen"]
+    assert found["reason"] in caplog.text
 
 
 def test_a_champion_with_other_test_rows_is_measured_and_not_compared_row_by_row(tmp_path, run, caplog):
@@ -237,14 +274,86 @@ def test_a_champion_with_other_test_rows_is_measured_and_not_compared_row_by_row
     assert "can't be compared row by row" in caplog.text
 
 
-def test_a_champion_of_another_contract_is_not_compared(tmp_path, run, caplog):
-    run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
-    manifest = tmp_path / "old/model/manifest.json"
-    manifest.write_text(manifest.read_text().replace('"contract": "', '"contract": "other'))
-    enthrone(lay_out(tmp_path / "new", "binary"), tmp_path / "old")
-    run(tmp_path / "new")
-    assert evaluation(tmp_path / "new")["champion"] is None
-    assert "can't be compared" in caplog.text
+def rewrite(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def empty(root, reason):
+    folder = root / "input/data/champion_test"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    artifacts.write_absent(folder, reason)
+
+
+def packed(root, change):
+    """Change the champion's files before they are packed again."""
+    archive = root / "input/data/champion/model.tar.gz"
+    folder = root / "unpacked"
+    artifacts.extract(archive, folder)
+    change(folder)
+    with tarfile.open(archive, "w:gz") as tar:
+        for file in sorted(folder.iterdir()):
+            tar.add(file, file.name)
+
+
+UNUSABLE = {
+    "of another contract": (
+        lambda root: packed(root, lambda old: rewrite(old / "manifest.json", '"contract": "', '"contract": "other')),
+        "learned under contract other",
+    ),
+    "of another component": (
+        lambda root: packed(root, lambda old: rewrite(old / "manifest.json", "algorithm", "forest")),
+        "'forest'",
+    ),
+    "of another library": (
+        lambda root: packed(root, lambda old: [(old / name).unlink() for name in ("model.txt", "metadata.json")]),
+        "metadata.json is missing",
+    ),
+    "with other metadata": (
+        lambda root: packed(root, lambda old: rewrite(old / "metadata.json", '"features"', '"columns"')),
+        "KeyError: 'features'",
+    ),
+    "with a list in its manifest": (
+        lambda root: packed(root, lambda old: (old / "manifest.json").write_text("[]")),
+        "AttributeError",
+    ),
+    "in a damaged archive": (
+        lambda root: (root / "input/data/champion/model.tar.gz").write_bytes(b"no archive"),
+        "can't be unpacked",
+    ),
+    "without a preprocessor that fits": (lambda root: empty(root, "it is of another contract."), "another contract"),
+    "without a preprocessor": (lambda root: empty(root, ""), "no preprocessor"),
+    "with test rows of another preprocessor": (
+        lambda root: rewrite(root / "input/data/champion_test/features.json", "oslo", "rome"),
+        "other features",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_champion_that_can_not_be_compared_stops_no_training_and_is_said(kind, tmp_path, run, caplog):
+    change, why = UNUSABLE[kind]
+    run(lay_out(tmp_path / "old", "binary", rows=100), num_iterations="3")
+    root = lay_out(tmp_path / "new", "binary", rows=100)
+    enthrone(root, tmp_path / "old")
+    change(root)
+    printed = run(root, num_iterations="3")
+    report = evaluation(root)
+    assert (report["champion"], report["lead"], report["comparison"]) == (None, 0.0, None)
+    assert why in report["not_comparable"]
+    assert "not comparable" in caplog.text
+    assert "metric gate:compared=0." in printed
+
+
+def test_going_on_from_a_champion_that_can_not_be_used_says_why_and_what_else_there_is(tmp_path, run):
+    run(lay_out(tmp_path / "old", "binary", rows=100), num_iterations="3")
+    root = lay_out(tmp_path / "new", "binary", rows=100)
+    enthrone(root, tmp_path / "old")
+    UNUSABLE["of another contract"][0](root)
+    with pytest.raises(InputError, match=r"learned under contract other.*FRESH=yes"):
+        run(root, continue_training="true")
 
 
 def test_training_goes_on_from_the_champions_trees(tmp_path, run):
@@ -258,7 +367,7 @@ def test_training_goes_on_from_the_champions_trees(tmp_path, run):
 
 
 def test_going_on_needs_a_champion_and_its_features(tmp_path, run):
-    with pytest.raises(InputError, match="no released model"):
+    with pytest.raises(InputError, match="no model is released yet"):
         run(lay_out(tmp_path / "alone", "binary"), continue_training="true")
     run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
     enthrone(lay_out(tmp_path / "new", "binary"), tmp_path / "old")

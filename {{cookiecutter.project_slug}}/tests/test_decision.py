@@ -1,6 +1,7 @@
 """Whether the loop retrains: each rule by itself, and what holds for any sequence of windows, labels and ends."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -507,11 +508,45 @@ def test_a_damaged_memory_is_refused(text: str) -> None:
         {"on": "drift"},
         {"on": ["drift", "accuracy"]},
         {"on": [["drift"]]},
+        {"learn": "Window"},
+        {"learn": "last"},
+        {"learn": "last 0"},
+        {"learn": "last 03"},
+        {"learn": "last x"},
+        {"learn": "last 3 "},
+        {"learn": ""},
+        {"learn": 3},
+        {"learn": ["all"]},
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"usecase\.toml \[retraining\]"):
         Settings.of({"retraining": table})
+
+
+@pytest.mark.parametrize(
+    ("learn", "earlier"), [("window", 0), ("last 1", 0), ("last 2", 1), ("last 30", 29), ("all", sys.maxsize)]
+)
+def test_learn_says_how_many_earlier_windows(learn: str, earlier: int) -> None:
+    assert Settings.of({"retraining": {"learn": learn}}).earlier == earlier
+
+
+def test_a_wrong_learn_is_answered_with_what_is_right() -> None:
+    with pytest.raises(ValueError, match=r"learn = 'last 0' is none of .window. .*, .last 3. .* and .all. "):
+        Settings.of({"retraining": {"learn": "last 0"}})
+
+
+@pytest.mark.parametrize(
+    ("windows", "window", "expected"),
+    [
+        (["2026-11-9", "2026-11-10", "2026-11-11", "2026-11-12"], "2026-11-11", ["2026-11-10", "2026-11-9"]),
+        (["stage10", "stage9", "stage1"], "stage10", ["stage9", "stage1"]),
+        (["sample", "adopted", "2026-11-01", "2026-11", "2026-11-01T06"], "2026-11-02", ["2026-11-01"]),
+        (["sample"], "adopted", []),
+    ],
+)
+def test_earlier_windows_are_older_and_named_alike(windows: list[str], window: str, expected: list[str]) -> None:
+    assert memory.before(windows, window) == expected
 
 
 def test_settings_come_from_usecase_toml_and_have_defaults() -> None:

@@ -129,7 +129,7 @@ def test_training_is_given_what_a_retraining_is_given(
         "ChampionModel": f"{storage}/none",
         "AlgorithmImage": "pushed@sha256:1",
     }
-    assert run["request"]["PipelineExecutionDescription"] == f"learns from window {WINDOW}; there is no champion yet."
+    assert run["request"]["PipelineExecutionDescription"] == f"learns from window {WINDOW}. There is no champion yet."
 
 
 def test_training_challenges_the_release(world: World, sagemaker: SageMaker, repository: Repository) -> None:
@@ -139,6 +139,33 @@ def test_training_challenges_the_release(world: World, sagemaker: SageMaker, rep
     released, [run] = world.released(), sagemaker.started("training")
     assert run["parameters"]["ChampionModel"] == released["artifacts"]["model"]
     assert run["parameters"]["ProcessingImage"] == released["images"]["processing"]
+
+
+def test_training_without_a_champion_is_asked_for_also_where_the_release_is_damaged(
+    world: World, sagemaker: SageMaker, repository: Repository
+) -> None:
+    world.publish(1)
+    labelled(world)
+    following.run(repository, "dev", Asked("training", fresh=True))
+    world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
+    assert "the release can't be read" in failure(repository, Asked("training"))
+    following.run(repository, "dev", Asked("training", fresh=True))
+    for run in sagemaker.started("training"):
+        assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none"
+        assert "No champion was asked for" in run["request"]["PipelineExecutionDescription"]
+
+
+def test_training_learns_from_the_earlier_windows_that_the_settings_ask_for(
+    world: World, sagemaker: SageMaker, repository: Repository
+) -> None:
+    with (repository.root / "usecase.toml").open("a", encoding="utf-8") as file:
+        file.write('[retraining]\nlearn = "last 2"\n')
+    for day in (22, 23, 24):
+        labelled(world, f"2026-11-{day}")
+    following.run(repository, "dev", Asked("training"))
+    [run] = sagemaker.started("training")
+    assert "from window 2026-11-24 and 1 earlier window (2026-11-23)." in run["request"]["PipelineExecutionDescription"]
+    assert run["parameters"]["EarlierData"].startswith(f"s3://{BUCKET}/team/case/dev/training/earlier/2026-11-24-")
 
 
 def test_inference_is_given_what_the_schedule_gives_it(

@@ -25,6 +25,7 @@ from functions import (
     events,
     executions,
     labels_arrived,
+    learning,
     notices,
     parameters,
     places,
@@ -43,6 +44,7 @@ from tests.control_plane import (
     ARN,
     BUCKET,
     COMPONENTS,
+    EVALUATION,
     HEALTHY,
     NOW,
     OBJECT_CREATED,
@@ -92,6 +94,7 @@ def test_an_approved_package_becomes_the_release(world: World) -> None:
         "images": world.images,
         "artifacts": manifest["artifacts"],
         "metrics": {"validation:auc": 0.827809, "test:auc": 0.843255, "gate:value": 0.843255, "gate:lead": 0.0},
+        "earlier_windows": "",
         "training_data": f"s3://{BUCKET}/team/case/data/2026-11-01/train",
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "contract": "37292a7f3b7932a2",
@@ -626,6 +629,91 @@ def test_the_newest_images_are_trained_with_and_the_release_s_where_none_was_pus
     live.judge(event)
     given = live.sagemaker.started("training")[0]["parameters"]
     assert (given["AlgorithmImage"], given["MonitoringImage"]) == ("newer", live.images["monitoring"])
+
+
+@pytest.mark.parametrize(
+    ("gone", "artifact"), [("preprocessor/manifest.json", "preprocessor"), ("model.tar.gz", "model")]
+)
+def test_a_champion_that_is_gone_is_not_compared_and_stops_no_retraining(live: World, gone: str, artifact: str) -> None:
+    event = live.scored()
+    live.label()
+    pages = live.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="team/case/dev/training/")["Contents"]
+    for entry in pages:
+        if entry["Key"].endswith(gone):
+            live.aws.s3.delete_object(Bucket=BUCKET, Key=entry["Key"])
+    said = live.judge(event)
+    given = live.sagemaker.started("training")[0]["parameters"]
+    assert given["ChampionModel"] == given["ChampionPreprocessor"] == f"s3://{BUCKET}/team/case/none"
+    assert f"Release 1 is not compared, because its {artifact} is gone from S3" in said
+    assert "is gone from S3" in live.messages[-1]["Message"]
+
+
+def windows(world: World, learn: str) -> None:
+    """Five windows, of which 11-21 has no labels yet, and what is no earlier window of these."""
+    world.places = replace(world.places, settings=replace(world.places.settings, learn=learn))
+    for day in (19, 20, 22, 23, 24, 25):
+        world.label(f"2026-11-{day}")
+    world.label("2026-11-23", "sub/more.csv")
+    world.put(f"{world.places.data('2026-11-21', 'production')}/rows.parquet")
+    world.put(f"{world.places.data('2026-11-21', 'train')}/")  # as the console makes folders
+    for other in ("sample", "adopted", "2026-11"):
+        world.label(other)
+
+
+@pytest.mark.parametrize(
+    ("learn", "days"),
+    [("window", []), ("last 1", []), ("last 2", [23]), ("last 4", [20, 22, 23]), ("all", [19, 20, 22, 23])],
+)
+def test_a_retraining_learns_from_the_earlier_windows_that_are_asked_for(
+    live: World, learn: str, days: list[int]
+) -> None:
+    windows(live, learn)
+    event = live.scored()
+    said = live.judge(event)
+    [run] = live.sagemaker.started("training")
+    given = run["parameters"]
+    assert given["TrainingData"] == live.places.data(WINDOW, "train")
+    names = [f"2026-11-{day}" for day in days]
+    if not days:
+        assert "EarlierData" not in given
+        assert "earlier window" not in said
+        return
+    assert f"It also learns from {len(days)} earlier window" in said
+    for text in (said, live.messages[-1]["Message"], run["request"]["PipelineExecutionDescription"]):
+        assert ", ".join(names) in text
+    bucket, key = storage.split(given["EarlierData"])
+    first, *keys = json.loads(live.aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    assert first == {"prefix": f"{live.places.storage}/data/"}
+    assert sorted({key.split("/")[0] for key in keys}) == names
+    assert "2026-11-23/train/sub/more.csv" in keys
+    for name in keys:
+        assert storage.exists(live.aws, f"{first['prefix']}{name}")
+    assert live.remembered().reason == said
+
+
+def test_other_files_or_other_contents_are_another_input_and_the_same_ones_are_not(live: World) -> None:
+    windows(live, "last 2")
+    seen = [learning.plan(live.aws, live.places, WINDOW).values["EarlierData"] for _ in range(2)]
+    live.put(f"{live.places.data('2026-11-23', 'train')}/rows.parquet", b"corrected")
+    seen.append(learning.plan(live.aws, live.places, WINDOW).values["EarlierData"])
+    live.label("2026-11-23", "late.parquet")
+    seen.append(learning.plan(live.aws, live.places, WINDOW).values["EarlierData"])
+    assert len(set(seen)) == 3
+
+
+def test_the_release_says_from_which_windows_it_learned(live: World) -> None:
+    for count, said in (
+        (2, "2 earlier windows (2026-11-9, 2026-11-10)"),
+        (40, "40 earlier windows (2026-11-1 to 2026-11-40)"),
+    ):
+        names = sorted(f"2026-11-{day}" for day in (range(1, 41) if count == 40 else (9, 10)))
+        arn = live.register(count)
+        uri = live.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
+        body = json.dumps({**json.loads(EVALUATION), "earlier": names}).encode()
+        live.put(uri, packed({"evaluation.json": body}))
+        publish_release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
+        assert live.released()["earlier_windows"] == said
+        assert said in live.messages[-1]["Message"]
 
 
 def test_a_use_case_with_validation_files_waits_for_both_and_trains_with_both(live: World) -> None:

@@ -100,7 +100,7 @@ def test_batches_without_drift_rarely_raise_an_alarm(rows: int, columns: int) ->
     learned = [random.multinomial(20_000, share).astype(float) for share in shares]
     for _ in range(200):
         batch = [random.multinomial(rows, share).astype(float) for share in shares]
-        p_values = [drift.chi_square(before, now) for before, now in zip(learned, batch, strict=True)]
+        p_values = [drift.homogeneity(before, now) for before, now in zip(learned, batch, strict=True)]
         alarms += min(drift.holm(p_values)) < 0.01
     assert alarms <= 6
 
@@ -228,7 +228,9 @@ def test_a_spike_has_a_bin_of_its_own() -> None:
     baseline = learn()
     income = next(entry for entry in baseline["columns"] if entry["name"] == "income")
     assert 0.0 in income["edges"]
-    assert income["counts"][income["edges"].index(0.0)] == (table(4000)["income"] == 0).sum()
+    place = income["edges"].index(0.0)
+    assert income["counts"][place] == pytest.approx((table(4000)["income"] == 0).sum() / 2, rel=0.1)
+    assert income["means"][place] == 0.0
 
 
 def test_unknown_categories_gaps_ranges_and_broken_types_are_reported() -> None:
@@ -367,7 +369,7 @@ def test_the_performance_of_a_batch_is_expected_without_its_labels() -> None:
     truth = (np.random.default_rng(3).random(2000) < now).astype(int)
     assert found["low"] <= metrics.roc_auc_score(truth, now) <= found["high"]
     assert (found["metric"], found["reference"], found["alarm"], found["reason"]) == ("auc", 0.78, False, None)
-    assert found["drop"] == pytest.approx(0.78 - found["estimated"])
+    assert abs(found["drop"]) < 0.02
     assert found["metrics"]["accuracy"]["estimated"] == pytest.approx(
         metrics.accuracy_score(truth, now > 0.5), abs=0.03
     )
@@ -413,6 +415,19 @@ def test_where_performance_can_not_be_expected_the_report_says_why(name: str) ->
     assert reason in report["performance"]["reason"]
     assert not report["performance"]["alarm"]
     assert reason in (paths.processing_output("drift") / "report.html").read_text().replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_performance_is_not_expected_from_a_split_that_repeats_training(trusted: bool) -> None:
+    reason = "90% of the validation rows have a near-twin in training"
+    baseline = learn(scored=labelled(), evaluation={**EVALUATION, "leak": {"trusted": trusted, "reason": reason}})
+    assert ("reference" in baseline["performance"]) is trusted
+    page = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    assert "but validation repeats training" in page
+    assert reason in page
+    found = judge(table(2000, seed=2))["performance"]
+    assert (found["estimated"] is not None) is trusted
+    assert found["reason"] == (None if trusted else reason)
 
 
 def test_a_baseline_without_calibration_and_a_batch_of_few_rows_give_no_estimate() -> None:

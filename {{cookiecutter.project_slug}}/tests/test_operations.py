@@ -259,6 +259,78 @@ def test_the_window_says_which_data_is_used(mini: Miniature) -> None:
     assert mini.release()["data"].endswith("/data/own/train")
 
 
+def windows(mini: Miniature, learn: str) -> None:
+    """The newest of these is in use."""
+    for day in (9, 10, 11):
+        mini.write(f"data/2026-11-{day}/train/rows of a day.txt", f"day {day}")
+    mini.write("data/2026-11-8/production/rows.txt", "none")
+    mini.write("data/window", "2026-11-11\n")
+    with (mini.root / "usecase.toml").open("a", encoding="utf-8") as file:
+        file.write(f'[retraining]\nlearn = "{learn}"\n')
+
+
+def given(mini: Miniature) -> list[str]:
+    """What the newest run's first step found of earlier windows."""
+    log = sorted(mini.root.glob("local/runs/*/logs/Prepare.log"))[-1]
+    return [line.removeprefix("earlier ") for line in log.read_text().splitlines() if line.startswith("earlier ")]
+
+
+@pytest.mark.parametrize(("learn", "days"), [("window", []), ("last 2", [10]), ("all", [9, 10])])
+def test_training_learns_from_the_earlier_windows_that_are_asked_for(
+    mini: Miniature, learn: str, days: list[int]
+) -> None:
+    windows(mini, learn)
+    said = mini.run("train")
+    names = [f"2026-11-{day}" for day in days]
+    found = [line for line in given(mini) if "/train/" in line]
+    assert found == sorted(f"{name}/train/rows of a day.txt day {name[8:].lstrip('-')}" for name in names)
+    assert ("learning from window 2026-11-11" in said) is bool(days)
+    assert ", ".join(names) in said
+    assert mini.release()["data"].endswith("/2026-11-11/train")
+
+
+def test_a_changed_earlier_window_is_learned_from_again_and_an_unchanged_one_is_not(mini: Miniature) -> None:
+    windows(mini, "all")
+    mini.run("train")
+    mini.run("train")
+    mini.run("train")
+    assert mini.states()["Prepare"] == "unchanged, reused"
+    mini.write("data/2026-11-9/train/rows of a day.txt", "corrected")
+    mini.run("train")
+    assert mini.states()["Prepare"] == "done"
+
+
+def test_data_that_is_named_has_no_earlier_windows(mini: Miniature) -> None:
+    windows(mini, "all")
+    assert "earlier" not in mini.run("train", "--data", "data/2026-11-11/train")
+
+
+def test_a_wrong_learn_is_said_before_anything_runs(mini: Miniature) -> None:
+    windows(mini, "last 0")
+    assert "usecase.toml [retraining] learn = 'last 0' is none of" in mini.run("train", code=1)
+    assert not list(mini.root.glob("local/runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "is no manifest"),
+        ('[{"prefix": "s3://runs/"}]', "with at least one key"),
+        ('["a.txt"]', "is no manifest"),
+        ('[{"prefix": ""}, "a.txt"]', "is no manifest"),
+        ('[{"prefix": "s3://runs/"}, {"key": "a.txt"}]', "is no manifest"),
+        ('[{"prefix": "s3://runs/"}, "nowhere.txt"]', "nowhere.txt"),
+        ('[{"prefix": "s3://runs/"}, "../a.txt"]', "no location"),
+        ("s3://runs/a", "not valid JSON"),
+    ],
+)
+def test_a_manifest_that_the_service_would_refuse_is_refused(mini: Miniature, text: str, said: str) -> None:
+    mini.write("local/storage/runs/listed.manifest", text)
+    answer = mini.run("train", "--set", "EarlierData=s3://runs/listed.manifest", code=1)
+    assert "Prepare failed: " in answer
+    assert said in answer
+
+
 def test_the_pipelines_are_compiled_only_when_something_changed(mini: Miniature) -> None:
     assert "compiling" in mini.run("train")
     assert "compiling" not in mini.run("train")
@@ -273,12 +345,53 @@ def test_a_definition_that_the_checker_refuses_is_not_run(mini: Miniature) -> No
     assert not list(mini.root.glob("local/runs/*"))
 
 
-def test_a_release_whose_artifacts_are_gone_fails_in_a_sentence(mini: Miniature) -> None:
+def test_a_release_whose_artifacts_are_gone_is_no_champion_and_is_replaced(mini: Miniature) -> None:
     mini.run("train")
+    first = mini.release()
     shutil.rmtree(mini.root / "local" / "storage")
-    said = mini.run("score", code=1)
-    assert "CreateModel failed: s3://runs/training/" in said
-    assert "does not exist" in said
+    gone = "its preprocessor and model and baseline and explainer are gone"
+    assert mini.run("score", code=1).startswith(f"release 1 can't score: {gone} from local/")
+    assert gone in mini.run("models", "--use", "1", code=1)
+    assert "no released model to continue from" in mini.run("train", "--continue", code=1)
+    said = mini.run("train")
+    assert "release 1 can't be compared with: its preprocessor and model are gone" in said
+    assert "registered and released as version 2" in said
+    assert mini.release()["artifacts"] != first["artifacts"]
+    mini.run("score")
+
+
+def test_a_training_without_a_champion_is_asked_for_by_name(mini: Miniature) -> None:
+    mini.run("train")
+    mini.run("train", "--fresh", "--set", "Auc=0.95")
+    assert mini.parameters()["ChampionModel"] == "s3://local/absent"
+    assert mini.release()["version"] == 2
+    second = mini.release()["artifacts"]["model"]
+    mini.run("train")
+    assert mini.parameters()["ChampionModel"] == second
+    assert "give one of them" in mini.run("train", "--fresh", "--continue", code=1)
+
+
+@pytest.mark.parametrize("text", ["{half", "[]", "{}", '{"artifacts": {"model": "s3://runs/x"}}'])
+def test_a_damaged_release_is_said_with_both_ways_out(mini: Miniature, text: str) -> None:
+    mini.run("train")
+    mini.write("local/release.json", text)
+    for command in (["train"], ["score"], ["train", "--continue"]):
+        said = mini.run(*command, code=1)
+        assert said.startswith("release.json is damaged; ")
+        assert "make models USE=" in said
+        assert "make train FRESH=yes" in said
+    assert mini.run("models").split()[0] == "1"
+    mini.run("models", "--use", "1")
+    assert mini.release()["version"] == 1
+    mini.write("local/release.json", text)
+    assert "version 1 stays" not in mini.run("train", "--fresh")
+    assert mini.release()["version"] == 1
+
+
+def test_a_damaged_registry_is_said(mini: Miniature) -> None:
+    mini.run("train")
+    mini.write("local/registry.json", "{half")
+    assert "registry.json is damaged; remove it" in mini.run("models", code=1)
 
 
 def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:

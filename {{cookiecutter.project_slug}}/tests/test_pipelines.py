@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from operations.costing.jobs import STEPS
+from operations.engine import expressions
 from pipelines import checker, constraints, environment
 from runtime import usecase
 from runtime.failures import InputError
@@ -152,12 +153,40 @@ def test_given_validation_files_are_an_input_of_their_own(definitions: dict[str,
     assert ("ValidationData" in declared) is given
 
 
+def test_earlier_windows_are_a_manifest_of_files_and_by_default_none(definitions: dict[str, Definition]) -> None:
+    inputs = steps(definitions["training"])["PrepareTrainingData"]["Arguments"]["ProcessingInputs"]
+    kinds = {entry["InputName"]: entry["S3Input"]["S3DataType"] for entry in inputs}
+    assert kinds.pop("earlier") == "ManifestFile"
+    assert set(kinds.values()) == {"S3Prefix"}
+    [default] = [entry for entry in definitions["training"]["Parameters"] if entry["Name"] == "EarlierData"]
+    assert default["DefaultValue"].endswith("/none/earlier.manifest")
+    baseline = steps(definitions["training"])["LearnBaseline"]["Arguments"]["ProcessingInputs"]
+    assert "earlier" not in {entry["InputName"] for entry in baseline}  # drift is from the newest data
+
+
 def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition]) -> None:
     step = steps(definitions["training"])["CheckQuality"]["Arguments"]
     message = json.dumps(steps(definitions["training"])["RejectModel"])
     smaller = "auc" not in message
     assert step["Conditions"][0]["Type"] == ("LessThanOrEqualTo" if smaller else "GreaterThanOrEqualTo")
-    assert step["Conditions"][1]["Type"] == "GreaterThanOrEqualTo"
+    assert [inner["Type"] for inner in step["Conditions"][1]["Conditions"]] == [
+        "LessThanOrEqualTo",
+        "GreaterThanOrEqualTo",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("compared", "lead", "passes"), [(0.0, 0.0, True), (1.0, 0.0, False), (1.0, 0.01, True), (1.0, -0.2, False)]
+)
+def test_a_lead_is_asked_only_where_a_champion_could_be_compared(
+    definitions: dict[str, Definition], compared: float, lead: float, passes: bool
+) -> None:
+    """Also of the first model, where the lead that is asked is above zero."""
+    asked = steps(definitions["training"])["CheckQuality"]["Arguments"]["Conditions"][1]
+    found = {"gate:compared": {"Value": compared}, "gate:lead": {"Value": lead}}
+    train = {"TrainModel": {"FinalMetricDataList": found}}
+    scope = expressions.Scope({"MinimumLead": 0.01}, {}, lambda _uri: {}, train)
+    assert expressions.holds(asked, scope) is passes
 
 
 def broken(definition: Definition, change: Callable[[Definition], Any]) -> list[str]:
@@ -192,6 +221,10 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "a metric that nobody prints": lambda d: step(d, "TrainModel")["AlgorithmSpecification"]["MetricDefinitions"].pop(),
     "text where numbers are compared": lambda d: step(d, "CheckQuality")["Conditions"][0].update(RightValue="high"),
     "another kind of comparison": lambda d: step(d, "CheckQuality")["Conditions"][0].update(Type="Resembles"),
+    "a choice of nothing": lambda d: step(d, "CheckQuality")["Conditions"][1].update(Conditions=[]),
+    "text in one of two comparisons": lambda d: step(d, "CheckQuality")["Conditions"][1]["Conditions"][0].update(
+        RightValue="high"
+    ),
     "no else": lambda d: step(d, "CheckQuality").pop("ElseSteps"),
     "a failure without words": lambda d: step(d, "RejectModel").clear(),
     "no version": lambda d: d.pop("Version"),
@@ -258,7 +291,9 @@ def required(definition: Definition) -> Iterator[tuple[Any, ...]]:
         elif len(place) >= 2 and place[-2] in ("Steps", "IfSteps", "ElseSteps"):
             yield from ((*place, key) for key in ("Name", "Type", "Arguments"))
         elif place[-1:] == ("Std:Join",) or (len(place) >= 2 and place[-2] in KEYS):
-            yield from ((*place, key) for key in KEYS.get(place[-1], KEYS.get(place[-2], ())))
+            choice = place[-2] == "Conditions" and at(definition, place)["Type"] == "Or"
+            keys = ("Type", "Conditions") if choice else KEYS.get(place[-1], KEYS.get(place[-2], ()))
+            yield from ((*place, key) for key in keys)
 
 
 def members(value: Any, shape: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

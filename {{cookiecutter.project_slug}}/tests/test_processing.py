@@ -3,7 +3,9 @@
 import gzip
 import json
 import sys
+import tomllib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from processing import serve, split, train
-from runtime import artifacts, job, paths
+from processing import earlier, features, serve, split, train
+from runtime import artifacts, job, paths, raw, usecase
 from runtime.failures import InputError
+from runtime.usecase import Column, Features
 
 USECASE = """
 [usecase]
@@ -245,6 +248,141 @@ def test_the_champion_s_preprocessor_prepares_its_test_rows_and_can_be_kept() ->
     assert first == learned()
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "why"),
+    [
+        ("manifest.json", '"contract": "', '"contract": "other', "learned under contract other"),
+        ("manifest.json", "processing", "embedding", "'embedding'"),
+        ("manifest.json", "{", "[", "not valid JSON"),
+        ("preprocessor.json", "{", "[", "not valid JSON"),
+        ("preprocessor.json", '"source": "income"', '"source": "wages"', "wages"),
+        ("preprocessor.json", '"kind"', '"form"', "KeyError: 'kind'"),
+        ("preprocessor.json", '"features"', '"vectors"', "KeyError: 'features'"),
+    ],
+)
+@pytest.mark.usefixtures("settings")
+def test_a_champion_of_other_code_or_contract_stops_no_training_and_is_said(
+    file: str, old: str, new: str, why: str
+) -> None:
+    put(table())
+    train.train({})
+    paths.processing_input("champion").rmdir()
+    champion = paths.processing_output("preprocessor").rename(paths.processing_input("champion"))
+    text = (champion / file).read_text()
+    assert old in text
+    (champion / file).write_text(text.replace(old, new))
+    train.train({})
+    assert artifacts.is_absent(paths.processing_output("champion_test"))
+    assert why in artifacts.absence(paths.processing_output("champion_test"))
+    with pytest.raises(InputError, match=r"FRESH=yes"):
+        train.train({"continue_training": "true"})
+
+
+def put_earlier(window: str, first: int, rows: int = ROWS, key: str = "ns/case/data/") -> pl.DataFrame:
+    """The rows of an earlier window, as the manifest's keys lay them out."""
+    frame = table(rows).with_columns(pl.Series("id", [f"c{n}" for n in range(first, first + rows)]))
+    folder = paths.processing_input("earlier") / key / window / "train"
+    folder.mkdir(parents=True)
+    frame.write_csv(folder / "table.csv")
+    return frame
+
+
+def described(name: str = "train") -> dict[str, Any]:
+    value: dict[str, Any] = artifacts.read_json(paths.processing_output(name) / "features.json")
+    return value
+
+
+@pytest.mark.parametrize("key", ["", "data", "team/case/data"])
+@pytest.mark.parametrize("kind", [{}, {"method": "time", "time": "since"}, {"method": "given"}])
+def test_rows_of_earlier_windows_join_the_training_part_alone(
+    settings: Callable[..., None], kind: dict[str, str], key: str
+) -> None:
+    settings(**kind)
+    put(table())
+    put(table(30).with_columns(pl.concat_str([pl.lit("v"), pl.col("id")]).alias("id")), "validation/own.csv")
+    train.train({})
+    alone = {name: part(name) for name in split.PARTS}
+    for place, window in enumerate(("2026-01-01", "2026-01-02")):
+        put_earlier(window, 1000 * (place + 1), key=key)
+    train.train({})
+    for name in ("validation", "test"):
+        assert part(name)["id"].to_list() == alone[name]["id"].to_list()
+    assert set(part("train")["id"]) == {
+        *alone["train"]["id"],
+        *(f"c{n}" for n in (*range(1000, 1400), *range(2000, 2400))),
+    }
+    assert described()["earlier"] == ["2026-01-01", "2026-01-02"]
+    before = artifacts.fingerprint(paths.processing_output("train"))
+    train.train({})
+    assert artifacts.fingerprint(paths.processing_output("train")) == before
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_is_learned_is_learned_from_earlier_windows_too() -> None:
+    put(table().with_columns(pl.lit("Oslo").alias("home town")))
+    put_earlier("2026-01-01", 1000)
+    train.train({})
+    assert learned()["features"][1]["categories"] == ["other", "Oslo", "Rome"]
+
+
+@pytest.mark.usefixtures("settings")
+def test_whoever_judges_the_model_is_not_learned_from_in_an_earlier_window() -> None:
+    """The same customers come in every window."""
+    put(table())
+    put_earlier("2026-01-01", 0)
+    train.train({})
+    judged = {*part("validation")["id"], *part("test")["id"]}
+    assert len(judged) > 80
+    assert not judged & set(part("train")["id"])
+    assert part("train").height == 2 * (ROWS - len(judged))
+
+
+def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window() -> None:
+    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], split.PART: ["train", "test", "validation", "test"]})
+    case = usecase.parse(
+        tomllib.loads(USECASE.format(method="random", impute="none", bad_rows=0, separator=",", time=""))
+    )
+    held = earlier.held_out(newest.with_columns(pl.lit("x").alias("id")), case)
+    assert held.columns == ["id", raw.GROUP]
+    rows = pl.LazyFrame({raw.GROUP: ["a", "b", "d", None], "id": ["1", "2", "3", "4"]})
+    assert earlier.unseen(rows, held).collect()["id"].to_list() == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda frame: frame.drop("income"), "no column 'income'"),
+        (lambda frame: frame.with_columns(pl.lit("many").alias("income")), "break the contract"),
+        (lambda frame: frame.with_columns(pl.lit("").alias("repaid")), "has a label"),
+        (lambda frame: frame.head(0), "no rows"),
+    ],
+)
+@pytest.mark.usefixtures("settings")
+def test_an_earlier_window_of_another_contract_is_left_out_and_said(
+    change: Callable[[pl.DataFrame], pl.DataFrame], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(table())
+    put_earlier("2026-01-01", 1000)
+    file = paths.processing_input("earlier") / "ns/case/data/2026-01-02/train/table.csv"
+    file.parent.mkdir(parents=True)
+    change(table()).write_csv(file)
+    train.train({})
+    assert described()["earlier"] == ["2026-01-01"]
+    assert "the earlier window 2026-01-02 is left out" in caplog.text
+    assert why in caplog.text
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_empty_artifact_is_no_earlier_window() -> None:
+    folder = paths.processing_input("earlier") / "team/case/none"
+    folder.mkdir(parents=True)
+    artifacts.write_absent(folder)
+    put(table())
+    train.train({})
+    assert described()["earlier"] == []
+    assert "earlier" not in learned()
+
+
 def test_a_batch_is_cut_into_files_that_fit_a_request(settings: Callable[..., None]) -> None:
     settings()
     put(table(4000))
@@ -363,7 +501,7 @@ BROKEN += [
     (
         "long line",
         lambda folder: (folder / "t.csv").write_text(table().write_csv().replace("Rome", "Rome,Italy")),
-        "t.csv: line 3 has more cells than the header",
+        "t.csv, row 2: line 3 has 7 cells instead of 6",
     ),
 ]
 
@@ -411,3 +549,23 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
     golden = 0x9E3779B97F4A7C15
     drawn = pl.DataFrame({"__row": range(1, 50)}).select(split.draws(7)).to_series().to_list()
     assert drawn == [reference((row * golden + 7 * golden) % 2**64) for row in range(1, 50)]
+
+
+def dates(rows: int, hours: bool) -> pl.LazyFrame:
+    start = datetime(2024, 2, 27, 21, 30) if hours else datetime(2024, 2, 27)
+    return pl.LazyFrame({"at": [start + timedelta(days=n, hours=n if hours else 0) for n in range(rows)]})
+
+
+def test_a_date_with_a_time_of_day_has_the_hour_as_a_feature() -> None:
+    frame, column = dates(4, hours=True), Column("at", "date")
+    learned = features.fit(frame, [column], Features())
+    found = frame.select(features.transform(learned)).collect()
+    assert found["at__hour"].to_list() == [21.5, 22.5, 23.5, 0.5]
+    assert found["at__day"].to_list() == [27, 28, 29, 2]
+    assert found["at__day_of_year"].to_list() == [58, 59, 60, 62]
+    assert found["at__weekday"].to_list() == [2, 3, 4, 6]
+
+
+def test_a_date_without_times_of_day_has_no_hour() -> None:
+    names = [feature["name"] for feature in features.fit(dates(4, hours=False), [Column("at", "date")], Features())]
+    assert names == ["at__days", "at__month", "at__day", "at__weekday", "at__day_of_year"]

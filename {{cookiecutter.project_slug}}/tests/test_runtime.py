@@ -166,6 +166,21 @@ def test_an_archive_may_hold_folders_but_no_links(tmp_path: Path) -> None:
         artifacts.unpacked(tmp_path / "in", tmp_path / "out2")
 
 
+def test_a_small_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    size = 150 * 2**20
+    with (
+        tarfile.open(tmp_path / "in" / "model.tar.gz", "w:gz", compresslevel=1) as archive,
+        open("/dev/zero", "rb") as zeros,
+    ):
+        member = tarfile.TarInfo("model.txt")
+        member.size = size
+        archive.addfile(member, zeros)
+    with pytest.raises(InputError, match=r"model\.tar\.gz of [\d,]+ bytes unpacks to more than 104,857,600"):
+        artifacts.unpacked(tmp_path / "in", tmp_path / "out")
+    assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*") if file.is_file()) == 0
+
+
 def start(monkeypatch: pytest.MonkeyPatch, root: Path, error: Exception, component: str = "monitoring") -> int:
     """Run a component whose training raises."""
 

@@ -16,6 +16,7 @@ from algorithm.model import Model
 
 log = logging.getLogger(__name__)
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
+SAID = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
 IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
@@ -35,12 +36,14 @@ class Response:
 class Application:
     """Answers /ping, /execution-parameters and /invocations with one model.
 
-    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once.
+    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once. Where
+    `escape_formulas` is set, texts that a spreadsheet would run are marked in CSV answers.
     """
 
     model: Model
     missing: tuple[str, ...]
     workers: int
+    escape_formulas: bool = True
 
     def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -78,16 +81,19 @@ class Application:
             message = f"Accept {environ['HTTP_ACCEPT']!r} is none of {', '.join(bodies.TYPES)}"
             return refusal(HTTPStatus.NOT_ACCEPTABLE, message)
         try:
-            frame = bodies.read(environ["wsgi.input"].read(), content_type, scoring.columns(self.model)[1:])
+            frame = bodies.read(environ["wsgi.input"].read(), content_type, scoring.columns(self.model))
             scored = scoring.score(self.model, frame, self.missing)
         except (bodies.BodyError, scoring.ColumnError) as error:
             return refusal(HTTPStatus.BAD_REQUEST, str(error))
+        if self.escape_formulas and accept == bodies.CSV:
+            scored = bodies.without_formulas(scored)
         return Response(HTTPStatus.OK, bodies.write(scored, accept), accept)
 
 
 def refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
     """A response of one line that says what is wrong."""
-    return Response(status, f"{' '.join(message.split())}\n".encode(), allow=allow)
+    said = message if len(message) <= SAID else f"{message[:SAID]} …"
+    return Response(status, f"{' '.join(said.split())}\n".encode(), allow=allow)
 
 
 def parameters(workers: int) -> dict[str, Any]:

@@ -1,15 +1,24 @@
-"""Request and response bodies: Parquet, CSV with a header, JSON lines."""
+"""Request and response bodies: Parquet, CSV with a header, JSON lines; a body is bounded in what it makes of memory."""
 
 import csv
 import io
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Sequence
 
 import polars as pl
+
+from runtime import raw
 
 PARQUET, CSV = "application/x-parquet", "text/csv"
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
 TYPES = (PARQUET, CSV, *JSON_LINES)
+LINE, LINE_A_COLUMN = 2**20, 2**10  # bytes: a line may have the first, and the second for each column of the model
+WIDER = 1000  # columns that a table may have beside those of the model
+SEEN = 10  # lines that are looked at to say what is there where a column is not
+CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
+FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a damaged Parquet file makes Polars panic
 
 
@@ -33,14 +42,19 @@ def accepted(header: str, content_type: str) -> str | None:
     return None
 
 
-def read(body: bytes, content_type: str, columns: Collection[str]) -> pl.DataFrame:
-    """The table in a body, all of it text for CSV; JSON values of `columns` are text too. Raises BodyError."""
+def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame:
+    """The table in a body, all of it text for CSV; `columns` are the model's, the id first.
+
+    JSON values of features are text too. Raises BodyError, also for a body that would take far more memory than a
+    table for this model does.
+    """
     if not body:
         raise BodyError("the body is empty (0 bytes)")
     try:
         if content_type == PARQUET:
-            return pl.read_parquet(io.BytesIO(body))
-        return _csv(body) if content_type == CSV else _json_lines(body, columns)
+            return _parquet(body, columns)
+        _check_lines(body, len(columns))
+        return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except UNREADABLE as error:
         raise BodyError(_explain(body, content_type, error)) from None
 
@@ -57,7 +71,47 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
     return target.getvalue()
 
 
-def _csv(body: bytes) -> pl.DataFrame:
+def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a ' before each text that a spreadsheet would run as a formula; numbers stay as they are."""
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(
+        pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
+        for text in texts
+    )
+
+
+def _check_lines(body: bytes, columns: int) -> None:
+    """Raises BodyError for a line or a number of rows that no table for the model has."""
+    limit, start = LINE + LINE_A_COLUMN * columns, 0
+    while start + limit < len(body):
+        end = body.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            number = body.count(b"\n", 0, start) + 1
+            raise BodyError(f"line {number} has more than {limit:,} bytes, and no row for this model has")
+        start = end + 1
+    _check_cells(body.count(b"\n"), columns)
+
+
+def _check_cells(rows: int, columns: int) -> None:
+    if rows * columns > CELLS:
+        most = CELLS // columns
+        raise BodyError(f"the body has {rows:,} rows; a request may have {most:,}: send it in parts")
+
+
+def _parquet(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
+    """Only the columns that are needed; all of them, without rows, where one is not there."""
+    frame = pl.scan_parquet(io.BytesIO(body))
+    names = frame.collect_schema().names()
+    if not set(columns) <= set(names):
+        return frame.head(0).collect()
+    _check_cells(frame.select(pl.len()).collect().item(), len(columns))
+    return frame.select(name for name in names if name in columns or name == raw.ERROR).collect()
+
+
+def _csv(body: bytes, columns: int) -> pl.DataFrame:
+    width = body.partition(b"\n")[0].count(b",") + 1
+    if width > columns + WIDER:
+        raise BodyError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
     frame = pl.read_csv(io.BytesIO(body), infer_schema=False)
     last = body.rstrip(b"\r\n").rpartition(b"\n")[2]
     cells = _cells(last.decode("utf-8", errors="replace"))
@@ -66,11 +120,30 @@ def _csv(body: bytes) -> pl.DataFrame:
     return frame
 
 
-def _json_lines(body: bytes, columns: Collection[str]) -> pl.DataFrame:
-    """Texts, so that a wrong value spoils its own row and not the type of its column."""
-    found = pl.read_ndjson(io.BytesIO(body), infer_schema_length=None).schema
-    texts = {name: pl.String for name in found if name in columns}
-    return pl.read_ndjson(io.BytesIO(body), schema={**found, **texts})
+def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
+    """Texts, so that a wrong value spoils its own row and not the type of its column; whole ids stay numbers.
+
+    The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
+    """
+    absent = [name for name in columns if not any(key in body for key in _keys(name))]
+    if absent:
+        found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
+        if not set(columns) <= set(found.columns):
+            return found.clear()
+    frame = pl.read_ndjson(io.BytesIO(body), schema=dict.fromkeys((*columns, raw.ERROR), pl.String))
+    if not columns:
+        return frame
+    identity = frame[columns[0]]
+    whole = identity.cast(pl.Int64, strict=False)
+    written = any(re.search(re.escape(key) + rb"\s*:\s*-?\d", body) for key in _keys(columns[0]))
+    if written and whole.cast(pl.String).equals(identity, null_equal=True):
+        frame = frame.with_columns(whole)
+    return frame
+
+
+def _keys(name: str) -> set[bytes]:
+    """A name as JSON has it, in ASCII or not."""
+    return {json.dumps(name, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)}
 
 
 def _explain(body: bytes, content_type: str, error: BaseException) -> str:
@@ -93,6 +166,8 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
             return f"line {number}, byte {error.start + 1} is not UTF-8"
         except json.JSONDecodeError as error:
             return f"line {number}, column {error.colno} is not JSON: {error.msg}"
+        except RecursionError:
+            return f"line {number} is not a JSON object of values: it is nested too deeply"
         if content_type == CSV:
             cells = _cells(text)
             width = width or cells

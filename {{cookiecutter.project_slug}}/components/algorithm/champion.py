@@ -1,6 +1,10 @@
-"""The champion: the released model that a new one goes on from, or has to beat."""
+"""The champion: the released model that a new one goes on from, or has to beat.
+
+A model of another library or contract, or a damaged one, is not comparable: that is said, and stops no training.
+"""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm as lgb
@@ -9,48 +13,70 @@ from algorithm import model, tables
 from algorithm.evaluation import Contender
 from algorithm.model import Model, Table
 from runtime import artifacts, paths
-from runtime.failures import InputError
+from runtime.failures import InputError, told
 from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
 
-def load(case: UseCase, scratch: Path) -> Model | None:
-    """The champion's model, or None where there is none, or none under this contract; `scratch` is for unpacking."""
+@dataclass(frozen=True)
+class Champion:
+    """The released model; where it is None `reason` says why it can't be used, and is "" where none is released."""
+
+    model: Model | None = None
+    reason: str = ""
+
+
+def load(case: UseCase, scratch: Path) -> Champion:
+    """The champion, if there is one that can be used; `scratch` is for unpacking."""
     folder = paths.channel("champion")
-    if artifacts.is_absent(folder):
-        return None
-    folder = artifacts.unpacked(folder, scratch)
-    if artifacts.is_absent(folder):
-        return None
     try:
+        if artifacts.is_absent(folder):
+            return Champion()
+        folder = artifacts.unpacked(folder, scratch)
+        if artifacts.is_absent(folder):
+            return Champion()
         artifacts.check_manifest(folder, "algorithm", case.contract())
-    except InputError as error:
-        log.warning("the champion can't be compared: %s", error)
-        return None
-    return model.load(folder)
+        return Champion(model.load(folder))
+    except Exception as error:  # another library's files can make ours fail in any way
+        return _unusable(f"the champion can't be used: {told(error)}")
 
 
-def start(champion: Model | None, schema: tables.Schema, classes: tuple[str, ...]) -> lgb.Booster:
-    """The champion's booster, to go on from. Raises InputError where it does not fit the features."""
-    if champion is None:
-        raise InputError("continue_training needs a champion, and there is no released model yet; train once first.")
-    if champion.metadata["features"] != schema["features"] or champion.metadata["classes"] != list(classes):
+def _unusable(reason: str) -> Champion:
+    log.warning("not comparable: %s", reason)
+    return Champion(reason=reason)
+
+
+def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -> lgb.Booster:
+    """The champion's booster, to go on from. Raises InputError where there is none that fits the features."""
+    if champion.model is None:
+        raise InputError(
+            f"there is no champion to go on from (continue_training): {champion.reason or 'no model is released yet.'} "
+            "Train without CONTINUE, or with FRESH=yes in its place."
+        )
+    metadata = champion.model.metadata
+    if metadata["features"] != schema["features"] or metadata["classes"] != list(classes):
         raise InputError(
             "continue_training needs features from the champion's preprocessor, and these are from another; "
             "run the processing step with continue_training = true too."
         )
-    return champion.booster
+    return champion.model.booster
 
 
-def contender(champion: Model | None) -> Contender | None:
-    """The champion with the test rows as its own preprocessor sees them, or None where there are none."""
-    if champion is None:
-        return None
-    if artifacts.is_absent(paths.channel("champion_test")):
-        log.warning("the champion can't be compared: processing found no preprocessor of its contract")
-        return None
-    return Contender(champion, test_rows("champion_test", champion))
+def contender(champion: Champion) -> tuple[Contender | None, str]:
+    """The champion with the test rows as its own preprocessor sees them; without it the reason, "" for no champion."""
+    if champion.model is None:
+        return None, champion.reason
+    folder = paths.channel("champion_test")
+    try:
+        if artifacts.is_absent(folder):
+            raise InputError(artifacts.absence(folder) or "there is no preprocessor that belongs to the champion.")
+        found = Contender(champion.model, test_rows("champion_test", champion.model))
+        model.predict(found.model, found.test.features[:1])
+        float(found.model.metadata["threshold"])
+    except Exception as error:  # as above
+        return None, _unusable(told(error)).reason
+    return found, ""
 
 
 def test_rows(channel: str, judged: Model) -> Table:

@@ -17,7 +17,9 @@ from runtime.failures import InputError
 
 log = logging.getLogger(__name__)
 GRACE = 4.5  # seconds for requests in flight after SIGTERM
-LARGEST = 2**27  # bytes of a body: above the 100 MB a transform request may have; kept in memory, not in a file
+LARGEST = 2**27  # bytes of a body: above the 100 MB a transform request may have
+IN_MEMORY = 2**24  # bytes of a body; a larger one waits in a file until it is scored
+CONNECTIONS = 100  # kept open; beyond these the ones that have been silent for longest are closed
 THREADS = 2  # at least: /ping must answer while a request is being scored
 
 
@@ -33,7 +35,7 @@ def serve(settings: Mapping[str, str]) -> None:
     loaded = model.load(paths.model())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a batch is
     workers = max(THREADS, os.cpu_count() or 1)
-    server = _listen(Application(loaded, case.data.missing, workers), workers)
+    server = _listen(Application(loaded, case.data.missing, workers, case.prediction.escape_formulas), workers)
     log.info("listening on %s:%s with %s threads", server.effective_host, server.effective_port, workers)
     Draining(server).run()
 
@@ -47,9 +49,11 @@ def _listen(application: Application, workers: int) -> Any:
             port=int(port),
             threads=workers,
             recv_bytes=2**18,
-            inbuf_overflow=LARGEST,
+            inbuf_overflow=IN_MEMORY,
             outbuf_overflow=LARGEST,
             max_request_body_size=LARGEST,
+            max_request_header_size=2**16,
+            connection_limit=10 * CONNECTIONS,
             ident=None,
         )
     except (OSError, ValueError) as error:
@@ -74,8 +78,20 @@ class Draining:
             if self.deadline is not None and listening:
                 self.server.asyncore.dispatcher.close(self.server)  # no new connections
                 listening = False
+            self.close_silent()
             self.server.asyncore.loop(timeout=1.0, map=self.server._map, use_poll=True, count=1)
         self.server.task_dispatcher.shutdown(timeout=0.1)
+
+    def close_silent(self) -> None:
+        """Close connections beyond CONNECTIONS: half-open ones would keep /ping from being heard.
+
+        The longest silent first, and none whose request has arrived and is being answered.
+        """
+        channels = [channel for channel in self.server.active_channels.values() if not channel.will_close]
+        waiting = [channel for channel in channels if not channel.requests and not channel.total_outbufs_len]
+        excess = min(len(channels) - CONNECTIONS, len(waiting))
+        for channel in sorted(waiting, key=lambda channel: channel.last_activity)[: max(0, excess)]:
+            channel.will_close = True
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Start to drain, and wake the loop."""

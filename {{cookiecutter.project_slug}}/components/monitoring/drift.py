@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
 SMALLEST_EXPECTED = 5.0  # rows a bin, below which the chi-square approximation is poor (Cochran, 1954)
+MOST_EXPECTED = 40  # rows that the smaller table holds of such a bin: more have a chance below 1e-20
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Effect:
     """How far `now` is from `before`.
 
     psi: population stability index, Σ (q−p) ln(q/p); psi_beyond_chance: what is left of it after subtracting its mean
-    without any drift, about (bins−1)(1/n+1/m). js: Jensen–Shannon distance to base 2, 0 to 1. total_variation: 0 to 1.
-    ks: the largest difference of the cumulative shares, for ordered bins. wasserstein: the mean distance that values
-    have moved, in standard deviations of `before`; both are None for categories. p_value: of `chi_square`.
+    without any drift. js: Jensen–Shannon distance to base 2, 0 to 1. total_variation: 0 to 1. ks: the largest
+    difference of the cumulative shares, for ordered bins. wasserstein: the mean distance that values have moved, in
+    standard deviations of `before`; both are None for categories. p_value: of `homogeneity`.
     """
 
     psi: float
@@ -48,7 +49,7 @@ def effect(before: Counts, now: Counts, means: Counts | None = None, deviation: 
         total_variation=float(np.abs(p - q).sum() / 2),
         ks=kolmogorov_smirnov(before[:-1], now[:-1]) if ordered else None,
         wasserstein=wasserstein(before[:-1], now[:-1], means, deviation) if ordered and means is not None else None,
-        p_value=chi_square(before, now),
+        p_value=homogeneity(before, now),
     )
 
 
@@ -60,9 +61,27 @@ def psi(before: Counts, now: Counts) -> float:
 
 
 def chance(before: Counts, now: Counts) -> float:
-    """The mean of the index between two samples of one distribution (Yurdakul and Naranjo, 2020)."""
-    bins = int(((before + now) > 0).sum())
-    return float((bins - 1) * (1 / before.sum() + 1 / now.sum()))
+    """The mean of the index between two samples of one distribution.
+
+    (1/n+1/m)(1−share) a bin (Yurdakul and Naranjo, 2020), and exact for bins with few rows, where that is far too much:
+    their rows are the same, and fall into either sample by chance.
+    """
+    both, small = before + now, _small(before, now)
+    share, each = both / both.sum(), 1 / before.sum() + 1 / now.sum()
+    return float(((1 - share) * each)[(both > 0) & ~small].sum()) + _chance_of_few(before, now, small)
+
+
+def _chance_of_few(before: Counts, now: Counts, few: NDArray[np.bool_]) -> float:
+    """The mean of the index's parts of the bins `few`: Σ over how many of a bin's rows the smaller table can hold."""
+    size, other = sorted((before.sum(), now.sum()))
+    rows, bins = (before + now)[few], int(((before + now) > 0).sum())
+    logarithms = [_choices(size + other, k) - _choices(other, k) for k in rows.tolist()]
+    chances, mean = np.exp(-np.asarray(logarithms)), 0.0  # of no row in the smaller table
+    for held in range(MOST_EXPECTED):
+        p, q = (held + 0.5) / (size + bins / 2), (np.maximum(rows - held, 0) + 0.5) / (other + bins / 2)
+        mean += float((chances * (q - p) * np.log(q / p)).sum())
+        chances = chances * np.maximum(rows - held, 0) * (size - held) / ((held + 1) * (other - rows + held + 1))
+    return mean
 
 
 def jensen_shannon(p: Counts, q: Counts) -> float:
@@ -85,6 +104,41 @@ def wasserstein(before: Counts, now: Counts, means: Counts, deviation: float) ->
     return distance / deviation if deviation > 0 else (0.0 if distance == 0 else math.inf)
 
 
+def homogeneity(before: Counts, now: Counts) -> float:
+    """The p-value of "both are samples of one distribution": Pearson's test, beside an exact one of the rare bins.
+
+    Half of the level each, where there are bins too small for Pearson's approximation, which would drown there.
+    """
+    rare = _small(before, now)
+    return (
+        min(1.0, 2 * min(chi_square(before, now), exact(before, now, rare))) if rare.any() else chi_square(before, now)
+    )
+
+
+def exact(before: Counts, now: Counts, bins: NDArray[np.bool_]) -> float:
+    """The p-value of Fisher's exact test of each of these bins and of all together, Bonferroni-corrected."""
+    totals = before.sum(), now.sum()
+    pairs = [*zip(before[bins].tolist(), now[bins].tolist(), strict=True), (before[bins].sum(), now[bins].sum())]
+    return min(1.0, len(pairs) * min(fisher(pair, totals) for pair in pairs))
+
+
+def fisher(rows: tuple[float, float], totals: tuple[float, float]) -> float:
+    """Twice the chance that the table with the larger share of a bin's rows holds so many of them or more."""
+    more = 0 if rows[0] * totals[1] > rows[1] * totals[0] else 1
+    held, both, size, every = rows[more], sum(rows), totals[more], sum(totals)
+    term = math.exp(_choices(size, held) + _choices(every - size, both - held) - _choices(every, both))
+    tail = term
+    while held < min(both, size) and term > tail * 1e-12:
+        term *= (both - held) * (size - held) / ((held + 1) * (every - size - both + held + 1))
+        tail, held = tail + term, held + 1
+    return min(1.0, 2 * tail)
+
+
+def _choices(of: float, some: float) -> float:
+    """ln of the binomial coefficient."""
+    return math.lgamma(of + 1) - math.lgamma(some + 1) - math.lgamma(of - some + 1)
+
+
 def chi_square(before: Counts, now: Counts) -> float:
     """The p-value of Pearson's test of homogeneity; bins with few rows are pooled first."""
     first, second = _pooled(before, now)
@@ -99,17 +153,23 @@ def chi_square(before: Counts, now: Counts) -> float:
     return survival(statistic, degrees)
 
 
-def _pooled(before: Counts, now: Counts) -> tuple[Counts, Counts]:
-    """Bins whose expected count is too small in either sample, together as one."""
+def _small(before: Counts, now: Counts) -> NDArray[np.bool_]:
+    """Bins that hold rows, but of which fewer than SMALLEST_EXPECTED are expected in the smaller table."""
     both = before + now
-    smaller = min(before.sum(), now.sum()) / both.sum()
-    small = both * smaller < SMALLEST_EXPECTED
-    first, second = (np.append(counts[~small], counts[small].sum()) for counts in (before, now))
-    if (first[-1] + second[-1]) * smaller >= SMALLEST_EXPECTED or len(first) == 1:
+    expected = both * min(before.sum(), now.sum()) / both.sum()
+    return (both > 0) & (expected < SMALLEST_EXPECTED)
+
+
+def _pooled(before: Counts, now: Counts) -> tuple[Counts, Counts]:
+    """Small bins together as one, and without those that nobody is in."""
+    small, used = _small(before, now), (before + now) > 0
+    first, second = (np.append(counts[used & ~small], counts[small].sum()) for counts in (before, now))
+    both = first + second
+    if both[-1] * min(before.sum(), now.sum()) / both.sum() >= SMALLEST_EXPECTED or len(first) == 1:
         return first, second
-    largest = int((first[:-1] + second[:-1]).argmin())  # too few even together: they join the smallest bin that is left
+    smallest = int(both[:-1].argmin())  # too few even together: they join the smallest bin that is left
     for counts in (first, second):
-        counts[largest] += counts[-1]
+        counts[smallest] += counts[-1]
     return first[:-1], second[:-1]
 
 

@@ -6,100 +6,172 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from monitoring import calibration, cells, performance
 from monitoring.calibration import Floats
-from runtime import metrics as names
+from monitoring.cells import Cells, Places
+from monitoring.performance import TOP, Expected, Known
+from runtime import raw
 from runtime.usecase import UseCase
 
 LABEL = "__label"  # of the evaluation's predictions: the class that is true
+FEWEST, FEWEST_GROUPS = 10, 30  # rows of a class, and groups of rows, below which too little is known of them
+EVERY_CLASS = ("auc",)  # metrics of several classes in which a rare one weighs as much as any other
+SAMPLE, SCORES = 10_000, 200_000  # rows that the test takes of validation and of a batch, and scores in them
+ONLY_LABELS = "only labels can tell; when they arrive, the realised performance is computed from them"
 Plain = dict[str, Any]
+Happened = Mapping[str, NDArray[np.bool_]]
 
 
 def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) -> Plain:
     """How scores relate to labels on the validation split, and the metrics there; or the `reason` why there is none.
 
-    `bins` are calibration's, a score column each; `threshold` is where the positive class begins to be predicted.
+    By score column, `cells` holds what cells.count counts, and the hits: rows where the event happened; `sample` the
+    numbers of single rows' cells, one row a group. `threshold` is where the positive class begins to be predicted.
     """
     metric = evaluation.get("metric")
     if reason := _obstacle(case, scored, evaluation):
         return {"metric": metric, "reason": reason}
-    columns = _score_columns(case)
-    table = scored.select("prediction", LABEL, *columns).drop_nulls().collect()
-    if not table.height or not all(_probabilities(table[name].to_numpy()) for name in columns):
-        return {"metric": metric, "reason": "the scores of the validation split are no probabilities from 0 to 1"}
+    columns, groups = _score_columns(case), [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
+    needed = ["prediction", LABEL, *columns]
+    table = scored.select(*needed, *groups).drop_nulls(needed).collect()
+    alone = table.sample(fraction=1, shuffle=True, seed=performance.SEED)
+    alone = alone.unique(groups, keep="first", maintain_order=True) if groups else alone
+    if reason := _too_little(case, table, list(columns), alone.height):
+        return {"metric": metric, "reason": reason}
+    threshold = evaluation["threshold"] if case.data.task == "binary" else 0.0
     happened = {name: (table[LABEL] == (label or table["prediction"])).to_numpy() for name, label in columns.items()}
     return {
         "metric": metric,
-        "threshold": evaluation["threshold"] if case.data.task == "binary" else 0.0,
+        "threshold": threshold,
         "rows": table.height,
+        "rows_a_group": table.height / alone.height,
         "reference": {name: evaluation["validation"].get(name) for name in performance.METRICS[case.data.task]},
-        "bins": {name: calibration.learn(table[name].to_numpy(), happened[name]) for name in columns},
+        "cells": _cells(table, happened, threshold),
+        "sample": {name: places.tolist() for name, places in _sample(alone, list(columns), threshold).items()},
     }
 
 
 def _obstacle(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) -> str:
     if case.data.task == "regression":
-        return "a predicted value says nothing of its own chance to be right; only labels can tell how good it is"
+        return f"a predicted value says nothing of its own chance to be right; {ONLY_LABELS}"
     if LABEL not in scored.collect_schema():
         return f"the evaluation's predictions have no column {LABEL}"
     lacking = [name for name in ("metric", "validation", "threshold") if name not in evaluation]
-    return f"evaluation.json has no {' and no '.join(lacking)}" if lacking else ""
+    if lacking:
+        return f"evaluation.json has no {' and no '.join(lacking)}"
+    leak = evaluation.get("leak")
+    if not isinstance(leak, Mapping) or leak.get("severe") is not True:
+        return ""
+    said = f": {leak['reason'].rstrip('.')}" if isinstance(leak.get("reason"), str) else ""
+    return f"to this model the validation rows are no new rows, so they don't show how it scores new ones{said}"
+
+
+def _too_little(case: UseCase, table: pl.DataFrame, columns: list[str], groups: int) -> str:
+    """Why these validation rows say nothing of scores; "" where they do."""
+    rows = table.height
+    if rows < max(case.drift.minimum_rows, 1):
+        return f"{rows:,} labelled validation rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}"
+    if not all(_probabilities(table[name].to_numpy()) for name in columns):
+        return "the scores of the validation split are no probabilities from 0 to 1"
+    if groups < min(rows, FEWEST_GROUPS):
+        return f"the validation rows are of {groups} groups; fewer than {FEWEST_GROUPS} don't show how others differ"
+    counts = {label: int((table[LABEL] == label).sum()) for label in case.data.classes}
+    rarest = min(counts, key=counts.__getitem__)
+    if counts[rarest] < FEWEST and (case.data.task == "binary" or case.gate.metric in EVERY_CLASS):
+        return f"{counts[rarest]} validation rows are {rarest!r}; how such rows are scored takes {FEWEST} to learn"
+    return ""
 
 
 def _score_columns(case: UseCase) -> dict[str, str]:
     """Each score and the class whose chance it is; "" stands for the predicted one."""
     if case.data.task == "binary":
-        return {performance.TOP: case.data.classes[-1]}
-    return {performance.TOP: "", **{f"score:{label}": label for label in case.data.classes}}
+        return {TOP: case.data.classes[-1]}
+    return {TOP: "", **{f"score:{label}": label for label in case.data.classes}}
 
 
 def _probabilities(scores: Floats) -> bool:
     return bool(np.all((scores >= 0) & (scores <= 1)))
 
 
+def _cells(table: pl.DataFrame, happened: Happened, threshold: float) -> dict[str, Plain]:
+    found = {}
+    for name, one in cells.count(table.lazy(), list(happened), threshold).items():
+        numbers = cells.places(table[name].cast(pl.Float64).to_numpy(), threshold)
+        hits = np.bincount(numbers, weights=happened[name].astype(float))[np.unique(numbers)]
+        found[name] = {key: values.tolist() for key, values in (asdict(one) | {"hits": hits}).items()}
+    return found
+
+
+def _sample(table: pl.DataFrame, columns: list[str], threshold: float) -> dict[str, Places]:
+    taken = table[: min(SAMPLE, SCORES // len(columns))]
+    return {name: cells.places(taken[name].cast(pl.Float64).to_numpy(), threshold) for name in columns}
+
+
 def judged(case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame) -> Plain:
     """The `performance` of drift.json, for the rows that were scored.
 
     metric: the gate's. estimated, low, high: its expected value and 95 % limits, null with a `reason` where there is
-    none. reference: its value on the labelled validation split. drop: by how much the estimate is worse than that, and
-    limit: [drift] performance_drop; alarm: it is exceeded, and the limits exclude the reference. metrics: the same for
-    every metric that can be estimated.
+    none. reference: its value on the labelled validation split. drop: by how much the estimate is worse than the same
+    estimate for the validation split, and limit: [drift] performance_drop. p_value: how often chance alone gives such a
+    drop, null below the limit. alarm: the drop is over the limit, and p_value below [drift] significance. metrics: the
+    same but for p_value and alarm, for every metric that can be estimated.
     """
-    known: Mapping[str, Any] = baseline.get("performance", {"reason": "the baseline has not learned it; train again"})
-    found = _found(case, known, scored) if "reason" not in known else str(known["reason"])
+    known: Mapping[str, Any] = baseline.get("performance", {})
     about = {"metric": known.get("metric"), "method": performance.METHOD, "limit": case.drift.performance_drop}
-    nothing = {"estimated": None, "low": None, "high": None, "reference": None, "drop": None, "alarm": False}
-    if isinstance(found, str):
-        return {**about, **nothing, "reason": found, "metrics": {}}
-    if about["metric"] not in found:
-        reason = f"{about['metric']} can't be expected from scores alone; {', '.join(found)} can"
+    nothing = dict.fromkeys(("estimated", "low", "high", "reference", "drop", "p_value")) | {"alarm": False}
+    if "cells" not in known:
+        reason = known.get("reason", "the baseline has not learned it; train again")
+        return {**about, **nothing, "reason": reason, "metrics": {}}
+    counted = cells.count(scored, list(known["cells"]), known["threshold"])
+    rows = int(counted[TOP].rows.sum())
+    if rows < max(case.drift.minimum_rows, 1):
+        reason = f"{rows:,} scored rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}"
+        return {**about, **nothing, "reason": reason, "metrics": {}}
+    validation = _known(known)
+    expected = performance.expected(case.data.task, counted, validation)
+    found = {name: _plain(one, known["reference"].get(name)) for name, one in expected.items()}
+    if known["metric"] not in found:
+        reason = f"{known['metric']} can't be expected from scores alone; {', '.join(found)} can"
         return {**about, **nothing, "reason": reason, "metrics": found}
-    return {**about, **found[about["metric"]], "reason": None, "metrics": found}
+    p_value = None
+    if (main := expected[known["metric"]]).drop > case.drift.performance_drop:
+        parts, wanted = (known["sample"], _of_batch(known, scored, rows)), (case.data.task, known["metric"])
+        chance = performance.chance(wanted, validation, parts, case.drift.significance)
+        p_value = min(1.0, 2 * max(chance, main.doubt))  # two-sided
+    alarm = p_value is not None and p_value < case.drift.significance
+    return {**about, **found[known["metric"]], "p_value": p_value, "alarm": alarm, "reason": None, "metrics": found}
 
 
-def _found(case: UseCase, known: Mapping[str, Any], scored: pl.LazyFrame) -> dict[str, Plain] | str:
-    """Each metric, or why there are none."""
-    counted = cells.count(scored, list(known["bins"]), known["threshold"])
-    rows = int(counted[performance.TOP].rows.sum())
-    if rows < case.drift.minimum_rows:
-        return f"{rows:,} scored rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}"
-    expected = performance.expected(case.data.task, counted, known["bins"])
-    return {name: _beside(name, found, known["reference"][name], case) for name, found in expected.items()}
+def _known(learned: Mapping[str, Any]) -> Known:
+    """What the baseline holds, as arrays, and the calibration that follows from it."""
+    found = {name: {key: np.asarray(one[key], float) for key in one} for name, one in learned["cells"].items()}
+    return Known(
+        {name: Cells(one["scores"], one["rows"], one["chosen"]) for name, one in found.items()},
+        {name: calibration.fit(one["scores"], one["rows"], one["hits"]) for name, one in found.items()},
+        learned["rows_a_group"],
+    )
 
 
-def _beside(name: str, found: performance.Expected, reference: float | None, case: UseCase) -> Plain:
-    if reference is None:
-        return {**asdict(found), "reference": None, "drop": None, "alarm": False}
-    drop = names.lead(name, reference, found.estimated)
-    alarm = performance.alarming(name, found, reference, case.drift.performance_drop)
-    return {**asdict(found), "reference": reference, "drop": drop, "alarm": alarm}
+def _plain(found: Expected, reference: float | None) -> Plain:
+    limits = {"estimated": found.estimated, "low": found.low, "high": found.high}
+    return {**limits, "reference": reference, "drop": found.drop}
+
+
+def _of_batch(known: Mapping[str, Any], scored: pl.LazyFrame, rows: int) -> dict[str, Places]:
+    """Every so many of a batch's rows, at most as many as there would be groups of them."""
+    columns = list(known["cells"])
+    most = min(SAMPLE, SCORES // len(columns), rows / known["rows_a_group"])
+    usable = scored.select(columns).filter(pl.all_horizontal(pl.col(columns).is_finite()))
+    table = usable.gather_every(int(np.ceil(rows / most))).collect(engine="streaming")
+    return _sample(table, columns, known["threshold"])
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """The expectation as half a sentence, or nothing where there is none."""
+    """The expectation as half a sentence, or why there is none."""
     if found["estimated"] is None:
-        return ""
+        return f"how good the predictions are is not known without labels: {found['reason']}"
     learned = "" if found["reference"] is None else f", {found['reference']:.3f} on the validation split"
     numbers = f"{found['estimated']:.3f} (95 %: {found['low']:.3f} to {found['high']:.3f}{learned})"
     return f"without labels, {found['metric']} is expected to be {numbers}"

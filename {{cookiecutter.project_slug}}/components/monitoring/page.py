@@ -23,22 +23,33 @@ TRAIN = "Train again, on data with these labels; until then, rely less on the pr
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 
 
-def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str, Any] | None = None) -> str:
-    """The page of train mode; `comparison` is the algorithm's, of the new model and the released one."""
-    verdict = Verdict(
-        word="Baseline learned",
-        tone="good",
-        reason=f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
-        f"{learned['score_rows']:,} validation rows.",
-        next_step="Look for columns that are mostly missing, or whose range is not what you expect.",
+LOOK = "Look for columns that are mostly missing, or whose range is not what you expect."
+SPLIT = "Split by what the rows belong to, and train again; until then, expect less of new rows than was measured."
+
+
+def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
+    leak = (evaluation.get("leak") or {}).get("reason")
+    learned_from = (
+        f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
+        f"{learned['score_rows']:,} validation rows."
     )
+    verdict = Verdict("Baseline learned", "good", learned_from, LOOK)
+    if leak:
+        verdict = Verdict(
+            "Baseline learned, but validation repeats training", "bad", f"{learned_from} {_sentence(leak)}", SPLIT
+        )
     headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
     rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
     text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
-    parts = [sections.contest(comparison)] if comparison else []
+    parts = sections.contest(evaluation)
     parts += [Section("Columns and scores", text, report.table(headers, rows))]
     parts += [sections.calibration(learned["performance"])]
     return report.page(f"{case.title}: what the training data looks like", verdict, parts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _learned(column: Mapping[str, Any]) -> list[object]:
@@ -81,7 +92,13 @@ def _explanation(case: UseCase, found: Mapping[str, Any]) -> str:
         f"{found['rows']:,} rows against {found['baseline_rows']:,} of training. A column has drifted when chance is "
         f"excluded (p below {case.drift.significance:g}, corrected for the number of columns) and its population "
         f"stability index, less what chance gives, is {case.drift.minimum_effect:g} or more. {_order(found)}"
+        f"{_left_out(found)}"
     )
+
+
+def _left_out(found: Mapping[str, Any]) -> str:
+    names = ", ".join(f"{name} ({why})" for name, why in found["left_out"].items())
+    return f" Left out of the decision, because they move by their nature: {names}." if names else ""
 
 
 def _order(found: Mapping[str, Any]) -> str:
@@ -119,7 +136,7 @@ def _table(columns: list[dict[str, Any]]) -> Markup:
 def _row(column: Mapping[str, Any]) -> list[object]:
     return [
         column["name"],
-        "yes" if column["drifted"] else "no",
+        ("yes" if column["drifted"] else "no") if column["decides"] else "left out",
         _percent(column.get("importance")),
         *(_rounded(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
         column.get("adjusted_p_value"),
@@ -139,7 +156,8 @@ def _rounded(value: float | None) -> float | None:
 def _note(column: Mapping[str, Any]) -> str:
     parts = []
     if column["unknown"]:
-        parts.append(f"{column['unknown']:.2%} unknown: {', '.join(column['unknown_examples'])}")
+        shares = f"{column['unknown']:.2%} other values ({column['unknown_baseline']:.2%} in training)"
+        parts.append(f"{shares}: {', '.join(column['unknown_examples'])}")
     if column["outside_range"]:
         parts.append(str(column["outside_range"]))
     return "; ".join(parts)

@@ -16,17 +16,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monitoring import calibration
-from monitoring.calibration import SMALLEST, Bins, Floats
-from monitoring.cells import Cells
+from monitoring.calibration import SMALLEST, Calibration, Floats
+from monitoring.cells import Cells, Places, middles
 from runtime import metrics as names
 
 DRAWS, LEVEL, SEED = 400, 0.95, 7
+PARTINGS, AT_ONCE, TIE = 100_000, 50, 1e-12  # of a permutation test; drops that differ by less are the same
+UNBOUNDED = ("log_loss", "brier")  # others end at 1
 METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
 TOP = "score"  # of the predicted class; for a binary task of the positive one
 Counted = Mapping[str, Cells]  # by score column
 Hits = Mapping[str, Floats]
+Rows = Mapping[str, Places]  # the numbers of rows' cells, by score column
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the validation split has taught, by score column: its cells, and how often a score comes true."""
+
+    cells: Counted
+    calibrations: Mapping[str, Calibration]
+    rows_a_group: float = 1.0
 
 
 def auc(cells: Cells, hits: Floats) -> Floats:
@@ -40,24 +52,24 @@ def log_loss(cells: Cells, hits: Floats) -> Floats:
     """The mean negative logarithm of the probability of what happened."""
     scores = np.clip(cells.scores, SMALLEST, 1 - SMALLEST)
     loss = -(hits * np.log(scores) + (cells.rows - hits) * np.log1p(-scores))
-    return _ratio(loss.sum(-1), cells.rows.sum())
+    return _ratio(loss.sum(-1), cells.rows.sum(-1))
 
 
 def brier(cells: Cells, hits: Floats) -> Floats:
     """The mean squared distance of score and event."""
     loss = hits * (1 - cells.scores) ** 2 + (cells.rows - hits) * cells.scores**2
-    return _ratio(loss.sum(-1), cells.rows.sum())
+    return _ratio(loss.sum(-1), cells.rows.sum(-1))
 
 
 def accuracy(cells: Cells, hits: Floats) -> Floats:
     """The share of rows predicted right."""
     right = cells.chosen * hits + (1 - cells.chosen) * (cells.rows - hits)
-    return _ratio(right.sum(-1), cells.rows.sum())
+    return _ratio(right.sum(-1), cells.rows.sum(-1))
 
 
 def precision(cells: Cells, hits: Floats) -> Floats:
     """The share of hits among the rows predicted as such."""
-    return _ratio((cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum())
+    return _ratio((cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum(-1))
 
 
 def recall(cells: Cells, hits: Floats) -> Floats:
@@ -67,7 +79,7 @@ def recall(cells: Cells, hits: Floats) -> Floats:
 
 def f1(cells: Cells, hits: Floats) -> Floats:
     """The harmonic mean of precision and recall."""
-    return _ratio(2 * (cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum() + hits.sum(-1))
+    return _ratio(2 * (cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum(-1) + hits.sum(-1))
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -79,7 +91,7 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 def _several_log_loss(counted: Counted, hits: Hits) -> Floats:
     """The negative logarithm of the chosen class's probability: a sum over the classes' hits."""
     losses = [-(hits[name] * np.log(np.clip(counted[name].scores, SMALLEST, 1))).sum(-1) for name in _classes(counted)]
-    return _ratio(np.sum(losses, axis=0), counted[TOP].rows.sum())
+    return _ratio(np.sum(losses, axis=0), counted[TOP].rows.sum(-1))
 
 
 def _several_auc(counted: Counted, hits: Hits) -> Floats:
@@ -114,39 +126,116 @@ METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
 
 @dataclass(frozen=True)
 class Expected:
-    """A metric's expected value, and the limits between which the batch's labels would put it, 19 times of 20."""
+    """A metric's expected value, and the limits between which the batch's labels would put it, 19 times of 20.
+
+    `drop` is by how much worse it is than the same estimate for the validation split: what the calibration gets wrong
+    is in both. `doubt` is the share of other calibrations, as likely by the validation labels, by which it is no worse.
+    """
 
     estimated: float
     low: float
     high: float
+    drop: float
+    doubt: float
 
 
-def expected(task: str, counted: Counted, bins: Mapping[str, Bins]) -> dict[str, Expected]:
+def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     """Every metric that can be estimated, by name, for cells of at least one row.
 
     The limits hold two kinds of chance: which labels this batch will have, and which ones the validation split happened
-    to have when the scores were calibrated on it. Each of the draws makes both anew.
+    to have when the scores were calibrated on it. Each of the draws makes both anew. Where validation rows come in
+    groups, `known.rows_a_group` widens them as if each group were one row (the design effect of equal rows).
     """
-    drawn = _drawn(counted, bins, np.random.default_rng(SEED))
-    hits = {name: cells.rows * calibration.chances(bins[name], cells.scores) for name, cells in counted.items()}
+    random, wider = np.random.default_rng(SEED), np.sqrt(known.rows_a_group)
+    weights = {name: np.vstack([one.weights, one.draws(DRAWS, random)]) for name, one in known.calibrations.items()}
+    parts = [
+        _draws(task, counted, known, {name: drawn[start : start + AT_ONCE] for name, drawn in weights.items()}, random)
+        for start in range(0, DRAWS + 1, AT_ONCE)
+    ]
     found = {}
-    for name, metric in METRICS[task].items():
-        low, high = np.quantile(metric(counted, drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found[name] = Expected(float(metric(counted, hits)), float(low), float(high))
+    for name in METRICS[task]:
+        labels, values, before = np.concatenate([part[name] for part in parts], axis=1)
+        low, high = values[0] + wider * (np.quantile(labels[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - values[0])
+        low, high = np.clip([min(low, values[0]), max(high, values[0])], 0, None if name in UNBOUNDED else 1)
+        drops = _drop(name, before, values)
+        doubt = float(np.mean(wider * (drops[1:] - drops[0]) <= -drops[0]))
+        found[name] = Expected(float(values[0]), float(low), float(high), float(drops[0]), doubt)
     return found
 
 
-def _drawn(counted: Counted, bins: Mapping[str, Bins], random: np.random.Generator) -> dict[str, Floats]:
-    """Hits a draw and cell. Classes are drawn one by one, which makes limits over several classes a little wide."""
-    drawn = {}
-    for name, cells in counted.items():
-        redrawn = [calibration.redrawn(bins[name], random) for _ in range(DRAWS)]
-        chances = np.array([calibration.chances(bins[name], cells.scores, hits) for hits in redrawn])
-        drawn[name] = random.binomial(cells.rows.astype(int), chances).astype(float)
-    return drawn
+def _draws(
+    task: str, counted: Counted, known: Known, weights: Mapping[str, Floats], random: np.random.Generator
+) -> dict[str, Floats]:
+    """By metric: its values for drawn labels, expected now, and expected of validation, for each row of `weights`."""
+    now, before = (_hits(cells, known, weights) for cells in (counted, known.cells))
+    labels = {name: _drawn(counted[name].rows, hits, random) for name, hits in now.items()}
+    return {
+        name: np.stack([metric(counted, labels), metric(counted, now), metric(known.cells, before)])
+        for name, metric in METRICS[task].items()
+    }
 
 
-def alarming(metric: str, found: Expected, reference: float, drop: float) -> bool:
-    """Whether the metric is expected to be worse than `reference` by more than `drop`, and chance is excluded."""
-    excluded = not found.low <= reference <= found.high
-    return excluded and names.lead(metric, reference, found.estimated) > drop
+def _hits(counted: Counted, known: Known, weights: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Expected hits, a row for each of `weights`."""
+    return {
+        name: cells.rows * known.calibrations[name].chances(cells.scores, weights[name])
+        for name, cells in counted.items()
+    }
+
+
+def _drawn(rows: Floats, hits: Floats, random: np.random.Generator) -> Floats:
+    """Hits as labels could give them. Classes are drawn one by one: limits over several are a little wide."""
+    return random.binomial(rows.astype(int), np.minimum(hits / rows, 1)).astype(float)
+
+
+def chance(wanted: tuple[str, str], known: Known, parts: tuple[Rows, Rows], level: float) -> float:
+    """How often chance makes the second of `parts` worse than the first by as much; `wanted` is task and metric.
+
+    A permutation test: the rows of both parts are parted anew at random, again and again. Where both come from the same
+    distribution every parting is as likely as the real one, so `level` is kept whatever the number of rows, how skewed
+    their scores are, and however wrong the calibration is, which is the same for all partings.
+    """
+    random, (before, now) = np.random.default_rng(SEED), parts
+    pool = {name: _pooled(before[name], now[name], one) for name, one in known.calibrations.items()}
+    real = np.arange(len(before[TOP]) + len(now[TOP])) >= len(before[TOP])
+    seen, worse, count = _drops(wanted, pool, real[None])[0], 1, int(min(10 / level, PARTINGS))
+    for done in range(1, count, AT_ONCE):
+        members = random.permuted(np.tile(real, (min(AT_ONCE, count - done), 1)), axis=1)
+        worse += int((_drops(wanted, pool, members) >= seen - TIE).sum())
+    return worse / count
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The rows of both parts in the order of their cells: where each cell begins, its score, class and chance."""
+
+    order: Places
+    starts: Places
+    scores: Floats
+    chosen: Floats
+    chances: Floats
+
+
+def _pooled(before: Places, now: Places, calibration: Calibration) -> _Pool:
+    both = np.concatenate([before, now])
+    used, starts = np.unique(np.sort(both), return_index=True)
+    scores = middles(used)
+    return _Pool(np.argsort(both, kind="stable"), starts, scores, (used % 2).astype(float), calibration.chances(scores))
+
+
+def _drops(wanted: tuple[str, str], pool: Mapping[str, _Pool], members: NDArray[np.bool_]) -> Floats:
+    """By how much the members are expected to be worse than the others, for each row of `members`."""
+    (task, metric), values = wanted, []
+    for part in (~members, members):
+        counted = {
+            name: Cells(one.scores, np.add.reduceat(part[:, one.order].astype(float), one.starts, axis=1), one.chosen)
+            for name, one in pool.items()
+        }
+        hits = {name: cells.rows * pool[name].chances for name, cells in counted.items()}
+        values.append(METRICS[task][metric](counted, hits))
+    return _drop(metric, *values)
+
+
+def _drop(metric: str, before: Floats, now: Floats) -> Floats:
+    """By how much `now` is worse."""
+    return now - before if metric in names.SMALLER_IS_BETTER else before - now

@@ -31,17 +31,18 @@ def shares(folder: Path, contract: str) -> dict[str, float]:
 def weigh(columns: list[Column], known: Mapping[str, float]) -> None:
     """Set each column's `importance` (None where unknown; 0 where the model does not use it), most important first.
 
-    Drifted ones come first; among them counts the share of the reasons times the effect.
+    Drifted ones come first; among them counts the share of the reasons times the effect. Those that don't take part in
+    the decision come last.
     """
     for column in columns:
         column["importance"] = known.get(column["name"], 0.0) if known else None
     columns.sort(key=_place)
 
 
-def _place(column: Column) -> tuple[bool, float, float, str]:
+def _place(column: Column) -> tuple[bool, bool, float, float, str]:
     effect, importance = column["psi_beyond_chance"], column["importance"]
     weight = effect if importance is None else importance * effect
-    return not column["drifted"], -weight, -effect, column["name"]
+    return not column["decides"], not column["drifted"], -weight, -effect, column["name"]
 
 
 def drifted(columns: list[Column]) -> tuple[float | None, list[str]]:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from monitoring import realised as labelled
 from runtime import report
 from runtime.report import Interval, Section
 from runtime.usecase import UseCase
 
+PARTS = 15  # of the validation split in the table of calibration
 LIMITS = (
     "The limits are meant to hold the metric that these labels will give 19 times of 20; less often where many scores "
     "lie where the validation split had few. All this holds while only the data moves. When the relation between the "
@@ -25,13 +28,14 @@ def performance(case: UseCase, found: Mapping[str, Any], rows: int) -> Section:
     order = sorted(metrics, key=lambda name: name != found["metric"])
     text = (
         f"What the labels of this batch will say, expected from its scores, which were calibrated on the {rows:,} "
-        f"labelled rows of the validation split; an alarm needs a drop of more than {found['limit']:g} that chance "
-        "does not explain. "
+        f"labelled rows of the validation split. An alarm needs {found['metric']} to be worse by more than "
+        f"{found['limit']:g}, and chance to be excluded (p below {case.drift.significance:g}){_tested(found)}. Worse "
+        "by: than what is expected of the validation split in the same way, so that an error in both cancels out. "
     )
     table = report.table(
-        ["metric", "expected", "from", "to", "on validation", "worse by", "alarm"],
+        ["metric", "expected", "from", "to", "on validation", "worse by"],
         [_expected(name, metrics[name]) for name in order],
-        marked=[place for place, name in enumerate(order) if metrics[name]["alarm"]],
+        marked=[0] if found["alarm"] else [],
     )
     chart = [_chart(found)] if found["estimated"] is not None else []
     return Section(
@@ -73,8 +77,11 @@ def _comparison(found: Mapping[str, Any]) -> list[Any]:
 
 
 def _expected(name: str, found: Mapping[str, Any]) -> list[object]:
-    numbers = [_rounded(found[key]) for key in ("estimated", "low", "high", "reference", "drop")]
-    return [name, *numbers, "yes" if found["alarm"] else "no"]
+    return [name, *(_rounded(found[key]) for key in ("estimated", "low", "high", "reference", "drop"))]
+
+
+def _tested(found: Mapping[str, Any]) -> str:
+    return "" if found["p_value"] is None else f"; here p is {found['p_value']:.2g}"
 
 
 def _chart(found: Mapping[str, Any]) -> Any:
@@ -89,30 +96,44 @@ def calibration(learned: Mapping[str, Any]) -> Section:
     title = "How often scores come true"
     if "reason" in learned:
         return Section(title, f"Not known: {learned['reason']}. So performance can't be estimated without labels.")
-    rows = [
-        [name, score, hits / count, int(count)]
-        for name, bins in learned["bins"].items()
-        for score, count, hits in zip(bins["score"], bins["rows"], bins["hits"], strict=True)
-    ]
+    rows = [[name, *line] for name, cells in learned["cells"].items() for line in _reliability(cells)]
     text = (
-        "Bins of the validation split. Where labels are missing, these shares stand in for them: the performance of "
-        "each batch is expected from them."
+        "Parts of the validation split, by score. Where labels are missing, a curve through these shares stands in for "
+        "them: the performance of each batch is expected from it."
     )
     return Section(title, text, report.table(["score column", "mean score", "share that happened", "rows"], rows))
 
 
-def contest(found: Mapping[str, Any]) -> Section:
-    """Champion and challenger on the same rows, for the person who approves."""
+def _reliability(cells: Mapping[str, Any]) -> list[list[Any]]:
+    """Mean score, share of hits and rows, of parts with about as many rows each."""
+    scores, rows, hits = (np.asarray(cells[key], float) for key in ("scores", "rows", "hits"))
+    part = ((np.cumsum(rows) - rows / 2) / rows.sum() * PARTS).astype(int)
+    count, score, hit = (np.bincount(part, weights=values) for values in (rows, rows * scores, hits))
+    return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
+
+
+def contest(judged: Mapping[str, Any]) -> list[Section]:
+    """Champion and challenger on the same rows, for the person who approves, or why they can't be compared."""
+    if found := judged.get("comparison"):
+        return [_contest(found)]
+    if not (reason := judged.get("not_comparable")):
+        return []
+    text = f"The released model can't be compared with the new one: {reason} The gate's own limit alone has decided."
+    return [Section("Champion and challenger", text)]
+
+
+def _contest(found: Mapping[str, Any]) -> Section:
     interval = "" if found["lead_low"] is None else f" (95 %: {found['lead_low']:+.4f} to {found['lead_high']:+.4f})"
     apart = (
         ""
         if found["disagreement"] is None
         else f"they predict another class for {100 * found['disagreement']:.1f} % of the rows, and "
     )
+    groups = "" if found.get("groups") is None else f" of {found['groups']:,} groups"
     text = (
-        f"Both models on the same {found['rows']:,} labelled rows: the test split of the data this run learned from. "
-        "After drift that is the newest window, so this is the next batch, scored by both, with its labels. The new "
-        f"model's lead in {found['metric']} is {_signed(found['lead'])}{interval}; {apart}their scores differ by "
+        f"Both models on the same {found['rows']:,} labelled rows{groups}: the test split of the data this run learned "
+        "from. After drift that is the newest window, so this is the next batch, scored by both, with its labels. The "
+        f"new model's lead in {found['metric']} is {_signed(found['lead'])}{interval}; {apart}their scores differ by "
         f"{found['mean_absolute_difference']:.3g} on average."
     )
     sides = (("champion (released)", "champion"), ("challenger (new)", "challenger"))

@@ -80,11 +80,15 @@ def judged(
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     columns = [_column(column, counted[column["name"]], rows) for column in baseline["columns"]]
     scores = [_column(column, score_counted[column["name"]], score_rows) for column in baseline["scores"]]
-    _decide(case, [*columns, *(scores if score_rows else [])])
+    left_out = _left_out(case)
+    for column in columns:
+        column["decides"] = column["name"] not in left_out
+    deciding = [column for column in columns if column["decides"]]
+    _decide(case, [*deciding, *(scores if score_rows else [])])
     reasons.weigh(columns, importance)
     total = predictions.select(pl.len()).collect(engine="streaming").item()
     performance = estimates.judged(case, baseline, scored)
-    verdict, reason = _verdict(case, rows, columns, scores)
+    verdict, reason = _verdict(case, rows, deciding, scores)
     drifted = [column["name"] for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
     share, important = reasons.drifted(columns if verdict == "drift" else [])
     return {
@@ -94,6 +98,7 @@ def judged(
         "baseline_rows": baseline["rows"],
         "errors": 1 - score_rows / total if total else 0.0,
         "drifted": drifted,
+        "left_out": left_out,
         "drifted_importance": share,
         "drifted_important": important,
         "performance": performance,
@@ -101,6 +106,13 @@ def judged(
         "scores": {column["name"]: column for column in scores},
         "settings": asdict(case.drift),
     }
+
+
+def _left_out(case: UseCase) -> dict[str, str]:
+    """Columns that move by their nature, and who says so: they are shown, and don't count in the decision."""
+    told = {column.name: "drift = false" for column in case.columns if not column.drift}
+    times = {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
+    return told | times
 
 
 def _sentence(words: str) -> list[str]:
@@ -116,13 +128,16 @@ def _column(column: Mapping[str, Any], counted: Counted, rows: int) -> Column:
     return {
         "name": column["name"],
         "kind": column["kind"],
+        "decides": True,
         "drifted": False,
+        "adjusted_p_value": None,
         **effects,
         "missing": _share(counted.counts[-1] - counted.invalid, rows),
         "missing_baseline": column["missing"],
         "invalid": _share(counted.invalid, rows),
         "invalid_baseline": column["invalid"],
         "unknown": None if numeric else _share(counted.counts[-2], rows),
+        "unknown_baseline": None if numeric else _share(column["counts"][-2], sum(column["counts"])),
         "unknown_examples": counted.unknown,
         "low": counted.low,
         "high": counted.high,

@@ -13,7 +13,8 @@ from runtime.usecase import Column, Features
 
 Feature = dict[str, Any]
 OTHER = "other"  # the category of rare and unknown values
-DATE_PARTS = ("days", "month", "weekday")
+DATE_PARTS = ("days", "month", "day", "weekday", "day_of_year")
+HOUR = "hour"  # a part of those dates that have a time of day
 
 
 def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> list[Feature]:
@@ -24,6 +25,7 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
     """
     vocabularies = _vocabularies(frame, [column.name for column in columns if column.type == "category"], settings)
     fills = _medians(frame, [column.name for column in columns if column.type == "number"], settings)
+    clocks = _with_time_of_day(frame, [column.name for column in columns if column.type == "date"])
     features: list[Feature] = []
     for column in columns:
         common = {"name": column.name, "source": column.name, "kind": column.type}
@@ -31,7 +33,8 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
             case "category":
                 features.append({**common, "categories": vocabularies[column.name]})
             case "date":
-                features += [{**common, "name": f"{column.name}__{part}"} for part in DATE_PARTS]
+                parts = (*DATE_PARTS, HOUR) if column.name in clocks else DATE_PARTS
+                features += [{**common, "name": f"{column.name}__{part}"} for part in parts]
             case "number" if column.name in fills:
                 features.append({**common, "fill": fills[column.name]})
             case _:
@@ -63,8 +66,14 @@ def _date_part(date: pl.Expr, part: str) -> pl.Expr:
             return date.dt.epoch("us") / (24 * 3600 * 1_000_000)
         case "month":
             return date.dt.month()
+        case "day":
+            return date.dt.day()
         case "weekday":
             return date.dt.weekday()
+        case "day_of_year":
+            return date.dt.ordinal_day()
+        case "hour":  # 0 to 24, minutes as a fraction
+            return (date - date.dt.truncate("1d")).dt.total_microseconds() / (3600 * 1_000_000)
     raise ValueError(f"no such part of a date: {part}")
 
 
@@ -80,6 +89,15 @@ def _vocabularies(frame: pl.LazyFrame, names: list[str], settings: Features) -> 
     ]
     tables = pl.collect_all(counts, engine="streaming")
     return {name: [OTHER, *table["value"]] for name, table in zip(names, tables, strict=True)}
+
+
+def _with_time_of_day(frame: pl.LazyFrame, names: list[str]) -> set[str]:
+    """The columns in which any value lies off midnight."""
+    if not names:
+        return set()
+    clocked = [(pl.col(name).dt.truncate("1d") != pl.col(name)).any().alias(name) for name in names]
+    row = frame.select(clocked).collect(engine="streaming").row(0, named=True)
+    return {name for name, found in row.items() if found}
 
 
 def _medians(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, float]:

@@ -26,7 +26,7 @@ def serve(settings: Mapping[str, str]) -> None:
     if host.several and not any(paths.processing_input("raw").rglob("*")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
-    table = raw.parsed_once(raw.read(paths.processing_input("raw"), case))
+    table = raw.read(paths.processing_input("raw"), case)
     counts = checks.count(table, case, labelled=False)
     checks.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE

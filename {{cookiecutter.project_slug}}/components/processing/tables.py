@@ -30,9 +30,9 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
     target = pl.PartitionBy(
         base, key=split.PART, include_key=False, file_path_provider=_part_file, approximate_bytes_per_file=2**60
     )
-    columns = [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
+    wanted = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
     with artifacts.room(*folders.values()):
-        frame.select(*columns, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
+        frame.select(*wanted, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
         return {part: _finish(part, partial, learned) for part, partial in folders.items()}
 
 
@@ -50,23 +50,23 @@ def _part_file(context: Any) -> str:
     return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
 
 
-def write_champion_test(frame: pl.LazyFrame, champion: Schema | None) -> None:
-    """The test rows as the champion's preprocessor sees them, or the empty artifact."""
+def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: str) -> None:
+    """The test rows as the champion's preprocessor sees them, or the empty artifact with the reason."""
     with artifacts.writing(paths.processing_output("champion_test")) as folder:
         if champion is None:
-            artifacts.write_json(folder / artifacts.MANIFEST, {"component": artifacts.ABSENT})
+            artifacts.write_absent(folder, reason)
             return
-        columns = [pl.col(champion["id"]), *features.transform(champion["features"]), pl.col(champion["label"])]
-        frame.select(columns).sink_parquet(folder / "part-00000.parquet", engine="streaming")
+        frame.select(columns(champion)).sink_parquet(folder / "part-00000.parquet", engine="streaming")
         artifacts.write_json(folder / "features.json", champion)
+
+
+def columns(learned: Schema) -> list[pl.Expr]:
+    """Id, features and label, as a preprocessor makes them from typed raw columns."""
+    return [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
 
 
 def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file: int) -> list[Path]:
     """Features of a batch in files <stem>-00000.parquet … with at most `rows_per_file` rows; broken ones say why."""
-    reasons = table.reasons.collect(engine="streaming")
-    frame = table.frame.with_columns(pl.lit(None, dtype=pl.String).alias(raw.ERROR))
-    if len(reasons):
-        frame = table.frame.join(reasons.lazy(), on=[raw.FILE, raw.ROW], how="left", maintain_order="left")
     usable = ~pl.col(raw.BROKEN)
     columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
 
@@ -74,7 +74,7 @@ def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file:
         return f"{stem.name}-{context.index_in_partition:05d}.parquet"
 
     target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=rows_per_file)
-    frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
+    table.frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
     return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
 

@@ -1,13 +1,14 @@
 """Train mode: check the raw data, split it, learn the preprocessor on the training part, write the three parts."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import polars as pl
 
-from processing import checks, features, split, tables
+from processing import checks, earlier, features, split, tables
 from runtime import artifacts, job, paths, raw, usecase
-from runtime.failures import InputError
+from runtime.failures import InputError, told
 from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -19,20 +20,23 @@ def train(settings: Mapping[str, str]) -> None:
     `continue_training` = "true" keeps the champion's preprocessor, so that its model can go on learning.
     """
     case = usecase.load()
-    frame = _labelled(case)
-    champion = _champion(case)
+    newest = _labelled(case)
+    before = _earlier(case, newest)
+    frame = pl.concat([newest, *before.values()], how="diagonal")
+    champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
         if champion is None:
             raise InputError(
-                "continue_training needs a champion, and there is no released model yet; train once first."
+                f"there is no champion to go on from (continue_training): {reason or 'no model is released yet.'} "
+                "Train without CONTINUE, or with FRESH=yes in its place."
             )
         learned = champion
     else:
         training = frame.filter(pl.col(split.PART) == "train")
         learned = tables.schema(case, features.fit(training, case.columns, case.features))
-    rows = tables.write_parts(frame, learned, split.PARTS)
+    rows = tables.write_parts(frame, {**learned, "earlier": list(before)}, split.PARTS)
     _check_parts(rows)
-    tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion)
+    tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion, reason)
     with artifacts.writing(paths.processing_output("preprocessor")) as folder:
         artifacts.write_json(folder / "preprocessor.json", learned)
         artifacts.write_manifest(folder, "processing", case.contract())
@@ -41,36 +45,73 @@ def train(settings: Mapping[str, str]) -> None:
 
 def _labelled(case: UseCase) -> pl.LazyFrame:
     """All usable labelled rows with the part each belongs to; checks every table on the way."""
-    frame = split.assigned(_usable(case, "raw"), case)
+    if case.data.time and case.split.method == "random":
+        log.warning(
+            "rows have a time (%r), and the split is random: validation and test are as old as train, and say nothing "
+            'of what comes later; [split] method = "time" does',
+            case.data.time,
+        )
+    usable = _usable(case, paths.processing_input("raw"))
+    frame = split.assigned(usable, case)
     if case.split.method != "given":
         return frame
-    given = _usable(case, "validation").with_columns(pl.lit("validation").alias(split.PART))
-    return pl.concat([frame, given], how="diagonal")
+    given = _usable(case, paths.processing_input("validation"))
+    split.check_apart(usable, given, case.split.group)
+    return pl.concat([frame, given.with_columns(pl.lit("validation").alias(split.PART))], how="diagonal")
 
 
-def _usable(case: UseCase, name: str) -> pl.LazyFrame:
-    table = raw.parsed_once(raw.read(paths.processing_input(name), case, labelled=True))
+def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
+    """The usable rows of each earlier window, for the training part; a window that can't be used is left out, and said.
+
+    After a change of the contract that is every window before it: they stop no training.
+    """
+    found: dict[str, pl.LazyFrame] = {}
+    windows = earlier.windows(paths.processing_input("earlier"))
+    held = earlier.held_out(newest, case) if windows else pl.DataFrame()
+    for name, folder in windows.items():
+        try:
+            rows = _usable(case, folder, earlier.check)
+        except InputError as error:
+            log.warning("the earlier window %s is left out: %s", name, error)
+            continue
+        found[name] = earlier.unseen(rows, held).with_columns(pl.lit("train").alias(split.PART))
+    if found:
+        log.info("learning from earlier windows too: %s", ", ".join(found))
+    return found
+
+
+def _usable(
+    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase, checks.Counts], None] = checks.check_training
+) -> pl.LazyFrame:
+    table = raw.read(folder, case, labelled=True)
     counts = checks.count(table, case, labelled=True)
-    checks.check_training(table, case, counts)
+    check(table, case, counts)
     if counts.broken:
         log.warning("%s rows break the contract and are left out; first: %s", counts.broken, checks.first_break(table))
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
+    if counts.ungrouped:
+        log.warning("%s rows have no %r and are split one by one", counts.ungrouped, case.split.group)
     return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
-def _champion(case: UseCase) -> tables.Schema | None:
-    """What the champion's preprocessor learned, or None where there is no champion."""
+def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[tables.Schema | None, str]:
+    """What the champion's preprocessor learned; without it the reason, "" where no model is released yet.
+
+    A preprocessor of another contract or of other code, or a damaged one, stops no training.
+    """
     folder = paths.processing_input("champion")
-    if artifacts.is_absent(folder):
-        return None
     try:
+        if artifacts.is_absent(folder):
+            return None, artifacts.absence(folder)
         artifacts.check_manifest(folder, "processing", case.contract())
-    except InputError as error:
-        log.warning("the champion can't be compared: %s", error)
-        return None
-    learned: tables.Schema = artifacts.read_json(folder / "preprocessor.json")
-    return learned
+        learned: tables.Schema = artifacts.read_json(folder / "preprocessor.json")
+        frame.select(tables.columns(learned)).collect_schema()
+    except Exception as error:
+        reason = f"the champion's preprocessor can't be used: {told(error)}"
+        log.warning("not comparable: %s", reason)
+        return None, reason
+    return learned, ""
 
 
 def _check_parts(rows: Mapping[str, int]) -> None:

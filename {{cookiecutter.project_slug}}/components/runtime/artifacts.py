@@ -17,6 +17,7 @@ from runtime.failures import InputError
 MANIFEST = "manifest.json"
 ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
 PARTIAL = ".partial"
+EXPANSION, SMALL = 100, 100 * 2**20  # an archive may unpack to 100 times its size, and always to this many bytes
 ROOM = 1024  # bytes: a disk with less is full
 
 
@@ -117,6 +118,17 @@ def is_absent(folder: Path) -> bool:
     return manifest.is_file() and read_json(manifest).get("component") == ABSENT
 
 
+def write_absent(folder: Path, reason: str = "") -> None:
+    """Make `folder` the empty artifact; `reason` says why, where it is not that none was made yet."""
+    write_json(folder / MANIFEST, {"component": ABSENT, "reason": reason})
+
+
+def absence(folder: Path) -> str:
+    """The reason in an empty artifact, "" where it gives none."""
+    manifest = folder / MANIFEST
+    return str(read_json(manifest).get("reason", "")) if manifest.is_file() else ""
+
+
 def fingerprint(folder: Path) -> str:
     """A short hash of an artifact's files (names and contents)."""
     sha = hashlib.sha256()
@@ -137,14 +149,23 @@ def unpacked(folder: Path, into: Path) -> Path:
 
 
 def extract(archive: Path, into: Path) -> None:
-    """Extract an archive of plain files. Raises InputError for a damaged one, links, and names that lead outside.
+    """Extract an archive of plain files.
+
+    Raises InputError for a damaged one, links, names that lead outside, and one that would grow beyond all measure.
 
     Not with tarfile's own filter, which Debian 12's Python 3.11 does not have.
     """
     into.mkdir(parents=True, exist_ok=True)
+    limit, total = max(SMALL, EXPANSION * archive.stat().st_size), 0
     try:
         with tarfile.open(archive) as packed:
             for member in packed:
+                total += member.size
+                if total > limit:
+                    raise InputError(
+                        f"{archive.name} of {archive.stat().st_size:,} bytes unpacks to more than {limit:,}; "
+                        "no artifact of this repository does."
+                    )
                 _extract(packed, member, into)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None

@@ -1,5 +1,11 @@
-"""The one way a component says that its input is wrong."""
+"""The one way a component says that its input is wrong, and any failure in one line."""
 
 
 class InputError(Exception):
     """Something a person can mend: the message names the file, the column, the row, and what to do."""
+
+
+def told(error: Exception) -> str:
+    """A failure in one line that ends with a full stop: an InputError's own words, the kind of any other before it."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{text}." if isinstance(error, InputError) else f"{type(error).__name__}: {text[:200]}."

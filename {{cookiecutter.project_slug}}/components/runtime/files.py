@@ -1,136 +1,254 @@
 """Finding and opening raw files, and saying plainly what is wrong with one."""
 
 import atexit
-import csv
+import codecs
 import gzip
 import io
 import os
 import shutil
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
+from runtime import hosts, lines
 from runtime.failures import InputError
+from runtime.lines import RAGGED, ROW, Rows, cells
+from runtime.usecase import Data
 
-KINDS = (".csv", ".csv.gz", ".parquet")
-PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
-TAIL = 65536
+__all__ = ["KINDS", "SEPARATORS", "cells", "explain", "find", "opened", "read", "scan", "scratch"]
+TEXTS = (".csv", ".txt", ".tsv")
+KINDS = (*TEXTS, *(f"{kind}.gz" for kind in TEXTS), ".zip", ".parquet")
+PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as the web reads them
+HEAD, BLOCK = 65536, 1 << 20
 SEPARATORS = (",", ";", "\t", "|")
+INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
+COLUMNS_AT_ONCE = 200
 
 
 def find(folder: Path) -> list[Path]:
-    """The tables in a folder, by name. Raises InputError where there is none."""
-    if not folder.exists():
+    """The tables in a folder and in those below it, linked ones too, by name.
+
+    Raises InputError where there is none, and for a link that leads nowhere.
+    """
+    if not folder.exists() and not folder.is_symlink():
         raise InputError(f"{folder.name}: no such file or folder.")
-    candidates = (
-        [folder]
-        if folder.is_file()
-        else sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._")
-    )
+    candidates = sorted(_below(folder)) if folder.is_dir() else [folder]
     found = [path for path in candidates if path.name.lower().endswith(KINDS)]
+    for path in candidates:
+        if not path.exists():
+            raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
     if not found:
         held = f"only {candidates[0].name}" if candidates else "nothing"
-        raise InputError(f"{folder.name} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
+        raise InputError(f"{_called(folder)} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
     return found
 
 
-def scan(file: Path, separator: str) -> pl.LazyFrame:
-    """A lazy frame of one file with `__row` (1 is the first row of data); CSV cells stay text. Raises InputError."""
+def _below(folder: Path) -> Iterator[Path]:
+    """Files in a folder and in those below; a folder that links lead to again is read once, hidden ones are not."""
+    seen = {os.path.realpath(folder)}
+
+    def new(path: Path) -> bool:
+        known = len(seen)
+        seen.add(os.path.realpath(path))
+        return len(seen) > known
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        folders[:] = [name for name in sorted(folders) if name[0] not in "._" and new(Path(place) / name)]
+        yield from (Path(place) / name for name in names if name[0] not in "._")
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename} can't be read: {error.strerror}.")
+
+
+def _called(folder: Path) -> str:
+    """The folder as its owner knows it: a job's input is a copy of the place that the service was told."""
+    place = hosts.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else "")
+    return place or folder.name
+
+
+def read(file: Path, data: Data) -> Rows:
+    """The rows of one file, CSV cells as text. Raises InputError."""
+    if file.is_dir():
+        raise InputError(f"{file.name} is a folder; name the table in it.")
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
-    with file.open("rb") as handle:
-        head = handle.read(4)
+    head = _head(file)
     if file.name.lower().endswith(".parquet"):
         return _parquet(file, head)
-    if head == PARQUET:
+    if head.startswith(PARQUET):
         raise InputError(f"{file.name} is a Parquet file with a CSV name; rename it to end in .parquet.")
-    return _csv(_decompressed(file) if head[:2] == GZIP else file, file.name, separator)
+    copy = _plain(file, data.encoding, head)
+    with copy.open("rb") as handle:
+        if b"\x00" in handle.read(HEAD):
+            raise InputError(
+                f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
+            )
+    try:
+        return lines.read(copy, file.name, data.separator, data.header, scratch("lines-") / "lines.csv")
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise explain(error, [copy], file.name) from None
 
 
-def _parquet(file: Path, head: bytes) -> pl.LazyFrame:
+def _head(file: Path) -> bytes:
+    with _unpacking(file), opened(file) as handle:
+        return handle.read(HEAD)
+
+
+@contextmanager
+def _unpacking(file: Path) -> Iterator[None]:
+    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not know
+        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
+
+
+def scan(file: Path, data: Data) -> pl.LazyFrame:
+    """A lazy frame of one file with `__row` (1 is the first row of data) and its columns, CSV cells as text.
+
+    Lines with too few or too many cells are left out: nobody knows what their cells mean. Raises InputError.
+    """
+    frame = read(file, data).frame
+    return frame.filter(pl.col(RAGGED).is_null()).drop(RAGGED) if RAGGED in frame.collect_schema() else frame
+
+
+def scratch(prefix: str) -> Path:
+    """A folder for files that are gone when the program ends, or the job."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
+    """A file's bytes, unpacked where they are packed, whatever its name says. Raises InputError for several in one."""
+    with file.open("rb") as handle:
+        head = handle.read(4)
+    if head[:2] == GZIP:
+        return gzip.open(file)
+    return _unzipped(file) if head == ZIP else file.open("rb")
+
+
+def _unzipped(file: Path) -> io.BufferedReader:
+    archive = zipfile.ZipFile(file)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if len(names) == 1:
+        return io.BufferedReader(archive.open(names[0]))  # type: ignore[arg-type]  # it can readinto
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    raise InputError(f"{file.name} holds {len(names)} files ({shown or 'none'}); a table is one: unpack it yourself.")
+
+
+def _parquet(file: Path, head: bytes) -> Rows:
     with file.open("rb") as handle:
         handle.seek(-min(4, file.stat().st_size), os.SEEK_END)
         tail = handle.read()
-    if head != PARQUET:
+    if head[:4] != PARQUET:
         raise InputError(f"{file.name} is not a Parquet file, whatever its name says.")
     if tail != PARQUET:
         raise InputError(f"{file.name} is truncated: its end is missing; copy it again.")
     try:
-        frame = pl.scan_parquet(file, row_index_name="__row", row_index_offset=1)
-        frame.collect_schema()
+        frame = pl.scan_parquet(file, row_index_name=ROW, row_index_offset=1, glob=False)
+        kinds = frame.collect_schema()
+        frame = frame.drop([name for name in kinds if name.startswith(INDEX)])
+        empty = _empty(
+            frame, {name: kind for name, kind in kinds.items() if name != ROW and not name.startswith(INDEX)}
+        )
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{file.name} can't be read as Parquet: {_first_line(error)}") from None
-    return frame
+    if not len(empty):
+        return Rows(frame)
+    frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
+    return Rows(frame, len(empty))
 
 
-def _decompressed(file: Path) -> Path:
-    """An unpacked copy in the temporary folder: gzip can't be read in parts, and its checksum is checked on the way."""
-    scratch = Path(tempfile.mkdtemp(prefix="raw-")) / file.name.removesuffix(".gz")
-    atexit.register(shutil.rmtree, scratch.parent, ignore_errors=True)
+def _empty(frame: pl.LazyFrame, kinds: dict[str, pl.DataType]) -> pl.Series:
+    """The rows that hold nothing in any column; after the first column there are rarely any candidates left."""
+    names, rows, start = list(kinds), pl.Series(dtype=pl.UInt32), 0
+    while start < len(names):
+        some = names[start : start + (COLUMNS_AT_ONCE if start else 1)]
+        left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
+        blank = pl.all_horizontal(_blank(name, kinds[name]) for name in some)
+        rows = left.filter(blank).select(ROW).collect(engine="streaming")[ROW]
+        if rows.is_empty():
+            break
+        start += len(some)
+    return rows
+
+
+def _blank(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind == pl.String:
+        return column.is_null() | (column.str.strip_chars() == "")
+    return column.is_null() | column.is_nan() if kind.is_float() else column.is_null()
+
+
+def _plain(file: Path, encoding: str, head: bytes) -> Path:
+    """The file itself, or a copy of it as UTF-8 without packing: neither can be read in parts."""
+    mark = next((name for bom, name in MARKS.items() if head.startswith(bom)), "")
     try:
-        with gzip.open(file) as packed, scratch.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
-    return scratch
-
-
-def _csv(file: Path, name: str, separator: str) -> pl.LazyFrame:
+        wanted = codecs.lookup(mark or encoding).name
+    except LookupError:
+        raise InputError(f"[data] encoding = {encoding!r} is not known; windows-1252, utf-8 and utf-16 are.") from None
     with file.open("rb") as handle:
-        head = handle.read(TAIL)
-    if b"\x00" in head:
-        raise InputError(f"{name} is not a text file; a CSV file was expected.")
+        packed = handle.read(4)
+    if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:
+        return file
+    copy = scratch("plain-") / "plain.csv"
+    with _unpacking(file), opened(file) as source, copy.open("wb") as target:
+        if wanted == "utf-8":
+            shutil.copyfileobj(source, target, BLOCK)
+        else:
+            _recode(source, target, wanted if mark else SAME.get(wanted, wanted), file.name)
+    return copy
+
+
+def _recode(source: gzip.GzipFile | io.BufferedReader, target: IO[bytes], encoding: str, name: str) -> None:
+    """Write text as UTF-8. Raises InputError for text of another encoding, UTF-8 among them."""
+    decoder, unicode, foreign = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), False
+    valid = not encoding.startswith("utf")
     try:
-        frame = pl.scan_csv(file, separator=separator, infer_schema=False, row_index_name="__row", row_index_offset=1)
-        names = [column for column in frame.collect_schema() if column != "__row"]
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{name} can't be read as CSV: {_first_line(error)}") from None
-    _check_last_line(file, name, separator, len(names))
-    return frame
+        while block := source.read(BLOCK):
+            target.write(decoder.decode(block).encode())
+            foreign = foreign or not block.isascii()
+            valid = valid and _decodes(unicode, block)
+        target.write(decoder.decode(b"", final=True).encode())
+    except UnicodeError as error:
+        why = f"{name} is not {encoding} text, as [data] encoding says ({error})"
+        raise InputError(f"{why}; write its own there, and save all files alike.") from None
+    if valid and foreign:
+        raise InputError(
+            f"{name} is UTF-8 text, and [data] encoding says {encoding}: save all files alike, and say how."
+        )
 
 
-def _check_last_line(file: Path, name: str, separator: str, width: int) -> None:
-    """A file that was cut while it was copied ends in a line with too few cells."""
-    with file.open("rb") as handle:
-        handle.seek(max(0, file.stat().st_size - TAIL))
-        tail = handle.read().decode("utf-8", errors="replace").rstrip("\r\n")
-    line = tail.rpartition("\n")[2]
-    if not line or line.count('"') % 2:
-        return
-    found = len(cells(line, separator))
-    if 0 < found < width:
-        raise InputError(f"{name} is truncated: its last line has {found} of {width} cells; copy it again.")
-
-
-def cells(line: str, separator: str) -> list[str]:
-    """The cells of one line of CSV; none where it can't be cut."""
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
     try:
-        return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
-    except csv.Error:
-        return []
+        decoder.decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def explain(error: Exception, files: Sequence[Path]) -> InputError:
+def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
     """What a failure while reading means, with the file and the line where they can be told."""
     text = _first_line(error)
-    for file in (file for file in files if ".csv" in file.name.lower()):
+    for file in (file for file in files if file.name.lower().endswith(KINDS[:-1])):
         if "utf" in text.lower() and (line := _bad_line(file)):
-            return InputError(f"{file.name}: line {line} is not UTF-8 text; save the file as UTF-8.")
-        if "more fields" in text and (line := _long_line(file)):
-            return InputError(
-                f"{file.name}: line {line} has more cells than the header; put cells that hold a separator in quotes."
-            )
-    return InputError(f"{', '.join(file.name for file in files[:3])} can't be read: {text}")
-
-
-def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
-    """A file's bytes, unpacked where they are packed, whatever its name says."""
-    with file.open("rb") as handle:
-        packed = handle.read(2) == GZIP
-    return gzip.open(file) if packed else file.open("rb")
+            advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
+            return InputError(f"{name or file.name}: line {line} is not UTF-8 text; {advice}.")
+    return InputError(f"{name or ', '.join(file.name for file in files[:3])} can't be read: {text}")
 
 
 def _bad_line(file: Path) -> int | None:
@@ -141,16 +259,6 @@ def _bad_line(file: Path) -> int | None:
             except UnicodeDecodeError:
                 return number
     return None
-
-
-def _long_line(file: Path) -> int | None:
-    with opened(file) as handle:
-        text = io.TextIOWrapper(handle, "utf-8", errors="replace", newline="")
-        separator = max(SEPARATORS, key=text.readline().count)
-        text.seek(0)
-        reader = csv.reader(text, delimiter=separator)
-        width = len(next(reader))
-        return next((reader.line_num for row in reader if len(row) > width), None)
 
 
 def _first_line(error: Exception) -> str:

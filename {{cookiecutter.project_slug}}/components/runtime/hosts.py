@@ -49,6 +49,13 @@ def current() -> Hosts:
     return Hosts(resources.get("current_host", ""), tuple(resources.get("hosts", ())), tuple(shards))
 
 
+def source(name: str) -> str:
+    """The place that a processing job's input of this name was copied from; "" where nobody says."""
+    inputs = _read(paths.root() / "config" / "processingjobconfig.json").get("ProcessingInputs") or []
+    places = {item.get("InputName"): (item.get("S3Input") or {}).get("S3Uri", "") for item in inputs}
+    return str(places.get(name, "")).removeprefix("file://")
+
+
 def has_work(mode: str) -> bool:
     """Whether this host does the job, for a mode that needs everything at once: the first one alone does.
 

@@ -1,114 +1,153 @@
 """Raw tables under the contract: one lazy frame with the contract's columns in the contract's types.
 
-Beside each column `c` stands `__invalid:c`: the cell holds something that is not a value of its type or range.
-`__broken` says whether anything is wrong with a row; what it is, in words, is made only for such rows. Nothing is read
-before a frame is collected.
+Files are read one after another in batches of a bounded number of cells, whose columns are parsed one by one, and what
+comes out lies in Parquet files of scratch: memory and time grow neither with the number of files nor faster than the
+columns do. Beside a column `c` that can be wrong stands `__invalid:c`: the cell holds something that is not a value of
+its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
 """
 
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from runtime import files
+from runtime import files, values
 from runtime.failures import InputError
+from runtime.lines import RAGGED, ROW
 from runtime.usecase import Column, UseCase
+from runtime.values import FALSE, TRUE, Found, Spelling
 
-ERROR, BROKEN, INVALID, ROW, FILE = "__error", "__broken", "__invalid:", "__row", "__file"
+__all__ = [
+    "BROKEN",
+    "ERROR",
+    "FALSE",
+    "FILE",
+    "GROUP",
+    "INVALID",
+    "NO_ID",
+    "RAGGED",
+    "ROW",
+    "TRUE",
+    "RawTable",
+    "as_text",
+    "read",
+]
+ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
-TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
-FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
+CELLS = 4_000_000  # read at once
+ROWS = 100_000  # at most, however narrow they are
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """`frame` has the id, each contract column and its `__invalid:` flag, `__broken`, and the time and label if any.
+    """`frame` has the id, each contract column and the `__invalid:` flags, and the time, label and group if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    label String, or Float64 for regression. `reasons` has `__file`, `__row` and `__error` of the broken rows.
+    label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
+    the line had too few or too many cells, so that nothing but the id was taken from it. `empty` is how many lines
+    held nothing at all, and are no rows.
     """
 
     frame: pl.LazyFrame
-    reasons: pl.LazyFrame
     files: tuple[Path, ...]
     id: str
+    empty: int
+
+    @property
+    def reasons(self) -> pl.LazyFrame:
+        """`__file`, `__row` and `__error` of the rows that break the contract."""
+        return self.frame.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
+
+    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and the
+    id is all that is `kept` of a ragged line.
+    """
+
+    source: str
+    name: str
+    parse: Callable[[pl.Series], Found]
+    wrong: str = ""
+    flagged: bool = False
+    kept: bool = False
+
+
+@dataclass
+class _Batches:
+    """Files as frames of text or of Parquet's types, small ones of one kind together; counts empty lines."""
+
+    found: list[Path]
+    usecase: UseCase
+    labelled: bool
+    empty: int = 0
+    held: list[pl.DataFrame] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for file in self.found:
+            try:
+                yield from self._of(file)
+            except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+                raise files.explain(error, [file]) from None
+        if self.held:
+            yield pl.concat(self.held)
+
+    def _of(self, file: Path) -> Iterator[pl.DataFrame]:
+        rows = files.read(file, self.usecase.data)
+        self.empty += rows.empty
+        names = _needed_of(rows.frame.collect_schema(), file, self.usecase, self.labelled)
+        ragged = pl.col(RAGGED) if RAGGED in rows.frame.collect_schema() else pl.lit(None, dtype=pl.String)
+        place = (pl.lit(file.name).alias(FILE), pl.col(ROW).cast(pl.UInt32), ragged.alias(RAGGED))
+        size = max(1, min(ROWS, CELLS // (len(names) + len(place))))
+        for batch in rows.frame.select(*names, *place).collect_batches(chunk_size=size, maintain_order=True):
+            if self.held and (self.held[0].schema != batch.schema or sum(map(len, self.held)) + len(batch) > size):
+                yield pl.concat(self.held)
+                self.held.clear()
+            self.held.append(batch)
+        if not self.held:
+            self.held.append(rows.frame.select(*names, *place).head(0).collect())
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
-    """The raw table in a folder: one or more CSV (also gzipped) or Parquet files.
+    """The raw table in a folder: one or more CSV (also packed) or Parquet files.
 
-    Raises InputError for a folder without files, a damaged file, or one without a needed column.
+    Raises InputError for a folder without files, a damaged file, one without a needed column, or a column of moments
+    whose time zone is not said.
     """
     found = files.find(folder)
-    frames = [_typed(files.scan(file, usecase.data.separator), file, usecase, labelled) for file in found]
-    typed, reasons = (pl.concat(parts) for parts in zip(*frames, strict=True))
-    return RawTable(typed, reasons, tuple(found), usecase.data.id or NO_ID)
-
-
-def parsed_once(table: RawTable) -> RawTable:
-    """The same table, its text parsed into a scratch Parquet file where it came as CSV: for readers of several passes.
-
-    Raises InputError for a file that turns out unreadable on the way.
-    """
-    if all(file.suffix == ".parquet" for file in table.files):
-        return table
-    scratch = Path(tempfile.mkdtemp(prefix="parsed-")) / "table.parquet"
-    try:
-        table.frame.sink_parquet(scratch, compression="lz4", statistics=False, engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise files.explain(error, table.files) from None
-    return RawTable(pl.scan_parquet(scratch), table.reasons, table.files, table.id)
+    batches = _Batches(found, usecase, labelled)
+    scratch = files.scratch("parsed-")
+    parts: list[Path] = []
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        for batch in batches:
+            parts.append(scratch / f"{len(parts):05d}.parquet")
+            wanted = _wanted(usecase, batch.schema, labelled)
+            _parsed(batch, wanted, pool).write_parquet(parts[-1], compression="lz4", statistics=False)
+    return RawTable(pl.scan_parquet(parts, glob=False), tuple(found), usecase.data.id or NO_ID, batches.empty)
 
 
 def needed(usecase: UseCase, labelled: bool) -> list[str]:
     """The columns a raw file must have, by name."""
-    names = [column.name for column in usecase.columns] + [usecase.data.id]
-    extra = [usecase.data.label] if labelled else []
-    time = [usecase.data.time] if labelled and usecase.split.method == "time" else []
-    return [name for name in dict.fromkeys(names + extra + time) if name]
+    data, split = usecase.data, usecase.split
+    names = [column.name for column in usecase.columns] + [data.id]
+    if labelled:
+        names += [data.label, split.group, data.time if split.method == "time" else ""]
+    return [name for name in dict.fromkeys(names) if name]
 
 
-def _typed(frame: pl.LazyFrame, file: Path, usecase: UseCase, labelled: bool) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    schema = frame.collect_schema()
-    missing = [name for name in needed(usecase, labelled) if name not in schema]
+def _needed_of(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) -> list[str]:
+    """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
+    names = needed(usecase, labelled)
+    missing = [name for name in names if name not in schema]
     if missing:
         raise InputError(_missing_columns(file, missing, [name for name in schema if not name.startswith("__")]))
-    texts = usecase.data.missing
-    wanted = [(column, schema[column.name]) for column in _wanted(usecase, schema)]
-    identity, checks = _identity(usecase, schema, file)
-    columns = [_value(column, kind, texts).alias(column.name) for column, kind in wanted]
-    invalid = {column.name: _invalid(column, kind, texts) for column, kind in wanted}
-    checks += [(invalid[column.name], _reason(column, kind)) for column, kind in wanted]
-    if labelled:
-        columns.append(_label(usecase, schema[usecase.data.label]).alias(usecase.data.label))
-        checks.append(_label_check(usecase, schema[usecase.data.label]))
-    broken = pl.any_horizontal(pl.lit(False), *(check for check, _ in checks))
-    flags = [check.alias(INVALID + name) for name, check in invalid.items()]
-    place = [pl.lit(file.name).alias(FILE), pl.col(ROW)]
-    reason = pl.coalesce(pl.when(check).then(words) for check, words in checks).alias(ERROR)
-    typed = frame.select(identity, *columns, *flags, broken.alias(BROKEN), *place)
-    return typed, frame.filter(broken).select(*place, reason)
-
-
-def _wanted(usecase: UseCase, schema: pl.Schema) -> list[Column]:
-    """The contract's columns, and the time column where the file has one."""
-    time, names = usecase.data.time, [column.name for column in usecase.columns]
-    known = not time or time in names or time not in schema
-    return [*usecase.columns, *([] if known else [Column(time, "date", format=usecase.data.time_format)])]
-
-
-Check = tuple[pl.Expr, pl.Expr]  # whether something is wrong with a row, and what it is in words
-
-
-def _identity(usecase: UseCase, schema: pl.Schema, file: Path) -> tuple[pl.Expr, list[Check]]:
-    """The id as text (file and row number where the contract names none) and what can be wrong with it."""
-    name = usecase.data.id
-    if not name:
-        return pl.concat_str([pl.lit(file.name.split(".")[0] + ":"), pl.col(ROW)]).alias(NO_ID), []
-    identity = _clean(name, schema[name], usecase.data.missing)
-    return identity.alias(name), [(identity.is_null(), pl.lit(f"column {name!r}: the id is missing"))]
+    time = usecase.data.time
+    return [*names, *([time] if time and time in schema and time not in names else [])]
 
 
 def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
@@ -118,113 +157,95 @@ def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
 
 
 def as_text(name: str, kind: pl.DataType) -> pl.Expr:
-    """A source column as text, the same way for CSV and Parquet; booleans are lower case."""
-    column = pl.col(name)
-    return column if kind == pl.String else column.cast(pl.String, strict=False)
+    """A source column as the text that it is under a contract, whichever file it came from."""
+    del kind  # a column knows it
+    return pl.col(name).map_batches(lambda cells: values.texts(cells, ()), return_dtype=pl.String, is_elementwise=True)
 
 
-def _clean(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    """Text without blanks around it, null where it is one of the missing markers."""
-    text = as_text(name, kind).str.strip_chars()
-    return pl.when(~text.is_in(list(missing))).then(text)
+def spelling(usecase: UseCase) -> Spelling:
+    """How the use case's files write values."""
+    return Spelling(usecase.data.missing, usecase.data.decimal, usecase.data.thousands)
 
 
-def _number(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    text = not kind.is_numeric()
-    value = _clean(name, kind, missing).cast(pl.Float64, strict=False) if text else pl.col(name).cast(pl.Float64)
-    return pl.when(value.is_finite()).then(value)
+def _wanted(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Wanted]:
+    """The id, the contract's columns and the time, then the label and the group of training rows."""
+    data, written = usecase.data, spelling(usecase)
+
+    def text(cells: pl.Series) -> Found:
+        return values.texts(cells, written.markers), None
+
+    def identity(cells: pl.Series) -> Found:
+        found = values.texts(cells, written.markers)
+        return found, found.is_null() if found.null_count() else None
+
+    wanted = (
+        [Wanted(data.id, data.id, identity, f"column {data.id!r}: the id is missing", kept=True)] if data.id else []
+    )
+    wanted += [_column(column, usecase, written) for column in usecase.columns]
+    if data.time in schema and data.time not in [column.name for column in usecase.columns]:
+        wanted.append(_column(Column(data.time, "date", format=data.time_format), usecase, written))
+    if labelled:
+        wanted.append(_label(usecase, written))
+        wanted += [Wanted(usecase.split.group, GROUP, text)] if usecase.split.group else []
+    return wanted
 
 
-def _boolean(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    if kind == pl.Boolean:
-        return pl.col(name)
-    text = _clean(name, kind, missing).str.to_lowercase()
-    return pl.when(text.is_in(list(TRUE))).then(True).when(text.is_in(list(FALSE))).then(False)
+def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
+    data = usecase.data
+    zone = column.time_zone or (data.time_zone if column.name == data.time else "")
 
+    def parse(cells: pl.Series) -> Found:
+        match column.type:
+            case "number":
+                return values.number(cells, written, column.minimum, column.maximum)
+            case "boolean":
+                return values.boolean(cells, written.markers)
+            case "date":
+                return values.date(cells, column.format, zone, written.markers)
+        return values.texts(cells, written.markers), None
 
-def _date(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    if kind.is_temporal():
-        value = pl.col(column.name)
-        zoned = isinstance(kind, pl.Datetime) and kind.time_zone is not None
-        return (value.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else value).cast(
-            pl.Datetime("us")
-        )
-    text = _clean(column.name, kind, missing)
-    value = text.str.to_datetime(column.format or None, time_unit="us", strict=False, exact=True)
-    return value.dt.replace_time_zone(None)  # a format with an offset is read as UTC
-
-
-def _value(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    match column.type:
-        case "number":
-            return _in_range(column, _number(column.name, kind, missing))
-        case "boolean":
-            return _boolean(column.name, kind, missing)
-        case "date":
-            return _date(column, kind, missing)
-    return _clean(column.name, kind, missing)
-
-
-def _in_range(column: Column, value: pl.Expr) -> pl.Expr:
-    """Null where a number lies outside the column's range."""
-    if column.minimum is not None:
-        value = pl.when(value >= column.minimum).then(value)
-    return value if column.maximum is None else pl.when(value <= column.maximum).then(value)
-
-
-def _present(name: str, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    if kind.is_float():
-        return pl.col(name).is_finite()  # Parquet's NaN and infinity are no values
-    return _clean(name, kind, missing).is_not_null() if kind == pl.String else pl.col(name).is_not_null()
-
-
-def _invalid(column: Column, kind: pl.DataType, missing: tuple[str, ...]) -> pl.Expr:
-    if _always_fits(column, kind):
-        return pl.lit(False)
-    present = _present(column.name, kind, missing)
-    return (present & _value(column, kind, missing).is_null()).fill_null(False)
-
-
-def _always_fits(column: Column, kind: pl.DataType) -> bool:
-    """Whether a source type can only hold values of the column's type: then nothing needs to be looked at."""
-    match column.type:
-        case "number":
-            return kind.is_numeric() and column.minimum is None and column.maximum is None
-        case "boolean":
-            return kind == pl.Boolean
-        case "date":
-            return kind.is_temporal()
-    return True
-
-
-def _reason(column: Column, kind: pl.DataType) -> pl.Expr:
-    wanted = {
-        "number": "a number",
-        "category": "a category",
-        "boolean": "a yes or no",
-        "date": f"a date like {column.format or '%Y-%m-%d'}",
-    }
+    kinds = {"number": "a number", "boolean": "a yes or no", "date": f"a date like {column.format or '%Y-%m-%d'}"}
     low = "" if column.minimum is None else f" from {column.minimum:g}"
     high = "" if column.maximum is None else f" up to {column.maximum:g}"
-    return _words(f"column {column.name!r}", column.name, kind, f"{wanted[column.type]}{low}{high}")
+    wrong = f"column {column.name!r}: '{{}}' is not {kinds.get(column.type, 'a category')}{low}{high}"
+    return Wanted(column.name, column.name, parse, wrong, flagged=column.type in kinds)
 
 
-def _words(what: str, name: str, kind: pl.DataType, wanted: str) -> pl.Expr:
-    shown = as_text(name, kind).str.slice(0, 40)
-    return pl.concat_str([pl.lit(f"{what}: '"), shown, pl.lit(f"' is not {wanted}")])
-
-
-def _label(usecase: UseCase, kind: pl.DataType) -> pl.Expr:
+def _label(usecase: UseCase, written: Spelling) -> Wanted:
     """Text for classes, Float64 for regression; null where it is missing, of no known class, or no number."""
     data = usecase.data
-    if data.task == "regression":
-        return _number(data.label, kind, data.missing)
-    text = _clean(data.label, kind, data.missing)
-    return pl.when(text.is_in(list(data.classes))).then(text)
 
+    def parse(cells: pl.Series) -> Found:
+        if data.task == "regression":
+            return values.number(cells, written)
+        return values.named(cells, data.classes, written.markers)
 
-def _label_check(usecase: UseCase, kind: pl.DataType) -> Check:
-    data = usecase.data
     wanted = "a number" if data.task == "regression" else f"one of {', '.join(data.classes[:10])}"
-    broken = _present(data.label, kind, data.missing) & _label(usecase, kind).is_null()
-    return broken.fill_null(False), _words(f"label {data.label!r}", data.label, kind, wanted)
+    return Wanted(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {wanted}")
+
+
+def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor) -> pl.DataFrame:
+    """A batch under the contract."""
+    error, columns = batch[RAGGED].alias(ERROR), list[pl.Series]()
+    ragged = error.is_not_null() if error.null_count() < len(error) else None
+    for want, (found, wrong) in zip(wanted, pool.map(lambda want: want.parse(batch[want.source]), wanted), strict=True):
+        if wrong is not None:
+            error = _said(error, wrong, batch[want.source], want.wrong)
+        taken = found if ragged is None or want.kept else found.set(ragged, None)
+        columns.append(taken.alias(want.name))
+        if want.flagged:
+            flag = pl.repeat(False, len(batch), eager=True) if wrong is None else wrong
+            columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + want.name))
+    frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
+    stem = pl.col(FILE).str.split(".").list.first()
+    return frame if wanted[0].kept else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
+
+
+def _said(error: pl.Series, wrong: pl.Series, cells: pl.Series, sentence: str) -> pl.Series:
+    """The reasons with those of wrong cells, where a row has none yet."""
+    places = (wrong & error.is_null()).arg_true()
+    if places.is_empty():
+        return error
+    before, gap, after = sentence.partition("{}")
+    shown = cells.gather(places).cast(pl.String).fill_null("")
+    return error.scatter(places, [f"{before}{text[:40] if gap else ''}{after}" for text in shown])

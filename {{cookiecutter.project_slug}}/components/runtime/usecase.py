@@ -204,7 +204,10 @@ def _table(kind: type[Table], name: str, values: Mapping[str, Any]) -> Table:
         if key not in known:
             raise InputError(f"usecase.toml [{name}] has an unknown key {key!r}; known are {', '.join(known)}.")
         default = getattr(kind, key, None)
-        if type(default) in (int, float) and (isinstance(value, bool) or not isinstance(value, float | int)):
+        if isinstance(default, bool) != isinstance(value, bool) and isinstance(default, float | int):
+            wanted = "true or false" if isinstance(default, bool) else "a number"
+            raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not {wanted}.")
+        if isinstance(default, float | int) and not isinstance(value, float | int):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not a number.")
         if (isinstance(default, str) or known[key].type in (str, "str")) and not isinstance(value, str):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not text; put it in quotes.")
@@ -227,6 +230,41 @@ def _column(name: str, spec: Any) -> Column:
 def usable(name: str) -> bool:
     """Whether a column's name is free: __ begins the runtime's own, and ^…$ is a pattern to Polars."""
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
+
+
+def _split_rules(usecase: UseCase) -> list[tuple[bool, str]]:
+    split, columns = usecase.split, {column.name: column.type for column in usecase.columns}
+    group = split.group
+    return [
+        (
+            split.method in ("random", "time", "group", "given"),
+            f"[split] method = {split.method!r} is not random, time, group or given.",
+        ),
+        (
+            split.method != "time" or bool(usecase.data.time),
+            '[split] method = "time" needs [data] time: the column that says when a row happened.',
+        ),
+        (
+            split.method != "group" or bool(group),
+            '[split] method = "group" needs group: the column whose rows stay in one part, such as a patient.',
+        ),
+        (
+            split.method != "random" or not group,
+            f'[split] group = {group!r} says nothing to method = "random"; say method = "group".',
+        ),
+        (not group or group != usecase.data.label, f"[split] group = {group!r} is the label; name another column."),
+        (not group or usable(group), "[split] group can't begin with __ or look like ^…$; rename the column."),
+        (
+            columns.get(group, "date") == "date",  # a day's weekday says something of other days
+            f"[columns] holds {group!r}, which is [split] group: no value of it is in two parts, so what the model "
+            "learns of it is of no use; take it out.",
+        ),
+        (
+            0 < split.validation < 1 and 0 < split.test < 1,
+            "[split] validation and test are shares between 0 and 1.",
+        ),
+        (split.validation + split.test < 1, "[split] validation and test leave nothing to train on."),
+    ]
 
 
 def _check(usecase: UseCase) -> None:
@@ -257,19 +295,7 @@ def _check(usecase: UseCase) -> None:
         (data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."),
         (len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."),
         (all(isinstance(value, str) for value in data.classes), "[data] classes are text: put each in quotes."),
-        (
-            usecase.split.method in ("random", "time", "given"),
-            f"[split] method = {usecase.split.method!r} is not random, time or given.",
-        ),
-        (
-            usecase.split.method != "time" or data.time,
-            '[split] method = "time" needs [data] time: the column that says when a row happened.',
-        ),
-        (
-            0 < usecase.split.validation < 1 and 0 < usecase.split.test < 1,
-            "[split] validation and test are shares between 0 and 1.",
-        ),
-        (usecase.split.validation + usecase.split.test < 1, "[split] validation and test leave nothing to train on."),
+        *_split_rules(usecase),
         (
             usecase.features.impute in ("none", "median"),
             f"[features] impute = {usecase.features.impute!r} is not none or median.",

@@ -165,7 +165,8 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
         return realised
     judged, scores = seen.drifted is not None, report.get("scores", {})
     found = reports.expected(report) if judged else None
-    effects = [column.get("psi_beyond_chance") or 0.0 for column in [*report.get("columns", []), *scores.values()]]
+    columns = [column for column in report.get("columns", []) if column.get("decides", True)]
+    effects = [column.get("psi_beyond_chance") or 0.0 for column in [*columns, *scores.values()]]
     means = [scores.get(name, {}).get("mean") for name in ("prediction", "score")]
     return {
         "RunFailed": 0,

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
@@ -10,6 +11,7 @@ SCHEMA = 1
 STATES = IDLE, WAITING, RETRAINING = ("idle", "waiting for labels", "retraining")
 NOTHING = "none"  # the text of a parameter that has no value yet
 MOST = 20  # windows or retrainings: more would not fit into one parameter beside each other
+LEARN = re.compile(r"window|all|last ([1-9][0-9]{0,5})")
 REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 
 
@@ -19,6 +21,7 @@ class Settings:
 
     enabled: bool = True
     on: tuple[str, ...] = REASONS
+    learn: str = "window"
     alarms: int = 1
     windows: int = 1
     cooldown_hours: float = 24
@@ -29,12 +32,21 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.on, tuple) or not self.on or any(reason not in REASONS for reason in self.on):
             raise ValueError(f"usecase.toml [retraining] on is a list of one or more of {', '.join(REASONS)}.")
+        if not isinstance(self.learn, str) or not LEARN.fullmatch(self.learn):
+            allowed = '"window" (the drifted one), "last 3" (it and the two before; any number) and "all" (up to it)'
+            raise ValueError(f"usecase.toml [retraining] learn = {self.learn!r} is none of {allowed}.")
         if not 1 <= self.alarms <= self.windows <= MOST:
             raise ValueError(f"usecase.toml [retraining] needs 1 <= alarms <= windows <= {MOST}.")
         if not 0 <= self.budget <= MOST or self.cooldown_hours < 0 or self.budget_days < 0:
             raise ValueError(
                 f"usecase.toml [retraining] needs a budget from 0 to {MOST} and times that are not negative."
             )
+
+    @property
+    def earlier(self) -> int:
+        """How many windows before the drifted one a retraining learns from too."""
+        last = LEARN.fullmatch(self.learn)
+        return int(last[1]) - 1 if last and last[1] else sys.maxsize if self.learn == "all" else 0
 
     @classmethod
     def of(cls, tables: Mapping[str, Any]) -> "Settings":
@@ -138,3 +150,13 @@ def order(window: str) -> tuple[Any, ...]:
     """Sorts windows from old to new: by name, numbers by value; names that begin with a letter (sample) come first."""
     parts = re.split(r"(\d+)", window)
     return (window[:1].isdigit(), [int(part) if place % 2 else part for place, part in enumerate(parts)], window)
+
+
+def before(windows: Iterable[str], window: str) -> list[str]:
+    """The windows older than one, the newest first; only those that are named alike, but for their numbers.
+
+    So another table's window, or the sample, is never taken for an earlier one of these.
+    """
+    kind = re.sub(r"\d+", "0", window)
+    alike = [name for name in windows if re.sub(r"\d+", "0", name) == kind and order(name) < order(window)]
+    return sorted(alike, key=order, reverse=True)

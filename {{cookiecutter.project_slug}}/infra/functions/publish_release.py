@@ -73,7 +73,7 @@ def _lines(places: Places, manifest: Manifest) -> dict[str, str]:
     return {
         "Release": f"{manifest['version']}, model package {manifest['model_package']}",
         "Approved by": f"{manifest['by']} ({manifest['reason']})",
-        "Learned from": manifest["training_data"],
+        "Learned from": release.learned_from(manifest),
         "Metrics": ", ".join(f"{name} {value:g}" for name, value in measured.items()),
         "To do": f"Nothing. `make rollback ENV={places.environment}` goes back to the release before.",
     }

@@ -8,9 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions import parameters, storage
+from functions import parameters, storage, wording
 from functions.clients import Aws
-from functions.memory import NOTHING
+from functions.memory import NOTHING, order
 from functions.parameters import Stored
 from functions.places import COMPONENTS, Places
 
@@ -66,6 +66,7 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
     wanted = [*COMPONENTS.values(), *(f"{component}_image" for component in COMPONENTS)]
     if lacking := [name for name in wanted if name not in about]:
         raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
+    found = _evaluation(aws, package)
     return {
         "schema": SCHEMA,
         "version": 0,
@@ -75,7 +76,8 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
         "model_package": package["ModelPackageArn"],
         "images": {name: pinned(aws, about[f"{name}_image"]) or about[f"{name}_image"] for name in COMPONENTS},
         "artifacts": {name: about[name] for name in COMPONENTS.values()},
-        "metrics": _metrics(aws, package),
+        "metrics": _metrics(found),
+        "earlier_windows": wording.besides(sorted(found.get("earlier") or [], key=order)),
         **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
     }
 
@@ -155,10 +157,20 @@ def pinned(aws: Aws, image: str) -> str:
     return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
 
 
-def _metrics(aws: Aws, package: Mapping[str, Any]) -> dict[str, float]:
-    """As the training job names them; none where its evaluation is no longer there."""
+def learned_from(manifest: Mapping[str, Any]) -> str:
+    """The data that a release learned from, in words; what was released before `earlier_windows` has none."""
+    besides = manifest.get("earlier_windows", "")
+    return f"{manifest['training_data']} and {besides}" if besides else str(manifest["training_data"])
+
+
+def _evaluation(aws: Aws, package: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training job measured; {} where it is no longer there."""
     uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
-    found = storage.read_json(aws, uri, "evaluation.json") if uri else None
+    return (storage.read_json(aws, uri, "evaluation.json") if uri else None) or {}
+
+
+def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
+    """As the training job names them."""
     if not found:
         return {}
     splits = {split: found.get(split) or {} for split in ("validation", "test", "champion")}

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from functions import measuring, notices, parameters, release, storage
+from functions import learning, measuring, notices, parameters, release, storage
 from functions.clients import Aws
 from functions.decision import Action, Circumstances, Decision, candidates, decide, settled
 from functions.executions import RUNS, start
-from functions.memory import NOTHING, RETRAINING, Memory, Observation, parse
+from functions.memory import RETRAINING, Memory, Observation, parse
 from functions.parameters import Conflict, Stored
-from functions.places import COMPONENTS, Places
+from functions.places import Places
 from functions.reports import mark
 
 Tell = Callable[[Decision], None]
@@ -62,8 +62,8 @@ def _advance(aws: Aws, places: Places, observation: Observation | None, now: dat
     decision = decide(memory, observation, places.settings, around)
     if decision.action == Action.RETRAIN:
         stored = parameters.write(aws.ssm, stored, decision.memory.text())
-        begun = replace(decision.memory, execution=_start(aws, places, decision.memory))
-        decision = replace(decision, memory=begun)
+        begun = _begun(aws, places, decision.memory)
+        decision = replace(decision, memory=begun, reason=begun.reason)
     tell(decision)
     parameters.write(aws.ssm, stored, decision.memory.text())
     there = decision.action == Action.WAIT and decision.window not in around.measuring
@@ -81,7 +81,8 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
         if _learned(aws, places) == memory.window:  # it ran and was released before its ARN could be written down
             return stored, settled(memory, "ended as Succeeded")
         try:
-            memory = replace(memory, execution=_running(aws, places) or _start(aws, places, memory))
+            running = _running(aws, places)
+            memory = replace(memory, execution=running) if running else _begun(aws, places, memory)
         except ClientError as error:
             if now - datetime.fromisoformat(memory.started[-1]) < PATIENCE:
                 raise
@@ -140,25 +141,10 @@ def _learned(aws: Aws, places: Places) -> str:
     return places.window(released["training_data"], "train") if released else ""
 
 
-def _start(aws: Aws, places: Places, memory: Memory) -> str:
-    """The execution's ARN; one retraining is what a window and a release make together."""
-    values, version = learning(aws, places, memory.window)
-    return start(aws, places.pipeline("training"), values, (memory.window, str(version)), memory.reason)
-
-
-def learning(aws: Aws, places: Places, window: str) -> tuple[dict[str, str], int]:
-    """The training pipeline's parameters for a window, and the version of the release that it challenges, or 0."""
-    _, released = release.current(aws, places)
-    champion = released["artifacts"] if released else {}
-    pushed = {name: parameters.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
-    images = {name: image for name, image in pushed.items() if image != NOTHING}
-    images = (released["images"] if released else {}) | images
-    values = {
-        "TrainingData": places.data(window, "train"),
-        **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
-        "ArtifactsPrefix": places.runs("training"),
-        "ChampionPreprocessor": champion.get("preprocessor", f"{places.storage}/none"),
-        "ChampionModel": champion.get("model", f"{places.storage}/none"),
-        **{f"{name.capitalize()}Image": image for name, image in images.items()},
-    }
-    return values, released["version"] if released else 0
+def _begun(aws: Aws, places: Places, memory: Memory) -> Memory:
+    """With the execution that was started; one retraining is what a window and a release make together."""
+    planned = learning.plan(aws, places, memory.window)
+    reason = f"{memory.reason} {planned.remarks}".rstrip() if planned.remarks not in memory.reason else memory.reason
+    purpose = (memory.window, str(planned.version))
+    execution = start(aws, places.pipeline("training"), planned.values, purpose, reason)
+    return replace(memory, execution=execution, reason=reason)

@@ -11,6 +11,8 @@ from functions.clients import Aws
 from functions.memory import order
 from functions.places import Places
 
+LARGEST = 16 * 2**20  # bytes of a JSON file inside an archive: a function has little memory
+
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of an s3:// URI."""
@@ -37,11 +39,24 @@ def version(aws: Aws, uri: str) -> str:
 
 def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
     """The newest window with something to score, or with another part; "" where there is none."""
+    found = reversed(windows(aws, places))
+    return next((name for name in found if exists(aws, places.data(name, part))), "")
+
+
+def windows(aws: Aws, places: Places) -> list[str]:
+    """Every window that anything lies in, old to new."""
     bucket, key = split(f"{places.storage}/data/")
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, Delimiter="/")
     names = [entry["Prefix"].removeprefix(key).strip("/") for page in pages for entry in page.get("CommonPrefixes", [])]
-    windows = sorted((name for name in names if places.window(places.data(name, part), part)), key=order)
-    return next((name for name in reversed(windows) if exists(aws, places.data(name, part))), "")
+    return sorted((name for name in names if places.window(places.data(name, "train"), "train")), key=order)
+
+
+def files(aws: Aws, uri: str) -> dict[str, str]:
+    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
+    bucket, key = split(f"{uri}/")
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
 
 
 def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
@@ -63,6 +78,8 @@ def _unpacked(body: Any, name: str) -> Any:
     """Read as a stream: what else is in there may be large."""
     with tarfile.open(fileobj=body, mode="r|gz") as archive:
         for member in archive:
-            if member.name.removeprefix("./") == name and (file := archive.extractfile(member)):
+            if member.name.removeprefix("./") != name or member.size > LARGEST:
+                continue
+            if file := archive.extractfile(member):
                 return json.load(file)
     return None

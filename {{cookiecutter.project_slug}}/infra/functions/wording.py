@@ -51,3 +51,10 @@ def _worse(observation: Observation) -> str:
         return f"the model is expected to score worse by {observation.metric or 'its metric'}"
     course = "fall" if expected < reference else "rise"
     return f"{observation.metric} is expected to {course} to {short(expected)} from {short(reference)}"
+
+
+def besides(windows: list[str]) -> str:
+    """Earlier windows in words: all of a few, of more the first, the last and their number."""
+    if len(windows) > 5:
+        return f"{len(windows)} earlier windows ({windows[0]} to {windows[-1]})"
+    return f"{len(windows)} earlier window{'s' * (len(windows) > 1)} ({', '.join(windows)})" if windows else ""

@@ -1,17 +1,32 @@
 """The steps of adopting a table: look, decide, check, write, say."""
 
+import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from operations.adopt import columns, contract, facts, identity, label, leaks, placing, saying, tables
+from operations.adopt import (
+    columns,
+    contract,
+    facts,
+    gaps,
+    identity,
+    label,
+    leaks,
+    numerals,
+    placing,
+    saying,
+    tables,
+    times,
+)
 from operations.adopt.columns import Decision, Look
 from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
 from operations.adopt.label import Label
 from operations.adopt.tables import Table
+from operations.adopt.wishes import Wishes
 from runtime import files, raw
 from runtime.failures import InputError
 from runtime.usecase import UseCase
@@ -19,23 +34,9 @@ from runtime.usecase import UseCase
 BAD_ROWS = 0.01  # of which odd cells in columns of numbers and dates may take half
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the command line says; "" leaves it to the table."""
-
-    data: Path
-    label: str
-    id: str
-    time: str
-    task: str
-    dates: str
-    usecase: Path
-    folder: Path
-
-
 def adopt(wishes: Wishes) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
-    table = tables.read(wishes.data)
+    table = tables.read(wishes)
     try:
         seen, decided, decisions = _decided(wishes, table)
         text, case = contract.rewritten(wishes.usecase, decided)
@@ -48,28 +49,36 @@ def adopt(wishes: Wishes) -> None:
 
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
     """What was seen, the contract, and the decision on every column but the label, the id and the time."""
-    names = list(table.frame.collect_schema())
-    _check_names(wishes, names)
-    found, missing, added = _facts(table, wishes.label)
-    rows = found[wishes.label].rows
-    look = Look(table, missing, wishes.dates, columns.tolerated(found, [*found], rows, BAD_ROWS))
-    target = label.decide(found[wishes.label], table, wishes.task, missing)
+    _check_names(wishes, list(table.frame.collect_schema()))
+    looked = _look(wishes, table)
+    found, look, answer = looked.found, looked.look, looked.found[wishes.label]
+    decisions = {name: columns.decide(column, look) for name, column in found.items() if name != wishes.label}
+    moments = times.look(found, decisions, look)
+    if not wishes.missing:
+        classes = wishes.task in ("binary", "multiclass") or answer.distinct == 2
+        suspects = gaps.suspects(found, look, wishes.label, classes)
+        gaps.ask(suspects + gaps.moments(found, look, decisions, moments))
+    target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers)
+    if wishes.id:
+        identity.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or identity.find(found, look, wishes.label)
-    time = _time(found, look, wishes.time)
+    time = _time(decisions, wishes.time)
     special = {name for name in (wishes.label, named, wishes.time) if name}
-    decisions = _columns(
-        [column for name, column in found.items() if name not in special], look, found[wishes.label], target
-    )
+    events = {name: why for name, why in times.events(moments).items() if name not in special}
+    others = {name: decision for name, decision in decisions.items() if name not in special}
+    chosen = _chosen(others, looked, answer, target)
+    chosen = [replace(decision, drift=decision.name not in events) for decision in chosen]
     if not named:
-        decisions = [_free(decision) for decision in decisions]
-    kept = [decision for decision in decisions if decision.type]
+        chosen = [_free(decision) for decision in chosen]
+    kept = [decision for decision in chosen if decision.type]
     if not kept:
-        reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in decisions[:5])
+        reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in chosen[:5])
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
     _check_dates(wishes.dates, [*kept, *([time] if time else [])])
-    words = label.markers(found[wishes.label], table, missing)
-    seen = saying.Seen(wishes.data.name, wishes.usecase.name, found[wishes.label], len(found), added, words)
-    return seen, Contract(wishes.label, target, named, time, missing, table.separator, kept), decisions
+    words = label.markers(answer, table, look.markers)
+    seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events)
+    reading = look.table.reading
+    return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept), chosen
 
 
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
@@ -77,41 +86,67 @@ def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
     for option, name in given.items():
         if name and name not in names:
-            shown = ", ".join(repr(column) for column in names[:20])
-            raise InputError(f"{wishes.data.name} has no column {name!r} ({option}); it has {shown}.")
+            near = difflib.get_close_matches(name, names, n=1) or [
+                each for each in names if each.lower() == name.lower()
+            ]
+            hint = f"; did you mean {near[0]!r}" if near else ""
+            raise InputError(
+                f"{wishes.data.name} has no column {name!r} ({option}){hint}? It has {saying.listed(names)}."
+            )
     for first, second in (("LABEL", "ID"), ("LABEL", "TIME"), ("ID", "TIME")):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
 
-def _facts(table: Table, target: str) -> tuple[dict[str, Facts], list[str], dict[str, list[str]]]:
-    """Facts of all columns, the markers of missing values, and the columns that brought in more than the usual ones."""
-    missing = list(facts.MISSING)
-    found = facts.collect(table, missing)
-    added = columns.markers(found, target)
+@dataclass(frozen=True)
+class Looked:
+    """What there is to decide by; `added` are the columns that brought in a marker of missing values."""
+
+    found: dict[str, Facts]
+    look: Look
+    added: dict[str, list[str]]
+    unlabelled: int
+
+
+def _look(wishes: Wishes, table: Table) -> Looked:
+    """Facts of all columns over the labelled rows, numbers and gaps read as this table writes them."""
+    missing = list(dict.fromkeys([*facts.MISSING, *wishes.markers()]))
+    rows, unlabelled = tables.labelled(table, wishes.label, missing)
+    found = facts.collect(rows, missing, unlabelled)
+    read = numerals.read(rows, found, wishes, missing)
+    if read.reading != rows.reading:
+        found = facts.collect(read, missing, unlabelled)
+    added = gaps.known(found, wishes.label)
     extra = list(dict.fromkeys(text for texts in added.values() for text in texts))
-    return (facts.collect(table, missing + extra), missing + extra, added) if extra else (found, missing, added)
+    if extra:
+        missing += extra
+        rows, unlabelled = tables.labelled(table, wishes.label, missing)
+        read = replace(read, frame=rows.frame)
+        found = facts.collect(read, missing, unlabelled)
+    tolerated = columns.tolerated(found, [*found], found[wishes.label].rows, BAD_ROWS)
+    return Looked(found, Look(read, missing, wishes.dates, tolerated), added, unlabelled)
 
 
-def _time(found: dict[str, Facts], look: Look, name: str) -> Decision | None:
+def _time(decisions: dict[str, Decision], name: str) -> Decision | None:
     if not name:
         return None
-    decision = columns.decide(found[name], look)
+    decision = decisions[name]
     if decision.type != "date":
         raise InputError(f"column {name!r} (TIME) holds no dates that can be read: {decision.why or decision.type}.")
     return decision
 
 
-def _columns(candidates: Sequence[Facts], look: Look, answer: Facts, target: Label) -> list[Decision]:
+def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, target: Label) -> list[Decision]:
     """Each column's own place, unless it only names rows or gives the label away."""
-    decisions = {column.name: columns.decide(column, look) for column in candidates}
-    usable = [column for column in candidates if decisions[column.name].type]
+    look = looked.look
+    usable = [looked.found[name] for name, decision in decisions.items() if decision.type]
     told = leaks.find(look.table, usable, answer, target.task, look.markers)
+    chosen = dict(decisions)
     for column in usable:
         reason = identity.reason(column, look) or told.get(column.name, "")
         if reason:
-            decisions[column.name] = columns.out(column, reason)
-    return list(decisions.values())
+            chosen[column.name] = columns.out(column, reason)
+    return list(chosen.values())
 
 
 def _free(decision: Decision) -> Decision:

@@ -3,14 +3,15 @@
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from operations.adopt import dates, tables
-from operations.adopt.facts import Facts
+from operations.adopt.facts import EXACT, Facts
 from operations.adopt.tables import Table
 from runtime import raw
+from runtime.usecase import Data
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
 # numbers as people write them: a comma, a sign of money, a percent sign
@@ -20,13 +21,18 @@ FEW, MANY = 10, 200  # distinct values
 
 @dataclass(frozen=True)
 class Decision:
-    """A column's type in the contract ("" leaves it out), why, and a date's format."""
+    """A column's type in the contract ("" leaves it out), why, and how its dates are read.
+
+    `drift` is false for a column that moves by its nature.
+    """
 
     name: str
     type: str
     why: str
     format: str = ""
     missing: float = 0.0
+    drift: bool = True
+    time_zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,31 +49,23 @@ class Look:
     tolerated: int = 0
 
 
-def markers(found: dict[str, Facts], label: str) -> dict[str, list[str]]:
-    """Texts that stand for "no value" among what would otherwise be numbers, by the column; none that is a class."""
-    extra: dict[str, list[str]] = {}
-    for name, column in found.items():
-        numbers = column.numbers >= column.present / 4 and column.unmarked == 0 and name != label
-        if numbers and column.marked and not set(column.marked) & set(found[label].texts):
-            extra[name] = column.marked
-    return extra
-
-
 def decide(column: Facts, look: Look) -> Decision:
     """The column's place in the contract. Raises Question where it could be read two ways."""
     reason = _useless(column)
     if reason:
         return out(column, reason)
     if isinstance(column.kind, pl.Date | pl.Datetime):
-        return _in(column, "date", "")
+        zone = getattr(column.kind, "time_zone", None) or ""
+        decision = _in(column, "date", f"in the time of {zone}" if zone else "", dates.written(look.table, column))
+        return replace(decision, time_zone=zone)
     if column.kind == pl.Boolean or _boolean(column):
         return _in(column, "boolean", "" if column.kind == pl.Boolean else " / ".join(column.texts))
     dated = _dated(column, look)
     if dated:
         return dated
     if column.numbers and column.present - column.numbers <= look.tolerated:
-        return _number(column)
-    return _text(column)
+        return _number(column, look)
+    return _text(column, look)
 
 
 def out(column: Facts, why: str) -> Decision:
@@ -98,24 +96,34 @@ def _boolean(column: Facts) -> bool:
     return both and words <= {*raw.TRUE, *raw.FALSE} and column.numbers == 0
 
 
-def _number(column: Facts) -> Decision:
+def exceeds(column: Facts, limit: float, look: Look) -> bool:
+    """Whether a column has more distinct values than a limit: counted one by one where the estimate comes near."""
+    if column.distinct <= EXACT or not 0.75 * limit < column.distinct < 1.33 * limit:
+        return column.distinct > limit
+    text = look.table.frame.select(tables.text(column.name, column.kind, look.markers).alias("text"))
+    return int(text.drop_nulls().select(pl.col("text").n_unique()).collect(engine="streaming").item()) > limit
+
+
+def _number(column: Facts, look: Look) -> Decision:
     if column.zero_padded:
-        return _category(column, "digits with leading zeros are codes, not amounts")
+        return _category(column, "digits with leading zeros are codes, not amounts", look)
     if column.whole and CODE.search(column.name):
-        return _category(column, "whole numbers under a name that says code")
+        return _category(column, "whole numbers under a name that says code", look)
     odd = column.present - column.numbers
     why = f"{column.low:g} to {column.high:g}" if column.low is not None else ""
     if odd:
         why += f"; {odd:,} cells are no numbers (such as {column.odd[0]!r}): their rows are left out"
+        why += f" (MISSING={shlex.quote(column.odd[0])} keeps them)"
     if column.whole and column.distinct <= FEW:
         why += f'; {column.distinct} whole numbers: if they are codes, make it "category"'
     return _in(column, "number", why)
 
 
-def _category(column: Facts, why: str) -> Decision:
-    if column.distinct > MANY and column.distinct > column.present / 2:
+def _category(column: Facts, why: str, look: Look) -> Decision:
+    if column.distinct > MANY and exceeds(column, column.present / 2, look):
         return out(column, f"{why}, and nearly every row has another one")
-    return _in(column, "category", f"{why}; {column.distinct:,} {'value' if column.distinct == 1 else 'values'}")
+    about = "about " if column.distinct > EXACT else ""
+    return _in(column, "category", f"{why}; {about}{column.distinct:,} {'value' if column.distinct == 1 else 'values'}")
 
 
 def _dated(column: Facts, look: Look) -> Decision | None:
@@ -124,7 +132,9 @@ def _dated(column: Facts, look: Look) -> Decision | None:
     if numbers and not (column.whole and column.length == 8 and column.distinct > FEW):
         return None
     found = dates.find(look.table, column, look.markers, look.dates)
-    if found is None:
+    if isinstance(found, str):
+        return out(column, found)
+    if found is None or (numbers and found.unread > look.tolerated):
         return None
     if found.unread == 0:
         return _in(column, "date", f"as {found.format}", found.format)
@@ -132,25 +142,30 @@ def _dated(column: Facts, look: Look) -> Decision | None:
     if found.unread <= look.tolerated:
         why = f"as {found.format}; {found.unread:,} cells are no such dates{example}: their rows are left out"
         return _in(column, "date", why, found.format)
-    if numbers:
-        return None
     return out(column, f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it")
 
 
-def _text(column: Facts) -> Decision:
+def _text(column: Facts, look: Look) -> Decision:
     written = [text for text in column.odd if WRITTEN.match(text)]
     if column.distinct > FEW and len(written) > 0.95 * len(column.odd):
-        kind = "a decimal comma or thousands" if "," in written[0] else "signs"
-        return out(column, f"numbers with {kind}, such as {written[0]!r}; write them like 1234.5 to use them")
+        kind = "signs" if re.search(r"[^\d.,' +-]", written[0]) else "another decimal sign or other thousands"
+        why = f"numbers with {kind}, such as {written[0]!r}; write them like {like(look.table.reading)} to use them"
+        return out(column, why)
     share = column.numbers / column.present
     if share > 0.5 and column.distinct > MANY:
-        return out(column, f"{share:.1%} numbers, but also {column.odd[0]!r}; mend it to use it")
-    if column.distinct > column.present / 2 and column.present > 20:
+        gap = f"MISSING={shlex.quote(column.odd[0])} if that means no value"
+        return out(column, f"{share:.1%} numbers, but also {column.odd[0]!r}; mend it to use it, or say {gap}")
+    if column.present > 20 and exceeds(column, column.present / 2, look):
         kind = "free text" if column.length > 25 else "nearly every row has another value"
-        naming = column.present == column.rows and column.distinct > 0.9 * column.rows and column.length <= 25
+        naming = column.present == column.rows and column.length <= 25 and exceeds(column, 0.9 * column.rows, look)
         hint = f"; if it names the row say ID={shlex.quote(column.name)}" if naming else ""
         return out(column, f"{kind}; a model could only learn it by heart{hint}")
-    return _category(column, "text")
+    return _category(column, "text", look)
+
+
+def like(reading: Data) -> str:
+    """A number as this table's settings read it."""
+    return f"1{reading.thousands}234{reading.decimal}5"
 
 
 def tolerated(found: dict[str, Facts], columns: Sequence[str], rows: int, share: float) -> int:

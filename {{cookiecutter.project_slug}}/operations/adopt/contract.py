@@ -12,7 +12,10 @@ from operations.adopt.columns import Decision
 from operations.adopt.label import Label
 from runtime import usecase
 from runtime.failures import InputError
-from runtime.usecase import UseCase
+from runtime.usecase import Data, UseCase
+
+FORM = ("separator", "encoding", "decimal", "thousands", "header")  # how the text of CSV files is read
+PLACE = "__columns"  # where the lines of [columns] come in
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Contract:
     id: str
     time: Decision | None
     missing: Sequence[str]
-    separator: str
+    reading: Data
     columns: Sequence[Decision]
 
 
@@ -40,12 +43,12 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
         if not isinstance(document.get(name), dict):
             raise InputError(f"{file.name} has no [{name}] table; take it from an unchanged repository.")
     _update(document["data"], _data(contract))
-    document["columns"] = _columns(contract.columns)
+    document["columns"] = {PLACE: True}  # tomlkit takes a second for a thousand columns, and four for two thousand
     gate = {"metric": contract.target.metric, "minimum": contract.target.limit, "minimum_lead": contract.target.lead}
     _update(document["gate"], gate)
     if "split" in document:  # validation files of the table before say nothing about this one
         _update(document["split"], {"method": "time" if contract.time else "random"})
-    text = tomlkit.dumps(document)
+    text = tomlkit.dumps(document).replace(f"{PLACE} = true\n", "\n".join(map(_line, contract.columns)) + "\n\n", 1)
     return text, usecase.parse(tomllib.loads(text))
 
 
@@ -58,29 +61,32 @@ def _data(contract: Contract) -> dict[str, Any]:
         "classes": list(contract.target.classes),
         "time": time.name if time else "",
         **({"time_format": time.format} if time and time.format else {}),
+        **({"time_zone": time.time_zone} if time and time.time_zone else {}),
         "missing": list(contract.missing),
-        "separator": contract.separator,
+        **{key: getattr(contract.reading, key) for key in FORM},
     }
 
 
 def _update(table: Any, values: dict[str, Any]) -> None:
-    """Change values and keep the comments beside them."""
-    for key in [key for key in table if key == "time_format" and key not in values]:
+    """Change values and keep the comments beside them; what is not said stays out."""
+    for key in [key for key in table if key in ("time_format", "time_zone") and key not in values]:
         del table[key]
     for key, value in values.items():
+        if key in FORM and key not in table and value == getattr(Data, key):
+            continue
         item = tomlkit.item(value)
         if key in table:
-            item.trivia.comment_ws, item.trivia.comment = table[key].trivia.comment_ws, table[key].trivia.comment
+            before = table.value.item(key).trivia
+            item.trivia.comment_ws, item.trivia.comment = before.comment_ws, before.comment
         table[key] = item
 
 
-def _columns(decisions: Sequence[Decision]) -> Any:
-    table = tomlkit.table()
-    for decision in decisions:
-        form = f", format = {tomlkit.item(decision.format).as_string()}" if decision.format else ""
-        line = tomlkit.value(f'{{ type = "{decision.type}"{form} }}')
-        if decision.missing:
-            line.comment(f"{decision.missing:.1%} missing")
-        table[decision.name] = line
-    table.add(tomlkit.nl())
-    return table
+def _line(decision: Decision) -> str:
+    """A column's line in [columns]."""
+    spec: dict[str, Any] = {"type": decision.type}
+    spec |= {"format": decision.format} if decision.format else {}
+    spec |= {"time_zone": decision.time_zone} if decision.time_zone else {}
+    spec |= {} if decision.drift else {"drift": False}
+    pairs = ", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in spec.items())
+    gaps = f"  # {decision.missing:.1%} missing" if decision.missing else ""
+    return f"{tomlkit.key(decision.name).as_string()} = {{ {pairs} }}{gaps}"

@@ -1,5 +1,6 @@
-"""What a table holds, column by column, counted in streaming passes over all of it: never by a sample alone."""
+"""What a table holds, column by column, counted in streaming passes over its labelled rows: never by a sample alone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,22 +17,32 @@ _WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missin
 _SHEET = ("inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity", "#DIV/0!", "#REF!", "#VALUE!")
 MARKERS = (*_WORDS, *_SHEET)
 PROBED = 200  # distinct texts a column that are kept
+EXACT = 2 * PROBED  # up to so many, distinct texts are counted one by one
 EXAMPLES = 5000  # rows among which they are looked for where a column has more than that
 COLUMNS_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
+class End:
+    """The lowest or highest number of a column: in how many cells it stands, and the number next to it."""
+
+    cells: int
+    following: float
+
+
+@dataclass(frozen=True)
 class Facts:
-    """Of one column, over all rows; `texts` are some distinct values, `odd` some of those that are no number.
+    """Of one column, over all labelled rows; `texts` are some distinct values, `odd` some of those that are no number.
 
     `marked` are the texts of MARKERS among them, `unmarked` counts the cells that are neither numbers nor these.
+    `lowest` and `highest` say how far the ends of a column of numbers stand from the rest.
     """
 
     name: str
     kind: pl.DataType
     rows: int
     present: int
-    distinct: int  # exact up to PROBED, approximate above
+    distinct: int  # exact up to EXACT, within a sixth above
     numbers: int
     unmarked: int
     whole: bool
@@ -42,14 +53,16 @@ class Facts:
     texts: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
     marked: list[str] = field(default_factory=list)
+    lowest: "End | None" = None
+    highest: "End | None" = None
 
     @property
     def missing(self) -> float:
         return 1 - self.present / self.rows
 
 
-def collect(table: Table, missing: Sequence[str]) -> dict[str, Facts]:
-    """Facts of every column. Raises InputError where the table has no rows or turns out unreadable."""
+def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, Facts]:
+    """Facts of every column. Raises InputError where the table has no rows with a label or turns out unreadable."""
     schema = table.frame.collect_schema()
     found: dict[str, Facts] = {}
     try:
@@ -58,6 +71,8 @@ def collect(table: Table, missing: Sequence[str]) -> dict[str, Facts]:
             found |= _collected(prepared(table, {name: schema[name] for name in names}, missing), schema, names)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
+    if unlabelled and next(iter(found.values())).rows == 0:
+        raise InputError(f"{table.files[0].name}: the label has no value in any of {unlabelled:,} rows.")
     if not found or next(iter(found.values())).rows == 0:
         raise InputError(f"{table.files[0].name} holds a header and no rows.")
     return found
@@ -67,25 +82,17 @@ def prepared(table: Table, columns: dict[str, pl.DataType], missing: Sequence[st
     """Each column twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none)."""
     places = list(enumerate(columns.items()))
     text = table.frame.select(tables.text(name, kind, missing).alias(f"t{place}") for place, (name, kind) in places)
-    parsed = text.with_columns(
-        pl.col(f"t{place}").cast(pl.Float64, strict=False).alias(f"n{place}") for place, _ in places
-    )
-    return parsed.with_columns(
-        pl.when(pl.col(f"n{place}").is_finite()).then(pl.col(f"n{place}")).alias(f"n{place}") for place, _ in places
-    )
+    numbers = [tables.number(pl.col(f"t{place}"), kind, table.reading) for place, (_, kind) in places]
+    return text.with_columns(number.alias(f"n{place}") for place, number in enumerate(numbers))
 
 
 def _collected(frame: pl.LazyFrame, schema: pl.Schema, names: list[str]) -> dict[str, Facts]:
-    """Two passes whose memory does not grow with the rows: counts, then all texts of a column where they are few."""
+    """Two passes whose memory does not grow with the rows: counts, then what is worth a closer look."""
     counts = _measured(frame, [_counts(place) for place in range(len(names))])
-    texts = _measured(frame, [_texts(place, count) for place, count in enumerate(counts)])
-    some = frame.head(EXAMPLES).collect(engine="streaming")
-    shown = [text.get("texts") or _shown(some[f"t{place}"]) for place, text in enumerate(texts)]
-    columns = zip(names, counts, texts, shown, strict=True)
-    return {
-        name: _facts(name, schema[name], count, [str(word) for word in show], text.get("marked", []))
-        for name, count, text, show in columns
-    }
+    closer = _measured(frame, [_closer(place, count) for place, count in enumerate(counts)])
+    some = frame.select(f"t{place}" for place in range(len(names))).head(EXAMPLES).collect(engine="streaming")
+    columns = zip(names, counts, closer, some.iter_columns(), strict=True)
+    return {name: _facts(name, schema[name], count, close, texts) for name, count, close, texts in columns}
 
 
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
@@ -118,30 +125,43 @@ def _counts(place: int) -> dict[str, pl.Expr]:
     }
 
 
-def _texts(place: int, count: dict[str, Any]) -> dict[str, pl.Expr]:
-    """What is worth a second pass: the texts of a column that has few, the markers among its numbers."""
-    text = pl.col(f"t{place}")
+def _closer(place: int, count: dict[str, Any]) -> dict[str, pl.Expr]:
+    """What is worth a second pass: few texts, the texts among numbers and the markers among these, the ends."""
+    text, number = pl.col(f"t{place}"), pl.col(f"n{place}")
     wanted = {}
-    if 0 < count["distinct"] <= 2 * PROBED:
+    if 0 < count["distinct"] <= EXACT:
         wanted["texts"] = text.drop_nulls().unique().sort().implode()
     if count["present"] - count["numbers"] > count["unmarked"]:
         wanted["marked"] = text.filter(text.is_in(list(MARKERS))).unique().sort().implode()
+    if count["present"] / 4 <= count["numbers"] < count["present"]:
+        wanted["odd"] = text.filter(number.is_null()).drop_nulls().unique().sort().head(PROBED).implode()
+    if count["numbers"] and count["low"] < count["high"] and count["distinct"] > 3:
+        low, high = count["low"], count["high"]
+        ends = {"low_cells": (number == low).sum(), "after_low": number.filter(number > low).min()}
+        ends |= {"high_cells": (number == high).sum(), "before_high": number.filter(number < high).max()}
+        wanted |= ends
     return wanted
 
 
 def _shown(texts: pl.Series) -> list[str]:
-    return texts.drop_nulls().unique().sort().head(PROBED).to_list()
+    """Texts from all of their order, so that each kind of them is among them."""
+    held = texts.drop_nulls().unique().sort()
+    return [str(text) for text in held.gather_every(max(1, math.ceil(held.len() / PROBED)))]
 
 
-def _facts(name: str, kind: pl.DataType, count: dict[str, Any], texts: list[str], marked: list[str]) -> Facts:
+def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], some: pl.Series) -> Facts:
     first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
-    if 0 < count["distinct"] <= 2 * PROBED:
+    texts: list[str] = closer.get("texts") or _shown(some)
+    if "texts" in closer:
         count["distinct"] = len(texts)
-    words = pl.Series(texts, dtype=pl.String)
-    odd = words.filter(words.cast(pl.Float64, strict=False).is_finite().fill_null(False).not_()).to_list()
+    numeric = pl.Series(texts, dtype=pl.String).cast(pl.Float64, strict=False).is_finite().fill_null(False)
+    odd = closer.get("odd") or [text for text, number in zip(texts, numeric, strict=True) if not number]
     count |= {"length": count["length"] or 0.0, "zero_padded": bool(count["zero_padded"])}
+    if "low_cells" in closer:
+        count["lowest"] = End(closer["low_cells"], closer["after_low"])
+        count["highest"] = End(closer["high_cells"], closer["before_high"])
     examples, oddities = _with(texts, first, last), _with(odd, odd_first, odd_last)
-    return Facts(name=name, kind=kind, texts=examples, odd=oddities, marked=list(marked), **count)
+    return Facts(name=name, kind=kind, texts=examples, odd=oddities, marked=list(closer.get("marked", [])), **count)
 
 
 def _with(texts: list[str], first: str | None, last: str | None) -> list[str]:

@@ -2,12 +2,15 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 import polars as pl
 
+from operations.adopt import tables
 from operations.adopt.columns import MANY, Look
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
+from runtime.failures import InputError
 
 APART = re.compile(r"(^|[\W_])(id|uuid|guid|key|index|rowid)($|[\W_])", re.IGNORECASE)
 JOINED = re.compile(r"[a-z](Id|ID|id)$")
@@ -28,11 +31,25 @@ def named(column: str) -> bool:
 def find(found: dict[str, Facts], look: Look, label: str) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in found.items():
-        alone = column.present == column.rows and column.distinct > 0.9 * column.rows
+        alone = (
+            column.present == column.rows and column.distinct > 0.75 * column.rows
+        )  # an estimate, told exactly below
         fraction = column.numbers and not column.whole
         if name != label and name.strip() and named(name) and alone and not fraction and unique(look.table, name):
             return name
     return ""
+
+
+def check(table: Table, column: Facts, missing: Sequence[str]) -> None:
+    """Raises InputError for a column that does not name rows, because it repeats."""
+    values = table.frame.select(tables.text(column.name, column.kind, missing).alias("id")).drop_nulls()
+    distinct = values.select(pl.col("id").n_unique()).collect(engine="streaming").item()
+    if distinct < column.present:
+        raise InputError(
+            f"column {column.name!r} (ID) names no row: {column.present:,} rows hold {distinct:,} values of it. "
+            "Leave ID away to number the rows; if it says what rows belong to (a patient, a machine), "
+            f"say GROUP={shlex.quote(column.name)}."
+        )
 
 
 def reason(column: Facts, look: Look) -> str:

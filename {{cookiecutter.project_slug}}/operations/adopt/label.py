@@ -1,12 +1,14 @@
 """What there is to predict: the task, the classes, and a gate that a model no better than guessing fails."""
 
 import math
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from operations.adopt import Question, tables
-from operations.adopt.columns import MANY, WRITTEN
+from operations.adopt.columns import MANY, WRITTEN, like
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
 from runtime import metrics, raw
@@ -27,7 +29,7 @@ class Label:
     lead: float
 
 
-def decide(column: Facts, table: Table, wish: str, missing: list[str]) -> Label:
+def decide(column: Facts, table: Table, wish: str, missing: Sequence[str]) -> Label:
     """Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned."""
     _check(column, table, missing)
     task = wish or _task(column)
@@ -43,7 +45,7 @@ def decide(column: Facts, table: Table, wish: str, missing: list[str]) -> Label:
     return _binary(counts) if task == "binary" else _multiclass(counts)
 
 
-def markers(column: Facts, table: Table, missing: list[str]) -> dict[str, int]:
+def markers(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
     """Texts of the label that count as missing, such as None, and how often; blanks are not among them."""
     words = [text for text in missing if text]
     text = tables.text(column.name, column.kind, [])
@@ -51,7 +53,7 @@ def markers(column: Facts, table: Table, missing: list[str]) -> dict[str, int]:
     return dict(held.collect(engine="streaming").sort("value").iter_rows())
 
 
-def _check(column: Facts, table: Table, missing: list[str]) -> None:
+def _check(column: Facts, table: Table, missing: Sequence[str]) -> None:
     """Raises InputError for a label that is no label."""
     name = f"the label {column.name!r}"
     if not tables.readable(column.kind):
@@ -67,7 +69,7 @@ def _check(column: Facts, table: Table, missing: list[str]) -> None:
         if other != text and column.distinct <= MOST_CLASSES:
             raise InputError(f"{name} holds {other!r} and {text!r}; spell a class in one way.")
     if column.odd and all(WRITTEN.match(text) for text in column.odd):
-        raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like 1234.5.")
+        raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like {like(table.reading)}.")
 
 
 def _task(column: Facts) -> str:
@@ -94,12 +96,12 @@ def _classes(column: Facts) -> str:
         odd = column.present - column.numbers
         raise InputError(
             f"{name} holds numbers, but also {column.odd[0]!r} ({odd:,} such cells); "
-            "mend them, or say TASK=regression to leave such rows out."
+            f"say MISSING={shlex.quote(column.odd[0])}, or TASK=regression to leave such rows out, or mend them."
         )
     raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
 
 
-def _counts(column: Facts, table: Table, missing: list[str]) -> dict[str, int]:
+def _counts(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
     text = tables.text(column.name, column.kind, missing)
     counts = table.frame.select(text.alias("value")).drop_nulls().group_by("value").len()
     return dict(counts.collect(engine="streaming").sort("value").iter_rows())
@@ -124,11 +126,10 @@ def _binary(counts: dict[str, int]) -> Label:
     return Label("binary", (*(value for value in counts if value != positive), positive), why, "auc", 0.6, -0.005)
 
 
-def _regression(column: Facts, table: Table, missing: list[str]) -> Label:
+def _regression(column: Facts, table: Table, missing: Sequence[str]) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"the label {column.name!r} holds {column.texts[0]!r}; a regression task needs numbers.")
-    number = tables.text(column.name, column.kind, missing).cast(pl.Float64, strict=False)
-    finite = pl.when(number.is_finite()).then(number)
+    finite = tables.number(tables.text(column.name, column.kind, missing), column.kind, table.reading)
     deviation = float(table.frame.select(finite.std()).collect(engine="streaming").item() or 0.0)
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")

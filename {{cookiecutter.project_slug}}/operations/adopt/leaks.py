@@ -5,59 +5,69 @@ from collections.abc import Sequence
 import polars as pl
 
 from operations.adopt import tables
-from operations.adopt.facts import PROBED, Facts
+from operations.adopt.facts import COLUMNS_AT_ONCE, PROBED, Facts
 from operations.adopt.tables import Table
+from runtime.usecase import Data
 
 ROWS_A_VALUE = 50  # so many rows for each value make it no accident that each goes with one class
+LIKELY = 1.25  # the estimate of a count may be a sixth off
 ADVICE = "if you know it before the label, add it by hand"
 
 
 def find(table: Table, columns: Sequence[Facts], label: Facts, task: str, missing: Sequence[str]) -> dict[str, str]:
     """The columns that say the same as the label, and in which way; one pass over the table, one more a suspect."""
-    named = {column.name: column for column in columns if tables.readable(column.kind) and column.present}
-    frame = _labelled(table, list(named.values()), label, missing)
-    return _correlated(frame, named) if task == "regression" else _determined(frame, named, label)
+    usable = [column for column in columns if tables.readable(column.kind) and column.present]
+    found: dict[str, str] = {}
+    for start in range(0, len(usable), COLUMNS_AT_ONCE):
+        places = {f"c{place}": column for place, column in enumerate(usable[start : start + COLUMNS_AT_ONCE])}
+        values = [tables.text(column.name, column.kind, missing).alias(place) for place, column in places.items()]
+        frame = table.frame.select(tables.text(label.name, label.kind, missing).alias("label"), *values)
+        if task == "regression":
+            found |= _correlated(frame, places, label, table.reading)
+        else:
+            found |= _alone(frame, places, label) | _determined(frame, places, label)
+    return found
 
 
-def _labelled(table: Table, columns: Sequence[Facts], label: Facts, missing: Sequence[str]) -> pl.LazyFrame:
-    """The rows that have a label, columns under the names c0, c1, … and label."""
-    values = [tables.text(column.name, column.kind, missing).alias(f"c{n}") for n, column in enumerate(columns)]
-    answer = tables.text(label.name, label.kind, missing).alias("label")
-    return table.frame.select(answer, *values).filter(pl.col("label").is_not_null())
-
-
-def _correlated(frame: pl.LazyFrame, named: dict[str, Facts]) -> dict[str, str]:
+def _correlated(frame: pl.LazyFrame, places: dict[str, Facts], label: Facts, reading: Data) -> dict[str, str]:
     """Numbers that are the label on another scale."""
-    numbers = {f"c{n}": name for n, (name, facts) in enumerate(named.items()) if facts.numbers == facts.present}
+    numbers = {place: facts for place, facts in places.items() if facts.numbers == facts.present}
     if not numbers:
         return {}
-    both = frame.select(pl.col("label", *numbers).cast(pl.Float64, strict=False))
+    parsed = {"label": label, **numbers}
+    both = frame.select(
+        tables.number(pl.col(place), facts.kind, reading).alias(place) for place, facts in parsed.items()
+    )
     row = both.select(pl.corr(place, "label").alias(place) for place in numbers).collect(engine="streaming").row(0)
     pairs = zip(numbers.values(), row, strict=True)
     reason = f"says the same as the label; {ADVICE}"
-    return {name: reason for name, value in pairs if value is not None and abs(value) > 1 - 1e-9}
+    return {facts.name: reason for facts, value in pairs if value is not None and abs(value) > 1 - 1e-9}
 
 
-def _determined(frame: pl.LazyFrame, named: dict[str, Facts], label: Facts) -> dict[str, str]:
-    """Values, or gaps, that each go with one class only."""
-    places = {f"c{n}": facts for n, facts in enumerate(named.values())}
-    few = {place: facts for place, facts in places.items() if facts.distinct <= PROBED}
+def _alone(frame: pl.LazyFrame, places: dict[str, Facts], label: Facts) -> dict[str, str]:
+    """Columns with a value in all rows of one class and in no row of the others."""
     gaps = {place: facts for place, facts in places.items() if facts.present < facts.rows}
-    pairs = [pl.concat_str(pl.col(place).fill_null(""), "label", separator="\n").approx_n_unique() for place in few]
-    empty = [pl.concat_str(pl.col(place).is_null(), "label", separator="\n").approx_n_unique() for place in gaps]
-    if not pairs + empty:
+    if not gaps or label.rows < 2 * ROWS_A_VALUE:
         return {}
-    named_pairs = [pair.alias(f"values {place}") for pair, place in zip(pairs, few, strict=True)]
-    named_gaps = [gap.alias(f"gaps {place}") for gap, place in zip(empty, gaps, strict=True)]
-    row = frame.select(*named_pairs, *named_gaps).collect(engine="streaming").row(0, named=True)
-    enough = label.rows >= 2 * ROWS_A_VALUE
-    alone = [facts.name for place, facts in gaps.items() if enough and row[f"gaps {place}"] == 2]
-    found = dict.fromkeys(alone, f"has a value for one class only; {ADVICE}")
-    for place, facts in few.items():
-        suspicious = facts.distinct > 1 and row[f"values {place}"] <= 1.1 * facts.distinct + 1
-        if suspicious and (reason := _same(frame, place, label)):
-            found[facts.name] = reason
-    return found
+    sides = [pl.col("label").filter(pl.col(place).is_null() == empty) for place in gaps for empty in (False, True)]
+    ends = [end.alias(f"{number}") for number, end in enumerate(e for side in sides for e in (side.min(), side.max()))]
+    row = frame.select(ends).collect(engine="streaming").row(0)
+    quarters = {place: row[4 * number : 4 * number + 4] for number, place in enumerate(gaps)}
+    told = [place for place, (low, high, first, last) in quarters.items() if low == high != first == last]
+    return {gaps[place].name: f"has a value for one class only; {ADVICE}" for place in told}
+
+
+def _determined(frame: pl.LazyFrame, places: dict[str, Facts], label: Facts) -> dict[str, str]:
+    """Values that each go with one class only: an estimate says where to look, and the look is exact."""
+    few = {place: facts for place, facts in places.items() if 1 < facts.distinct <= PROBED}
+    pairs = [pl.concat_str(pl.col(place).fill_null(""), "label", separator="\n").approx_n_unique() for place in few]
+    if not pairs:
+        return {}
+    named = [pair.alias(place) for pair, place in zip(pairs, few, strict=True)]
+    row = frame.select(named).collect(engine="streaming").row(0, named=True)
+    likely = {place: facts for place, facts in few.items() if row[place] <= LIKELY * facts.distinct + len(label.texts)}
+    reasons = {facts.name: _same(frame, place, label) for place, facts in likely.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _same(frame: pl.LazyFrame, place: str, label: Facts) -> str:

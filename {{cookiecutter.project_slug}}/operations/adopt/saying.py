@@ -1,55 +1,98 @@
 """What was decided and why, a line each."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from operations.adopt.columns import Decision
 from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
+from operations.adopt.wishes import Wishes
+from runtime.usecase import Data
+
+LISTED, SHOWN = 20, 100  # names in one sentence, columns a line each
 
 
 @dataclass(frozen=True)
 class Seen:
     """What is worth saying about the table itself.
 
-    `added` are the columns that brought in a marker of missing values, `words` the label's texts that count as missing.
+    `unlabelled` counts the rows without a label, `added` are the columns that brought in a marker of missing values,
+    `words` the label's texts that count as missing, `events` the columns that look like the time of an event.
     """
 
-    data: str
-    usecase: str
+    wishes: Wishes
     label: Facts
+    unlabelled: int
     columns: int
     added: dict[str, list[str]]
     words: dict[str, int]
+    events: dict[str, str]
 
 
 def say(seen: Seen, decided: Contract, decisions: Sequence[Decision], broken: int) -> None:
     """Print it."""
-    target = decided.target
-    print(f"{seen.data}: {seen.label.rows:,} rows, {seen.columns:,} columns, separator {decided.separator!r}")
+    target, rows = decided.target, seen.label.rows + seen.unlabelled
+    print(f"{seen.wishes.data.name}: {rows:,} rows, {seen.columns:,} columns{_form(decided.reading)}")
     print(f"label  {decided.label!r}: {target.task}; {target.why}")
     print(f"gate   {target.metric}, limit {target.limit:g}")
     print(f"id     {decided.id!r}" if decided.id else "id     none found: rows are numbered (ID=column names one)")
-    if decided.time:
-        print(f"time   {decided.time.name!r}: the last rows are validation and test")
-    for line in _rows(seen, broken):
+    for line in [*_time(seen, decided), *_rows(seen, broken)]:
         print(line)
     width = min(40, max(len(_shown(decision.name)) for decision in decisions))
     for title, chosen in (("in the contract", True), ("left out", False)):
         lines = [decision for decision in decisions if bool(decision.type) is chosen]
         print(f"\n{len(lines):,} {'column is' if len(lines) == 1 else 'columns are'} {title}" + (":" if lines else ""))
-        for decision in lines:
-            gaps = f"{decision.missing:.1%} missing" if decision.missing else ""
-            print(f"  {_shown(decision.name):<{width}}  {decision.type:<9} {gaps:<14} {decision.why}".rstrip())
-    print(f"\n{seen.usecase} is written; look through it. Next: make train")
+        for decision in lines[:SHOWN]:
+            missing = f"{decision.missing:.1%} missing" if decision.missing else ""
+            print(f"  {_shown(decision.name):<{width}}  {decision.type:<9} {missing:<14} {decision.why}".rstrip())
+        if len(lines) > SHOWN:
+            print(f"  … and {len(lines) - SHOWN:,} more")
+    print(f"\n{seen.wishes.usecase.name} is written; look through it. Next: make train")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" … and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(repr(name) for name in names[:LISTED]) + more
+
+
+def _form(reading: Data) -> str:
+    """How the text of CSV files is read, where it is not the usual way."""
+    told = {
+        "separator": reading.separator,
+        "encoding": reading.encoding,
+        "decimal": reading.decimal,
+        "thousands": reading.thousands,
+        "header": reading.header,
+    }
+    usual = {key: getattr(Data, key) for key in told if key != "separator"}
+    shown = [f"{key} {value!r}" for key, value in told.items() if value != usual.get(key)]
+    return ", " + ", ".join(shown)
+
+
+def _time(seen: Seen, decided: Contract) -> list[str]:
+    """Which column splits by time, or could."""
+    lines = [f"time   {decided.time.name!r}: the last rows are validation and test"] if decided.time else []
+    if seen.events and not decided.time:
+        name, why = next(iter(seen.events.items()))
+        lines.append(
+            f"time   {name!r} looks like the time of an event ({why}), but the split is random: if new rows come after "
+            f"these, say TIME={shlex.quote(name)}, and the last rows are validation and test"
+        )
+    if seen.events:
+        names, them = listed(list(seen.events)), "them" if len(seen.events) > 1 else "it"
+        lines.append(
+            f"drift  {names}: time goes on in every batch, so the drift decision leaves {them} out (drift = false)"
+        )
+    return lines
 
 
 def _rows(seen: Seen, broken: int) -> list[str]:
     """What is missing, and which rows are left out of training."""
     lines = []
-    blank = seen.label.rows - seen.label.present
-    if blank:
-        lines.append(f"{blank:,} rows have no label and are left out of training")
+    if seen.unlabelled:
+        lines.append(f"{seen.unlabelled:,} rows have no label and are left out of training")
     lines += [
         f"{count:,} rows have the label {word!r}, which counts as missing; if it is a class, call it otherwise"
         for word, count in seen.words.items()

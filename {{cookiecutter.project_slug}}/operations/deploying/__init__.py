@@ -4,6 +4,7 @@ Nothing is made or changed before it was shown and wanted; a second deployment c
 about CloudFormation was read in its documentation and tried against a stand-in, not against an account.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,10 @@ class Deployment:
     @property
     def objects(self) -> dict[str, bytes]:
         """What lies in the bucket before any run: key → content."""
-        return {f"{self.target.storage}/none/manifest.json": EMPTY_ARTIFACT, self.key: self.package.body}
+        none = f"{self.target.storage}/none"
+        nothing_earlier = json.dumps([{"prefix": f"s3://{self.target.where.bucket}/{none}/"}, "manifest.json"]).encode()
+        empty = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier}
+        return {**empty, self.key: self.package.body}
 
     @property
     def shelf(self) -> Shelf:

@@ -21,9 +21,10 @@ class Cache:
         self._memory: dict[str, list[Any]] = self._load()
         self._lock = threading.Lock()
 
-    def content(self, uri: str) -> str:
-        """A hash of the names and bytes of what is stored at a URI. Raises Failure where nothing is."""
-        return fingerprints.of([[name, self._digest(path)] for name, path in self.storage.files(uri)])
+    def content(self, uri: str, listed: bool = False) -> str:
+        """A hash of the names and bytes of what is at a URI, or `listed` there. Raises Failure where nothing is."""
+        files = self.storage.listed(uri) if listed else self.storage.files(uri)
+        return fingerprints.of([[name, self._digest(path)] for name, path in files])
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The properties of the step that finished under this key, if its outputs are still there, unchanged."""

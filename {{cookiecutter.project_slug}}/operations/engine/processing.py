@@ -5,17 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from operations.engine import folders
-from operations.engine.backend import Container
+from operations.engine.backend import Container, Mount
 from operations.engine.execution import Execution, Outcome, Stored, need
 
 
 @dataclass(frozen=True)
+class Input:
+    """What lies at a URI, or is `listed` in the manifest there, at a path of the container."""
+
+    path: str
+    uri: str
+    listed: bool
+
+
+@dataclass(frozen=True)
 class Processing:
-    """What of a Create Processing Job request matters here; inputs and outputs are (path, URI)."""
+    """What of a Create Processing Job request matters here; outputs are (path, URI)."""
 
     request: Mapping[str, Any]
     container: Container
-    inputs: list[tuple[str, str]]
+    inputs: list[Input]
     outputs: dict[str, tuple[str, str]]
 
 
@@ -37,7 +46,7 @@ def _read(arguments: Mapping[str, Any]) -> Processing:
             arguments.get("Environment", {}),
             arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceType", ""),
         ),
-        [(source["LocalPath"], source["S3Uri"]) for source in sources],
+        [Input(source["LocalPath"], source["S3Uri"], source.get("S3DataType") == "ManifestFile") for source in sources],
         {
             item["OutputName"]: (item["S3Output"]["LocalPath"], item["S3Output"]["S3Uri"])
             for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
@@ -50,13 +59,20 @@ def _identity(job: Processing, run: Execution) -> dict[str, Any]:
         "type": "Processing",
         "code": run.backend.code(job.container.image),
         "container": job.container.identity,
-        "inputs": [[path, run.cache.content(uri)] for path, uri in job.inputs],
+        "inputs": [[source.path, run.cache.content(source.uri, source.listed)] for source in job.inputs],
         "outputs": {name: path for name, (path, _) in job.outputs.items()},
     }
 
 
+def _mounts(source: Input, run: Execution) -> list[Mount]:
+    if source.listed:
+        return run.storage.mounts(source.uri, source.path)
+    return [run.storage.mount(source.uri, source.path)]
+
+
 def _work(name: str, job: Processing, run: Execution) -> Stored:
-    process = run.job(name, job.container, [run.storage.mount(uri, path) for path, uri in job.inputs])
+    mounts = [mount for source in job.inputs for mount in _mounts(source, run)]
+    process = run.job(name, job.container, mounts)
     folders.write_processing(process.root, job.request)
     for path, _ in job.outputs.values():
         folders.inside(process.root, path).mkdir(parents=True, exist_ok=True)

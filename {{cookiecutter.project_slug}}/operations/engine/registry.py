@@ -1,14 +1,17 @@
 """The model registry and the release on this machine: what was registered, and which one scoring uses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from operations.engine.storage import write_json
+from operations.engine.storage import Storage, write_json
 from operations.failures import Failure
 
 APPROVED = "Approved"
+ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
+NEEDED = ("version", "created", "model_package", "images")
 
 
 class Registry:
@@ -23,6 +26,8 @@ class Registry:
             found: list[dict[str, Any]] = json.loads(self.file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
+        except ValueError:
+            raise Failure(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
         return found
 
     def package(self, arn: str) -> dict[str, Any]:
@@ -56,12 +61,29 @@ class Registry:
 def released(file: Path) -> dict[str, Any] | None:
     """The manifest of the release, or None before the first. Raises Failure for a damaged one."""
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        if not set(manifest["artifacts"]) >= set(ARTIFACTS) or not set(manifest) >= set(NEEDED):
+            raise KeyError
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise Failure(f"{file.name} is damaged; `make models` lists what can be released again.") from None
-    return manifest
+    except (ValueError, KeyError, TypeError):
+        raise Failure(
+            f"{file.name} is damaged; `make models` lists what `make models USE=…` can release again, and "
+            "`make train FRESH=yes` trains without a champion."
+        ) from None
+    return dict(manifest)
+
+
+def undamaged(file: Path) -> dict[str, Any] | None:
+    """As `released`, and None for a damaged one too: for whoever writes over it."""
+    with suppress(Failure):
+        return released(file)
+    return None
+
+
+def gone(storage: Storage, manifest: Mapping[str, Any], names: Iterable[str] = ARTIFACTS) -> list[str]:
+    """The artifacts of a release that are no longer stored here."""
+    return [name for name in names if not storage.path(manifest["artifacts"][name]).exists()]
 
 
 def manifest(package: Mapping[str, Any], metrics: Mapping[str, float], created: str) -> dict[str, Any]:
@@ -73,7 +95,7 @@ def manifest(package: Mapping[str, Any], metrics: Mapping[str, float], created: 
         "created": created,
         "model_package": package["ModelPackageArn"],
         "images": {key.removesuffix(ends): value for key, value in about.items() if key.endswith(ends)},
-        "artifacts": {name: about[name] for name in ("preprocessor", "model", "baseline", "explainer")},
+        "artifacts": {name: about[name] for name in ARTIFACTS},
         "metrics": dict(metrics),
         "data": about.get("training_data", ""),
         "contract": about.get("contract", ""),

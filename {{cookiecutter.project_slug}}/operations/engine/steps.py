@@ -32,9 +32,14 @@ def register(_name: str, arguments: Mapping[str, Any], run: Execution) -> Outcom
     contents["status"] = arguments.get("ModelApprovalStatus", "")
     identity = fingerprints.of([need(arguments, "ModelPackageGroupName"), contents])
     known = run.registry.find(identity)
-    if known is not None:
+    if known is not None and all(_stored(value, run) for value in known["CustomerMetadataProperties"].values()):
         return Outcome(known, reused=True)
     return Outcome(run.registry.register(arguments, identity, now()))
+
+
+def _stored(value: str, run: Execution) -> bool:
+    """Whether a place that a package names is still there: it may have been registered before storage was cleared."""
+    return not value.startswith("s3://") or run.storage.path(value).exists()
 
 
 def _content(value: str, run: Execution) -> str:

@@ -45,6 +45,24 @@ class Storage:
         below = [Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names]
         return sorted((file.relative_to(path).as_posix(), file) for file in below)
 
+    def listed(self, uri: str) -> list[tuple[str, Path]]:
+        """Key and path of the files that a manifest lists: a prefix, then keys relative to it.
+
+        Source: "S3DataSource" in the SageMaker API reference. Raises Failure for a manifest of another form, and for a
+        file that is not there.
+        """
+        entries = self.read_json(uri)
+        first, *keys = entries if isinstance(entries, list) and entries else [None]
+        prefix = str(first.get("prefix") or "") if isinstance(first, dict) else ""
+        if not prefix or not keys or not all(isinstance(key, str) and key for key in keys):
+            raise Failure(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
+        quoted = prefix.startswith("file://")
+        return [(unquote(str(key)) if quoted else str(key), self.existing(f"{prefix}{key}")) for key in keys]
+
+    def mounts(self, uri: str, folder: str) -> list[Mount]:
+        """What a manifest lists, each file where its key says below a folder; the service's guide leaves that open."""
+        return [Mount(f"{folder}/{key}", path.resolve()) for key, path in self.listed(uri)]
+
     def mount(self, uri: str, folder: str) -> Mount:
         """What is stored, in a folder of a container; a single file lies in it. Raises Failure where nothing is."""
         path = self.existing(uri).resolve()

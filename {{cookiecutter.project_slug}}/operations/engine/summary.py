@@ -35,6 +35,10 @@ class Summary:
             values = [report[column].get(name) for column in columns]
             marked = " ← gate" if name == report.get("metric") else ""
             yield f"  {name:<{width}}" + "".join(f"{_number(value):>12}" for value in values) + marked
+        if earlier := report.get("earlier"):
+            yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if reason := report.get("not_comparable"):
+            yield f"  not compared with the released model: {reason} [gate] minimum alone decides."
 
     def scoring(self) -> Iterator[str]:
         """How many rows were scored, and whether the data still is what the model knows."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from functions import executions, measuring, release, retraining, start_inference, storage
+from functions import executions, learning, measuring, release, start_inference, storage
 from functions.clients import Aws
 from functions.memory import Settings
 from functions.places import Places
@@ -22,11 +22,15 @@ UNUSED = ("cloudwatch", "sns")  # telling people is for the functions
 
 @dataclass(frozen=True)
 class Asked:
-    """`window` is "" for the newest one with data; `chosen` are Name=value pairs of pipeline parameters."""
+    """`window` is "" for the newest one with data; `chosen` are Name=value pairs of pipeline parameters.
+
+    A `fresh` training has no champion.
+    """
 
     pipeline: str
     window: str = ""
     chosen: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 def start(target: Target, client: Any, asked: Asked) -> str:
@@ -39,7 +43,7 @@ def start(target: Target, client: Any, asked: Asked) -> str:
     try:
         with answered(f"starting {name}", target.where.region):
             window = _window(target, aws, places, asked)
-            values, said = _values(aws, places, asked.pipeline, window)
+            values, said = _values(aws, places, asked, window)
             values |= _chosen(declared, values, asked.chosen)
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
@@ -49,11 +53,16 @@ def start(target: Target, client: Any, asked: Asked) -> str:
 
 
 def where(target: Target) -> Places:
-    """As the functions have it, without the topic and the loop's settings."""
-    given = target.repository.tables().get("split", {}).get("method") == "given"
+    """As the functions have it, without the topic. Raises Failure for wrong settings of the loop."""
+    tables = target.repository.tables()
+    given = tables.get("split", {}).get("method") == "given"
+    try:
+        settings = Settings.of(tables)
+    except (ValueError, TypeError) as error:
+        raise Failure(str(error)) from None
     environment = target.where
     names = (environment.namespace, environment.slug, environment.name, environment.bucket)
-    return Places(*names, topic="", settings=Settings(), given_validation=given)
+    return Places(*names, topic="", settings=settings, given_validation=given)
 
 
 def reach(target: Target, sagemaker: Any) -> Aws:
@@ -83,12 +92,12 @@ def _window(target: Target, aws: Aws, places: Places, asked: Asked) -> str:
     return window
 
 
-def _values(aws: Aws, places: Places, pipeline: str, window: str) -> tuple[dict[str, str], str]:
+def _values(aws: Aws, places: Places, asked: Asked, window: str) -> tuple[dict[str, str], str]:
     """What the functions would give it, and the run in a sentence. Raises Failure where nothing is released."""
-    if pipeline == "training":
-        values, version = retraining.learning(aws, places, window)
-        champion = f"release {version} is the champion" if version else "there is no champion yet"
-        return values, f"learns from window {window}; {champion}."
+    if asked.pipeline == "training":
+        planned = learning.plan(aws, places, window, asked.fresh)
+        besides = f" and {planned.besides}" if planned.besides else ""
+        return planned.values, f"learns from window {window}{besides}. {planned.champion}."
     _, released = release.current(aws, places)
     if released is None:
         raise Failure(

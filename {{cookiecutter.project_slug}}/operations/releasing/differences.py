@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from functions.release import Manifest
+from functions.release import Manifest, learned_from
 
 SHORT = 7  # digits of a commit that a person reads
 NOTHING = "nothing"
@@ -27,7 +27,7 @@ def _told(manifest: Manifest) -> dict[str, str]:
         "release": str(manifest["version"]),
         "model": model(manifest),
         "quality": ", ".join(measured(manifest["metrics"], "")[:1]) or "not known",
-        "training data": manifest["training_data"] or "not known",
+        "training data": learned_from(manifest) or "not known",
         "commit": commit(manifest),
         "contract": manifest["contract"] or "not known",
     }

@@ -45,6 +45,14 @@ class S3:
             raise refused("GetObject", "NoSuchKey", request["Key"])
         return {"Body": io.BytesIO(path.read_bytes())}
 
+    def put_object(self, **request: Any) -> Answer:
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(request["Body"])
+        partial.replace(path)
+        return {}
+
     def _digest(self, bucket: str, key: str) -> str:
         with (self.storage.root / bucket / key).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

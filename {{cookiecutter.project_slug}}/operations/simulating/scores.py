@@ -108,7 +108,7 @@ class Scores:
             for stage in self.stages:
                 for file in files.find(stage.folder / "production"):
                     name = f"{stage.place}:{file.name.split('.')[0]}.parquet"
-                    self._marked(stage, files.scan(file, self.world.case.data.separator)).sink_parquet(partial / name)
+                    self._marked(stage, files.scan(file, self.world.case.data)).sink_parquet(partial / name)
             partial.rename(folder)
         return folder.as_uri()
 

@@ -129,7 +129,9 @@ def _places(repository: Simulated, options: Options, where: Environment) -> Plac
 
 def furnish(world: World, images: Mapping[str, str]) -> None:
     """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
-    running.storage(world.repository).write_json(f"{world.places.storage}/none/manifest.json", {"component": "none"})
+    none, stored = f"{world.places.storage}/none", running.storage(world.repository)
+    stored.write_json(f"{none}/manifest.json", {"component": "none"})
+    stored.write_json(f"{none}/earlier.manifest", [{"prefix": f"{none}/"}, "manifest.json"])
     values = {"release": "none", "retraining": "none"}
     values |= {f"components/{name}/artifact": "none" for name in COMPONENTS}
     values |= {f"components/{name}/image": image for name, image in images.items()}

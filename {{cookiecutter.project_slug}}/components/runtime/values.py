@@ -1,0 +1,198 @@
+"""What a cell says, whichever file it came from: text, number, yes or no, date.
+
+CSV and Parquet of one table must be the same table, though 10001 is 10001.0 where a column had gaps, True is true, and
+midnight is written in three ways. So every value that is compared as text (a label, an id, a category, a group) has one
+canonical text, and so have the contract's own classes and markers that it is compared with:
+
+- whole numbers have no fraction: 10001.0 and 10001.00 are 10001; 1.50, 007 and 1e5 stay what they are,
+- True, TRUE and a boolean are true, likewise false,
+- a moment is 2024-01-31 13:30:00 (no T, no empty fraction), and at midnight only its day.
+
+Functions take a column as it was read, and give its values and which cells hold something that is none; None says that
+no cell does. A text of the missing markers, an empty one, NaN and infinity are no value, and nothing wrong.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from runtime.failures import InputError
+
+TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
+FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
+WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
+WHOLE = r"-?(?:0|[1-9]\d*)\.0+"
+MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
+OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
+SPACES, QUOTES = " \u00a0\u202f", "'’"  # that separate thousands
+OFFSETS = ("%z", "%:z", "%::z", "%:::z", "%#z")  # parts of a format that read a time zone's offset
+Found = tuple[pl.Series, pl.Series | None]
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How values are written: the texts that mean "no value", and the marks in a number."""
+
+    missing: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
+
+    @cached_property
+    def markers(self) -> list[str]:
+        """Texts without a value, as canonical texts too."""
+        return sorted({"", *self.missing, *map(canonical, self.missing)})
+
+    @cached_property
+    def numbers(self) -> list[float]:
+        """Numbers without a value, such as -999: Parquet has them as numbers."""
+        found = pl.Series(self.markers).cast(pl.Float64, strict=False)
+        return found.filter(found.is_finite()).to_list()
+
+
+def canonical(text: str) -> str:
+    """The one text for a value that can be written in several ways."""
+    if re.fullmatch(WHOLE, text):
+        return "0" if float(text) == 0 else text.partition(".")[0]
+    if text in ("True", "TRUE", "False", "FALSE"):
+        return text.lower()
+    if re.fullmatch(MOMENT, text):
+        day, clock = text[:10], text[11:] if text.count(":") == 2 else f"{text[11:]}:00"
+        clock = clock.rstrip("0").rstrip(".") if "." in clock else clock
+        return day if clock == "00:00:00" else f"{day} {clock}"
+    return text
+
+
+def texts(column: pl.Series, missing: Iterable[str]) -> pl.Series:
+    """Canonical texts without blanks around them; null where there is no value."""
+    plain = _plain(column)
+    other = plain.str.contains(OTHERS)
+    if other.any():
+        odd = plain.filter(other).unique().drop_nulls()
+        plain = plain.replace(odd, pl.Series([canonical(text) for text in odd], dtype=pl.String))
+    return _without(plain, missing)
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Text of a column of any kind, without blanks around it."""
+    if column.dtype.is_float():
+        return _finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _without(column: pl.Series, missing: Iterable[str]) -> pl.Series:
+    gone = column.is_in(list(missing))
+    return column.set(gone, None) if gone.any() else column
+
+
+def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
+    """Cells that hold something, but no value."""
+    return None if present.null_count() == values.null_count() else present.is_not_null() & values.is_null()
+
+
+def number(column: pl.Series, spelling: Spelling, low: float | None = None, high: float | None = None) -> Found:
+    """Float64, null outside the range."""
+    found, wrong = _number(column, spelling)
+    if low is None and high is None:
+        return found, wrong
+    outside = (found < (low if low is not None else -float("inf"))) | (
+        found > (high if high is not None else float("inf"))
+    )
+    if not outside.any():
+        return found, wrong
+    outside = outside.fill_null(value=False)
+    return found.set(outside, None), outside if wrong is None else outside | wrong
+
+
+def _number(column: pl.Series, spelling: Spelling) -> Found:
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        found = column.cast(pl.Float64)
+        return _finite(_without_numbers(found, spelling)), None
+    if spelling.decimal == "." and not spelling.thousands and column.dtype == pl.String:
+        found = column.cast(pl.Float64, strict=False)
+        if found.null_count() == column.null_count():  # the usual case: every cell is a number or empty
+            return _finite(_without_numbers(found, spelling)), None
+    present = _without(_plain(column), spelling.markers)
+    found = _written(present, spelling).cast(pl.Float64, strict=False)
+    wrong = _wrong(present, found)
+    return _finite(_without_numbers(found, spelling)), wrong
+
+
+def _without_numbers(found: pl.Series, spelling: Spelling) -> pl.Series:
+    return found.set(found.is_in(spelling.numbers), None) if spelling.numbers else found
+
+
+def _finite(found: pl.Series) -> pl.Series:
+    finite = found.is_finite()
+    return found if finite.all() else found.set(~finite, None)
+
+
+def _written(text: pl.Series, spelling: Spelling) -> pl.Series:
+    """Numbers as 1234.5; null where the marks stand where they can't, as in 1.5 if a point separates thousands."""
+    decimal, thousands = spelling.decimal, spelling.thousands
+    if decimal == "." and not thousands:
+        return text
+    for group in (SPACES, QUOTES):
+        if thousands and thousands in group:
+            text = text.str.replace_all(f"[{group}]", thousands)
+    mark, group = re.escape(decimal), re.escape(thousands)
+    grouped = rf"\d{{1,3}}(?:{group}\d{{3}})+|" if thousands else ""
+    form = rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$"
+    fits = text.str.contains(form)
+    plain = text.str.replace_all(thousands, "", literal=True) if thousands else text
+    return plain.str.replace(decimal, ".", literal=True).set(~fits, None)
+
+
+def boolean(column: pl.Series, missing: Iterable[str]) -> Found:
+    """Boolean, from words such as yes and no, and from 0 and 1."""
+    if column.dtype == pl.Boolean:
+        return column, None
+    present = texts(column, missing)
+    found = present.str.to_lowercase().replace_strict(WORDS, default=None, return_dtype=pl.Boolean)
+    return found, _wrong(present, found)
+
+
+def date(column: pl.Series, form: str, zone: str, missing: Iterable[str]) -> Found:
+    """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
+
+    Raises InputError for a column of such moments where no zone is given.
+    """
+    if column.dtype.is_temporal():
+        return _local(column, zone), None
+    present = _without(_plain(column), missing)
+    if "." not in form:  # 20240131.0, from a column with gaps
+        present = present.str.replace(r"^(\d+)\.0+$", "$1")
+    found = present.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
+    if form.endswith("Z") and zone:
+        found = found.dt.replace_time_zone("UTC")
+    return _local(found, zone), _wrong(present, found)
+
+
+def _local(column: pl.Series, zone: str) -> pl.Series:
+    held = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
+    if held is None:
+        return column.cast(pl.Datetime("us"))
+    if not zone:
+        raise InputError(
+            f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count; "
+            f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml.'
+        )
+    return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
+
+
+def named(column: pl.Series, classes: Sequence[str], missing: Iterable[str]) -> Found:
+    """The contract's own texts of classes, by their canonical ones; true and false are also 1 and 0."""
+    present = texts(column, missing)
+    found = present.replace_strict(aliases(classes), default=None, return_dtype=pl.String)
+    return found, _wrong(present, found)
+
+
+def aliases(classes: Sequence[str]) -> Mapping[str, str]:
+    """Canonical text → class."""
+    known = {canonical(name): name for name in classes}
+    for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
+        if set(known) == set(pair.values()):
+            known |= {other: known[name] for other, name in pair.items()}
+    return known

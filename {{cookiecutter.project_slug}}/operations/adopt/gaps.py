@@ -1,0 +1,142 @@
+"""Texts and numbers that stand for "no value": those that everybody uses are taken, others are asked for."""
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from operations.adopt import Question, tables, times
+from operations.adopt.columns import FEW, Decision, Look
+from operations.adopt.facts import End, Facts
+from operations.adopt.times import Moments
+
+FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
+REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
+CROWDED = 10  # times as often as a value on average
+DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
+SHOWN = 5
+LABELS = 50  # distinct numbers of a label that is an amount
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What could mean that a column has no value: the texts as they stand in it, and why in words."""
+
+    texts: list[str]
+    why: str
+
+
+def known(found: dict[str, Facts], label: str) -> dict[str, list[str]]:
+    """Texts that stand for "no value" among what would otherwise be numbers, by the column; none that is a class."""
+    extra: dict[str, list[str]] = {}
+    for name, column in found.items():
+        numbers = column.numbers >= column.present / 4 and column.unmarked == 0 and name != label
+        if numbers and column.marked and not set(column.marked) & set(found[label].texts):
+            extra[name] = column.marked
+    return extra
+
+
+def suspects(found: dict[str, Facts], look: Look, label: str, classes: bool) -> list[Suspect]:
+    """A few words among numbers, and numbers far from all others that stand again and again.
+
+    `classes` says that the label's texts are classes, whatever they look like.
+    """
+    columns = [column for name, column in found.items() if name != label or not classes]
+    far = [column for column in columns if column.name != label or column.distinct > LABELS]
+    words = [suspect for column in columns for suspect in _words(column, look.tolerated)]
+    return words + [suspect for column in far for suspect in _far(column, look)]
+
+
+def moments(
+    found: dict[str, Facts], look: Look, decisions: dict[str, Decision], held: dict[str, Moments]
+) -> list[Suspect]:
+    """Days such as 1900-01-01, and others far from the rest, that stand again and again at the end of a column."""
+    suspects = []
+    for name, each in held.items():
+        for moment, cells, next_to in (
+            (each.low, each.low_cells, each.after_low),
+            (each.high, each.high_cells, each.before_high),
+        ):
+            far = abs(moment - next_to) > max(each.before_high - each.after_low, 1)
+            usual = _crowded(cells, each.values, each.distinct) and times.day(moment) in DAYS
+            if each.distinct > FEW and _often(cells, each.values) and (far or usual):
+                texts = _where(found[name], times.moment(found[name], decisions[name], look) == moment, look)
+                suspects.append(Suspect(texts, f"{texts[0]} stands in {cells:,} cells of {name!r}, as no other date"))
+    return suspects
+
+
+def ask(suspects: Sequence[Suspect]) -> None:
+    """Raises Question where there are any."""
+    if not suspects:
+        return
+    texts = list(dict.fromkeys(text for suspect in suspects for text in suspect.texts))
+    told = "; ".join(suspect.why for suspect in suspects[:SHOWN])
+    more = f"; and {len(suspects) - SHOWN:,} more" if len(suspects) > SHOWN else ""
+    raise Question(
+        f'what means "no value"? {told}{more}. Say MISSING={written(texts)} (those that do), '
+        "or MISSING=no if none does."
+    )
+
+
+def written(texts: Sequence[str]) -> str:
+    """Texts as the option takes them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(texts)
+    return shlex.quote(line.getvalue())
+
+
+def _words(column: Facts, tolerated: int) -> list[Suspect]:
+    """A few words without a digit among numbers."""
+    odd, words = column.present - column.numbers, column.odd
+    if not tolerated < odd <= FEW_CELLS * column.present or not 0 < len(words) <= FEW_WORDS:
+        return []
+    codes = column.distinct - len(words) <= FEW and any(len(word) < 2 for word in words)
+    if codes or any(character.isdigit() for word in words for character in word):
+        return []
+    shown = ", ".join(repr(word) for word in words)
+    return [Suspect(list(words), f"{odd:,} of {column.present:,} cells of {column.name!r} are no numbers ({shown})")]
+
+
+def _far(column: Facts, look: Look) -> list[Suspect]:
+    """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart."""
+    if column.lowest is None or column.highest is None or column.low is None or column.high is None:
+        return []
+    suspects = []
+    rest = column.highest.following - column.lowest.following
+    for number, end in ((column.low, column.lowest), (column.high, column.highest)):
+        far = abs(number - end.following) > max(rest, 1)
+        usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
+        if _none(column, number, end) and (far or usual):
+            value = tables.number(tables.text(column.name, column.kind, look.markers), column.kind, look.table.reading)
+            texts = _where(column, value == number, look)
+            others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
+            suspects.append(Suspect(texts, f"{texts[0]} stands in {end.cells:,} cells of {column.name!r}, {others}"))
+    return suspects
+
+
+def _none(column: Facts, number: float, end: End) -> bool:
+    """Whether a number is one that people write for "none": whole, not 0, and in more than a few cells."""
+    codes = column.distinct <= FEW and not _nines(number) and not number < 0 <= end.following
+    return _often(end.cells, column.present) and number != 0 and number.is_integer() and not codes
+
+
+def _nines(number: float) -> bool:
+    return abs(number) > 9 and set(f"{abs(number):.0f}") == {"9"}
+
+
+def _often(cells: int, of: int) -> bool:
+    return cells >= max(LEAST, REPEATED * of)
+
+
+def _crowded(cells: int, of: int, distinct: int) -> bool:
+    """Whether a value stands in far more cells than values do on average."""
+    return cells * distinct > CROWDED * of
+
+
+def _where(column: Facts, condition: pl.Expr, look: Look) -> list[str]:
+    """The texts that stand in a column where a condition holds."""
+    text = tables.text(column.name, column.kind, look.markers).alias("text")
+    return look.table.frame.filter(condition).select(text).unique().collect(engine="streaming")["text"].sort().to_list()
