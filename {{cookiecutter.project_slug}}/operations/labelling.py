@@ -160,7 +160,9 @@ def _rows(case: UseCase, file: Path) -> "pl.DataFrame":
     """A production file's rows as they are, their id as text."""
     frame = _scan(case, file)
     name = case.data.id
-    return frame.drop(raw.ROW).with_columns(raw.as_text(name, frame.collect_schema()[name]).alias(name)).collect()
+    columns = frame.collect_schema()
+    own = [column for column in columns if not column.startswith("__")]
+    return frame.select(own).with_columns(raw.as_text(name, columns[name]).alias(name)).collect()
 
 
 def _scan(case: UseCase, file: Path) -> "pl.LazyFrame":

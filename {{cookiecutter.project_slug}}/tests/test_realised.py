@@ -219,6 +219,7 @@ def test_everything_that_does_not_fit_is_counted_and_said() -> None:
     given = pl.concat([labels(batch), pl.DataFrame(odd, schema=["id", "repaid"], orient="row")])
     found = measure(pl.concat([batch, twice, again]), given)["realised"]
     assert found["left_out"] == {
+        "broken_line": 0,
         "missing_id": 1,
         "missing_label": 1,
         "unknown_label": 1,

@@ -73,17 +73,19 @@ def score_columns(predictions: pl.LazyFrame) -> list[str]:
 def _told(given: pl.LazyFrame, identity: str, label: str) -> tuple[pl.LazyFrame, dict[str, int]]:
     """One label an id, and how many rows gave none."""
     named, value = pl.col(identity).is_not_null(), pl.col(label)
-    usable = named & value.is_not_null()
+    usable = named & value.is_not_null()  # a broken line's label is none
     grouped = [pl.col(raw.GROUP).first()] if raw.GROUP in given.collect_schema() else []
     told = (
         given.filter(usable)
         .group_by(identity, maintain_order=True)
         .agg(value.first().alias(LABEL), value.n_unique().alias("labels"), pl.len().alias("times"), *grouped)
     )
+    whole = pl.col(raw.RAGGED).is_null()
     counts = given.select(
-        missing_id=(~named).sum(),
-        missing_label=(named & value.is_null() & ~pl.col(raw.BROKEN)).sum(),
-        unknown_label=(named & value.is_null() & pl.col(raw.BROKEN)).sum(),
+        broken_line=(~whole).sum(),
+        missing_id=(whole & ~named).sum(),
+        missing_label=(whole & named & value.is_null() & ~pl.col(raw.BROKEN)).sum(),
+        unknown_label=(whole & named & value.is_null() & pl.col(raw.BROKEN)).sum(),
     )
     alike = pl.col("labels") == 1
     again = told.select(

@@ -124,6 +124,7 @@ def _percent(share: float) -> str:
 
 
 LEFT_OUT = {
+    "broken_line": "have too few or too many cells",
     "missing_id": "have no id",
     "missing_label": "have no label",
     "unknown_label": "have a label that the contract does not know",
