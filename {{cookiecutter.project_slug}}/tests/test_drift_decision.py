@@ -74,6 +74,19 @@ def test_what_chance_gives_is_exact_where_most_bins_are_rare_too(rows: tuple[int
     assert index == pytest.approx(np.mean([drift.chance(*pair) for pair in pairs]), rel=0.1)
 
 
+@pytest.mark.parametrize(("before", "now"), [([6, 3], [2, 2]), ([12, 0], [1, 0]), ([1, 0], [0, 9]), ([4, 4], [4, 4])])
+def test_a_handful_of_rows_has_its_chance_too(before: list[int], now: list[int]) -> None:
+    """Every division of the bins' rows between two tables of these sizes, by its hypergeometric probability."""
+    both = counts(before) + counts(now)
+    first = stats.hypergeom(both.sum(), both[0], sum(before))
+    mean = 0.0
+    for held in range(int(both[0]) + 1):
+        part = np.array([held, sum(before) - held], dtype=float)
+        mean += first.pmf(held) * drift.psi(part, both - part) if first.pmf(held) > 0 else 0.0
+    assert drift.chance(counts(before), counts(now)) == pytest.approx(mean, abs=1e-12)
+    assert drift.effect(counts(before), counts(now)).p_value > 0.05
+
+
 def values(rows: int, seed: int) -> pl.DataFrame:
     """Numbers, a category of 4 values and one of 100, and a constant; no gaps."""
     random, shares = np.random.default_rng(seed), 1 / np.arange(1, 101)
