@@ -256,7 +256,7 @@ def test_scores_are_watched_like_columns() -> None:
     report = judge(table(2000, seed=2), predictions(2000, seed=2, high=6.0))
     assert report["verdict"] == "drift"
     assert report["scores"]["score"]["drifted"]
-    assert "output moved" in report["reason"]
+    assert "none of 5 columns drifted, but the model's output moved (score" in report["reason"]
 
 
 def test_rows_without_a_prediction_are_counted() -> None:

@@ -75,12 +75,13 @@ def _chance_of_few(before: Counts, now: Counts, few: NDArray[np.bool_]) -> float
     """The mean of the index's parts of the bins `few`: Σ over how many of a bin's rows the smaller table can hold."""
     size, other = sorted((before.sum(), now.sum()))
     rows, bins = (before + now)[few], int(((before + now) > 0).sum())
-    logarithms = [_choices(size + other, k) - _choices(other, k) for k in rows.tolist()]
-    chances, mean = np.exp(-np.asarray(logarithms)), 0.0  # of no row in the smaller table
-    for held in range(MOST_EXPECTED):
+    held = np.maximum(rows - other, 0)  # by the smaller table at least: the larger one has no room for all
+    chances, mean = np.asarray([_chance_of(pair, (size, other)) for pair in zip(held, rows - held, strict=True)]), 0.0
+    for _ in range(MOST_EXPECTED):
         p, q = (held + 0.5) / (size + bins / 2), (np.maximum(rows - held, 0) + 0.5) / (other + bins / 2)
         mean += float((chances * (q - p) * np.log(q / p)).sum())
         chances = chances * np.maximum(rows - held, 0) * (size - held) / ((held + 1) * (other - rows + held + 1))
+        held = held + 1
     return mean
 
 
@@ -125,12 +126,17 @@ def fisher(rows: tuple[float, float], totals: tuple[float, float]) -> float:
     """Twice the chance that the table with the larger share of a bin's rows holds so many of them or more."""
     more = 0 if rows[0] * totals[1] > rows[1] * totals[0] else 1
     held, both, size, every = rows[more], sum(rows), totals[more], sum(totals)
-    term = math.exp(_choices(size, held) + _choices(every - size, both - held) - _choices(every, both))
-    tail = term
+    tail = term = _chance_of((held, both - held), (size, every - size))
     while held < min(both, size) and term > tail * 1e-12:
         term *= (both - held) * (size - held) / ((held + 1) * (every - size - both + held + 1))
         tail, held = tail + term, held + 1
     return min(1.0, 2 * tail)
+
+
+def _chance_of(rows: tuple[float, float], totals: tuple[float, float]) -> float:
+    """The hypergeometric chance that a bin's rows are divided in this way between two tables of one distribution."""
+    ways = sum(_choices(whole, part) for part, whole in zip(rows, totals, strict=True))
+    return math.exp(ways - _choices(sum(totals), sum(rows)))
 
 
 def _choices(of: float, some: float) -> float:
