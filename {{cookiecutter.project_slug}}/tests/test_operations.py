@@ -438,10 +438,10 @@ class Told(Summary):
     """A summary of a run that stored this drift.json and nothing else."""
 
     def __init__(self, drift: dict[str, Any]) -> None:
-        self.drift = drift
+        self.told = drift
 
     def _json(self, output: str, name: str) -> dict[str, Any] | None:
-        return self.drift if (output, name) == ("drift", "drift.json") else None
+        return self.told if (output, name) == ("drift", "drift.json") else None
 
 
 def test_no_drift_never_stands_alone_beside_an_alarm() -> None:
