@@ -153,7 +153,7 @@ def check(scored: Scored, batch: pl.DataFrame, trap: Traps) -> None:
     assert scored.predictions.height == batch.height
     assert errors.height == cut == scored.summary["broken"]
     assert all("cells" in reason for reason in errors["error"])
-    assert scored.report["rows"] == batch.height
+    assert scored.report["rows"] == batch.height - cut  # nobody knows what the cells of a cut line mean
     assert scored.report["realised"]["rows"] == batch.height - cut
 
 

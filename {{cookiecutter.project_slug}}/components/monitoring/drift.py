@@ -68,7 +68,7 @@ def chance(before: Counts, now: Counts) -> float:
     """
     both, small = before + now, _small(before, now)
     share, each = both / both.sum(), 1 / before.sum() + 1 / now.sum()
-    return float(((1 - share) * each)[(both > 0) & ~small].sum()) + _chance_of_few(before, now, small)
+    return float(((1 - share) * each)[(both > 0) & ~small].sum() + _chance_of_few(before, now, small))
 
 
 def _chance_of_few(before: Counts, now: Counts, few: NDArray[np.bool_]) -> float:
@@ -130,7 +130,7 @@ def fisher(rows: tuple[float, float], totals: tuple[float, float]) -> float:
     while held < min(both, size) and term > tail * 1e-12:
         term *= (both - held) * (size - held) / ((held + 1) * (every - size - both + held + 1))
         tail, held = tail + term, held + 1
-    return min(1.0, 2 * tail)
+    return float(min(1.0, 2 * tail))
 
 
 def _chance_of(rows: tuple[float, float], totals: tuple[float, float]) -> float:
