@@ -38,7 +38,12 @@ def serve(settings: Mapping[str, str]) -> None:
         warnings = checks.check_known(table, learned, tables.known(files, learned))
     with artifacts.writing(paths.processing_output("summary")) as folder:
         first = checks.first_break(table) if counts.broken else None
-        summary: dict[str, Any] = {"rows": counts.rows, "broken": counts.broken, "first_break": first, "files": len(files)}
+        summary: dict[str, Any] = {
+            "rows": counts.rows,
+            "broken": counts.broken,
+            "first_break": first,
+            "files": len(files),
+        }
         summary |= {"empty": table.empty, "warnings": warnings}
         artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
     for warning in warnings:
