@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from operations import fingerprints, parameters
+from operations import compiling, fingerprints, parameters, settings
 from operations.docker import docker, exists, meaning_of
 from operations.engine.storage import write_json
 from operations.failures import Failure
@@ -50,6 +50,8 @@ def build(repository: Repository, cache: Mapping[str, str] | None = None) -> lis
     for image in missing:
         print(f"building {image.component}: {image.reason}", flush=True)
     if missing:
+        settings.read_case(repository)  # it goes into them
+        compiling.check_hyperparameters(repository)
         bake(repository, missing, cache or {})
         print(*(_line(image) for image in missing), sep="\n", flush=True)
     repository.local.mkdir(exist_ok=True)

@@ -12,10 +12,19 @@ from runtime.usecase import UseCase
 
 def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
     """The use case and one environment of it. Raises Failure with the file, the line, the key and what is right."""
+    case = read_case(repository)
+    try:
+        return case, environments.load(repository.root / "environments", environment, case)
+    except InputError as error:
+        raise Failure(str(error)) from None
+
+
+def read_case(repository: Repository) -> UseCase:
+    """The use case alone. Raises Failure."""
     try:
         case = usecase.load(repository.root / "usecase.toml")
         retraining(repository)
-        return case, environments.load(repository.root / "environments", environment, case)
+        return case
     except InputError as error:
         raise Failure(str(error)) from None
 

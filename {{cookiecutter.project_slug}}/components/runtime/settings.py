@@ -21,8 +21,9 @@ Settings = TypeVar("Settings")
 LARGEST, HUGE = 2**31 - 1, 1e300  # whole numbers and numbers that every library here takes
 KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 LISTS = "a list of texts"
-# of a rule's words: [table] key …, or [columns] 'a name'
-PLACE = re.compile(r"""(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))?""")
+# the place that a rule's words begin with: [table] key …, or [columns] 'a name': key …
+QUOTED = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:: ([a-z_]+)\b)?"""
+PLACE = re.compile(rf"(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|{QUOTED})?")
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def check(rules: Iterable[tuple[object, str]]) -> None:
 
 def refused(words: str) -> Wrong:
     """Words that begin with the [table] and key that they are about, as an error that knows its place."""
-    header, key, quoted = found.groups("") if (found := PLACE.match(words)) else ("", "", "")
-    names = [*header.split("."), key or (literal_eval(quoted) if quoted else "")]
+    header, key, quoted, inner = found.groups("") if (found := PLACE.match(words)) else ("", "", "", "")
+    names = [*header.split("."), key or (literal_eval(quoted) if quoted else ""), inner]
     return Wrong(words, *(name for name in names if name))
 
 
