@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo contract test check fix setup install lock clean
 
 PYTHON ?= python3
+override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the rendered Makefile gets all that is given
+export PYTHON
 BIN := .venv/bin
 TEMPLATE := {{cookiecutter.project_slug}}
 DEMO := build/customer-churn
@@ -17,11 +19,11 @@ demo: setup ## render the default use case into build/, then train, score, monit
 	@rm -rf $(DEMO)
 	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
 	@$(BIN)/cookiecutter . --no-input --output-dir build
-	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) $(if $(ON),ON=$(ON)) train
-	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) $(if $(ON),ON=$(ON)) score
+	@$(MAKE) -C $(DEMO) train
+	@$(MAKE) -C $(DEMO) score
 
 contract: demo ## the rendered repo's contract suite: its images, asked what SageMaker asks of them (needs docker)
-	@$(MAKE) -C $(DEMO) PYTHON=$(PYTHON) contract
+	@$(MAKE) -C $(DEMO) contract
 
 test: setup ## render it in many ways; in one, run everything that its users would run
 	@$(BIN)/python -m pytest
@@ -40,18 +42,18 @@ setup: # the template's environment, unless the lock is what is installed
 
 install:
 	@echo "installing the template's tools (once)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 …")'
-	@$(PYTHON) -m venv .venv
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11 …")'
+	@"$$PYTHON" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$(TEMPLATE)/locks/uv.txt"
 	@$(BIN)/uv pip sync --quiet --require-hashes --python .venv requirements.lock "$(TEMPLATE)/locks/uv.txt"
 	@cp requirements.lock .venv/installed
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE=yes]
-	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(UPGRADE),--upgrade) --group development --output-file locks/development.txt
+	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group development --output-file locks/development.txt
 	@cd "$(TEMPLATE)" && for group in uv components processing algorithm monitoring explainability; do \
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
-	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(UPGRADE),--upgrade) --group scanners --output-file locks/scanners.txt
+	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group scanners --output-file locks/scanners.txt
 	@$(BIN)/$(COMPILE) --group development --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 
 clean: ## remove what make demo rendered

@@ -105,7 +105,8 @@ def detection(baselines: int, batches: int) -> None:
 
 def _index(known: Known, name: str, shift: Shift) -> float:
     column = next(one for one in known.baseline["columns"] if one["name"] == name)
-    return drift.psi(LEARNED * tables.bin_shares(column), ENDLESS * tables.bin_shares(column, shift))
+    counted = LEARNED / 2  # the other half has drawn the bins
+    return drift.psi(counted * tables.bin_shares(column), ENDLESS * tables.bin_shares(column, shift))
 
 
 def agreement(batches: int) -> None:

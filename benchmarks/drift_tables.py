@@ -15,6 +15,7 @@ MISSING = {"normal": 0.05, "whole": 0.05, "plan": 0.02}
 SPIKE = 0.3  # share of zeros in "spiked"
 CITIES = 120
 NEW = "never seen"
+OUTSIDE = -999.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Shift:
 
     mean: in standard deviations (of the logarithm, where the column is skewed); scale: of the standard deviation;
     moved: share of rows that went from the first category to the second; missing: share of rows more without a value;
-    unknown: share of rows with a category that training has not seen.
+    unknown: share of rows with a category that training has not seen; outside: of those with a number, the share that
+    is far below all that training has seen.
     """
 
     mean: float = 0.0
@@ -31,6 +33,7 @@ class Shift:
     moved: float = 0.0
     missing: float = 0.0
     unknown: float = 0.0
+    outside: float = 0.0
 
 
 NONE = Shift()
@@ -43,6 +46,7 @@ POINTS: dict[str, tuple[str, tuple[float, ...], Callable[[float], Shift]]] = {
     "category share moved": ("plan_1", (0.02, 0.05, 0.1, 0.13, 0.16, 0.2), lambda by: Shift(moved=by)),
     "share moved, 120 categories": ("city_3", (0.02, 0.05, 0.1, 0.13, 0.16), lambda by: Shift(moved=by)),
     "unknown category": ("plan_1", (0.005, 0.01, 0.02, 0.03, 0.05), lambda by: Shift(unknown=by)),
+    "far below all others": ("normal_0", (0.005, 0.01, 0.02, 0.03, 0.05), lambda by: Shift(outside=by)),
     "missing, on top of 5 %": ("normal_0", (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2), lambda by: Shift(missing=by)),
     "missing, where none was": ("skewed_2", (0.005, 0.01, 0.02, 0.03, 0.05), lambda by: Shift(missing=by)),
 }
@@ -103,7 +107,10 @@ def _series(random: np.random.Generator, name: str, rows: int, shift: Shift) -> 
         codes = np.searchsorted(np.cumsum(list(shares.values()))[:-1], random.random(rows), side="right")
         series = pl.Series(name, list(shares)).gather(codes)
     else:
-        series = pl.Series(name, _numbers(random, family(name), rows, shift))
+        numbers = _numbers(random, family(name), rows, shift)
+        series = pl.Series(
+            name, np.where(random.random(rows) < shift.outside, OUTSIDE, numbers) if shift.outside else numbers
+        )
     gaps = missing(name, shift)
     return series.zip_with(pl.Series(random.random(rows) >= gaps), _nothing(series)) if gaps else series
 
@@ -138,7 +145,8 @@ def bin_shares(column: Mapping[str, Any], shift: Shift = NONE) -> Floats:
     name = column["name"]
     if "edges" in column:
         below = _below(family(name), np.asarray(column["edges"]), shift)
-        present = np.diff(np.concatenate([[0.0], below, [1.0]]))
+        present = np.diff(np.concatenate([[0.0], below, [1.0]])) * (1 - shift.outside)
+        present[0] += shift.outside
     else:
         true = categories(name, shift)
         known = [true.get(value, 0.0) for value in column["values"]]

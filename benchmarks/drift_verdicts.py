@@ -62,7 +62,7 @@ def drawn(settings: UseCase, known: Baseline, counts: Sequence[drift.Counts]) ->
 
 
 def _numbers(before: drift.Counts, now: drift.Counts, level: float) -> dict[str, float]:
-    p_value = drift.chi_square(before, now)
+    p_value = drift.homogeneity(before, now)
     effect = drift.psi(before, now) - drift.chance(before, now) if p_value < level else 0.0
     return {"p_value": p_value, "psi_beyond_chance": effect}
 

@@ -1,18 +1,25 @@
-"""Refuse answers that would make a broken repository or illegal AWS names, and say what would be right."""
+"""Refuse answers that would make a broken repository or illegal AWS names, and say what would be right.
 
-import json
+cookiecutter.json names `Answers` as an extension of Jinja, whose filter sees all answers once the last is given:
+cookiecutter writes a traceback below what a hook says that fails. Run as a hook this file does nothing.
+"""
+
 import re
 import sys
+from collections.abc import Mapping
 
-ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+from jinja2 import Environment
+from jinja2.ext import Extension
 
 # Names built from namespace and slug must fit S3 buckets (63 characters), model package groups (63) and IAM roles (64):
 # "<namespace>-<slug>" and the longest suffix, "-staging-000000000000", leave 41.
 LONGEST_PAIR = 41
 LONGEST_SLUG = 32
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LEGAL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+TEXTS = {"project_name": 80, "description": 200}  # and how long they may be
+NAMES = ("project_slug", "namespace")
 BRACES = ("{" + "{", "{" + "%", "{" + "#")
 
 
@@ -23,9 +30,8 @@ def suggestion(text: str) -> str:
     return name if len(name) > 1 else "customer-churn"
 
 
-def text_problems(key: str, longest: int) -> list[str]:
+def text_problems(key: str, text: str, longest: int) -> list[str]:
     """What is wrong with an answer that people read."""
-    text = ANSWERS[key]
     if not text.strip():
         return [f"{key} is empty; say it in a few words."]
     if any(ord(character) < 32 or 127 <= ord(character) < 160 or character in "\u2028\u2029" for character in text):
@@ -35,10 +41,9 @@ def text_problems(key: str, longest: int) -> list[str]:
     return [f"{key} has {len(text)} characters; at most {longest} fit."] if len(text) > longest else []
 
 
-def name_problems(key: str) -> list[str]:
+def name_problems(key: str, text: str) -> list[str]:
     """What is wrong with an answer that becomes part of AWS names and paths."""
-    text = ANSWERS[key]
-    if not NAME.fullmatch(text) or len(text) < 2:
+    if not LEGAL.fullmatch(text) or len(text) < 2:
         return [
             f"{key} {text!r} can't name AWS resources: two or more lower case letters and digits, words joined by "
             f"single hyphens, a letter first; for example {suggestion(text)!r}."
@@ -50,11 +55,11 @@ def name_problems(key: str) -> list[str]:
     )
 
 
-def problems() -> list[str]:
+def problems(answers: Mapping[str, str]) -> list[str]:
     """Everything that is wrong, so that one more try is enough."""
-    found = text_problems("project_name", 80) + text_problems("description", 200)
-    found += name_problems("project_slug") + name_problems("namespace")
-    namespace, slug = ANSWERS["namespace"], ANSWERS["project_slug"]
+    found = [problem for key, longest in TEXTS.items() for problem in text_problems(key, answers[key], longest)]
+    found += [problem for key in NAMES for problem in name_problems(key, answers[key])]
+    namespace, slug, region = answers["namespace"], answers["project_slug"], answers["aws_region"]
     if namespace.startswith(("aws", "ssm", "sthree", "amzn")):
         found.append(f"namespace {namespace!r}: AWS keeps names that begin with aws, ssm, amzn or sthree for itself.")
     if len(f"{namespace}-{slug}") > LONGEST_PAIR:
@@ -62,21 +67,26 @@ def problems() -> list[str]:
             f"'{namespace}-{slug}' has {len(namespace) + len(slug) + 1} characters; AWS names leave {LONGEST_PAIR}. "
             "Shorten the namespace or the slug."
         )
-    if not REGION.fullmatch(ANSWERS["aws_region"]):
-        found.append(f"aws_region {ANSWERS['aws_region']!r} is not a region; for example 'eu-central-1'.")
+    if not REGION.fullmatch(region):
+        found.append(f"aws_region {region!r} is not a region; for example 'eu-central-1'.")
+    if sys.version_info < (3, 11):  # noqa: UP036 - it runs under whatever Python cookiecutter has
+        found.append("the template needs Python 3.11 or newer; install cookiecutter under one.")
     return found
 
 
-def main() -> int:
-    """Print what is wrong; the exit code tells cookiecutter whether to go on."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - it runs under whatever Python cookiecutter has
-        print("The template needs Python 3.11 or newer; install cookiecutter under one.", file=sys.stderr)
-        return 1
-    found = problems()
+def checked(answers: Mapping[str, str]) -> str:
+    """ "yes"; or print what is wrong, a line each, and end."""
+    found = problems(answers)
     for problem in found:
         print(f"- {problem}", file=sys.stderr)
-    return 1 if found else 0
+    if found:
+        sys.exit(1)
+    return "yes"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class Answers(Extension):
+    """The filter `checked`."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.filters["checked"] = checked

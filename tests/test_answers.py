@@ -1,10 +1,14 @@
 """Awkward answers render a correct repository, or are refused in one clear line; nothing in between."""
 
+import json
+import shutil
+import subprocess
+import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import commit, run_in
 from pytest_cookies.plugin import Cookies
 
 CORRECT = [
@@ -83,10 +87,25 @@ def test_an_impossible_answer_is_refused_with_what_would_be_right(
     assert "Traceback" not in said
 
 
-def test_template_braces_typed_at_a_prompt_are_refused(template: Path, tmp_path: Path) -> None:
-    """Given on the command line they are cookiecutter's to render; typed, they reach the hook as they are."""
-    hook = (template / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
-    namespace: dict[str, Callable[..., list[str]]] = {}
-    answers = "{" + '"project_name": "{' + '{ 7 }}"' + "}"
-    exec(hook.replace("{{ cookiecutter | tojson }}", answers), namespace)
-    assert "template braces" in namespace["text_problems"]("project_name", 80)[0]
+@pytest.mark.parametrize("command", [["cookiecutter", "{}"], ["cruft", "create", "{}", "--no-input"]])
+def test_the_real_command_says_what_is_wrong_and_nothing_more(
+    template: Path, tmp_path: Path, command: list[str]
+) -> None:
+    """Typed at a prompt too: nothing of the template's or of cookiecutter's own working is shown below it."""
+    (tmp_path / "into").mkdir()
+    typed = "Churn\nCustomer Churn\nWho leaves, and {{ 7 }}\nml\neu-central-1\n3\n"
+    words = [sys.executable, "-m", *command]
+    if "cruft" in command:
+        shutil.copytree(template, tmp_path / "git")
+        run_in(tmp_path / "git")("git", "init", "--quiet")
+        commit(tmp_path / "git")
+        words += ["--extra-context", json.dumps({"project_slug": "Customer Churn"})]
+    place = tmp_path / "git" if "cruft" in command else template
+    words = [str(place) if word == "{}" else word for word in words]
+    done = subprocess.run(words, cwd=tmp_path / "into", input=typed, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "for example 'customer-churn'" in done.stderr
+    assert ("template braces" in done.stderr) is ("cookiecutter" in command)
+    assert all(line.startswith("- ") for line in done.stderr.splitlines())
+    assert not [word for word in ("Traceback", "hook", "ERROR") if word in done.stdout + done.stderr]
+    assert not list((tmp_path / "into").iterdir())

@@ -54,7 +54,7 @@ def switch(name: str, about: str) -> Option:
 
 ENV = text("--env", "one of environments/*.toml", "dev")
 REASON = text("--reason", "why, for whoever reads the history")
-CHOSEN = Option("--set", {"dest": "chosen", "action": "append", "default": [], "metavar": "Name=value"})
+CHOSEN = Option("--set", {"dest": "chosen", "action": "append", "default": [], "metavar": "Name=value …"})
 DATA = text("--data", "a file, a folder or s3://… (default: data/<window>/)")
 ON = text("--on", "what the steps run in", PROCESSES, choices=(PROCESSES, DOCKER))
 FRESH = switch("--fresh", "without a champion: [gate] minimum alone decides")

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from operations import fingerprints
+from operations import fingerprints, settings
 from operations.failures import Failure
 from operations.repository import Repository
+from runtime import metrics
 
 NAMES = ("training", "inference")
 STAMP = "sources"
@@ -41,10 +43,14 @@ def ensure(repository: Repository, environment: str) -> bool:
 
 
 def compile_all(repository: Repository, environment: str) -> None:
-    """Compile and check, in a process of its own: the SDK takes seconds to import. Raises Failure."""
-    if not (repository.root / "environments" / f"{environment}.toml").is_file():
-        known = sorted(file.stem for file in (repository.root / "environments").glob("*.toml"))
-        raise Failure(f"environments/{environment}.toml does not exist; there are {', '.join(known) or 'none'}.")
+    """Check every setting, compile and check, in processes of their own: the SDK takes seconds to import.
+
+    Raises Failure.
+    """
+    case = settings.read(repository, environment)[0]
+    check_hyperparameters(repository)
+    if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
+        print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
     folder, made_from = repository.compiled(environment), fingerprints.sources(repository, environment)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)
@@ -53,12 +59,22 @@ def compile_all(repository: Repository, environment: str) -> None:
     (folder / STAMP).write_text(made_from, encoding="utf-8")
 
 
-def run_module(repository: Repository, module: str, *arguments: str) -> str:
-    """What a module of this repository prints, run by this Python. Raises Failure with what it says is wrong."""
+def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:
+    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
+    pairs = [f"{name}={value}" for name, value in (chosen or {}).items()]
+    try:
+        run_module(repository, "algorithm.hyperparameters", *pairs, python=repository.python())
+    except Failure as failure:  # LightGBM's own complaint stands above
+        raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
+
+
+def run_module(repository: Repository, module: str, *arguments: str, python: str = sys.executable) -> str:
+    """What a module of this repository prints, run by a Python. Raises Failure with what it says is wrong."""
     path = os.pathsep.join([str(repository.root), str(repository.root / "components")])
-    command = [sys.executable, "-m", module, *arguments]
+    command = [python, "-m", module, *arguments]
+    variables = os.environ | {"PYTHONPATH": path, "USECASE_FILE": str(repository.root / "usecase.toml")}
     done = subprocess.run(  # noqa: S603 - this repository's own modules
-        command, cwd=repository.root, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        command, cwd=repository.root, env=variables, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip() or "it said nothing"

@@ -13,6 +13,7 @@ from operations.docker import docker, exists, meaning_of
 from operations.engine.storage import write_json
 from operations.failures import Failure
 from operations.repository import COMPONENTS, Repository
+from runtime.failures import listed
 
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
 DOCKERFILE = "components/Dockerfile"
@@ -90,7 +91,7 @@ def _reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if not changed:
         return "it is no longer on this machine"
-    return f"{', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''} changed"
+    return f"{listed(changed, 3)} changed"
 
 
 def _known(repository: Repository) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from operations.failures import Failure
 from operations.options import PROCESSES
 from operations.repository import Repository
 from runtime import files, raw, usecase
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.usecase import UseCase
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _read(case: UseCase, source: Path) -> "pl.DataFrame":
         frame = _scan(case, file)
         columns = frame.collect_schema()
         if absent := [column for column in (name, target) if column not in columns]:
-            has = ", ".join(repr(column) for column in columns if not column.startswith("__"))
+            has = listed((repr(column) for column in columns if not column.startswith("__")), 20)
             wanted = f"labels are a table with {name!r} and {target!r}"
             raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
         tables.append(frame.select(raw.as_text(column, columns[column]).alias(column) for column in (name, target)))
@@ -151,7 +151,7 @@ def _read(case: UseCase, source: Path) -> "pl.DataFrame":
     known = raw.read(source, usecase.of_labels(case), labelled=True).frame.select(pl.col(target).is_not_null().sum())
     if not known.collect().item():
         shown = ", ".join(repr(value) for value in told[target].unique(maintain_order=True).head(3))
-        wanted = "a number" if case.data.task == "regression" else f"one of {', '.join(case.data.classes[:10])}"
+        wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
     return told
 

@@ -1,5 +1,6 @@
 """A pipeline's parameters: the definition's defaults, what this machine knows, and what the user sets."""
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from operations.failures import Failure
 from operations.repository import Repository
+
+NEXT = re.compile(r"\s+(?=\w+=)")  # between two of several Name=value; a value may hold blanks
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequ
 
 def _chosen(pairs: Sequence[str], declared: Mapping[str, Any]) -> dict[str, str]:
     found = {}
-    for pair in pairs:
+    for pair in (pair for text in pairs for pair in NEXT.split(text.strip())):
         name, equals, value = pair.partition("=")
         if not equals:
             raise Failure(f"--set {pair} is not Name=value.")
@@ -34,6 +37,14 @@ def _chosen(pairs: Sequence[str], declared: Mapping[str, Any]) -> dict[str, str]
             raise Failure(f"there is no parameter {name!r}; there are {', '.join(sorted(declared))}.")
         found[name] = value
     return found
+
+
+def hyperparameters(definition: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
+    """The hyperparameters that a training step gets from parameters, as text."""
+    [found] = [step["Arguments"]["HyperParameters"] for step in definition["Steps"] if step["Type"] == "Training"]
+    taken = {name: str(value.get("Get", "")) for name, value in found.items() if isinstance(value, Mapping)}
+    begin = "Parameters."
+    return {name: str(values[get.removeprefix(begin)]) for name, get in taken.items() if get.startswith(begin)}
 
 
 def typed(parameter: Mapping[str, Any], value: Any) -> Any:

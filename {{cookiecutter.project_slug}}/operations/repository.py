@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,22 +32,31 @@ class Repository:
 
     def tables(self) -> dict[str, Any]:
         """usecase.toml as it stands. Raises Failure where it is missing or no TOML."""
+        from runtime import settings  # noqa: PLC0415 - needs components/ on sys.path
+        from runtime.failures import InputError  # noqa: PLC0415
+
         try:
-            return tomllib.loads((self.root / "usecase.toml").read_text(encoding="utf-8"))
+            return settings.read(self.root / "usecase.toml", "usecase.toml")[0]
         except FileNotFoundError:
             raise Failure("usecase.toml is missing; run from the folder that holds it.") from None
-        except tomllib.TOMLDecodeError as error:
-            raise Failure(f"usecase.toml is not valid TOML: {error}.") from None
+        except InputError as error:
+            raise Failure(str(error)) from None
+
+    def names(self) -> tuple[str, str]:
+        """The namespace and the use case's name. Raises Failure where [usecase] lacks one."""
+        about = self.tables().get("usecase", {})
+        for key in ("namespace", "name"):
+            if not isinstance(about, dict) or not about.get(key):
+                raise Failure(f"usecase.toml: [usecase] needs {key}: it begins the names of everything in AWS.")
+        return str(about["namespace"]), str(about["name"])
 
     def pipeline(self, environment: str, name: str) -> str:
         """What the training or inference pipeline is called in AWS."""
-        about = self.tables()["usecase"]
-        return f"{about['namespace']}-{about['name']}-{environment}-{name}"
+        return f"{'-'.join(self.names())}-{environment}-{name}"
 
     def image(self, component: str, version: str) -> str:
         """What an image is called on this machine: the repository as in AWS, and the content's hash as the tag."""
-        about = self.tables()["usecase"]
-        return f"local/{about['namespace']}/{about['name']}/{component}:{version}"
+        return f"local/{'/'.join(self.names())}/{component}:{version}"
 
     def python(self) -> str:
         """The Python that has what the images have: COMPONENTS_PYTHON, .venv-components, or this one."""

@@ -21,8 +21,8 @@ SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
 def train(repository: Repository, options: Options) -> int:
     """The exit code. Raises Failure before anything is run."""
     with running.exclusively(repository):
-        data = training_data(repository, options)
         definition = compiling.definition(repository, options.environment, "training")
+        data = training_data(repository, options)
         if options.onward and options.fresh:
             raise Failure("CONTINUE goes on from the released model, and FRESH trains without one; give one of them.")
         champion = None if options.fresh else _champion(repository)
@@ -36,6 +36,8 @@ def train(repository: Repository, options: Options) -> int:
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
+        if options.chosen:
+            compiling.check_hyperparameters(repository, parameters.hyperparameters(definition, values))
         name = repository.pipeline(options.environment, "training")
         finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)
@@ -61,12 +63,6 @@ def make_sample(repository: Repository) -> None:
     print(f"there is no data yet: writing the sample ({SAMPLE_ROWS} rows) to data/sample", flush=True)
     arguments = ("--rows", SAMPLE_ROWS, "--seed", SAMPLE_SEED, "--output", "data/sample")
     compiling.run_module(repository, "data.sample", *arguments)
-
-
-def absent(storage: Storage) -> str:
-    """The URI of the empty artifact, which stands for what there is not."""
-    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
-    return ABSENT
 
 
 def _champion(repository: Repository) -> dict[str, Any] | None:
@@ -105,6 +101,12 @@ def earlier_data(repository: Repository, storage: Storage, options: Options) -> 
     manifest = f"s3://local/earlier/{fingerprints.of(entries)}.manifest"
     storage.write_json(manifest, entries)
     return {"EarlierData": manifest}
+
+
+def absent(storage: Storage) -> str:
+    """The URI of the empty artifact, which stands for what there is not."""
+    storage.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
+    return ABSENT
 
 
 def champion_artifacts(storage: Storage, champion: Mapping[str, Any] | None) -> dict[str, str]:

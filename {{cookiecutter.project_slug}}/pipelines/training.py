@@ -29,7 +29,7 @@ from pipelines import jobs
 from pipelines.environment import Environment
 from pipelines.jobs import Context, ProcessingJob
 from runtime import metrics
-from runtime.usecase import UseCase
+from runtime.usecase import UseCase, digest
 
 SPLITS = ("train", "validation", "test", "champion_test")
 
@@ -247,7 +247,7 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
             **images,
             "training_data": context["TrainingData"],
             "git_commit": context["GitCommit"],
-            "contract": usecase.contract(),
+            "contract": digest(usecase.contract()),
         },
     )
     return ModelStep(name="RegisterModel", step_args=package, retry_policies=jobs.service_retries())

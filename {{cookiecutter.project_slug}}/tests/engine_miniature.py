@@ -323,11 +323,13 @@ def build(root: Path) -> Miniature:
     shutil.copytree(ROOT / "operations", root / "operations", ignore=ignored)
     shutil.copytree(ROOT / "infra", root / "infra", ignore=ignored)
     shutil.copytree(ROOT / "components" / "runtime", root / "components" / "runtime", ignore=ignored)
+    shutil.copytree(ROOT / "infra" / "functions", root / "infra" / "functions", ignore=ignored)
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():
         mini.write(f"components/{name}/__main__.py", source)
+    mini.write("components/algorithm/hyperparameters.py", "")  # takes all of them
     mini.write("usecase.toml", USECASE)
-    mini.write("environments/dev.toml", "")
+    mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")
     mini.write("pipelines/checker.py", CHECKER)
     mini.write("pipelines/environment.py", (ROOT / "pipelines" / "environment.py").read_text(encoding="utf-8"))

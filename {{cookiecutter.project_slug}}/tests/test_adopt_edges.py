@@ -202,7 +202,7 @@ LABELS: list[tuple[list[Any], tuple[str, ...], str]] = [
     (["1,5", "2,5", "3", "4,5"], (), "write them like 1234.5"),
     (["yes", "no"], ("--task", "regression"), "needs numbers"),
     ([n + 0.5 for n in range(1000)], ("--task", "multiclass"), "can't be classes"),
-    ([*[f"{n}.5" for n in range(999)], "soon"], (), "say MISSING=soon, or TASK=regression"),
+    ([*[f"{n}.5" for n in range(999)], "12 kg"], (), "say MISSING='12 kg', or TASK=regression"),
 ]
 
 

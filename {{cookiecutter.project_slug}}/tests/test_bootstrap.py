@@ -625,4 +625,4 @@ def test_the_command_creates_and_a_refused_one_ends_with_what_to_do(
 def test_make_creates_only_when_it_is_told_to(words: tuple[str, ...], choice: str) -> None:
     command = ["make", "--dry-run", "--old-file=setup", "bootstrap", "ENV=prod", *words]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert shown.strip().endswith(f"-m operations bootstrap {choice} --env prod")
+    assert shown.strip().endswith(f'-m operations bootstrap {choice} --env="$ENV"')

@@ -387,7 +387,7 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
 
 def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: Repository) -> None:
     program = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'components')!r}]\n"
+        f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'components'), str(ROOT / 'infra')]}\n"
         "from pathlib import Path\n"
         "from operations import costing\n"
         "from operations.repository import Repository\n"

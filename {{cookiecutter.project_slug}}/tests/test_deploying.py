@@ -601,16 +601,16 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
 
 
 WRONG = [
-    ("schedule", '"daily"', 'schedule is not one like "cron(0 6 * * ? *)"'),
-    ("kms_key", '"alias/mine"', "kms_key is not the ARN of a key"),
-    ("create_key", '"yes"', "create_key is not true or false"),
-    ("permissions_boundary", '"Boundary"', "permissions_boundary is no policy's ARN"),
-    ("hours_between_runs", "200", "hours_between_runs is not from 0 to 168"),
-    ("notice_email", '"me"', "notice_email is no address"),
-    ("monthly_budget", "-1", "monthly_budget is no amount of dollars"),
-    ("connection", '"arn:aws:codestar-connections:x"', "connection is no ARN that begins with arn:aws:codeconnections"),
-    ("provider", '"SVN"', "provider is none of GITHUB"),
-    ("branch", '"a b"', "branch is no branch's name"),
+    ("schedule", '"daily"', "schedule = 'daily' is not one like \"cron(0 6 * * ? *)\""),
+    ("kms_key", '"alias/mine"', "kms_key = 'alias/mine' is not the ARN of a key"),
+    ("create_key", '"yes"', "create_key = 'yes' is not true or false"),
+    ("permissions_boundary", '"Boundary"', "permissions_boundary = 'Boundary' is not the ARN of a policy"),
+    ("hours_between_runs", "200", "hours_between_runs = 200 is not a whole number from 0 to 168"),
+    ("notice_email", '"me"', "notice_email = 'me' is not a mail address"),
+    ("monthly_budget", "-1", "monthly_budget = -1 is not a number from 0 up"),
+    ("connection", '"arn:aws:codestar-connections:x"', "a connection, which begins with arn:aws:codeconnections"),
+    ("provider", '"SVN"', "[build] provider = 'SVN' is not one of GITHUB"),
+    ("branch", '"a b"', "[build] branch = 'a b' is not a branch's name"),
     ("connection", '"arn:aws:codeconnections:x"', "a connection needs the repository's https:// address"),
 ]
 
@@ -628,4 +628,4 @@ def test_what_the_stack_would_refuse_is_refused_before(
 def test_a_build_without_all_it_needs_is_refused(repository: Repository) -> None:
     file = repository.root / "environments" / "dev.toml"
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("branch")))
-    assert "[build] needs connection, provider, repository and branch" in failure(repository)
+    assert "[build] needs branch: a branch's name" in failure(repository)

@@ -99,7 +99,8 @@ def instead(name: str, value: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
 @pytest.mark.parametrize("rows", [200, 500])
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(name, None) for name in KINDS] + [("few", "new"), ("many", "new"), ("many", "v099"), ("constant", 2.0)],
+    [(name, None) for name in KINDS]
+    + [("few", "new"), ("many", "new"), ("many", "v099"), ("constant", 2.0), ("number", -999.0)],
 )
 def test_a_value_that_appears_in_a_twentieth_of_a_small_batch_is_found(name: str, value: object, rows: int) -> None:
     case = usecase.parse(tomllib.loads(USECASE.format(time="", admitted="")))

@@ -362,7 +362,7 @@ def test_the_checker_is_a_command(
 WRONG = [
     ("account", '"12"', "twelve digits"),
     ("region", '"Frankfurt"', "eu-central-1"),
-    ("approval", '"Maybe"', "none of Approved"),
+    ("approval", '"Maybe"', "not one of Approved"),
     ("spot", '"yes"', "not true or false"),
     ("subnets", '["subnet-1"]', "go together"),
     ("surprise", "1", "unknown key 'surprise'"),

@@ -251,7 +251,7 @@ def test_the_champion_s_preprocessor_prepares_its_test_rows_and_can_be_kept() ->
 @pytest.mark.parametrize(
     ("file", "old", "new", "why"),
     [
-        ("manifest.json", '"contract": "', '"contract": "other', "learned under contract other"),
+        ("manifest.json", '"contract": "', '"contract": "other', "learned under another contract"),
         ("manifest.json", "processing", "embedding", "'embedding'"),
         ("manifest.json", "{", "[", "not valid JSON"),
         ("preprocessor.json", "{", "[", "not valid JSON"),
@@ -530,9 +530,15 @@ def test_an_artifact_of_another_contract_is_refused(settings: Callable[..., None
     put(table())
     train.train({})
     paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
-    manifest = paths.processing_input("preprocessor") / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"contract": "0" * 16}))
-    with pytest.raises(InputError, match="learned under contract 0000000000000000"):
+    file = paths.processing_input("preprocessor") / "manifest.json"
+    manifest = json.loads(file.read_text())
+    columns = [column for column in manifest["columns"] if column["name"] != "income"]
+    file.write_text(json.dumps(manifest | {"contract": "0" * 16, "columns": columns}))
+    with pytest.raises(InputError, match="another contract: column 'income' is new; train again"):
+        serve.serve({})
+    del manifest["columns"]
+    file.write_text(json.dumps(manifest | {"contract": "0" * 16}))
+    with pytest.raises(InputError, match="another contract: it is older than this code"):
         serve.serve({})
     settings()
 

@@ -492,7 +492,17 @@ def test_a_promotion_brings_artifacts_and_then_the_release(prod: Here, capsys: p
     assert all(readable(f"{uri}/x") for uri in manifest["artifacts"].values())
     assert (manifest["version"], manifest["by"], manifest["reason"]) == (1, CALLER, "promoted from dev release 3")
     same = {name for name in manifest if manifest[name] == dev.get(name)}
-    assert same == {"schema", "images", "metrics", "model_package", "training_data", "git_commit", "contract"}
+    shared = {
+        "schema",
+        "images",
+        "metrics",
+        "model_package",
+        "training_data",
+        "earlier_windows",
+        "git_commit",
+        "contract",
+    }
+    assert same == shared
     assert prod.state()["/team/case/prod/components/algorithm/artifact"][0] == manifest["artifacts"]["model"]
     said = capsys.readouterr().out
     assert said.startswith("5 of 5 files copied to prod (8 bytes)\nrelease 1 of prod: promoted from dev release 3")
@@ -789,7 +799,7 @@ def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
         releasing.show(live.repository, "test")
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")
-    assert failure(live.rollback) == "environments/dev.toml: spot is not true or false."
+    assert failure(live.rollback) == "environments/dev.toml, line 13: spot = 'yes' is not true or false."
 
 
 def test_credentials_are_the_ambient_ones_or_the_profile_s(

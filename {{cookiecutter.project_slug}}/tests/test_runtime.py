@@ -22,6 +22,8 @@ VALID: dict[str, Any] = {
     "gate": {"metric": "auc", "minimum": 0.7},
 }
 
+CONTRACT = usecase.parse(VALID).contract()
+
 
 def changed(**tables: Any) -> dict[str, Any]:
     """The valid use case with some tables' keys changed."""
@@ -39,16 +41,19 @@ WRONG = [
     (changed(data={"classes": ["a", "a"]}), "names a value twice"),
     (changed(data={"separator": ";;"}), "not one character"),
     (changed(data={"bad_rows": "few"}), "'few' is not a number"),
-    (changed(data={"bad_rows": 2}), "not between 0 and 1"),
+    (changed(data={"bad_rows": 2}), "bad_rows = 2 is not a number from 0 to 1"),
     (changed(columns={"__file": {"type": "number"}}), "begin with __"),
     (changed(data={"label": "^a.*$"}), "look like ^…$"),
     (changed(data={"id": ""}, columns={"row": {"type": "number"}}), "rename it"),
-    (changed(columns={"income": {"type": "money"}}), "'income' needs a type"),
+    (
+        changed(columns={"income": {"type": "money"}}),
+        "'income' type = 'money' is not one of number, category, boolean, date",
+    ),
     (changed(columns={"income": {"type": "number", "min": 0}}), "unknown key 'min'"),
     (changed(split={"method": "time"}), "needs [data] time"),
     (changed(split={"method": "magic"}), "'magic' is not"),
     (changed(split={"validation": 0.6, "test": 0.5}), "leave nothing to train on"),
-    (changed(split={"seed": True}), "is not a number"),
+    (changed(split={"seed": True}), "seed = true is not a whole number"),
     (changed(features={"impute": "mean"}), "'mean' is not"),
     (changed(explanation={"rule": "best"}), "'best' is not"),
     ({key: value for key, value in VALID.items() if key != "columns"}, "no [columns] table"),
@@ -101,7 +106,7 @@ def test_killed_between_two_files_an_artifact_has_no_manifest(tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "replace", replace)
     with artifacts.writing(tmp_path) as folder:
-        artifacts.write_manifest(folder, "processing", "c0ffee")
+        artifacts.write_manifest(folder, "processing", CONTRACT)
         for name in ("a.json", "z.json"):
             (folder / name).write_text("{}")
     assert moved == ["a.json", "z.json", "manifest.json"]
@@ -118,9 +123,9 @@ def test_a_failure_on_a_full_disk_says_so_whatever_the_library_said(
 
 
 def test_an_artifact_of_another_component_is_refused(tmp_path: Path) -> None:
-    artifacts.write_manifest(tmp_path, "monitoring", "c0ffee")
+    artifacts.write_manifest(tmp_path, "monitoring", CONTRACT)
     with pytest.raises(InputError, match="'monitoring' where processing's is needed"):
-        artifacts.check_manifest(tmp_path, "processing", "c0ffee")
+        artifacts.check_manifest(tmp_path, "processing", CONTRACT)
 
 
 def test_the_empty_artifact_and_an_empty_folder_are_absent(tmp_path: Path) -> None:
@@ -128,7 +133,7 @@ def test_the_empty_artifact_and_an_empty_folder_are_absent(tmp_path: Path) -> No
     assert artifacts.is_absent(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"component": "none"}))
     assert artifacts.is_absent(tmp_path)
-    artifacts.write_manifest(tmp_path, "processing", "c0ffee")
+    artifacts.write_manifest(tmp_path, "processing", CONTRACT)
     assert not artifacts.is_absent(tmp_path)
 
 

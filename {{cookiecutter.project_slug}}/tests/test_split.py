@@ -1,6 +1,8 @@
 """Splitting: rows of one group stay in one part, whatever file they come from, and what is left out is said."""
 
 import datetime
+import logging
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from operations import ending
+from operations.engine.running import Finished
+from operations.engine.scheduler import Progress
+from operations.repository import Repository
 from processing import split, train
-from runtime import artifacts, paths, raw, usecase
+from runtime import artifacts, job, paths, raw, usecase
 from runtime.failures import InputError
 
 USECASE = """
@@ -219,6 +225,27 @@ def test_the_champion_s_test_rows_are_of_groups_that_it_has_not_seen() -> None:
     test = pl.read_parquet(paths.processing_output("champion_test") / "*.parquet")
     assert test["visit"].to_list() == parts()["test"]["visit"].to_list()
     assert not groups()["test"] & seen
+
+
+def test_a_warning_of_a_step_can_be_told_from_its_other_lines(
+    describe: Describe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe('method = "random"', time="day")
+    put(visits())
+    logger = logging.getLogger()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    monkeypatch.setattr(sys, "argv", ["processing", "train"])
+    assert job.run("processing", train.train, train.train) == 0
+    log = tmp_path / "local" / "runs" / "now" / "logs" / "PrepareTrainingData.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(capsys.readouterr().out)
+    assert "1 features; rows: train" in log.read_text()
+    finished = Finished("now", {name: Progress(name) for name in ("PrepareTrainingData", "Reused")})
+    ending.warnings(Repository(tmp_path), finished)
+    said = capsys.readouterr().out
+    assert said.startswith("PrepareTrainingData: warning: rows have a time ('day'), and the split is random")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Request and response bodies: Parquet, CSV with a header, JSON lines; a body is bounded in what it makes of memory."""
 
-import csv
 import io
 import json
 import re
@@ -8,7 +7,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from runtime import raw
+from runtime import lines, raw
+from runtime.failures import InputError
 
 PARQUET, CSV = "application/x-parquet", "text/csv"
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
@@ -19,7 +19,8 @@ SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
 FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a damaged Parquet file makes Polars panic
+# a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, RecursionError)
 
 
 class BodyError(Exception):
@@ -45,7 +46,8 @@ def accepted(header: str, content_type: str) -> str | None:
 def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame:
     """The table in a body, all of it text for CSV; `columns` are the model's, the id first.
 
-    JSON values of features are text too. Raises BodyError, also for a body that would take far more memory than a
+    JSON values of features are text too. A line of CSV with too few or too many cells has the reason in `__error`, as
+    has one of JSON without all `columns`. Raises BodyError, also for a body that would take far more memory than a
     table for this model does.
     """
     if not body:
@@ -55,6 +57,8 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
             return _parquet(body, columns)
         _check_lines(body, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
+    except InputError as error:
+        raise BodyError(str(error)) from None
     except UNREADABLE as error:
         raise BodyError(_explain(body, content_type, error)) from None
 
@@ -112,12 +116,14 @@ def _csv(body: bytes, columns: int) -> pl.DataFrame:
     width = body.partition(b"\n")[0].count(b",") + 1
     if width > columns + WIDER:
         raise BodyError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
-    frame = pl.read_csv(io.BytesIO(body), infer_schema=False)
-    last = body.rstrip(b"\r\n").rpartition(b"\n")[2]
-    cells = _cells(last.decode("utf-8", errors="replace"))
-    if last.count(b'"') % 2 == 0 and cells < frame.width:
-        raise BodyError(f"line {len(_lines(body))} has {cells} of {frame.width} cells; was the body cut off?")
-    return frame
+    frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
+    return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
+
+
+def _with_errors(frame: pl.DataFrame, errors: pl.Series) -> pl.DataFrame:
+    """The table with reasons, before those that it may have brought with it."""
+    known = [frame[raw.ERROR].cast(pl.String)] if raw.ERROR in frame.columns else []
+    return frame.with_columns(pl.coalesce(errors, *known).alias(raw.ERROR))
 
 
 def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
@@ -138,12 +144,26 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     written = any(re.search(re.escape(key) + rb"\s*:\s*-?\d", body) for key in _keys(columns[0]))
     if written and whole.cast(pl.String).equals(identity, null_equal=True):
         frame = frame.with_columns(whole)
-    return frame
+    return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
 
 
 def _keys(name: str) -> set[bytes]:
     """A name as JSON has it, in ASCII or not."""
     return {json.dumps(name, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)}
+
+
+def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
+    """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
+    found = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
+    if not gaps or len(found) != frame.height:
+        return frame
+    reasons: list[str | None] = [None] * frame.height
+    for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
+        number, line = found[row]
+        known = json.loads(line)
+        absent = [name for name in gaps if name not in known]
+        reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
+    return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
 
 
 def _explain(body: bytes, content_type: str, error: BaseException) -> str:
@@ -156,7 +176,6 @@ def _explain(body: bytes, content_type: str, error: BaseException) -> str:
 
 def _broken_line(body: bytes, content_type: str) -> str | None:
     """What is wrong with the first line that is, counted from 1."""
-    width = 0
     for number, line in enumerate(_lines(body), start=1):
         try:
             text = line.decode("utf-8")
@@ -168,20 +187,7 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
             return f"line {number}, column {error.colno} is not JSON: {error.msg}"
         except RecursionError:
             return f"line {number} is not a JSON object of values: it is nested too deeply"
-        if content_type == CSV:
-            cells = _cells(text)
-            width = width or cells
-            if cells > width and text.count('"') % 2 == 0:
-                return f"line {number} has {cells} cells, the header {width}"
     return None
-
-
-def _cells(line: str) -> int:
-    """How many cells a line has. A carriage return inside it ends no line for Polars, but would for the module."""
-    try:
-        return len(next(csv.reader([line.replace("\r", " ")]), []))
-    except csv.Error:  # a cell that is larger than the module takes
-        return line.count(",") + 1
 
 
 def _lines(body: bytes) -> list[bytes]:

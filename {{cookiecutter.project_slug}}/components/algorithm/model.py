@@ -30,6 +30,7 @@ OURS = {
     "early_stopping_rounds": 0,
     "native_categories": False,
 }  # not LightGBM's: `fit` reads them
+REFUSED, REMEDY = "LightGBM refuses the hyperparameters: ", "; mend it in [hyperparameters]."
 TEXT, METADATA = "model.txt", "metadata.json"
 
 
@@ -94,8 +95,9 @@ def fit(
 
 def _refused(text: str) -> InputError:
     """LightGBM's complaint without the place in its source."""
-    reason = " ".join(text.removeprefix("Check failed: ").partition(" at /")[0].split())
-    return InputError(f"LightGBM refuses the hyperparameters: {reason} does not hold; mend it in [hyperparameters].")
+    failed, words = text.startswith("Check failed: "), text.removeprefix("Check failed: ").partition(" at /")[0]
+    reason = " ".join(words.split()) + (" does not hold" if failed else "")
+    return InputError(f"{REFUSED}{reason}{REMEDY}")
 
 
 def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:

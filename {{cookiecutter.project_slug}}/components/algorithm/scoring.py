@@ -8,7 +8,8 @@ import polars as pl
 
 from algorithm import predictions
 from algorithm.model import Feature, Matrix, Model, Predicted, predict
-from runtime import raw
+from runtime import raw, values
+from runtime.failures import listed
 
 WANTED = {"number": "a number", "boolean": "a yes or no", "date": "a number (a part of a date)"}
 
@@ -30,8 +31,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.Dat
     """
     absent = [name for name in columns(model) if name not in frame.columns]
     if absent:
-        has = ", ".join(repr(name) for name in frame.columns[:12]) + (" …" if frame.width > 12 else "")
-        raise ColumnError(f"column {absent[0]!r} is missing; the table has {has}")
+        which = f"column {absent[0]!r} is" if len(absent) == 1 else f"columns {listed(map(repr, absent), 5)} are"
+        raise ColumnError(f"{which} missing; the table has {listed(map(repr, frame.columns), 12)}")
     metadata: Any = model.metadata
     features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
     reasons = [_known_error(frame)] if raw.ERROR in frame.columns else []
@@ -78,7 +79,7 @@ def _category(column: pl.Series, names: list[str], missing: Collection[str]) -> 
     if column.dtype != kind:
         if column.dtype.is_nested() or column.dtype == pl.Binary:
             return _wrong_type(column, "a category")
-        column = _present(column.cast(pl.String), missing)
+        column = values.texts(column, ["", *missing])
         known = column.cast(kind, strict=False)
         column = known.set(column.is_not_null() & known.is_null(), names[0])
     return column.to_physical().cast(pl.Float32), None
@@ -86,7 +87,7 @@ def _category(column: pl.Series, names: list[str], missing: Collection[str]) -> 
 
 def _present(text: pl.Series, missing: Collection[str]) -> pl.Series:
     text = text.str.strip_chars()
-    return text.set(text.is_in(list(missing)).fill_null(False), None)
+    return text.set(text.is_in(["", *missing]).fill_null(False), None)
 
 
 def _boolean(text: pl.Series) -> pl.Series:

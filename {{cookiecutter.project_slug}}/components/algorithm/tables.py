@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from algorithm.model import Feature, Table, fill
 from runtime import artifacts, raw
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
 BATCH = 131_072  # rows
@@ -81,6 +81,6 @@ def _labels(column: pl.Series, classes: tuple[str, ...], folder: Path) -> NDArra
     values = known.cast(pl.Float64)
     if values.null_count():
         found = column.filter(values.is_null())[0]
-        wanted = f"one of {', '.join(classes[:10])}" if classes else "a number"
+        wanted = f"one of {listed(classes)}" if classes else "a number"
         raise InputError(f"{folder.name}/: label {column.name!r}: {found!r} is not {wanted}; prepare the data again.")
     return values.to_numpy()

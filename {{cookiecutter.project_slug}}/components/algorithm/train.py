@@ -16,8 +16,8 @@ from algorithm.champion import Champion
 from algorithm.model import Model, Problem, Table
 from algorithm.stopping import Best
 from runtime import artifacts, job, measures, paths, usecase
-from runtime import metrics as metric_names
 from runtime.failures import InputError
+from runtime.settings import explained
 from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,9 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    metric_names.check(case.gate.metric, case.data.task)
-    chosen = hyperparameters.resolve(case.hyperparameters, settings)
-    trials = hyperparameters.whole(settings, "trials", case.tuning.trials)
-    with checkpoints.interruptible() as interruption:
+    with explained("usecase.toml"), checkpoints.interruptible() as interruption:
+        chosen = hyperparameters.resolve(case.hyperparameters, settings)
+        trials = hyperparameters.whole(settings, "trials", case.tuning.trials)
         run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
         checkpoint = checkpoints.Checkpoint(paths.checkpoints(), run.identity(), interruption)
         booster, best = _fit(run, checkpoint)

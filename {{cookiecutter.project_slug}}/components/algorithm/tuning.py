@@ -9,7 +9,7 @@ import optuna
 
 from algorithm.model import Problem, Table, fit
 from algorithm.stopping import Best
-from runtime.failures import InputError
+from runtime.settings import HUGE, Wrong, nearest
 
 REPORT = 20  # rounds between two looks at whether a trial is worth going on with
 
@@ -43,11 +43,14 @@ class Budget:
 
 
 def ranges(search: Mapping[str, list[Any]], defaults: Mapping[str, Any]) -> list[Range]:
-    """[tuning.search] as ranges, widened where the default lies outside. Raises InputError naming the wrong one."""
-    for name in search:
+    """[tuning.search] as ranges, widened where the default lies outside. Raises Wrong naming the wrong one."""
+    for name, spec in search.items():
         if name not in defaults:
-            raise InputError(f"usecase.toml [tuning.search] {name!r} is not among [hyperparameters].")
-    return [_range(name, list(spec), defaults[name]) for name, spec in search.items()]
+            words = f"[tuning.search] {name!r} is not among [hyperparameters]; {nearest(name, defaults)}."
+            raise Wrong(words, "tuning", "search", name)
+        if not isinstance(spec, list):
+            raise _wrong(name, spec)
+    return [_range(name, spec, defaults[name]) for name, spec in search.items()]
 
 
 def _range(name: str, spec: list[Any], default: Any) -> Range:
@@ -57,15 +60,19 @@ def _range(name: str, spec: list[Any], default: Any) -> Range:
     bounds = spec[:-1] if log else spec
     if not log and spec and all(isinstance(value, str) for value in spec):
         return Range(name, choices=tuple(dict.fromkeys([*spec, default])))
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in [*bounds, default])
+    numbers = all(type(value) in (int, float) and abs(value) < HUGE for value in [*bounds, default])
     if len(bounds) != 2 or not numbers or bounds[0] > bounds[1]:
-        raise InputError(
-            f'usecase.toml [tuning.search] {name} = {spec} is not [low, high], [low, high, "log"] or choices.'
-        )
+        raise _wrong(name, spec)
     low, high = min(bounds[0], default), max(bounds[1], default)
     if log and low <= 0:
-        raise InputError(f'usecase.toml [tuning.search] {name}: "log" needs values above 0, it has {low}.')
+        words = f'[tuning.search] {name}: "log" needs values above 0, it has {low}.'
+        raise Wrong(words, "tuning", "search", name)
     return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
+
+
+def _wrong(name: str, spec: Any) -> Wrong:
+    words = f'[tuning.search] {name} = {spec!r} is not [low, high], [low, high, "log"] or choices.'
+    return Wrong(words, "tuning", "search", name)
 
 
 def search(

@@ -105,14 +105,13 @@ def wasserstein(before: Counts, now: Counts, means: Counts, deviation: float) ->
 
 
 def homogeneity(before: Counts, now: Counts) -> float:
-    """The p-value of "both are samples of one distribution": Pearson's test, beside an exact one of the rare bins.
+    """The p-value of "both are samples of one distribution": Pearson's test, and an exact one of bins too small for it.
 
-    Half of the level each, where there are bins too small for Pearson's approximation, which would drown there.
+    Half of the level each. Where there are no such bins, their half makes up for Pearson's approximation: with 200 rows
+    in 20 bins, a p-value of 0.0001 comes up to twice as often as it says.
     """
     rare = _small(before, now)
-    return (
-        min(1.0, 2 * min(chi_square(before, now), exact(before, now, rare))) if rare.any() else chi_square(before, now)
-    )
+    return min(1.0, 2 * min(chi_square(before, now), exact(before, now, rare) if rare.any() else 1.0))
 
 
 def exact(before: Counts, now: Counts, bins: NDArray[np.bool_]) -> float:
@@ -157,7 +156,8 @@ def _small(before: Counts, now: Counts) -> NDArray[np.bool_]:
     """Bins that hold rows, but of which fewer than SMALLEST_EXPECTED are expected in the smaller table."""
     both = before + now
     expected = both * min(before.sum(), now.sum()) / both.sum()
-    return (both > 0) & (expected < SMALLEST_EXPECTED)
+    small: NDArray[np.bool_] = (both > 0) & (expected < SMALLEST_EXPECTED)
+    return small
 
 
 def _pooled(before: Counts, now: Counts) -> tuple[Counts, Counts]:

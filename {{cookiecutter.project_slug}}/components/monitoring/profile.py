@@ -1,8 +1,9 @@
 """What a column looks like: bins that were learned once, and counts over them, in one streaming pass.
 
-A number's bins end at quantiles of the training data; the outer ones are open. A value that is a quantile more than
-once is frequent enough for a bin of its own: else a spike inside a wide bin could vanish unseen. A date counts as days
-since 1970. A category's bins are its most frequent values, and one for all others. The last bin is always "missing".
+A number's bins end at quantiles of the training data, the extremes among them: what lies further out, such as the -999
+of a broken source, has a bin of its own. So has a value that is a quantile more than once: else a spike inside a wide
+bin could vanish unseen. A date counts as days since 1970. A category's bins are its most frequent values, and one for
+all others. The last bin is always "missing".
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def learn(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins
 
 def _edges(frame: pl.LazyFrame, name: str, bins: int) -> list[float]:
     """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
-    shares = [place / bins for place in range(1, bins)]
+    shares = [place / bins for place in range(bins + 1)]
     finite = pl.col(name).filter(pl.col(name).is_finite())
     quantiles = frame.select(finite.quantile(shares, "lower")).collect(engine="streaming").item()
     if quantiles is None or len(quantiles) == 0 or quantiles[0] is None:

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 Column = dict[str, Any]
 
 
-def shares(folder: Path, contract: str) -> dict[str, float]:
+def shares(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
     """Each raw column's share of the model's reasons, from the explainer's global importance; empty where unknown.
 
     Only explainer.json's `source_importance` (raw column → importance, 0 or more) is read. Another component in

@@ -30,7 +30,7 @@ def serve(settings: Mapping[str, str]) -> None:
     table = raw.read(paths.processing_input("raw"), case)
     importance = reasons.shares(paths.processing_input("explainer"), case.contract())
     predictions = _predictions()
-    report = judged(case, baseline, table.frame, predictions, importance)
+    report = judged(case, baseline, table.intact, predictions, importance)
     report = _measured(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(paths.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
@@ -189,6 +189,11 @@ def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Colum
     moved = [column["name"] for column in scores if column["drifted"]]
     if not drifted and not moved:
         return "no drift", f"none of {len(columns)} columns moved more than chance and [drift] minimum_effect allow."
+    if not drifted:
+        return "drift", (
+            f"none of {len(columns)} columns drifted, but the model's output moved ({', '.join(moved)}): columns have "
+            "moved together, or these are rows that the model has learned from."
+        )
     parts = [_drifted(columns, drifted)]
     if moved:
         parts.append(f"the model's output moved too ({', '.join(moved)})")
@@ -198,8 +203,6 @@ def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Colum
 def _drifted(columns: list[Column], drifted: list[Column]) -> str:
     """How many columns drifted, how much of the model's reasons they carry, and which one is first among them."""
     count = f"{len(drifted)} of {len(columns)} columns drifted"
-    if not drifted:
-        return count
     first, (share, _) = drifted[0], reasons.drifted(columns)
     if share is None:
         return f"{count}, most of all {first['name']} (PSI {first['psi']:.2f})"

@@ -26,7 +26,7 @@ def train(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     table = raw.read(paths.processing_input("raw"), case)
     kinds = {column.name: column.type for column in case.columns}
-    rows, columns = learned(table.frame, kinds, case.drift.bins)
+    rows, columns = learned(table.intact, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{table.files[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(paths.processing_input("evaluation"), Path(tempfile.mkdtemp()))

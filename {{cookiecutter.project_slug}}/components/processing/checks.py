@@ -1,13 +1,18 @@
 """What a raw table must hold before it is learned from or scored: counted in one pass, said in one sentence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from runtime import files, raw
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.usecase import UseCase
+
+Schema = dict[str, Any]  # what preprocessor.json holds
+FEW = 3  # rows, below which a batch of new categories is only warned of
+BY_CHANCE = (0.01, 1e-6)  # a chance below the first is worth a word, below the second it is none
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
 
 def check(table: raw.RawTable, usecase: UseCase, counts: Counts) -> None:
     """Raises InputError for a table without rows, or with more broken rows than [data] bad_rows allows."""
-    names = ", ".join(file.name for file in table.files[:3]) + (" …" if len(table.files) > 3 else "")
+    names = listed((file.name for file in table.files), 3)
     if counts.rows == 0:
         raise InputError(f"{names} holds a header and no rows.")
     if counts.broken > usecase.data.bad_rows * counts.rows:
@@ -73,6 +78,29 @@ def check_training(table: raw.RawTable, usecase: UseCase, counts: Counts) -> Non
             f"{name}: column {empty[0]!r} has no value in any of {counts.rows:,} rows; "
             "take it out of [columns] or mend the export."
         )
+
+
+def check_known(table: raw.RawTable, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
+    """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
+
+    Raises InputError where chance is excluded: such a column is written in another way, or it is another column.
+    """
+    warnings = []
+    for feature in learned["features"]:
+        then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
+        if then is None or known or not present:
+            continue
+        unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
+        if unknown**present > BY_CHANCE[0]:
+            continue
+        cells = pl.col(feature["source"]).filter(~pl.col(raw.BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
+        seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
+        wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
+        said = f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
+        if present >= FEW and unknown**present < BY_CHANCE[1]:
+            raise InputError(f"{said} …; mend the data, or train again.")
+        warnings.append(said)
+    return warnings
 
 
 def first_break(table: raw.RawTable) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from processing import checks, tables
 from runtime import artifacts, hosts, paths, raw, usecase
@@ -34,11 +35,21 @@ def serve(settings: Mapping[str, str]) -> None:
         rows = max(1, limit // 2 // tables.bytes_per_row(learned))
         files = tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
         _check_sizes(files, limit)
+        warnings = checks.check_known(table, learned, tables.known(files, learned))
     with artifacts.writing(paths.processing_output("summary")) as folder:
         first = checks.first_break(table) if counts.broken else None
-        summary = {"rows": counts.rows, "broken": counts.broken, "first_break": first, "files": len(files)}
+        summary: dict[str, Any] = {
+            "rows": counts.rows,
+            "broken": counts.broken,
+            "first_break": first,
+            "files": len(files),
+        }
+        summary |= {"empty": table.empty, "warnings": warnings}
         artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
-    log.info("%s rows in %s files; %s break the contract", f"{counts.rows:,}", len(files), counts.broken)
+    for warning in warnings:
+        log.warning("%s", warning)
+    said = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
+    log.info("%s rows in %s files; %s break the contract%s", f"{counts.rows:,}", len(files), counts.broken, said)
 
 
 def _check_sizes(files: list[Path], limit: int) -> None:

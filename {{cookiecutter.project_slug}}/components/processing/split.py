@@ -29,7 +29,8 @@ def assigned(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
         return _one_part_a_group(frame, split) if split.group else frame
     if not split.group:
         return frame.with_columns(_part(draws(split.seed), _shares(split)))
-    return frame.with_columns(_part(_group_draws(split.seed), _borders(frame, split)))
+    drawn = frame.with_columns(_group_draws(split.seed).alias(DRAW))
+    return drawn.with_columns(_part(pl.col(DRAW), _borders(drawn, split))).drop(DRAW)
 
 
 def draws(seed: int, key: pl.Expr = PLACE) -> pl.Expr:
@@ -60,7 +61,7 @@ def _group_draws(seed: int) -> pl.Expr:
 
 def _checksums(texts: pl.Series) -> pl.Series:
     """CRC-32 of the UTF-8 bytes, which standards fix; two groups of one checksum share a part, which does no harm."""
-    found = [None if text is None else zlib.crc32(text.encode()) for text in texts]
+    found = [None if text is None else zlib.crc32(text.encode()) for text in texts.to_list()]
     return pl.Series(texts.name, found, dtype=pl.UInt64)
 
 
@@ -76,7 +77,7 @@ def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl
 
 def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
     """The shares as borders, moved to the nearest group where a part would have none; says when parts are uneven."""
-    counted = frame.group_by(_group_draws(split.seed).alias(DRAW)).len().sort(DRAW).collect(engine="streaming")
+    counted = frame.group_by(DRAW).len().sort(DRAW).collect(engine="streaming")
     groups, parts = counted[DRAW], 2 if split.method == "given" else 3
     if len(groups) < parts:
         raise InputError(

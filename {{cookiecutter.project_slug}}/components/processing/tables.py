@@ -78,6 +78,22 @@ def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file:
     return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
 
+def known(files: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
+    """Of each category in written files: how many rows have a value, and how many one with a code of its own."""
+    frame = pl.scan_parquet(files, glob=False)
+    kinds = frame.collect_schema()
+    names = [feature["name"] for feature in learned["features"] if feature["kind"] == "category"]
+    names = [name for name in names if isinstance(kinds.get(name), pl.Enum)]
+    found: dict[str, tuple[int, int]] = {}
+    for start in range(0, len(names), raw.COLUMNS_AT_ONCE):
+        some = slice(start, start + raw.COLUMNS_AT_ONCE)
+        present = frame.select(pl.col(names[some]).count())
+        own = frame.select((pl.col(names[some]).to_physical() != 0).sum())
+        rows = [table.row(0) for table in pl.collect_all([present, own], engine="streaming")]
+        found |= dict(zip(names[some], zip(*rows, strict=True), strict=True))
+    return found
+
+
 def bytes_per_row(learned: Mapping[str, Any]) -> int:
     """An upper estimate for sizing files: four bytes a feature, and room for an id and a reason."""
     return 4 * len(learned["features"]) + 64

@@ -37,8 +37,9 @@ def train(settings: Mapping[str, str]) -> None:
     rows = tables.write_parts(frame, {**learned, "earlier": list(before)}, split.PARTS)
     _check_parts(rows)
     tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion, reason)
+    known = tables.known(sorted(paths.processing_output("train").glob("*.parquet")), learned)
     with artifacts.writing(paths.processing_output("preprocessor")) as folder:
-        artifacts.write_json(folder / "preprocessor.json", learned)
+        artifacts.write_json(folder / "preprocessor.json", {"known": known} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
 
@@ -88,6 +89,8 @@ def _usable(
     check(table, case, counts)
     if counts.broken:
         log.warning("%s rows break the contract and are left out; first: %s", counts.broken, checks.first_break(table))
+    if table.empty:
+        log.warning("%s empty lines are no rows", f"{table.empty:,}")
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
     if counts.ungrouped:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
+from runtime.usecase import digest
 
 MANIFEST = "manifest.json"
 ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
@@ -82,32 +83,53 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def write_manifest(folder: Path, component: str, contract: str, parents: Mapping[str, str] | None = None) -> None:
-    """Say what `folder` is: `parents` maps an artifact's name to its fingerprint."""
+def write_manifest(
+    folder: Path, component: str, contract: Mapping[str, Any], parents: Mapping[str, str] | None = None
+) -> None:
+    """Say what `folder` is: the contract and its hash; `parents` maps an artifact's name to its fingerprint."""
     version = os.environ.get("CODE_VERSION", "unversioned")
     value = {
         "component": component,
         "mode": "train",
         "code_version": version,
-        "contract": contract,
+        "contract": digest(contract),
         "parents": dict(parents or {}),
+        **contract,
     }
     write_json(folder / MANIFEST, value)
 
 
-def check_manifest(folder: Path, component: str, contract: str) -> dict[str, Any]:
+def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest of an artifact that `component` learned under `contract`. Raises InputError for any other."""
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     if manifest.get("component") != component:
         raise InputError(
             f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
         )
-    if manifest.get("contract") != contract:
+    if manifest.get("contract") != digest(contract):
+        found = listed(changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
         raise InputError(
-            f"{component}'s artifact was learned under contract {manifest.get('contract')}, "
-            f"usecase.toml now says {contract}: train again, or restore [data] and [columns]."
+            f"{component}'s artifact was learned under another contract: {found}; "
+            "train again, or restore [data] and [columns] of usecase.toml."
         )
     return manifest
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What usecase.toml says otherwise than an artifact's manifest, in words."""
+    now = json.loads(json.dumps(after))
+    old, new = ({column["name"]: column for column in contract["columns"]} for contract in (before, now))
+    found = [f"column {name!r} is new" for name in new if name not in old]
+    found += [f"column {name!r} is gone" for name in old if name not in new]
+    pairs = [(f"column {name!r} ", old[name], new[name]) for name in new if name in old]
+    for what, was, is_now in [("[data] ", before["data"], now["data"]), *pairs]:
+        for key in [key for key in was | is_now if was.get(key) != is_now.get(key)]:
+            found.append(f"{what}{key} was {_shown(was.get(key))}, now {_shown(is_now.get(key))}")
+    return found or ["the order of the columns"]
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def is_absent(folder: Path) -> bool:

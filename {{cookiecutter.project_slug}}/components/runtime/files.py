@@ -17,7 +17,7 @@ from typing import IO
 import polars as pl
 
 from runtime import hosts, lines
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.lines import RAGGED, ROW, Rows, cells
 from runtime.usecase import Data
 
@@ -248,7 +248,7 @@ def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputErr
         if "utf" in text.lower() and (line := _bad_line(file)):
             advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
             return InputError(f"{name or file.name}: line {line} is not UTF-8 text; {advice}.")
-    return InputError(f"{name or ', '.join(file.name for file in files[:3])} can't be read: {text}")
+    return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
 
 
 def _bad_line(file: Path) -> int | None:

@@ -127,8 +127,12 @@ def _odd(source: Source, form: Form) -> pl.DataFrame | None:
     text, width, quoted = pl.col("text"), len(form.names), _has(source, b'"')
     outside = text.str.replace_all('"[^"]*"', '"') if quoted else text  # a whole cell in quotes becomes one quote
     mark = re.escape(form.separator)
-    stray = outside.str.contains(rf'[^{mark}"]"|"[^{mark}"\r]') | (text.str.count_matches('"', literal=True) % 2 == 1)
-    empty = text.str.strip_chars(f'{form.separator}{BLANKS}"' if width > 1 else BLANKS) == ""
+    stray = outside.str.contains(rf'[^{mark}"]"|"[^{mark}"\r]|"\r.') | (
+        text.str.count_matches('"', literal=True) % 2 == 1
+    )
+    empty = text.str.strip_chars(f"{form.separator}{BLANKS}") == ""
+    if quoted and width > 1:
+        empty = text.str.contains(rf'^(?:[ \t]*(?:"[ \t]*")?[ \t]*(?:{mark}|\r?$))+$')
     found = (
         pl.scan_lines(source, name="text", row_index_name="line", glob=False)
         .slice(form.skip)
@@ -229,12 +233,13 @@ def _records(text: Iterable[str], form: Form) -> Iterator[tuple[int, list[str], 
         number += 1
         if number <= form.skip:
             continue
-        taken = [line]
-        while (found := _strict(taken, form.separator)) is None and len(taken) < LONGEST:
+        taken, found = [line], _strict([line], form.separator)
+        while found is None and len(taken) < LONGEST:
             more = ahead.pop(0) if ahead else next(lines, None)
             if more is None:
                 break
             taken.append(more)
+            found = _strict(taken, form.separator) if '"' in more else None
         if found:
             yield number, found, True
             number += len(taken) - 1
@@ -245,8 +250,6 @@ def _records(text: Iterable[str], form: Form) -> Iterator[tuple[int, list[str], 
 
 def _strict(taken: Sequence[str], separator: str) -> list[str] | None:
     """A record's cells; none where its lines are no record, None where more lines could make them one."""
-    if sum(line.count('"') for line in taken) % 2:
-        return None
     try:
         return next(csv.reader(taken, delimiter=separator, strict=True), [])
     except csv.Error as error:

@@ -1,6 +1,8 @@
-"""The names of the metrics, a task each, and which of them are better when smaller."""
+"""The names of the metrics, a task each, which of them are better when smaller, and the values they can have."""
 
-from runtime.failures import InputError
+from math import inf
+
+from runtime.settings import Wrong, nearest
 
 BINARY = (
     "auc",
@@ -37,13 +39,43 @@ SMALLER_IS_BETTER = frozenset(
 )
 
 
+UNBOUNDED = frozenset(("log_loss", "rmse", "mae", "mean_absolute_percentage_error", "median_absolute_error"))
+
+
 def check(metric: str, task: str) -> None:
-    """Raises InputError for a metric that this task's evaluation does not hold."""
+    """Raises Wrong for a metric that this task's evaluation does not hold."""
     if metric not in NAMES[task]:
-        raise InputError(
-            f"usecase.toml [gate] metric = {metric!r} is not a metric of a {task} task; "
-            f"it has {', '.join(NAMES[task])}."
-        )
+        words = f"[gate] metric = {metric!r} is not a metric of a {task} task, which are {', '.join(NAMES[task])}"
+        raise Wrong(f"{words}; {nearest(metric, NAMES[task])}.", "gate", "metric")
+
+
+def values(metric: str, task: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    if metric == "r2":
+        return -inf, 1
+    return 0, inf if metric in UNBOUNDED else 2 if (metric, task) == ("brier", "multiclass") else 1
+
+
+def check_gate(task: str, metric: str, minimum: float, minimum_lead: float) -> None:
+    """Raises Wrong for a limit that no model can reach, or none can miss by the nature of the metric."""
+    check(metric, task)
+    low, high = values(metric, task)
+    if not low <= minimum <= high:
+        never = (minimum > high) != (metric in SMALLER_IS_BETTER)
+        span = f"from {low:g} to {high:g}" if high < inf else f"{low:g} or more"
+        span = span if low > -inf else f"{high:g} or less"
+        share = f"; is {minimum / 100:g} meant?" if high == 1 < minimum <= 100 else "."
+        said = f"{metric} is {span}, so no model can {'reach' if never else 'miss'} it{share}"
+        raise Wrong(f"[gate] minimum = {minimum:g}: {said}", "gate", "minimum")
+    if abs(minimum_lead) > high - low:
+        words = f"[gate] minimum_lead = {minimum_lead:g}: two models' {metric} differ by {high - low:g} at most."
+        raise Wrong(words, "gate", "minimum_lead")
+
+
+def passes_all(task: str, metric: str, minimum: float) -> bool:
+    """Whether a limit is the worst value there is, so that every model keeps to it."""
+    low, high = values(metric, task)
+    return minimum == (high if metric in SMALLER_IS_BETTER else low)
 
 
 def lead(metric: str, value: float, other: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from runtime import files, values
-from runtime.failures import InputError
+from runtime.failures import InputError, listed
 from runtime.lines import RAGGED, ROW
 from runtime.usecase import Column, UseCase
 from runtime.values import FALSE, TRUE, Found, Spelling
@@ -38,6 +38,7 @@ ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 CELLS = 4_000_000  # read at once
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 ROWS = 100_000  # at most, however narrow they are
 
 
@@ -55,6 +56,11 @@ class RawTable:
     files: tuple[Path, ...]
     id: str
     empty: int
+
+    @property
+    def intact(self) -> pl.LazyFrame:
+        """Rows whose cells stand under their own columns: all but those of ragged lines."""
+        return self.frame.filter(pl.col(RAGGED).is_null())
 
     @property
     def reasons(self) -> pl.LazyFrame:
@@ -151,9 +157,9 @@ def _needed_of(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) 
 
 
 def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in present[:12]) + (" …" if len(present) > 12 else "")
+    lacking, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    return f"{file.name} has no column {', '.join(repr(name) for name in missing[:5])}; it has {shown}.{hint}"
+    return f"{file.name} has no column {lacking}; it has {shown}.{hint}"
 
 
 def as_text(name: str, kind: pl.DataType) -> pl.Expr:
@@ -220,7 +226,7 @@ def _label(usecase: UseCase, written: Spelling) -> Wanted:
             return values.number(cells, written)
         return values.named(cells, data.classes, written.markers)
 
-    wanted = "a number" if data.task == "regression" else f"one of {', '.join(data.classes[:10])}"
+    wanted = "a number" if data.task == "regression" else f"one of {listed(data.classes)}"
     return Wanted(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {wanted}")
 
 

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import os
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
+from runtime import metrics, settings
 from runtime.failures import InputError
+from runtime.settings import Matching, Range, Wrong
 
-TASKS = ("binary", "multiclass", "regression")
-TYPES = ("number", "category", "boolean", "date")
 RESERVED = ("prediction", "score", "error")
 # Keys of [data] that say how files are read, not what the data means.
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
@@ -23,6 +23,17 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "split", "drift"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
+LOOP = "retraining"  # the table of the control plane, which checks it itself
+HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
+
+NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
+FILLED = Matching(r"(?s).*\S.*", "a name")
+CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
+DECIMAL = Matching("[.,]", '"." or ","')
+NO_CHARACTER = Matching(r"[^\"\r\n0-9A-Za-z+-]?", 'one character or ""')
+SHARE = Range(ge=0, le=1)
+PART = Range(gt=0, lt=1)
+FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Column:
     """
 
     name: str
-    type: str
+    type: Literal["number", "category", "boolean", "date"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
@@ -44,48 +55,48 @@ class Column:
 
 @dataclass(frozen=True)
 class Data:
-    task: str
-    label: str
+    task: Literal["binary", "multiclass", "regression"]
+    label: Annotated[str, FILLED]
     id: str = ""
     classes: tuple[str, ...] = ()
     time: str = ""
     time_format: str = ""
     time_zone: str = ""
     missing: tuple[str, ...] = ("",)
-    separator: str = ","
+    separator: Annotated[str, CHARACTER] = ","
     encoding: str = "utf-8"
-    decimal: str = "."
-    thousands: str = ""
+    decimal: Annotated[str, DECIMAL] = "."
+    thousands: Annotated[str, NO_CHARACTER] = ""
     header: bool = True
-    bad_rows: float = 0.01
+    bad_rows: Annotated[float, SHARE] = 0.01
 
 
 @dataclass(frozen=True)
 class Split:
-    method: str = "random"
+    method: Literal["random", "time", "group", "given"] = "random"
     group: str = ""
-    validation: float = 0.15
-    test: float = 0.15
-    seed: int = 7
+    validation: Annotated[float, PART] = 0.15
+    test: Annotated[float, PART] = 0.15
+    seed: Annotated[int, FROM_0] = 7
 
 
 @dataclass(frozen=True)
 class Features:
-    rare: int = 20
-    vocabulary: int = 200
-    impute: str = "none"
+    rare: Annotated[int, FROM_0] = 20
+    vocabulary: Annotated[int, FROM_1] = 200
+    impute: Literal["none", "median"] = "none"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    trials: int = 0
-    timeout_seconds: int = 1800
+    trials: Annotated[int, FROM_0] = 0
+    timeout_seconds: Annotated[int, FROM_1] = 1800
     search: Mapping[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    threshold: float = 0.5
+    threshold: Annotated[float, SHARE] = 0.5
     escape_formulas: bool = True
 
 
@@ -98,19 +109,41 @@ class Gate:
 
 @dataclass(frozen=True)
 class Drift:
-    significance: float = 0.01
-    minimum_effect: float = 0.1
-    minimum_rows: int = 200
-    bins: int = 20
-    performance_drop: float = 0.05
+    significance: Annotated[float, PART] = 0.01
+    minimum_effect: Annotated[float, FROM_0] = 0.1
+    minimum_rows: Annotated[int, FROM_1] = 200
+    bins: Annotated[int, Range(ge=2, le=1000)] = 20
+    performance_drop: Annotated[float, FROM_0] = 0.05
 
 
 @dataclass(frozen=True)
 class Explanation:
-    rows: int = 2000
-    rule: str = "random"
-    top: int = 5
-    seed: int = 7
+    rows: Annotated[int, FROM_0] = 2000
+    rule: Literal["random", "highest"] = "random"
+    top: Annotated[int, FROM_1] = 5
+    seed: Annotated[int, FROM_0] = 7
+
+
+KINDS: dict[str, Any] = {
+    "data": Data,
+    "split": Split,
+    "features": Features,
+    "tuning": Tuning,
+    "prediction": Prediction,
+    "gate": Gate,
+    "drift": Drift,
+    "explanation": Explanation,
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """[usecase]: the names that begin every AWS name, and the texts that people read."""
+
+    name: Annotated[str, NAME]
+    title: str = ""
+    description: str = ""
+    namespace: Annotated[str, NAME] = ""
 
 
 @dataclass(frozen=True)
@@ -132,11 +165,17 @@ class UseCase:
     drift: Drift
     explanation: Explanation
 
-    def contract(self) -> str:
-        """A hash of what the data means: artifacts learned under another one are refused."""
-        data = {key: value for key, value in asdict(self.data).items() if key not in READING}
-        columns = [{key: value for key, value in asdict(column).items() if key != "drift"} for column in self.columns]
-        return digest({"data": data, "columns": columns})
+    def contract(self) -> dict[str, Any]:
+        """What the data means, without what is left at its default: artifacts learned under another one are refused."""
+        data = {key: value for key, value in _chosen(self.data).items() if key not in READING}
+        columns = [{key: value for key, value in _chosen(column).items() if key != "drift"} for column in self.columns]
+        return {"data": data, "columns": columns}
+
+
+def _chosen(table: Any) -> dict[str, Any]:
+    """A table's keys that are not at their defaults."""
+    defaults = {entry.name: entry.default for entry in fields(table)}
+    return {key: value for key, value in asdict(table).items() if value != defaults[key]}
 
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
@@ -156,75 +195,69 @@ def location() -> Path:
 
 
 def load(path: Path | None = None) -> UseCase:
-    """Read and check usecase.toml. Raises InputError with the table, the key and what would be right."""
+    """Read and check usecase.toml. Raises InputError with the line, the table, the key and what would be right."""
     path = path or location()
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        return parse(*settings.read(path, path.name))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the folder that holds usecase.toml.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path.name} is not valid TOML: {error}.") from None
 
 
-def parse(tables: Mapping[str, Any]) -> UseCase:
-    """A UseCase from TOML tables. Raises InputError."""
-    usecase = _need(tables, "usecase")
-    about = {key: str(usecase.get(key, "")) for key in ("name", "title", "description", "namespace")}
-    columns = tuple(_column(name, spec) for name, spec in _need(tables, "columns").items())
-    parsed = UseCase(
-        **about,
-        data=_table(Data, "data", _need(tables, "data")),
-        columns=columns,
-        split=_table(Split, "split", tables.get("split", {})),
-        features=_table(Features, "features", tables.get("features", {})),
-        hyperparameters=dict(tables.get("hyperparameters", {})),
-        tuning=_table(Tuning, "tuning", tables.get("tuning", {})),
-        prediction=_table(Prediction, "prediction", tables.get("prediction", {})),
-        gate=_table(Gate, "gate", _need(tables, "gate")),
-        drift=_table(Drift, "drift", tables.get("drift", {})),
-        explanation=_table(Explanation, "explanation", tables.get("explanation", {})),
-    )
-    _check(parsed)
-    return parsed
+def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
+    """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
+    with settings.explained("usecase.toml", text):
+        _known(tables)
+        parsed = UseCase(
+            **asdict(about(tables)),
+            columns=_columns(settings.filled(tables, "columns")),
+            hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
+            **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
+        )
+        for column in parsed.columns:
+            settings.check(_column_rules(column))
+        settings.check(_rules(parsed))
+        metrics.check_gate(parsed.data.task, parsed.gate.metric, parsed.gate.minimum, parsed.gate.minimum_lead)
+        return parsed
 
 
-def _need(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    if not isinstance(tables.get(name), Mapping) or not tables[name]:
-        raise InputError(f"usecase.toml has no [{name}] table; `make adopt` writes [data] and [columns] for you.")
-    table: Mapping[str, Any] = tables[name]
-    return table
+def about(tables: Mapping[str, Any]) -> About:
+    """[usecase]. Raises Wrong."""
+    return settings.table(About, ("usecase",), settings.filled(tables, "usecase"))
 
 
-Table = TypeVar("Table")
+def _known(tables: Mapping[str, Any]) -> None:
+    """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
+    known = ["usecase", "columns", "hyperparameters", LOOP, *KINDS]
+    for name, value in tables.items():
+        if not isinstance(value, Mapping) and name not in known:
+            homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
+            belongs = f"it belongs into {' or '.join(homes)}" if homes else "no table has such a key"
+            raise Wrong(f"{name!r} stands outside all tables; {belongs}.", name)
+        if name not in known:
+            raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
+    for name in ("data", "gate"):
+        settings.filled(tables, name)
 
 
-def _table(kind: type[Table], name: str, values: Mapping[str, Any]) -> Table:
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(f"usecase.toml [{name}] has an unknown key {key!r}; known are {', '.join(known)}.")
-        default = getattr(kind, key, None)
-        if isinstance(default, bool) != isinstance(value, bool) and isinstance(default, float | int):
-            wanted = "true or false" if isinstance(default, bool) else "a number"
-            raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not {wanted}.")
-        if isinstance(default, float | int) and not isinstance(value, float | int):
-            raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not a number.")
-        if (isinstance(default, str) or known[key].type in (str, "str")) and not isinstance(value, str):
-            raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not text; put it in quotes.")
-    try:
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except TypeError:
-        required = [key for key in known if key not in values and not hasattr(kind, key)]
-        raise InputError(f"usecase.toml [{name}] needs {', '.join(required)}.") from None
+def _columns(table: Any) -> tuple[Column, ...]:
+    if not isinstance(table, Mapping):
+        raise Wrong("[columns] is a list, and should be one table.", "columns")
+    return tuple(settings.table(Column, ("columns", name), spec, name=name) for name, spec in table.items())
 
 
-def _column(name: str, spec: Any) -> Column:
-    if not isinstance(spec, Mapping) or spec.get("type") not in TYPES:
-        raise InputError(f"usecase.toml [columns] {name!r} needs a type: one of {', '.join(TYPES)}.")
-    unknown = set(spec) - {"type", "minimum", "maximum", "format", "time_zone", "drift"}
-    if unknown:
-        raise InputError(f"usecase.toml [columns] {name!r} has an unknown key {sorted(unknown)[0]!r}.")
-    return Column(name, **spec)
+def _hyperparameters(values: Any) -> dict[str, Any]:
+    """Names are the model library's, so only what any training job takes is checked here. Raises Wrong."""
+    if not isinstance(values, Mapping):
+        raise Wrong("[hyperparameters] should be a table.", "hyperparameters")
+    if len(values) > HYPERPARAMETERS:
+        raise Wrong(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.", "hyperparameters")
+    for name, value in values.items():
+        kinds = "a number, true, false or a text"
+        if not isinstance(value, str | int | float) or not (isinstance(value, str) or abs(value) < settings.HUGE):
+            raise Wrong(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
+        if len(str(value)) > LONGEST:
+            raise Wrong(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
+    return dict(values)
 
 
 def usable(name: str) -> bool:
@@ -232,79 +265,97 @@ def usable(name: str) -> bool:
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 
-def _split_rules(usecase: UseCase) -> list[tuple[bool, str]]:
-    split, columns = usecase.split, {column.name: column.type for column in usecase.columns}
-    group = split.group
-    return [
-        (
-            split.method in ("random", "time", "group", "given"),
-            f"[split] method = {split.method!r} is not random, time, group or given.",
-        ),
-        (
-            split.method != "time" or bool(usecase.data.time),
-            '[split] method = "time" needs [data] time: the column that says when a row happened.',
-        ),
-        (
-            split.method != "group" or bool(group),
-            '[split] method = "group" needs group: the column whose rows stay in one part, such as a patient.',
-        ),
-        (
-            split.method != "random" or not group,
-            f'[split] group = {group!r} says nothing to method = "random"; say method = "group".',
-        ),
-        (not group or group != usecase.data.label, f"[split] group = {group!r} is the label; name another column."),
-        (not group or usable(group), "[split] group can't begin with __ or look like ^…$; rename the column."),
-        (
-            columns.get(group, "date") == "date",  # a day's weekday says something of other days
-            f"[columns] holds {group!r}, which is [split] group: no value of it is in two parts, so what the model "
-            "learns of it is of no use; take it out.",
-        ),
-        (
-            0 < split.validation < 1 and 0 < split.test < 1,
-            "[split] validation and test are shares between 0 and 1.",
-        ),
-        (split.validation + split.test < 1, "[split] validation and test leave nothing to train on."),
-    ]
+def zone(name: str) -> bool:
+    """Whether a time zone is one of IANA's; true where this machine has no list of them."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return not available_timezones()
+    return True
 
 
-def _check(usecase: UseCase) -> None:
+Rules = Iterator[tuple[object, str]]
+
+
+def _column_rules(column: Column) -> Rules:
+    """What a column's keys ask of each other."""
+    low, high, where = column.minimum, column.maximum, f"[columns] {column.name!r}"
+    yield usable(column.name), f"{where}: names can't begin with __ or look like ^…$; rename the column."
+    ranged = low is not None or high is not None
+    yield not ranged or column.type == "number", f"{where}: minimum and maximum are for numbers, it is a {column.type}."
+    ordered = low is None or high is None or low <= high
+    yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
+    for key in ("format", "time_zone"):
+        yield not getattr(column, key) or column.type == "date", f"{where}: {key} is for dates, it is a {column.type}."
+    yield not column.format or "%" in column.format, f"{where}: format = {column.format!r} is not one like '%d.%m.%Y'."
+    yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
+
+
+def _encoded(name: str) -> bool:
+    """Whether text can be read in it; some codecs are none of text."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def _zoned(name: str) -> bool:
+    return not name or zone(name)
+
+
+def _unknown_zone(name: str) -> str:
+    close = "" if _zoned(name) else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
+    return f"{name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
+
+
+def _rules(usecase: UseCase) -> Rules:
     """Rules that span keys."""
-    data, names = usecase.data, [column.name for column in usecase.columns]
-    rules = [
-        (data.task in TASKS, f"[data] task = {data.task!r} is not one of {', '.join(TASKS)}."),
-        (
-            all(usable(name) for name in [*names, data.id, data.label, data.time]),
-            "[columns] and [data] can't use names that begin with __ or look like ^…$; rename the column.",
-        ),
-        (
-            bool(data.id) or "row" not in names,
-            "[columns] holds 'row', the id's name while [data] id is empty; rename it.",
-        ),
-        (
-            data.label not in names,
-            f"[columns] holds the label {data.label!r}: the model would see the answer; take it out.",
-        ),
-        (data.id not in names, f"[columns] holds the id {data.id!r}: it would leak; take it out."),
-        (data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."),
-        (len(data.separator) == 1, f"[data] separator = {data.separator!r} is not one character."),
-        (0 <= data.bad_rows <= 1, f"[data] bad_rows = {data.bad_rows} is not between 0 and 1."),
-        (
-            data.task != "binary" or len(data.classes) == 2,
-            "[data] classes needs the two label values of a binary task, the positive one last.",
-        ),
-        (data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."),
-        (len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."),
-        (all(isinstance(value, str) for value in data.classes), "[data] classes are text: put each in quotes."),
-        *_split_rules(usecase),
-        (
-            usecase.features.impute in ("none", "median"),
-            f"[features] impute = {usecase.features.impute!r} is not none or median.",
-        ),
-        (
-            usecase.explanation.rule in ("random", "highest"),
-            f"[explanation] rule = {usecase.explanation.rule!r} is not random or highest.",
-        ),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise InputError(f"usecase.toml {message}")
+    data, names, split = usecase.data, [column.name for column in usecase.columns], usecase.split
+    for key in ("id", "label", "time"):
+        name = getattr(data, key)
+        yield usable(name), f"[data] {key} = {name!r}: names can't begin with __ or look like ^…$; rename the column."
+    yield bool(data.id) or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
+    yield (
+        data.label not in names,
+        f"[columns] {data.label!r} is the label: the model would see the answer; take it out.",
+    )
+    yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
+    yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
+    yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
+    yield (
+        _encoded(data.encoding),
+        f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are.",
+    )
+    yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
+    yield (
+        data.task != "binary" or len(data.classes) == 2,
+        "[data] classes needs the two label values of a binary task, the positive one last.",
+    )
+    yield data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."
+    yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
+    yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
+    yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
+    yield "%" in (data.time_format or "%"), f"[data] time_format = {data.time_format!r} is not one like '%d.%m.%Y'."
+    yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
+    yield (
+        split.method != "time" or data.time,
+        '[split] method = "time" needs [data] time: the column that says when a row happened.',
+    )
+    yield (
+        split.method != "group" or split.group,
+        '[split] method = "group" needs [split] group: the column whose rows stay together.',
+    )
+    yield (
+        split.method != "random" or not split.group,
+        f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".',
+    )
+    yield (
+        not split.group or split.group != data.label,
+        f"[split] group = {split.group!r} is the label; name another column.",
+    )
+    yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
+    kinds = {column.name: column.type for column in usecase.columns}
+    useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
+    yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 SCHEMA = 1
@@ -30,17 +31,25 @@ class Settings:
     minimum_rows: int = 200
 
     def __post_init__(self) -> None:
+        where = "usecase.toml [retraining]"
         if not isinstance(self.on, tuple) or not self.on or any(reason not in REASONS for reason in self.on):
-            raise ValueError(f"usecase.toml [retraining] on is a list of one or more of {', '.join(REASONS)}.")
+            given = [str(reason) for reason in self.on] if isinstance(self.on, tuple) else []
+            close = [
+                name for reason in given if reason not in REASONS for name in get_close_matches(reason, REASONS, 1)
+            ]
+            nearest = f"; the nearest is {close[0]!r}" if close else ""
+            raise ValueError(f"{where} on is a list of one or more of {', '.join(REASONS)}{nearest}.")
         if not isinstance(self.learn, str) or not LEARN.fullmatch(self.learn):
             allowed = '"window" (the drifted one), "last 3" (it and the two before; any number) and "all" (up to it)'
-            raise ValueError(f"usecase.toml [retraining] learn = {self.learn!r} is none of {allowed}.")
+            raise ValueError(f"{where} learn = {self.learn!r} is none of {allowed}.")
         if not 1 <= self.alarms <= self.windows <= MOST:
-            raise ValueError(f"usecase.toml [retraining] needs 1 <= alarms <= windows <= {MOST}.")
-        if not 0 <= self.budget <= MOST or self.cooldown_hours < 0 or self.budget_days < 0:
-            raise ValueError(
-                f"usecase.toml [retraining] needs a budget from 0 to {MOST} and times that are not negative."
-            )
+            key = "windows" if self.windows > MOST or self.windows < 1 <= self.alarms else "alarms"
+            raise ValueError(f"{where} {key} = {getattr(self, key)}: it needs 1 <= alarms <= windows <= {MOST}.")
+        if not 0 <= self.budget <= MOST:
+            raise ValueError(f"{where} budget = {self.budget} is not from 0 to {MOST}.")
+        for key in ("cooldown_hours", "budget_days"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{where} {key} = {getattr(self, key)} is negative.")
 
     @property
     def earlier(self) -> int:

@@ -65,7 +65,7 @@ class Places:
 
 def here() -> Places:
     """Of the function that is running: its variables, and the usecase.toml that lies beside its code."""
-    tables = tomllib.loads((Path(__file__).resolve().parents[1] / "usecase.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads((Path(__file__).resolve().parents[1] / "usecase.toml").read_text(encoding="utf-8-sig"))
     return Places(
         namespace=os.environ["NAMESPACE"],
         usecase=os.environ["USECASE"],

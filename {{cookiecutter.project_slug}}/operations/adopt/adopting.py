@@ -3,13 +3,16 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
 
 from operations.adopt import (
+    aside,
     columns,
     contract,
+    entities,
     facts,
     gaps,
     identity,
@@ -26,7 +29,7 @@ from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
 from operations.adopt.label import Label
 from operations.adopt.tables import Table
-from operations.adopt.wishes import Wishes
+from operations.adopt.wishes import NO_GROUP, Wishes
 from runtime import files, raw
 from runtime.failures import InputError
 from runtime.usecase import UseCase
@@ -41,10 +44,11 @@ def adopt(wishes: Wishes) -> None:
         seen, decided, decisions = _decided(wishes, table)
         text, case = contract.rewritten(wishes.usecase, decided)
         broken = _verified(wishes.data, case)
+        rows = placing.place(table.files, wishes.folder, wishes.usecase, text, seen.aside)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    placing.place(table.files, wishes.folder, wishes.usecase, text)
     saying.say(seen, decided, decisions, broken)
+    saying.say_next(seen, rows)
 
 
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
@@ -55,15 +59,15 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     decisions = {name: columns.decide(column, look) for name, column in found.items() if name != wishes.label}
     moments = times.look(found, decisions, look)
     if not wishes.missing:
-        classes = wishes.task in ("binary", "multiclass") or answer.distinct == 2
-        suspects = gaps.suspects(found, look, wishes.label, classes)
+        suspects = gaps.suspects(found, look, wishes.label, wishes.task)
         gaps.ask(suspects + gaps.moments(found, look, decisions, moments))
     target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers)
     if wishes.id:
         identity.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or identity.find(found, look, wishes.label)
     time = _time(decisions, wishes.time)
-    special = {name for name in (wishes.label, named, wishes.time) if name}
+    group, repeats = _group(wishes, looked, decisions, named)
+    special = {name for name in (wishes.label, named, wishes.time, group) if name}
     events = {name: why for name, why in times.events(moments).items() if name not in special}
     others = {name: decision for name, decision in decisions.items() if name not in special}
     chosen = _chosen(others, looked, answer, target)
@@ -76,14 +80,16 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
     _check_dates(wishes.dates, [*kept, *([time] if time else [])])
     words = label.markers(answer, table, look.markers)
-    seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events)
+    kept_aside = aside.choose(found, look, time, group)
+    seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
     reading = look.table.reading
-    return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept), chosen
+    return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept, group), chosen
 
 
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     """Raises InputError where a column is not there, or asked to be two things."""
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
+    given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
             near = difflib.get_close_matches(name, names, n=1) or [
@@ -93,7 +99,7 @@ def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
             raise InputError(
                 f"{wishes.data.name} has no column {name!r} ({option}){hint}? It has {saying.listed(names)}."
             )
-    for first, second in (("LABEL", "ID"), ("LABEL", "TIME"), ("ID", "TIME")):
+    for first, second in combinations(given, 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
@@ -134,6 +140,19 @@ def _time(decisions: dict[str, Decision], name: str) -> Decision | None:
     if decision.type != "date":
         raise InputError(f"column {name!r} (TIME) holds no dates that can be read: {decision.why or decision.type}.")
     return decision
+
+
+def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, str]:
+    """The column whose rows stay together, "" for none, and a sentence about it."""
+    if wishes.group in NO_GROUP:
+        return "", ""
+    if wishes.group:
+        return wishes.group, entities.wished(looked.found, looked.look, wishes.group, wishes.data.name).words()
+    others = {name: column for name, column in looked.found.items() if name not in (named, wishes.time)}
+    found = entities.find(others, decisions, looked.look, wishes.label)
+    if found and found[0].clear:
+        return found[0].name, found[0].words()
+    return "", entities.hint(found)
 
 
 def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, target: Label) -> list[Decision]:

@@ -137,12 +137,20 @@ def _dated(column: Facts, look: Look) -> Decision | None:
     if found is None or (numbers and found.unread > look.tolerated):
         return None
     if found.unread == 0:
-        return _in(column, "date", f"as {found.format}", found.format)
+        return _zoned(_in(column, "date", f"as {found.format}", found.format))
     example = f" (such as {found.example!r})" if found.example else ""
     if found.unread <= look.tolerated:
         why = f"as {found.format}; {found.unread:,} cells are no such dates{example}: their rows are left out"
-        return _in(column, "date", why, found.format)
+        return _zoned(_in(column, "date", why, found.format))
     return out(column, f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it")
+
+
+def _zoned(decision: Decision) -> Decision:
+    """Moments with an offset say which instant they are, and not whose clock shows the hour."""
+    if "%#z" not in decision.format:
+        return decision
+    why = f"{decision.why}; hours are those of UTC: for another clock change time_zone"
+    return replace(decision, why=why, time_zone="UTC")
 
 
 def _text(column: Facts, look: Look) -> Decision:

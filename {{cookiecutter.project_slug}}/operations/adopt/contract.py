@@ -29,12 +29,18 @@ class Contract:
     missing: Sequence[str]
     reading: Data
     columns: Sequence[Decision]
+    group: str = ""
+
+    def split(self) -> dict[str, str]:
+        """Validation files of the table before say nothing about this one."""
+        method = "time" if self.time else "group" if self.group else "random"
+        return {"method": method, "group": self.group}
 
 
 def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
     """The file's new text and what it means. Raises InputError where the file is missing or the result is wrong."""
     try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8"))
+        document = tomlkit.parse(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; run from the folder that holds usecase.toml.") from None
     except tomlkit.exceptions.ParseError as error:
@@ -46,8 +52,11 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
     document["columns"] = {PLACE: True}  # tomlkit takes a second for a thousand columns, and four for two thousand
     gate = {"metric": contract.target.metric, "minimum": contract.target.limit, "minimum_lead": contract.target.lead}
     _update(document["gate"], gate)
-    if "split" in document:  # validation files of the table before say nothing about this one
-        _update(document["split"], {"method": "time" if contract.time else "random"})
+    split = contract.split()
+    if "split" not in document and split["method"] != "random":
+        document["split"] = tomlkit.table()
+    if "split" in document:
+        _update(document["split"], {key: value for key, value in split.items() if value or key in document["split"]})
     text = tomlkit.dumps(document).replace(f"{PLACE} = true\n", "\n".join(map(_line, contract.columns)) + "\n\n", 1)
     return text, usecase.parse(tomllib.loads(text))
 

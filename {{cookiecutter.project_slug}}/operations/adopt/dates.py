@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from operations.adopt import Question, tables
-from operations.adopt.facts import Facts
+from operations.adopt.facts import EXAMPLES, Facts, shown
 from operations.adopt.tables import Table
 
 DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
@@ -16,6 +16,7 @@ NAMED = ("%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%B %d, %Y
 CLOCKS = (" %H:%M:%S", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%#z", " %H:%M:%S%.f%#z")
 ISO = tuple(f"%Y-%m-%dT%H:%M{seconds}{zone}" for seconds in ("", ":%S", ":%S%.f") for zone in ("", "Z", "%#z"))
 FORMATS = (*DAYS, *SHORT, *NAMED, *ISO, *(day + clock for day in (*DAYS[:-1], *SHORT) for clock in CLOCKS))
+ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 EARLIEST = 1000  # a year below has two digits, and another format reads it
 DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 3
 CLEARLY = 0.9  # the share of a column's values a format must read
@@ -37,6 +38,7 @@ def find(table: Table, column: Facts, missing: Sequence[str], wish: str) -> Date
     Raises Question where the day and the month could change places. `wish` is what the user said: this format, or for
     other formats the order of day and month in it.
     """
+    column = _as_it_stands(table, column, missing)
     reads = _reads(column, (wish, *FORMATS) if wish else FORMATS)
     forms = [form for form, fits in reads.items() if fits.sum() >= CLEARLY * fits.len()]
     if not forms:
@@ -63,6 +65,14 @@ def written(table: Table, column: Facts) -> str:
     timed, split = table.frame.select(clock.any(), fraction.any().alias("f")).collect(engine="streaming").row(0)
     zone = "%#z" if getattr(column.kind, "time_zone", None) else ""
     return f"{DAYS[0]} %H:%M:%S{'%.f' if split else ''}{zone}" if timed or zone else DAYS[0]
+
+
+def _as_it_stands(table: Table, column: Facts, missing: Sequence[str]) -> Facts:
+    """Facts with the texts of the file, where the one text of a moment may be another."""
+    if not any(ISO_DAY.match(text) for text in column.texts):
+        return column
+    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("t")).head(EXAMPLES)
+    return replace(column, texts=shown(text.collect(engine="streaming")["t"]))
 
 
 def _reads(column: Facts, forms: Sequence[str]) -> dict[str, pl.Series]:
@@ -92,7 +102,7 @@ def read(text: pl.Expr, form: str) -> pl.Expr:
 
 def _unread(table: Table, column: Facts, missing: Sequence[str], forms: Sequence[str]) -> tuple[int, ...]:
     """How many present values each format leaves, over all rows."""
-    text = table.frame.select(tables.text(column.name, column.kind, missing).alias("t")).drop_nulls()
+    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("t")).drop_nulls()
     counts = [read(pl.col("t"), form).is_null().sum().alias(form) for form in forms]
     return text.select(counts).collect(engine="streaming").row(0)
 

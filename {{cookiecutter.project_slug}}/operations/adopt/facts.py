@@ -11,6 +11,7 @@ from operations.adopt import tables
 from operations.adopt.tables import Table
 from runtime import files
 from runtime.failures import InputError
+from runtime.usecase import Data
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 _WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown")
@@ -67,8 +68,8 @@ def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, 
     found: dict[str, Facts] = {}
     try:
         for start in range(0, len(schema), COLUMNS_AT_ONCE):
-            names = list(schema)[start : start + COLUMNS_AT_ONCE]
-            found |= _collected(prepared(table, {name: schema[name] for name in names}, missing), schema, names)
+            columns = {name: schema[name] for name in list(schema)[start : start + COLUMNS_AT_ONCE]}
+            found |= _collected(prepared(table, columns, missing), columns, table.reading)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     if unlabelled and next(iter(found.values())).rows == 0:
@@ -79,20 +80,30 @@ def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, 
 
 
 def prepared(table: Table, columns: dict[str, pl.DataType], missing: Sequence[str]) -> pl.LazyFrame:
-    """Each column twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none)."""
+    """Each column twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none).
+
+    The label's text is the one by which classes are compared, that of other columns stands there as in the file.
+    """
     places = list(enumerate(columns.items()))
-    text = table.frame.select(tables.text(name, kind, missing).alias(f"t{place}") for place, (name, kind) in places)
+    plain = table.frame.select(
+        *(tables.plain(name, kind, missing).alias(f"t{place}") for place, (name, kind) in places),
+        *(tables.text(name, kind, missing).alias("label") for name, kind in columns.items() if name == table.label),
+    )
     numbers = [tables.number(pl.col(f"t{place}"), kind, table.reading) for place, (_, kind) in places]
-    return text.with_columns(number.alias(f"n{place}") for place, number in enumerate(numbers))
+    parsed = plain.with_columns(number.alias(f"n{place}") for place, number in enumerate(numbers))
+    return parsed.with_columns(pl.col("label").alias(f"t{place}") for place, (name, _) in places if name == table.label)
 
 
-def _collected(frame: pl.LazyFrame, schema: pl.Schema, names: list[str]) -> dict[str, Facts]:
+def _collected(frame: pl.LazyFrame, columns: dict[str, pl.DataType], reading: Data) -> dict[str, Facts]:
     """Two passes whose memory does not grow with the rows: counts, then what is worth a closer look."""
-    counts = _measured(frame, [_counts(place) for place in range(len(names))])
+    counts = _measured(frame, [_counts(place) for place in range(len(columns))])
     closer = _measured(frame, [_closer(place, count) for place, count in enumerate(counts)])
-    some = frame.select(f"t{place}" for place in range(len(names))).head(EXAMPLES).collect(engine="streaming")
-    columns = zip(names, counts, closer, some.iter_columns(), strict=True)
-    return {name: _facts(name, schema[name], count, close, texts) for name, count, close, texts in columns}
+    some = frame.select(f"t{place}" for place in range(len(columns))).head(EXAMPLES).collect(engine="streaming")
+    found = {}
+    for place, (name, kind) in enumerate(columns.items()):
+        seen = closer[place] | {"texts": closer[place].get("texts") or shown(some[f"t{place}"])}
+        found[name] = _facts(name, kind, counts[place], seen, reading)
+    return found
 
 
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
@@ -143,19 +154,19 @@ def _closer(place: int, count: dict[str, Any]) -> dict[str, pl.Expr]:
     return wanted
 
 
-def _shown(texts: pl.Series) -> list[str]:
+def shown(texts: pl.Series) -> list[str]:
     """Texts from all of their order, so that each kind of them is among them."""
     held = texts.drop_nulls().unique().sort()
     return [str(text) for text in held.gather_every(max(1, math.ceil(held.len() / PROBED)))]
 
 
-def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], some: pl.Series) -> Facts:
+def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], reading: Data) -> Facts:
     first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
-    texts: list[str] = closer.get("texts") or _shown(some)
-    if "texts" in closer:
+    texts: list[str] = closer["texts"]
+    if 0 < count["distinct"] <= EXACT:
         count["distinct"] = len(texts)
-    numeric = pl.Series(texts, dtype=pl.String).cast(pl.Float64, strict=False).is_finite().fill_null(False)
-    odd = closer.get("odd") or [text for text, number in zip(texts, numeric, strict=True) if not number]
+    numbers = pl.DataFrame({"t": texts}, schema={"t": pl.String}).select(tables.number(pl.col("t"), kind, reading))
+    odd = closer.get("odd") or [text for text, number in zip(texts, numbers["t"], strict=True) if number is None]
     count |= {"length": count["length"] or 0.0, "zero_padded": bool(count["zero_padded"])}
     if "low_cells" in closer:
         count["lowest"] = End(closer["low_cells"], closer["after_low"])

@@ -5,8 +5,10 @@ import csv
 import gzip
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
-from itertools import chain, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from operations.adopt import Question
@@ -21,13 +23,22 @@ EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names 
 DATA = re.compile(r"[-+$€£¥]?\s?(\d[\d.,' ]*%?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?)")  # a number or a date
 EXACT = re.compile(r"[-+]?\d*[.,]\d+|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")  # which names hardly are
 ACCENTS = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]"
+SIGNS = r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])"
+UNDEFINED = "\ufffd"
 # Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
-GARBLED = re.compile(rf"{ACCENTS}{{3}}|[^\W\d_][^\w\s\x00-\x7f·’‘\xad]+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
+GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 
 def find(found: Sequence[Path], wishes: Wishes) -> Data:
     """The settings that read all of the files. Raises Question, or InputError where no settings do."""
+    try:
+        return _found(found, wishes)
+    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError):
+        return Data("binary", wishes.label)  # opening the file says better what is wrong with it
+
+
+def _found(found: Sequence[Path], wishes: Wishes) -> Data:
     texts = [file for file in found if not file.name.lower().endswith(".parquet") and file.stat().st_size]
     encoding = wishes.encoding or _encoding(texts)
     try:
@@ -63,7 +74,7 @@ def _encoded(file: Path) -> str:
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
         if head[1:2] == b"\x00" or head[:1] == b"\x00":
-            return "utf-16-le" if head[:1] != b"\x00" else "utf-16-be"
+            return "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
         block = head
         try:
             while block:
@@ -78,47 +89,33 @@ def _encoded(file: Path) -> str:
 
 def _western(file: Path) -> str:
     """windows-1252, where it reads a file that is not UTF-8 as words. Raises Question where it does not."""
-    hits, odd = 0, []
+    words, garbled, shown = 0, 0, ""
     with files.opened(file) as handle:
         for number, line in enumerate(handle, start=1):
-            text = line.decode("windows-1252", errors="replace")
             if line.isascii():
                 continue
-            hits += len(FOREIGN.findall(text))
-            garbled = GARBLED.search(text) or re.search("\ufffd", text)
-            if garbled:
-                place = garbled.start()
-                odd.append((number, text[max(0, place - 8) : place + 8].strip()))
-    if len(odd) <= hits / 10:
-        return "windows-1252"
-    number, shown = odd[0]
-    raise Question(
-        f"how is the text of {file.name} encoded? Line {number} is not UTF-8, and as windows-1252 it reads {shown!r}. "
-        "Say ENCODING= (windows-1250, windows-1251, cp850, shift_jis …), or save the file as UTF-8."
-    )
-
-
-def names(file: Path, reading: Data) -> list[str]:
-    """The cells of a file's first record; none where it can't be cut."""
-    with files.opened(file) as handle:
-        text = _text(handle, reading.encoding)
-        first = text.readline()
-        lines = text if EXCEL.fullmatch(first) else chain([first], text)
-        try:
-            return next(csv.reader(lines, delimiter=reading.separator), [])
-        except csv.Error:
-            return []
-
-
-def _text(handle: gzip.GzipFile | io.BufferedReader, encoding: str) -> io.TextIOWrapper:
-    """Text without the mark that may begin it."""
-    marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    return io.TextIOWrapper(handle, marked, errors="replace", newline="")
+            text = line.decode("windows-1252", errors="replace")
+            found = GARBLED.search(text)
+            words += len(FOREIGN.findall(text))
+            garbled += found is not None
+            if found and not shown:
+                shown = f"line {number} reads {text[max(0, found.start() - 8) : found.start() + 8].strip()!r}"
+            if UNDEFINED in text:
+                garbled = words
+                break
+    if shown and garbled > words / 10:
+        raise Question(
+            f"how is the text of {file.name} encoded? It is not UTF-8, and as windows-1252 {shown}. Say ENCODING="
+            " (windows-1250, windows-1251, cp850, shift_jis …), or save the file as UTF-8."
+        )
+    return "windows-1252"
 
 
 def _head(file: Path, encoding: str) -> str:
+    """The first text of a file, without the mark that may begin it."""
+    marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     with files.opened(file) as handle:
-        return _text(handle, encoding).read(HEAD)
+        return io.TextIOWrapper(handle, marked, errors="replace", newline="").read(HEAD)
 
 
 def _records(head: str, separator: str) -> list[list[str]]:

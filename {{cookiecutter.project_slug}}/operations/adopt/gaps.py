@@ -15,7 +15,7 @@ from operations.adopt.times import Moments
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
-CROWDED = 10  # times as often as a value on average
+CROWDED = 5  # times as often as a value on average
 DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
 LABELS = 50  # distinct numbers of a label that is an amount
@@ -39,14 +39,17 @@ def known(found: dict[str, Facts], label: str) -> dict[str, list[str]]:
     return extra
 
 
-def suspects(found: dict[str, Facts], look: Look, label: str, classes: bool) -> list[Suspect]:
+def suspects(found: dict[str, Facts], look: Look, label: str, task: str) -> list[Suspect]:
     """A few words among numbers, and numbers far from all others that stand again and again.
 
-    `classes` says that the label's texts are classes, whatever they look like.
+    `task` is what the user said: the texts of classes are classes, whatever they look like.
     """
+    answer = found[label]
+    classes = task in ("binary", "multiclass") or answer.distinct == 2
     columns = [column for name, column in found.items() if name != label or not classes]
     far = [column for column in columns if column.name != label or column.distinct > LABELS]
-    words = [suspect for column in columns for suspect in _words(column, look.tolerated)]
+    few = {label: look.tolerated if task else 0}  # a word in a label that is not said to be an amount is a class
+    words = [suspect for column in columns for suspect in _words(column, few.get(column.name, look.tolerated))]
     return words + [suspect for column in far for suspect in _far(column, look)]
 
 
@@ -63,7 +66,8 @@ def moments(
             far = abs(moment - next_to) > max(each.before_high - each.after_low, 1)
             usual = _crowded(cells, each.values, each.distinct) and times.day(moment) in DAYS
             if each.distinct > FEW and _often(cells, each.values) and (far or usual):
-                texts = _where(found[name], times.moment(found[name], decisions[name], look) == moment, look)
+                at = times.moment(found[name], decisions[name], look)
+                texts = _where(at == moment, tables.plain(name, found[name].kind, look.markers), look)
                 suspects.append(Suspect(texts, f"{texts[0]} stands in {cells:,} cells of {name!r}, as no other date"))
     return suspects
 
@@ -110,8 +114,8 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
         far = abs(number - end.following) > max(rest, 1)
         usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
         if _none(column, number, end) and (far or usual):
-            value = tables.number(tables.text(column.name, column.kind, look.markers), column.kind, look.table.reading)
-            texts = _where(column, value == number, look)
+            text = tables.plain(column.name, column.kind, look.markers)
+            texts = _where(tables.number(text, column.kind, look.table.reading) == number, text, look)
             others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
             suspects.append(Suspect(texts, f"{texts[0]} stands in {end.cells:,} cells of {column.name!r}, {others}"))
     return suspects
@@ -136,7 +140,7 @@ def _crowded(cells: int, of: int, distinct: int) -> bool:
     return cells * distinct > CROWDED * of
 
 
-def _where(column: Facts, condition: pl.Expr, look: Look) -> list[str]:
-    """The texts that stand in a column where a condition holds."""
-    text = tables.text(column.name, column.kind, look.markers).alias("text")
-    return look.table.frame.filter(condition).select(text).unique().collect(engine="streaming")["text"].sort().to_list()
+def _where(condition: pl.Expr, text: pl.Expr, look: Look) -> list[str]:
+    """The texts that stand where a condition holds."""
+    cells = look.table.frame.filter(condition).select(text.alias("text")).unique()
+    return cells.collect(engine="streaming")["text"].sort().to_list()

@@ -129,7 +129,7 @@ def _binary(counts: dict[str, int]) -> Label:
 def _regression(column: Facts, table: Table, missing: Sequence[str]) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"the label {column.name!r} holds {column.texts[0]!r}; a regression task needs numbers.")
-    finite = tables.number(tables.text(column.name, column.kind, missing), column.kind, table.reading)
+    finite = tables.number(tables.plain(column.name, column.kind, missing), column.kind, table.reading)
     deviation = float(table.frame.select(finite.std()).collect(engine="streaming").item() or 0.0)
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")

@@ -7,7 +7,6 @@ import polars as pl
 from operations.adopt import tables
 from operations.adopt.facts import COLUMNS_AT_ONCE, PROBED, Facts
 from operations.adopt.tables import Table
-from runtime.usecase import Data
 
 ROWS_A_VALUE = 50  # so many rows for each value make it no accident that each goes with one class
 LIKELY = 1.25  # the estimate of a count may be a sixth off
@@ -20,23 +19,26 @@ def find(table: Table, columns: Sequence[Facts], label: Facts, task: str, missin
     found: dict[str, str] = {}
     for start in range(0, len(usable), COLUMNS_AT_ONCE):
         places = {f"c{place}": column for place, column in enumerate(usable[start : start + COLUMNS_AT_ONCE])}
-        values = [tables.text(column.name, column.kind, missing).alias(place) for place, column in places.items()]
-        frame = table.frame.select(tables.text(label.name, label.kind, missing).alias("label"), *values)
         if task == "regression":
-            found |= _correlated(frame, places, label, table.reading)
-        else:
-            found |= _alone(frame, places, label) | _determined(frame, places, label)
+            found |= _correlated(table, places, label, missing)
+            continue
+        texts = [tables.plain(column.name, column.kind, missing).alias(place) for place, column in places.items()]
+        frame = table.frame.select(tables.text(label.name, label.kind, missing).alias("label"), *texts)
+        found |= _alone(frame, places, label) | _determined(frame, places, label)
     return found
 
 
-def _correlated(frame: pl.LazyFrame, places: dict[str, Facts], label: Facts, reading: Data) -> dict[str, str]:
+def _correlated(table: Table, places: dict[str, Facts], label: Facts, missing: Sequence[str]) -> dict[str, str]:
     """Numbers that are the label on another scale."""
     numbers = {place: facts for place, facts in places.items() if facts.numbers == facts.present}
     if not numbers:
         return {}
-    parsed = {"label": label, **numbers}
-    both = frame.select(
-        tables.number(pl.col(place), facts.kind, reading).alias(place) for place, facts in parsed.items()
+    plain = {
+        place: (tables.plain(each.name, each.kind, missing), each)
+        for place, each in [("label", label), *numbers.items()]
+    }
+    both = table.frame.select(
+        tables.number(text, each.kind, table.reading).alias(place) for place, (text, each) in plain.items()
     )
     row = both.select(pl.corr(place, "label").alias(place) for place in numbers).collect(engine="streaming").row(0)
     pairs = zip(numbers.values(), row, strict=True)

@@ -72,7 +72,7 @@ def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> 
     found = []
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
-        texts = [tables.text(column.name, column.kind, missing) for column in some]
+        texts = [tables.plain(column.name, column.kind, missing) for column in some]
         wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
         counts = [
             text.str.contains(pattern).sum().alias(f"{place} {shape}")

@@ -65,7 +65,7 @@ def moment(column: Facts, decision: Decision, look: Look) -> pl.Expr:
     """The column's values in microseconds."""
     if column.kind.is_temporal():
         return pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
-    text = tables.text(column.name, column.kind, look.markers)
+    text = tables.plain(column.name, column.kind, look.markers)
     return dates.read(text, decision.format).dt.replace_time_zone(None).cast(pl.Int64)
 
 

@@ -1,12 +1,13 @@
 """What one environment needs in AWS, from usecase.toml and environments/<name>.toml: names, tags, keys."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from operations.failures import Failure
 from operations.repository import COMPONENTS, Repository
+from runtime import settings
+from runtime.failures import InputError
 
 NO_ACCOUNT = "000000000000"
 SHARED = "shared"  # image repositories belong to every environment of the account
@@ -66,11 +67,11 @@ class Wanted:
 
 def read(root: Path, environment: str) -> Wanted:
     """What the files ask for. Raises Failure where one is missing or no TOML."""
-    about = Repository(root).tables()["usecase"]
+    namespace, name = Repository(root).names()
     values = _environment(root / "environments" / f"{environment}.toml")
     return Wanted(
-        namespace=about["namespace"],
-        usecase=about["name"],
+        namespace=namespace,
+        usecase=name,
         environment=environment,
         account=str(values.get("account", NO_ACCOUNT)),
         region=str(values.get("region", "")),
@@ -80,9 +81,9 @@ def read(root: Path, environment: str) -> Wanted:
 
 def _environment(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return settings.read(file, f"environments/{file.name}")[0]
     except FileNotFoundError:
         known = ", ".join(sorted(path.stem for path in file.parent.glob("*.toml"))) or "none"
         raise Failure(f"there is no environment {file.stem!r}; there are: {known}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Failure(f"environments/{file.name} is not valid TOML: {error}.") from None
+    except InputError as error:
+        raise Failure(str(error)) from None

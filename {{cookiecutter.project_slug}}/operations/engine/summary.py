@@ -9,6 +9,7 @@ from operations.engine.scheduler import Progress
 from operations.engine.storage import Storage
 from operations.failures import Failure
 from operations.repository import Repository
+from runtime.failures import listed
 
 
 class Summary:
@@ -47,10 +48,13 @@ class Summary:
             broken = counts.get("broken", 0)
             first = f"; first: {counts['first_break']}" if counts.get("first_break") else ""
             yield f"{counts['rows']:,} rows; {broken:,} break the contract and have an error instead of a score{first}"
+            if counts.get("empty"):
+                yield f"{counts['empty']:,} empty lines are no rows"
+            yield from counts.get("warnings", [])
         if drift := self.drift():
             yield f"drift: {drift['verdict']}. {drift['reason']}"
             if drift.get("drifted"):
-                yield f"strongest columns: {', '.join(drift['drifted'][:5])}"
+                yield f"strongest columns: {listed(drift['drifted'], 5)}"
 
     def drift(self) -> dict[str, Any]:
         """The drift report; {} where there is none."""

@@ -4,6 +4,7 @@ from markupsafe import Markup
 
 from operations.simulating.table import Table
 from runtime import report
+from runtime.failures import listed
 from runtime.report import Interval, Point, Section, Verdict
 
 WORDS = {True: "drift", False: "no drift", None: "no verdict"}
@@ -42,14 +43,14 @@ def _ticks(table: Table) -> Markup:
         [row.tick, row.input, row.learned_on, WORDS[row.drift], row.retrained_on or None, row.before, row.after]
         for row in table.rows
     ]
-    if any(row.estimated is not None for row in table.rows):
-        heads.append("Estimated without labels")
-        rows = [[*cells, row.estimate() or None] for cells, row in zip(rows, table.rows, strict=True)]
-    return report.table(heads, rows, marked=[place for place, row in enumerate(table.rows) if row.drift or row.worse])
+    more = table.beside("Estimated without labels", "Realised, by labels")
+    rows = [[*cells, *beside] for cells, *beside in zip(rows, *more.values(), strict=True)]
+    alarms = [row.drift or row.worse or row.realised_worse for row in table.rows]
+    return report.table([*heads, *more], rows, marked=[place for place, alarm in enumerate(alarms) if alarm])
 
 
 def _course(table: Table) -> Markup:
-    """The metric over the ticks, what monitoring made of it without labels, and what each retraining gave."""
+    """The metric over the ticks, what monitoring made of it without labels and with them, and what retraining gave."""
     before = [Point(row.input, row.before, bool(row.drift)) for row in table.rows]
     gains = [
         (f"{row.input}, {when}", value)
@@ -58,14 +59,19 @@ def _course(table: Table) -> Markup:
         for when, value in (("before", row.before), ("retrained", row.after))
         if value is not None
     ]
-    estimates = [
-        Interval(row.input, row.low, row.estimated, row.high)
+    intervals = [
+        Interval(f"{row.input}, {how}", low, value, high)
         for row in table.rows
-        if row.low is not None and row.estimated is not None and row.high is not None
+        for how, low, value, high in (
+            ("estimated", row.low, row.estimated, row.high),
+            ("realised", row.realised_low, row.realised, row.realised_high),
+        )
+        if low is not None and value is not None and high is not None
     ]
     parts = [report.timeline(before, "Metric of what was predicted", table.metric, mark="drift")]
     parts += [report.bars(gains, table.metric, "What each retraining gave")] if gains else []
-    parts += [report.interval(estimates, table.metric, "Estimated without labels")] if estimates else []
+    title = "Estimated without labels, and realised by them"
+    parts += [report.interval(intervals, table.metric, title)] if intervals else []
     return report.join(*parts)
 
 
@@ -76,7 +82,7 @@ def _matrix(table: Table) -> Markup:
 
 
 def _stages(table: Table) -> Markup:
-    rows = [[row.input, row.about or None, ", ".join(row.drifted[:6]) or None] for row in table.rows]
+    rows = [[row.input, row.about or None, listed(row.drifted, 6) or None] for row in table.rows]
     return report.table(["Stage", "What it is", "What drifted, the strongest first"], rows)
 
 

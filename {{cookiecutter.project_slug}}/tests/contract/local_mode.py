@@ -6,6 +6,7 @@ pipelines/, from the functions that make the definitions.
 Local Mode (SDK 3.27) does not take them as they are. What is left out or put right for it, and nothing else:
 - RegisterModel is refused, so the branch that registers is empty; the gate itself and RejectModel are run.
 - An input that is ShardedByS3Key is refused; it becomes FullyReplicated, which is the same for one host.
+- A ManifestFile is taken for a prefix (amazon-sagemaker-feedback #201); it gets the empty artifact itself.
 - A training job is described without FinalMetricDataList, at which the gate looks; it is read from the container's log
   with the job's own metric definitions.
 - All of /opt/ml/output is packed as output.tar.gz; the service, says its guide, packs /opt/ml/output/data.
@@ -58,9 +59,9 @@ def witness(data: Path, output: Path, label: str, given: dict[str, Any]) -> dict
 
 
 def training_parameters() -> dict[str, Any]:
-    """Where the data is; there is no champion."""
+    """Where the data is; there is no champion, and no earlier window."""
     parts = {"TrainingData": "train", "ValidationData": "validation"}
-    parts |= {"ChampionPreprocessor": "absent", "ChampionModel": "absent"}
+    parts |= {"ChampionPreprocessor": "absent", "ChampionModel": "absent", "EarlierData": "absent"}
     return {"ArtifactsPrefix": f"{STORAGE}/training", **{name: f"{STORAGE}/data/{parts[name]}" for name in parts}}
 
 
