@@ -92,7 +92,7 @@ class Quick(World):
             drifted = "drift" in stage and stage != learned
             found = report(drifted, "worse" in stage and stage != learned)
             if "LabelledData" in given and "known" in stage:
-                found["realised"] = realised("bad" in stage)
+                found["realised"] = realised("wrong" in stage)
             self._write(f"{place}/DetectDrift/drift/drift.json", found)
         return Ended(failed)
 

@@ -167,6 +167,57 @@ def test_it_may_be_killed_around_every_write_and_ends_the_same(tmp_path: Path, a
 # the stand-ins
 
 
+def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_path: Path) -> None:
+    """Nothing has drifted, and nothing worse was expected; what is wrong only labels tell, and two windows later."""
+    loop = finish(open_quick(tmp_path, ["calm", "known wrong unlabelled", "calm", "calm"]))
+    assert learned(loop) == ["calm"]
+    world, place = loop.world, loop.world.places.data("2026-01-02", "train")
+    world.aws.s3.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
+    event = events.object_created(ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00")
+    labels_arrived.run(event, world.aws, world.places, world.now)
+    [arn] = world.executing()
+    assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
+    assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
+    finish(loop)
+    assert learned(loop) == ["calm", "known wrong unlabelled"]
+    [run] = [run for run in world.state["executions"].values() if run["description"].startswith("Labels of")]
+    assert "have come late: by its labels auc is 0.7, 0.8 on validation; labels are there" in run["description"]
+    assert world.report(world.state["ticks"][1]["run"])["realised"]["alarm"]
+
+
+def test_labels_that_are_there_are_measured_with_the_scoring_and_what_they_refute_is_no_alarm(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "worse known", "worse known wrong"]))
+    assert learned(loop) == ["calm", "worse known wrong"]
+    whys = [tick["why"] for tick in loop.world.state["ticks"]]
+    assert "not 0.7 as was expected" in whys[1]
+    assert not any("selected" in run for run in loop.world.state["executions"].values())
+
+
+REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
+    "a step that is not there": {"SelectedSteps": [{"StepName": "Detect"}]},
+    "without what it needs": {"SelectedSteps": [{"StepName": "DetectDrift"}]},
+    "an execution that is not there": {
+        "SelectedSteps": [{"StepName": "DetectDrift"}],
+        "SourcePipelineExecutionArn": f"{ACCOUNT}:pipeline/team-case-dev-inference/execution/x",
+    },
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSED_SELECTIONS, "one that has not ended", "one of another pipeline"])
+def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str) -> None:
+    sagemaker = quick.world.aws.sagemaker
+    about = {"PipelineParameters": [], "PipelineName": "team-case-dev-inference"}
+    source = sagemaker.start_pipeline_execution(**about, ClientRequestToken="a" * 64)["PipelineExecutionArn"]
+    run = quick.world.state["executions"][source]
+    if name == "one of another pipeline":
+        run |= {"status": "Succeeded", "pipeline": "team-case-dev-training"}
+    wanted = REFUSED_SELECTIONS.get(
+        name, {"SelectedSteps": [{"StepName": "DetectDrift"}], "SourcePipelineExecutionArn": source}
+    )
+    with pytest.raises(ClientError, match="ValidationException"):
+        sagemaker.start_pipeline_execution(**about, ClientRequestToken="b" * 64, SelectiveExecutionConfig=wanted)
+
+
 def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused(quick: Loop) -> None:
     client = quick.world.aws.sagemaker
     request = {"PipelineName": "team-case-dev-training", "ClientRequestToken": "a" * 64}
@@ -452,6 +503,19 @@ def test_estimates_stand_in_the_table_where_there_are_any() -> None:
     assert lines[0].endswith("estimated")
     assert lines[2].endswith("0.700 (0.600 to 0.800)")
     assert "0.700 (0.600 to 0.800)" in page.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
+
+
+def test_what_labels_gave_stands_beside_what_was_expected(tmp_path: Path) -> None:
+    measured = {"realised": 0.65, "realised_low": 0.6, "realised_high": 0.7, "realised_worse": True}
+    result = made(row(1, estimated=0.8, low=0.7, high=0.9, **measured), row(2))
+    lines = result.text()
+    assert lines[0].split()[-2:] == ["estimated", "realised"]
+    assert lines[1].endswith("0.800 (0.700 to 0.900)  0.650 (0.600 to 0.700), worse")
+    assert lines[2].split()[-2:] == ["–", "–"]
+    shown = page.page(result)
+    assert "Realised, by labels" in shown
+    assert "stage 1, realised" in shown
+    assert result.csv().splitlines()[1].endswith(",0.65,0.6,0.7,TRUE")
 
 
 def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None:

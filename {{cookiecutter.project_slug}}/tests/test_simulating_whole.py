@@ -132,6 +132,14 @@ def test_drift_is_seen_retrained_on_and_the_metric_recovers(whole: dict[str, byt
     assert "which carry" in found[1]["why"]
 
 
+def test_what_monitoring_measured_by_labels_is_what_scikit_learn_says(whole: dict[str, bytes]) -> None:
+    found = rows(whole)
+    for row in found:
+        assert row["realised"] == pytest.approx(row["before"], abs=1e-4)
+        assert row["realised_low"] < row["realised"] < row["realised_high"]
+    assert [row["realised_worse"] for row in found] == [False, True, False]
+
+
 def test_what_was_predicted_is_worth_what_the_release_is_worth_on_that_stage(whole: dict[str, bytes]) -> None:
     matrix = json.loads(whole["table.json"])["matrix"]
     assert list(matrix) == ["0-original", "3-wallet"]

@@ -1,7 +1,7 @@
 """The events that AWS would send, whole.
 
-Sources: "Events that Amazon SageMaker AI sends to Amazon EventBridge" in the SageMaker developer guide; the schedule's
-input is the one in infra/stack.yaml.
+Sources: "Events that Amazon SageMaker AI sends to Amazon EventBridge" in the SageMaker developer guide, "EventBridge
+event message structure" in the S3 user guide; the schedule's input is the one in infra/stack.yaml.
 """
 
 from collections.abc import Mapping
@@ -44,6 +44,13 @@ def package_changed(package: Mapping[str, Any], status: str, time: str) -> Event
         "LastModifiedTime": _time(time),
     }
     return _event("SageMaker Model Package State Change", time, [arn], detail)
+
+
+def object_created(account: str, bucket: str, key: str, time: str) -> Event:
+    """An object that was put into S3; `account` begins the ARNs of the pipelines."""
+    about = {"version": "0", "bucket": {"name": bucket}, "object": {"key": key, "size": 1}, "reason": "PutObject"}
+    event = _event("Object Created", time, [f"{account}:x"], about)
+    return {**event, "source": "aws.s3", "resources": [f"arn:aws:s3:::{bucket}"]}
 
 
 def _event(kind: str, time: str, resources: list[str], detail: Event) -> Event:

@@ -9,13 +9,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from functions import after_inference, executions, publish_release, retraining, start_inference
+from functions import (
+    after_inference,
+    executions,
+    labels_arrived,
+    measuring,
+    publish_release,
+    retraining,
+    start_inference,
+    storage,
+)
 from functions.places import COMPONENTS
 from operations.failures import Failure
 from operations.simulating import events
 from operations.simulating.sagemaker import EXECUTING
 from operations.simulating.stages import Stage
 from operations.simulating.world import World
+from runtime import raw
+from runtime.failures import InputError
+from runtime.usecase import of_labels
 
 FIRST = datetime(2026, 1, 1, 6, 0, tzinfo=UTC)
 PERIOD = timedelta(days=1)
@@ -36,6 +48,7 @@ class Loop:
         What is to be told comes before what is to be carried out: an event is tried again within minutes.
         """
         moves: list[Callable[[], bool]] = [
+            self._tell_labels,
             self._start_scoring,
             self._tell_package,
             self._tell_end,
@@ -90,7 +103,30 @@ class Loop:
     def _bring(self, stage: Stage) -> None:
         places = self.world.places
         folder = places.data(self.window(stage), "").rstrip("/")
-        stage.bring(self.world.aws.s3.storage.path(folder))
+        stage.bring(self.world.aws.s3.storage.path(folder), self._labelled(stage))
+
+    def _labelled(self, stage: Stage) -> bool:
+        """Whether a stage's production rows hold their labels: scoring does not look at a column without a contract."""
+        try:
+            raw.read(stage.folder / "production", of_labels(self.world.case), labelled=True)
+        except InputError:
+            return False
+        return True
+
+    def _tell_labels(self) -> bool:
+        """The labels of the newest window have been put into S3, a file an event."""
+        world, place = self.world, len(self.world.state["ticks"])
+        window = self.window(self.stages[place - 1]) if place else ""
+        if not window or f"labels {window}" in world.state["told"]:
+            return False
+        for part in measuring.PARTS:
+            bucket, key = storage.split(f"{world.places.data(window, part)}/")
+            for entry in world.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
+                account = world.aws.sagemaker.account
+                event = events.object_created(account, bucket, entry["Key"], world.state["now"])
+                labels_arrived.run(event, world.aws, world.places, world.now)
+        self._told(f"labels {window}")
+        return True
 
     def _start_scoring(self) -> bool:
         """The schedule. Killed and asked again, the same window and release start the same execution."""

@@ -48,14 +48,14 @@ def _ticks(table: Table) -> Markup:
         [row.tick, row.input, row.learned_on, WORDS[row.drift], row.retrained_on or None, row.before, row.after]
         for row in table.rows
     ]
-    if any(row.estimated is not None for row in table.rows):
-        heads.append("Estimated without labels")
-        rows = [[*cells, row.estimate() or None] for cells, row in zip(rows, table.rows, strict=True)]
-    return report.table(heads, rows, marked=[place for place, row in enumerate(table.rows) if row.drift or row.worse])
+    more = table.beside("Estimated without labels", "Realised, by labels")
+    rows = [[*cells, *beside] for cells, *beside in zip(rows, *more.values(), strict=True)]
+    alarms = [row.drift or row.worse or row.realised_worse for row in table.rows]
+    return report.table([*heads, *more], rows, marked=[place for place, alarm in enumerate(alarms) if alarm])
 
 
 def _course(table: Table) -> Markup:
-    """The metric over the ticks, what monitoring made of it without labels, and what each retraining gave."""
+    """The metric over the ticks, what monitoring made of it without labels and with them, and what retraining gave."""
     before = [Point(row.input, row.before, bool(row.drift)) for row in table.rows]
     gains = [
         (f"{row.input}, {when}", value)
@@ -64,14 +64,19 @@ def _course(table: Table) -> Markup:
         for when, value in (("before", row.before), ("retrained", row.after))
         if value is not None
     ]
-    estimates = [
-        Interval(row.input, row.low, row.estimated, row.high)
+    intervals = [
+        Interval(f"{row.input}, {how}", low, value, high)
         for row in table.rows
-        if row.low is not None and row.estimated is not None and row.high is not None
+        for how, low, value, high in (
+            ("estimated", row.low, row.estimated, row.high),
+            ("realised", row.realised_low, row.realised, row.realised_high),
+        )
+        if low is not None and value is not None and high is not None
     ]
     parts = [report.timeline(before, "Metric of what was predicted", table.metric, mark="drift")]
     parts += [report.bars(gains, table.metric, "What each retraining gave")] if gains else []
-    parts += [report.interval(estimates, table.metric, "Estimated without labels")] if estimates else []
+    title = "Estimated without labels, and realised by them"
+    parts += [report.interval(intervals, table.metric, title)] if intervals else []
     return report.join(*parts)
 
 

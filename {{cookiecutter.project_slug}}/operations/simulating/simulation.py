@@ -109,7 +109,7 @@ def _show(simulated: Simulated, result: Table) -> None:
 
 def _remark(row: Row) -> str:
     """An alarm that nothing was done about."""
-    if not (row.drift or row.worse) or row.retrained_on:
+    if not (row.drift or row.worse or row.realised_worse) or row.retrained_on:
         return ""
-    alarm = "drifted" if row.drift else "was expected to score worse"
+    alarm = "drifted" if row.drift else "was scored worse" if row.realised_worse else "was expected to score worse"
     return f"tick {row.tick} {alarm} and stays at {number(row.before)}: {row.why}"

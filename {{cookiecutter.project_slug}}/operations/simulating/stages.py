@@ -13,7 +13,7 @@ from runtime import files
 from runtime.failures import InputError
 
 ABOUT = "about.txt"
-PARTS = ("production", "train", "validation")
+PARTS = ("production", "train", "validation", "labels")
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,16 @@ class Stage:
         file = self.folder / ABOUT
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
-    def bring(self, window: Path) -> None:
-        """Put copies of its files where a window's data lies, each part in one rename."""
-        for part in PARTS:
-            source, target = self.folder / part, window / part
+    def bring(self, window: Path, labelled: bool = False) -> None:
+        """Put copies of its files where a window's data lies, each part in one rename.
+
+        `labelled`: its production rows hold their labels, which are the window's labels too.
+        """
+        sources = {part: self.folder / part for part in PARTS}
+        if labelled and not sources["labels"].is_dir():
+            sources["labels"] = sources["production"]
+        for part, source in sources.items():
+            target = window / part
             if source.is_dir() and not target.exists():
                 partial = window / f".{part}"
                 shutil.rmtree(partial, ignore_errors=True)

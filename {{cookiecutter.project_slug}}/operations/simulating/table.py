@@ -18,8 +18,9 @@ class Row:
     """One tick: `before` is the metric of what was predicted, `after` that of a model retrained on this stage's rows.
 
     `estimated` (with its interval) is what monitoring made of the predictions without labels, where it does so, and
-    `worse` whether that raised an alarm, which can be a reason to retrain without any drift. `unknown`: why there is no
-    estimate.
+    `worse` whether that raised an alarm, which can be a reason to retrain without any drift; `unknown`: why there is no
+    estimate. `realised` (with its interval) is what monitoring measured once it had the labels, `realised_worse`
+    whether that was an alarm.
     """
 
     tick: int
@@ -38,13 +39,18 @@ class Row:
     worse: bool
     why: str
     unknown: str = ""
+    realised: float | None = None
+    realised_low: float | None = None
+    realised_high: float | None = None
+    realised_worse: bool = False
 
     def estimate(self) -> str:
         """What was expected without labels, "" where nothing was."""
-        if self.estimated is None:
-            return ""
-        limits = "" if self.low is None or self.high is None else f" ({number(self.low)} to {number(self.high)})"
-        return f"{number(self.estimated)}{limits}{', worse' if self.worse else ''}"
+        return _within(self.estimated, self.low, self.high, self.worse)
+
+    def measurement(self) -> str:
+        """What labels gave, "" where there were none."""
+        return _within(self.realised, self.realised_low, self.realised_high, self.realised_worse)
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,24 @@ class Table:
 
     def text(self) -> list[str]:
         """The rows as lines."""
-        estimates = any(row.estimated is not None for row in self.rows)
         heads = ["tick", "input", "baseline learned on", "drift", "retrained on", f"{self.metric} before", "after"]
-        heads += ["estimated"] if estimates else []
-        lines = aligned([heads, *(_cells(row, estimates) for row in self.rows)])
-        return lines if estimates or not self.unknown() else [*lines, f"performance without labels: {self.unknown()}"]
+        found = self.beside("estimated", "realised")
+        rows = zip(self.rows, *found.values(), strict=True)
+        lines = aligned([[*heads, *found], *([*_cells(row), *more] for row, *more in rows)])
+        known = "estimated" in found or not self.unknown()
+        return lines if known else [*lines, f"performance without labels: {self.unknown()}"]
 
     def unknown(self) -> str:
         """Why nothing was estimated in the first tick that says so."""
         return next((row.unknown for row in self.rows if row.unknown), "")
+
+    def beside(self, estimated: str, realised: str) -> dict[str, list[str]]:
+        """What monitoring made of each window without and with labels, as columns; those with anything in them."""
+        columns = {
+            estimated: [row.estimate() or "–" for row in self.rows],
+            realised: [row.measurement() or "–" for row in self.rows],
+        }
+        return {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
 
     def matrix_text(self) -> list[str]:
         """The matrix as lines."""
@@ -123,7 +138,7 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
     trained, failed = _training(loop, place + 1)
     new = next((entry for entry in releases if trained and f"/{trained}/" in entry["artifacts"]["baseline"]), None)
     report = world.report(tick["run"])
-    found = reports.expected(report)
+    found, measured = reports.expected(report), _measured(report, measures.name(world.case))
     return Row(
         tick=place + 1,
         window=loop.window(stage),
@@ -141,7 +156,17 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
         worse=bool(found and found.alarm),
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
         unknown="" if found else reports.why_unknown(report),
+        realised=rounded(measured.get("value")),
+        realised_low=rounded(measured.get("low")),
+        realised_high=rounded(measured.get("high")),
+        realised_worse=measured.get("alarm") is True,
     )
+
+
+def _measured(report: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    """What the drift report says of a metric by labels; {} where it says nothing."""
+    metrics_of: Mapping[str, Any] = (report.get("realised") or {}).get("metrics", {})
+    return dict(metrics_of.get(metric, {}))
 
 
 def _training(loop: Loop, tick: int) -> tuple[str, str]:
@@ -153,9 +178,16 @@ def _training(loop: Loop, tick: int) -> tuple[str, str]:
     return "", ""
 
 
-def _cells(row: Row, estimates: bool) -> list[str]:
+def _cells(row: Row) -> list[str]:
     cells = [str(row.tick), row.input, row.learned_on, plain(row.drift) or "–", row.retrained_on or "–"]
-    return [*cells, number(row.before), number(row.after), *([row.estimate() or "–"] if estimates else [])]
+    return [*cells, number(row.before), number(row.after)]
+
+
+def _within(value: float | None, low: float | None, high: float | None, worse: bool) -> str:
+    if value is None:
+        return ""
+    limits = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
+    return f"{number(value)}{limits}{', worse' if worse else ''}"
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
