@@ -5,7 +5,7 @@ once is frequent enough for a bin of its own: else a spike inside a wide bin cou
 since 1970. A category's bins are its most frequent values, and one for all others. The last bin is always "missing".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from runtime import raw
 
 Bins = dict[str, Any]  # name, kind, and edges (numbers) or values (categories): what baseline.json holds
-BATCH = 131_072  # rows counted at once
+BATCH, CELLS = 131_072, 4_000_000  # rows counted at once, and cells
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 CATEGORIES = 200  # bins of a category at most
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
@@ -47,20 +48,36 @@ def learn(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins
     """The bins of each column, from all rows of the frame."""
     numbers = [name for name, kind in kinds.items() if kind in ("number", "date")]
     others = [name for name in kinds if name not in numbers]
-    edges = {name: _edges(frame.select(values(name, kinds[name])), name, bins) for name in numbers}
-    tops = pl.collect_all([_frequent(frame, name, kinds[name]) for name in others], engine="streaming")
-    known = {name: table["value"].to_list() for name, table in zip(others, tops, strict=True)}
+    rows = frame.select(pl.len()).collect(engine="streaming").item()
+    edges: dict[str, list[float]] = {}
+    for some in _slices(numbers, min(COLUMNS_AT_ONCE, CELLS // max(1, rows))):  # quantiles need whole columns
+        edges |= _edges(frame, {name: kinds[name] for name in some}, bins)
+    known: dict[str, list[str]] = {}
+    for some in _slices(others, COLUMNS_AT_ONCE):
+        known |= _frequent(frame, {name: kinds[name] for name in some})
     return [
         {"name": name, "kind": kind} | ({"edges": edges[name]} if name in edges else {"values": known[name]})
         for name, kind in kinds.items()
     ]
 
 
-def _edges(frame: pl.LazyFrame, name: str, bins: int) -> list[float]:
+def _slices(names: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(names), max(1, size)):
+        yield names[start : start + max(1, size)]
+
+
+def _edges(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> dict[str, list[float]]:
     """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
     shares = [place / bins for place in range(1, bins)]
-    finite = pl.col(name).filter(pl.col(name).is_finite())
-    quantiles = frame.select(finite.quantile(shares, "lower")).collect(engine="streaming").item()
+    numbers = frame.select(values(name, kind) for name, kind in kinds.items())
+    quantiles = numbers.select(
+        pl.col(name).filter(pl.col(name).is_finite()).quantile(shares, "lower") for name in kinds
+    )
+    found = quantiles.collect(engine="streaming")
+    return {name: _ends(found[name].item()) for name in kinds}
+
+
+def _ends(quantiles: pl.Series | None) -> list[float]:
     if quantiles is None or len(quantiles) == 0 or quantiles[0] is None:
         return []
     found, repeats = np.unique(quantiles.to_numpy(), return_counts=True)
@@ -68,21 +85,23 @@ def _edges(frame: pl.LazyFrame, name: str, bins: int) -> list[float]:
     return [float(edge) for edge in np.unique(np.concatenate([found, before]))]
 
 
-def _frequent(frame: pl.LazyFrame, name: str, kind: str) -> pl.LazyFrame:
+def _frequent(frame: pl.LazyFrame, kinds: Mapping[str, str]) -> dict[str, list[str]]:
     """The most frequent values, ties in alphabetical order."""
-    counts = frame.select(values(name, kind).alias("value")).group_by("value").len()
-    present = counts.filter(pl.col("value").is_not_null())
-    return present.sort(["len", "value"], descending=[True, False]).head(CATEGORIES)
+    texts = frame.select(values(name, kind) for name, kind in kinds.items()).unpivot(variable_name="name")
+    counts = texts.filter(pl.col("value").is_not_null()).group_by("name", "value").len()
+    found = counts.sort(["len", "value"], descending=[True, False]).collect(engine="streaming")
+    return {name: found.filter(pl.col("name") == name)["value"].head(CATEGORIES).to_list() for name in kinds}
 
 
 def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
     """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows."""
     found = {column["name"]: Counted(np.zeros(size(column)), np.zeros(size(column))) for column in bins}
-    flags = [raw.INVALID + column["name"] for column in bins]
-    flags = [flag for flag in flags if flag in frame.collect_schema()]
+    held = set(frame.collect_schema())
+    flags = [flag for column in bins if (flag := raw.INVALID + column["name"]) in held]
     wanted = frame.select(*[values(column["name"], column["kind"]) for column in bins], *flags)
     rows = 0
-    for batch in wanted.collect_batches(chunk_size=BATCH, maintain_order=True):
+    most = max(1, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
+    for batch in wanted.collect_batches(chunk_size=most, maintain_order=True):
         rows += batch.height
         for column in bins:
             _add(found[column["name"]], batch[column["name"]], column)

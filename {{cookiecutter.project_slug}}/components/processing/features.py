@@ -13,6 +13,7 @@ from runtime.usecase import Column, Features
 
 Feature = dict[str, Any]
 OTHER = "other"  # the category of rare and unknown values
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 DATE_PARTS = ("days", "month", "weekday")
 
 
@@ -70,16 +71,16 @@ def _date_part(date: pl.Expr, part: str) -> pl.Expr:
 
 def _vocabularies(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, list[str]]:
     """For each column "other", then its frequent values: the most frequent first, ties in alphabetical order."""
-    counts = [
-        frame.group_by(pl.col(name).alias("value"))
-        .len()
-        .filter(pl.col("value").is_not_null() & (pl.col("len") >= settings.rare) & (pl.col("value") != OTHER))
-        .sort(["len", "value"], descending=[True, False])
-        .head(settings.vocabulary)
-        for name in names
-    ]
-    tables = pl.collect_all(counts, engine="streaming")
-    return {name: [OTHER, *table["value"]] for name, table in zip(names, tables, strict=True)}
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(names), COLUMNS_AT_ONCE):
+        some = names[start : start + COLUMNS_AT_ONCE]
+        counts = frame.select(some).unpivot(variable_name="name").group_by("name", "value").len()
+        kept = counts.filter((pl.col("len") >= settings.rare) & (pl.col("value") != OTHER))
+        frequent = kept.sort(["len", "value"], descending=[True, False]).collect(engine="streaming")
+        for name in some:
+            values = frequent.filter(pl.col("name") == name)["value"]
+            found[name] = [OTHER, *values.head(settings.vocabulary)]
+    return found
 
 
 def _medians(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, float]:

@@ -233,6 +233,7 @@ def _label(usecase: UseCase, written: Spelling) -> Wanted:
 def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor) -> pl.DataFrame:
     """A batch under the contract."""
     error, columns = batch[RAGGED].alias(ERROR), list[pl.Series]()
+    right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
     for want, (found, wrong) in zip(wanted, pool.map(lambda want: want.parse(batch[want.source]), wanted), strict=True):
         if wrong is not None:
@@ -240,7 +241,7 @@ def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor)
         taken = found if ragged is None or want.kept else found.set(ragged, None)
         columns.append(taken.alias(want.name))
         if want.flagged:
-            flag = pl.repeat(False, len(batch), eager=True) if wrong is None else wrong
+            flag = right if wrong is None else wrong
             columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + want.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     stem = pl.col(FILE).str.split(".").list.first()
