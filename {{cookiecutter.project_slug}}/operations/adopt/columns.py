@@ -98,7 +98,7 @@ def _boolean(column: Facts) -> bool:
 
 def exceeds(column: Facts, limit: float, look: Look) -> bool:
     """Whether a column has more distinct values than a limit: counted one by one where the estimate comes near."""
-    if column.distinct <= EXACT or not 0.75 * limit < column.distinct < 1.33 * limit:
+    if column.distinct <= EXACT or not 0.6 * limit < column.distinct < 1.6 * limit:
         return column.distinct > limit
     text = look.table.frame.select(tables.text(column.name, column.kind, look.markers).alias("text"))
     return int(text.drop_nulls().select(pl.col("text").n_unique()).collect(engine="streaming").item()) > limit

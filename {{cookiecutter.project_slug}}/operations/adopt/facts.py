@@ -43,7 +43,7 @@ class Facts:
     kind: pl.DataType
     rows: int
     present: int
-    distinct: int  # exact up to EXACT, within a sixth above
+    distinct: int  # exact up to EXACT, an estimate above: up to a fourth off
     numbers: int
     unmarked: int
     whole: bool

@@ -31,9 +31,7 @@ def named(column: str) -> bool:
 def find(found: dict[str, Facts], look: Look, label: str) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in found.items():
-        alone = (
-            column.present == column.rows and column.distinct > 0.75 * column.rows
-        )  # an estimate, told exactly below
+        alone = column.present == column.rows and column.distinct > 0.6 * column.rows  # an estimate, told exactly below
         fraction = column.numbers and not column.whole
         if name != label and name.strip() and named(name) and alone and not fraction and unique(look.table, name):
             return name

@@ -9,7 +9,7 @@ from operations.adopt.facts import COLUMNS_AT_ONCE, PROBED, Facts
 from operations.adopt.tables import Table
 
 ROWS_A_VALUE = 50  # so many rows for each value make it no accident that each goes with one class
-LIKELY = 1.25  # the estimate of a count may be a sixth off
+LIKELY = 1.6  # the estimate of a count may be a fourth off
 ADVICE = "if you know it before the label, add it by hand"
 
 

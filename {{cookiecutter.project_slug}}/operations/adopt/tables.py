@@ -4,7 +4,7 @@ import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import polars as pl
@@ -65,8 +65,7 @@ def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     """A column's values as the runtime compares them: one text for a value, null where nothing is there."""
     if not readable(kind):
         return _kind(name, kind)
-    markers = Spelling(tuple(missing)).markers
-    read = partial(values.texts, missing=markers)
+    read = partial(values.texts, missing=_markers(tuple(missing)))
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
@@ -77,8 +76,13 @@ def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
     if kind == pl.String or kind.is_float():
         value = value.str.replace(r"^(-?\d+)\.0$", "$1")
-    present = ~value.is_in(Spelling(tuple(missing)).markers)
+    present = ~value.is_in(_markers(tuple(missing)))
     return pl.when(present & pl.col(name).is_finite() if kind.is_float() else present).then(value)
+
+
+@cache
+def _markers(missing: tuple[str, ...]) -> list[str]:
+    return Spelling(missing).markers
 
 
 def _kind(name: str, kind: pl.DataType) -> pl.Expr:
