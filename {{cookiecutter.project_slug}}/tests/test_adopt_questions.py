@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from runtime import raw, usecase
 from tests.test_adopt import asked, rows
 from tests.test_adopt_edges import adopted, labels, types
 
@@ -106,7 +107,10 @@ def test_a_value_that_stands_for_none_is_asked_for(
     assert f"MISSING={marker} " in said
     found = adopted(tmp_path, table, "--missing", marker, name=f"table.{kind}")
     assert marker in found["data"]["missing"]
-    assert f"{name}" in found["columns"]
+    assert name in found["columns"]
+    case_read = raw.read(tmp_path / "data" / "adopted" / "train", usecase.load(tmp_path / "usecase.toml"))
+    empty = case_read.frame.collect()[name].null_count()
+    assert empty == sum(str(value).removesuffix(".0") == marker for value in values)
     assert f" {name} " in capsys.readouterr().out
     assert marker not in adopted(tmp_path, table, "--missing", "no", name=f"table.{kind}")["data"]["missing"]
 

@@ -160,7 +160,9 @@ def date(column: pl.Series, form: str, zone: str, missing: Iterable[str]) -> Fou
     Raises InputError for a column of such moments where no zone is given.
     """
     if column.dtype.is_temporal():
-        return _local(column, zone), None
+        found = _local(column, zone)
+        gone = pl.Series(list(missing), dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()
+        return (found.set(found.is_in(gone.implode()), None) if len(gone) else found), None
     present = _without(_plain(column), missing)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")

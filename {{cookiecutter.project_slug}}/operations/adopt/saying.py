@@ -78,16 +78,9 @@ def listed(names: Sequence[str]) -> str:
 
 def _form(reading: Data) -> str:
     """How the text of CSV files is read, where it is not the usual way."""
-    told = {
-        "separator": reading.separator,
-        "encoding": reading.encoding,
-        "decimal": reading.decimal,
-        "thousands": reading.thousands,
-        "header": reading.header,
-    }
-    usual = {key: getattr(Data, key) for key in told if key != "separator"}
-    shown = [f"{key} {value!r}" for key, value in told.items() if value != usual.get(key)]
-    return ", " + ", ".join(shown)
+    told = {key: getattr(reading, key) for key in ("separator", "encoding", "decimal", "thousands")}
+    shown = [f"{key} {value!r}" for key, value in told.items() if value != getattr(Data, key)]
+    return "".join(f", {each}" for each in [*shown, *([] if reading.header else ["no header"])])
 
 
 def _group(seen: Seen, decided: Contract) -> list[str]:

@@ -71,8 +71,8 @@ def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
 
 def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     """A column's text as it stands in the file, without blanks around it: numbers and dates are read from it."""
-    if not readable(kind):
-        return _kind(name, kind)
+    if not readable(kind) or kind.is_temporal():
+        return text(name, kind, missing)
     value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
     if kind == pl.String or kind.is_float():
         value = value.str.replace(r"^(-?\d+)\.0$", "$1")

@@ -64,7 +64,8 @@ def events(moments: dict[str, Moments]) -> dict[str, str]:
 def moment(column: Facts, decision: Decision, look: Look) -> pl.Expr:
     """The column's values in microseconds."""
     if column.kind.is_temporal():
-        return pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
+        at = pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
+        return pl.when(tables.text(column.name, column.kind, look.markers).is_not_null()).then(at)
     text = tables.plain(column.name, column.kind, look.markers)
     return dates.read(text, decision.format).dt.replace_time_zone(None).cast(pl.Int64)
 
