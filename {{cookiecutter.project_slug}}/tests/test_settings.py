@@ -105,7 +105,8 @@ performance_drop = 0.05
 
 [retraining]
 enabled = true
-on = ["drift", "performance"]
+on = ["drift", "performance", "realised"]
+learn = "window"
 alarms = 1
 windows = 1
 cooldown_hours = 24
@@ -167,7 +168,7 @@ OUTSIDE = {
     "data.time_zone": ['"Europe/Berln"', '"CEST!"'],
     "data.classes": ["[]", '["no"]', "[0, 1]", '["no", "no"]', '["no", "yes", "maybe"]', '["no", ""]'],
     "data.separator": ['""', '",,"', '"a"', '"\\n"', "'\"'"],
-    "data.encoding": ['"utf-7"', '"utf8"'],
+    "data.encoding": ['"utf-99"', '"hex"'],
     "data.decimal": ['";"', '""'],
     "data.thousands": ['"."', '"1"', '"  "'],
     "data.bad_rows": ["-0.1", "1.5"],
@@ -196,6 +197,7 @@ OUTSIDE = {
     "drift.bins": ["-1", "0", "1", "20.0", "100000"],
     "drift.performance_drop": ["-0.05", "inf"],
     "retraining.on": ['["drfit"]', "[]", '["drift", "drfit"]'],
+    "retraining.learn": ['"last 0"', '"Window"', '"last x"'],
     "retraining.alarms": ["0", "3", "-1"],
     "retraining.windows": ["0", "21"],
     "retraining.cooldown_hours": ["-1"],
@@ -403,7 +405,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 95"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 96"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],

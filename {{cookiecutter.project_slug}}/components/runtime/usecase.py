@@ -251,9 +251,11 @@ def _known(tables: Mapping[str, Any]) -> None:
         settings.filled(tables, name)
 
 
-def _retraining(table: Mapping[str, Any]) -> Retraining:
-    known: dict[str, Any] = {entry.name: table[entry.name] for entry in fields(Retraining) if entry.name in table}
-    return Retraining(**known | ({"on": tuple(known["on"])} if "on" in known else {}))
+def _retraining(table: Any) -> Retraining:
+    """What is read of it here; what is wrong with it, its owner says."""
+    given = table if isinstance(table, Mapping) else {}
+    known: dict[str, Any] = {entry.name: given[entry.name] for entry in fields(Retraining) if entry.name in given}
+    return Retraining(**known | ({"on": tuple(known["on"])} if isinstance(known.get("on"), list) else {}))
 
 
 def _columns(table: Any) -> tuple[Column, ...]:
