@@ -27,7 +27,7 @@ def score(repository: Repository, options: Options) -> int:
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
-        known["LabelledData"] = training.absent(running.storage(repository))
+        known["LabelledData"] = _labels(repository, data)
         values = parameters.values(definition, known, options.chosen)
         changed = _changed(repository, release)
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -54,6 +54,13 @@ def released_parameters(release: Mapping[str, Any]) -> dict[str, str]:
     images = {f"{name.capitalize()}Image": image for name, image in release["images"].items()}
     artifacts = {name.capitalize(): uri for name, uri in release["artifacts"].items()}
     return images | artifacts
+
+
+def _labels(repository: Repository, data: str) -> str:
+    """Where labels of the window lie already, which then is measured as it is scored; or the empty artifact."""
+    folder = repository.data("labels")
+    known = data == _folder(repository) and folder.is_dir()
+    return folder.as_uri() if known else training.absent(running.storage(repository))
 
 
 def _folder(repository: Repository) -> str:

@@ -322,7 +322,6 @@ def build(root: Path) -> Miniature:
     ignored = shutil.ignore_patterns("__pycache__", "adopt*")
     shutil.copytree(ROOT / "operations", root / "operations", ignore=ignored)
     shutil.copytree(ROOT / "components" / "runtime", root / "components" / "runtime", ignore=ignored)
-    shutil.copytree(ROOT / "infra" / "functions", root / "infra" / "functions", ignore=ignored)
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():
         mini.write(f"components/{name}/__main__.py", source)

@@ -79,6 +79,7 @@ def inference_parameters(trained: Any) -> dict[str, Any]:
         "Model": steps["TrainModel"]["ModelArtifacts"]["S3ModelArtifacts"],
         "Baseline": stored("LearnBaseline", "baseline"),
         "Explainer": stored("LearnExplainer", "explainer"),
+        "LabelledData": f"{STORAGE}/data/absent",
     }
 
 
