@@ -199,7 +199,10 @@ def _table(kind: type[Table], name: str, values: Mapping[str, Any]) -> Table:
         if key not in known:
             raise InputError(f"usecase.toml [{name}] has an unknown key {key!r}; known are {', '.join(known)}.")
         default = getattr(kind, key, None)
-        if isinstance(default, float | int) and (isinstance(value, bool) or not isinstance(value, float | int)):
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not true or false.")
+        number = isinstance(default, float | int) and not isinstance(default, bool)
+        if number and (isinstance(value, bool) or not isinstance(value, float | int)):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not a number.")
         if (isinstance(default, str) or known[key].type in (str, "str")) and not isinstance(value, str):
             raise InputError(f"usecase.toml [{name}] {key} = {value!r} is not text; put it in quotes.")
