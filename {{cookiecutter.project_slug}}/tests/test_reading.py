@@ -41,7 +41,7 @@ def contract(columns: dict[str, Any] | None = None, **data: Any) -> UseCase:
             "data": {"task": "binary", "id": "id", "label": "label", "classes": ["no", "yes"], "missing": ["", "NA"]}
             | data,
             "columns": kinds if columns is None else columns,
-            "gate": {"metric": "auc", "minimum": 0.5},
+            "gate": {"metric": "rmse" if data.get("task") == "regression" else "log_loss", "minimum": 0.5},
         }
     )
 
@@ -162,7 +162,7 @@ def test_columns_without_a_name_and_pandas_index_are_no_columns(tmp_path: Path) 
     put(tmp_path, ",id,income,,\n0,a,1,,\n1,b,2,,\n")
     frame = pl.DataFrame({"id": ["c"], "income": [3.0], "__index_level_0__": [0]})
     frame.write_parquet(tmp_path / "u.parquet")
-    assert "__index_level_0__" not in files.scan(tmp_path / "u.parquet", Data("", "")).collect_schema()
+    assert "__index_level_0__" not in files.scan(tmp_path / "u.parquet", Data("binary", "")).collect_schema()
     found = read(tmp_path, contract({"income": {"type": "number"}}), labelled=False)
     assert found["income"].to_list() == [1.0, 2.0, 3.0]
 
