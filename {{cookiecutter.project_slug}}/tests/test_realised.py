@@ -157,7 +157,7 @@ def test_a_model_that_has_become_worse_is_an_alarm_whatever_its_task(task: str) 
     assert found["alarm"]
     assert found["drop"] > 0.05
     assert report["verdict"] == "no drift"  # nothing has moved but what is true
-    assert "and a worse model" in page()
+    assert "but a worse model" in page()
     assert "with the labels of 2,000 rows, 100 % of the scored ones" in report["reason"].replace("With", "with")
 
 
