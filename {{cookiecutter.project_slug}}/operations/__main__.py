@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from operations import commands, repository
-from operations.failures import Failure
+from operations.failures import Failure, full
 
 INTERRUPTED = 130
 ELSEWHERE = ("components", "infra")  # hold the runtime, which reads usecase.toml, and the functions of the loop
@@ -21,6 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
         return int(chosen.run(chosen))
     except Failure as failure:
         print(failure, file=sys.stderr)
+        return 1
+    except Exception as error:
+        if (sentence := full(error)) is None:
+            raise
+        print(sentence, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)

@@ -300,6 +300,46 @@ def test_a_table_without_rows_is_answered_without_rows(server):
     )
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_line_with_too_few_or_too_many_cells_is_a_row_that_says_so(end, server):
+    rows = [
+        HEADER.strip(),
+        b"a,31,bern,1,18000",
+        b"b,31",
+        b"",
+        b'c,31,"be,rn",1,18000',
+        b",,,,",
+        b"d,31,be,rn,1,2,3",
+        b"e,31,bern,1,18000",
+        b"",
+    ]
+    answer = server.score(end.join(rows), CSV)
+    assert answer["customer"].to_list() == ["a", "b", "c", "d", "e"]
+    assert answer["error"].to_list() == [
+        None,
+        "line 3 has 2 of 5 cells",
+        None,
+        "line 7 has 7 cells instead of 5; put a cell that holds a separator in quotes",
+        None,
+    ]
+    assert answer["score"].is_null().to_list() == [False, True, False, True, False]
+    assert answer["score"][0] == answer["score"][4]
+
+
+def test_a_cell_of_several_lines_and_doubled_quotes_keep_their_row(server):
+    body = HEADER.replace(b"city", b'"city"') + b'"a ""b""\nc",31,bern,1,18000\nd,31\ne,31,bern,1,18000\n'
+    answer = server.score(body, CSV)
+    assert answer["customer"].to_list() == ['a "b"\nc', "d", "e"]
+    assert answer["error"].to_list() == [None, "line 4 has 2 of 5 cells", None]
+
+
+def test_a_key_that_json_leaves_out_is_no_value(server):
+    good = {"customer": "a", "age": 40, "city": None, "paperless": True, "since__days": 18000.5}
+    rows = [good, {name: value for name, value in good.items() if name != "age"}, good]
+    answer = server.score("\n".join(json.dumps(row) for row in rows).encode(), LINES)
+    assert answer["error"].to_list() == [None, "line 2 has no 'age'; write null where there is no value", None]
+
+
 @pytest.mark.parametrize("column", ["customer", "city"])
 @pytest.mark.parametrize("content_type", [PARQUET, CSV, LINES])
 def test_a_missing_column_is_named(column, content_type, server):

@@ -206,6 +206,18 @@ def test_a_batch_like_the_training_data_has_not_drifted() -> None:
     assert len(report["columns"]) == 5
 
 
+def test_short_and_empty_lines_are_no_drift() -> None:
+    learn()
+    put(predictions(2000, seed=2), "predictions/features-00000.parquet.out")
+    text = table(2000, seed=2).write_csv() + ",,,,,\n" * 1000
+    short = "".join(f"x{number},1\n" for number in range(1000))
+    (paths.processing_input("raw") / "table.csv").write_text(text.replace("\nc1000,", f"\n{short}c1000,", 1))
+    serve.serve({})
+    report = json.loads((paths.processing_output("drift") / "drift.json").read_text())
+    assert report["rows"] == 2000
+    assert report["verdict"] == "no drift"
+
+
 def test_a_shifted_column_is_found_and_named_first() -> None:
     learn()
     report = judge(table(2000, seed=2, shift=1.0))

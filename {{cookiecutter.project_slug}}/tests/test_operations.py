@@ -309,6 +309,22 @@ def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> Non
     assert not (mini.root / "local").exists()
 
 
+def test_a_full_disk_is_one_sentence(mini: Miniature) -> None:
+    code = """
+import errno, os, pathlib, sys
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+pathlib.Path.write_text = full
+from operations.__main__ import main
+sys.exit(main(["train"]))
+"""
+    environment = {"COMPONENTS_PYTHON": sys.executable, **os.environ}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=mini.root, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["the disk is full"]
+
+
 def test_running_needs_neither_the_sdk_nor_boto3() -> None:
     code = "import sys; from operations import __main__, training, scoring, models; print(*sys.modules)"
     path = f"{ROOT}{os.pathsep}{ROOT / 'components'}"

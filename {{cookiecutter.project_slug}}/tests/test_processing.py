@@ -295,6 +295,69 @@ def test_reasons_stay_with_their_rows_in_a_long_table_of_several_files(settings:
     assert broken.filter(pl.col("__error") != reason).is_empty()
 
 
+def serving_after_training(batch: str) -> dict[str, Any]:
+    """The summary of a batch of raw text that is served after training on the usual table."""
+    put(table())
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    (paths.processing_input("raw") / "table.csv").write_text(batch)
+    serve.serve({})
+    summary: dict[str, Any] = artifacts.read_json(paths.processing_output("summary") / "summary.json")
+    return summary
+
+
+def test_short_lines_are_answered_rows_and_empty_ones_are_none(settings: Callable[..., None]) -> None:
+    settings(bad_rows=0.5)
+    whole = table(4).write_csv().splitlines()
+    whole[2] = "c1,100"
+    summary = serving_after_training("\n".join([*whole, "", ",,,,,", ",,,,,"]))
+    assert part("features")["id"].to_list() == ["c0", "c1", "c2", "c3"]
+    assert part("features")["__error"].to_list() == [None, "line 3 has 2 of 6 cells", None, None]
+    assert part("features")["income"].to_list() == [None, None, 1002.0, 1003.0]
+    assert {name: summary[name] for name in ("rows", "broken", "empty")} == {"rows": 4, "broken": 1, "empty": 3}
+    assert summary["first_break"] == "table.csv, row 2: line 3 has 2 of 6 cells"
+
+
+def test_short_lines_are_left_out_of_training(settings: Callable[..., None]) -> None:
+    settings(bad_rows=0.02)
+    whole = table().write_csv().splitlines()
+    for place in range(100, 105):
+        whole[place] = whole[place].split(",")[0] + ",100"
+    (paths.processing_input("raw") / "table.csv").write_text("\n".join([*whole, ""]) + ",,,\n" * 600)
+    train.train({})
+    assert sum(part(name).height for name in ("train", "validation", "test")) == ROWS - 5
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("rows", [3, 300])
+def test_a_column_of_categories_that_training_never_saw_is_an_error_of_the_batch(rows: int) -> None:
+    shouted = table(rows).with_columns(pl.col("home town").str.to_uppercase().replace("", "BERN"))
+    with pytest.raises(
+        InputError, match=r"'home town': training knew no value of its .* 'ROME'.* it knew 'Oslo', 'Rome'"
+    ):
+        serving_after_training(shouted.write_csv())
+    assert not any(paths.processing_output("features").iterdir())
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_single_row_of_a_new_category_is_scored_with_a_warning() -> None:
+    summary = serving_after_training(table(1).with_columns(pl.lit("Bern").alias("home town")).write_csv())
+    assert part("features")["home town"].to_list() == ["other"]
+    assert ["training knew no value" in warning for warning in summary["warnings"]] == [True]
+
+
+@pytest.mark.usefixtures("settings")
+def test_codes_that_became_floats_are_the_codes_that_were_learned() -> None:
+    codes = pl.Series("home town", [10001, 10002] * 200)
+    put(table().with_columns(codes))
+    train.train({})
+    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    (paths.processing_input("raw") / "table.csv").unlink()
+    put(table(4).with_columns(pl.Series("home town", [10001.0, None, 10002.0, 7.0])), "raw/t.parquet")
+    serve.serve({})
+    assert part("features")["home town"].to_list() == ["10001", None, "10002", "other"]
+
+
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("empty", lambda folder: (folder / "t.csv").write_bytes(b""), "t.csv is empty"),
     ("nothing", lambda folder: None, "raw holds nothing"),

@@ -12,7 +12,7 @@ from runtime.usecase import UseCase
 
 Schema = dict[str, Any]  # what preprocessor.json holds
 FEW = 3  # rows, below which a batch of new categories is only warned of
-BY_CHANCE = (0.01, 1e-6)  # a chance below the first is worth a word, below the second it is none
+BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
 
 
 @dataclass(frozen=True)

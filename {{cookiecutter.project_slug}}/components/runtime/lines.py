@@ -210,7 +210,7 @@ def _write(records: Iterable[tuple[int, list[str], bool]], form: Form, target: i
     writer = csv.writer(target, delimiter=form.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
     width, empty, waiting, cut = len(form.names), 0, 0, 0
     for line, found, closed in records:
-        if not any(cell.strip() for cell in found) and (width > 1 or not found):
+        if not any(cell.strip(f"{BLANKS}\n") for cell in found) and (width > 1 or not found):
             waiting += 1
             continue
         if width == 1:  # an empty line among others is a missing value where there is one column

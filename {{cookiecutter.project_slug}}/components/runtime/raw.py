@@ -235,7 +235,14 @@ def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor)
     error, columns = batch[RAGGED].alias(ERROR), list[pl.Series]()
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
-    for want, (found, wrong) in zip(wanted, pool.map(lambda want: want.parse(batch[want.source]), wanted), strict=True):
+
+    def parsed(want: Wanted) -> Found:
+        try:
+            return want.parse(batch[want.source])
+        except InputError as problem:
+            raise InputError(f"{batch[FILE][0]}: {problem}") from None
+
+    for want, (found, wrong) in zip(wanted, pool.map(parsed, wanted), strict=True):
         if wrong is not None:
             error = _said(error, wrong, batch[want.source], want.wrong)
         taken = found if ragged is None or want.kept else found.set(ragged, None)

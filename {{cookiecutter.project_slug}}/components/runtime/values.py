@@ -194,6 +194,8 @@ def named(column: pl.Series, classes: Sequence[str], missing: Iterable[str]) -> 
 def aliases(classes: Sequence[str]) -> Mapping[str, str]:
     """Canonical text → class."""
     known = {canonical(name): name for name in classes}
+    if len(known) < len(classes):
+        raise InputError(f"usecase.toml [data] classes = {list(classes)} names one value in two ways.")
     for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}

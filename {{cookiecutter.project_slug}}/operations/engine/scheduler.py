@@ -14,7 +14,7 @@ from operations.engine.execution import Execution, Outcome
 from operations.engine.expressions import Scope
 from operations.engine.graph import Node
 from operations.engine.steps import BY_TYPE
-from operations.failures import Failure, Stopped
+from operations.failures import Failure, Stopped, full
 
 PARALLEL = 2
 
@@ -138,6 +138,8 @@ def worker(run: Execution, scope: Scope) -> Callable[[Node], Outcome]:
         except (Failure, Stopped):
             raise
         except Exception as error:  # the engine's own mistakes go to the log, not over the screen
+            if (sentence := full(error)) is not None:
+                raise sentence from None
             run.log(node.name).parent.mkdir(parents=True, exist_ok=True)
             with run.log(node.name).open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
