@@ -190,6 +190,7 @@ def test_a_workbook_is_refused_with_what_to_do(tmp_path: Path, capsys: pytest.Ca
         (frame(), {}),
         (frame(), {"sep": ";", "decimal": ","}),
         (frame().drop(columns="price"), {}),
+        (frame().assign(note=[f"note {n}, of its own" for n in range(COUNT)])[["target", "note", "visits"]], {}),
         (frame().assign(person=[f"person {n}, with a name" for n in range(COUNT)]), {}),
     ],
 )
@@ -206,7 +207,13 @@ def test_a_file_without_names_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    "names", [["0", "1", "2", "target"], ["2019", "2020", "2021", "target"], ["a", "a1", "b", "target"]]
+    "names",
+    [
+        ["0", "1", "2", "target"],
+        ["2019", "2020", "2021", "target"],
+        ["a", "a1", "b", "target"],
+        ["2024-01-01", "0.5", "x", "target"],
+    ],
 )
 def test_names_that_are_numbers_are_names(tmp_path: Path, names: list[str]) -> None:
     table = frame().set_axis(names, axis=1)

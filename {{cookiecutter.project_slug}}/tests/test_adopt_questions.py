@@ -163,6 +163,7 @@ def test_a_name_that_is_not_there_has_a_nearest_one(tmp_path: Path, capsys: pyte
     said = asked(tmp_path, table.rename({"target": "Target"}), capsys)[1]
     assert "did you mean 'Target'?" in said
     assert "'x17' … and 12 more" in said
+    assert "say HEADER=no" in asked(tmp_path, table, capsys, "--id", "column_3")[1]
 
 
 @pytest.mark.parametrize(

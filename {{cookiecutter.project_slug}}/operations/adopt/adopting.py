@@ -1,6 +1,7 @@
 """The steps of adopting a table: look, decide, check, write, say."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -34,6 +35,7 @@ from runtime import files, raw
 from runtime.failures import InputError
 from runtime.usecase import UseCase
 
+NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
 BAD_ROWS = 0.01  # of which odd cells in columns of numbers and dates may take half
 
 
@@ -77,6 +79,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     kept = [decision for decision in chosen if decision.type]
     if not kept:
         reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in chosen[:5])
+        reasons += f"; and {len(chosen) - 5:,} more" if len(chosen) > 5 else ""
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
     _check_dates(wishes.dates, [*kept, *([time] if time else [])])
     words = label.markers(answer, table, look.markers)
@@ -92,16 +95,20 @@ def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
-            near = difflib.get_close_matches(name, names, n=1) or [
-                each for each in names if each.lower() == name.lower()
-            ]
-            hint = f"; did you mean {near[0]!r}" if near else ""
-            raise InputError(
-                f"{wishes.data.name} has no column {name!r} ({option}){hint}? It has {saying.listed(names)}."
-            )
+            there = f"It has {saying.listed(names)}."
+            raise InputError(f"{wishes.data.name} has no column {name!r} ({option}){_nearest(name, names)} {there}")
     for first, second in combinations(given, 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """What could be meant by a name that is not there."""
+    if NUMBERED.fullmatch(name):
+        return "; if the file begins with data, say HEADER=no."
+    same = [each for each in names if each.strip().lower() == name.strip().lower()]
+    near = same or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from runtime.usecase import Data
 BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
 RECORDS = 200
 EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names the separator
-DATA = re.compile(r"[-+$€£¥]?\s?(\d[\d.,' ]*%?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?)")  # a number or a date
-EXACT = re.compile(r"[-+]?\d*[.,]\d+|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")  # which names hardly are
+DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
+NUMBER = re.compile(r"[-+$€£¥]?\s?\d[\d.,' ]*%?")
+DECIMAL = re.compile(r"[-+]?\d*[.,]\d+")
 ACCENTS = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]"
 SIGNS = r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])"
 UNDEFINED = "\ufffd"
@@ -149,19 +150,24 @@ def _check_names_come_first(file: Path, records: list[list[str]]) -> None:
     below = [record for record in records if record != records[0]]
     if not below or _numbered([cell for cell in first if cell]):
         return
-    held = [{row[place].strip() for row in below if place < len(row)} for place in range(len(first))]
-    cells = [(cell, held[place]) for place, cell in enumerate(first) if cell]
-    likely = [bool(DATA.fullmatch(cell)) or cell in others for cell, others in cells]
-    certain = [
-        bool(EXACT.fullmatch(cell)) or (first.count(cell) > 1 if DATA.fullmatch(cell) else cell in others)
-        for cell, others in cells
-    ]
-    if cells and (all(likely) or sum(certain) > len(cells) / 2):
+    places = [place for place, cell in enumerate(first) if cell]
+    likely = [_alike(first[place], below, place, (DAY, NUMBER)) for place in places]
+    certain = [_alike(first[place], below, place, (DAY, DECIMAL)) for place in places]
+    if len(places) > 1 and (all(likely) or (any(certain) and 2 * sum(likely) >= len(places))):
         shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
         raise Question(
             f"{file.name} seems to begin with data instead of names: its first line is {shown}. Say HEADER=no, and its "
             f"columns are column_1 to column_{len(first)} (LABEL=column_{len(first)} is the last); or HEADER=yes."
         )
+
+
+def _alike(cell: str, below: list[list[str]], place: int, forms: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a first cell is like those below it: of one of the forms as they are, or a text that comes again."""
+    others = {row[place].strip() for row in below if place < len(row)}
+    form = next((form for form in (DAY, *forms) if form.fullmatch(cell)), None)
+    if form:
+        return any(map(form.fullmatch, others))
+    return not NUMBER.fullmatch(cell) and cell in others
 
 
 def _numbered(names: list[str]) -> bool:
