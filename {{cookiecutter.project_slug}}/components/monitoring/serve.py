@@ -59,14 +59,14 @@ def _measured(
 ) -> dict[str, Any]:
     """The report with `realised`, described in realised.measured; null without labels.
 
-    Where it is known, it is what alarms, and not what was expected without labels.
+    Labels that say otherwise refute what was expected without them.
     """
     if joined is None:
         return {**report, "realised": None}
     found = realised.measured(case, baseline, joined, report["performance"])
     reason = f"{report['reason']} {_sentence(realised.in_words(found))}"
-    known = {"performance"} if found["value"] is not None else set()
-    alarms = [alarm for alarm in report["alarms"] if alarm not in known] + (["realised"] if found["alarm"] else [])
+    refuted = {"performance"} if found["value"] is not None and not found["alarm"] else set()
+    alarms = [alarm for alarm in report["alarms"] if alarm not in refuted] + (["realised"] if found["alarm"] else [])
     return {**report, "reason": reason, "realised": found, **consequences.of(case, alarms)}
 
 

@@ -100,9 +100,9 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
 def alarming(seen: Observation, settings: Settings) -> bool | None:
     """Whether a window is an alarm by what counts; None where nothing of that is known of it.
 
-    An estimate counts as long as there are no labels.
+    Labels that say otherwise refute an estimate; what they say themselves counts as "realised".
     """
-    expected = seen.worse if seen.realised is None else seen.realised
+    expected = False if seen.realised is False else seen.worse
     known = [(DRIFT, seen.drifted), (PERFORMANCE, expected), (REALISED, seen.realised)]
     counting = [found for name, found in known if name in settings.on and found is not None]
     return any(counting) if counting else None
