@@ -16,6 +16,14 @@ def failures(repository: Repository, finished: Finished) -> None:
         print(f"{said}{where}", file=sys.stderr, flush=True)
 
 
+def warnings(repository: Repository, finished: Finished) -> None:
+    """What the steps that ran here found worth a warning."""
+    for name in finished.steps:
+        log = repository.local / "runs" / finished.identity / "logs" / f"{name}.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        lines(f"{name}: {line}" for line in text.splitlines() if line.startswith("warning: "))
+
+
 def lines(texts: Iterable[str]) -> None:
     """Each on its own line."""
     for text in texts:

@@ -34,6 +34,7 @@ def score(repository: Repository, options: Options) -> int:
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()
     ending.lines(summary.scoring())
+    ending.warnings(repository, finished)
     if finished.failed:
         ending.failures(repository, finished)
     ending.lines(summary.places())

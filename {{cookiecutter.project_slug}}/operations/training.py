@@ -74,6 +74,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _tell(repository: Repository, finished: Finished) -> int:
     summary = Summary(repository, running.storage(repository), finished.steps)
     print("", *summary.evaluation(), sep="\n")
+    ending.warnings(repository, finished)
     if finished.failed:
         ending.failures(repository, finished)
         ending.lines(summary.places())

@@ -225,6 +225,39 @@ def test_the_champion_is_measured_on_the_same_rows(tmp_path, run):
     assert "metric champion:rmse=" in printed
 
 
+def test_groups_are_resampled_whole_and_stand_beside_the_predictions(tmp_path, run):
+    champion = lay_out(tmp_path / "champion", "binary", num_iterations=3)
+    root = lay_out(tmp_path / "challenger", "binary")
+    run(champion)
+    enthrone(root, champion)
+    for name in ("validation", "test"):
+        for file in sorted((root / "input/data" / name).iterdir()):
+            if file.suffix == ".parquet":
+                frame = pl.read_parquet(file)
+                frame.with_columns((pl.int_range(pl.len()) // 5).cast(pl.String).alias("__group")).write_parquet(file)
+    run(root)
+    found = evaluation(root)["comparison"]
+    assert found["groups"] == 30
+    assert found["lead_low"] < found["lead"] < found["lead_high"]
+    predictions = pl.read_parquet(root / "output/data/predictions.parquet")
+    assert predictions["__group"].to_list() == [str(n // 5) for n in range(150)] * 2
+
+
+def test_a_split_that_repeats_training_is_said_and_not_trusted(tmp_path, run, caplog):
+    root = lay_out(tmp_path, "binary", rows=2000, min_data_in_leaf=5)
+    random = np.random.default_rng(3)
+    people = table("binary", 400, 9).with_columns(pl.Series("outcome", random.choice(LABELS["binary"], 400)))
+    for name in ("train", "validation", "test"):
+        folder = root / "input/data" / name
+        for file in folder.glob("*.parquet"):
+            people.sample(pl.read_parquet(file).height, with_replacement=True, seed=len(str(file))).write_parquet(file)
+    run(root)
+    found = evaluation(root)["leak"]
+    assert not found["trusted"]
+    assert found["unseen"] < 0.65 < found["seen"]
+    assert found["reason"] in caplog.text
+
+
 def test_a_champion_with_other_test_rows_is_measured_and_not_compared_row_by_row(tmp_path, run, caplog):
     run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
     root = lay_out(tmp_path / "new", "binary")

@@ -427,6 +427,19 @@ def test_where_performance_can_not_be_expected_the_report_says_why(name: str) ->
     assert reason in (paths.processing_output("drift") / "report.html").read_text().replace("&#39;", "'")
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_performance_is_not_expected_from_a_split_that_repeats_training(trusted: bool) -> None:
+    reason = "90% of the validation rows have a near-twin in training"
+    baseline = learn(scored=labelled(), evaluation={**EVALUATION, "leak": {"trusted": trusted, "reason": reason}})
+    assert ("reference" in baseline["performance"]) is trusted
+    page = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    assert "but validation repeats training" in page
+    assert reason in page
+    found = judge(table(2000, seed=2))["performance"]
+    assert (found["estimated"] is not None) is trusted
+    assert found["reason"] == (None if trusted else reason)
+
+
 def test_a_baseline_without_calibration_and_a_batch_of_few_rows_give_no_estimate() -> None:
     learn(scored=labelled(), evaluation=EVALUATION)
     assert "fewer than" in judge(table(99, seed=2))["performance"]["reason"]

@@ -18,6 +18,7 @@ from runtime import metrics as names
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 RESAMPLES, LEVEL, SEED = 200, 0.95, 7
 ROWS = 10_000  # of a resample at most: a metric of a million rows would take longer than fitting
+Groups = NDArray[np.int64]
 SCORES = {
     "binary": "probability of the positive class",
     "multiclass": "probability of the predicted class",
@@ -31,6 +32,7 @@ class Side:
 
     predicted: Predicted
     threshold: float
+    groups: Groups | None = None  # of each row; None where rows are independent
 
     def rows(self, chosen: NDArray[np.int64]) -> "Side":
         return Side(self.predicted[chosen], self.threshold)
@@ -39,14 +41,16 @@ class Side:
 def compare(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> dict[str, Any]:
     """Both models on the same labelled rows, as plain data.
 
-    quantiles: of the `score` that is named. disagreement: the share of rows whose predicted class differs (null for
-    regression). mean_absolute_difference: of the scores, over all classes. lead: of the challenger in `metric`,
-    positive is better; lead_low and lead_high: its 95 % limits, null where resamples can't be measured.
+    groups: how many the rows belong to, null where each stands for itself. quantiles: of the `score` that is named.
+    disagreement: the share of rows whose predicted class differs (null for regression). mean_absolute_difference: of
+    the scores, over all classes. lead: of the challenger in `metric`, positive is better; lead_low and lead_high: its
+    95 % limits, null where resamples can't be measured.
     """
     before, after = (_measured(task, metric, labels, side) for side in (champion, challenger))
     low, high = limits(task, metric, labels, champion, challenger)
     return {
         "rows": int(labels.size),
+        "groups": None if challenger.groups is None else len(np.unique(challenger.groups)),
         "score": SCORES[task],
         "quantiles": {
             "share": list(SHARES),
@@ -75,22 +79,53 @@ def disagreement(task: str, champion: Side, challenger: Side) -> float | None:
 def limits(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> tuple[float, float]:
     """95 % limits of the lead, from a bootstrap of whole rows: both models see the same ones in each resample.
 
-    Resamples of many rows are smaller than the table, and their spread is scaled to its size (the m out of n bootstrap;
-    Bickel, Götze and van Zwet, 1997). NaN where fewer than half of the resamples can be measured.
+    Where the challenger's rows have groups, whole groups are drawn: rows of one say the same, not something new each
+    (the cluster bootstrap; Field and Welsh, 2007). Resamples of many rows are smaller than the table, and their spread
+    is scaled to its size (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997). NaN where fewer than half of the
+    resamples can be measured, or all rows are of one group.
     """
     random, rows = np.random.default_rng(SEED), labels.size
-    size = min(rows, ROWS)
+    members = _members(np.arange(rows) if challenger.groups is None else challenger.groups)
+    size = min(len(members), max(2, ROWS * len(members) // rows))
     whole = _lead(task, metric, labels, champion, challenger)
+    if len(members) < 2:
+        return float("nan"), float("nan")
     leads = np.empty(RESAMPLES)
     for place in range(RESAMPLES):
-        chosen = random.integers(0, rows, size)
+        chosen = members.drawn(random.integers(0, len(members), size))
         leads[place] = _lead(task, metric, labels[chosen], champion.rows(chosen), challenger.rows(chosen))
     known = leads[np.isfinite(leads)]
     if known.size < RESAMPLES / 2 or not np.isfinite(whole):
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    scale = np.sqrt(size / rows)
+    scale = np.sqrt(size / len(members))
     return float(whole + scale * (low - whole)), float(whole + scale * (high - whole))
+
+
+@dataclass(frozen=True)
+class Members:
+    """The rows of each group: those of group g stand in `order` from `starts[g]` on, `sizes[g]` of them."""
+
+    order: Groups
+    starts: Groups
+    sizes: Groups
+
+    def __len__(self) -> int:
+        return int(self.sizes.size)
+
+    def drawn(self, groups: Groups) -> Groups:
+        """All rows of these groups, one group after another."""
+        sizes = self.sizes[groups]
+        ends = np.cumsum(sizes)
+        within = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
+        rows: Groups = self.order[np.repeat(self.starts[groups], sizes) + within]
+        return rows
+
+
+def _members(groups: Groups) -> Members:
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    return Members(order, starts, sizes)
 
 
 def _lead(task: str, metric: str, labels: Predicted, champion: Side, challenger: Side) -> float:

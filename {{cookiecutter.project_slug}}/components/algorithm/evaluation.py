@@ -22,10 +22,11 @@ Labels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contender:
-    """A model and the test rows as its own preprocessor sees them."""
+    """A model and the test rows as its own preprocessor sees them; the group of each where they were split by group."""
 
     model: Model
     test: Table
+    groups: comparison.Groups | None = None
 
 
 def evaluate(
@@ -72,7 +73,8 @@ def _beside(
 
 def _side(contender: Contender, threads: int) -> Side:
     """What a contender says to its test rows."""
-    return Side(predict(contender.model, contender.test.features, threads), contender.model.metadata["threshold"])
+    predicted = predict(contender.model, contender.test.features, threads)
+    return Side(predicted, contender.model.metadata["threshold"], contender.groups)
 
 
 def finite(values: Mapping[str, float]) -> Metrics:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from algorithm.model import Feature, Table, fill
-from runtime import artifacts
+from runtime import artifacts, raw
 from runtime.failures import InputError
 
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
@@ -48,6 +48,20 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
 def ids(folder: Path, described: Schema) -> pl.Series:
     """The id column of a channel, in the files' order."""
     return _scan(folder).select(described["id"]).collect().to_series()
+
+
+def groups(folder: Path) -> pl.Series | None:
+    """The group of each row of a channel as text, in the files' order; None where the split was not by group."""
+    frame = _scan(folder)
+    return frame.select(raw.GROUP).collect().to_series() if raw.GROUP in frame.collect_schema() else None
+
+
+def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
+    """Groups as numbers; a row without a group is one of its own."""
+    if groups is None:
+        return None
+    known, alone = pl.col(raw.GROUP).rank("dense").cast(pl.Int64), -1 - pl.int_range(pl.len())
+    return groups.to_frame().select(pl.coalesce(known, alone)).to_series().to_numpy()
 
 
 def categories(features: list[Feature]) -> tuple[int, ...]:

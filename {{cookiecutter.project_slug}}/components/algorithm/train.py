@@ -11,7 +11,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from algorithm import champion, checkpoints, evaluation, hyperparameters, metrics, model, predictions, tables
+from algorithm import champion, checkpoints, evaluation, hyperparameters, metrics, model, predictions, tables, twins
 from algorithm.model import Model, Problem, Table
 from algorithm.stopping import Best
 from runtime import artifacts, job, paths, usecase
@@ -42,7 +42,7 @@ class Run:
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write model, evaluation.json and the predictions of the validation split, with its labels.
+    """Write model, evaluation.json and the predictions of the validation split, with its labels and groups.
 
     Settings: every key of [hyperparameters], `trials`, and `continue_training` = "true" to boost on from the champion.
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
@@ -142,6 +142,8 @@ def _write(run: Run, fitted: Model) -> None:
         identity = tables.ids(paths.channel("validation"), run.schema)
         labels = predictions.labels(run.validation.labels, judged.metadata)
         table = predictions.table(identity, predicted, judged.metadata).with_columns(labels)
+        if (groups := tables.groups(paths.channel("validation"))) is not None:
+            table = table.with_columns(groups)
         table.write_parquet(output / "predictions.parquet")
     for line in evaluation.lines(report):
         print(line, flush=True)
@@ -151,8 +153,27 @@ def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, 
     """The report; `predicted` is of the validation split."""
     metadata, metric = judged.metadata, run.case.gate.metric
     measured = metrics.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
-    candidate = evaluation.Contender(judged, champion.test_rows("test", judged))
+    candidate = evaluation.Contender(
+        judged, champion.test_rows("test", judged), tables.coded(tables.groups(paths.channel("test")))
+    )
     rival = champion.contender(run.champion)
     report = evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads)
     splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
-    return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}}
+    leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
+    return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
+
+
+def _leak(run: Run, judged: Mapping[str, Table]) -> dict[str, Any]:
+    """Whether validation and test hold what training does; two small models more where it looks like it."""
+    problem = replace(run.problem, start=None)
+
+    def fit(learned: Table, validation: Table, rows: model.Matrix) -> model.Predicted:
+        booster, best = model.fit(learned, validation, run.hyperparameters, problem)
+        text = booster.model_to_string(num_iteration=best.iteration)
+        return model.predict(Model(lgb.Booster(model_str=text), {}), rows, problem.threads)
+
+    question = twins.Question(run.case.data.task, run.case.gate.metric, run.case.prediction.threshold, fit)
+    found = twins.find(run.train, judged, run.schema["features"], question)
+    if found["reason"]:
+        log.warning("%s", found["reason"])
+    return found

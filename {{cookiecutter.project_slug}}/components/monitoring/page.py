@@ -22,15 +22,22 @@ WORSE = "Get labels for this window and train again; until then, rely less on th
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 
 
-def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str, Any] | None = None) -> str:
-    """The page of train mode; `comparison` is the algorithm's, of the new model and the released one."""
-    verdict = Verdict(
-        word="Baseline learned",
-        tone="good",
-        reason=f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
-        f"{learned['score_rows']:,} validation rows.",
-        next_step="Look for columns that are mostly missing, or whose range is not what you expect.",
+LOOK = "Look for columns that are mostly missing, or whose range is not what you expect."
+SPLIT = "Split by what the rows belong to, and train again; until then, expect less of new rows than was measured."
+
+
+def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
+    comparison, leak = evaluation.get("comparison"), (evaluation.get("leak") or {}).get("reason")
+    learned_from = (
+        f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
+        f"{learned['score_rows']:,} validation rows."
     )
+    verdict = Verdict("Baseline learned", "good", learned_from, LOOK)
+    if leak:
+        verdict = Verdict(
+            "Baseline learned, but validation repeats training", "bad", f"{learned_from} {_sentence(leak)}", SPLIT
+        )
     headers = ["column", "type", "missing %", "invalid %", "distinct", "lowest", "mean", "highest"]
     rows = [_learned(column) for column in [*learned["columns"], *learned["scores"]]]
     text = "Dates count as days since 1970. Distinct counts the values that have a bin of their own."
@@ -38,6 +45,10 @@ def baseline(case: UseCase, learned: Mapping[str, Any], comparison: Mapping[str,
     parts += [Section("Columns and scores", text, report.table(headers, rows))]
     parts += [sections.calibration(learned["performance"])]
     return report.page(f"{case.title}: what the training data looks like", verdict, parts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _learned(column: Mapping[str, Any]) -> list[object]:

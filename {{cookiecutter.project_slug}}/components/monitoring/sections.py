@@ -75,10 +75,11 @@ def contest(found: Mapping[str, Any]) -> Section:
         if found["disagreement"] is None
         else f"they predict another class for {100 * found['disagreement']:.1f} % of the rows, and "
     )
+    groups = "" if found.get("groups") is None else f" of {found['groups']:,} groups"
     text = (
-        f"Both models on the same {found['rows']:,} labelled rows: the test split of the data this run learned from. "
-        "After drift that is the newest window, so this is the next batch, scored by both, with its labels. The new "
-        f"model's lead in {found['metric']} is {_signed(found['lead'])}{interval}; {apart}their scores differ by "
+        f"Both models on the same {found['rows']:,} labelled rows{groups}: the test split of the data this run learned "
+        "from. After drift that is the newest window, so this is the next batch, scored by both, with its labels. The "
+        f"new model's lead in {found['metric']} is {_signed(found['lead'])}{interval}; {apart}their scores differ by "
         f"{found['mean_absolute_difference']:.3g} on average."
     )
     sides = (("champion (released)", "champion"), ("challenger (new)", "challenger"))

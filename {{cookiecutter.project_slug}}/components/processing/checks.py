@@ -17,13 +17,14 @@ BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one table: all rows, those that break the contract, those without a label; values present per column."""
+    """Of one table: all rows, those that break the contract, those without a label or group; values per column."""
 
     rows: int
     broken: int
     unlabelled: int
     classes: int
     present: dict[str, int]
+    ungrouped: int = 0
 
 
 def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
@@ -38,12 +39,15 @@ def count(table: raw.RawTable, usecase: UseCase, labelled: bool) -> Counts:
             unlabelled.sum().alias("unlabelled"),
             (classes - pl.col(label).is_null().any()).alias("classes"),
         ]
+    if labelled and usecase.split.group:
+        expressions.append(pl.col(raw.GROUP).null_count().alias("ungrouped"))
     try:
         row: dict[str, Any] = table.frame.select(expressions).collect(engine="streaming").row(0, named=True)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     present = {column.name: row[f"present:{column.name}"] for column in usecase.columns}
-    return Counts(row["rows"], row["broken"], row.get("unlabelled", 0), row.get("classes", 0), present)
+    unlabelled, classes, ungrouped = (row.get(name, 0) for name in ("unlabelled", "classes", "ungrouped"))
+    return Counts(row["rows"], row["broken"], unlabelled, classes, present, ungrouped)
 
 
 def check(table: raw.RawTable, usecase: UseCase, counts: Counts) -> None:
@@ -66,6 +70,8 @@ def check_training(table: raw.RawTable, usecase: UseCase, counts: Counts) -> Non
         raise InputError(f"{name}: column {label!r} (the label) has no value in any of {counts.rows:,} rows.")
     if counts.classes < 2:
         raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
+    if usecase.split.group and counts.ungrouped == counts.rows:
+        raise InputError(f"{name}: column {usecase.split.group!r} ([split] group) has no value in any row.")
     empty = [column for column, present in counts.present.items() if present == 0]
     if empty:
         raise InputError(

@@ -31,6 +31,7 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         base, key=split.PART, include_key=False, file_path_provider=_part_file, approximate_bytes_per_file=2**60
     )
     columns = [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
+    columns += [pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else []
     with artifacts.room(*folders.values()):
         frame.select(*columns, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
         return {part: _finish(part, partial, learned) for part, partial in folders.items()}

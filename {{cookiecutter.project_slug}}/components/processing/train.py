@@ -42,11 +42,19 @@ def train(settings: Mapping[str, str]) -> None:
 
 def _labelled(case: UseCase) -> pl.LazyFrame:
     """All usable labelled rows with the part each belongs to; checks every table on the way."""
-    frame = split.assigned(_usable(case, "raw"), case)
+    if case.data.time and case.split.method == "random":
+        log.warning(
+            "rows have a time (%r), and the split is random: validation and test are as old as train, and say nothing "
+            'of what comes later; [split] method = "time" does',
+            case.data.time,
+        )
+    usable = _usable(case, "raw")
+    frame = split.assigned(usable, case)
     if case.split.method != "given":
         return frame
-    given = _usable(case, "validation").with_columns(pl.lit("validation").alias(split.PART))
-    return pl.concat([frame, given], how="diagonal")
+    given = _usable(case, "validation")
+    split.check_apart(usable, given, case.split.group)
+    return pl.concat([frame, given.with_columns(pl.lit("validation").alias(split.PART))], how="diagonal")
 
 
 def _usable(case: UseCase, name: str) -> pl.LazyFrame:
@@ -59,6 +67,8 @@ def _usable(case: UseCase, name: str) -> pl.LazyFrame:
         log.warning("%s empty lines are no rows", f"{table.empty:,}")
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
+    if counts.ungrouped:
+        log.warning("%s rows have no %r and are split one by one", counts.ungrouped, case.split.group)
     return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 

@@ -16,6 +16,7 @@ from runtime.failures import InputError
 
 Mode = Callable[[Mapping[str, str]], None]
 LIMIT = 1024  # bytes of a failure text that SageMaker shows
+WARNING = "warning: "
 FULL = "No space left on device"  # in the system's words, which every library passes on
 
 
@@ -26,6 +27,7 @@ def run(component: str, train: Mode, serve: Mode, spread: str = "") -> int:
     `spread` names the mode that may work on a part of its input beside other hosts; elsewhere the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    logging.getLogger().handlers[0].setFormatter(Words())
     modes = {"train": train, "serve": serve}
     if len(sys.argv) < 2 or sys.argv[1] not in modes:
         print(f"usage: python -m {component} train|serve [--key value ...]", file=sys.stderr)
@@ -47,6 +49,14 @@ def run(component: str, train: Mode, serve: Mode, spread: str = "") -> int:
         where = f"unexpected in {component} {mode}; the log has the traceback"
         return fail(component, f"{type(error).__name__}: {error} ({where})")
     return 0
+
+
+class Words(logging.Formatter):
+    """The message alone; what wants attention says so, and can be found among other lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{WARNING}{text}" if record.levelno >= logging.WARNING else text
 
 
 def stop(_number: int, _frame: FrameType | None) -> None:

@@ -227,6 +227,41 @@ def usable(name: str) -> bool:
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 
+def _split_rules(usecase: UseCase) -> list[tuple[bool, str]]:
+    split, columns = usecase.split, {column.name: column.type for column in usecase.columns}
+    group = split.group
+    return [
+        (
+            split.method in ("random", "time", "group", "given"),
+            f"[split] method = {split.method!r} is not random, time, group or given.",
+        ),
+        (
+            split.method != "time" or bool(usecase.data.time),
+            '[split] method = "time" needs [data] time: the column that says when a row happened.',
+        ),
+        (
+            split.method != "group" or bool(group),
+            '[split] method = "group" needs group: the column whose rows stay in one part, such as a patient.',
+        ),
+        (
+            split.method != "random" or not group,
+            f'[split] group = {group!r} says nothing to method = "random"; say method = "group".',
+        ),
+        (not group or group != usecase.data.label, f"[split] group = {group!r} is the label; name another column."),
+        (not group or usable(group), "[split] group can't begin with __ or look like ^…$; rename the column."),
+        (
+            columns.get(group, "date") == "date",  # a day's weekday says something of other days
+            f"[columns] holds {group!r}, which is [split] group: no value of it is in two parts, so what the model "
+            "learns of it is of no use; take it out.",
+        ),
+        (
+            0 < split.validation < 1 and 0 < split.test < 1,
+            "[split] validation and test are shares between 0 and 1.",
+        ),
+        (split.validation + split.test < 1, "[split] validation and test leave nothing to train on."),
+    ]
+
+
 def _check(usecase: UseCase) -> None:
     """Rules that span keys."""
     data, names = usecase.data, [column.name for column in usecase.columns]
@@ -255,19 +290,7 @@ def _check(usecase: UseCase) -> None:
         (data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."),
         (len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."),
         (all(isinstance(value, str) for value in data.classes), "[data] classes are text: put each in quotes."),
-        (
-            usecase.split.method in ("random", "time", "given"),
-            f"[split] method = {usecase.split.method!r} is not random, time or given.",
-        ),
-        (
-            usecase.split.method != "time" or data.time,
-            '[split] method = "time" needs [data] time: the column that says when a row happened.',
-        ),
-        (
-            0 < usecase.split.validation < 1 and 0 < usecase.split.test < 1,
-            "[split] validation and test are shares between 0 and 1.",
-        ),
-        (usecase.split.validation + usecase.split.test < 1, "[split] validation and test leave nothing to train on."),
+        *_split_rules(usecase),
         (
             usecase.features.impute in ("none", "median"),
             f"[features] impute = {usecase.features.impute!r} is not none or median.",

@@ -30,12 +30,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    usage = "make adopt DATA=file LABEL=column [ID=column] [TIME=column] [TASK=task] [DATES=format] [MISSING=texts] …"
+    usage = "make adopt DATA=file LABEL=column [ID=column] [TIME=column] [GROUP=column] [TASK=task] [DATES=format] …"
     parser = argparse.ArgumentParser(prog="make adopt", usage=usage, description="Take on your own table.")
     parser.add_argument("--data", type=Path, help="a CSV (also packed) or Parquet file, or a folder")
     parser.add_argument("--label", default="", help="the column to predict")
     parser.add_argument("--id", default="", help="the column that names a row")
     parser.add_argument("--time", default="", help="the column that says when a row happened; splits by it")
+    parser.add_argument("--group", default="", help="the column whose rows stay together in the split; none: no column")
     parser.add_argument("--task", default="", choices=["", "binary", "multiclass", "regression"])
     parser.add_argument("--dates", default="", help="the format of dates that could be read two ways: %%d/%%m/%%Y")
     parser.add_argument("--missing", default="", help="texts that mean 'no value', separated by commas; no: none more")

@@ -4,13 +4,16 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
 
 from operations.adopt import (
+    aside,
     columns,
     contract,
+    entities,
     facts,
     gaps,
     identity,
@@ -27,7 +30,7 @@ from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
 from operations.adopt.label import Label
 from operations.adopt.tables import Table
-from operations.adopt.wishes import Wishes
+from operations.adopt.wishes import NO_GROUP, Wishes
 from runtime import files, raw
 from runtime.failures import InputError
 from runtime.usecase import UseCase
@@ -43,10 +46,11 @@ def adopt(wishes: Wishes) -> None:
         seen, decided, decisions = _decided(wishes, table)
         text, case = contract.rewritten(wishes.usecase, decided)
         broken = _verified(wishes.data, case)
+        rows = placing.place(table.files, wishes.folder, wishes.usecase, text, seen.aside)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    placing.place(table.files, wishes.folder, wishes.usecase, text)
     saying.say(seen, decided, decisions, broken)
+    saying.say_next(seen, rows)
 
 
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
@@ -64,7 +68,8 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
         identity.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or identity.find(found, look, wishes.label)
     time = _time(decisions, wishes.time)
-    special = {name for name in (wishes.label, named, wishes.time) if name}
+    group, repeats = _group(wishes, looked, decisions, named)
+    special = {name for name in (wishes.label, named, wishes.time, group) if name}
     events = {name: why for name, why in times.events(moments).items() if name not in special}
     others = {name: decision for name, decision in decisions.items() if name not in special}
     chosen = _chosen(others, looked, answer, target)
@@ -78,19 +83,21 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
     _check_dates(wishes.dates, [*kept, *([time] if time else [])])
     words = label.markers(answer, table, look.markers)
-    seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events)
+    kept_aside = aside.choose(found, look, time, group)
+    seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
     reading = look.table.reading
-    return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept), chosen
+    return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept, group), chosen
 
 
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     """Raises InputError where a column is not there, or asked to be two things."""
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
+    given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
             there = f"It has {saying.listed(names)}."
             raise InputError(f"{wishes.data.name} has no column {name!r} ({option}){_nearest(name, names)} {there}")
-    for first, second in (("LABEL", "ID"), ("LABEL", "TIME"), ("ID", "TIME")):
+    for first, second in combinations(given, 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
@@ -140,6 +147,19 @@ def _time(decisions: dict[str, Decision], name: str) -> Decision | None:
     if decision.type != "date":
         raise InputError(f"column {name!r} (TIME) holds no dates that can be read: {decision.why or decision.type}.")
     return decision
+
+
+def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, str]:
+    """The column whose rows stay together, "" for none, and a sentence about it."""
+    if wishes.group in NO_GROUP:
+        return "", ""
+    if wishes.group:
+        return wishes.group, entities.wished(looked.found, looked.look, wishes.group, wishes.data.name).words()
+    others = {name: column for name, column in looked.found.items() if name not in (named, wishes.time)}
+    found = entities.find(others, decisions, looked.look, wishes.label)
+    if found and found[0].clear:
+        return found[0].name, found[0].words()
+    return "", entities.hint(found)
 
 
 def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, target: Label) -> list[Decision]:

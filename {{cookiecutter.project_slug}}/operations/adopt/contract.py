@@ -29,6 +29,12 @@ class Contract:
     missing: Sequence[str]
     reading: Data
     columns: Sequence[Decision]
+    group: str = ""
+
+    def split(self) -> dict[str, str]:
+        """Validation files of the table before say nothing about this one."""
+        method = "time" if self.time else "group" if self.group else "random"
+        return {"method": method, "group": self.group}
 
 
 def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
@@ -46,8 +52,11 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
     document["columns"] = {PLACE: True}  # tomlkit takes a second for a thousand columns, and four for two thousand
     gate = {"metric": contract.target.metric, "minimum": contract.target.limit, "minimum_lead": contract.target.lead}
     _update(document["gate"], gate)
-    if "split" in document:  # validation files of the table before say nothing about this one
-        _update(document["split"], {"method": "time" if contract.time else "random"})
+    split = contract.split()
+    if "split" not in document and split["method"] != "random":
+        document["split"] = tomlkit.table()
+    if "split" in document:
+        _update(document["split"], {key: value for key, value in split.items() if value or key in document["split"]})
     text = tomlkit.dumps(document).replace(f"{PLACE} = true\n", "\n".join(map(_line, contract.columns)) + "\n\n", 1)
     return text, usecase.parse(tomllib.loads(text))
 

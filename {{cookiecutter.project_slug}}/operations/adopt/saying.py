@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from operations.adopt.aside import Aside
 from operations.adopt.columns import Decision
 from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
@@ -18,7 +19,8 @@ class Seen:
     """What is worth saying about the table itself.
 
     `unlabelled` counts the rows without a label, `added` are the columns that brought in a marker of missing values,
-    `words` the label's texts that count as missing, `events` the columns that look like the time of an event.
+    `words` the label's texts that count as missing, `events` the columns that look like the time of an event,
+    `repeats` says what rows belong to, `aside` which rows are kept from training.
     """
 
     wishes: Wishes
@@ -28,6 +30,8 @@ class Seen:
     added: dict[str, list[str]]
     words: dict[str, int]
     events: dict[str, str]
+    repeats: str
+    aside: Aside | None
 
 
 def say(seen: Seen, decided: Contract, decisions: Sequence[Decision], broken: int) -> None:
@@ -37,7 +41,7 @@ def say(seen: Seen, decided: Contract, decisions: Sequence[Decision], broken: in
     print(f"label  {decided.label!r}: {target.task}; {target.why}")
     print(f"gate   {target.metric}, limit {target.limit:g}")
     print(f"id     {decided.id!r}" if decided.id else "id     none found: rows are numbered (ID=column names one)")
-    for line in [*_time(seen, decided), *_rows(seen, broken)]:
+    for line in [*_group(seen, decided), *_time(seen, decided), *_rows(seen, broken)]:
         print(line)
     width = min(40, max(len(_shown(decision.name)) for decision in decisions))
     for title, chosen in (("in the contract", True), ("left out", False)):
@@ -48,7 +52,22 @@ def say(seen: Seen, decided: Contract, decisions: Sequence[Decision], broken: in
             print(f"  {_shown(decision.name):<{width}}  {decision.type:<9} {missing:<14} {decision.why}".rstrip())
         if len(lines) > SHOWN:
             print(f"  … and {len(lines) - SHOWN:,} more")
-    print(f"\n{seen.wishes.usecase.name} is written; look through it. Next: make train")
+
+
+def say_next(seen: Seen, rows: int) -> None:
+    """Which rows the first scoring is of, and what to do now."""
+    folder = seen.wishes.folder / "adopted" / "production"
+    if seen.aside and rows:
+        print(
+            f"\n{rows:,} rows, {seen.aside.words}, are kept from training, with their labels, in {folder}: "
+            "make score scores them"
+        )
+    else:
+        print(
+            f"\nno rows are kept from training: {folder} holds the same rows, so that make score tells what the model "
+            "remembers, not what it can do; score new rows with DATA=file"
+        )
+    print(f"{seen.wishes.usecase.name} is written; look through it. Next: make train")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -62,6 +81,14 @@ def _form(reading: Data) -> str:
     told = {key: getattr(reading, key) for key in ("separator", "encoding", "decimal", "thousands")}
     shown = [f"{key} {value!r}" for key, value in told.items() if value != getattr(Data, key)]
     return "".join(f", {each}" for each in [*shown, *([] if reading.header else ["no header"])])
+
+
+def _group(seen: Seen, decided: Contract) -> list[str]:
+    """What rows belong to, or could."""
+    if decided.group:
+        refuse = "" if seen.wishes.group else "; GROUP=none splits row by row"
+        return [f"group  {decided.group!r}: {seen.repeats}; rows of one stay in one part of the split{refuse}"]
+    return [f"group  none; {seen.repeats}"] if seen.repeats else []
 
 
 def _time(seen: Seen, decided: Contract) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
+NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
@@ -18,6 +19,7 @@ class Wishes:
     folder: Path
     id: str = ""
     time: str = ""
+    group: str = ""
     task: str = ""
     dates: str = ""
     encoding: str = ""

@@ -1,0 +1,143 @@
+"""Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from operations.adopt import identity, tables
+from operations.adopt.columns import MANY, Decision, Look
+from operations.adopt.facts import Facts
+from runtime.failures import InputError
+
+WORDS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
+WORDS += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan"
+ENTITY = re.compile(rf"(^|[\W_])({WORDS})s?([\W_]?(no|nr|num|number|name|code))?$", re.IGNORECASE)
+FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
+NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
+LOOKED, TRIED = 60, 8  # columns and candidates, at most
+STEADY, NESTED = 0.1, 0.01  # variance within a value, as a share of the whole
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A column whose values repeat: how many there are, rows a value, and which other columns hardly change within."""
+
+    name: str
+    called: bool  # like an entity
+    values: int
+    rows: float
+    repeated: float
+    variances: Mapping[str, float]  # of the columns that vary at all: within a value, as a share of the whole
+
+    @property
+    def steady(self) -> int:
+        return sum(share <= STEADY for share in self.variances.values())
+
+    @property
+    def clear(self) -> bool:
+        """Whether rows of one value are more alike than chance and a category's meaning make them."""
+        if self.values < FEWEST or self.repeated < REPEATED:
+            return False
+        steady = self.steady >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
+        return steady or (self.called and self.values > MANY and self.rows <= NAMED)
+
+    def words(self) -> str:
+        alike = f"{self.steady} of {len(self.variances)} other columns hardly change within one"
+        return f"{self.values:,} values of {self.rows:.1f} rows each, {alike}"
+
+
+def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
+    """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
+    named = [name for name, column in found.items() if name != label and _possible(column, decisions[name])]
+    candidates = sorted(named, key=lambda name: not _called(name))[:TRIED]
+    used = [name for name in found if name != label and decisions[name].type and name not in candidates]
+    chosen = [label, *candidates, *used[:: max(1, len(used) // LOOKED)][:LOOKED]]
+    entities = [_measured(found, name, chosen, look) for name in candidates]
+    entities = sorted(entities, key=lambda each: (not each.clear, -each.steady, each.values))
+    return _outermost(entities)
+
+
+def wished(found: Mapping[str, Facts], look: Look, name: str, file: str) -> Entity:
+    """The column that GROUP names. Raises InputError where it can't group rows."""
+    entity = _measured(found, name, [], look)
+    if entity.values < 3 or not entity.repeated:
+        held = (
+            "another value in every row" if entity.values >= 3 else f"{entity.values} values; three parts need one each"
+        )
+        raise InputError(f"{file}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column.")
+    return entity
+
+
+def hint(entities: Sequence[Entity]) -> str:
+    """What may have been meant where nothing is clear."""
+    repeating = [each.name for each in entities if each.called and each.repeated >= REPEATED]
+    if not repeating:
+        return ""
+    return f"{repeating[0]!r} repeats: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}"
+
+
+def _called(name: str) -> bool:
+    return identity.named(name) or bool(ENTITY.search(name.strip()))
+
+
+def _possible(column: Facts, decision: Decision) -> bool:
+    """Whether a column's values are names that repeat: text or whole numbers, and without a fitting name no amounts."""
+    names = column.numbers == 0 or column.zero_padded
+    whole = column.numbers == column.present and column.whole
+    dense = whole and column.high is not None and column.high - (column.low or 0.0) < 3 * column.distinct
+    repeats = FEWEST * 5 / 6 <= column.distinct <= column.present  # distinct is an estimate
+    often = column.present > 0.5 * column.rows and column.present <= MOST * column.distinct * 7 / 6
+    kind = tables.readable(column.kind) and decision.type not in ("date", "boolean")
+    fits = names or (whole if _called(column.name) else dense and column.distinct > MANY)
+    return bool(column.name.strip()) and kind and repeats and often and fits
+
+
+def _measured(found: Mapping[str, Facts], name: str, others: Sequence[str], look: Look) -> Entity:
+    """One pass over the table, and one row a value in memory."""
+    places = {f"c{place}": other for place, other in enumerate(others) if other != name}
+    key = tables.text(name, found[name].kind, look.markers).alias("value")
+    held = look.table.frame.select(
+        key, *(_amount(found[other], look).alias(place) for place, other in places.items())
+    ).filter(pl.col("value").is_not_null())
+    groups = held.group_by("value").agg(
+        pl.len().alias("rows"),
+        *(((pl.col(place).count() - 1).clip(0) * pl.col(place).var()).alias(f"{place}:within") for place in places),
+        *((pl.col(place).count().cast(pl.Int64) - 1).clip(0).alias(f"{place}:free") for place in places),
+    )
+    summed = groups.select(
+        pl.len().alias("values"),
+        pl.col("rows").sum(),
+        pl.col("rows").filter(pl.col("rows") > 1).sum().alias("repeated"),
+        *(pl.col(f"{place}:{part}").sum() for place in places for part in ("within", "free")),
+    )
+    total = held.select(pl.col(place).var() for place in places)
+    row, whole = (frame.row(0, named=True) if frame.width else {} for frame in pl.collect_all([summed, total]))
+    variances = {
+        other: row[f"{place}:within"] / row[f"{place}:free"] / whole[place]
+        for place, other in places.items()
+        if whole[place] and row[f"{place}:free"]
+    }
+    rows, values = row["rows"] or 0, row["values"]
+    return Entity(name, _called(name), values, rows / max(1, values), (row["repeated"] or 0) / max(1, rows), variances)
+
+
+def _amount(column: Facts, look: Look) -> pl.Expr:
+    """A number for each value: itself, or for text a hash, whose variance tells how often values differ."""
+    text = tables.plain(column.name, column.kind, look.markers)
+    if column.numbers > column.present / 2:
+        return tables.number(text, column.kind, look.table.reading)
+    return text.hash().cast(pl.Float64) / 2.0**64
+
+
+def _outermost(entities: Sequence[Entity]) -> list[Entity]:
+    """The first gives way to what it lies in: an order to its customer, a person to their household."""
+    if not entities:
+        return []
+    first = entities[0]
+    outer = [each for each in entities if each.clear and each.values < first.values]
+    inside = [each for each in outer if first.variances.get(each.name, 1.0) <= NESTED]
+    first = min(inside, key=lambda each: each.values, default=first)
+    return [first, *(each for each in entities if each is not first)]
