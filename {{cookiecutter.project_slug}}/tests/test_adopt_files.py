@@ -300,3 +300,29 @@ def test_a_name_with_a_quote_is_one(tmp_path: Path) -> None:
 def test_a_name_that_stands_there_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(tmp_path, b"name, 0, 0,target\nx,1,2,yes\ny,3,4,no\n") == 1
     assert "column ' 0' more than once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M"])
+def test_the_last_rows_are_kept_aside_however_a_moment_is_written(tmp_path: Path, form: str) -> None:
+    table = frame(600).assign(at=pd.date_range("2024-01-01", periods=600, freq="h").strftime(form))
+    adopted(tmp_path, table.to_csv(index=False, sep=";", decimal=",").encode("windows-1252"), "--time", "at")
+    case = usecase.load(tmp_path / "usecase.toml")
+    learned, kept = (
+        raw.read(tmp_path / "data" / "adopted" / part, case, labelled=True).frame.collect()["at"].to_list()
+        for part in ("train", "production")
+    )
+    assert 30 < len(kept) < 100
+    assert min(kept) > max(learned)
+
+
+def test_whole_groups_are_kept_aside_where_pandas_made_their_codes_floats(tmp_path: Path) -> None:
+    shops = pd.array([None if n % 50 == 7 else 10001 + n // 10 for n in range(900)], dtype="float64")
+    table = frame(900).assign(customer_id=shops)
+    adopted(tmp_path, table.to_csv(index=False).encode(), "--group", "customer_id")
+    case = usecase.load(tmp_path / "usecase.toml")
+    parts = [
+        set(raw.read(tmp_path / "data" / "adopted" / part, case, labelled=True).frame.collect()[raw.GROUP].drop_nulls())
+        for part in ("train", "production")
+    ]
+    assert parts[1]
+    assert not parts[0] & parts[1]

@@ -108,7 +108,7 @@ def test_a_value_that_stands_for_none_is_asked_for(
     found = adopted(tmp_path, table, "--missing", marker, name=f"table.{kind}")
     assert marker in found["data"]["missing"]
     assert name in found["columns"]
-    case_read = raw.read(tmp_path / "data" / "adopted" / "train", usecase.load(tmp_path / "usecase.toml"))
+    case_read = raw.read(tmp_path / f"table.{kind}", usecase.load(tmp_path / "usecase.toml"))
     empty = case_read.frame.collect()[name].null_count()
     assert empty == sum(str(value).removesuffix(".0") == marker for value in values)
     assert f" {name} " in capsys.readouterr().out

@@ -21,6 +21,7 @@ from operations.adopt.facts import Facts
 from runtime import files
 from runtime.failures import InputError
 from runtime.usecase import Data
+from runtime.values import canonical
 
 SHARE, MOST = 0.1, 0.3  # of the rows; where equal times or large groups would take more than MOST, none are kept aside
 FEWEST = 500  # labelled rows; of fewer, training needs every one
@@ -106,7 +107,7 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
                 for part in out.values():
                     part.write(record)
                 continue
-            listed = 0 <= place < len(cells) and cells[place].strip() in aside.values
+            listed = 0 <= place < len(cells) and canonical(cells[place].strip()) in aside.values
             chosen = any(cell.strip() for cell in cells) and (draw.random() < SHARE if place < 0 else listed)
             out[chosen].write(record)
             rows[chosen] += 1

@@ -126,7 +126,7 @@ def _measured(found: Mapping[str, Facts], name: str, others: Sequence[str], look
 
 def _amount(column: Facts, look: Look) -> pl.Expr:
     """A number for each value: itself, or for text a hash, whose variance tells how often values differ."""
-    text = tables.text(column.name, column.kind, look.markers)
+    text = tables.plain(column.name, column.kind, look.markers)
     if column.numbers > column.present / 2:
         return tables.number(text, column.kind, look.table.reading)
     return text.hash().cast(pl.Float64) / 2.0**64
