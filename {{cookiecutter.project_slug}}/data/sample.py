@@ -131,9 +131,10 @@ def _blurred(frame: pl.DataFrame, share: float, random: Generator) -> pl.DataFra
 
 
 def write(folder: Path, rows: int, seed: int, shift: Shift, extension: str = "csv") -> None:
-    """Labelled rows to learn from, and half as many new ones without labels, which have moved by `shift`."""
-    new = customers(rows // 2, seed + 1, shift, first=rows + 1).drop("churned")
-    for name, table in (("train", customers(rows, seed)), ("production", new)):
+    """Labelled rows to learn from, and half as many new ones, which have moved by `shift`; their labels lie in later/."""
+    new = customers(rows // 2, seed + 1, shift, first=rows + 1)
+    parts = {"train": customers(rows, seed), "production": new.drop("churned")}
+    for name, table in (parts | {"later": new.select("customer_id", "churned")}).items():
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         partial = place / f".customers.{extension}"
@@ -157,7 +158,8 @@ def main() -> None:
     if options.rows < 2 or options.seed < 0 or not (0 <= options.drift <= 1 and 0 <= options.concept <= 1):
         parser.error("--rows must be 2 or more, --seed 0 or more, --drift and --concept from 0 to 1")
     write(options.output, options.rows, options.seed, Shift(options.drift, options.concept), options.extension)
-    print(f"customers.{options.extension} is written to {options.output}/train/ and {options.output}/production/")
+    written = f"customers.{options.extension} is written to {options.output}"
+    print(f"{written}/train/ and /production/, the labels of the latter, which come later, to /later/")
 
 
 if __name__ == "__main__":

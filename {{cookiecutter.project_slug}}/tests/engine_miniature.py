@@ -368,7 +368,7 @@ def processes_of(folder: Path) -> list[int]:
 
 def copied(root: Path, folders: Sequence[str], **settings: int) -> None:
     """This repository elsewhere, under another name, with other numbers of keys in usecase.toml."""
-    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "window")
+    ignored = shutil.ignore_patterns("__pycache__", "train", "production", "validation", "later", "window")
     for folder in folders:
         skipped = None if folder == "components" else ignored
         shutil.copytree(ROOT / folder, root / folder, ignore=skipped)

@@ -62,6 +62,9 @@ def test_labelled_rows_and_new_ones_are_written_as_a_window(tmp_path: Path) -> N
     assert (train.height, production.height) == (2000, 1000)
     assert train.drop("churned").columns == production.columns
     assert not set(train["customer_id"]) & set(production["customer_id"])
+    later = pl.read_csv(tmp_path / "sample" / "later" / "customers.csv")
+    assert later.columns == ["customer_id", "churned"]
+    assert later["customer_id"].to_list() == production["customer_id"].to_list()
     assert (tmp_path / "window").read_text() == "sample\n"
 
 
