@@ -372,6 +372,26 @@ def test_moments_are_read_on_the_clocks_of_the_zone_that_is_named_or_refused(tmp
     assert found[raw.BROKEN].to_list() == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "said"),
+    [
+        ({"type": "category"}, [[1], [2]], "cannot cast List"),
+        ({"type": "date"}, ["soon", "later"], "could not find an appropriate format"),
+        (
+            {"type": "date", "format": "%Y-%m-%d %H:%M%z", "time_zone": "Mars/Phobos"},
+            ["2024-01-01 10:00+0200", None],
+            "Mars/Phobos",
+        ),
+    ],
+)
+def test_a_column_that_can_t_be_read_is_named(
+    tmp_path: Path, column: dict[str, Any], cells: list[Any], said: str
+) -> None:
+    pl.DataFrame({"id": ["a", "b"], "x": cells}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=rf"^t.parquet: column 'x' can't be read: .*{said}"):
+        read(tmp_path, contract({"x": column}), labelled=False)
+
+
 # --- growth
 
 WIDE = """

@@ -37,7 +37,7 @@ __all__ = [
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
-CELLS = 4_000_000  # read at once
+CELLS = 2_000_000  # read at once
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 ROWS = 100_000  # at most, however narrow they are
 
@@ -241,6 +241,9 @@ def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor)
             return want.parse(batch[want.source])
         except InputError as problem:
             raise InputError(f"{batch[FILE][0]}: {problem}") from None
+        except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
+            why = str(problem).partition("\n")[0]
+            raise InputError(f"{batch[FILE][0]}: column {want.source!r} can't be read: {why}.") from None
 
     for want, (found, wrong) in zip(wanted, pool.map(parsed, wanted), strict=True):
         if wrong is not None:
