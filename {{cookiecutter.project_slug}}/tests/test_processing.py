@@ -477,6 +477,18 @@ def test_a_column_of_categories_that_training_never_saw_is_an_error_of_the_batch
     assert not any(paths.processing_output("features").iterdir())
 
 
+def test_a_column_that_moves_by_its_nature_may_hold_new_categories_only(
+    settings: Callable[..., None], tmp_path: Path
+) -> None:
+    settings()
+    text = (tmp_path / "usecase.toml").read_text()
+    kept = text.replace('"home town" = { type = "category" }', '"home town" = { type = "category", drift = false }')
+    assert kept != text
+    (tmp_path / "usecase.toml").write_text(kept)
+    summary = serving_after_training(table(300).with_columns(pl.lit("Bern").alias("home town")).write_csv())
+    assert ["training knew no value" in warning for warning in summary["warnings"]] == [True]
+
+
 @pytest.mark.usefixtures("settings")
 def test_a_single_row_of_a_new_category_is_scored_with_a_warning() -> None:
     summary = serving_after_training(table(1).with_columns(pl.lit("Bern").alias("home town")).write_csv())

@@ -80,12 +80,15 @@ def check_training(table: raw.RawTable, usecase: UseCase, counts: Counts) -> Non
         )
 
 
-def check_known(table: raw.RawTable, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
+def check_known(
+    table: raw.RawTable, usecase: UseCase, learned: Schema, now: Mapping[str, tuple[int, int]]
+) -> list[str]:
     """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
 
-    Raises InputError where chance is excluded: such a column is written in another way, or it is another column.
+    Raises InputError where chance is excluded: such a column is written in another way, or it is another column. A
+    column with drift = false may move by its nature, as the name of a month does.
     """
-    warnings = []
+    warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
     for feature in learned["features"]:
         then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
         if then is None or known or not present:
@@ -97,8 +100,10 @@ def check_known(table: raw.RawTable, learned: Schema, now: Mapping[str, tuple[in
         seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
         wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
         said = f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
-        if present >= FEW and unknown**present < BY_CHANCE[1]:
-            raise InputError(f"{said} …; mend the data, or train again.")
+        if present >= FEW and unknown**present < BY_CHANCE[1] and feature["source"] not in moving:
+            raise InputError(
+                f"{said} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
+            )
         warnings.append(said)
     return warnings
 
