@@ -131,7 +131,7 @@ def _blurred(frame: pl.DataFrame, share: float, random: Generator) -> pl.DataFra
 
 
 def write(folder: Path, rows: int, seed: int, shift: Shift, extension: str = "csv") -> None:
-    """Labelled rows to learn from; half as many new ones, which have moved by `shift`, and apart from them their labels."""
+    """Labelled rows to learn from; half as many new ones, moved by `shift`, and apart from these their labels."""
     new = customers(rows // 2, seed + 1, shift, first=rows + 1)
     parts = {"train": customers(rows, seed), "production": new.drop("churned")}
     for name, table in (parts | {"later": new.select("customer_id", "churned")}).items():
