@@ -321,6 +321,7 @@ def build(root: Path) -> Miniature:
     root.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__", "adopt*")
     shutil.copytree(ROOT / "operations", root / "operations", ignore=ignored)
+    shutil.copytree(ROOT / "infra" / "functions", root / "infra" / "functions", ignore=ignored)
     shutil.copytree(ROOT / "components" / "runtime", root / "components" / "runtime", ignore=ignored)
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():

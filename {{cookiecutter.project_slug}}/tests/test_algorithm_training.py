@@ -301,7 +301,7 @@ def packed(root, change):
 UNUSABLE = {
     "of another contract": (
         lambda root: packed(root, lambda old: rewrite(old / "manifest.json", '"contract": "', '"contract": "other')),
-        "learned under contract other",
+        "learned under another contract",
     ),
     "of another component": (
         lambda root: packed(root, lambda old: rewrite(old / "manifest.json", "algorithm", "forest")),
@@ -352,7 +352,7 @@ def test_going_on_from_a_champion_that_can_not_be_used_says_why_and_what_else_th
     root = lay_out(tmp_path / "new", "binary", rows=100)
     enthrone(root, tmp_path / "old")
     UNUSABLE["of another contract"][0](root)
-    with pytest.raises(InputError, match=r"learned under contract other.*FRESH=yes"):
+    with pytest.raises(InputError, match=r"learned under another contract.*FRESH=yes"):
         run(root, continue_training="true")
 
 

@@ -377,11 +377,6 @@ def test_moments_are_read_on_the_clocks_of_the_zone_that_is_named_or_refused(tmp
     [
         ({"type": "category"}, [[1], [2]], "cannot cast List"),
         ({"type": "date"}, ["soon", "later"], "could not find an appropriate format"),
-        (
-            {"type": "date", "format": "%Y-%m-%d %H:%M%z", "time_zone": "Mars/Phobos"},
-            ["2024-01-01 10:00+0200", None],
-            "Mars/Phobos",
-        ),
     ],
 )
 def test_a_column_that_can_t_be_read_is_named(

@@ -251,12 +251,12 @@ def test_a_warning_of_a_step_can_be_told_from_its_other_lines(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ('method = "group"', 'method = "group" needs group'),
+        ('method = "group"', 'method = "group" needs [split] group'),
         ('group = "patient"', 'says nothing to method = "random"'),
         ('method = "group"\ngroup = "sick"', "is the label"),
-        ('method = "group"\ngroup = "pressure"', "no value of it is in two parts"),
+        ('method = "group"\ngroup = "pressure"', "fits no other part"),
         ('method = "group"\ngroup = "__row"', "can't begin with __"),
-        ('method = "groups"\ngroup = "patient"', "is not random, time, group or given"),
+        ('method = "groups"\ngroup = "patient"', "is not one of random, time, group, given"),
     ],
 )
 def test_a_group_that_can_not_be_one_is_refused(describe: Describe, settings: str, sentence: str) -> None:
