@@ -12,9 +12,9 @@ from runtime.usecase import UseCase
 PARTS = 15  # of the validation split in the table of calibration
 LIMITS = (
     "The limits are meant to hold the metric that these labels will give 19 times of 20; less often where many scores "
-    "lie where the validation split had few, or where tuning chose among many models on a small one. All this holds while only the data moves. When the relation between the "
-    "columns and {label} has changed, the scores are confidently wrong, and nothing here can show it: compare with "
-    "labels as soon as they arrive."
+    "lie where the validation split had few, or where tuning chose among many models on a small one. All this holds "
+    "while only the data moves. When the relation between the columns and {label} has changed, the scores are "
+    "confidently wrong, and nothing here can show it: compare with labels as soon as they arrive."
 )
 
 
