@@ -277,6 +277,24 @@ def test_scores_that_have_become_less_sure_raise_an_alarm() -> None:
     assert all(one["alarm"] and one["p_value"] < 0.01 for one in found)
 
 
+def test_limits_over_several_classes_hold_the_truth_too() -> None:
+    """Of 40 pairs, as above; a label is a hit of one class and a miss of another, so classes are not independent."""
+    inside = dict.fromkeys(("auc", "brier"), 0)
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        before, now = (scored(random, rows, 3, 8.0) for rows in (1500, 2000))
+        found = judged(case(3), before, now)["metrics"]
+        shares = now.select("score:c0", "score:c1", "score:c2").to_numpy()
+        happened = np.array([[f"c{place}" for place in range(3)]]) == now["__label"].to_numpy()[:, None]
+        real = {
+            "auc": peer.roc_auc_score(happened, shares),
+            "brier": np.mean(np.sum((shares - happened) ** 2, axis=1)),
+        }
+        for metric, value in real.items():
+            inside[metric] += found[metric]["low"] <= value <= found[metric]["high"]
+    assert min(inside.values()) >= 35, inside
+
+
 def test_an_alarm_needs_a_drop_that_matters_and_chance_to_be_excluded() -> None:
     random = np.random.default_rng(3)
     before, now = scored(random, 2000, 2, 6.0), scored(random, 2000, 2, 4.0)

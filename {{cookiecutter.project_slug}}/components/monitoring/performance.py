@@ -25,6 +25,10 @@ from runtime import metrics as names
 DRAWS, LEVEL, SEED = 400, 0.95, 7
 PARTINGS, ENOUGH, AT_ONCE, TIE = 100_000, 10, 50, 1e-12  # of a permutation test; smaller differences are none
 UNBOUNDED = ("log_loss", "brier")  # others end at 1
+SHARED = (
+    ("multiclass", "auc"),
+    ("multiclass", "brier"),
+)  # sums in which a label is a hit of one class, a miss of another
 METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
 TOP = "score"  # of the predicted class; for a binary task of the positive one
 Counted = Mapping[str, Cells]  # by score column
@@ -144,7 +148,8 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
 
     The limits hold two kinds of chance: which labels this batch will have, and which ones the validation split happened
     to have when the scores were calibrated on it. Each of the draws makes both anew. Where validation rows come in
-    groups, `known.rows_a_group` widens them as if each group were one row (the design effect of equal rows).
+    groups, `known.rows_a_group` widens them as if each group were one row (the design effect of equal rows). Where a
+    label counts in two classes, drawing those apart halves the variance, which is put back.
     """
     random, wider = np.random.default_rng(SEED), np.sqrt(known.rows_a_group)
     weights = {name: np.vstack([one.weights, one.draws(DRAWS, random)]) for name, one in known.calibrations.items()}
@@ -155,7 +160,8 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     found = {}
     for name in METRICS[task]:
         labels, values, before = np.concatenate([part[name] for part in parts], axis=1)
-        low, high = values[0] + wider * (_limits(labels[1:]) - values[0])
+        apart = np.sqrt(2) if (task, name) in SHARED else 1.0
+        low, high = values[0] + apart * wider * (_limits(labels[1:]) - values[0])
         low, high = np.clip([min(low, values[0]), max(high, values[0])], 0, None if name in UNBOUNDED else 1)
         drops = _drop(name, before, values)
         doubt = float(np.mean(wider * (drops[1:] - drops[0]) <= -drops[0]))
@@ -190,7 +196,7 @@ def _hits(counted: Counted, known: Known, weights: Mapping[str, Floats]) -> dict
 
 
 def _drawn(rows: Floats, hits: Floats, random: np.random.Generator) -> Floats:
-    """Hits as labels could give them. Classes are drawn one by one: limits over several are a little wide."""
+    """Hits as labels could give them; classes are drawn one by one, and `expected` makes up for it."""
     return random.binomial(rows.astype(int), np.minimum(hits / rows, 1)).astype(float)
 
 
