@@ -325,8 +325,12 @@ TOO_LITTLE: dict[str, tuple[int, dict[str, Any], str]] = {
     "rows": (99, {}, "99 labelled validation rows are fewer than [drift] minimum_rows = 200"),
     "rows of a class": (4000, {"rare": 9}, "9 validation rows are 'c1'"),
     "groups": (4000, {"groups": 12}, "of 12 groups"),
-    "new rows": (4000, {"leak": {"severe": True, "reason": "9 of 10 have a twin in training."}}, "9 of 10 have a twin"),
-    "new rows, without words": (4000, {"leak": {"severe": True}}, "no new rows"),
+    "new rows": (
+        4000,
+        {"leak": {"trusted": False, "reason": "9 of 10 have a twin in training."}},
+        "9 of 10 have a twin",
+    ),
+    "new rows, without words": (4000, {"leak": {"trusted": False}}, "no new rows"),
 }
 
 
@@ -345,11 +349,11 @@ def test_too_little_validation_is_not_known_and_says_why(name: str) -> None:
     assert reason in found["reason"]
 
 
-def test_a_leak_that_is_not_severe_or_not_understood_changes_nothing() -> None:
+def test_a_leak_that_is_trusted_or_not_understood_changes_nothing() -> None:
     random = np.random.default_rng(5)
     before, now = scored(random, 1000, 2, 3.0), scored(random, 500, 2, 3.0)
     plain = judged(case(2), before, now)
-    for leak in ({"severe": False}, {"severe": "yes"}, None, True, ["severe"]):
+    for leak in ({"trusted": True}, {"trusted": "no"}, None, True, ["trusted"]):
         assert judged(case(2), before, now, leak=leak) == plain
 
 

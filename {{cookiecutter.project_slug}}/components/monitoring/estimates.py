@@ -62,7 +62,7 @@ def _obstacle(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]
     if lacking:
         return f"evaluation.json has no {' and no '.join(lacking)}"
     leak = evaluation.get("leak")
-    if not isinstance(leak, Mapping) or leak.get("severe") is not True:
+    if not isinstance(leak, Mapping) or leak.get("trusted") is not False:
         return ""
     said = f": {leak['reason'].rstrip('.')}" if isinstance(leak.get("reason"), str) else ""
     return f"to this model the validation rows are no new rows, so they don't show how it scores new ones{said}"
