@@ -210,11 +210,11 @@ def test_rows_with_a_blank_label_are_counted_and_stay_out_of_the_classes(
     assert "7 rows have no label" in capsys.readouterr().out
 
 
-def test_a_time_column_splits_by_it_and_is_no_feature(adopt: Adopt) -> None:
+def test_a_time_column_splits_by_it_and_says_hour_and_weekday_alone(adopt: Adopt) -> None:
     found = adopt(rows(day=[f"2024-{1 + n % 12:02}-17" for n in range(120)]), "--time", "day")
     assert (found["data"]["time"], found["data"]["time_format"]) == ("day", "%Y-%m-%d")
     assert found["split"]["method"] == "time"
-    assert "day" not in found["columns"]
+    assert found["columns"]["day"] == {"type": "date", "format": "%Y-%m-%d", "drift": False}
     assert adopt(rows())["split"]["method"] == "random"
 
 

@@ -202,3 +202,16 @@ def test_a_time_that_is_given_is_not_suggested(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "say TIME=" not in said
     assert "the last rows are validation and test" in said
+
+
+def test_numbers_beyond_what_a_float_holds_are_no_repeated_value(tmp_path: Path) -> None:
+    order = random().permutation(600)
+    found = adopted(tmp_path, rows(600, account_id=[f"9{n:018d}" for n in order]))
+    assert found["data"]["id"] == "account_id"
+
+
+def test_yes_and_no_are_understood_in_other_languages(tmp_path: Path) -> None:
+    table = rows(600, paperless=["ja", "nein"] * 300).with_columns(pl.Series("target", ["oui", "non", "oui"] * 200))
+    found = adopted(tmp_path, table)
+    assert types(found)["paperless"] == "boolean"
+    assert found["data"]["classes"] == ["non", "oui"]

@@ -89,6 +89,26 @@ def test_a_column_that_names_a_repeated_entity_becomes_the_group(
     assert not set(parts["train"][raw.GROUP]) & set(parts["production"][raw.GROUP])
 
 
+@pytest.mark.parametrize("name", ["patient_id", "Patientennr", "Kundennummer", "key"])
+def test_whose_measurements_they_are_is_the_group_where_it_tells_the_label(tmp_path: Path, name: str) -> None:
+    """Five columns are measured anew in every row, three and the label are the patient's own."""
+    random, who = np.random.default_rng(9), np.repeat(np.arange(200), 6)
+    own, sick = random.normal(size=(200, 3)).round(2), random.integers(0, 2, 200)
+    columns = {name: 20_000 + 7 * who, **{f"own {n}": own[who, n] for n in range(3)}}
+    columns |= {f"measured {n}": random.normal(size=1200).round(3) for n in range(5)}
+    found = adopted(tmp_path, pl.DataFrame({**columns, "target": sick[who]}).sample(1200, shuffle=True, seed=2))
+    assert (found["split"]["method"], found["split"]["group"]) == ("group", name)
+    assert name not in found["columns"]
+
+
+def test_a_number_that_tells_the_label_is_no_group(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    points = random.integers(0, 150, 3000)
+    others = {f"x{n}": random.normal(size=3000).round(3) for n in range(4)}
+    found = adopted(tmp_path, pl.DataFrame({"points": points, **others, "target": (points > 75).astype(int)}))
+    assert found["split"]["method"] == "random"
+
+
 def ordinary() -> dict[str, pl.DataFrame]:
     """Tables with columns that repeat and name no entity."""
     random = np.random.default_rng(4)

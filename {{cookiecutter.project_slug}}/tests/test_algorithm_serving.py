@@ -365,6 +365,7 @@ HEADER = b"customer,age,city,paperless,since__days\n"
         (b'{"customer": 1}\n{"customer": ', LINES, "line 2, column 14 is not JSON"),
         (b'{"customer": 1}\n[1, 2]\n', LINES, "line 2 is not a JSON object"),
         (b'{"customer": "\xff"}\n', LINES, "line 1, byte 15 is not UTF-8"),
+        (b'{"customer": "a", "age": ' + b"9" * 5000 + b"}\n", LINES, "line 1 is not readable"),
     ],
 )
 def test_a_body_that_can_not_be_read_says_where_it_breaks(body, content_type, reason, server):

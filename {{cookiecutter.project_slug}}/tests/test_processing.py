@@ -632,6 +632,14 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
     assert drawn == [reference((row * golden + 7 * golden) % 2**64) for row in range(1, 50)]
 
 
+@pytest.mark.usefixtures("settings")
+def test_rows_of_many_small_files_are_split_as_rows_of_one_file_are() -> None:
+    frame = pl.LazyFrame({raw.ROW: [1 + n % 20 for n in range(6000)], "label": ["a"] * 6000})
+    counts = split.assigned(frame, usecase.load()).collect()[split.PART].value_counts()
+    parts = counts.sort(split.PART)["count"].to_list()
+    assert parts == pytest.approx([900, 4200, 900], rel=0.15)
+
+
 def dates(rows: int, hours: bool) -> pl.LazyFrame:
     start = datetime(2024, 2, 27, 21, 30) if hours else datetime(2024, 2, 27)
     return pl.LazyFrame({"at": [start + timedelta(days=n, hours=n if hours else 0) for n in range(rows)]})
@@ -649,4 +657,11 @@ def test_a_date_with_a_time_of_day_has_the_hour_as_a_feature() -> None:
 
 def test_a_date_without_times_of_day_has_no_hour() -> None:
     names = [feature["name"] for feature in features.fit(dates(4, hours=False), [Column("at", "date")], Features())]
-    assert names == ["at__days", "at__month", "at__day", "at__weekday", "at__day_of_year"]
+    assert names == ["at__days", "at__month", "at__day_of_year", "at__day", "at__weekday"]
+
+
+def test_a_time_that_goes_on_has_no_trend_and_seasons_only_after_a_year() -> None:
+    column = Column("at", "date", drift=False)
+    for days, expected in ((40, ["day", "weekday", "hour"]), (400, ["month", "day_of_year", "day", "weekday", "hour"])):
+        learned = features.fit(dates(days, hours=True), [column], Features())
+        assert [feature["name"].partition("__")[2] for feature in learned] == expected

@@ -20,7 +20,7 @@ CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV 
 FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 # a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, RecursionError)
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
 
 
 class BodyError(Exception):
@@ -185,6 +185,8 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
             return f"line {number}, byte {error.start + 1} is not UTF-8"
         except json.JSONDecodeError as error:
             return f"line {number}, column {error.colno} is not JSON: {error.msg}"
+        except ValueError as error:
+            return f"line {number} is not readable: {error}"
         except RecursionError:
             return f"line {number} is not a JSON object of values: it is nested too deeply"
     return None

@@ -14,8 +14,9 @@ from runtime.usecase import Column, Features
 Feature = dict[str, Any]
 OTHER = "other"  # the category of rare and unknown values
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
-DATE_PARTS = ("days", "month", "day", "weekday", "day_of_year")
+TREND, SEASON, WEEK = ("days",), ("month", "day_of_year"), ("day", "weekday")  # parts of a date
 HOUR = "hour"  # a part of those dates that have a time of day
+YEAR = 365  # days that a column must span before its seasons say something of later rows
 
 
 def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> list[Feature]:
@@ -26,7 +27,7 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
     """
     vocabularies = _vocabularies(frame, [column.name for column in columns if column.type == "category"], settings)
     fills = _medians(frame, [column.name for column in columns if column.type == "number"], settings)
-    clocks = _with_time_of_day(frame, [column.name for column in columns if column.type == "date"])
+    parts = _date_parts(frame, [column for column in columns if column.type == "date"])
     features: list[Feature] = []
     for column in columns:
         common = {"name": column.name, "source": column.name, "kind": column.type}
@@ -34,8 +35,7 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
             case "category":
                 features.append({**common, "categories": vocabularies[column.name]})
             case "date":
-                parts = (*DATE_PARTS, HOUR) if column.name in clocks else DATE_PARTS
-                features += [{**common, "name": f"{column.name}__{part}"} for part in parts]
+                features += [{**common, "name": f"{column.name}__{part}"} for part in parts[column.name]]
             case "number" if column.name in fills:
                 features.append({**common, "fill": fills[column.name]})
             case _:
@@ -92,13 +92,23 @@ def _vocabularies(frame: pl.LazyFrame, names: list[str], settings: Features) -> 
     return found
 
 
-def _with_time_of_day(frame: pl.LazyFrame, names: list[str]) -> set[str]:
-    """The columns in which any value lies off midnight."""
-    if not names:
-        return set()
-    clocked = [(pl.col(name).dt.truncate("1d") != pl.col(name)).any().alias(name) for name in names]
-    row = frame.select(clocked).collect(engine="streaming").row(0, named=True)
-    return {name for name, found in row.items() if found}
+def _date_parts(frame: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, tuple[str, ...]]:
+    """Which parts of each date say something of rows to come: of a time that goes on (drift = false), no trend."""
+    if not columns:
+        return {}
+    dates = [pl.col(column.name) for column in columns]
+    clocked = [(date.dt.truncate("1d") != date).any().alias(f"clock {n}") for n, date in enumerate(dates)]
+    spans = [(date.max() - date.min()).dt.total_days().alias(f"span {n}") for n, date in enumerate(dates)]
+    row = frame.select(*clocked, *spans).collect(engine="streaming").row(0, named=True)
+    return {
+        column.name: (
+            *(TREND if column.drift else ()),
+            *(SEASON if column.drift or (row[f"span {n}"] or 0) >= YEAR else ()),
+            *WEEK,
+            *([HOUR] if row[f"clock {n}"] else []),
+        )
+        for n, column in enumerate(columns)
+    }
 
 
 def _medians(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, float]:

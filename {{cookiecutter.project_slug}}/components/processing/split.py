@@ -24,6 +24,8 @@ def assigned(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
     Raises InputError where a split by time isn't possible, or there are fewer groups than parts.
     """
     split = usecase.split
+    # rows are numbered through all files: row 1 of every file would have the same number, and so the same part
+    frame = frame.drop(raw.ROW).with_row_index(raw.ROW, offset=1)
     if split.method == "time":
         frame = frame.with_columns(_by_time(frame, usecase))
         return _one_part_a_group(frame, split) if split.group else frame
@@ -34,7 +36,7 @@ def assigned(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
 
 
 def draws(seed: int, key: pl.Expr = PLACE) -> pl.Expr:
-    """A reproducible number in [0, 1) for each row, from the seed and the row's place in its file or another key.
+    """A reproducible number in [0, 1) for each row, from the seed and the row's number or another key.
 
     SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014): the same on every
     machine and version, which a library's own hash does not promise. UInt64 arithmetic wraps, as the method needs.

@@ -21,8 +21,8 @@ import polars as pl
 
 from runtime.failures import InputError
 
-TRUE = ("true", "yes", "y", "t", "1", "1.0", "on")
-FALSE = ("false", "no", "n", "f", "0", "0.0", "off")
+TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
+FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")
 WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
 WHOLE = r"-?(?:0|[1-9]\d*)\.0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"

@@ -77,6 +77,9 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     if not named:
         chosen = [_free(decision) for decision in chosen]
     kept = [decision for decision in chosen if decision.type]
+    if time and kept:  # the hour and the weekday say something of later rows too
+        clock = replace(time, drift=False)
+        chosen, kept = [*chosen, clock], [*kept, clock]
     if not kept:
         reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in chosen[:5])
         reasons += f"; and {len(chosen) - 5:,} more" if len(chosen) > 5 else ""

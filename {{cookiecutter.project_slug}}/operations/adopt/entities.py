@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -13,12 +13,13 @@ from operations.adopt.facts import Facts
 from runtime.failures import InputError
 
 WORDS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
-WORDS += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan"
-ENTITY = re.compile(rf"(^|[\W_])({WORDS})s?([\W_]?(no|nr|num|number|name|code))?$", re.IGNORECASE)
+WORDS += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
+WORDS += "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
+ENTITY = re.compile(rf"(^|[\W_])({WORDS})s?([\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE)
 FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
 NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
 LOOKED, TRIED = 60, 8  # columns and candidates, at most
-STEADY, NESTED = 0.1, 0.01  # variance within a value, as a share of the whole
+STEADY, NESTED, ONE_LABEL = 0.1, 0.01, 0.02  # variance within a value, as a share of the whole
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Entity:
     rows: float
     repeated: float
     variances: Mapping[str, float]  # of the columns that vary at all: within a value, as a share of the whole
+    label: str = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether all rows of a value have one label."""
+        return self.variances.get(self.label, 1.0) <= ONE_LABEL
 
     @property
     def steady(self) -> int:
@@ -41,10 +48,14 @@ class Entity:
         """Whether rows of one value are more alike than chance and a category's meaning make them."""
         if self.values < FEWEST or self.repeated < REPEATED:
             return False
+        if self.decided and (self.called or self.steady > 2) and self.rows <= MOST:
+            return True  # measurements may change from row to row: whose they are tells the label
         steady = self.steady >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
     def words(self) -> str:
+        if self.decided:
+            return f"{self.values:,} values of {self.rows:.1f} rows each, and the label stays the same within one"
         alike = f"{self.steady} of {len(self.variances)} other columns hardly change within one"
         return f"{self.values:,} values of {self.rows:.1f} rows each, {alike}"
 
@@ -52,10 +63,12 @@ class Entity:
 def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     named = [name for name, column in found.items() if name != label and _possible(column, decisions[name])]
-    candidates = sorted(named, key=lambda name: not _called(name))[:TRIED]
+    candidates = sorted(named, key=lambda name: (not _called(name), found[name].numbers > 0, -found[name].distinct))[
+        :TRIED
+    ]
     used = [name for name in found if name != label and decisions[name].type and name not in candidates]
     chosen = [label, *candidates, *used[:: max(1, len(used) // LOOKED)][:LOOKED]]
-    entities = [_measured(found, name, chosen, look) for name in candidates]
+    entities = [replace(_measured(found, name, chosen, look), label=label) for name in candidates]
     entities = sorted(entities, key=lambda each: (not each.clear, -each.steady, each.values))
     return _outermost(entities)
 
@@ -84,14 +97,13 @@ def _called(name: str) -> bool:
 
 
 def _possible(column: Facts, decision: Decision) -> bool:
-    """Whether a column's values are names that repeat: text or whole numbers, and without a fitting name no amounts."""
+    """Whether a column's values are names that repeat: text, or whole numbers, many where no name fits."""
     names = column.numbers == 0 or column.zero_padded
     whole = column.numbers == column.present and column.whole
-    dense = whole and column.high is not None and column.high - (column.low or 0.0) < 3 * column.distinct
     repeats = FEWEST * 5 / 6 <= column.distinct <= column.present  # distinct is an estimate
     often = column.present > 0.5 * column.rows and column.present <= MOST * column.distinct * 7 / 6
     kind = tables.readable(column.kind) and decision.type not in ("date", "boolean")
-    fits = names or (whole if _called(column.name) else dense and column.distinct > MANY)
+    fits = names or (whole and (_called(column.name) or column.distinct > MANY / 2))
     return bool(column.name.strip()) and kind and repeats and often and fits
 
 

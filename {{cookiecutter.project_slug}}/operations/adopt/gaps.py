@@ -18,6 +18,7 @@ REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a 
 CROWDED = 5  # times as often as a value on average
 DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
+EXACT = 2.0**53
 LABELS = 50  # distinct numbers of a label that is an amount
 
 
@@ -106,8 +107,9 @@ def _words(column: Facts, tolerated: int) -> list[Suspect]:
 
 def _far(column: Facts, look: Look) -> list[Suspect]:
     """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart."""
-    if column.lowest is None or column.highest is None or column.low is None or column.high is None:
-        return []
+    ends = (column.lowest, column.highest, column.low, column.high)
+    if any(end is None for end in ends) or max(abs(column.low or 0), abs(column.high or 0)) >= EXACT:
+        return []  # beyond this, numbers that differ are the same to a float
     suspects = []
     rest = column.highest.following - column.lowest.following
     for number, end in ((column.low, column.lowest), (column.high, column.highest)):

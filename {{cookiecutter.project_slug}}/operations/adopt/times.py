@@ -10,7 +10,8 @@ from operations.adopt.columns import Decision, Look
 from operations.adopt.facts import Facts
 
 EVENT = re.compile(
-    r"time|date|day|created|updated|modified|event|occurred|order|purchase|transact|booked|logged|record", re.I
+    r"time|date|day|datum|zeit|tag$|jour|heure|fecha|created|updated|modified|event|occurred|order|purchase|transact|booked|logged|record",
+    re.I,
 )
 OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built", re.I)  # of a thing, not of the row
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
