@@ -123,9 +123,14 @@ LOCAL = (
     ),
     Command(
         "label",
-        "measure by labels what the predictions of a window were worth",
+        "measure by labels what predictions were worth",
         _label,
-        (text("--data", "a table with the id and the label"), text("--window", "default: the one in use"), ENV, ON),
+        (
+            text("--data", "a table with the id and the label"),
+            text("--window", "default: what was scored last"),
+            ENV,
+            ON,
+        ),
     ),
     Command(
         "simulate",

@@ -1,6 +1,7 @@
-"""`operations label`: what the predictions of a window were worth, now that its labels are here."""
+"""`operations label`: what predictions were worth, now that the labels of the scored rows are here."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ LABELS, LEARNING = "labels.parquet", "labelled.parquet"  # below labels/ and tra
 
 @dataclass(frozen=True)
 class Options:
-    """`data` is a table with the id and the label; `window` is "" for the one in use."""
+    """`data` is a table with the id and the label; `window` is "" for whatever was scored last."""
 
     data: str
     window: str = ""
@@ -37,18 +38,32 @@ class Options:
     on: str = PROCESSES
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a `run` scored: `rows` lie in a window's production/ folder, or anywhere else, and `window` is "" then.
+
+    `labels` is the folder in which their labels are kept.
+    """
+
+    run: Mapping[str, Any]
+    rows: Path
+    window: str
+    labels: Path
+    name: str
+
+
 def label(repository: Repository, options: Options) -> int:
     """The exit code. Raises Failure for labels that can't be used, and a window that was not scored here."""
     with running.exclusively(repository):
-        window = options.window or repository.window()
         name = repository.pipeline(options.environment, "inference")
-        run = _scored(repository, name, window)
-        given = _taken(repository, options, window)
+        scored = _scored(repository, name, options.window)
+        given = _taken(repository, options, scored)
         definition = compiling.definition(repository, options.environment, "inference")
-        known = run["parameters"] | {"LabelledData": given, "LabelsVersion": "local"}
+        known = {**scored.run["parameters"], "LabelledData": given, "LabelsVersion": "local"}
         values = parameters.values(definition, known, ())
-        order = Order(definition, name, values, selection=Selection((STEP,), run["execution"]))
-        print(f"window {window} was scored in run {run['execution']}; its predictions meet their labels", flush=True)
+        execution = scored.run["execution"]
+        order = Order(definition, name, values, selection=Selection((STEP,), execution))
+        print(f"{scored.name} was scored in run {execution}; its predictions meet their labels", flush=True)
         finished = running.run(repository, order, backends.make(repository, options.on))
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()
@@ -56,81 +71,129 @@ def label(repository: Repository, options: Options) -> int:
         ending.failures(repository, finished)
         return 1
     ending.lines(summary.labelled())
-    ending.lines(_decided(repository, window, run, summary.drift(), finished.identity))
+    ending.lines(_decided(repository, scored, summary.drift(), finished.identity))
     ending.lines(summary.places())
     return 0
 
 
-def _scored(repository: Repository, pipeline: str, window: str) -> dict[str, Any]:
-    """The record of the newest run that scored a window. Raises Failure where there is none."""
-    wanted, last = (repository.root / "data" / window / "production").as_uri(), ""
+def _scored(repository: Repository, pipeline: str, window: str) -> Scored:
+    """What was scored last, of a window where one is named. Raises Failure where there is none."""
+    last = ""
     for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if (record["pipeline"], record["state"]) != (pipeline, "done") or "ScoreFeatures" not in record["steps"]:
             continue
-        if record["parameters"]["ProductionData"] == wanted:
-            return record
-        last = last or str(record["parameters"]["ProductionData"])
-    other = f" The last scoring was of {last}: put those rows there." if last else ""
+        found = _of(repository, record)
+        if window in ("", found.window):
+            return found
+        last = last or found.name
+    other = f" The last scoring was of {last}: leave WINDOW= out for its labels." if last else ""
+    window = window or repository.window()
     raise Failure(
         f"window {window} was not scored here: put its rows into data/{window}/production/, run `make score`, and give "
-        f"the labels then, with WINDOW={window} where it is not the window in use.{other}"
+        f"the labels then.{other}"
     )
 
 
-def _taken(repository: Repository, options: Options, window: str) -> str:
-    """The URI of the labels, which are kept with the window, and whose rows are there to learn from. Raises Failure."""
+def _of(repository: Repository, record: Mapping[str, Any]) -> Scored:
+    path = running.storage(repository).path(record["parameters"]["ProductionData"])
+    rows, data = Path(os.path.normpath(path)), repository.root / "data"
+    if rows.name == "production" and rows.parent != data and rows.is_relative_to(data):
+        window = rows.parent.relative_to(data).as_posix()
+        return Scored(record, rows, window, rows.parent / "labels", f"window {window}")
+    labels = repository.local / "labels" / record["execution"]
+    return Scored(record, rows, "", labels, repository.shown(rows))
+
+
+def _taken(repository: Repository, options: Options, scored: Scored) -> str:
+    """The URI of the labels, which are kept; a window's rows that have one are there to learn from. Raises Failure."""
     if not options.data:
         raise Failure("DATA=file is needed: a table with the id of each scored row, and its label.")
     source = Path(options.data).expanduser().absolute()
     if not source.exists():
         raise Failure(f"{options.data} does not exist.")
-    case, folder = usecase.load(repository.root / "usecase.toml"), repository.root / "data" / window
+    if not scored.rows.exists():
+        raise Failure(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
+    case = usecase.load(repository.root / "usecase.toml")
     try:
-        return _by_id(case, source, folder) if case.data.id else _by_row(source, folder)
+        (_by_id if case.data.id else _by_row)(case, source, scored)
     except InputError as error:
         raise Failure(str(error)) from None
+    return scored.labels.as_uri()
 
 
-def _by_row(source: Path, folder: Path) -> str:
-    """Without an id only the scored files themselves tell which row is which, so they are kept as they are."""
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
-    for file in files.find(source):
-        shutil.copy(file, folder / "labels" / file.name)
-    return (folder / "labels").as_uri()
+def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
+    """Without an id only the scored files themselves tell which row is which, so they are kept as they are.
+
+    Files kept earlier go where they come again, or where other rows have been scored since. Raises InputError.
+    """
+    new = {_stem(file): file for file in files.find(source)}
+    if not _same_rows(case, source, scored.rows):
+        raise InputError(
+            f"[data] id is empty, so labels and predictions meet by file and row number, and {source.name} holds other "
+            f"rows than those that were scored of {scored.name}; give the scored files with the label added, under the "
+            "same names, or give the table an id."
+        )
+    if source.resolve().is_relative_to(scored.labels.resolve()):
+        return
+    scored.labels.mkdir(parents=True, exist_ok=True)
+    for old in [file for file in scored.labels.rglob("*") if file.name.lower().endswith(files.KINDS)]:
+        if _stem(old) in new or not _same_rows(case, old, scored.rows):
+            old.unlink()
+    for file in new.values():
+        shutil.copy(file, scored.labels / file.name)
 
 
-def _by_id(case: UseCase, source: Path, folder: Path) -> str:
-    """Labels that come again replace earlier ones; their production rows, with the label, become rows to learn from."""
+def _stem(file: Path) -> str:
+    return file.name.split(".")[0]
+
+
+def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
+    """Whether all rows are scored ones, by their file's name, their number in it, and what they hold."""
     import polars as pl  # noqa: PLC0415 - takes a while to import
+
+    names = [raw.NO_ID, *(column.name for column in case.columns)]
+    try:
+        first, second = (raw.read(place, case).frame.select(names) for place in (source, scored))
+    except InputError:
+        return False
+    other = first.join(second, on=names, how="anti", nulls_equal=True).select(pl.len())
+    return not other.collect(engine="streaming").item()
+
+
+def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
+    """Labels that come again replace earlier ones; a window's rows, with the label, become rows to learn from."""
+    import polars as pl  # noqa: PLC0415
 
     name, target = case.data.id, case.data.label
     told = _read(case, source)
-    tables = [_rows(case, file) for file in files.find(folder / "production")]
+    tables = [_rows(case, file) for file in files.find(scored.rows)]
     rows = pl.concat(tables, how="diagonal_relaxed").drop(target, strict=False)
     if told.join(rows, on=name, how="semi").is_empty():
         shown = ", ".join(repr(value) for value in told[name].head(3))
         known = ", ".join(repr(value) for value in rows[name].head(3))
         raise InputError(
             f"{source.name}: none of its {told.height:,} ids ({shown} …) is among the {rows.height:,} rows that were "
-            f"scored ({known} …); is it the table of this window?"
+            f"scored ({known} …); is it the table of {scored.name}?"
         )
-    kept = folder / "labels" / LABELS
+    kept = scored.labels / LABELS
     if kept.is_file():
         earlier = pl.read_parquet(kept).join(told, on=name, how="anti")
         told = pl.concat([earlier, told], how="vertical_relaxed")
     learned = rows.join(told.unique(name, keep="last"), on=name, how="inner", maintain_order="left")
-    for table, file in ((told, kept), (learned, folder / "train" / LEARNING)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}")
-        table.write_parquet(partial)
-        partial.replace(file)
-    without = told.height - learned.height
-    print(
-        f"{told.height:,} rows with labels, {without:,} of them of no scored row; {learned.height:,} rows to learn "
-        f"from are in data/{folder.name}/train/{LEARNING}"
-    )
-    return kept.parent.as_uri()
+    told_of = f"{told.height:,} rows with labels, {told.height - learned.height:,} of them of no scored row"
+    _write(told, kept)
+    if scored.window:
+        _write(learned, scored.rows.parent / "train" / LEARNING)
+        told_of += f"; {learned.height:,} rows to learn from are in data/{scored.window}/train/{LEARNING}"
+    print(told_of)
+
+
+def _write(table: "pl.DataFrame", file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}")
+    table.write_parquet(partial)
+    partial.replace(file)
 
 
 def _read(case: UseCase, source: Path) -> "pl.DataFrame":
@@ -169,15 +232,17 @@ def _scan(case: UseCase, file: Path) -> "pl.LazyFrame":
     return files.scan(file, case.data)
 
 
-def _decided(
-    repository: Repository, window: str, run: Mapping[str, Any], report: Mapping[str, Any], identity: str
-) -> Iterator[str]:
+def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:
     """What the loop would decide in an account, where this is the first window that it sees."""
     from functions import reports  # noqa: PLC0415 - the control plane's
     from functions.decision import Circumstances, decide  # noqa: PLC0415
     from functions.events import RunChanged  # noqa: PLC0415
     from functions.memory import Memory, Settings  # noqa: PLC0415
 
+    if not (window := scored.window):
+        yield f"{scored.name} is no window: the loop in an account decides by data/<window>/production/ only"
+        return
+    run = scored.run
     rules, now = Settings.of(repository.tables()), datetime.now(UTC)
     released = (registry.released(repository.release) or {}).get("artifacts", {}).get("baseline", "")
     changed = RunChanged(identity, run["pipeline"], "Succeeded", now.isoformat(timespec="seconds"))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data.sample import Shift, customers
+from operations import labelling
 from operations.engine import graph, selecting
 from operations.engine.selecting import Selection
 from operations.failures import Failure
-from tests.engine_miniature import Miniature, copied
+from runtime import usecase
+from runtime.failures import InputError
+from tests.engine_miniature import USECASE, Miniature, copied
 
 FOLDERS = ("components", "pipelines", "operations", "infra", "environments", "data", "locks")
 ROWS = 2000
@@ -109,6 +113,61 @@ def test_what_is_missing_is_said(copy: Miniature) -> None:
     assert "nowhere.csv does not exist" in copy.run("label", "--data", "nowhere.csv", code=1)
     said = copy.run("label", "--data", given(copy, truth()), "--window", "2026-01", code=1)
     assert "put its rows into data/2026-01/production/, run `make score`" in said
+
+
+def test_labels_of_rows_that_data_named_are_measured_and_kept_apart_from_the_windows(copy: Miniature) -> None:
+    before = sorted((file, file.stat().st_mtime_ns) for file in (copy.root / "data").rglob("*") if file.is_file())
+    rows = customers(700, 9, first=2 * ROWS)
+    rows.drop("churned").write_csv(copy.root / "new_rows.csv")
+    assert "make label DATA=file" in copy.run("score", "--data", "new_rows.csv")
+    run = max((copy.root / "local/runs").iterdir()).name
+    labels = rows.select("customer_id", "churned").head(600)
+    said = copy.run("label", "--data", given(copy, labels))
+    assert f"new_rows.csv was scored in run {run}" in said
+    assert "600 rows have a prediction and a label, 86 % of those scored" in said
+    assert "new_rows.csv is no window" in said
+    assert "the loop would say" not in said
+    assert pl.read_parquet(copy.root / f"local/labels/{run}/labels.parquet").height == 600
+    after = sorted((file, file.stat().st_mtime_ns) for file in (copy.root / "data").rglob("*") if file.is_file())
+    assert after == before
+    of_window = given(copy, truth().select("customer_id", "churned"))
+    assert "none of its 1,000 ids" in copy.run("label", "--data", of_window, code=1)
+    assert "window adopted was scored" in copy.run("label", "--data", of_window, "--window", "adopted")
+    said = copy.run("label", "--data", of_window, "--window", "2026-01", code=1)
+    assert "The last scoring was of new_rows.csv: leave WINDOW= out" in said
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> labelling.Scored:
+    """A window whose January and February rows were scored."""
+    for name in ("january", "february"):
+        batch(tmp_path / "w/production", name, "x")
+    return labelling.Scored({}, tmp_path / "w/production", "w", tmp_path / "w/labels", "window w")
+
+
+def batch(folder: Path, name: str, *columns: str) -> Path:
+    """A month's file: its rows differ from those of other months."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame({"x": [float(len(name)), None, 2.5], "y": ["no", "yes", "no"]})
+    table.select(columns).write_csv(folder / f"{name}.csv")
+    return folder / f"{name}.csv"
+
+
+def test_without_an_id_the_labels_of_rows_scored_earlier_make_way_for_those_of_the_rows_scored_now(
+    tmp_path: Path, scored: labelling.Scored
+) -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    for name in ("january", "february"):
+        labelling._by_row(case, batch(tmp_path, name, "x", "y"), scored)
+    assert {file.name for file in scored.labels.iterdir()} == {"january.csv", "february.csv"}
+    (scored.rows / "january.csv").unlink()
+    (scored.rows / "february.csv").unlink()
+    batch(scored.rows, "march", "x")
+    with pytest.raises(InputError, match=r"february.csv holds other rows than those that were scored of window w"):
+        labelling._by_row(case, tmp_path / "february.csv", scored)
+    assert {file.name for file in scored.labels.iterdir()} == {"january.csv", "february.csv"}
+    labelling._by_row(case, batch(tmp_path, "march", "x", "y"), scored)
+    assert {file.name for file in scored.labels.iterdir()} == {"march.csv"}
 
 
 # selective execution
