@@ -16,7 +16,7 @@ from operations.engine.selecting import Selection
 from operations.engine.summary import Summary
 from operations.failures import Failure
 from operations.options import PROCESSES
-from operations.repository import Repository
+from operations.repository import LABELLED, Repository
 from runtime import files, raw, usecase
 from runtime.failures import InputError, listed
 from runtime.usecase import UseCase
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 STEP = "DetectDrift"
-LABELS, LEARNING = "labels.parquet", "labelled.parquet"  # below labels/ and train/
+LABELS = "labels.parquet"  # below labels/
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,13 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     if kept.is_file():
         earlier = pl.read_parquet(kept).join(told, on=name, how="anti")
         told = pl.concat([earlier, told], how="vertical_relaxed")
-    learned = rows.join(told.unique(name, keep="last"), on=name, how="inner", maintain_order="left")
-    told_of = f"{told.height:,} rows with labels, {told.height - learned.height:,} of them of no scored row"
+    strangers = told.join(rows, on=name, how="anti").height
+    told_of = f"{told.height:,} rows with labels, {strangers:,} of them of no scored row"
     _write(told, kept)
     if scored.window:
-        _write(learned, scored.rows.parent / "train" / LEARNING)
-        told_of += f"; {learned.height:,} rows to learn from are in data/{scored.window}/train/{LEARNING}"
+        learned = rows.join(_clear(case, kept), on=name, how="inner", maintain_order="left")
+        _write(learned, scored.rows.parent / "train" / LABELLED)
+        told_of += f"; {learned.height:,} rows to learn from are in data/{scored.window}/train/{LABELLED}"
     print(told_of)
 
 
@@ -194,6 +195,16 @@ def _write(table: "pl.DataFrame", file: Path) -> None:
     partial = file.with_name(f".{file.name}")
     table.write_parquet(partial)
     partial.replace(file)
+
+
+def _clear(case: UseCase, labels: Path) -> "pl.DataFrame":
+    """The ids with one label that the contract knows: what contradicts itself is not learned from."""
+    import polars as pl  # noqa: PLC0415
+
+    name, target = case.data.id, case.data.label
+    known = raw.read(labels, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls()
+    clear = known.unique().group_by(name).agg(pl.col(target).first(), pl.len().alias("labels"))
+    return clear.filter(pl.col("labels") == 1).select(name, target).collect()
 
 
 def _read(case: UseCase, source: Path) -> "pl.DataFrame":

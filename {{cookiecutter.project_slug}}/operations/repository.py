@@ -8,6 +8,7 @@ from typing import Any
 
 from operations.failures import Failure
 
+LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 
 

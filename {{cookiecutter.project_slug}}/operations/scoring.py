@@ -1,6 +1,7 @@
 """`operations score`: run the inference pipeline here with what is released."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from operations import backends, compiling, docker, ending, parameters, training
@@ -9,7 +10,7 @@ from operations.engine.running import Order
 from operations.engine.summary import Summary
 from operations.failures import Failure
 from operations.options import DOCKER, Options
-from operations.repository import COMPONENTS, Repository
+from operations.repository import COMPONENTS, LABELLED, Repository
 
 
 def score(repository: Repository, options: Options) -> int:
@@ -27,7 +28,7 @@ def score(repository: Repository, options: Options) -> int:
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
-        known["LabelledData"] = _labels(repository, data)
+        known["LabelledData"] = _labels(repository, data, release)
         values = parameters.values(definition, known, options.chosen)
         changed = _changed(repository, release)
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -56,10 +57,16 @@ def released_parameters(release: Mapping[str, Any]) -> dict[str, str]:
     return images | artifacts
 
 
-def _labels(repository: Repository, data: str) -> str:
-    """Where labels of the window lie already, which then is measured as it is scored; or the empty artifact."""
-    folder = repository.data("labels")
+def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> str:
+    """Where labels of the window lie already, which then is measured as it is scored; or the empty artifact.
+
+    A release that has learned from these very rows is not measured by them.
+    """
+    folder, learned = repository.data("labels"), repository.data("train") / LABELLED
     known = data == _folder(repository) and folder.is_dir()
+    if known and learned.is_file() and learned.stat().st_mtime < datetime.fromisoformat(release["created"]).timestamp():
+        print("the released model has learned from these rows and their labels, so they can't say how good it is")
+        known = False
     return folder.as_uri() if known else training.absent(running.storage(repository))
 
 

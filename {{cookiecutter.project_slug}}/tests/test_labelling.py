@@ -215,3 +215,25 @@ def test_a_selection_is_refused_where_the_service_refuses_it(
 ) -> None:
     with pytest.raises(Failure, match=said):
         selecting.selected(LINE, selection, "p", record(tmp_path, **changes))
+
+
+def test_labels_that_contradict_or_are_unknown_are_not_learned_from(copy: Miniature) -> None:
+    labels = truth().select("customer_id", "churned")
+    other = {"yes": "no", "no": "yes"}
+    twice = labels.head(40).with_columns(pl.col("churned").replace_strict(other))
+    odd = labels[40:60].with_columns(pl.lit("maybe").alias("churned"))
+    said = copy.run(
+        "label", "--window", "adopted", "--data", given(copy, pl.concat([labels.head(40), twice, odd, labels[60:]]))
+    )
+    assert "0 of them of no scored row" in said
+    assert pl.read_parquet(copy.root / "data/adopted/train/labelled.parquet").height == ROWS // 2 - 60
+    copy.run("label", "--window", "adopted", "--data", given(copy, labels))
+
+
+def test_a_model_that_has_learned_from_the_rows_is_not_measured_by_them(copy: Miniature) -> None:
+    copy.run("label", "--window", "adopted", "--data", given(copy, truth().select("customer_id", "churned")))
+    assert "has learned from these rows" not in copy.run("score")
+    assert drift(copy)["realised"]
+    copy.run("train", "--fresh")
+    assert "has learned from these rows" in copy.run("score")
+    assert drift(copy)["realised"] is None

@@ -465,3 +465,12 @@ def test_no_drift_never_stands_alone_beside_an_alarm() -> None:
     assert list(Told(quiet).scoring()) == ["drift: no drift. None moved."]
     worse = {**quiet, "alarms": ["performance"], "consequence": "This is an alarm, which starts a retraining."}
     assert list(Told(worse).scoring())[1] == "alarm: This is an alarm, which starts a retraining."
+
+
+def test_a_link_that_leads_nowhere_is_one_sentence(mini: Miniature) -> None:
+    folder = mini.root / "linked"
+    folder.mkdir()
+    (folder / "x.csv").symlink_to("/nowhere/x.csv")
+    said = mini.run("train", "--data", "linked", code=1)
+    assert "linked/x.csv, a link to /nowhere/x.csv: No such file or directory; mend or remove it." in said
+    assert "Traceback" not in said

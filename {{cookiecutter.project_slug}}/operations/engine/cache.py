@@ -55,7 +55,11 @@ class Cache:
         return {path: entry for path, entry in known.items() if Path(path).exists()}
 
     def _digest(self, path: Path) -> str:
-        state = path.stat()
+        try:
+            state = path.stat()
+        except OSError as error:
+            leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
+            raise Failure(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
         # the change time too: a file may be replaced by one of the same size and date
         seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         name = str(path.absolute())
