@@ -54,7 +54,8 @@ def test_fractions_of_a_second_and_gaps_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ordered"), [("x", False), ("account", True), ("phone_number", True), ("customer_no", True)]
+    ("name", "ordered"),
+    [("x", False), ("account", True), ("phone_number", True), ("customer_no", True), ("candidate", False)],
 )
 def test_other_numbers_of_ten_digits_stay_numbers(tmp_path: Path, name: str, ordered: bool) -> None:
     assert types(contract_of(tmp_path, rows(COUNT, **{name: moments(1, ordered)}))) == {name: "number"}
@@ -69,6 +70,13 @@ def test_an_id_of_ten_digits_stays_the_id(tmp_path: Path) -> None:
 def test_a_number_outside_this_century_makes_none_of_them_dates(tmp_path: Path, outside: int) -> None:
     found = contract_of(tmp_path, rows(COUNT, created_at=[outside, *moments(count=COUNT - 1)]))
     assert types(found) == {"created_at": "number"}
+
+
+@pytest.mark.parametrize("name", ["Geburtsdatum", "valid_until_ts"])
+def test_a_date_of_a_thing_is_no_time_of_an_event(tmp_path: Path, name: str) -> None:
+    days = [START + each // 86400 % 200 * 86400 for each in moments()]
+    found = contract_of(tmp_path, rows(COUNT, **{name: days}))
+    assert found["columns"][name] == {"type": "date", "format": "epoch s"}
 
 
 def test_few_distinct_numbers_are_no_moments(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 class Column:
     """One raw column: its name and type, the range of a number, the format and time zone of a date.
 
+    `format` is one of strptime, or "epoch s" or "epoch ms" for numbers since 1970, which are moments of UTC.
     `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
     of the drift decision, for one that moves by its nature.
     """

@@ -31,7 +31,8 @@ TIMELY = re.compile(  # names of moments
 NAMING = re.compile(  # names of numbers that name something, in whatever order they stand
     r"(?i:(?:number|phone|account|konto|code|barcode|nummer)s?$)|[a-z](?:Id|ID|No|Nr|Key)$"
     r"|(?i:(?:^|[\W_])(?:u?id|guid|key|index|no|nr|num|tel|mobile|fax|ean|gtin|isbn|imei|iban|msisdn|serial)s?$)"
-    r"|(?i:(?:^|[\W_])(?:customer|client|member|user|patient|person|contract|policy|invoice|order|device|card)s?$)"
+    r"|(?i:(?:^|[\W_])(?:customer|client|member|user|patient|person|contract|policy|card)s?$)"
+    r"|(?i:(?:^|[\W_])(?:invoice|order|transaction|ticket|session|case|device|machine)s?$)"
 )
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
 
@@ -81,10 +82,11 @@ def numbered(table: Table, column: Facts, missing: Sequence[str]) -> Dates | Non
     for form, (_, unit) in EPOCHS.items():
         second = 1_000_000 // unit
         if first * second <= column.low and column.high <= last * second:
-            alike = column.whole and column.high - column.low > DAY * second and _as_moments(table, column, missing)
-            named = TIMELY.search(column.name)
+            apart = column.whole and column.high - column.low > DAY * second
+            if not (TIMELY.search(column.name) or (apart and _as_moments(table, column, missing))):
+                return None
             odd = column.present - column.numbers
-            return Dates(form, odd, column.odd[0] if odd else "") if named or alike else None
+            return Dates(form, odd, column.odd[0] if odd else "")
     return None
 
 

@@ -15,7 +15,8 @@ EVENT = re.compile(
     r"|stamp|epoch|datum|zeit|(^|[\W_])ts($|[\W_])",
     re.I,
 )
-OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built", re.I)  # of a thing, not of the row
+# of a thing, not of the row
+OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built|geburt|ablauf|fällig|gültig", re.I)
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
 DAY = 86_400_000_000  # microseconds
 FEWEST, SPREAD = 5, 20  # distinct values, and those where the name has to tell
