@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from processing import features
 from runtime import files, lines, raw, usecase, values
 from runtime.failures import InputError
 from runtime.usecase import Data, UseCase
@@ -370,6 +371,46 @@ def test_moments_are_read_on_the_clocks_of_the_zone_that_is_named_or_refused(tmp
     found = read(tmp_path, case, labelled=False)
     assert found["t"].to_list() == [datetime(2024, 7, 1, 22), None]
     assert found[raw.BROKEN].to_list() == [False, True]
+
+
+@pytest.mark.parametrize(("form", "unit"), [("epoch s", 1), ("epoch ms", 1000)])
+@pytest.mark.parametrize(("zone", "hours"), [("", [0, 14, 1]), ("UTC", [0, 14, 1]), ("Europe/Berlin", [1, 16, 2])])
+def test_numbers_since_1970_are_the_same_moments_in_csv_and_parquet(
+    tmp_path: Path, form: str, unit: int, zone: str, hours: list[int]
+) -> None:
+    seconds = (1704067200, 1719842400, 1704070800)  # 2024-01-01 00:00, 2024-07-01 14:00, 2024-01-01 01:00
+    cells = [*(second * unit for second in seconds), None]
+    ids = list("abcd")
+    pl.DataFrame({"id": ids, "t": cells}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"id": ids, "t": [float(cell) if cell else None for cell in cells]}).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    put(tmp_path, f"id,t\na,{cells[0]}\nb,{cells[1]}.0\nc,{cells[2]}\nd,NA\n", "c.csv")
+    as_column = contract({"t": {"type": "date", "format": form, "time_zone": zone}})
+    as_time = contract({"x": {"type": "number"}}, time="t", time_format=form, time_zone=zone)
+    for name in ("a.parquet", "b.parquet", "c.csv"):
+        found = read(tmp_path / name, as_column, labelled=False)
+        assert not found[raw.BROKEN].any()
+        feature = {"name": "t__hour", "source": "t", "kind": "date"}
+        assert found.select(features.transform([feature]))["t__hour"].to_list() == [*hours, None]
+        table = tmp_path / name
+        frame = pl.read_parquet(table) if name.endswith("parquet") else pl.read_csv(table, infer_schema=False)
+        other = tmp_path / f"time-{name}"
+        other.mkdir()
+        frame = frame.with_columns(x=pl.lit(1))
+        frame.write_csv(other / name) if name.endswith("csv") else frame.write_parquet(other / name)
+        assert read(other, as_time, labelled=False)["t"].equals(found["t"])
+
+
+@pytest.mark.parametrize("cell", ["soon", "2024-01-01", "1704067200000"])
+def test_what_is_no_number_of_seconds_since_1970_is_wrong_in_its_own_words(tmp_path: Path, cell: str) -> None:
+    put(tmp_path, f"id,t\na,1704067200.5\nb,{cell}\nc,\n")
+    case = contract({"t": {"type": "date", "format": "epoch s"}})
+    found = raw.read(tmp_path, case, labelled=False)
+    assert found.frame.collect()["t"].to_list() == [datetime(2024, 1, 1, microsecond=500_000), None, None]
+    said = found.reasons.collect()
+    assert said.height == 1
+    assert said.row(0)[2] == f"column 't': '{cell}' is not a number of seconds since 1970"
 
 
 @pytest.mark.parametrize(

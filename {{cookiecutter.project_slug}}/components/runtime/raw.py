@@ -16,7 +16,7 @@ import polars as pl
 from runtime import files, values
 from runtime.failures import InputError, listed
 from runtime.lines import RAGGED, ROW
-from runtime.usecase import Column, UseCase
+from runtime.usecase import EPOCHS, Column, UseCase
 from runtime.values import FALSE, TRUE, Found, Spelling
 
 __all__ = [
@@ -207,14 +207,18 @@ def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
             case "boolean":
                 return values.boolean(cells, written.markers)
             case "date":
-                return values.date(cells, column.format, zone, written.markers)
+                return values.date(cells, column.format, zone, written)
         return values.texts(cells, written.markers), None
 
-    kinds = {"number": "a number", "boolean": "a yes or no", "date": f"a date like {column.format or '%Y-%m-%d'}"}
+    kinds = {"number": "a number", "boolean": "a yes or no", "date": _moment(column.format)}
     low = "" if column.minimum is None else f" from {column.minimum:g}"
     high = "" if column.maximum is None else f" up to {column.maximum:g}"
     wrong = f"column {column.name!r}: '{{}}' is not {kinds.get(column.type, 'a category')}{low}{high}"
     return Wanted(column.name, column.name, parse, wrong, flagged=column.type in kinds)
+
+
+def _moment(form: str) -> str:
+    return f"a number of {EPOCHS[form][0]} since 1970" if form in EPOCHS else f"a date like {form or '%Y-%m-%d'}"
 
 
 def _label(usecase: UseCase, written: Spelling) -> Wanted:

@@ -23,6 +23,9 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
+# formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
+EPOCHS = {"epoch s": ("seconds", 1_000_000), "epoch ms": ("milliseconds", 1_000)}
+NO_FORMAT = "is not one like '%d.%m.%Y', and not 'epoch s' or 'epoch ms' (numbers since 1970)."
 LOOP = "retraining"  # the table of the control plane, which checks it itself
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
@@ -40,6 +43,7 @@ FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 class Column:
     """One raw column: its name and type, the range of a number, the format and time zone of a date.
 
+    `format` is one of strptime, or "epoch s" or "epoch ms" for numbers since 1970, which are moments of UTC.
     `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
     of the drift decision, for one that moves by its nature.
     """
@@ -306,8 +310,12 @@ def _column_rules(column: Column) -> Rules:
     yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
     for key in ("format", "time_zone"):
         yield not getattr(column, key) or column.type == "date", f"{where}: {key} is for dates, it is a {column.type}."
-    yield not column.format or "%" in column.format, f"{where}: format = {column.format!r} is not one like '%d.%m.%Y'."
+    yield _dated(column.format), f"{where}: format = {column.format!r} {NO_FORMAT}"
     yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
+
+
+def _dated(form: str) -> bool:
+    return not form or "%" in form or form in EPOCHS
 
 
 def _encoded(name: str) -> bool:
@@ -355,7 +363,7 @@ def _rules(usecase: UseCase) -> Rules:
     yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
-    yield "%" in (data.time_format or "%"), f"[data] time_format = {data.time_format!r} is not one like '%d.%m.%Y'."
+    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_FORMAT}"
     yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
     yield (
         split.method != "time" or data.time,

@@ -20,6 +20,7 @@ from functools import cached_property
 import polars as pl
 
 from runtime.failures import InputError
+from runtime.usecase import EPOCHS
 
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")
@@ -29,6 +30,7 @@ MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
 SPACES, QUOTES = " \u00a0\u202f", "'’"  # that separate thousands
 OFFSETS = ("%z", "%:z", "%::z", "%:::z", "%#z")  # parts of a format that read a time zone's offset
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
 Found = tuple[pl.Series, pl.Series | None]
 
 
@@ -154,22 +156,32 @@ def boolean(column: pl.Series, missing: Iterable[str]) -> Found:
     return found, _wrong(present, found)
 
 
-def date(column: pl.Series, form: str, zone: str, missing: Iterable[str]) -> Found:
+def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Found:
     """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
 
-    Raises InputError for a column of such moments where no zone is given.
+    Numbers since 1970 are moments of UTC, and stay so where no zone is given. Raises InputError for a column of other
+    moments with a zone where none is given.
     """
     if column.dtype.is_temporal():
         found = _local(column, zone)
-        gone = pl.Series(list(missing), dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()
+        gone = pl.Series(spelling.markers, dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()
         return (found.set(found.is_in(gone.implode()), None) if len(gone) else found), None
-    present = _without(_plain(column), missing)
+    if form in EPOCHS:
+        found, wrong = _since_1970(column, EPOCHS[form][1], spelling)
+        return _local(found.dt.replace_time_zone("UTC") if zone else found, zone), wrong
+    present = _without(_plain(column), spelling.markers)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")
     found = present.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
     if form.endswith("Z") and zone:
         found = found.dt.replace_time_zone("UTC")
     return _local(found, zone), _wrong(present, found)
+
+
+def _since_1970(column: pl.Series, unit: int, spelling: Spelling) -> Found:
+    """Numbers of so many microseconds each."""
+    found, wrong = number(column, spelling, FIRST / unit, LAST / unit)
+    return (found * unit).round().cast(pl.Int64).cast(pl.Datetime("us")), wrong
 
 
 def _local(column: pl.Series, zone: str) -> pl.Series:

@@ -11,7 +11,7 @@ from operations.adopt import dates, tables
 from operations.adopt.facts import EXACT, Facts
 from operations.adopt.tables import Table
 from runtime import raw
-from runtime.usecase import Data
+from runtime.usecase import EPOCHS, Data
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
 # numbers as people write them: a comma, a sign of money, a percent sign
@@ -127,26 +127,31 @@ def _category(column: Facts, why: str, look: Look) -> Decision:
 
 
 def _dated(column: Facts, look: Look) -> Decision | None:
-    """As a date, where nearly every cell is one; numbers only where all of them are days like 20240131."""
+    """As a date, where nearly every cell is one; numbers only as days like 20240131 or since 1970."""
     numbers = column.numbers == column.present
-    if numbers and not (column.whole and column.length == 8 and column.distinct > FEW):
+    found: dates.Dates | str | None = None
+    if column.present - column.numbers <= look.tolerated and column.distinct > FEW:
+        found = dates.numbered(look.table, column, look.markers)
+    if found is None and numbers and not (column.whole and column.length == 8 and column.distinct > FEW):
         return None
-    found = dates.find(look.table, column, look.markers, look.dates)
+    found = found or dates.find(look.table, column, look.markers, look.dates)
     if isinstance(found, str):
         return out(column, found)
     if found is None or (numbers and found.unread > look.tolerated):
         return None
     if found.unread == 0:
-        return _zoned(_in(column, "date", f"as {found.format}", found.format))
+        return _zoned(_in(column, "date", f"as {found.words}", found.format))
     example = f" (such as {found.example!r})" if found.example else ""
     if found.unread <= look.tolerated:
-        why = f"as {found.format}; {found.unread:,} cells are no such dates{example}: their rows are left out"
+        why = f"as {found.words}; {found.unread:,} cells are no such dates{example}: their rows are left out"
         return _zoned(_in(column, "date", why, found.format))
     return out(column, f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it")
 
 
 def _zoned(decision: Decision) -> Decision:
     """Moments with an offset say which instant they are, and not whose clock shows the hour."""
+    if decision.format in EPOCHS:
+        return replace(decision, why=f"{decision.why}; hours are those of UTC: for another clock add time_zone")
     if "%#z" not in decision.format:
         return decision
     why = f"{decision.why}; hours are those of UTC: for another clock change time_zone"

@@ -9,6 +9,7 @@ import polars as pl
 from operations.adopt import Question, tables
 from operations.adopt.facts import EXAMPLES, Facts, shown
 from operations.adopt.tables import Table
+from runtime.usecase import EPOCHS
 
 DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 SHORT = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y")
@@ -21,6 +22,19 @@ EARLIEST = 1000  # a year below has two digits, and another format reads it
 DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 3
 CLEARLY = 0.9  # the share of a column's values a format must read
 LIKELY = 3  # formats that are tried together with another one
+YEARS = 946_684_800, 4_102_444_800  # from 2000 to 2100, in seconds since 1970
+DAY = 24 * 3600
+TIMELY = re.compile(  # names of moments
+    r"(?i:time|(?<!candi)date|stamp|epoch|datum|zeit|created|modified|occurred|moment)"
+    r"|(?i:(?:^|[\W_])(?:ts|at|dt|t|day|since|when)(?:$|[\W_]))|[a-z](?:At|Ts|TS)$"
+)
+NAMING = re.compile(  # names of numbers that name something, in whatever order they stand
+    r"(?i:(?:number|phone|account|konto|code|barcode|nummer)s?$)|[a-z](?:Id|ID|No|Nr|Key)$"
+    r"|(?i:(?:^|[\W_])(?:u?id|guid|key|index|no|nr|num|tel|mobile|fax|ean|gtin|isbn|imei|iban|msisdn|serial)s?$)"
+    r"|(?i:(?:^|[\W_])(?:customer|client|member|user|patient|person|contract|policy|card)s?$)"
+    r"|(?i:(?:^|[\W_])(?:invoice|order|transaction|ticket|session|case|device|machine)s?$)"
+)
+ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,10 @@ class Dates:
     format: str
     unread: int
     example: str
+
+    @property
+    def words(self) -> str:
+        return f"{EPOCHS[self.format][0]} since 1970" if self.format in EPOCHS else self.format
 
 
 def find(table: Table, column: Facts, missing: Sequence[str], wish: str) -> Dates | str | None:
@@ -54,6 +72,37 @@ def find(table: Table, column: Facts, missing: Sequence[str], wish: str) -> Date
             f"Say DATES={orders['%d']} or DATES={orders['%m']}."
         )
     return Dates(best[0], unread[best[0]], _example(column, best[0]))
+
+
+def numbered(table: Table, column: Facts, missing: Sequence[str]) -> Dates | None:
+    """Numbers of this century's seconds or milliseconds since 1970, if the name or how they stand says so."""
+    if column.low is None or column.high is None or column.zero_padded or NAMING.search(column.name.strip()):
+        return None
+    first, last = YEARS
+    for form, (_, unit) in EPOCHS.items():
+        second = 1_000_000 // unit
+        if first * second <= column.low and column.high <= last * second:
+            apart = column.whole and column.high - column.low > DAY * second
+            if not (TIMELY.search(column.name) or (apart and _as_moments(table, column, missing))):
+                return None
+            odd = column.present - column.numbers
+            return Dates(form, odd, column.odd[0] if odd else "")
+    return None
+
+
+def _as_moments(table: Table, column: Facts, missing: Sequence[str]) -> bool:
+    """Whether the rows are in the order of a column's numbers, or nearly each has its own of milliseconds."""
+    number = tables.number(tables.plain(column.name, column.kind, missing), column.kind, table.reading)
+    held = table.frame.select(number.alias("n")).drop_nulls()
+    order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None)
+    found, distinct = held.select(order, pl.col("n").n_unique().alias("d")).collect(engine="streaming").row(0)
+    own = column.low is not None and column.low > YEARS[1] and distinct >= UNIQUE * column.present
+    return bool(own or abs(found or 0.0) >= ORDERED)
+
+
+def since_1970(number: pl.Expr, form: str) -> pl.Expr:
+    """Microseconds."""
+    return (number * EPOCHS[form][1]).round().cast(pl.Int64)
 
 
 def written(table: Table, column: Facts) -> str:

@@ -8,12 +8,15 @@ import polars as pl
 from operations.adopt import dates, tables
 from operations.adopt.columns import Decision, Look
 from operations.adopt.facts import Facts
+from runtime.usecase import EPOCHS
 
 EVENT = re.compile(
-    r"time|date|day|datum|zeit|tag$|jour|heure|fecha|created|updated|modified|event|occurred|order|purchase|transact|booked|logged|record",
+    r"time|date|day|created|updated|modified|event|occurred|order|purchase|transact|booked|logged|record"
+    r"|stamp|epoch|datum|zeit|tag$|jour|heure|fecha|(^|[\W_])ts($|[\W_])",
     re.I,
 )
-OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built", re.I)  # of a thing, not of the row
+# of a thing, not of the row
+OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built|geburt|ablauf|fällig|gültig", re.I)
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
 DAY = 86_400_000_000  # microseconds
 FEWEST, SPREAD = 5, 20  # distinct values, and those where the name has to tell
@@ -68,6 +71,8 @@ def moment(column: Facts, decision: Decision, look: Look) -> pl.Expr:
         at = pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
         return pl.when(tables.text(column.name, column.kind, look.markers).is_not_null()).then(at)
     text = tables.plain(column.name, column.kind, look.markers)
+    if decision.format in EPOCHS:
+        return dates.since_1970(tables.number(text, column.kind, look.table.reading), decision.format)
     return dates.read(text, decision.format).dt.replace_time_zone(None).cast(pl.Int64)
 
 

@@ -218,7 +218,7 @@ def test_a_model_of_another_contract_is_not_served(contract: Contract, tmp_path:
     other = HERE.root.joinpath("usecase.toml").read_text(encoding="utf-8").replace('\nlabel = "', '\nlabel = "other_')
     (tmp_path / "usecase.toml").write_text(other, encoding="utf-8")
     with (
-        pytest.raises(AssertionError, match="was learned under contract"),
+        pytest.raises(AssertionError, match="was learned under another contract"),
         serving(contract, tmp_path, "--env", "USECASE_FILE=/opt/ml/usecase.toml"),
     ):
         pass
