@@ -200,10 +200,10 @@ def test_slow_and_vanished_clients_hold_nobody_up(server: Server, rows: pl.DataF
 def test_told_to_stop_it_answers_what_it_has_begun_and_ends_with_0(
     contract: Contract, rows: pl.DataFrame, tmp_path: Path
 ) -> None:
-    sent = large(rows, 40)
+    sent = large(rows, 90)
     with serving(contract, tmp_path) as running, ThreadPoolExecutor(1) as pool:
         future = pool.submit(running.invoke, sent, CSV, PARQUET)
-        until(lambda: running.memory() > 300 * MEGABYTE or future.done())
+        until(lambda: running.memory() > 200 * MEGABYTE or future.done())
         assert not future.done(), "give it more rows: it must be at work when the signal comes"
         begun = time.monotonic()
         running.running.kill(signal.SIGTERM)
