@@ -107,9 +107,10 @@ def _words(column: Facts, tolerated: int) -> list[Suspect]:
 
 def _far(column: Facts, look: Look) -> list[Suspect]:
     """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart."""
-    ends = (column.lowest, column.highest, column.low, column.high)
-    if any(end is None for end in ends) or max(abs(column.low or 0), abs(column.high or 0)) >= EXACT:
-        return []  # beyond this, numbers that differ are the same to a float
+    if column.lowest is None or column.highest is None or column.low is None or column.high is None:
+        return []
+    if max(abs(column.low), abs(column.high)) >= EXACT:
+        return []  # numbers that differ are the same to a float
     suspects = []
     rest = column.highest.following - column.lowest.following
     for number, end in ((column.low, column.lowest), (column.high, column.highest)):
