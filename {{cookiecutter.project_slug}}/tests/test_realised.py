@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn import metrics as peer
 
-from monitoring import resampling, serve, train
+from monitoring import realised, resampling, serve, train
 from monitoring.resampling import Judged
 from runtime import artifacts, paths
 from runtime.failures import InputError
@@ -356,3 +356,12 @@ def test_labels_that_arrive_twice_give_the_same_report() -> None:
     first = measure(batch, labels(batch))
     shutil.rmtree(paths.processing_output("drift"))
     assert measure(batch, labels(batch)) == first
+
+
+def test_metrics_of_a_class_need_thirty_rows_of_it_to_raise_an_alarm() -> None:
+    scores = np.concatenate([np.full(29, 0.9), np.full(371, 0.1)])
+    labels = np.concatenate([np.ones(40), np.zeros(360)])
+    assert realised._few(Judged("binary", labels, scores))
+    assert not realised._few(Judged("binary", labels, np.where(np.arange(400) < 30, 0.9, 0.1)))
+    assert realised._few(Judged("binary", np.where(np.arange(400) < 29, 1.0, 0.0), np.full(400, 0.9)))
+    assert not realised._few(Judged("regression", labels, scores))

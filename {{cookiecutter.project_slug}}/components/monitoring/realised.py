@@ -14,6 +14,7 @@ from runtime import raw
 from runtime.usecase import UseCase
 
 Plain = dict[str, Any]
+FEW, OF_THE_CLASS = 30, ("precision", "recall", "f1", "average_precision")  # rows, below which an error is no good one
 NOTHING: Plain = {"value": None, "low": None, "high": None, "expected": None, "reference": None, "drop": None}
 
 
@@ -37,7 +38,8 @@ def measured(case: UseCase, baseline: Mapping[str, Any], joined: Joined | str, e
     metric: the gate's. value, low, high: it on the labelled rows, with 95 % limits; null with a `reason` where it is
     not known. expected: what was estimated without labels. reference: its value on the validation split. drop: by how
     much it is worse than that, and limit: [drift] performance_drop; alarm: the drop exceeds it, and chance, in these
-    rows and in the validation split, is excluded at [drift] significance. rows: labelled rows that were used,
+    rows and in the validation split, is excluded at [drift] significance; of precision, recall and F1 only where the
+    class is predicted, and true, in at least 30 rows. rows: labelled rows that were used,
     share: of the scored ones; left_out: rows with labels that were not, by why; bias: how the labelled rows differ from
     the others. metrics: the same for every metric of the task.
     """
@@ -54,12 +56,21 @@ def measured(case: UseCase, baseline: Mapping[str, Any], joined: Joined | str, e
         return {**about, **NOTHING, "alarm": False, "reason": f"{few} = {case.drift.minimum_rows:,}", "metrics": {}}
     if absent := _absent(case, joined.rows.columns):
         return {**about, **NOTHING, "alarm": False, "reason": absent, "metrics": {}}
-    found = resampling.spreads(_judged(case, joined.rows, float(known.get("threshold", 0.5))))
-    metrics = {name: _beside(case, name, one, known, expected) for name, one in found.items()}
+    judged = _judged(case, joined.rows, float(known.get("threshold", 0.5)))
+    metrics = {name: _beside(case, name, one, known, expected) for name, one in resampling.spreads(judged).items()}
+    if _few(judged):  # of the class: what precision and the like are shares of
+        metrics |= {name: {**metrics[name], "alarm": False} for name in OF_THE_CLASS if name in metrics}
     if about["metric"] not in metrics:
         reason = f"{about['metric']} can't be measured on these labels: they hold too few different values"
         return {**about, **NOTHING, "alarm": False, "reason": reason, "metrics": metrics}
     return {**about, **metrics[about["metric"]], "reason": None, "metrics": metrics}
+
+
+def _few(judged: Judged) -> bool:
+    """Whether the positive class is predicted for, or true of, too few rows to tell chance from a change."""
+    if judged.task != "binary":
+        return False
+    return bool(min((judged.predicted >= judged.threshold).sum(), (judged.labels == 1).sum()) < FEW)
 
 
 def _scores(case: UseCase) -> list[str]:
