@@ -541,6 +541,17 @@ def test_make_hands_a_value_on_as_it_is(tmp_path: Path, value: str, given: str) 
     assert done.stdout.decode() == f"--label={expected}"
 
 
+def test_a_switch_is_yes_or_no() -> None:
+    def run(word: str) -> "subprocess.CompletedProcess[str]":
+        words = ["make", "--old-file=setup", "--dry-run", "train", f"FRESH={word}"]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "--fresh" in run("yes").stdout
+    assert "--fresh" not in run("no").stdout
+    assert run("no").returncode == 0
+    assert "FRESH=ja: it is yes or no" in run("ja").stderr
+
+
 def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     listed_there = re.search(r"^GIVEN := ((?:.*\\\n)*.*)$", text, re.MULTILINE)
