@@ -29,7 +29,6 @@ WHOLE = r"-?(?:0|[1-9]\d*)\.0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
 SPACES, QUOTES = " \u00a0\u202f", "'’"  # that separate thousands
-OFFSETS = ("%z", "%:z", "%::z", "%:::z", "%#z")  # parts of a format that read a time zone's offset
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
 Found = tuple[pl.Series, pl.Series | None]
 
