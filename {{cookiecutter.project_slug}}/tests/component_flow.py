@@ -17,10 +17,10 @@ import monitoring.serve
 import monitoring.train
 import processing.serve
 import processing.train
-from algorithm import bodies, model
+from algorithm import bodies
 from algorithm.application import Application
 from operations import adopt
-from runtime import artifacts, paths, usecase
+from runtime import artifacts, models, paths, usecase
 
 USECASE = """
 [usecase]
@@ -115,7 +115,7 @@ class Flow:
         answers = self.root / "predictions"
         shutil.rmtree(answers, ignore_errors=True)
         answers.mkdir()
-        application = Application(model.load(release / "model"), self.case().data.missing, 1)
+        application = Application(models.load(release / "model"), self.case().data.missing, 1)
         for file in sorted(features.glob("*.parquet")):
             (answers / f"{file.name}.out").write_bytes(_answer(application, file))
         inputs = {"raw": data, "predictions": answers, "baseline": release / "baseline"}

@@ -21,7 +21,8 @@ import polars as pl
 import pytest
 
 from algorithm import bodies, model
-from runtime import artifacts, usecase
+from runtime import artifacts, models, tables, usecase
+from runtime.protocols import Problem, Table
 
 COMPONENTS = Path(__file__).parents[1] / "components"
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
@@ -77,15 +78,15 @@ def make_model(root, task, rounds=20):
     folder.mkdir(parents=True)
     (root / "usecase.toml").write_text(describe(task), encoding="utf-8")
     frame = table(400)
-    features = model.matrix(frame, FEATURES)
+    features = tables.matrix(frame, FEATURES)
     value = features[:, 0] / 10 + 3 * (features[:, 1] == 2) + features[:, 2]
     labels = value if task == "regression" else np.digitize(value, [5.0, 6.0][: len(LABELS[task]) - 1])
-    learned = model.Table(features, labels.astype(float))
-    problem = model.Problem(task, len(LABELS[task]), (1,), 1)
-    booster, best = model.fit(learned, learned, {"num_iterations": rounds, "min_data_in_leaf": 5}, problem)
+    learned = Table(features, labels.astype(float))
+    problem = Problem(task, tuple(LABELS[task]), tuple(FEATURES), 1)
+    booster = model.fit(learned, learned, {"num_iterations": rounds, "min_data_in_leaf": 5}, problem)
     metadata = {"task": task, "id": "customer", "label": "outcome", "classes": LABELS[task], "features": FEATURES}
-    metadata |= {"threshold": 0.5, "best_iteration": best.iteration, "native_categories": False, "hyperparameters": {}}
-    model.save(model.Model(booster, metadata), folder)
+    metadata |= {"threshold": 0.5, "hyperparameters": {}}
+    models.save(models.Model(booster, metadata), folder)
     artifacts.write_manifest(folder, "algorithm", usecase.load(root / "usecase.toml").contract())
     return root
 
@@ -183,7 +184,7 @@ def server(root):
 
 def expected(root, frame):
     loaded = model.load(root / "model")
-    return model.predict(loaded, model.matrix(frame, FEATURES))
+    return model.predict(loaded, tables.matrix(frame, FEATURES))
 
 
 def test_the_service_finds_it_healthy_and_learns_what_to_send(server):

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 import pytest
 
 from algorithm import model, twins
-from algorithm.model import Model, Problem, Table
+from runtime.protocols import Problem, Table
 
 HYPERPARAMETERS = {
     "learning_rate": 0.1,
@@ -49,12 +48,11 @@ def find(features, labels, task="binary", kinds=None, sources=None, *, groups=No
         }
         for place in range(features.shape[1])
     ]
-    problem = Problem(task, len(set(labels)) if task == "multiclass" else 0, (), 2)
+    classes = tuple(map(str, sorted(set(labels)))) if task == "multiclass" else ()
+    problem = Problem(task, classes, tuple(described), 2)
 
     def fit(train, validation, judged):
-        booster, best = model.fit(train, validation, HYPERPARAMETERS, problem)
-        text = booster.model_to_string(num_iteration=best.iteration)
-        return model.predict(Model(lgb.Booster(model_str=text), {}), judged)
+        return model.predict(model.fit(train, validation, HYPERPARAMETERS, problem), judged)
 
     question = twins.Question(task, METRICS[task], 0.5, fit)
     return twins.find(parts[0], {"validation": parts[1], "test": parts[2]}, described, question)

@@ -1,6 +1,7 @@
 """Explainability: attributions that add up, find what was planted, and are said in words for the rows one asked for."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import polars as pl
 import pytest
 
 from algorithm import model
-from algorithm.model import Model, Problem, Table
 from explainability import attributions, rows, serve, summary, train
-from runtime import artifacts, job, paths, usecase
+from runtime import artifacts, job, models, paths, usecase
 from runtime.failures import InputError
+from runtime.models import Model
+from runtime.protocols import Problem, Table
+from runtime.tables import matrix as matrix_of
 from runtime.usecase import Explanation
 
 USECASE = """
@@ -79,17 +82,17 @@ def labels(frame: pl.DataFrame, task: str) -> Any:
 
 def fitted(task: str, seed: int = 1) -> Model:
     frame = features(1500, seed)
-    table = Table(model.matrix(frame, FEATURES), labels(frame, task))
+    table = Table(matrix_of(frame, FEATURES), labels(frame, task))
     classes = {"binary": ["no", "yes"], "multiclass": ["a", "b", "c"], "regression": []}[task]
     chosen = {"num_iterations": 30, "num_leaves": 8, "learning_rate": 0.2}
-    booster, best = model.fit(table, table, chosen, Problem(task, len(classes), (1,), threads=1))
+    booster = model.fit(table, table, chosen, Problem(task, tuple(classes), tuple(FEATURES)))
     metadata = {"task": task, "id": "id", "label": "repaid", "classes": classes, "features": FEATURES}
-    return Model(booster, metadata | {"threshold": 0.5, "best_iteration": best.iteration})
+    return Model(booster, metadata | {"threshold": 0.5})
 
 
 def write_model(folder: Path, found: Model) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(found, folder)
+    models.save(found, folder)
     artifacts.write_manifest(folder, "algorithm", usecase.load().contract())
 
 
@@ -131,31 +134,34 @@ def explain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_attributions_and_base_add_up_to_the_raw_score(task: str) -> None:
-    found, matrix = fitted(task), model.matrix(features(300, seed=3), FEATURES)
-    attributed = attributions.attribute(found, matrix)
+    found, matrix = fitted(task), matrix_of(features(300, seed=3), FEATURES)
+    attributed = attributions.explain(found.fitted, {}, matrix)
     outputs = 3 if task == "multiclass" else 1
     assert attributed.values.shape == (300, outputs, 4)
     total = attributed.values.sum(axis=2) + attributed.base
-    raw = model.raw_score(found, matrix).reshape(300, outputs)
+    raw = found.fitted.predict(matrix, raw_score=True).reshape(300, outputs)
     assert np.abs(total - raw).max() <= 1e-9 * np.maximum(1, np.abs(raw)).max()
 
 
 def test_attributions_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, matrix = fitted("binary"), model.matrix(features(50, seed=3), FEATURES)
-    honest = model.raw_score
-    monkeypatch.setattr(model, "raw_score", lambda *arguments: honest(*arguments) + 1e-6)
+    found, honest = fitted("binary"), attributions.explain
+
+    def explain(*arguments: Any) -> Any:
+        attributed = honest(*arguments)
+        return replace(attributed, raw=attributed.raw + 1e-6)
+
+    monkeypatch.setattr(attributions, "explain", explain)
     with pytest.raises(InputError, match="miss its raw score"):
-        attributions.attribute(found, matrix)
+        list(summary.explained(found, {}, features(50, seed=3)))
 
 
 def test_a_single_split_is_attributed_to_its_feature_as_the_definition_says() -> None:
     """One stump: the attribution is the leaf's value less the mean over the training rows, all of it the feature's."""
     frame = features(1000)
-    table = Table(model.matrix(frame, FEATURES), labels(frame, "regression"))
+    table = Table(matrix_of(frame, FEATURES), labels(frame, "regression"))
     chosen = {"num_iterations": 1, "num_leaves": 2, "learning_rate": 1.0, "min_data_in_leaf": 20}
-    booster, best = model.fit(table, table, chosen, Problem("regression", 0, (), threads=1))
-    stump = Model(booster, {"task": "regression", "features": FEATURES, "best_iteration": best.iteration})
-    attributed = attributions.attribute(stump, table.features)
+    stump = model.fit(table, table, chosen, Problem("regression", (), tuple(FEATURES)))
+    attributed = attributions.explain(stump, {}, table.features)
     predicted = model.predict(stump, table.features)
     assert attributed.values[:, 0, 0] == pytest.approx(predicted - predicted.mean(), abs=1e-9)
     assert np.abs(attributed.values[:, 0, 1:]).max() == 0
@@ -208,8 +214,8 @@ def test_the_highest_scores_are_kept_across_batches(monkeypatch: pytest.MonkeyPa
     found, frame = fitted("binary"), features(500, seed=5)
     frame.write_parquet(tmp_path / "features-00000.parquet")
     chosen = rows.choose(rows.scan(tmp_path), found, Explanation(rows=25, rule="highest"))
-    best = np.sort(model.predict(found, model.matrix(frame, FEATURES)))[-25:]
-    kept = np.sort(model.predict(found, model.matrix(chosen.frame, FEATURES)))
+    best = np.sort(models.predict(found, matrix_of(frame, FEATURES)))[-25:]
+    kept = np.sort(models.predict(found, matrix_of(chosen.frame, FEATURES)))
     assert kept == pytest.approx(best)
 
 
@@ -265,15 +271,15 @@ def test_the_same_batch_is_explained_in_the_same_bytes() -> None:
 
 def test_the_parts_of_a_date_add_up_to_its_column() -> None:
     parts = [{"name": f"since__{part}", "source": "since"} for part in ("days", "month")]
-    found = attributions.by_source([*parts, {"name": "age", "source": "age"}], np.array([1.0, 2.0, 2.5]))
+    found = summary.by_source([*parts, {"name": "age", "source": "age"}], np.array([1.0, 2.0, 2.5]))
     assert found == {"since": 3.0, "age": 2.5}
 
 
 def test_values_are_said_as_people_read_them() -> None:
     said = {
-        "boolean": attributions.in_words(pl.Series([1.0, 0.0, None]), {"name": "x", "kind": "boolean"}),
-        "date": attributions.in_words(pl.Series([20000.5]), {"name": "x__days", "kind": "date"}),
-        "number": attributions.in_words(pl.Series([1234.5, None]), {"name": "x", "kind": "number"}),
+        "boolean": summary.in_words(pl.Series([1.0, 0.0, None]), {"name": "x", "kind": "boolean"}),
+        "date": summary.in_words(pl.Series([20000.5]), {"name": "x__days", "kind": "date"}),
+        "number": summary.in_words(pl.Series([1234.5, None]), {"name": "x", "kind": "number"}),
     }
     assert said["boolean"].to_list() == ["yes", "no", "missing"]
     assert said["date"].to_list() == ["2024-10-04"]
@@ -282,8 +288,8 @@ def test_values_are_said_as_people_read_them() -> None:
 
 def test_importance_does_not_depend_on_how_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     found, frame = fitted("binary"), features(500, seed=6)
-    whole = summary.summarise(found, list(summary.explained(found, frame)))
+    whole = summary.summarise(found, list(summary.explained(found, {}, frame)))
     monkeypatch.setattr(rows, "CHUNK", 130)
-    cut = summary.summarise(found, list(summary.explained(found, frame)))
+    cut = summary.summarise(found, list(summary.explained(found, {}, frame)))
     assert cut.importance == pytest.approx(whole.importance)
     assert cut.values == pytest.approx(whole.values)

@@ -441,17 +441,21 @@ def test_the_gate_has_a_limit_that_its_metric_can_have(task: str, metric: str, m
 
 
 HYPERPARAMETERS = [
-    ("num_leaves = 31", "num_leavs = 31", "'num_leavs' is not a name that LightGBM knows; the nearest is 'num_leaves'"),
+    ("num_leaves = 31", "num_leavs = 31", "num_leavs = 31: LightGBM knows no such name; the nearest is 'num_leaves'"),
     ("num_leaves = 31", "num_leaves = 1", "num_leaves = 1: (num_leaves) > (1) does not hold"),
-    ("num_leaves = 31", 'num_leaves = "31"', "num_leaves = '31' is not a number; leave out the quotes"),
+    ("num_leaves = 31", 'num_leaves = "31"', "num_leaves = '31': it is not a number; leave out the quotes"),
     ("num_leaves = 31", "num_leaves = 31.5", "num_leaves = 31.5: Parameter num_leaves should be of type int"),
     ("feature_fraction = 0.9", "feature_fraction = 2", "feature_fraction = 2: (feature_fraction) <= (1.0)"),
     ("feature_fraction = 0.9", "feature_fraction = true", "feature_fraction = True: "),
     ("feature_fraction = 0.9", 'boosting = "rff"', "boosting = 'rff': Unknown boosting type"),
     ("feature_fraction = 0.9", 'metric = "auc"', "[gate] metric is what a model is judged by"),
     ("num_iterations = 600", "num_iterations = 0", "num_iterations = 0: it is at least 1"),
-    ("num_iterations = 600", "num_iterations = 60.5", "num_iterations = 60.5 is not a whole number"),
-    ("native_categories = false", 'native_categories = "false"', "native_categories = 'false' is not true or false"),
+    ("num_iterations = 600", "num_iterations = 60.5", "num_iterations = 60.5: it is not a whole number"),
+    (
+        "native_categories = false",
+        'native_categories = "false"',
+        "native_categories = 'false': it is not true or false",
+    ),
     ('num_leaves = [7, 127, "log"]', "num_leavs = [7, 127]", "'num_leavs' is not among [hyperparameters]; the nearest"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [1, 127]", "[tuning.search] num_leaves: 1 can't be tried"),
     ('num_leaves = [7, 127, "log"]', 'num_leaves = [0, 9, "log"]', '"log" needs values above 0'),

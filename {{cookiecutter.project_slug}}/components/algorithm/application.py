@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from algorithm import bodies, scoring
-from algorithm.model import Model
+from runtime.models import Model
 
 log = logging.getLogger(__name__)
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}

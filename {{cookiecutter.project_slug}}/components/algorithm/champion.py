@@ -6,14 +6,14 @@ A model of another library or contract, or a damaged one, is not comparable: tha
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import lightgbm as lgb
-
-from algorithm import model, tables
+from algorithm import tables
 from algorithm.evaluation import Contender
-from algorithm.model import Model, Table
-from runtime import artifacts, paths
+from runtime import artifacts, models, paths
 from runtime.failures import InputError, told
+from runtime.models import Model
+from runtime.protocols import Table
 from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def load(case: UseCase, scratch: Path) -> Champion:
         if artifacts.is_absent(folder):
             return Champion()
         artifacts.check_manifest(folder, "algorithm", case.contract())
-        return Champion(model.load(folder))
+        return Champion(models.load(folder))
     except Exception as error:  # another library's files can make ours fail in any way
         return _unusable(f"the champion can't be used: {told(error)}")
 
@@ -47,8 +47,12 @@ def _unusable(reason: str) -> Champion:
     return Champion(reason=reason)
 
 
-def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -> lgb.Booster:
-    """The champion's booster, to go on from. Raises InputError where there is none that fits the features."""
+def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -> Any:
+    """The champion's fitted model, to go on from. Raises InputError where there is none that fits the features."""
+    if not models.takes_progress():
+        raise InputError(
+            "components/algorithm/model.py can't go on from a model: its fit takes no `progress`. Leave out CONTINUE."
+        )
     if champion.model is None:
         raise InputError(
             f"there is no champion to go on from (continue_training): {champion.reason or 'no model is released yet.'} "
@@ -60,7 +64,7 @@ def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -
             "continue_training needs features from the champion's preprocessor, and these are from another; "
             "run the processing step with continue_training = true too."
         )
-    return champion.model.booster
+    return champion.model.fitted
 
 
 def contender(champion: Champion) -> tuple[Contender | None, str]:
@@ -72,7 +76,7 @@ def contender(champion: Champion) -> tuple[Contender | None, str]:
         if artifacts.is_absent(folder):
             raise InputError(artifacts.absence(folder) or "there is no preprocessor that belongs to the champion.")
         found = Contender(champion.model, test_rows("champion_test", champion.model))
-        model.predict(found.model, found.test.features[:1])
+        models.predict(found.model, found.test.features[:1])
         float(found.model.metadata["threshold"])
     except Exception as error:  # as above
         return None, _unusable(told(error)).reason

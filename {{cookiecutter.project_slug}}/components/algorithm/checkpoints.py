@@ -1,4 +1,4 @@
-"""Progress that survives an interruption: the booster so far, and what it was learning.
+"""Progress that survives an interruption: the state of the fit so far, and what it was learning.
 
 SageMaker copies /opt/ml/checkpoints to S3 and back ("Use checkpoints in Amazon SageMaker", developer guide), and sends
 SIGTERM two minutes before a spot instance is taken away.
@@ -8,23 +8,18 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import lightgbm as lgb
-from lightgbm.basic import LightGBMError
-
-from algorithm.stopping import Best
 from runtime.usecase import digest
 
 log = logging.getLogger(__name__)
 EVERY = 100  # rounds
-TEXT, TUNED = "model.txt", "tuning.json"
-HEADER = "# "  # before the state in the file's first line, so that state and booster can't come apart
+STATE, TUNED = "fit.txt", "tuning.json"  # of the first, line 1 says whose state the rest is
 
 
 @dataclass
@@ -53,25 +48,30 @@ def interruptible() -> Iterator[Interruption]:
 
 
 class Checkpoint:
-    """The checkpoint of one fit, told from any other by `identity` (its data and hyperparameters)."""
+    """The Progress of one fit, told from any other by `identity` (its data and hyperparameters); `start` to go on from.
 
-    def __init__(self, folder: Path, identity: Any, interruption: Interruption) -> None:
-        self.file, self.fingerprint, self.interruption = folder / TEXT, digest(identity), interruption
+    What the model's own state is, only the model knows: here it is a text.
+    """
 
-    def resume(self) -> tuple[lgb.Booster, Best] | None:
-        """The booster to go on from and its best round, or None where there is none of this fit."""
+    def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
+        self.file, self.fingerprint, self.interruption = folder / STATE, digest(identity), interruption
+        self.start = start
+
+    def interrupted(self) -> str | None:
+        """The state of this fit to go on from, or None."""
         try:
             first, _, text = self.file.read_text(encoding="utf-8").partition("\n")
-            state = json.loads(first.removeprefix(HEADER))
-            if state["fingerprint"] != self.fingerprint or state["text"] != digest(text):
+            head = json.loads(first)
+            if head["fingerprint"] != self.fingerprint or head["text"] != digest(text):
                 log.info("the checkpoint is of other data or hyperparameters; starting afresh")
                 return None
-            return lgb.Booster(model_str=text), Best(**state["best"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, LightGBMError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the checkpoint can't be read (%s); starting afresh", error)
             return None
+        log.info("going on from a checkpoint of %s rounds", head["rounds"])
+        return text
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
@@ -82,12 +82,12 @@ class Checkpoint:
         if self.interruption.came:
             raise SystemExit("interrupted after the last round")
 
-    def watch(self, booster: lgb.Booster, rounds: int, best: Best) -> None:
-        """Called after every round: writes the checkpoint when it is due, and stops after SIGTERM."""
+    def after_round(self, rounds: int, _loss: float, state: Callable[[], str]) -> None:
+        """Write the checkpoint when it is due, and stop after SIGTERM."""
         if rounds % EVERY == 0 or self.interruption.came:
-            text = booster.model_to_string(num_iteration=-1)
-            state = {"fingerprint": self.fingerprint, "best": asdict(best), "text": digest(text)}
-            write(self.file, f"{HEADER}{json.dumps(state)}\n{text}")
+            text = state()
+            head = {"fingerprint": self.fingerprint, "rounds": rounds, "text": digest(text)}
+            write(self.file, f"{json.dumps(head)}\n{text}")
         if self.interruption.came:
             raise SystemExit(f"interrupted after {rounds} rounds; the checkpoint holds them")
 
@@ -120,5 +120,5 @@ def write(file: Path, text: str) -> None:
 
 def remove(folder: Path) -> None:
     """The run is complete: there is nothing to go on with."""
-    for name in (TEXT, TUNED):
+    for name in (STATE, TUNED):
         (folder / name).unlink(missing_ok=True)

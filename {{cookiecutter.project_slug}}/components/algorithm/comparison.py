@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithm.model import Predicted
 from runtime import measures
 from runtime import metrics as names
+from runtime.protocols import Predicted
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 RESAMPLES, LEVEL, SEED = 200, 0.95, 7

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from algorithm import comparison
 from algorithm.comparison import Side
-from algorithm.model import Model, Table, predict
-from runtime import measures
+from runtime import measures, models
 from runtime import metrics as names
 from runtime.failures import InputError
+from runtime.models import Model
+from runtime.protocols import Table
 
 log = logging.getLogger(__name__)
 Metrics = dict[str, float | None]
@@ -74,7 +75,7 @@ def _beside(
 
 def _side(contender: Contender, threads: int) -> Side:
     """What a contender says to its test rows."""
-    predicted = predict(contender.model, contender.test.features, threads)
+    predicted = models.predict(contender.model, contender.test.features, threads)
     return Side(predicted, contender.model.metadata["threshold"], contender.groups)
 
 

@@ -4,35 +4,24 @@
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 
-from algorithm import model
-from algorithm.model import OURS, Problem, Table
-from runtime import settings, usecase
-from runtime.failures import InputError
+from runtime import models, settings, usecase
+from runtime.failures import InputError, told
+from runtime.protocols import Problem
 from runtime.settings import Wrong
 from runtime.usecase import UseCase
 
 SETTINGS = ("trials", "continue_training")  # of the job, not of the model
 SERVICE = "sagemaker_"  # the service and its SDK add names of their own
-# they have an entry for each feature, or name a file: only with the data can they be tried
-BY_FEATURE = (
-    *("monotone_constraints", "feature_contri", "interaction_constraints", "max_bin_by_feature"),
-    *("categorical_feature", "cegb_penalty_feature_lazy", "cegb_penalty_feature_coupled"),
-    *("forcedsplits_filename", "forcedbins_filename"),
-)
+EXAMPLE = tuple({"name": name, "source": name, "kind": "number"} for name in ("a", "b"))  # features
 
 
 def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """The defaults, overridden by what was given, each in its default's type. Raises InputError naming a wrong one."""
-    known = lightgbm_defaults()
-    defaults = {**OURS, **defaults}
-    for name, value in defaults.items():
-        _check_kind(name, value, known)
     values = dict(defaults)
     for name, text in given.items():
         if name in SETTINGS or name.startswith(SERVICE):
@@ -40,7 +29,6 @@ def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, 
         if name not in defaults:
             raise InputError(f"there is no hyperparameter {name!r}; usecase.toml has {', '.join(defaults)}.")
         values[name] = parse(name, text, defaults[name])
-    _check(values)
     return values
 
 
@@ -71,70 +59,39 @@ def whole(settings: Mapping[str, str], name: str, default: int) -> int:
     return value
 
 
-def _check_kind(name: str, value: Any, known: Mapping[str, str]) -> None:
-    """Raises Wrong for a name that LightGBM only warns about, and for a type that it or `fit` would misread."""
-    path, where = ("hyperparameters", name), f"[hyperparameters] {name} = {value!r}"
-    if name not in known:
-        nearest = settings.nearest(name, known)
-        raise Wrong(f"[hyperparameters] {name!r} is not a name that LightGBM knows; {nearest}.", *path)
-    if name == "metric":  # stopping early looks for the lowest loss
-        raise Wrong("[hyperparameters] metric goes with the task; [gate] metric is what a model is judged by.", *path)
-    if name in OURS and type(value) is not type(OURS[name]):
-        raise Wrong(f"{where} is not {settings.wanted(type(OURS[name]))}.", *path)
-    if isinstance(value, str) and known[name].replace(".", "").lstrip("-").isdigit():
-        raise Wrong(f"{where} is not a number; leave out the quotes.", *path)
-
-
-def _check(values: Mapping[str, Any]) -> None:
-    """Rules for what LightGBM never sees, and for seeds, of which the search's can't be negative. Raises Wrong."""
-    if values["num_iterations"] < 1:
-        raise _wrong(values, "num_iterations", "it is at least 1")
-    for name in ("early_stopping_rounds", *(name for name in values if name.endswith("seed"))):
-        if values[name] < 0:
-            raise _wrong(values, name, "it can't be negative")
-
-
-def _wrong(values: Mapping[str, Any], name: str, reason: str) -> Wrong:
-    return Wrong(f"[hyperparameters] {name} = {values[name]!r}: {reason}.", "hyperparameters", name)
-
-
-def lightgbm_defaults() -> dict[str, str]:
-    """Every parameter's main name and default, as a model's text lists them."""
-    smallest = lgb.Dataset(np.zeros((2, 1), dtype=np.float32), [0.0, 1.0])
-    text = lgb.train({"verbosity": -1, "num_threads": 1}, smallest, num_boost_round=1).model_to_string()
-    listed = text.partition("\nparameters:\n")[2].partition("\nend of parameters")[0]
-    pairs = (line.strip("[]").partition(": ")[::2] for line in listed.splitlines())
-    return {**dict(pairs), **dict.fromkeys(OURS, "")}
-
-
 def check(case: UseCase, given: Mapping[str, str]) -> None:
-    """Try hyperparameters and the ends of the search space on a few rows. Raises InputError for what is refused."""
+    """Ask the model about its hyperparameters and the ends of the search space. Raises InputError for a refused one."""
     values = resolve(case.hyperparameters, given)
-    if refusal := _refusal(case, values):
-        for name, value in values.items():
-            if reason := _refusal(case, {name: value}):
-                raise _wrong(values, name, reason)
-        raise Wrong(f"[hyperparameters] don't go together: {refusal}.", "hyperparameters")
+    refuse(case, values)
     from algorithm import tuning  # noqa: PLC0415 - only a search needs Optuna
 
     for option in tuning.ranges(case.tuning.search, values):
         for value in option.choices or (option.low, option.high):
-            if reason := _refusal(case, {**values, option.name: value}):
+            for _, reason in _refused(case, {**values, option.name: value}):
                 words = f"[tuning.search] {option.name}: {value!r} can't be tried: {reason}."
                 raise Wrong(words, "tuning", "search", option.name)
 
 
-def _refusal(case: UseCase, hyperparameters: Mapping[str, Any]) -> str:
-    """Why LightGBM does not fit two rounds with these, "" where it does."""
-    rows, classes = 64, len(case.data.classes)
-    labels = np.arange(rows, dtype=np.float64) % (classes or rows) + (0 if classes else 1)
-    table = Table(np.arange(2 * rows, dtype=np.float32).reshape(rows, 2), labels)
-    tried = {name: value for name, value in hyperparameters.items() if name not in BY_FEATURE} | {"num_iterations": 2}
+def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
+    """Raises Wrong for the first hyperparameter that the model says it can't use."""
+    for name, reason in _refused(case, values):
+        if not name:
+            raise Wrong(f"[hyperparameters] don't go together: {reason}.", "hyperparameters")
+        raise Wrong(f"[hyperparameters] {name} = {values[name]!r}: {reason}.", "hyperparameters", name)
+
+
+def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and reasons, the model's own where it has a `check`; else the complaint of a fit of a few made-up rows."""
+    file: Any = models.module()
+    problem = Problem(case.data.task, case.data.classes if case.data.task != "regression" else (), EXAMPLE)
+    if hasattr(file, "check"):
+        yield from file.check(values, problem)
+        return
+    rows = models.example(problem)
     try:
-        model.fit(table, table, tried, Problem(case.data.task, classes, (), 1))
-    except InputError as error:
-        return str(error).removeprefix(model.REFUSED).removesuffix(model.REMEDY)
-    return ""
+        models.fit(rows, rows, values, problem)
+    except Exception as error:  # of any library
+        yield "", f"components/algorithm/model.py refuses them on a few made-up rows: {told(error).rstrip('.')}"
 
 
 def main(words: list[str]) -> int:

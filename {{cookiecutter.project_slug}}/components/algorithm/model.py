@@ -1,103 +1,77 @@
-"""★ The model: how it is fitted, how it predicts, and the two files it is kept in.
+"""★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
-Gradient boosted trees (LightGBM). A matrix is float32, one row an example, one column a feature; a category is the
-position of its name in the feature's `categories`, and NaN is a missing value.
+Gradient boosted trees (LightGBM). What a function takes and gives is said in runtime/protocols.py.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-import polars as pl
 from lightgbm.basic import LightGBMError
-from numpy.typing import NDArray
+from lightgbm.callback import EarlyStopException
 
-from algorithm.stopping import Best, Stopping, Watch
-from runtime import artifacts
+from runtime import models, settings
 from runtime.failures import InputError
+from runtime.protocols import Matrix, Predicted, Problem, Progress, Table
 
-Matrix = NDArray[np.float32]
-Predicted = NDArray[np.float64]
-Feature = Mapping[str, Any]
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
-OURS = {
-    "num_iterations": 100,
-    "early_stopping_rounds": 0,
-    "native_categories": False,
-}  # not LightGBM's: `fit` reads them
-REFUSED, REMEDY = "LightGBM refuses the hyperparameters: ", "; mend it in [hyperparameters]."
-TEXT, METADATA = "model.txt", "metadata.json"
+OURS = {"num_iterations": 100, "early_stopping_rounds": 0, "native_categories": False}  # not LightGBM's: for `fit`
+# they have an entry for each feature, or name a file: only with the data can they be tried
+BY_FEATURE = (
+    *("monotone_constraints", "feature_contri", "interaction_constraints", "max_bin_by_feature"),
+    *("categorical_feature", "cegb_penalty_feature_lazy", "cegb_penalty_feature_coupled"),
+    *("forcedsplits_filename", "forcedbins_filename"),
+)
+TEXT = "model.txt"
 
 
 @dataclass(frozen=True)
-class Model:
-    """A fitted booster; `metadata` says what it predicts (task, classes, threshold) and from which features."""
+class Best:
+    """The number of trees (rounds of trees for several classes) with the lowest validation loss so far."""
 
-    booster: lgb.Booster
-    metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Examples: features (rows × features) and labels (rows; a class is its position in `classes`)."""
-
-    features: Matrix
-    labels: NDArray[np.float64]
-
-
-NOTHING_YET = Best()
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What there is to learn, and with how many threads; `start` is a booster to go on from."""
-
-    task: str
-    classes: int
-    categories: tuple[int, ...]  # positions of the category features
-    threads: int
-    start: lgb.Booster | None = None
-    best: Best = NOTHING_YET
+    iteration: int = 0
+    loss: float = float("inf")
 
 
 def fit(
-    train: Table, validation: Table, hyperparameters: Mapping[str, Any], problem: Problem, watch: Watch | None = None
-) -> tuple[lgb.Booster, Best]:
-    """Boost until validation stops improving; the answer's best iteration says how many rounds of trees to use.
+    train: Table,
+    validation: Table,
+    hyperparameters: Mapping[str, Any],
+    problem: Problem,
+    progress: Progress | None = None,
+) -> lgb.Booster:
+    """Boost until validation stops improving; the booster's best_iteration says how many rounds of trees it uses.
 
-    The same data, hyperparameters and threads give the same booster. `watch` is called after every round with the
-    booster, the rounds so far and the best of them. Raises InputError for a hyperparameter LightGBM refuses.
+    The same data, hyperparameters and threads give the same booster. Raises InputError for what LightGBM refuses.
     """
-    parameters, own = to_lightgbm(hyperparameters, problem), {**OURS, **hyperparameters}
-    native = list(problem.categories) if own["native_categories"] else []
+    own, start = {**OURS, **hyperparameters}, progress.start if progress else None
+    before, best = _interrupted(progress) or (start, Best())
+    left = int(own["num_iterations"]) - _rounds(before) + _rounds(start)
+    if before is not None and left < 1:
+        before.best_iteration = best.iteration
+        return before
+    stop = Stopping(int(own["early_stopping_rounds"]), best, progress)
+    kinds = [feature["kind"] for feature in problem.features]
+    categories = [place for place, kind in enumerate(kinds) if kind == "category"] if own["native_categories"] else []
     names = [f"f{position}" for position in range(train.features.shape[1])]
-    stop = Stopping(int(own["early_stopping_rounds"]), problem.best, watch)
     try:
-        learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=native)
-        booster = lgb.train(
-            parameters,
+        learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=categories)
+        return lgb.train(
+            to_lightgbm(hyperparameters, problem),
             learned,
-            num_boost_round=int(own["num_iterations"]),
+            num_boost_round=left,
             valid_sets=[lgb.Dataset(validation.features, validation.labels, reference=learned)],
             valid_names=["validation"],
-            init_model=problem.start,
+            init_model=before,
             callbacks=[stop],
         )
     except LightGBMError as error:
-        raise _refused(str(error)) from None
-    return booster, stop.best
-
-
-def _refused(text: str) -> InputError:
-    """LightGBM's complaint without the place in its source."""
-    failed, words = text.startswith("Check failed: "), text.removeprefix("Check failed: ").partition(" at /")[0]
-    reason = " ".join(words.split()) + (" does not hold" if failed else "")
-    return InputError(f"{REFUSED}{reason}{REMEDY}")
+        raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
 
 
 def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -112,62 +86,121 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
         "force_row_wise": True,
         "feature_pre_filter": False,
     }
-    several = {"num_class": problem.classes} if task == "multiclass" else {}
+    several = {"num_class": len(problem.classes)} if task == "multiclass" else {}
     return fixed | several | {key: value for key, value in hyperparameters.items() if key not in OURS}
 
 
-def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return fill(np.empty((frame.height, len(features)), dtype=np.float32), frame, features)
+class Stopping:
+    """Remembers the best round, and stops when there was none better for `patience` rounds (0: never).
 
-
-def fill(target: Matrix, frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """Write the frame's features into `target`, rows × features, one column at a time; the answer is `target`."""
-    for position, feature in enumerate(features):
-        column = frame[feature["name"]]
-        if feature["kind"] == "category":
-            column = column.cast(pl.Enum(feature["categories"]), strict=False).to_physical()
-        target[:, position] = column.cast(pl.Float32).to_numpy()
-    return target
-
-
-def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
-    """Binary: the positive class's probability a row; multiclass: rows × classes; regression: the value a row.
-
-    `threads` = 0 uses all cores.
+    LightGBM's own callback can't take up where an interrupted run left off.
     """
-    return np.asarray(model.booster.predict(features, num_threads=threads), dtype=np.float64)
+
+    order, before_iteration = 30, False
+
+    def __init__(self, patience: int, best: Best, progress: Progress | None) -> None:
+        self.patience, self.best, self.progress = patience, best, progress
+
+    def __call__(self, env: Any) -> None:
+        _, _, value, larger_is_better, *_ = env.evaluation_result_list[0]
+        rounds, loss = env.iteration + 1, -float(value) if larger_is_better else float(value)
+        if loss < self.best.loss:
+            self.best = Best(rounds, loss)
+        if self.progress:
+            self.progress.after_round(rounds, loss, lambda: _state(env.model, self.best))
+        if self.patience == 0:
+            self.best = Best(rounds, loss)
+        if rounds == env.end_iteration or 0 < self.patience <= rounds - self.best.iteration:
+            raise EarlyStopException(self.best.iteration - 1, env.evaluation_result_list)
 
 
-def raw_score(model: Model, features: Matrix, threads: int = 0) -> Predicted:
-    """The sum of the trees before the link function (log-odds for classes), shaped as `predict`'s answer."""
-    return np.asarray(model.booster.predict(features, num_threads=threads, raw_score=True), dtype=np.float64)
+def _state(booster: lgb.Booster, best: Best) -> str:
+    """All rounds so far, which of them were best, and nothing that a line break could tear apart."""
+    return f"{json.dumps(asdict(best))}\n{booster.model_to_string(num_iteration=-1)}"
 
 
-def save(model: Model, folder: Path) -> None:
-    """Write model.txt (LightGBM's text format) and metadata.json."""
-    text: str = model.booster.model_to_string(num_iteration=model.metadata["best_iteration"])
-    (folder / TEXT).write_text(text, encoding="utf-8")
-    checksum = hashlib.sha256(text.encode()).hexdigest()
-    artifacts.write_json(folder / METADATA, {**model.metadata, "sha256": checksum})
+def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
+    state = progress.interrupted() if progress else None
+    if state is None:
+        return None
+    best, _, text = state.partition("\n")
+    return lgb.Booster(model_str=text), Best(**json.loads(best))
 
 
-def load(folder: Path) -> Model:
-    """The model in a folder. Raises InputError where a file is missing, damaged, or not of the same model."""
-    metadata: dict[str, Any] = artifacts.read_json(folder / METADATA)
+def _rounds(booster: lgb.Booster | None) -> int:
+    return booster.current_iteration() if booster else 0
+
+
+def predict(model: lgb.Booster, features: Matrix, threads: int = 0) -> Predicted:
+    """Probabilities (of the positive class, or rows × classes), or a regression's values."""
+    return np.asarray(model.predict(features, num_threads=threads), dtype=np.float64)
+
+
+def save(model: lgb.Booster, folder: Path) -> None:
+    """Write model.txt, LightGBM's text format."""
+    (folder / TEXT).write_text(model.model_to_string(num_iteration=model.best_iteration), encoding="utf-8")
+
+
+def load(folder: Path) -> lgb.Booster:
+    """The booster in model.txt."""
+    return lgb.Booster(model_str=(folder / TEXT).read_text(encoding="utf-8"))
+
+
+def describe(model: lgb.Booster) -> dict[str, Any]:
+    """How many rounds of trees it has."""
+    return {"best_iteration": model.best_iteration if model.best_iteration > 0 else model.current_iteration()}
+
+
+def check(hyperparameters: Mapping[str, Any], problem: Problem) -> Iterator[tuple[str, str]]:
+    """A name and the reason why its value can't be used; "" for values that don't go together."""
+    known = _defaults()
+    for name, value in hyperparameters.items():
+        if reason := _misread(name, value, known):
+            yield name, reason
+    if refused := _refusal(hyperparameters, problem):
+        alone = {name: _refusal({name: value}, problem) for name, value in hyperparameters.items()}
+        yield from ((name, reason) for name, reason in alone.items() if reason)
+        yield "", refused
+
+
+def _misread(name: str, value: Any, known: Mapping[str, str]) -> str:
+    """Why LightGBM would only warn about a value, or `fit` would misread it."""
+    if name not in known:
+        return f"LightGBM knows no such name; {settings.nearest(name, known)}"
+    negative = name == "early_stopping_rounds" or name.endswith("seed")
+    kind, word = type(OURS.get(name, value)), isinstance(value, str)
+    reasons = {
+        "it goes with the task; [gate] metric is what a model is judged by": name == "metric",  # fit stops by its loss
+        f"it is not {settings.wanted(kind)}": type(value) is not kind,
+        "it is not a number; leave out the quotes": word and known[name].replace(".", "").lstrip("-").isdigit(),
+        "it is at least 1": name == "num_iterations" and not word and value < 1,
+        "it can't be negative": negative and not word and value < 0,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _refusal(hyperparameters: Mapping[str, Any], problem: Problem) -> str:
+    """Why LightGBM does not fit two rounds with these, "" where it does."""
+    rows = models.example(problem)
+    tried = {name: value for name, value in hyperparameters.items() if name not in BY_FEATURE} | {"num_iterations": 2}
+    parameters = to_lightgbm(tried, problem)
     try:
-        text = (folder / TEXT).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{TEXT} is missing from {folder.name}/; was the model uploaded whole?") from None
-    # LightGBM reads a damaged text without complaint more often than not.
-    if not isinstance(metadata, dict) or hashlib.sha256(text).hexdigest() != metadata.get("sha256"):
-        raise InputError(f"{TEXT} and {METADATA} in {folder.name}/ are not of the same model; restore both.")
-    try:
-        booster = lgb.Booster(model_str=text.decode("utf-8"))
-    except (LightGBMError, UnicodeDecodeError) as error:
-        raise InputError(f"{TEXT} in {folder.name}/ is not a LightGBM model: {error}.") from None
-    if booster.num_feature() != len(metadata["features"]):
-        raise InputError(
-            f"{TEXT} has {booster.num_feature()} features, {METADATA} names {len(metadata['features'])}; restore both."
-        )
-    return Model(booster, metadata)
+        lgb.train(parameters, lgb.Dataset(rows.features, rows.labels), num_boost_round=2)
+    except LightGBMError as error:
+        return _reason(error)
+    return ""
+
+
+def _reason(error: LightGBMError) -> str:
+    """LightGBM's complaint without the place in its source."""
+    failed, words = str(error).startswith("Check failed: "), str(error).removeprefix("Check failed: ")
+    return " ".join(words.partition(" at /")[0].split()) + (" does not hold" if failed else "")
+
+
+def _defaults() -> dict[str, str]:
+    """Every parameter's main name and default, as a model's text lists them."""
+    smallest = lgb.Dataset(np.zeros((2, 1), dtype=np.float32), [0.0, 1.0])
+    text = lgb.train({"verbosity": -1, "num_threads": 1}, smallest, num_boost_round=1).model_to_string()
+    listed = text.partition("\nparameters:\n")[2].partition("\nend of parameters")[0]
+    pairs = (line.strip("[]").partition(": ")[::2] for line in listed.splitlines())
+    return {**dict(pairs), **dict.fromkeys(OURS, "")}

@@ -16,7 +16,7 @@ def table(
 ) -> pl.DataFrame:
     """Id, prediction, score (a probability; `score:<class>` too for several classes) and error, a row an example.
 
-    `predicted` is what model.predict gave. A row with an error has no prediction and no score.
+    `predicted` is what models.predict gave. A row with an error has no prediction and no score.
     """
     reasons = (pl.Series([None], dtype=pl.String) if error is None else error).alias(ERROR)
     if error is None:
@@ -28,7 +28,7 @@ def table(
 
 
 def labels(values: NDArray[np.float64], metadata: Mapping[str, Any]) -> pl.Series:
-    """The labels of a model.Table (class positions, or values) as a column beside predictions: names, or values."""
+    """The labels of a protocols.Table (class positions, or values) as a column beside predictions: names, or values."""
     if metadata["task"] == "regression":
         return pl.Series(LABEL, values)
     return _names(values.astype(np.uint32), pl.Enum(metadata["classes"])).alias(LABEL)

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from algorithm import predictions
-from algorithm.model import Feature, Matrix, Model, Predicted, predict
-from runtime import raw, values
+from runtime import models, raw, values
 from runtime.failures import listed
+from runtime.models import Model
+from runtime.protocols import Feature
 
 WANTED = {"number": "a number", "boolean": "a yes or no", "date": "a number (a part of a date)"}
 
@@ -44,15 +45,7 @@ def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.Dat
         features[:, position] = values.to_numpy()
         reasons += [] if reason is None else [reason]
     error = pl.select(pl.coalesce(reasons)).to_series() if reasons else None
-    return predictions.table(identity, _predict(model, features), metadata, error)
-
-
-def _predict(model: Model, features: Matrix) -> Predicted:
-    """On one thread, so that requests side by side don't fight for cores; LightGBM refuses a table without rows."""
-    if features.shape[0]:
-        return predict(model, features, threads=1)
-    classes = len(model.metadata["classes"])
-    return np.empty((0, classes) if classes > 2 else 0)
+    return predictions.table(identity, models.predict(model, features, threads=1), metadata, error)
 
 
 def values_of(column: pl.Series, feature: Feature, missing: Collection[str]) -> tuple[pl.Series, pl.Series | None]:

@@ -10,9 +10,8 @@ from typing import Any
 
 import waitress
 
-from algorithm import model
 from algorithm.application import Application
-from runtime import artifacts, paths, usecase
+from runtime import artifacts, models, paths, usecase
 from runtime.failures import InputError
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ def serve(settings: Mapping[str, str]) -> None:
     del settings  # a transform job has none
     case = usecase.load()
     artifacts.check_manifest(paths.model(), "algorithm", case.contract())
-    loaded = model.load(paths.model())
+    loaded = models.load(paths.model())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a batch is
     workers = max(THREADS, os.cpu_count() or 1)
     server = _listen(Application(loaded, case.data.missing, workers, case.prediction.escape_formulas), workers)

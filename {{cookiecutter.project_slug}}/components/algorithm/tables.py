@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from algorithm.model import Feature, Table, fill
 from runtime import artifacts, raw
 from runtime.failures import InputError, listed
+from runtime.protocols import Table
+from runtime.tables import fill
 
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
 BATCH = 131_072  # rows
@@ -62,11 +63,6 @@ def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
         return None
     known, alone = pl.col(raw.GROUP).rank("dense").cast(pl.Int64), -1 - pl.int_range(pl.len())
     return groups.to_frame().select(pl.coalesce(known, alone)).to_series().to_numpy()
-
-
-def categories(features: list[Feature]) -> tuple[int, ...]:
-    """The positions of the category features."""
-    return tuple(position for position, feature in enumerate(features) if feature["kind"] == "category")
 
 
 def _scan(folder: Path) -> pl.LazyFrame:

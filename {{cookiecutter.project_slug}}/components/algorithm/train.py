@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 
-from algorithm import champion, checkpoints, evaluation, hyperparameters, model, predictions, tables, twins
+from algorithm import champion, checkpoints, evaluation, hyperparameters, predictions, tables, twins
 from algorithm.champion import Champion
-from algorithm.model import Model, Problem, Table
-from algorithm.stopping import Best
-from runtime import artifacts, job, measures, paths, usecase
+from runtime import artifacts, job, measures, models, paths, usecase
 from runtime.failures import InputError
+from runtime.models import Model
+from runtime.protocols import Matrix, Predicted, Problem, Table
 from runtime.settings import explained
 from runtime.usecase import UseCase
 
@@ -34,6 +33,7 @@ class Run:
     hyperparameters: Mapping[str, Any]
     problem: Problem
     champion: Champion
+    start: Any  # a fitted model to go on from, or None
     parents: Mapping[str, str]  # artifact → fingerprint
 
     def identity(self) -> list[Any]:
@@ -51,11 +51,11 @@ def train(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     with explained("usecase.toml"), checkpoints.interruptible() as interruption:
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
+        hyperparameters.refuse(case, chosen)
         trials = hyperparameters.whole(settings, "trials", case.tuning.trials)
         run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
-        checkpoint = checkpoints.Checkpoint(paths.checkpoints(), run.identity(), interruption)
-        booster, best = _fit(run, checkpoint)
-        _write(run, Model(booster, _metadata(run, best)))
+        checkpoint = checkpoints.Checkpoint(paths.checkpoints(), run.identity(), interruption, run.start)
+        _write(run, Model(_fit(run, checkpoint), _metadata(run)))
         checkpoints.remove(paths.checkpoints())
 
 
@@ -68,11 +68,10 @@ def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
     with tempfile.TemporaryDirectory() as scratch:
         before = champion.load(case, Path(scratch))
     start = champion.start(before, schema, classes) if onward else None
-    categories = tables.categories(schema["features"])
-    problem = Problem(case.data.task, len(classes), categories, os.cpu_count() or 1, start=start)
+    problem = Problem(case.data.task, classes, tuple(schema["features"]), os.cpu_count() or 1)
     taken = ["train", "validation", *(["champion"] if onward else [])]
     parents = {name: artifacts.fingerprint(paths.channel(name)) for name in taken}
-    return Run(case, schema, learned, validation, chosen, problem, before, parents)
+    return Run(case, schema, learned, validation, chosen, problem, before, start, parents)
 
 
 def _check_labels(learned: Table, validation: Table, classes: tuple[str, ...]) -> None:
@@ -100,22 +99,17 @@ def _tuned(run: Run, trials: int) -> Run:
     return replace(run, hyperparameters=found)
 
 
-def _fit(run: Run, checkpoint: checkpoints.Checkpoint) -> tuple[lgb.Booster, Best]:
-    """Fit from the start, or from where an interrupted run left off."""
-    chosen, problem, resumed = run.hyperparameters, run.problem, checkpoint.resume()
-    if resumed is not None:
-        booster, best = resumed
-        done = booster.current_iteration() - (problem.start.current_iteration() if problem.start else 0)
-        left = int(chosen["num_iterations"]) - done
-        log.info("going on from a checkpoint of %s rounds; at most %s are left", done, left)
-        if left < 1:
-            return booster, best
-        chosen, problem = {**chosen, "num_iterations": left}, replace(problem, start=booster, best=best)
+def _fit(run: Run, checkpoint: checkpoints.Checkpoint) -> Any:
+    """Fit from the start, or from where an interrupted run left off, as far as the model can."""
+    given = (run.train, run.validation, run.hyperparameters, run.problem)
+    if not models.takes_progress():
+        log.info("this model keeps no checkpoint: an interrupted training starts over")
+        return models.fit(*given)
     with checkpoint.fitting():
-        return model.fit(run.train, run.validation, chosen, problem, watch=checkpoint.watch)
+        return models.fit(*given, checkpoint)
 
 
-def _metadata(run: Run, best: Best) -> dict[str, Any]:
+def _metadata(run: Run) -> dict[str, Any]:
     data = run.case.data
     return {
         "task": data.task,
@@ -124,8 +118,6 @@ def _metadata(run: Run, best: Best) -> dict[str, Any]:
         "classes": list(data.classes) if data.task != "regression" else [],
         "features": run.schema["features"],
         "threshold": run.case.prediction.threshold,
-        "best_iteration": best.iteration,
-        "native_categories": bool(run.hyperparameters["native_categories"]),
         "hyperparameters": dict(run.hyperparameters),
     }
 
@@ -133,10 +125,10 @@ def _metadata(run: Run, best: Best) -> dict[str, Any]:
 def _write(run: Run, fitted: Model) -> None:
     """Model, evaluation and predictions, or none of them; the metrics are printed for the training job to catch."""
     with artifacts.writing(paths.model()) as folder, artifacts.writing(paths.training_output()) as output:
-        model.save(fitted, folder)
+        models.save(fitted, folder)
         artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
-        judged = model.load(folder)  # what will serve
-        predicted = model.predict(judged, run.validation.features, run.problem.threads)
+        judged = models.load(folder)  # what will serve
+        predicted = models.predict(judged, run.validation.features, run.problem.threads)
         report = _evaluate(run, judged, predicted)
         artifacts.write_json(output / "evaluation.json", report)
         identity = tables.ids(paths.channel("validation"), run.schema)
@@ -149,7 +141,7 @@ def _write(run: Run, fitted: Model) -> None:
         print(line, flush=True)
 
 
-def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, Any]:
+def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
     """The report; `predicted` is of the validation split."""
     metadata, metric = judged.metadata, run.case.gate.metric
     measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
@@ -166,12 +158,10 @@ def _evaluate(run: Run, judged: Model, predicted: model.Predicted) -> dict[str, 
 
 def _leak(run: Run, judged: Mapping[str, Table]) -> dict[str, Any]:
     """Whether validation and test hold what training does; two small models more where it looks like it."""
-    problem = replace(run.problem, start=None)
 
-    def fit(learned: Table, validation: Table, rows: model.Matrix) -> model.Predicted:
-        booster, best = model.fit(learned, validation, run.hyperparameters, problem)
-        text = booster.model_to_string(num_iteration=best.iteration)
-        return model.predict(Model(lgb.Booster(model_str=text), {}), rows, problem.threads)
+    def fit(learned: Table, validation: Table, rows: Matrix) -> Predicted:
+        fitted = models.fit(learned, validation, run.hyperparameters, run.problem)
+        return models.predict(Model(fitted, {"classes": run.problem.classes}), rows, run.problem.threads)
 
     question = twins.Question(run.case.data.task, run.case.gate.metric, run.case.prediction.threshold, fit)
     found = twins.find(run.train, judged, run.schema["features"], question)

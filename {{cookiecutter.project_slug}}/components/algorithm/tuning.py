@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
 import optuna
 
-from algorithm.model import Problem, Table, fit
-from algorithm.stopping import Best
+from runtime import measures, models
+from runtime.models import Model
+from runtime.protocols import Problem, Table
 from runtime.settings import HUGE, Wrong, nearest
 
 REPORT = 20  # rounds between two looks at whether a trial is worth going on with
@@ -95,23 +95,33 @@ def search(
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
-        _, best = fit(*tables, chosen, problem, watch=_pruning(trial))
-        return best.loss
+        fitted = models.fit(*tables, chosen, problem, Pruning(trial))
+        predicted = models.predict(Model(fitted, {"classes": problem.classes}), tables[1].features, problem.threads)
+        metric = "rmse" if problem.task == "regression" else "log_loss"
+        return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
 
     study.optimize(objective, n_trials=budget.trials, timeout=budget.timeout_seconds, callbacks=[_say])
     return {**defaults, **study.best_params}
 
 
-def _pruning(trial: optuna.Trial) -> Callable[[lgb.Booster, int, Best], None]:
-    """Ends a trial that is clearly behind the others at the same round."""
+class Pruning:
+    """The Progress of a trial: ends it when it is clearly behind the others at the same round."""
 
-    def watch(_booster: lgb.Booster, rounds: int, best: Best) -> None:
+    start = None
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self.trial, self.best = trial, float("inf")
+
+    def interrupted(self) -> None:
+        """A trial starts afresh."""
+
+    def after_round(self, rounds: int, loss: float, _state: Callable[[], str]) -> None:
+        """Report the lowest loss so far, now and then."""
+        self.best = min(self.best, loss)
         if rounds % REPORT == 0:
-            trial.report(best.loss, rounds)
-            if trial.should_prune():
+            self.trial.report(self.best, rounds)
+            if self.trial.should_prune():
                 raise optuna.TrialPruned
-
-    return watch
 
 
 def _say(_study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithm.model import Feature, Matrix, Table
 from runtime import measures
+from runtime.protocols import Feature, Matrix, Table
 
 log = logging.getLogger(__name__)
 Keys = NDArray[np.uint64]

@@ -20,7 +20,7 @@ def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
         word=f"{first['feature']} matters most",
         tone="good",
         reason=f"{explainer['rows']:,} rows of the validation split were explained with {explainer['method']}; "
-        f"attributions add up to the raw score within {explainer['additivity_error']:.1g}.",
+        f"attributions add up to the raw score within {explainer['additivity_error']:.1g}{_sampled(explainer)}.",
         next_step="Look for features that should not matter: they may leak the label.",
     )
     return report.page(f"{case.title}: what the model looks at", verdict, [_importance(explainer), _spread(explainer)])
@@ -35,12 +35,22 @@ def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> 
 def _verdict(summary: Mapping[str, Any]) -> Verdict:
     moved = summary["moved"]
     count = f"{summary['explained']:,} of {summary['rows']:,} rows were explained ({summary['rule']}); "
-    reason = count + f"{moved:.1%} of the importance has moved to other features since training."
+    reason = count + f"{moved:.1%} of the importance has moved to other features since training{_sampled(summary)}."
     if moved < LITTLE:
         return Verdict("The model decides as it was trained to", "good", reason, "Nothing to do.")
     if moved < MUCH:
         return Verdict("The reasons have shifted", "unknown", reason, "Compare with the drift report of this run.")
     return Verdict("Other reasons than in training", "bad", reason, "Read the drift report; consider to train again.")
+
+
+def _sampled(found: Mapping[str, Any]) -> str:
+    """What is to be said where attributions are estimates."""
+    error = found["sampling_error"]
+    return (
+        f"; each is an estimate by sampling, with a standard error of up to {error:.2g} {found['unit']}"
+        if error
+        else ""
+    )
 
 
 def _importance(found: Mapping[str, Any]) -> Section:

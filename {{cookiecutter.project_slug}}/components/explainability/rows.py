@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from algorithm import model
-from runtime import raw
+from runtime import models, raw
 from runtime.failures import InputError
+from runtime.models import Model
+from runtime.tables import matrix
 from runtime.usecase import Explanation
 
 BATCH = 50_000  # rows read at once
@@ -36,7 +37,7 @@ def scan(folder: Path) -> pl.LazyFrame:
     return frame.with_row_index("__position")
 
 
-def choose(frame: pl.LazyFrame, fitted: model.Model, settings: Explanation) -> Chosen:
+def choose(frame: pl.LazyFrame, fitted: Model, settings: Explanation) -> Chosen:
     """All rows, or as many as asked for: at random (by seed) or those with the highest scores."""
     rows = frame.select(pl.len()).collect(engine="streaming").item()
     if rows == 0:
@@ -53,11 +54,11 @@ def _random(rows: int, settings: Explanation) -> pl.Series:
     return pl.Series(np.sort(drawn), dtype=pl.get_index_type())
 
 
-def _highest(frame: pl.LazyFrame, fitted: model.Model, count: int) -> pl.Series:
+def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> pl.Series:
     """Positions of the rows with the highest score, the earlier row first among equals; memory does not grow."""
     best: list[tuple[float, int]] = []
     for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
-        scores = model.predict(fitted, model.matrix(batch, fitted.metadata["features"]))
+        scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
         strength = scores if scores.ndim == 1 else scores.max(axis=1)
         pairs = zip(strength.tolist(), (-batch["__position"].cast(pl.Int64)).to_list(), strict=True)
         best = heapq.nlargest(count, [*best, *pairs])

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from algorithm import model
-from explainability import attributions, page, rows, summary
-from explainability.attributions import Attributions
-from runtime import artifacts, paths, usecase
+from explainability import page, rows, summary
+from runtime import artifacts, models, paths, usecase
 from runtime.failures import InputError
+from runtime.models import Model
+from runtime.protocols import Attributions
 from runtime.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def serve(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     fitted, explainer = _artifacts(case)
     chosen = rows.choose(rows.scan(paths.processing_input("features")), fitted, case.explanation)
-    parts = list(summary.explained(fitted, chosen.frame))
+    parts = list(summary.explained(fitted, explainer["learned"], chosen.frame))
     explanations = pl.concat([reasons(fitted, chunk, found, case.explanation.top) for chunk, found in parts])
     report = _summary(case, fitted, explainer, summary.summarise(fitted, parts)) | {"rows": chosen.scoreable}
     with artifacts.writing(paths.processing_output("explanations")) as folder:
@@ -40,7 +40,7 @@ def serve(settings: Mapping[str, str]) -> None:
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 
 
-def _artifacts(case: UseCase) -> tuple[model.Model, dict[str, Any]]:
+def _artifacts(case: UseCase) -> tuple[Model, dict[str, Any]]:
     """The model and the explainer that was learned from this very model. Raises InputError for any other pair."""
     folder = artifacts.unpacked(paths.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
@@ -49,16 +49,16 @@ def _artifacts(case: UseCase) -> tuple[model.Model, dict[str, Any]]:
     if manifest["parents"].get("model") != artifacts.fingerprint(folder):
         raise InputError("the explainer was learned from another model than this one; use both of one release.")
     explainer: dict[str, Any] = artifacts.read_json(place / "explainer.json")
-    return model.load(folder), explainer
+    return models.load(folder), explainer
 
 
-def reasons(fitted: model.Model, chunk: pl.DataFrame, found: Attributions, count: int) -> pl.DataFrame:
+def reasons(fitted: Model, chunk: pl.DataFrame, found: Attributions, count: int) -> pl.DataFrame:
     """Id, raw score and the `count` strongest reasons of each row; for several classes, those of the predicted one."""
     features = fitted.metadata["features"]
-    values = attributions.towards_prediction(found)
-    places = attributions.top(values, min(count, len(features)))
+    values = summary.towards_prediction(found)
+    places = summary.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])
-    words = np.column_stack([attributions.in_words(chunk[feature["name"]], feature) for feature in features])
+    words = np.column_stack([summary.in_words(chunk[feature["name"]], feature) for feature in features])
     every = np.arange(len(chunk))
     columns: dict[str, Any] = {fitted.metadata["id"]: chunk[fitted.metadata["id"]], "raw_score": found.raw.max(axis=1)}
     for rank, place in enumerate(places.T, start=1):
@@ -68,7 +68,7 @@ def reasons(fitted: model.Model, chunk: pl.DataFrame, found: Attributions, count
     return pl.DataFrame(columns)
 
 
-def _summary(case: UseCase, fitted: model.Model, explainer: dict[str, Any], found: summary.Summary) -> dict[str, Any]:
+def _summary(case: UseCase, fitted: Model, explainer: dict[str, Any], found: summary.Summary) -> dict[str, Any]:
     now = summary.described(fitted, found)
     before = {line["feature"]: (rank, line["importance"]) for rank, line in enumerate(explainer["importance"], start=1)}
     for rank, line in enumerate(now, start=1):
@@ -79,9 +79,10 @@ def _summary(case: UseCase, fitted: model.Model, explainer: dict[str, Any], foun
         "explained": len(found.values),
         "rule": "all" if case.explanation.rows == 0 else case.explanation.rule,
         "unit": explainer["unit"],
-        "moved": attributions.moved(pairs[:, 0], pairs[:, 1]),
+        "moved": summary.moved(pairs[:, 0], pairs[:, 1]),
         "additivity_error": found.error,
-        "tolerance": attributions.TOLERANCE,
+        "sampling_error": found.sampling_error,
+        "tolerance": summary.module().TOLERANCE,
         "importance": now,
-        "source_importance": attributions.by_source(fitted.metadata["features"], found.importance),
+        "source_importance": summary.by_source(fitted.metadata["features"], found.importance),
     }

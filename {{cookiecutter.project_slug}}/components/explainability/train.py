@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from algorithm import model
-from explainability import attributions, page, rows, summary
-from runtime import artifacts, paths, usecase
+from explainability import page, rows, summary
+from runtime import artifacts, models, paths, usecase
+from runtime.models import Model
+from runtime.tables import matrix
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,11 @@ def train(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     folder = artifacts.unpacked(paths.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
-    fitted = model.load(folder)
+    fitted = models.load(folder)
     chosen = rows.choose(rows.scan(paths.processing_input("features")), fitted, case.explanation)
-    found = summary.summarise(fitted, list(summary.explained(fitted, chosen.frame)))
-    explainer = _explainer(fitted, found, chosen)
+    learned = summary.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
+    found = summary.summarise(fitted, list(summary.explained(fitted, learned, chosen.frame)))
+    explainer = _explainer(fitted, found, chosen) | {"learned": learned}
     with artifacts.writing(paths.processing_output("report")) as report:
         (report / "report.html").write_text(page.reference(case, explainer), encoding="utf-8")
     with artifacts.writing(paths.processing_output("explainer")) as target:
@@ -32,20 +34,21 @@ def train(settings: Mapping[str, str]) -> None:
     log.info("%s rows explained; additivity error %.1g", explainer["rows"], explainer["additivity_error"])
 
 
-def _explainer(fitted: model.Model, found: summary.Summary, chosen: rows.Chosen) -> dict[str, Any]:
+def _explainer(fitted: Model, found: summary.Summary, chosen: rows.Chosen) -> dict[str, Any]:
     return {
-        "method": attributions.METHOD,
+        "method": summary.module().METHOD,
         "unit": unit(fitted),
         "rows": len(chosen.frame),
         "of": chosen.scoreable,
         "base_values": found.base,
-        "tolerance": attributions.TOLERANCE,
+        "tolerance": summary.module().TOLERANCE,
         "additivity_error": found.error,
+        "sampling_error": found.sampling_error,
         "importance": summary.described(fitted, found),
-        "source_importance": attributions.by_source(fitted.metadata["features"], found.importance),
+        "source_importance": summary.by_source(fitted.metadata["features"], found.importance),
     }
 
 
-def unit(fitted: model.Model) -> str:
+def unit(fitted: Model) -> str:
     """What attributions are measured in."""
-    return "the label's unit" if fitted.metadata["task"] == "regression" else "log-odds"
+    return "the label's unit" if fitted.metadata["task"] == "regression" else summary.module().UNIT
