@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines import constraints, references
+from pipelines import constraints, expressions
+from pipelines.constraints import SAMPLES, Number, Text
 
 # step type → the call it makes, the name the service fills in, the call that describes the result
 CALLS = {
@@ -26,7 +27,8 @@ CALLS = {
 TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
 STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
 STEP |= {"DisplayName", "Description"}
-COMPARISONS = {"Equals", "GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo"}
+EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
+EXECUTION |= {"CurrentDateTime", "TrainingJobName", "ProcessingJobName"}
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 LARGEST, MOST_PARAMETERS = 2**20, 200
 Step = Mapping[str, Any]
@@ -36,6 +38,7 @@ def check(definition: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
     found = [f"unknown key {key!r} at the top" for key in definition if key not in TOP]
     found += [f"{key} is missing at the top" for key in ("Version", "Parameters", "Steps") if key not in definition]
+    found += [problem for path in expressions.gets(definition.get("Steps")) for problem in _unreadable(path)]
     if found:
         return found
     if len(json.dumps(definition).encode()) > LARGEST:
@@ -47,6 +50,13 @@ def check(definition: Mapping[str, Any]) -> list[str]:
         for step in scope.values():
             found += [f"{step['Name']}: {problem}" for problem in _step(step, scope, definition)]
     return found
+
+
+def _unreadable(path: str) -> Iterator[str]:
+    try:
+        expressions.parts(path)
+    except expressions.ExpressionError as error:
+        yield str(error)
 
 
 def _all(steps: list[Step]) -> Iterator[Step]:
@@ -63,7 +73,7 @@ def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
     names = [parameter.get("Name", "") for parameter in declared]
     if len(declared) > MOST_PARAMETERS:
         yield f"{len(declared)} parameters are more than {MOST_PARAMETERS}"
-    used = {path.partition(".")[2] for path in references.gets(definition["Steps"]) if path.startswith("Parameters.")}
+    used = {path.partition(".")[2] for path in expressions.gets(definition["Steps"]) if path.startswith("Parameters.")}
     for parameter, name in zip(declared, names, strict=True):
         if names.count(name) > 1 or not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,255}", name):
             yield f"parameter {name!r} is declared twice or is no legal name"
@@ -106,7 +116,7 @@ def _needs(step: Step) -> set[str]:
     inside = {inner.get("Name", "") for inner in _all([step])}
     found: set[str] = set()
     for inner in _all([step]):
-        found |= references.producers(inner.get("Arguments")) | set(inner.get("DependsOn", []))
+        found |= expressions.producers(inner.get("Arguments")) | set(inner.get("DependsOn", []))
     return found - inside
 
 
@@ -149,22 +159,12 @@ def _condition(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
     if keys != {"Conditions", "IfSteps", "ElseSteps"} or not arguments["Conditions"]:
         yield "a Condition step has Conditions, IfSteps and ElseSteps"
         return
-    yield from _conditions(arguments["Conditions"])
-
-
-def _conditions(conditions: list[Mapping[str, Any]]) -> Iterator[str]:
-    for condition in conditions:
-        if condition.get("Type") == "Or" and set(condition) == {"Type", "Conditions"} and condition["Conditions"]:
-            yield from _conditions(condition["Conditions"])
-        elif condition.get("Type") not in COMPARISONS or set(condition) != {"Type", "LeftValue", "RightValue"}:
-            yield f"a condition has a Type, a LeftValue and a RightValue, not {sorted(condition)}"
-        elif not all(isinstance(condition[side], int | float) for side in ("LeftValue", "RightValue")):
-            yield f"{condition['Type']} compares numbers, and one side is none"
+    yield from expressions.check_conditions(arguments["Conditions"])
 
 
 def _sampled(value: Any, scope: Mapping[str, Step], parameters: Mapping[str, Any]) -> Any:
     """The value with every expression replaced by a sample of its type. Raises ValueError for a dangling one."""
-    if references.is_expression(value):
+    if expressions.is_expression(value):
         return _sample(value, scope, parameters)
     if isinstance(value, Mapping):
         return {key: _sampled(item, scope, parameters) for key, item in value.items() if key not in constraints.NESTED}
@@ -175,13 +175,13 @@ def _sample(expression: Mapping[str, Any], scope: Mapping[str, Step], parameters
     if "Std:Join" in expression:
         return _joined(expression["Std:Join"], scope, parameters)
     if "Std:JsonGet" in expression:
-        return references.Number(1)
+        return Number(1)
     kind, _, path = expression["Get"].partition(".")
     if kind == "Parameters" and path in parameters:
         default = parameters[path].get("DefaultValue")
-        return references.SAMPLES[parameters[path]["Type"].lower()] if default is None else default
-    if kind == "Execution" and path in references.EXECUTION:
-        return references.Text("sample")
+        return SAMPLES[parameters[path]["Type"].lower()] if default is None else default
+    if kind == "Execution" and path in EXECUTION:
+        return Text("sample")
     if kind == "Steps" and path.split(".")[0] in scope:
         return _result(path, scope)
     raise ValueError(f"{expression['Get']!r} points at nothing")
@@ -193,21 +193,21 @@ def _joined(join: Mapping[str, Any], scope: Mapping[str, Step], parameters: Mapp
     inner = [_sampled(item, scope, parameters) for item in join["Values"]]
     if not all(isinstance(item, str | int | float) for item in inner):
         raise ValueError("a Std:Join joins single values only")
-    known = not any(isinstance(item, references.Text) for item in inner)
-    return str(join["On"]).join(map(str, inner)) if known else references.Text("sample")
+    known = not any(isinstance(item, Text) for item in inner)
+    return str(join["On"]).join(map(str, inner)) if known else Text("sample")
 
 
 def _result(path: str, scope: Mapping[str, Step]) -> Any:
     """A sample of a step's result, typed by the shape of the call that describes it. Raises ValueError."""
-    name, *parts = references.parts(path)
+    name, *parts = expressions.parts(path)
     step = scope[str(name)]
     if step["Type"] not in CALLS:
         raise ValueError(f"Steps.{path}: a {step['Type']} step has no such result")
-    shape = references.shape_at(parts, _output(CALLS[step["Type"]][2]))
+    shape = constraints.shape_at(parts, _output(CALLS[step["Type"]][2]))
     constraints.check_named(step, parts)
-    if shape.type_name not in references.SAMPLES:
+    if shape.type_name not in SAMPLES:
         raise ValueError(f"Steps.{path} is a {shape.type_name}, not a single value")
-    return references.SAMPLES[shape.type_name]
+    return SAMPLES[shape.type_name]
 
 
 @cache

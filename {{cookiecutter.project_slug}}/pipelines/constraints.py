@@ -8,13 +8,26 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from pipelines.references import Number, Text, Whole
-
 NESTED = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themselves
 EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
 JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
 JOBS = ("Processing", "Training", "Transform")
 DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
+
+
+class Text(str):
+    """A text that is known only when the pipeline runs: no pattern or enum can be checked on it."""
+
+
+class Whole(int):
+    """A whole number that is known only when the pipeline runs."""
+
+
+class Number(float):
+    """A number that is known only when the pipeline runs."""
+
+
+SAMPLES = {"string": Text("sample"), "integer": Whole(1), "long": Whole(1), "float": Number(1), "double": Number(1)}
 
 
 @cache
@@ -116,3 +129,17 @@ def policies(step: Mapping[str, Any], name: str) -> Iterator[str]:
         and DURATION.fullmatch(str(caching["ExpireAfter"]))
     ):
         yield f"{name}: CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter"
+
+
+def shape_at(path: list[str | int], shape: Any) -> Any:
+    """The shape that a path leads to, below a botocore shape. Raises ValueError where it leads nowhere."""
+    for part in path:
+        if shape.type_name == "structure" and part in shape.members:
+            shape = shape.members[part]
+        elif shape.type_name == "list":
+            shape = shape.member
+        elif shape.type_name == "map" and isinstance(part, str):
+            shape = shape.value
+        else:
+            raise ValueError(f"{part!r} is not in {shape.name}")
+    return shape

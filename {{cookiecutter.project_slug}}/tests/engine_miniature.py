@@ -331,7 +331,8 @@ def build(root: Path) -> Miniature:
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")
     mini.write("pipelines/checker.py", CHECKER)
-    mini.write("pipelines/environment.py", (ROOT / "pipelines" / "environment.py").read_text(encoding="utf-8"))
+    for name in ("environment", "expressions"):
+        mini.write(f"pipelines/{name}.py", (ROOT / "pipelines" / f"{name}.py").read_text(encoding="utf-8"))
     mini.write("pipelines/compile.py", "import shutil, sys\nfrom pathlib import Path\n")
     with (root / "pipelines" / "compile.py").open("a") as file:
         file.write("into = sys.argv[sys.argv.index('--output') + 1]\n")

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from operations.engine import expressions, graph
-from operations.engine.expressions import Scope
+from operations.engine import graph
 from operations.failures import Failure
+from pipelines import checker, expressions
+from pipelines.expressions import ExpressionError, Scope
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_json_get_reads_a_steps_property_file_or_a_uri(scope: Scope) -> None:
 
 
 def test_a_dangling_reference_is_named(scope: Scope) -> None:
-    with pytest.raises(Failure, match=r"FinalMetricDataList\['test:f1'\].*'test:f1'"):
+    with pytest.raises(ExpressionError, match=r"FinalMetricDataList\['test:f1'\].*'test:f1'"):
         expressions.get("Steps.Train.FinalMetricDataList['test:f1'].Value", scope)
 
 
@@ -79,8 +80,40 @@ def test_conditions_combine(scope: Scope) -> None:
     assert not expressions.holds(false, scope)
 
 
+WRONG = ['Steps.A.b["k"]', "Steps.A.b['k'", "Steps.A.b[k]", "Steps..b", "Steps.A.", "", "Steps.A b", "Steps.A.b]"]
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_a_path_that_can_not_be_read_is_refused_before_and_while_it_runs(scope: Scope, path: str) -> None:
+    with pytest.raises(ExpressionError, match="is no path"):
+        expressions.get(path, scope)
+    fail = {"Name": "A", "Type": "Fail", "Arguments": {"ErrorMessage": {"Get": path}}}
+    problems = checker.check({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
+    assert len(problems) == 1
+    assert "is no path" in problems[0]
+
+
+CONDITIONS: list[tuple[dict[str, Any], bool]] = [
+    ({"Type": "Equals", "LeftValue": "a", "RightValue": "b"}, True),
+    ({"Type": "Not", "Expression": {"Type": "Equals", "LeftValue": 1, "RightValue": 1}}, True),
+    ({"Type": "Or", "Conditions": [{"Type": "In", "QueryValue": "a", "Values": ["a"]}]}, True),
+    ({"Type": "Or", "Conditions": []}, False),
+    ({"Type": "LessThan", "LeftValue": "a", "RightValue": 1}, False),
+    ({"Type": "Not", "Conditions": []}, False),
+    ({"Type": "Xor", "LeftValue": 1, "RightValue": 1}, False),
+    ({"Type": "Equals", "LeftValue": 1}, False),
+]
+
+
+@pytest.mark.parametrize(("condition", "right"), CONDITIONS)
+def test_what_the_checker_lets_pass_the_engine_can_judge(scope: Scope, condition: dict[str, Any], right: bool) -> None:
+    assert (not list(expressions.check_conditions([condition]))) is right
+    if right:
+        assert expressions.holds(condition, scope) in (True, False)
+
+
 def test_what_can_not_be_compared_is_said(scope: Scope) -> None:
-    with pytest.raises(Failure, match="can't be compared"):
+    with pytest.raises(ExpressionError, match="can't be compared"):
         expressions.holds({"Type": "LessThan", "LeftValue": "a", "RightValue": 1}, scope)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from operations.costing.jobs import STEPS
-from operations.engine import expressions
-from pipelines import checker, constraints, environment
+from pipelines import checker, constraints, environment, expressions
 from runtime import usecase
 from runtime.failures import InputError
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from operations.engine import expressions
 from operations.failures import Failure
+from pipelines import expressions
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
     for node in found.values():
         for name in sorted(node.needs - set(found)):
             raise Failure(f"step {node.name} refers to {name}, and there is no such step.")
-    _check_acyclic(found)
+    try:
+        TopologicalSorter({name: node.needs for name, node in found.items()}).prepare()
+    except CycleError as error:
+        raise Failure(f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other.") from None
     return found
 
 
@@ -38,17 +42,8 @@ def _walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True
     for step in steps:
         arguments = step.get("Arguments", {})
         own = {key: value for key, value in arguments.items() if key not in ("IfSteps", "ElseSteps")}
-        needs = expressions.references(own) | set(step.get("DependsOn", [])) | ({condition} - {""})
+        needs = expressions.producers(own) | set(step.get("DependsOn", [])) | ({condition} - {""})
         yield Node(step["Name"], step["Type"], step, frozenset(needs), condition, side)
         if step["Type"] == "Condition":
             yield from _walk(arguments.get("IfSteps", []), step["Name"], True)
             yield from _walk(arguments.get("ElseSteps", []), step["Name"], False)
-
-
-def _check_acyclic(found: Mapping[str, Node]) -> None:
-    left = {name: set(node.needs) for name, node in found.items()}
-    while left:
-        free = {name for name, needs in left.items() if not needs & set(left)}
-        if not free:
-            raise Failure(f"the steps {', '.join(left)} wait for each other.")
-        left = {name: needs for name, needs in left.items() if name not in free}

@@ -15,7 +15,6 @@ from operations.engine import graph, recording, selecting
 from operations.engine.backend import Backend
 from operations.engine.cache import Cache
 from operations.engine.execution import Execution, new_identity, now
-from operations.engine.expressions import Scope
 from operations.engine.registry import Registry
 from operations.engine.scheduler import Progress, Scheduler, State, worker
 from operations.engine.selecting import Selection
@@ -23,6 +22,7 @@ from operations.engine.storage import Storage
 from operations.engine.view import watching
 from operations.failures import Failure
 from operations.repository import Repository
+from pipelines.expressions import Scope
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any, Protocol
 
-from operations.engine import expressions
 from operations.engine.execution import Execution, Outcome
-from operations.engine.expressions import Scope
 from operations.engine.graph import Node
 from operations.engine.steps import BY_TYPE
 from operations.failures import Failure, Stopped, full
+from pipelines import expressions
+from pipelines.expressions import ExpressionError, Scope
 
 PARALLEL = 2
 
@@ -137,6 +137,8 @@ def worker(run: Execution, scope: Scope) -> Callable[[Node], Outcome]:
             outcome = _perform(node, run, scope)
         except (Failure, Stopped):
             raise
+        except ExpressionError as error:
+            raise Failure(str(error)) from None
         except Exception as error:  # the engine's own mistakes go to the log, not over the screen
             if (sentence := full(error)) is not None:
                 raise sentence from None

@@ -18,6 +18,7 @@ from operations.failures import Failure
 from operations.simulating import measures
 from operations.simulating.stages import Stage
 from operations.simulating.world import Definition, World
+from pipelines import expressions
 from runtime import files, raw
 from runtime.failures import InputError
 
@@ -124,8 +125,6 @@ class Scores:
 
 def only_scoring(definition: Definition) -> Definition:
     """A pipeline without the steps that its batch transform does not need, and without their parameters."""
-    from operations.engine import expressions  # noqa: PLC0415
-
     nodes = graph.nodes(definition)
     wanted = {name for name, node in nodes.items() if node.type == "Transform"}
     while more := {need for name in wanted for need in nodes[name].needs} - wanted:

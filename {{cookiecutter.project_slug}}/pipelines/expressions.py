@@ -1,0 +1,158 @@
+"""The expressions of a pipeline definition: Get, Std:Join, Std:JsonGet, and the conditions; read here alone.
+
+Source: "Amazon SageMaker Pipelines pipeline definition JSON schema" in the SageMaker developer guide. Paths are written
+as the SDK writes them: `Steps.Train.FinalMetricDataList['test:auc'].Value`.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KINDS = ("Get", "Std:Join", "Std:JsonGet")
+PART = re.compile(r"(?:(?:^|\.)([^.\[\]'\"\s]+))|\['([^']+)'\]|\[(\d+)\]")
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "Equals": operator.eq,
+    "GreaterThan": operator.gt,
+    "GreaterThanOrEqualTo": operator.ge,
+    "LessThan": operator.lt,
+    "LessThanOrEqualTo": operator.le,
+}
+CONDITIONS = {  # type → its other keys
+    **{kind: {"LeftValue", "RightValue"} for kind in COMPARISONS},
+    "In": {"QueryValue", "Values"},
+    "Not": {"Expression"},
+    "Or": {"Conditions"},
+}
+
+
+class ExpressionError(ValueError):
+    """An expression that can't be read, or that points at nothing."""
+
+
+@dataclass
+class Scope:
+    """What expressions can refer to; `steps` grows while the pipeline runs, `read_json` reads a URI."""
+
+    parameters: Mapping[str, Any]
+    execution: Mapping[str, str]
+    read_json: Callable[[str], Any]
+    steps: dict[str, Any] = field(default_factory=dict)
+
+
+def is_expression(value: Any) -> bool:
+    """Whether a JSON value stands for another one."""
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS
+
+
+def resolve(value: Any, scope: Scope) -> Any:
+    """The value with every expression in it replaced by what it stands for. Raises ExpressionError."""
+    if isinstance(value, list):
+        return [resolve(item, scope) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if not is_expression(value):
+        return {key: resolve(item, scope) for key, item in value.items()}
+    kind, body = next(iter(value.items()))
+    if kind == "Get":
+        return get(body, scope)
+    if kind == "Std:Join":
+        return str(resolve(body["On"], scope)).join(text(resolve(item, scope)) for item in body["Values"])
+    uri = resolve(body["PropertyFile"] if "PropertyFile" in body else body["S3Uri"], scope)
+    path = resolve(body["Path"], scope)
+    return follow(scope.read_json(uri), parts(path), f"{path} in {uri}")
+
+
+def text(value: Any) -> str:
+    """How the service writes a value into a text."""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def get(path: str, scope: Scope) -> Any:
+    """What `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]` stands for."""
+    places = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
+    return follow(places, parts(path), path)
+
+
+def parts(path: str) -> list[str | int]:
+    """`a.b['c'][0]` → ["a", "b", "c", 0]. Raises ExpressionError for anything else."""
+    found: list[str | int] = []
+    end = 0
+    while end < len(path) or not path:
+        match = PART.match(path, end)
+        if not match:
+            raise ExpressionError(f"{path!r} is no path such as Steps.Train.FinalMetricDataList['test:auc'].Value.")
+        name, key, position = match.groups()
+        found.append(int(position) if position is not None else name or key)
+        end = match.end()
+    return found
+
+
+def follow(value: Any, path: list[str | int], shown: str) -> Any:
+    """Walk down keys and positions. Raises ExpressionError, naming the path and the part that is missing."""
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            raise ExpressionError(f"{shown} has no value: there is no {part!r}.") from None
+    return value
+
+
+def gets(value: Any) -> Iterator[str]:
+    """The path of every Get in a JSON value, however deep."""
+    if isinstance(value, Mapping):
+        if is_expression(value) and "Get" in value:
+            yield value["Get"]
+        else:
+            yield from (path for item in value.values() for path in gets(item))
+    elif isinstance(value, list):
+        yield from (path for item in value for path in gets(item))
+
+
+def producers(value: Any) -> set[str]:
+    """The names of the steps whose results a JSON value needs."""
+    return {str(path[1]) for path in map(parts, gets(value)) if path[0] == "Steps" and len(path) > 1}
+
+
+def holds(condition: Mapping[str, Any], scope: Scope) -> bool:
+    """Whether a condition is true. Raises ExpressionError for a type that is not known."""
+    kind = condition["Type"]
+    if kind == "Not":
+        return not holds(condition["Expression"], scope)
+    if kind == "Or":
+        return any(holds(item, scope) for item in condition["Conditions"])
+    if kind == "In":
+        return resolve(condition["QueryValue"], scope) in resolve(condition["Values"], scope)
+    if kind not in COMPARISONS:
+        raise ExpressionError(f"a condition of type {kind!r} can't be judged here.")
+    left, right = (number(resolve(condition[side], scope)) for side in ("LeftValue", "RightValue"))
+    try:
+        return COMPARISONS[kind](left, right)
+    except TypeError:
+        raise ExpressionError(f"{left!r} and {right!r} can't be compared ({kind}).") from None
+
+
+def number(value: Any) -> Any:
+    """Text that is a number as that number: parameters and metrics meet in conditions."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def check_conditions(conditions: list[Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with conditions whose expressions were replaced by values of their types."""
+    for condition in conditions:
+        kind = str(condition.get("Type"))
+        if kind not in CONDITIONS or set(condition) != {"Type", *CONDITIONS[kind]}:
+            yield f"a condition of type {kind!r} with {sorted(condition)} is none that SageMaker knows"
+        elif kind in ("Not", "Or"):
+            inner = condition["Conditions"] if kind == "Or" else [condition["Expression"]]
+            yield from check_conditions(inner) if inner else ["an Or has no conditions"]
+        elif kind in COMPARISONS and kind != "Equals" and not _numbers(condition):
+            yield f"{kind} compares numbers, and one side is none"
+
+
+def _numbers(condition: Mapping[str, Any]) -> bool:
+    return all(isinstance(condition[side], int | float) for side in ("LeftValue", "RightValue"))
