@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from drift_decision import SEED, head, interval, line
 from drift_tables import Floats
-from monitoring import drift, profile, train
+from monitoring import drift, profile, verdict
 
 REFERENCE = (50, 100, 200, 1_000, 5_000)
 ROWS = (200, 3_000, 100_000)
@@ -59,7 +59,7 @@ def measure(tries: int) -> None:
 def _judged(random: np.random.Generator, draw: Draw, kind: str, rows: tuple[int, int]) -> tuple[bool, bool]:
     """Whether the column has drifted, and whether the test alone says so."""
     before, now = (draw(random, size).to_frame().lazy() for size in rows)
-    _, learned = train.learned(before, {"x": kind}, 20)
+    _, learned = verdict.learned(before, {"x": kind}, 20)
     _, counted = profile.count(now, learned)
     effect = drift.effect(np.asarray(learned[0]["counts"], float), counted["x"].counts)
     tested = effect.p_value < LEVEL

@@ -4,15 +4,16 @@ import json
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import drift_tables as tables
 import numpy as np
 import polars as pl
-from monitoring import drift, serve, train
+from monitoring import drift, verdict
 from runtime import usecase
+from runtime.protocols import Counts
 from runtime.usecase import UseCase
 from scipy import stats
 
@@ -42,29 +43,29 @@ def case(columns: Sequence[str]) -> UseCase:
 def baseline(settings: UseCase, frame: pl.DataFrame) -> Baseline:
     """What train mode learns of the raw columns; no scores, so that the columns alone are judged."""
     kinds = {column.name: column.type for column in settings.columns}
-    rows, columns = train.learned(frame.lazy(), kinds, settings.drift.bins)
+    rows, columns = verdict.learned(frame.lazy(), kinds, settings.drift.bins)
     return {"rows": rows, "columns": columns, "scores": [], "performance": {"reason": "not measured here"}}
 
 
 def ours(settings: UseCase, known: Baseline, frame: pl.LazyFrame) -> Verdict:
     """The report that serve mode writes, from rows."""
-    return _verdict(settings, serve.judged(settings, known, frame, NO_SCORES)["columns"])
+    return _verdict(settings, verdict.judged(settings, known, frame, NO_SCORES)["columns"])
 
 
-def drawn(settings: UseCase, known: Baseline, counts: Sequence[drift.Counts]) -> Verdict:
+def drawn(settings: UseCase, known: Baseline, counts: Sequence[Counts]) -> Verdict:
     """The same decision on counts that were drawn; the effect is only worked out where the test lets it matter."""
-    columns = [
-        {"name": column["name"], **_numbers(np.asarray(column["counts"], float), now, settings.drift.significance)}
+    effects = [
+        _effect(np.asarray(column["counts"], float), now, settings.drift.significance)
         for column, now in zip(known["columns"], counts, strict=True)
     ]
-    serve._decide(settings, columns)
-    return _verdict(settings, columns)
+    found = zip(known["columns"], drift.decide(effects, settings.drift), strict=True)
+    return _verdict(settings, [{"name": column["name"], **asdict(comparison)} for column, comparison in found])
 
 
-def _numbers(before: drift.Counts, now: drift.Counts, level: float) -> dict[str, float]:
+def _effect(before: Counts, now: Counts, level: float) -> drift.Effect:
     p_value = drift.homogeneity(before, now)
     effect = drift.psi(before, now) - drift.chance(before, now) if p_value < level else 0.0
-    return {"p_value": p_value, "psi_beyond_chance": effect}
+    return drift.Effect(effect, effect, 0.0, 0.0, None, None, p_value)
 
 
 def _verdict(settings: UseCase, columns: Sequence[Mapping[str, Any]]) -> Verdict:

@@ -37,7 +37,7 @@ from functions import (
 from functions.clients import Aws
 from functions.memory import IDLE, RETRAINING, WAITING, Memory, Settings
 from functions.release import NotReleased
-from monitoring import serve, train
+from monitoring import verdict
 from runtime import usecase
 from tests.control_plane import (
     ACCOUNT,
@@ -784,12 +784,13 @@ def real_report() -> dict[str, Any]:
         pl.LazyFrame({"x": random.normal(size=4000)}),
         pl.LazyFrame({"prediction": random.normal(size=400)}),
     )
-    rows, columns = train.learned(learned, {"x": "number"}, 20)
-    score_rows, scored = train.learned(scores, {"prediction": "number"}, 20)
+    rows, columns = verdict.learned(learned, {"x": "number"}, 20)
+    score_rows, scored = verdict.learned(scores, {"prediction": "number"}, 20)
     baseline = {"rows": rows, "columns": columns, "score_rows": score_rows, "scores": scored}
     errors = [None] * 450 + ["broken"] * 50
     predictions = pl.LazyFrame({"prediction": random.normal(size=500), "error": errors})
-    return serve.judged(usecase.parse(tables), baseline, pl.LazyFrame({"x": random.normal(size=500) + 2}), predictions)
+    now = pl.LazyFrame({"x": random.normal(size=500) + 2})
+    return verdict.judged(usecase.parse(tables), baseline, now, predictions)
 
 
 # labels

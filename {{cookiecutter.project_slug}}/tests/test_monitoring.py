@@ -15,9 +15,9 @@ from scipy import spatial, stats
 from sklearn import metrics
 
 from monitoring import drift, profile, serve, train
-from monitoring.drift import Counts
 from runtime import artifacts, job, paths, usecase
 from runtime.failures import InputError
+from runtime.protocols import Counts
 
 USECASE = """
 [usecase]
@@ -116,15 +116,15 @@ def test_what_chance_gives_is_subtracted_from_the_index() -> None:
 def test_a_decision_needs_an_effect_that_matters_and_a_test_that_excludes_chance() -> None:
     case = usecase.parse(tomllib.loads(USECASE.format(task="binary", classes='["no", "yes"]')))
     pairs = {"both": (1e-9, 0.5), "only a test": (1e-9, 0.05), "only an effect": (0.2, 0.5)}
-    columns = [{"name": name, "p_value": p, "psi_beyond_chance": effect} for name, (p, effect) in pairs.items()]
-    serve._decide(case, columns)
-    assert [column["name"] for column in columns if column["drifted"]] == ["both"]
+    effects = [drift.Effect(effect, effect, 0, 0, None, None, p) for p, effect in pairs.values()]
+    found = zip(pairs, drift.decide(effects, case.drift), strict=True)
+    assert [name for name, comparison in found if comparison.drifted] == ["both"]
 
 
 def test_a_spike_amid_other_values_does_not_share_its_bin() -> None:
     values = np.append(np.random.default_rng(1).normal(size=900), np.full(100, 0.25))
     frame = pl.LazyFrame({"x": values})
-    bins = profile.learn(frame, {"x": "number"}, 20)
+    bins = drift.profile(frame, {"x": "number"}, 20)
     _, found = profile.count(frame, bins)
     assert found["x"].counts[bins[0]["edges"].index(0.25)] == 100
 
@@ -336,7 +336,7 @@ def test_pages_show_hostile_names_as_text_and_load_nothing() -> None:
 def test_memory_does_not_hold_the_whole_table() -> None:
     """Counting goes batch by batch: no batch is larger than profile.BATCH rows."""
     frame = pl.LazyFrame({"x": np.arange(300_000, dtype=float)})
-    bins = profile.learn(frame, {"x": "number"}, 10)
+    bins = drift.profile(frame, {"x": "number"}, 10)
     rows, found = profile.count(frame, bins)
     assert rows == 300_000
     assert found["x"].counts.tolist() == pytest.approx([1, *[30_000] * 10, 0, 0], abs=2)

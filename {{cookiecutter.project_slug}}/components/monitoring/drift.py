@@ -1,19 +1,80 @@
-"""★ How far two distributions are apart, and whether that is more than chance: counts in, numbers out.
+"""★ Into which bins a column falls, how far two distributions are apart, and whether that is more than chance.
 
 Both distributions are counts over the same bins. Effect sizes say how much has changed, whatever the number of rows;
-the decision needs an effect that matters *and* a test that excludes chance, corrected for the number of columns.
+the decision needs an effect that matters *and* a test that excludes chance, corrected for the number of columns. What
+`profile` and `compare` take and give is said in runtime/protocols.py.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-Counts = NDArray[np.float64]
+from monitoring.profile import CELLS, values
+from runtime.protocols import Bins, Comparison, Counts, Distributions
+from runtime.usecase import Drift
+
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
+CATEGORIES = 200  # bins of a category at most
 SMALLEST_EXPECTED = 5.0  # rows a bin, below which the chi-square approximation is poor (Cochran, 1954)
 MOST_EXPECTED = 40  # rows that the smaller table holds of such a bin: more have a chance below 1e-20
+
+
+def profile(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins]:
+    """The bins of each column, from all rows of the frame.
+
+    A number's end at quantiles, the extremes among them: what lies further out, such as the -999 of a broken source,
+    has a bin of its own. So has a value that is a quantile more than once: else a spike inside a wide bin could vanish
+    unseen. A category's are its most frequent values.
+    """
+    numbers = [name for name, kind in kinds.items() if kind in ("number", "date")]
+    others = [name for name in kinds if name not in numbers]
+    rows = frame.select(pl.len()).collect(engine="streaming").item()
+    edges: dict[str, list[float]] = {}
+    for some in _slices(numbers, min(COLUMNS_AT_ONCE, CELLS // max(1, rows))):  # quantiles need whole columns
+        edges |= _edges(frame, {name: kinds[name] for name in some}, bins)
+    known: dict[str, list[str]] = {}
+    for some in _slices(others, COLUMNS_AT_ONCE):
+        known |= _frequent(frame, {name: kinds[name] for name in some})
+    return [
+        {"name": name, "kind": kind} | ({"edges": edges[name]} if name in edges else {"values": known[name]})
+        for name, kind in kinds.items()
+    ]
+
+
+def _slices(names: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(names), max(1, size)):
+        yield names[start : start + max(1, size)]
+
+
+def _edges(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> dict[str, list[float]]:
+    """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
+    shares = [place / bins for place in range(bins + 1)]
+    numbers = frame.select(values(name, kind) for name, kind in kinds.items())
+    quantiles = numbers.select(
+        pl.col(name).filter(pl.col(name).is_finite()).quantile(shares, "lower") for name in kinds
+    )
+    found = quantiles.collect(engine="streaming")
+    return {name: _ends(found[name].item()) for name in kinds}
+
+
+def _ends(quantiles: pl.Series | None) -> list[float]:
+    if quantiles is None or len(quantiles) == 0 or quantiles[0] is None:
+        return []
+    found, repeats = np.unique(quantiles.to_numpy(), return_counts=True)
+    before = np.nextafter(found[repeats > 1], -np.inf)
+    return [float(edge) for edge in np.unique(np.concatenate([found, before]))]
+
+
+def _frequent(frame: pl.LazyFrame, kinds: Mapping[str, str]) -> dict[str, list[str]]:
+    """The most frequent values, ties in alphabetical order."""
+    texts = frame.select(values(name, kind) for name, kind in kinds.items()).unpivot(variable_name="name")
+    counts = texts.filter(pl.col("value").is_not_null()).group_by("name", "value").len()
+    found = counts.sort(["len", "value"], descending=[True, False]).collect(engine="streaming")
+    return {name: found.filter(pl.col("name") == name)["value"].head(CATEGORIES).to_list() for name in kinds}
 
 
 @dataclass(frozen=True)
@@ -33,6 +94,24 @@ class Effect:
     ks: float | None
     wasserstein: float | None
     p_value: float
+
+
+def compare(columns: Sequence[Distributions], settings: Drift) -> list[Comparison]:
+    """How far each column has moved, and which of them have drifted."""
+    return decide([effect(column.before, column.now, column.means, column.deviation) for column in columns], settings)
+
+
+def decide(effects: Sequence[Effect], settings: Drift) -> list[Comparison]:
+    """A column has drifted where chance is excluded for all columns together, and the effect is large enough."""
+    corrected = holm([each.p_value for each in effects])
+    return [
+        Comparison(
+            drifted=p_value < settings.significance and each.psi_beyond_chance >= settings.minimum_effect,
+            adjusted_p_value=p_value,
+            effects=asdict(each),
+        )
+        for each, p_value in zip(effects, corrected, strict=True)
+    ]
 
 
 def effect(before: Counts, now: Counts, means: Counts | None = None, deviation: float = 0.0) -> Effect:

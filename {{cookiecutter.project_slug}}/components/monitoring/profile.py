@@ -1,25 +1,20 @@
 """What a column looks like: bins that were learned once, and counts over them, in one streaming pass.
 
-A number's bins end at quantiles of the training data, the extremes among them: what lies further out, such as the -999
-of a broken source, has a bin of its own. So has a value that is a quantile more than once: else a spike inside a wide
-bin could vanish unseen. A date counts as days since 1970. A category's bins are its most frequent values, and one for
-all others. The last bin is always "missing".
+A number's bins are told by their right ends, a category's by its known values, and there is one for all others. A date
+counts as days since 1970. The last bin is always "missing".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from runtime import raw
+from runtime.protocols import Bins
 
-Bins = dict[str, Any]  # name, kind, and edges (numbers) or values (categories): what baseline.json holds
 BATCH, CELLS = 131_072, 4_000_000  # rows counted at once, and cells
-COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
-CATEGORIES = 200  # bins of a category at most
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
 
@@ -43,55 +38,6 @@ def values(name: str, kind: str) -> pl.Expr:
     if kind == "date":
         return (column.dt.epoch("us") / MICROSECONDS_A_DAY).alias(name)
     return column.cast(pl.Float64 if kind == "number" else pl.String).alias(name)
-
-
-def learn(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins]:
-    """The bins of each column, from all rows of the frame."""
-    numbers = [name for name, kind in kinds.items() if kind in ("number", "date")]
-    others = [name for name in kinds if name not in numbers]
-    rows = frame.select(pl.len()).collect(engine="streaming").item()
-    edges: dict[str, list[float]] = {}
-    for some in _slices(numbers, min(COLUMNS_AT_ONCE, CELLS // max(1, rows))):  # quantiles need whole columns
-        edges |= _edges(frame, {name: kinds[name] for name in some}, bins)
-    known: dict[str, list[str]] = {}
-    for some in _slices(others, COLUMNS_AT_ONCE):
-        known |= _frequent(frame, {name: kinds[name] for name in some})
-    return [
-        {"name": name, "kind": kind} | ({"edges": edges[name]} if name in edges else {"values": known[name]})
-        for name, kind in kinds.items()
-    ]
-
-
-def _slices(names: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(names), max(1, size)):
-        yield names[start : start + max(1, size)]
-
-
-def _edges(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> dict[str, list[float]]:
-    """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
-    shares = [place / bins for place in range(bins + 1)]
-    numbers = frame.select(values(name, kind) for name, kind in kinds.items())
-    quantiles = numbers.select(
-        pl.col(name).filter(pl.col(name).is_finite()).quantile(shares, "lower") for name in kinds
-    )
-    found = quantiles.collect(engine="streaming")
-    return {name: _ends(found[name].item()) for name in kinds}
-
-
-def _ends(quantiles: pl.Series | None) -> list[float]:
-    if quantiles is None or len(quantiles) == 0 or quantiles[0] is None:
-        return []
-    found, repeats = np.unique(quantiles.to_numpy(), return_counts=True)
-    before = np.nextafter(found[repeats > 1], -np.inf)
-    return [float(edge) for edge in np.unique(np.concatenate([found, before]))]
-
-
-def _frequent(frame: pl.LazyFrame, kinds: Mapping[str, str]) -> dict[str, list[str]]:
-    """The most frequent values, ties in alphabetical order."""
-    texts = frame.select(values(name, kind) for name, kind in kinds.items()).unpivot(variable_name="name")
-    counts = texts.filter(pl.col("value").is_not_null()).group_by("name", "value").len()
-    found = counts.sort(["len", "value"], descending=[True, False]).collect(engine="streaming")
-    return {name: found.filter(pl.col("name") == name)["value"].head(CATEGORIES).to_list() for name in kinds}
 
 
 def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:

@@ -4,12 +4,13 @@ A ★ file is a module of plain functions. What is marked optional may be left o
 and the run says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]  # rows × features; a category is the position of its name in `categories`, NaN is missing
@@ -100,3 +101,39 @@ class AttributionsFile(Protocol):
 
     def explain(self, model: Any, learned: Mapping[str, Any], features: Matrix) -> Attributions:
         """How much each feature moved each row's raw score."""
+
+
+Bins = dict[str, Any]  # name, kind, and `edges` (right ends of a number's bins but the last) or `values` (known ones)
+Counts = NDArray[np.float64]  # rows a bin, the last is "missing"
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """One column as it was learned and as it is now; `means` are what a number's bins stand for, None for a category.
+
+    `deviation` is the standard deviation that was learned.
+    """
+
+    before: Counts
+    now: Counts
+    means: Counts | None = None
+    deviation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How one column compares; `effects` are shown by name (`psi`, `psi_beyond_chance`, `p_value` and more)."""
+
+    drifted: bool
+    adjusted_p_value: float
+    effects: Mapping[str, float | None]
+
+
+class DriftFile(Protocol):
+    """components/monitoring/drift.py; `settings` is [drift] of usecase.toml."""
+
+    def profile(self, frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins]:
+        """The bins of each column (name → type), learned from all rows of a frame that need not fit into memory."""
+
+    def compare(self, columns: Sequence[Distributions], settings: Any) -> list[Comparison]:
+        """Which columns have drifted, judged together: the more columns, the likelier is one alarm by chance."""
