@@ -43,6 +43,8 @@ def adopt(wishes: Wishes) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
     table = tables.read(wishes)
     try:
+        wishes = _meant(wishes, list(table.frame.collect_schema()))
+        table = replace(table, reading=replace(table.reading, label=wishes.label))
         seen, decided, decisions = _decided(wishes, table)
         text, case = contract.rewritten(wishes.usecase, decided)
         broken = _verified(wishes.data, case)
@@ -90,6 +92,13 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
     reading = look.table.reading
     return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept, group), chosen
+
+
+def _meant(wishes: Wishes, names: Sequence[str]) -> Wishes:
+    """The columns that the options name, without regard to blanks around a name of the file."""
+    given = {key: getattr(wishes, key) for key in ("label", "id", "time", "group")}
+    alike = {key: [name for name in names if name.strip() == said.strip()] for key, said in given.items() if said}
+    return replace(wishes, **{key: one[0] for key, one in alike.items() if len(one) == 1 and given[key] not in names})
 
 
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:

@@ -126,5 +126,5 @@ def _rows(seen: Seen, broken: int) -> list[str]:
 
 
 def _shown(name: str) -> str:
-    """A column's name on one line, in quotes where it would not be seen."""
-    return name if name.isprintable() and name.strip() else repr(name)
+    """A column's name on one line, in quotes where blanks would not be seen."""
+    return name if name.isprintable() and name and name == name.strip() else repr(name)
