@@ -65,7 +65,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     if not wishes.missing:
         suspects = gaps.suspects(found, look, wishes.label, wishes.task)
         gaps.ask(suspects + gaps.moments(found, look, decisions, moments))
-    target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers)
+    target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers, looked.unlabelled)
     if wishes.id:
         identity.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or identity.find(found, look, wishes.label)
@@ -161,17 +161,19 @@ def _time(decisions: dict[str, Decision], name: str) -> Decision | None:
     return decision
 
 
-def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, str]:
-    """The column whose rows stay together, "" for none, and a sentence about it."""
-    if wishes.group in NO_GROUP:
-        return "", ""
-    if wishes.group:
-        return wishes.group, entities.wished(looked.found, looked.look, wishes.group, wishes.data.name).words()
+def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, list[str]]:
+    """The column whose rows stay together, "" for none, and sentences about it."""
     others = {name: column for name, column in looked.found.items() if name not in (named, wishes.time)}
+    if wishes.group and wishes.group not in NO_GROUP:
+        wished = entities.wished(looked.found, looked.look, wishes.group, wishes.data.name)
+        return wishes.group, [wished.words()]
     found = entities.find(others, decisions, looked.look, wishes.label)
-    if found and found[0].clear:
-        return found[0].name, found[0].words()
-    return "", entities.hint(found)
+    clear = found[0] if found and found[0].clear else None
+    if clear and wishes.group:
+        told = f"as GROUP={wishes.group} says, but {clear.name!r} repeats: {clear.words()}"
+        return "", [f"{told}; what is measured holds for rows of the same {clear.name!r} alone"]
+    hint = entities.hint(found[1:] if clear else found) if not wishes.group else ""
+    return (clear.name, [clear.words(), hint]) if clear else ("", [hint])
 
 
 def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, target: Label) -> list[Decision]:
@@ -184,6 +186,9 @@ def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, targe
         reason = identity.reason(column, look) or told.get(column.name, "")
         if reason:
             chosen[column.name] = columns.out(column, reason)
+        elif identity.called(column) and chosen[column.name].type == "number":
+            why = f"whole numbers that name something; {column.distinct} values"
+            chosen[column.name] = replace(chosen[column.name], type="category", why=why)
     return list(chosen.values())
 
 

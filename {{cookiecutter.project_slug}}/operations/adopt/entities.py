@@ -1,6 +1,5 @@
 """Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,6 @@ from operations.adopt.columns import MANY, Decision, Look
 from operations.adopt.facts import Facts
 from runtime.failures import InputError
 
-WORDS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
-WORDS += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
-WORDS += "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
-ENTITY = re.compile(rf"(^|[\W_])({WORDS})s?([\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE)
 FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
 NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
 LOOKED, TRIED = 60, 8  # columns and candidates, at most
@@ -86,14 +81,14 @@ def wished(found: Mapping[str, Facts], look: Look, name: str, file: str) -> Enti
 
 def hint(entities: Sequence[Entity]) -> str:
     """What may have been meant where nothing is clear."""
-    repeating = [each.name for each in entities if each.called and each.repeated >= REPEATED]
-    if not repeating:
-        return ""
-    return f"{repeating[0]!r} repeats: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}"
+    repeating = [each.name for each in entities if each.clear or (each.called and each.repeated >= REPEATED)]
+    names = ", ".join(map(repr, repeating[:3]))
+    repeat = f"{names} {'repeats' if len(repeating) == 1 else 'repeat'}"
+    return f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
 
 
 def _called(name: str) -> bool:
-    return identity.named(name) or bool(ENTITY.search(name.strip()))
+    return identity.named(name) or bool(identity.ENTITY.search(name.strip()))
 
 
 def _possible(column: Facts, decision: Decision) -> bool:

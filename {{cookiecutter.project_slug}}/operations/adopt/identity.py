@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from operations.adopt import tables
-from operations.adopt.columns import MANY, Look
+from operations.adopt.columns import Look
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
 from runtime.failures import InputError
@@ -17,7 +17,12 @@ JOINED = re.compile(r"[a-z](Id|ID|id)$")
 # words that end like one
 WORDS = {"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "solid", "liquid", "fluid", "acid", "rapid"}
 WORDS |= {"humid", "covid", "hybrid", "void", "avoid", "rigid", "lipid", "steroid", "aid", "raid", "mid", "kid", "lid"}
+ENTITIES = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
+ENTITIES += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
+ENTITIES += "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
+ENTITY = re.compile(rf"(^|[\W_])({ENTITIES})s?(?P<numbered>[\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE)
 LAST_WORD = re.compile(r"[a-z]+$")
+FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 
 
 def named(column: str) -> bool:
@@ -28,33 +33,50 @@ def named(column: str) -> bool:
     return not ordinary and bool(APART.search(name) or JOINED.search(name))
 
 
+def called(column: Facts) -> bool:
+    """Whether a column names rows or entities: by its name, or by codes under the name of an entity."""
+    coded = column.numbers == 0 and all(re.search(r"\d", text) for text in column.texts)
+    entity = ENTITY.search(column.name.strip())
+    fraction = column.numbers and not column.whole
+    return not fraction and (named(column.name) or bool(entity and (entity["numbered"] or coded)))
+
+
 def find(found: dict[str, Facts], look: Look, label: str) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in found.items():
         alone = column.present == column.rows and column.distinct > 0.6 * column.rows  # an estimate, told exactly below
-        fraction = column.numbers and not column.whole
-        if name != label and name.strip() and named(name) and alone and not fraction and unique(look.table, name):
+        if name != label and name.strip() and called(column) and alone and unique(look.table, name):
             return name
     return ""
 
 
 def check(table: Table, column: Facts, missing: Sequence[str]) -> None:
     """Raises InputError for a column that does not name rows, because it repeats."""
-    values = table.frame.select(tables.text(column.name, column.kind, missing).alias("id")).drop_nulls()
-    distinct = values.select(pl.col("id").n_unique()).collect(engine="streaming").item()
-    if distinct < column.present:
+    if shared := sharing(table, column, missing):
         raise InputError(
-            f"column {column.name!r} (ID) names no row: {column.present:,} rows hold {distinct:,} values of it. "
+            f"column {column.name!r} (ID) names no row: {shared}. "
             "Leave ID away to number the rows; if it says what rows belong to (a patient, a machine), "
             f"say GROUP={shlex.quote(column.name)}."
         )
 
 
+def sharing(table: Table, column: Facts, missing: Sequence[str]) -> str:
+    """How many rows share a column's value with another one, and the first such values; "" where none does."""
+    counts = table.frame.select(tables.text(column.name, column.kind, missing).alias("id")).drop_nulls()
+    repeated = counts.group_by("id").len().filter(pl.col("len") > 1)
+    rows, first = repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode()).collect().row(0)
+    return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
+
+
 def reason(column: Facts, look: Look) -> str:
     """Why a column that could be learned from would only name rows; "" where it would not."""
     whole = column.numbers == column.present and column.whole
-    if named(column.name) and column.distinct > MANY and (whole or column.numbers == 0):
-        return "names an entity, and a model could only learn it by heart"
+    if called(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
+        why, option = "names an entity, and a model could only learn it by heart", f"={shlex.quote(column.name)}"
+        if column.distinct < 0.8 * column.present:
+            return f"{why}; if its rows belong together say GROUP{option}"
+        shared = sharing(look.table, column, look.markers)
+        return f"{why}; {shared}: mend that to name rows by it (ID{option})" if shared else why
     if column.present < column.rows or column.rows < 20 or not whole or column.low is None:
         return ""
     if column.high == column.low + column.rows - 1 and unique(look.table, column.name):

@@ -20,7 +20,7 @@ class Seen:
 
     `unlabelled` counts the rows without a label, `added` are the columns that brought in a marker of missing values,
     `words` the label's texts that count as missing, `events` the columns that look like the time of an event,
-    `repeats` says what rows belong to, `aside` which rows are kept from training.
+    `repeats` says what rows belong to, and could, `aside` which rows are kept from training.
     """
 
     wishes: Wishes
@@ -30,7 +30,7 @@ class Seen:
     added: dict[str, list[str]]
     words: dict[str, int]
     events: dict[str, str]
-    repeats: str
+    repeats: list[str]
     aside: Aside | None
 
 
@@ -85,10 +85,11 @@ def _form(reading: Data) -> str:
 
 def _group(seen: Seen, decided: Contract) -> list[str]:
     """What rows belong to, or could."""
+    said = [line for line in seen.repeats if line]
     if decided.group:
         refuse = "" if seen.wishes.group else "; GROUP=none splits row by row"
-        return [f"group  {decided.group!r}: {seen.repeats}; rows of one stay in one part of the split{refuse}"]
-    return [f"group  none; {seen.repeats}"] if seen.repeats else []
+        said[0] = f"{decided.group!r}: {said[0]}; rows of one stay in one part of the split{refuse}"
+    return [f"group  {line}" if decided.group else f"group  none; {line}" for line in said]
 
 
 def _time(seen: Seen, decided: Contract) -> list[str]:
