@@ -108,6 +108,21 @@ def check_known(
     return warnings
 
 
+def shared_ids(table: raw.RawTable, usecase: UseCase) -> list[str]:
+    """What to warn of where rows have the id of another one: how many, and the first such ids."""
+    if not usecase.data.id:
+        return []
+    counts = table.frame.select(pl.col(table.id).alias("id")).drop_nulls().group_by("id").len()
+    repeated = counts.filter(pl.col("len") > 1).select(pl.col("len").sum(), pl.col("id").sort().head(FEW).implode())
+    rows, first = repeated.collect(engine="streaming").row(0)
+    if not rows:
+        return []
+    shown = ", ".join(map(repr, first))
+    return [
+        f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
+    ]
+
+
 def first_break(table: raw.RawTable) -> str:
     """The first row that breaks the contract: file, row and what is wrong."""
     file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)

@@ -17,10 +17,16 @@ JOINED = re.compile(r"[a-z](Id|ID|id)$")
 # words that end like one
 WORDS = {"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "solid", "liquid", "fluid", "acid", "rapid"}
 WORDS |= {"humid", "covid", "hybrid", "void", "avoid", "rigid", "lipid", "steroid", "aid", "raid", "mid", "kid", "lid"}
-ENTITIES = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
+ENTITIES = (
+    "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
+)
 ENTITIES += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
-ENTITIES += "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
-ENTITY = re.compile(rf"(^|[\W_])({ENTITIES})s?(?P<numbered>[\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE)
+ENTITIES += (
+    "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
+)
+ENTITY = re.compile(
+    rf"(^|[\W_])({ENTITIES})s?(?P<numbered>[\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE
+)
 LAST_WORD = re.compile(r"[a-z]+$")
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 
@@ -71,6 +77,8 @@ def sharing(table: Table, column: Facts, missing: Sequence[str]) -> str:
 def reason(column: Facts, look: Look) -> str:
     """Why a column that could be learned from would only name rows; "" where it would not."""
     whole = column.numbers == column.present and column.whole
+    if not column.present or not tables.readable(column.kind):
+        return ""
     if called(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
         why, option = "names an entity, and a model could only learn it by heart", f"={shlex.quote(column.name)}"
         if column.distinct < 0.8 * column.present:

@@ -30,7 +30,10 @@ class Label:
 
 
 def decide(column: Facts, table: Table, wish: str, missing: Sequence[str], empty: int = 0) -> Label:
-    """The label; `empty` rows have none. Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned."""
+    """What the label asks for; `empty` rows have none.
+
+    Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned.
+    """
     _check(column, table, missing, empty)
     task = wish or _task(column)
     assumed = "" if wish else _assumed(column, task)
@@ -145,7 +148,9 @@ def _regression(column: Facts, table: Table, missing: Sequence[str], assumed: st
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")
     told = f"{assumed}; " if assumed else ""
-    why = f"numbers from {column.low:g} to {column.high:g}; {told}the gate asks for less error than guessing the mean has"
+    why = (
+        f"numbers from {column.low:g} to {column.high:g}; {told}the gate asks for less error than guessing the mean has"
+    )
     return Label("regression", (), why, "rmse", limit, -float(f"{0.01 * deviation:.2g}"))
 
 

@@ -87,11 +87,15 @@ def _below_the_table(frame: pl.LazyFrame, name: str, first: str, held: int, widt
     if not total and not (held == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
         return False
     text = pl.col(name).cast(pl.String).str.strip_chars()
-    same, others, numbers, worded = frame.select(
-        (text == first).sum().alias("same"),
-        text.count().alias("others"),
-        text.cast(pl.Float64, strict=False).count().alias("numbers"),
-        text.str.contains(r"\S\s+\S").sum().alias("worded"),
-    ).collect(engine="streaming").row(0)
+    same, others, numbers, worded = (
+        frame.select(
+            (text == first).sum().alias("same"),
+            text.count().alias("others"),
+            text.cast(pl.Float64, strict=False).count().alias("numbers"),
+            text.str.contains(r"\S\s+\S").sum().alias("worded"),
+        )
+        .collect(engine="streaming")
+        .row(0)
+    )
     alone = same == 1 < others
     return bool(alone and (held < width or numbers >= 0.9 * others if total else worded <= LAST))
