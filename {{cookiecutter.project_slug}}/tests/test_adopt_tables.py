@@ -155,8 +155,8 @@ def test_a_repeated_id_that_is_no_group_is_left_out_and_said(
 ) -> None:
     """The columns say nothing of whose they are, so that the id does not become the group by itself."""
     ids = np.random.default_rng(4).permutation(COUNT) % 60
-    named = [f"M-{n:02}" for n in ids] if name == "machine" else ids
-    found = adopted(tmp_path, plain(**{name: named}), name=f"table.{kind}")
+    named: Any = [f"M-{n:02}" for n in ids] if name == "machine" else ids
+    found = adopted(tmp_path, plain().with_columns(pl.Series(name, named)), name=f"table.{kind}")
     assert set(types(found)) == {"age", "town"}
     said = capsys.readouterr().out
     assert f"group  none; '{name}' repeats: if new rows will be of others, say GROUP={name}" in said
