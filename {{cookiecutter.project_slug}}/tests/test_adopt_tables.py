@@ -90,9 +90,10 @@ def test_a_title_in_parquet_is_told_by_its_row(tmp_path: Path, capsys: Capture) 
 def test_a_line_of_units_is_asked_for_and_header_yes_leaves_it_out(tmp_path: Path, capsys: Capture) -> None:
     names, _, below = text().partition("\n")
     table = f"{names}\nyears,EUR,,\n{below}"
-    code, said = refused(tmp_path, table, capsys)
-    assert code == 2
-    assert "or that line if it holds units" in said
+    for line in ("years,EUR,,", "int,float,str,str", "---,---,---,---"):
+        code, said = refused(tmp_path, f"{names}\n{line}\n{below}", capsys)
+        assert code == 2
+        assert "or that line if it holds units" in said
     adopted_rows(tmp_path, table, "--header", "yes")
     assert "table.csv, row 1: column 'age': 'years' is not a number" in capsys.readouterr().out
 
@@ -127,6 +128,20 @@ def test_sums_and_notes_below_a_table_are_refused(tmp_path: Path, capsys: Captur
     assert "delete them" in said
 
 
+@pytest.mark.parametrize("first", ["town", "name"])
+def test_a_row_of_sums_with_a_label_is_refused(tmp_path: Path, capsys: Capture, first: str) -> None:
+    table = plain(name=[f"n{n}" for n in range(COUNT)]).select(first, "age", "amount", pl.col("age").alias("target"))
+    code, said = refused(tmp_path, table.write_csv() + "Total,30000,60000.5,30000\n", capsys)
+    assert code == 1
+    assert "the last row looks like sums or notes below the table (Total, 30000, 60000.5, 30000)" in said
+
+
+def test_names_that_come_again_are_no_row(tmp_path: Path, capsys: Capture) -> None:
+    code, said = refused(tmp_path, text() + text(), capsys)
+    assert code == 1
+    assert "table.csv: row 601 holds the names of the columns once more; delete that line" in said
+
+
 def test_a_note_in_one_cell_is_told_as_one(tmp_path: Path, capsys: Capture) -> None:
     code, said = refused(tmp_path, f"{text()}Source: registry\n", capsys)
     assert code == 1
@@ -149,17 +164,18 @@ def test_blanks_around_names_are_no_obstacle(tmp_path: Path, capsys: Capture, ki
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-@pytest.mark.parametrize("name", ["patient_id", "customer_no", "machine"])
+@pytest.mark.parametrize("name", ["patient_id", "customer_no", "machine", "order_no"])
 def test_a_repeated_id_that_is_no_group_is_left_out_and_said(
     tmp_path: Path, capsys: Capture, name: str, kind: str
 ) -> None:
     """The columns say nothing of whose they are, so that the id does not become the group by itself."""
     ids = np.random.default_rng(4).permutation(COUNT) % 60
-    named: Any = [f"M-{n:02}" for n in ids] if name == "machine" else ids
+    named: Any = [f"M-{n:02}" for n in ids] if name in ("machine", "order_no") else ids
     found = adopted(tmp_path, plain().with_columns(pl.Series(name, named)), name=f"table.{kind}")
     assert set(types(found)) == {"age", "town"}
     said = capsys.readouterr().out
-    assert f"group  none; '{name}' repeats: if new rows will be of others, say GROUP={name}" in said
+    hint = f"group  none; '{name}' repeats: if new rows will be of others, say GROUP={name}"
+    assert (hint in said) is (name != "order_no")
     assert f"if its rows belong together say GROUP={name}" in said
 
 

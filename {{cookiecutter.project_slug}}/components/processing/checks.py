@@ -110,16 +110,10 @@ def check_known(
 
 def shared_ids(table: raw.RawTable, usecase: UseCase) -> list[str]:
     """What to warn of where rows have the id of another one: how many, and the first such ids."""
-    ids = table.frame.select(pl.col(table.id).alias("id")).drop_nulls()
-    same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; names are held only where some are the same
-    if not usecase.data.id or not ids.select(same).collect(engine="streaming").item():
-        return []
-    repeated = ids.group_by("id").len().filter(pl.col("len") > 1)
-    rows, first = repeated.select(pl.col("len").sum(), pl.col("id").sort().head(FEW).implode()).collect().row(0)
+    rows, first = raw.shared(table.frame.select(pl.col(usecase.data.id).alias("id"))) if usecase.data.id else (0, [])
     shown = ", ".join(map(repr, first))
-    return [
-        f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
-    ]
+    said = f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
+    return [said] if rows else []
 
 
 def first_break(table: raw.RawTable) -> str:

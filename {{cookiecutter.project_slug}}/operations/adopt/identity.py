@@ -4,12 +4,11 @@ import re
 import shlex
 from collections.abc import Sequence
 
-import polars as pl
-
 from operations.adopt import tables
 from operations.adopt.columns import Look
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
+from runtime import raw
 from runtime.failures import InputError
 
 APART = re.compile(r"(^|[\W_])(id|uuid|guid|key|index|rowid)($|[\W_])", re.IGNORECASE)
@@ -17,16 +16,14 @@ JOINED = re.compile(r"[a-z](Id|ID|id)$")
 # words that end like one
 WORDS = {"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "solid", "liquid", "fluid", "acid", "rapid"}
 WORDS |= {"humid", "covid", "hybrid", "void", "avoid", "rigid", "lipid", "steroid", "aid", "raid", "mid", "kid", "lid"}
-ENTITIES = (
-    "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
-)
-ENTITIES += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
-ENTITIES += (
+THINGS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver"
+THINGS += "|machine|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
+THINGS += (
     "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
 )
-ENTITY = re.compile(
-    rf"(^|[\W_])({ENTITIES})s?(?P<numbered>[\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE
-)
+NUMBER = r"[\W_]?(no|nr|num|number|nummer|numero)"
+ENTITY = re.compile(rf"(^|[\W_])({THINGS})s?(?P<ending>{NUMBER}|[\W_]?(name|code))?$", re.IGNORECASE)
+NUMBERED = re.compile(rf"{NUMBER}$", re.IGNORECASE)
 LAST_WORD = re.compile(r"[a-z]+$")
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 
@@ -41,17 +38,24 @@ def named(column: str) -> bool:
 
 def called(column: Facts) -> bool:
     """Whether a column names rows or entities: by its name, or by codes under the name of an entity."""
-    coded = column.numbers == 0 and all(re.search(r"\d", text) for text in column.texts)
-    entity = ENTITY.search(column.name.strip())
-    fraction = column.numbers and not column.whole
-    return not fraction and (named(column.name) or bool(entity and (entity["numbered"] or coded)))
+    if (column.numbers and not column.whole) or not column.present:
+        return False
+    coded, name = column.numbers == 0 and all(re.search(r"\d", text) for text in column.texts), column.name.strip()
+    entity = ENTITY.search(name)
+    return named(name) or bool(entity and (entity["ending"] or coded)) or bool(coded and NUMBERED.search(name))
 
 
 def find(found: dict[str, Facts], look: Look, label: str) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in found.items():
         alone = column.present == column.rows and column.distinct > 0.6 * column.rows  # an estimate, told exactly below
-        if name != label and name.strip() and called(column) and alone and unique(look.table, name):
+        if (
+            name != label
+            and name.strip()
+            and called(column)
+            and alone
+            and not _shared(look.table, column, look.markers)[0]
+        ):
             return name
     return ""
 
@@ -68,16 +72,18 @@ def check(table: Table, column: Facts, missing: Sequence[str]) -> None:
 
 def sharing(table: Table, column: Facts, missing: Sequence[str]) -> str:
     """How many rows share a column's value with another one, and the first such values; "" where none does."""
-    counts = table.frame.select(tables.text(column.name, column.kind, missing).alias("id")).drop_nulls()
-    repeated = counts.group_by("id").len().filter(pl.col("len") > 1)
-    rows, first = repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode()).collect().row(0)
+    rows, first = _shared(table, column, missing)
     return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
+
+
+def _shared(table: Table, column: Facts, missing: Sequence[str]) -> tuple[int, list[str]]:
+    return raw.shared(table.frame.select(tables.text(column.name, column.kind, missing).alias("id")))
 
 
 def reason(column: Facts, look: Look) -> str:
     """Why a column that could be learned from would only name rows; "" where it would not."""
     whole = column.numbers == column.present and column.whole
-    if not column.present or not tables.readable(column.kind):
+    if not tables.readable(column.kind):
         return ""
     if called(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
         why, option = "names an entity, and a model could only learn it by heart", f"={shlex.quote(column.name)}"
@@ -87,13 +93,6 @@ def reason(column: Facts, look: Look) -> str:
         return f"{why}; {shared}: mend that to name rows by it (ID{option})" if shared else why
     if column.present < column.rows or column.rows < 20 or not whole or column.low is None:
         return ""
-    if column.high == column.low + column.rows - 1 and unique(look.table, column.name):
+    if column.high == column.low + column.rows - 1 and not _shared(look.table, column, look.markers)[0]:
         return f"numbers the rows; to pass it through say ID={shlex.quote(column.name)}"
     return ""
-
-
-def unique(table: Table, name: str) -> bool:
-    """Whether a column has another value in every row, exactly."""
-    counts = table.frame.select(pl.len().alias("rows"), pl.col(name).n_unique().alias("distinct"))
-    rows, distinct = counts.collect(engine="streaming").row(0)
-    return bool(rows == distinct)

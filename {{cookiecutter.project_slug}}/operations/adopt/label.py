@@ -51,10 +51,7 @@ def decide(column: Facts, table: Table, wish: str, missing: Sequence[str], empty
 
 def markers(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
     """Texts of the label that count as missing, such as None, and how often; blanks are not among them."""
-    words = [text for text in missing if text]
-    text = tables.text(column.name, column.kind, [])
-    held = table.frame.select(text.alias("value")).filter(pl.col("value").is_in(words)).group_by("value").len()
-    return dict(held.collect(engine="streaming").sort("value").iter_rows())
+    return _counts(column, table, [], [text for text in missing if text])
 
 
 def _check(column: Facts, table: Table, missing: Sequence[str], empty: int) -> None:
@@ -71,7 +68,7 @@ def _check(column: Facts, table: Table, missing: Sequence[str], empty: int) -> N
     spelled: dict[str, str] = {}
     for text in column.texts:
         other = spelled.setdefault(text.lower(), text)
-        if other != text and column.distinct <= MOST_CLASSES:
+        if other != text and column.distinct <= MANY:
             raise InputError(f"{name} holds {other!r} and {text!r}; spell a class in one way.")
     if column.odd and all(WRITTEN.match(text) for text in column.odd):
         raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like {like(table.reading)}.")
@@ -115,10 +112,11 @@ def _classes(column: Facts) -> str:
     raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
 
 
-def _counts(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
-    text = tables.text(column.name, column.kind, missing)
-    counts = table.frame.select(text.alias("value")).drop_nulls().group_by("value").len()
-    return dict(counts.collect(engine="streaming").sort("value").iter_rows())
+def _counts(column: Facts, table: Table, missing: Sequence[str], among: Sequence[str] | None = None) -> dict[str, int]:
+    value = tables.text(column.name, column.kind, missing).alias("value")
+    texts = table.frame.select(value).drop_nulls()
+    texts = texts.filter(pl.col("value").is_in(list(among))) if among is not None else texts
+    return dict(texts.group_by("value").len().collect(engine="streaming").sort("value").iter_rows())
 
 
 def _multiclass(counts: dict[str, int], assumed: str) -> Label:
@@ -126,7 +124,8 @@ def _multiclass(counts: dict[str, int], assumed: str) -> Label:
     limit = round(math.log(len(ordered)), 3)
     rarest = min(ordered, key=lambda value: counts[value])
     rare = f"; only {counts[rarest]} of the rows are {rarest!r}" if counts[rarest] < 20 else ""
-    why = f"{assumed or f'{len(ordered)} values'}{rare}; the gate asks for less than the log loss of guessing"
+    shown = ", ".join(map(repr, ordered[:5])) + (" …" if len(ordered) > 5 else "")
+    why = f"{assumed or f'{len(ordered)} values ({shown})'}{rare}; the gate asks for less than the log loss of guessing"
     return Label("multiclass", tuple(ordered), why, "log_loss", limit, -0.01)
 
 

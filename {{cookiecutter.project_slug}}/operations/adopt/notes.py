@@ -13,8 +13,10 @@ from operations.adopt import Question, forms
 from runtime.failures import InputError
 
 FIRST, LAST = 30, 3  # lines among which the names are looked for, and those that may be sums or notes
+CHECKED = 50  # columns, at most
 BLANK = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
 SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
+AMOUNT = re.compile(r"-?\d+(\.\d*)?")
 GAP = ("NA", "N/A", "NAN", "NULL", "NONE", "?")
 NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
 Lines = Sequence[tuple[int, Sequence[str]]]
@@ -40,7 +42,7 @@ def check_names(file: str, found: Lines, label: str, unit: str = "line") -> None
         held = _held(cells)
         meant = (label in held and label not in names) or (sparse and 2 * len(held) > full)
         units = not meant and _above_numbers(cells, found[place + 1 :])
-        if _like_names(held) and (meant or units):
+        if _texts(held) and ((meant and len(set(held)) == len(held)) or units):
             shown = ", ".join(held[:4]) + (" …" if len(held) > 4 else "")
             raise Question(
                 f"where are the names of the columns? {unit.capitalize()} {line} of {file} ({shown}) looks like them, "
@@ -53,10 +55,10 @@ def _held(cells: Sequence[str]) -> list[str]:
     return [cell.strip() for cell in cells if not BLANK.fullmatch(cell.strip())]
 
 
-def _like_names(held: Sequence[str]) -> bool:
-    """Several texts, each another one, of which none is a value."""
+def _texts(held: Sequence[str]) -> bool:
+    """Several texts, of which none is a value."""
     values = any(cell.upper() in GAP or forms.NUMBER.fullmatch(cell) or forms.DAY.fullmatch(cell) for cell in held)
-    return len(held) > 1 and len(set(held)) == len(held) and not values
+    return len(held) > 1 and not values
 
 
 def _above_numbers(cells: Sequence[str], below: Lines) -> bool:
@@ -65,15 +67,18 @@ def _above_numbers(cells: Sequence[str], below: Lines) -> bool:
     return len(below) > 2 and sum(bool(c) and all(map(forms.NUMBER.fullmatch, filter(None, c))) for c in columns) > 1
 
 
-def check_end(file: str, frame: pl.LazyFrame) -> None:
-    """Raises InputError where the last rows are sums or notes: a model would learn from them."""
-    last = frame.tail(LAST).collect(engine="streaming")
-    found: list[str] = []
-    for row in reversed(last.rows()):
-        cells = {name: str(cell).strip() for name, cell in zip(last.columns, row, strict=True) if cell is not None}
-        held = {name: cell for name, cell in cells.items() if cell}
-        name, first = next(iter(held.items()), ("", ""))
-        if not _below_the_table(frame, name, first, len(held), len(row)):
+def check_rows(file: str, frame: pl.LazyFrame) -> None:
+    """Raises InputError where the names come again as a row, or the last rows are sums or notes."""
+    texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String][:CHECKED]
+    again = pl.all_horizontal(pl.lit(len(texts) > 1), *(pl.col(name) == name for name in texts)).arg_true()
+    row = frame.select(again.first()).collect(engine="streaming").item()
+    if row is not None:
+        raise InputError(f"{file}: row {row + 1} holds the names of the columns once more; delete that line.")
+    last, found = frame.tail(LAST).collect(engine="streaming"), list[str]()
+    for cells in reversed(last.rows()):
+        held = {n: str(cell).strip() for n, cell in zip(last.columns, cells, strict=True) if cell is not None}
+        held = {name: cell for name, cell in held.items() if cell}
+        if not held or not _below_the_table(frame, held, len(cells)):
             break
         found.insert(0, ", ".join(list(held.values())[:4]))
     if found:
@@ -81,21 +86,22 @@ def check_end(file: str, frame: pl.LazyFrame) -> None:
         raise InputError(f"{file}: {rows} like sums or notes below the table ({'; '.join(found)}); delete them.")
 
 
-def _below_the_table(frame: pl.LazyFrame, name: str, first: str, held: int, width: int) -> bool:
+def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], width: int) -> bool:
     """Whether a row's first text is one that no other row has, and says that the row is none."""
+    name, first = next(iter(held.items()))
     total = SUM.fullmatch(first.rstrip(": "))
-    if not total and not (held == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
+    if not total and not (len(held) == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
         return False
     text = pl.col(name).cast(pl.String).str.strip_chars()
-    same, others, numbers, worded = (
-        frame.select(
-            (text == first).sum().alias("same"),
-            text.count().alias("others"),
-            text.cast(pl.Float64, strict=False).count().alias("numbers"),
-            text.str.contains(r"\S\s+\S").sum().alias("worded"),
-        )
-        .collect(engine="streaming")
-        .row(0)
+    others = frame.filter(text != first).select(
+        pl.len(),
+        text.str.contains(r"\S\s+\S").sum().alias("worded"),
+        text.cast(pl.Float64, strict=False).count().alias("numbers"),
+        *(pl.col(name).cast(pl.Float64, strict=False).max().alias(f"max {name}") for name in list(held)[1:CHECKED]),
     )
-    alone = same == 1 < others
-    return bool(alone and (held < width or numbers >= 0.9 * others if total else worded <= LAST))
+    rows, worded, numbers, *highest = others.collect(engine="streaming").row(0)
+    if frame.select((text == first).sum()).collect(engine="streaming").item() > 1:
+        return False
+    amounts = [(cell, high) for cell, high in zip(list(held.values())[1:], highest, strict=False) if high is not None]
+    largest = bool(amounts) and all(AMOUNT.fullmatch(cell) and float(cell) >= high for cell, high in amounts)
+    return bool(len(held) < width or numbers > 0.9 * rows or largest) if total else worded < LAST

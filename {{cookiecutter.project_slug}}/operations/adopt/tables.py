@@ -49,7 +49,7 @@ def read(wishes: Wishes) -> Table:
     for name in frame.collect_schema():
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
-    notes.check_end(found[-1].name, frame)
+    notes.check_rows(found[-1].name, frame)
     return Table(frame, tuple(found), reading)
 
 
