@@ -23,6 +23,7 @@ THINGS += (
 )
 NUMBER = r"[\W_]?(no|nr|num|number|nummer|numero)"
 ENTITY = re.compile(rf"(^|[\W_])({THINGS})s?(?P<ending>{NUMBER}|[\W_]?(name|code))?$", re.IGNORECASE)
+DIGIT = re.compile(r"\d")
 NUMBERED = re.compile(rf"{NUMBER}$", re.IGNORECASE)
 LAST_WORD = re.compile(r"[a-z]+$")
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
@@ -38,11 +39,13 @@ def named(column: str) -> bool:
 
 def called(column: Facts) -> bool:
     """Whether a column names rows or entities: by its name, or by codes under the name of an entity."""
+    name = column.name.strip()
+    entity, numbered = ENTITY.search(name), NUMBERED.search(name)
     if (column.numbers and not column.whole) or not column.present:
         return False
-    coded, name = column.numbers == 0 and all(re.search(r"\d", text) for text in column.texts), column.name.strip()
-    entity = ENTITY.search(name)
-    return named(name) or bool(entity and (entity["ending"] or coded)) or bool(coded and NUMBERED.search(name))
+    if named(name) or (entity and entity["ending"]):
+        return True
+    return bool(entity or numbered) and column.numbers == 0 and all(DIGIT.search(text) for text in column.texts)
 
 
 def find(found: dict[str, Facts], look: Look, label: str) -> str:

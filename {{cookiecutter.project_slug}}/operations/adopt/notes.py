@@ -74,11 +74,10 @@ def check_rows(file: str, frame: pl.LazyFrame) -> None:
     row = frame.select(again.first()).collect(engine="streaming").item()
     if row is not None:
         raise InputError(f"{file}: row {row + 1} holds the names of the columns once more; delete that line.")
-    last, found = frame.tail(LAST).collect(engine="streaming"), list[str]()
-    for cells in reversed(last.rows()):
-        held = {n: str(cell).strip() for n, cell in zip(last.columns, cells, strict=True) if cell is not None}
-        held = {name: cell for name, cell in held.items() if cell}
-        if not held or not _below_the_table(frame, held, len(cells)):
+    found: list[str] = []
+    for cells in reversed(frame.tail(LAST).collect(engine="streaming").to_dicts()):
+        held = {name: str(cell).strip() for name, cell in cells.items() if cell is not None and str(cell).strip()}
+        if next(iter(held), "") not in texts or not _below_the_table(frame, held, len(cells)):
             break
         found.insert(0, ", ".join(list(held.values())[:4]))
     if found:
@@ -88,20 +87,19 @@ def check_rows(file: str, frame: pl.LazyFrame) -> None:
 
 def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], width: int) -> bool:
     """Whether a row's first text is one that no other row has, and says that the row is none."""
-    name, first = next(iter(held.items()))
+    (name, first), *rest = list(held.items())[:CHECKED]
     total = SUM.fullmatch(first.rstrip(": "))
     if not total and not (len(held) == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
         return False
-    text = pl.col(name).cast(pl.String).str.strip_chars()
-    others = frame.filter(text != first).select(
-        pl.len(),
-        text.str.contains(r"\S\s+\S").sum().alias("worded"),
-        text.cast(pl.Float64, strict=False).count().alias("numbers"),
-        *(pl.col(name).cast(pl.Float64, strict=False).max().alias(f"max {name}") for name in list(held)[1:CHECKED]),
+    text, kinds = pl.col(name).str.strip_chars(), frame.collect_schema()
+    amounts = {other: float(cell) for other, cell in rest if AMOUNT.fullmatch(cell) and not kinds[other].is_nested()}
+    highest = [
+        pl.col(other).cast(pl.Float64, strict=False).filter(text != first).max().alias(f"of {other}")
+        for other in amounts
+    ]
+    counts = (text == first).sum().alias("same"), text.str.contains(r"\S\s+\S").sum().alias("worded")
+    same, worded, *most = frame.select(*counts, *highest).collect(engine="streaming").row(0)
+    largest = bool(most) and all(
+        high is None or high <= amount for amount, high in zip(amounts.values(), most, strict=True)
     )
-    rows, worded, numbers, *highest = others.collect(engine="streaming").row(0)
-    if frame.select((text == first).sum()).collect(engine="streaming").item() > 1:
-        return False
-    amounts = [(cell, high) for cell, high in zip(list(held.values())[1:], highest, strict=False) if high is not None]
-    largest = bool(amounts) and all(AMOUNT.fullmatch(cell) and float(cell) >= high for cell, high in amounts)
-    return bool(len(held) < width or numbers > 0.9 * rows or largest) if total else worded < LAST
+    return bool(same == 1 and (len(held) < width or largest if total else worded <= LAST))

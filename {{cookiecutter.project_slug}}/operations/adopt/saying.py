@@ -74,15 +74,14 @@ def say_next(seen: Seen, rows: int, checked: Checked, case: UseCase) -> None:
     """Which rows the first scoring is of, what too few rows will not tell, and what to do now."""
     folder, labelled = seen.wishes.folder / "adopted" / "production", seen.label.rows
     scored = rows or checked.rows
-    if seen.aside and rows:
-        print(f"\n{rows:,} rows, {seen.aside.words}, are kept from training, with their labels, in {folder}:", end=" ")
-        print("make score scores them")
-    else:
-        why = f"a table of fewer than {FEWEST} labelled rows needs them all" if labelled < FEWEST else TOO_MANY
-        print(
-            f"\nno rows are kept from training ({why}): {folder} holds the same rows, so that make score tells", end=" "
-        )
-        print("what the model remembers, not what it can do; score new rows with DATA=file")
+    why = f"a table of fewer than {FEWEST} labelled rows needs them all" if labelled < FEWEST else TOO_MANY
+    print(
+        f"\n{rows:,} rows, {seen.aside.words}, are kept from training, with their labels, in {folder}: "
+        "make score scores them"
+        if seen.aside and rows
+        else f"\nno rows are kept from training ({why}): {folder} holds the same rows, so that make score tells what "
+        "the model remembers, not what it can do; score new rows with DATA=file"
+    )
     few = f"rows, fewer than [drift] minimum_rows = {case.drift.minimum_rows}:"
     validation = round(case.split.validation * (labelled - rows))
     if scored < case.drift.minimum_rows:
