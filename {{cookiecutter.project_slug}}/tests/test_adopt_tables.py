@@ -1,5 +1,6 @@
 """What adopting says of the whole table: lines that are no rows, names, entities, whole numbers as labels, counts."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_names_that_come_from_a_title_are_never_adopted(tmp_path: Path, capsys: 
     assert run(tmp_path, tmp_path / "table.csv", "--label", label) == 2
     assert "Line 2 of table.csv" in capsys.readouterr().err
     assert (tmp_path / "usecase.toml").read_text() == BEFORE
+
+
+def test_a_packed_table_that_is_cut_off_says_so(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "usecase.toml").write_text(BEFORE)
+    for name, packed in (("table.csv.gz", gzip.compress(text().encode())[:-100]), ("empty.csv", b"")):
+        (tmp_path / name).write_bytes(packed)
+        assert run(tmp_path, tmp_path / name, "--label", "target") == 1
+        assert capsys.readouterr().err.startswith(f"error: {name} is ")
 
 
 def test_a_title_in_parquet_is_told_by_its_row(tmp_path: Path, capsys: Capture) -> None:
@@ -194,6 +203,13 @@ def test_other_entities_beside_the_group_are_named(tmp_path: Path, capsys: Captu
     assert found["split"]["group"] == "patient_id"
     assert "clinic_id" not in found["columns"]
     assert "'clinic_id' repeats: if new rows will be of others, say GROUP=clinic_id" in capsys.readouterr().out
+
+
+def test_a_group_that_was_asked_for_says_whether_it_tells_the_label(tmp_path: Path, capsys: Capture) -> None:
+    grouped(tmp_path, visits(300, 10), "--group", "patient_id")
+    assert "300 values of 10.0 rows each, and the label stays the same within one; rows of" in capsys.readouterr().out
+    grouped(tmp_path, plain(shop_id=np.random.default_rng(8).integers(0, 40, COUNT)), "--group", "shop_id")
+    assert "'shop_id': 40 values of 15.0 rows each; rows of one stay in one part" in capsys.readouterr().out
 
 
 def test_a_refused_group_says_what_is_measured_then(tmp_path: Path, capsys: Capture) -> None:

@@ -171,7 +171,7 @@ def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named
     """The column whose rows stay together, "" for none, and sentences about it."""
     others = {name: column for name, column in looked.found.items() if name not in (named, wishes.time)}
     if wishes.group and wishes.group not in NO_GROUP:
-        wished = entities.wished(looked.found, looked.look, wishes.group, wishes.data.name)
+        wished = entities.wished(looked.found, looked.look, wishes.group, wishes.label)
         return wishes.group, [wished.words()]
     found = entities.find(others, decisions, looked.look, wishes.label)
     clear = found[0] if found and found[0].clear else None

@@ -49,10 +49,9 @@ class Entity:
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
     def words(self) -> str:
-        if self.decided:
-            return f"{self.values:,} values of {self.rows:.1f} rows each, and the label stays the same within one"
-        alike = f"{self.steady} of {len(self.variances)} other columns hardly change within one"
-        return f"{self.values:,} values of {self.rows:.1f} rows each, {alike}"
+        alike = f", {self.steady} of {len(self.variances)} other columns hardly change within one"
+        told = ", and the label stays the same within one" if self.decided else alike if len(self.variances) > 1 else ""
+        return f"{self.values:,} values of {self.rows:.1f} rows each{told}"
 
 
 def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
@@ -68,14 +67,16 @@ def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Lo
     return _outermost(entities)
 
 
-def wished(found: Mapping[str, Facts], look: Look, name: str, file: str) -> Entity:
+def wished(found: Mapping[str, Facts], look: Look, name: str, label: str) -> Entity:
     """The column that GROUP names. Raises InputError where it can't group rows."""
-    entity = _measured(found, name, [], look)
+    entity = replace(_measured(found, name, [label], look), label=label)
     if entity.values < 3 or not entity.repeated:
         held = (
             "another value in every row" if entity.values >= 3 else f"{entity.values} values; three parts need one each"
         )
-        raise InputError(f"{file}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column.")
+        raise InputError(
+            f"{look.table.files[0].name}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column."
+        )
     return entity
 
 

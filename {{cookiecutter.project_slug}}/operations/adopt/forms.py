@@ -29,6 +29,8 @@ SIGNS = r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])"
 UNDEFINED = "\ufffd"
 # Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
 GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
+# what opening a packed file raises that is cut off, damaged or locked
+DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError)
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -36,7 +38,7 @@ def find(found: Sequence[Path], wishes: Wishes) -> Data:
     """The settings that read all of the files. Raises Question, or InputError where no settings do."""
     try:
         return _found(found, wishes)
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError):
+    except DAMAGED:
         return Data("binary", wishes.label)  # opening the file says better what is wrong with it
 
 

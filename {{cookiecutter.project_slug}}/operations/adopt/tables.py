@@ -3,6 +3,7 @@
 import re
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -55,11 +56,10 @@ def read(wishes: Wishes) -> Table:
 
 def _check_names(file: Path, reading: Data) -> None:
     """Raises Question where a title stands above the names; what can't be opened is told later."""
-    if not file.stat().st_size:
-        return
     if not file.name.lower().endswith(".parquet"):
-        head = forms.beginning(file, reading.encoding)
-        notes.check_names(file.name, notes.lines(head, reading.separator), reading.label)
+        with suppress(*forms.DAMAGED):
+            head = forms.beginning(file, reading.encoding)
+            notes.check_names(file.name, notes.lines(head, reading.separator), reading.label)
         return
     frame = files.scan(file, reading).drop(raw.ROW).head(notes.FIRST).collect()
     rows = [["" if cell is None else str(cell) for cell in row] for row in frame.rows()]
