@@ -71,12 +71,9 @@ def wished(found: Mapping[str, Facts], look: Look, name: str, label: str) -> Ent
     """The column that GROUP names. Raises InputError where it can't group rows."""
     entity = replace(_measured(found, name, [label], look), label=label)
     if entity.values < 3 or not entity.repeated:
-        held = (
-            "another value in every row" if entity.values >= 3 else f"{entity.values} values; three parts need one each"
-        )
-        raise InputError(
-            f"{look.table.files[0].name}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column."
-        )
+        few = f"{entity.values} values; three parts need one each"
+        held, file = few if entity.values < 3 else "another value in every row", look.table.files[0].name
+        raise InputError(f"{file}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column.")
     return entity
 
 
