@@ -22,6 +22,8 @@ def show(repository: Repository) -> int:
         print("no model is registered here yet; run `make train`.")
     for package in reversed(packages):
         mark = "released" if package["ModelPackageArn"] == current.get("model_package") else ""
+        doubt = (registry.undamaged(manifest(repository, package)) or {}).get("untrusted")
+        mark += f"  not to be trusted on new rows: {doubt}" if doubt else ""
         status, version = package.get("ModelApprovalStatus", ""), package["ModelPackageVersion"]
         print(f"{version:>4}  {package['CreationTime']}  {status:<22} {mark}".rstrip())
     return 0

@@ -132,16 +132,17 @@ def _tell(repository: Repository, finished: Finished) -> int:
         return 1
     registered = [step.properties for step in finished.steps.values() if "ModelPackageArn" in step.properties]
     for package in registered:
-        print(f"\ngate passed; {_released(repository, package, summary.metrics())}")
+        print(f"\ngate passed; {_released(repository, package, summary)}")
     ending.lines(summary.places())
     return 0
 
 
-def _released(repository: Repository, package: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
+def _released(repository: Repository, package: Mapping[str, Any], summary: Summary) -> str:
     """Publish an approved package; a sentence about what stands now."""
     version, file = package["ModelPackageVersion"], models.manifest(repository, package)
     if registry.undamaged(file) is None:
-        registry.publish(file, registry.manifest(package, metrics, now()))
+        about = registry.manifest(package, summary.metrics(), now()) | {"untrusted": summary.untrusted()}
+        registry.publish(file, about)
     before = registry.undamaged(repository.release)
     status = package.get("ModelApprovalStatus")
     if status != registry.APPROVED:
@@ -149,4 +150,5 @@ def _released(repository: Repository, package: Mapping[str, Any], metrics: Mappi
     if before and before["model_package"] == package["ModelPackageArn"]:
         return f"version {version} is unchanged and stays released"
     registry.publish(repository.release, registry.released(file) or {})
-    return f"registered and released as version {version}"
+    doubt = ", though what was measured says little of new rows" if summary.untrusted() else ""
+    return f"registered and released as version {version}{doubt}"

@@ -154,7 +154,7 @@ def test_an_id_that_repeats_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     table = rows(COUNT, patient=[n // 10 for n in range(COUNT)])
     code, said = asked(tmp_path, table, capsys, "--id", "patient")
     assert code == 1
-    assert "600 rows hold 60 values of it" in said
+    assert "600 rows share it with another one (such as '0', '1', '10')" in said
     assert "GROUP=patient" in said
 
 

@@ -213,6 +213,15 @@ def test_a_release_without_its_evaluation_has_no_metrics(world: World, body: byt
     assert world.released()["metrics"] == {}
 
 
+def test_a_release_says_that_validation_repeats_training(world: World) -> None:
+    arn = world.register(1)
+    uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
+    found = {"metric": "auc", "test": {"auc": 0.99}, "leak": {"trusted": False, "reason": "twins"}}
+    world.put(uri, packed({"evaluation.json": json.dumps(found).encode()}))
+    publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert world.released()["metrics"]["gate:trusted"] == 0
+
+
 def test_publishing_finishes_what_an_earlier_try_left(world: World) -> None:
     world.publish(1)
     lost = "/team/case/dev/components/explainability/artifact"

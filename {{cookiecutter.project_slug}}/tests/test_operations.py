@@ -54,6 +54,20 @@ def test_a_second_training_reuses_what_did_not_change(mini: Miniature) -> None:
     assert "stays released" in said
 
 
+def test_a_model_whose_validation_repeats_training_is_not_to_be_trusted(mini: Miniature) -> None:
+    said = mini.run("train")
+    assert "trusted" not in said + mini.run("models")
+    file = mini.root / "components/algorithm/__main__.py"
+    leak = '"leak": {"trusted": False, "reason": "9 of 10 rows have a twin"}'
+    file.write_text(file.read_text().replace('"champion": None', f'"champion": None, {leak}'))
+    said = mini.run("train")
+    assert "not to be trusted on new rows: 9 of 10 rows have a twin" in said
+    assert "registered and released as version 2, though what was measured says little of new rows" in said
+    newest, before = mini.run("models").splitlines()
+    assert newest.endswith("released  not to be trusted on new rows: 9 of 10 rows have a twin")
+    assert "trusted" not in before
+
+
 def test_changed_hyperparameters_do_not_run_processing_again(mini: Miniature) -> None:
     mini.run("train", "--set", "ChampionPreprocessor=s3://local/absent")
     mini.write("usecase.toml", (mini.root / "usecase.toml").read_text().replace("rounds = 3", "rounds = 4"))

@@ -456,6 +456,30 @@ def test_short_lines_are_answered_rows_and_empty_ones_are_none(settings: Callabl
     assert summary["first_break"] == "table.csv, row 2: line 3 has 2 of 6 cells"
 
 
+def test_rows_that_share_an_id_are_said_in_scoring(settings: Callable[..., None], caplog: Any) -> None:
+    settings()
+    batch = table(20).with_columns(pl.Series("id", [f"c{n // 2 if n < 6 else n}" for n in range(20)]))
+    summary = serving_after_training(batch.write_csv())
+    said = "6 rows share their 'id' with another row, such as 'c0', 'c1', 'c2': nothing tells them apart"
+    assert summary["warnings"] == [said]
+    assert said in caplog.text
+    assert summary["rows"] == 20
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.usefixtures("settings")
+def test_rows_that_share_an_id_are_said_in_training(caplog: Any, kind: str) -> None:
+    put(table().with_columns(pl.Series("id", [f"c{max(n, 2)}" for n in range(ROWS)])), f"raw/table.{kind}")
+    train.train({})
+    assert "3 rows share their 'id' with another row, such as 'c2'" in caplog.text
+
+
+def test_rows_of_different_ids_share_none(settings: Callable[..., None], caplog: Any) -> None:
+    settings()
+    assert serving_after_training(table(20).write_csv())["warnings"] == []
+    assert "share" not in caplog.text
+
+
 def test_short_lines_are_left_out_of_training(settings: Callable[..., None]) -> None:
     settings(bad_rows=0.02)
     whole = table().write_csv().splitlines()

@@ -308,6 +308,13 @@ def test_the_metric_that_the_gate_judged_stands_first() -> None:
     assert differences.measured({}, "auc") == []
 
 
+def test_a_release_whose_validation_repeats_training_is_not_to_be_trusted() -> None:
+    metrics = {"test:auc": 0.9, "test:f1": 0.8, "gate:value": 0.9}
+    said = "auc 0.9 (validation repeats training: not to be trusted on new rows)"
+    assert differences.measured({**metrics, "gate:trusted": 0.0}, "auc") == [said, "f1 0.8"]
+    assert differences.measured(metrics, "auc") == ["auc 0.9", "f1 0.8"]
+
+
 def test_without_releases_the_history_says_how_to_make_one(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert table(here, capsys) == ["dev has no release yet; `make release ENV=dev` makes the newest approved model it."]
     here.past.ssm.delete_parameter(Name="/team/case/dev/release")

@@ -108,6 +108,14 @@ def check_known(
     return warnings
 
 
+def shared_ids(table: raw.RawTable, usecase: UseCase) -> list[str]:
+    """What to warn of where rows have the id of another one: how many, and the first such ids."""
+    rows, first = raw.shared(table.frame.select(pl.col(usecase.data.id).alias("id"))) if usecase.data.id else (0, [])
+    shown = ", ".join(map(repr, first))
+    said = f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
+    return [said] if rows else []
+
+
 def first_break(table: raw.RawTable) -> str:
     """The first row that breaks the contract: file, row and what is wrong."""
     file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)

@@ -35,7 +35,9 @@ def serve(settings: Mapping[str, str]) -> None:
         rows = max(1, limit // 2 // tables.bytes_per_row(learned))
         files = tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
         _check_sizes(files, limit)
-        warnings = checks.check_known(table, case, learned, tables.known(files, learned))
+        warnings = checks.shared_ids(table, case) + checks.check_known(
+            table, case, learned, tables.known(files, learned)
+        )
     with artifacts.writing(paths.processing_output("summary")) as folder:
         first = checks.first_break(table) if counts.broken else None
         summary: dict[str, Any] = {

@@ -91,6 +91,8 @@ def _usable(
         log.warning("%s rows break the contract and are left out; first: %s", counts.broken, checks.first_break(table))
     if table.empty:
         log.warning("%s empty lines are no rows", f"{table.empty:,}")
+    for warning in checks.shared_ids(table, case):
+        log.warning("%s", warning)
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
     if counts.ungrouped:

@@ -163,7 +163,8 @@ def _check_end(source: Source, form: Form, odd: pl.DataFrame) -> None:
 
 
 def _truncated(form: Form, found: int) -> InputError:
-    return InputError(f"{form.name} is truncated: its last line has {found} of {len(form.names)} cells; copy it again.")
+    cells = f"its last line has {found} of {len(form.names)} cells"
+    return InputError(f"{form.name} is truncated: {cells}; copy it again, or delete that line if it is a note.")
 
 
 def _sentence(form: Form, line: int, found: int) -> str:

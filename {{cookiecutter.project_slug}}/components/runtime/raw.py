@@ -33,6 +33,7 @@ __all__ = [
     "RawTable",
     "as_text",
     "read",
+    "shared",
 ]
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
@@ -166,6 +167,18 @@ def as_text(name: str, kind: pl.DataType) -> pl.Expr:
     """A source column as the text that it is under a contract, whichever file it came from."""
     del kind  # a column knows it
     return pl.col(name).map_batches(lambda cells: values.texts(cells, ()), return_dtype=pl.String, is_elementwise=True)
+
+
+def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
+    """Of a frame whose one column is `id`: how many rows have the id of another one, and the first such ids."""
+    known = ids.drop_nulls()
+    same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
+    if not known.select(same).collect(engine="streaming").item():
+        return 0, []
+    repeated = known.group_by("id").len().filter(pl.col("len") > 1)
+    found = repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode())
+    rows, first = found.collect(engine="streaming").row(0)
+    return rows, list(first)
 
 
 def spelling(usecase: UseCase) -> Spelling:

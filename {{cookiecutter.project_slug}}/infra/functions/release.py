@@ -170,12 +170,13 @@ def _evaluation(aws: Aws, package: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
-    """As the training job names them."""
+    """As the training job names them, and `gate:trusted`, 0 where they say little of new rows."""
     if not found:
         return {}
     splits = {split: found.get(split) or {} for split in ("validation", "test", "champion")}
     values = {f"{split}:{name}": value for split, metrics in splits.items() for name, value in metrics.items()}
     values |= {"gate:value": splits["test"].get(found.get("metric")), "gate:lead": found.get("lead")}
+    values |= {"gate:trusted": 0} if (found.get("leak") or {}).get("trusted") is False else {}
     return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
 
 

@@ -29,6 +29,7 @@ from operations.adopt.columns import Decision, Look
 from operations.adopt.contract import Contract
 from operations.adopt.facts import Facts
 from operations.adopt.label import Label
+from operations.adopt.saying import Checked
 from operations.adopt.tables import Table
 from operations.adopt.wishes import NO_GROUP, Wishes
 from runtime import files, raw
@@ -36,6 +37,7 @@ from runtime.failures import InputError
 from runtime.usecase import UseCase
 
 NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
+FIRST = 3  # of the rows that break the contract
 BAD_ROWS = 0.01  # of which odd cells in columns of numbers and dates may take half
 
 
@@ -43,14 +45,16 @@ def adopt(wishes: Wishes) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
     table = tables.read(wishes)
     try:
+        wishes = _meant(wishes, list(table.frame.collect_schema()))
+        table = replace(table, reading=replace(table.reading, label=wishes.label))
         seen, decided, decisions = _decided(wishes, table)
         text, case = contract.rewritten(wishes.usecase, decided)
-        broken = _verified(wishes.data, case)
+        checked = _checked(table, wishes.data, case)
         rows = placing.place(table.files, wishes.folder, wishes.usecase, text, seen.aside)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    saying.say(seen, decided, decisions, broken)
-    saying.say_next(seen, rows)
+    saying.say(seen, decided, decisions, checked)
+    saying.say_next(seen, rows, checked, case)
 
 
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
@@ -63,7 +67,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     if not wishes.missing:
         suspects = gaps.suspects(found, look, wishes.label, wishes.task)
         gaps.ask(suspects + gaps.moments(found, look, decisions, moments))
-    target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers)
+    target = label.decide(answer, replace(look.table, frame=table.frame), wishes.task, look.markers, looked.unlabelled)
     if wishes.id:
         identity.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or identity.find(found, look, wishes.label)
@@ -90,6 +94,17 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
     reading = look.table.reading
     return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept, group), chosen
+
+
+def _meant(wishes: Wishes, names: Sequence[str]) -> Wishes:
+    """The columns that the options name, without regard to blanks around a name of the file."""
+
+    def meant(said: str) -> str:
+        alike = [name for name in names if said and name.strip() == said.strip()]
+        return alike[0] if len(alike) == 1 and said not in names else said
+
+    label, named, time, group = map(meant, (wishes.label, wishes.id, wishes.time, wishes.group))
+    return replace(wishes, label=label, id=named, time=time, group=group)
 
 
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
@@ -152,17 +167,19 @@ def _time(decisions: dict[str, Decision], name: str) -> Decision | None:
     return decision
 
 
-def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, str]:
-    """The column whose rows stay together, "" for none, and a sentence about it."""
-    if wishes.group in NO_GROUP:
-        return "", ""
-    if wishes.group:
-        return wishes.group, entities.wished(looked.found, looked.look, wishes.group, wishes.data.name).words()
+def _group(wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str) -> tuple[str, list[str]]:
+    """The column whose rows stay together, "" for none, and sentences about it."""
     others = {name: column for name, column in looked.found.items() if name not in (named, wishes.time)}
+    if wishes.group and wishes.group not in NO_GROUP:
+        wished = entities.wished(looked.found, looked.look, wishes.group, wishes.label)
+        return wishes.group, [wished.words()]
     found = entities.find(others, decisions, looked.look, wishes.label)
-    if found and found[0].clear:
-        return found[0].name, found[0].words()
-    return "", entities.hint(found)
+    clear = found[0] if found and found[0].clear else None
+    if clear and wishes.group:
+        told = f"as GROUP={wishes.group} says, but {clear.name!r} repeats: {clear.words()}"
+        return "", [f"{told}; what is measured holds for rows of the same {clear.name!r} alone"]
+    hint = entities.hint(found[1:] if clear else found) if not wishes.group else ""
+    return (clear.name, [clear.words(), hint]) if clear else ("", [hint])
 
 
 def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, target: Label) -> list[Decision]:
@@ -171,10 +188,13 @@ def _chosen(decisions: dict[str, Decision], looked: Looked, answer: Facts, targe
     usable = [looked.found[name] for name, decision in decisions.items() if decision.type]
     told = leaks.find(look.table, usable, answer, target.task, look.markers)
     chosen = dict(decisions)
-    for column in usable:
-        reason = identity.reason(column, look) or told.get(column.name, "")
-        if reason:
-            chosen[column.name] = columns.out(column, reason)
+    for name, decision in decisions.items():
+        column = looked.found[name]
+        if reason := identity.reason(column, look) or told.get(name, ""):
+            chosen[name] = columns.out(column, reason)
+        elif identity.called(column) and decision.type == "number":
+            why = f"whole numbers that name something; {column.distinct} values"
+            chosen[name] = replace(decision, type="category", why=why)
     return list(chosen.values())
 
 
@@ -191,11 +211,16 @@ def _check_dates(wish: str, kept: Sequence[Decision]) -> None:
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
 
 
-def _verified(data: Path, case: UseCase) -> int:
-    """Rows that break the new contract, read as training will read them. Raises InputError where they are too many."""
+def _checked(opened: Table, data: Path, case: UseCase) -> Checked:
+    """Rows under the new contract, read as training will read them. Raises InputError where too many break it."""
     table = raw.read(data, case, labelled=True)
-    count, rows = table.frame.select(pl.col(raw.BROKEN).sum(), pl.len().alias("n")).collect(engine="streaming").row(0)
-    if count > case.data.bad_rows * rows:
-        file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
-        raise InputError(f"{file}, row {row}: {error}; {count:,} rows are like that: mend them.")
-    return int(count)
+    counted = pl.col(raw.BROKEN).sum(), pl.col(raw.RAGGED).count(), pl.len().alias("rows")
+    broken, ragged, rows = table.frame.select(*counted).collect(engine="streaming").row(0)
+    first = table.reasons.head(FIRST).collect(engine="streaming").rows()
+    reasons = [f"{file}, row {row}: {error}" for file, row, error in first]
+    if broken > case.data.bad_rows * rows:
+        raise InputError(f"{'; '.join(reasons)}; {broken:,} of {rows:,} rows are like that: mend them.")
+    copies = pl.len() - pl.struct(pl.all()).hash().n_unique()  # which streams, and takes columns of any type
+    return Checked(
+        rows, broken, ragged, table.empty, opened.frame.select(copies).collect(engine="streaming").item(), reasons
+    )

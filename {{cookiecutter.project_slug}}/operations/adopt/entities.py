@@ -1,6 +1,5 @@
 """Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,6 @@ from operations.adopt.columns import MANY, Decision, Look
 from operations.adopt.facts import Facts
 from runtime.failures import InputError
 
-WORDS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver|machine"
-WORDS += "|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
-WORDS += "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
-ENTITY = re.compile(rf"(^|[\W_])({WORDS})s?([\W_]?(no|nr|num|number|nummer|numero|name|code))?$", re.IGNORECASE)
 FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
 NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
 LOOKED, TRIED = 60, 8  # columns and candidates, at most
@@ -54,10 +49,9 @@ class Entity:
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
     def words(self) -> str:
-        if self.decided:
-            return f"{self.values:,} values of {self.rows:.1f} rows each, and the label stays the same within one"
-        alike = f"{self.steady} of {len(self.variances)} other columns hardly change within one"
-        return f"{self.values:,} values of {self.rows:.1f} rows each, {alike}"
+        alike = f", {self.steady} of {len(self.variances)} other columns hardly change within one"
+        told = ", and the label stays the same within one" if self.decided else alike if len(self.variances) > 1 else ""
+        return f"{self.values:,} values of {self.rows:.1f} rows each{told}"
 
 
 def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
@@ -73,27 +67,26 @@ def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Lo
     return _outermost(entities)
 
 
-def wished(found: Mapping[str, Facts], look: Look, name: str, file: str) -> Entity:
+def wished(found: Mapping[str, Facts], look: Look, name: str, label: str) -> Entity:
     """The column that GROUP names. Raises InputError where it can't group rows."""
-    entity = _measured(found, name, [], look)
+    entity = replace(_measured(found, name, [label], look), label=label)
     if entity.values < 3 or not entity.repeated:
-        held = (
-            "another value in every row" if entity.values >= 3 else f"{entity.values} values; three parts need one each"
-        )
+        few = f"{entity.values} values; three parts need one each"
+        held, file = few if entity.values < 3 else "another value in every row", look.table.files[0].name
         raise InputError(f"{file}: column {name!r} (GROUP) holds {held}. Leave GROUP away, or name another column.")
     return entity
 
 
 def hint(entities: Sequence[Entity]) -> str:
     """What may have been meant where nothing is clear."""
-    repeating = [each.name for each in entities if each.called and each.repeated >= REPEATED]
-    if not repeating:
-        return ""
-    return f"{repeating[0]!r} repeats: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}"
+    repeating = [each.name for each in entities if each.clear or (each.called and each.repeated >= REPEATED)]
+    names = ", ".join(map(repr, repeating[:3]))
+    repeat = f"{names} {'repeats' if len(repeating) == 1 else 'repeat'}"
+    return f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
 
 
 def _called(name: str) -> bool:
-    return identity.named(name) or bool(ENTITY.search(name.strip()))
+    return identity.named(name) or bool(identity.ENTITY.search(name.strip()))
 
 
 def _possible(column: Facts, decision: Decision) -> bool:

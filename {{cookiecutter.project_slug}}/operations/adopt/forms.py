@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -28,6 +29,8 @@ SIGNS = r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])"
 UNDEFINED = "\ufffd"
 # Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
 GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
+# what opening a packed file raises that is cut off, damaged or locked
+DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError)
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -35,7 +38,7 @@ def find(found: Sequence[Path], wishes: Wishes) -> Data:
     """The settings that read all of the files. Raises Question, or InputError where no settings do."""
     try:
         return _found(found, wishes)
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError):
+    except DAMAGED:
         return Data("binary", wishes.label)  # opening the file says better what is wrong with it
 
 
@@ -48,7 +51,7 @@ def _found(found: Sequence[Path], wishes: Wishes) -> Data:
         raise InputError(f"ENCODING={encoding} is no encoding; say utf-8, utf-16 or windows-1252.") from None
     if not texts:
         return Data("binary", wishes.label)
-    head = _head(texts[0], encoding)
+    head = beginning(texts[0], encoding)
     separator = character(wishes.separator) or _separator(head)
     header = wishes.header != "no"
     if not wishes.header:
@@ -112,7 +115,7 @@ def _western(file: Path) -> str:
     return "windows-1252"
 
 
-def _head(file: Path, encoding: str) -> str:
+def beginning(file: Path, encoding: str) -> str:
     """The first text of a file, without the mark that may begin it."""
     marked = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     with files.opened(file) as handle:
@@ -131,14 +134,14 @@ def _records(head: str, separator: str) -> list[list[str]]:
 
 
 def _separator(head: str) -> str:
-    """The character that cuts most records into as many cells as the first, and into the most of them."""
+    """The character that cuts most records into as many cells, and into the most of them."""
     told = EXCEL.match(head)
     return told[1] if told else max(files.SEPARATORS, key=lambda separator: _cut(_records(head, separator), separator))
 
 
 def _cut(records: list[list[str]], separator: str) -> tuple[bool, bool, int]:
     """How well a separator cuts: alike nearly everywhere; everywhere, and not where decimals begin; into how many."""
-    width = len(records[0]) if records else 0
+    width = Counter(map(len, records)).most_common(1)[0][0] if records else 0  # a title may stand above the names
     alike = sum(len(record) == width for record in records)
     always = separator != "," and len(records) > 1 and alike == len(records)
     return width > 1 and alike > 0.9 * len(records), width > 1 and always, width

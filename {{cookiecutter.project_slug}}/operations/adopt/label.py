@@ -29,12 +29,16 @@ class Label:
     lead: float
 
 
-def decide(column: Facts, table: Table, wish: str, missing: Sequence[str]) -> Label:
-    """Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned."""
-    _check(column, table, missing)
+def decide(column: Facts, table: Table, wish: str, missing: Sequence[str], empty: int = 0) -> Label:
+    """What the label asks for; `empty` rows have none.
+
+    Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned.
+    """
+    _check(column, table, missing, empty)
     task = wish or _task(column)
+    assumed = "" if wish else _assumed(column, task)
     if task == "regression":
-        return _regression(column, table, missing)
+        return _regression(column, table, missing, assumed)
     if column.distinct > MANY:
         raise InputError(f"the label {column.name!r} holds {column.distinct:,} different values; it can't be classes.")
     counts = _counts(column, table, missing)
@@ -42,18 +46,15 @@ def decide(column: Facts, table: Table, wish: str, missing: Sequence[str]) -> La
         raise InputError(f"the label {column.name!r} holds {len(counts)} values; a binary task has two.")
     if task == "multiclass" and len(counts) < 3:
         raise InputError(f"the label {column.name!r} holds {len(counts)} values; a multiclass task has three or more.")
-    return _binary(counts) if task == "binary" else _multiclass(counts)
+    return _binary(counts) if task == "binary" else _multiclass(counts, assumed)
 
 
 def markers(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
     """Texts of the label that count as missing, such as None, and how often; blanks are not among them."""
-    words = [text for text in missing if text]
-    text = tables.text(column.name, column.kind, [])
-    held = table.frame.select(text.alias("value")).filter(pl.col("value").is_in(words)).group_by("value").len()
-    return dict(held.collect(engine="streaming").sort("value").iter_rows())
+    return _counts(column, table, [], [text for text in missing if text])
 
 
-def _check(column: Facts, table: Table, missing: Sequence[str]) -> None:
+def _check(column: Facts, table: Table, missing: Sequence[str], empty: int) -> None:
     """Raises InputError for a label that is no label."""
     name = f"the label {column.name!r}"
     if not tables.readable(column.kind):
@@ -61,12 +62,13 @@ def _check(column: Facts, table: Table, missing: Sequence[str]) -> None:
     if column.distinct < 2:
         words = markers(column, table, missing)
         hint = f" ({next(iter(words))!r} counts as missing; call that class otherwise)" if words else ""
-        count = f"{column.distinct} value{'' if column.distinct == 1 else 's'}"
+        hint = hint or (f" (if no value is a class too, write it into the {empty:,} rows without one)" if empty else "")
+        count = f"only {column.texts[0]!r}" if column.distinct == 1 else "0 values"
         raise InputError(f"{name} holds {count}; there is nothing to learn{hint}.")
     spelled: dict[str, str] = {}
     for text in column.texts:
         other = spelled.setdefault(text.lower(), text)
-        if other != text and column.distinct <= MOST_CLASSES:
+        if other != text and column.distinct <= MANY:
             raise InputError(f"{name} holds {other!r} and {text!r}; spell a class in one way.")
     if column.odd and all(WRITTEN.match(text) for text in column.odd):
         raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like {like(table.reading)}.")
@@ -88,6 +90,15 @@ def _task(column: Facts) -> str:
     )
 
 
+def _assumed(column: Facts, task: str) -> str:
+    """What was taken for granted of whole numbers, and how to say otherwise."""
+    if task == "binary" or column.numbers < column.present or not column.whole or column.distinct > MANY:
+        return ""
+    if task == "multiclass":
+        return f"{column.distinct} whole numbers, taken as classes; for amounts, counts or grades say TASK=regression"
+    return f"{column.distinct} whole numbers, taken as amounts; for classes say TASK=multiclass"
+
+
 def _classes(column: Facts) -> str:
     if column.distinct <= MANY:
         return "multiclass"
@@ -101,18 +112,20 @@ def _classes(column: Facts) -> str:
     raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
 
 
-def _counts(column: Facts, table: Table, missing: Sequence[str]) -> dict[str, int]:
-    text = tables.text(column.name, column.kind, missing)
-    counts = table.frame.select(text.alias("value")).drop_nulls().group_by("value").len()
-    return dict(counts.collect(engine="streaming").sort("value").iter_rows())
+def _counts(column: Facts, table: Table, missing: Sequence[str], among: Sequence[str] | None = None) -> dict[str, int]:
+    value = tables.text(column.name, column.kind, missing).alias("value")
+    texts = table.frame.select(value).drop_nulls()
+    texts = texts.filter(pl.col("value").is_in(list(among))) if among is not None else texts
+    return dict(texts.group_by("value").len().collect(engine="streaming").sort("value").iter_rows())
 
 
-def _multiclass(counts: dict[str, int]) -> Label:
+def _multiclass(counts: dict[str, int], assumed: str) -> Label:
     ordered = sorted(counts, key=lambda value: (_place(value), value))
     limit = round(math.log(len(ordered)), 3)
     rarest = min(ordered, key=lambda value: counts[value])
     rare = f"; only {counts[rarest]} of the rows are {rarest!r}" if counts[rarest] < 20 else ""
-    why = f"{len(ordered)} values{rare}; the gate asks for less than the log loss of guessing"
+    shown = ", ".join(map(repr, ordered[:5])) + (" …" if len(ordered) > 5 else "")
+    why = f"{assumed or f'{len(ordered)} values ({shown})'}{rare}; the gate asks for less than the log loss of guessing"
     return Label("multiclass", tuple(ordered), why, "log_loss", limit, -0.01)
 
 
@@ -126,14 +139,17 @@ def _binary(counts: dict[str, int]) -> Label:
     return Label("binary", (*(value for value in counts if value != positive), positive), why, "auc", 0.6, -0.005)
 
 
-def _regression(column: Facts, table: Table, missing: Sequence[str]) -> Label:
+def _regression(column: Facts, table: Table, missing: Sequence[str], assumed: str) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"the label {column.name!r} holds {column.texts[0]!r}; a regression task needs numbers.")
     finite = tables.number(tables.plain(column.name, column.kind, missing), column.kind, table.reading)
     deviation = float(table.frame.select(finite.std()).collect(engine="streaming").item() or 0.0)
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")
-    why = f"numbers from {column.low:g} to {column.high:g}; the gate asks for less error than guessing the mean has"
+    told = f"{assumed}; " if assumed else ""
+    why = (
+        f"numbers from {column.low:g} to {column.high:g}; {told}the gate asks for less error than guessing the mean has"
+    )
     return Label("regression", (), why, "rmse", limit, -float(f"{0.01 * deviation:.2g}"))
 
 

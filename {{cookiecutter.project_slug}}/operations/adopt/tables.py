@@ -3,13 +3,14 @@
 import re
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 import polars as pl
 
-from operations.adopt import forms
+from operations.adopt import forms, notes
 from operations.adopt.wishes import Wishes
 from runtime import files, raw, values
 from runtime.failures import InputError
@@ -41,12 +42,28 @@ def read(wishes: Wishes) -> Table:
     for file in found:
         _check_workbook(file)
     reading = forms.find(found, wishes)
+    if not wishes.header:
+        for file in found:
+            _check_names(file, reading)
     frames = [files.scan(file, reading).drop(raw.ROW) for file in found]
-    table = Table(_parsed(pl.concat(frames, how="diagonal_relaxed"), found), tuple(found), reading)
-    for name in table.frame.collect_schema():
+    frame = _parsed(pl.concat(frames, how="diagonal_relaxed"), found)
+    for name in frame.collect_schema():
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
-    return table
+    notes.check_rows(found[-1].name, frame)
+    return Table(frame, tuple(found), reading)
+
+
+def _check_names(file: Path, reading: Data) -> None:
+    """Raises Question where a title stands above the names; what can't be opened is told later."""
+    if not file.name.lower().endswith(".parquet"):
+        with suppress(*forms.DAMAGED):
+            head = forms.beginning(file, reading.encoding)
+            notes.check_names(file.name, notes.lines(head, reading.separator), reading.label)
+        return
+    frame = files.scan(file, reading).drop(raw.ROW).head(notes.FIRST).collect()
+    rows = [["" if cell is None else str(cell) for cell in row] for row in frame.rows()]
+    notes.check_names(file.name, [(0, frame.columns), *enumerate(rows, 1)], reading.label, "row")
 
 
 def _parsed(frame: pl.LazyFrame, found: Sequence[Path]) -> pl.LazyFrame:

@@ -38,8 +38,14 @@ class Summary:
             yield f"  {name:<{width}}" + "".join(f"{_number(value):>12}" for value in values) + marked
         if earlier := report.get("earlier"):
             yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if doubt := leak(report):
+            yield f"  not to be trusted on new rows: {doubt}"
         if reason := report.get("not_comparable"):
             yield f"  not compared with the released model: {reason} [gate] minimum alone decides."
+
+    def untrusted(self) -> str:
+        """Why what was measured says little of new rows; "" where it does."""
+        return leak(self._evaluation() or {})
 
     def scoring(self) -> Iterator[str]:
         """How many rows were scored, and whether the data still is what the model knows."""
@@ -123,6 +129,12 @@ def uris(progress: Progress) -> list[str]:
     """Where a processing step's outputs are stored."""
     outputs = progress.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
     return [item["S3Output"]["S3Uri"] for item in outputs.values()]
+
+
+def leak(evaluation: Mapping[str, Any]) -> str:
+    """Why rows of validation or test are no new rows to the model; "" where they are."""
+    found = evaluation.get("leak") or {}
+    return str(found.get("reason") or "") if found.get("trusted") is False else ""
 
 
 def _number(value: Any) -> str:

@@ -54,4 +54,5 @@ def measured(metrics: Mapping[str, float], preferred: str) -> list[str]:
     test = {name.removeprefix("test:"): value for name, value in metrics.items() if name.startswith("test:")}
     gate = metrics.get("gate:value")
     names = sorted(test, key=lambda name: (test[name] != gate, name != preferred))
-    return [f"{name} {test[name]:.4g}" for name in names]
+    doubt = " (validation repeats training: not to be trusted on new rows)" if metrics.get("gate:trusted") == 0 else ""
+    return [f"{name} {test[name]:.4g}{'' if place else doubt}" for place, name in enumerate(names)]

@@ -1,0 +1,105 @@
+"""Lines above and below a table that are none of its rows: the title and the sums of a spreadsheet."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from itertools import islice
+from statistics import median
+
+import polars as pl
+
+from operations.adopt import Question, forms
+from runtime.failures import InputError
+
+FIRST, LAST = 30, 3  # lines among which the names are looked for, and those that may be sums or notes
+CHECKED = 50  # columns, at most
+BLANK = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
+SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
+AMOUNT = re.compile(r"-?\d+(\.\d*)?")
+GAP = ("NA", "N/A", "NAN", "NULL", "NONE", "?")
+NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
+Lines = Sequence[tuple[int, Sequence[str]]]
+
+
+def lines(head: str, separator: str) -> Lines:
+    """The first lines of a text that hold anything, with their numbers."""
+    reader = csv.reader(io.StringIO(forms.EXCEL.sub("\n", head, count=1), newline=""), delimiter=separator)
+    try:
+        return list(islice(((reader.line_num, cells) for cells in reader if any(map(str.strip, cells))), FIRST))
+    except csv.Error:
+        return []
+
+
+def check_names(file: str, found: Lines, label: str, unit: str = "line") -> None:
+    """Raises Question where the names seem to stand in a later line than the first, below a title."""
+    if not found:
+        return
+    names, label = _held(found[0][1]), label.strip()
+    full = median(len(_held(cells)) for _, cells in found)
+    sparse = 2 * len(names) < full or (label not in names and 2 * len(names) <= full)
+    for place, (line, cells) in enumerate(found[1:], start=1):
+        held = _held(cells)
+        meant = (label in held and label not in names) or (sparse and 2 * len(held) > full)
+        units = not meant and _above_numbers(cells, found[place + 1 :])
+        if _texts(held) and ((meant and len(set(held)) == len(held)) or units):
+            shown = ", ".join(held[:4]) + (" …" if len(held) > 4 else "")
+            raise Question(
+                f"where are the names of the columns? {unit.capitalize()} {line} of {file} ({shown}) looks like them, "
+                f"and what stands above it ({', '.join(names[:3])}) like a title. Delete what is above {unit} {line}"
+                f"{', or that line if it holds units' if units else ''}; or say HEADER=yes if the names come first."
+            )
+
+
+def _held(cells: Sequence[str]) -> list[str]:
+    return [cell.strip() for cell in cells if not BLANK.fullmatch(cell.strip())]
+
+
+def _texts(held: Sequence[str]) -> bool:
+    """Several texts, of which none is a value."""
+    values = any(cell.upper() in GAP or forms.NUMBER.fullmatch(cell) or forms.DAY.fullmatch(cell) for cell in held)
+    return len(held) > 1 and not values
+
+
+def _above_numbers(cells: Sequence[str], below: Lines) -> bool:
+    """Whether a line of texts stands above numbers alone, in two columns or more."""
+    columns = [[row[place].strip() for _, row in below if place < len(row)] for place in range(len(cells))]
+    return len(below) > 2 and sum(bool(c) and all(map(forms.NUMBER.fullmatch, filter(None, c))) for c in columns) > 1
+
+
+def check_rows(file: str, frame: pl.LazyFrame) -> None:
+    """Raises InputError where the names come again as a row, or the last rows are sums or notes."""
+    texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String][:CHECKED]
+    again = pl.all_horizontal(pl.lit(len(texts) > 1), *(pl.col(name) == name for name in texts)).arg_true()
+    row = frame.select(again.first()).collect(engine="streaming").item()
+    if row is not None:
+        raise InputError(f"{file}: row {row + 1} holds the names of the columns once more; delete that line.")
+    found: list[str] = []
+    for cells in reversed(frame.tail(LAST).collect(engine="streaming").to_dicts()):
+        held = {name: str(cell).strip() for name, cell in cells.items() if cell is not None and str(cell).strip()}
+        if next(iter(held), "") not in texts or not _below_the_table(frame, held, len(cells)):
+            break
+        found.insert(0, ", ".join(list(held.values())[:4]))
+    if found:
+        rows = f"the last {len(found)} rows look" if len(found) > 1 else "the last row looks"
+        raise InputError(f"{file}: {rows} like sums or notes below the table ({'; '.join(found)}); delete them.")
+
+
+def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], width: int) -> bool:
+    """Whether a row's first text is one that no other row has, and says that the row is none."""
+    (name, first), *rest = list(held.items())[:CHECKED]
+    total = SUM.fullmatch(first.rstrip(": "))
+    if not total and not (len(held) == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
+        return False
+    text, kinds = pl.col(name).str.strip_chars(), frame.collect_schema()
+    amounts = {other: float(cell) for other, cell in rest if AMOUNT.fullmatch(cell) and not kinds[other].is_nested()}
+    highest = [
+        pl.col(other).cast(pl.Float64, strict=False).filter(text != first).max().alias(f"of {other}")
+        for other in amounts
+    ]
+    counts = (text == first).sum().alias("same"), text.str.contains(r"\S\s+\S").sum().alias("worded")
+    same, worded, *most = frame.select(*counts, *highest).collect(engine="streaming").row(0)
+    largest = bool(most) and all(
+        high is None or high <= amount for amount, high in zip(amounts.values(), most, strict=True)
+    )
+    return bool(same == 1 and (len(held) < width or largest if total else worded <= LAST))
