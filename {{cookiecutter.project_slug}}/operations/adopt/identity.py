@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from operations.adopt import tables
-from operations.adopt.columns import MANY, Look
-from operations.adopt.facts import Facts
+from operations.adopt.columns import MANY
+from operations.adopt.facts import Facts, Look
 from operations.adopt.tables import Table
 from runtime.failures import InputError
 
