@@ -144,13 +144,13 @@ def test_one_wrong_date_costs_its_row_and_many_cost_the_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = [f"2024-01-{1 + n % 28:02}" for n in range(1000)]
+    table = rows(1000, day=["soon"] * 50 + days[50:])
+    code, said = asked(tmp_path, table, capsys)
+    assert (code, "50 cells are not (such as 'soon'). Say MISSING=soon " in said) == (2, True)
     (tmp_path / "usecase.toml").write_text(BEFORE)
     rows(1000, day=["soon", *days[1:]]).write_csv(tmp_path / "table.csv")
     assert run(tmp_path, tmp_path / "table.csv", "--label", "target") == 0
     assert "1 cells are no such dates (such as 'soon')" in capsys.readouterr().out
-    table = rows(1000, day=["soon"] * 50 + days[50:])
-    code, said = asked(tmp_path, table, capsys)
-    assert (code, "50 cells are not (such as 'soon'). Say MISSING=soon " in said) == (2, True)
     assert types(adopted(tmp_path, table, "--missing", "no")) == {}
     assert "50 cells are not (such as 'soon')" in capsys.readouterr().out
     assert types(adopted(tmp_path, table, "--missing", "soon")) == {"day": "date"}
