@@ -33,7 +33,8 @@ def transformed(folder: Path, case: UseCase) -> pl.DataFrame:
 def same(folder: Path, csv: dict[str, Any], parquet: dict[str, Any], *options: str) -> dict[str, Any]:
     """The columns of the contract of a CSV file, which reads it and a Parquet file as what the latter's own reads."""
     tables = {"table.csv": rows(COUNT, **csv), "table.parquet": rows(COUNT, **parquet)}
-    contracts, cases = [], []
+    contracts: list[dict[str, Any]] = []
+    cases = []
     for name, table in tables.items():
         contracts.append(adopted(folder, table, *options, name=name)["columns"])
         cases.append(usecase.load(folder / "usecase.toml"))

@@ -19,21 +19,7 @@ from runtime.lines import RAGGED, ROW
 from runtime.usecase import EPOCHS, Column, UseCase
 from runtime.values import FALSE, TRUE, Found, Spelling
 
-__all__ = [
-    "BROKEN",
-    "ERROR",
-    "FALSE",
-    "FILE",
-    "GROUP",
-    "INVALID",
-    "NO_ID",
-    "RAGGED",
-    "ROW",
-    "TRUE",
-    "RawTable",
-    "as_text",
-    "read",
-]
+__all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]  # of other modules, which those who read raw tables need
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none

@@ -133,7 +133,8 @@ def _dated(column: Facts, look: Look) -> Decision | None:
     if found.unread > look.tolerated:
         why = f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it"
         return replace(out(column, why), strays=found.strays)
-    zone, why = dates.zone(column, look, found.format), f"as {found.words}"
+    zone = dates.zone(column, look, found.format)
+    why = f"as {EPOCHS[found.format][0]} since 1970" if found.format in EPOCHS else f"as {found.format}"
     if found.unread:
         why += f"; {found.unread:,} cells are no such dates{example}: their rows are left out"
     if zone or found.format in EPOCHS:

@@ -61,10 +61,6 @@ class Dates:
     unread: int
     strays: Sequence[str]
 
-    @property
-    def words(self) -> str:
-        return f"{EPOCHS[self.format][0]} since 1970" if self.format in EPOCHS else self.format
-
 
 def find(column: Facts, look: Look) -> Dates | None:
     """The format that reads the most values, None where none does.
@@ -168,40 +164,39 @@ def _clock(found: re.Match[str]) -> str:
     """The format of a clock."""
     join, _, seconds, basic, more, fraction, gap, half, space, zone = found.groups()
     colon = ":" if basic is None else ""
-    clock = (
-        f"{join}{'%I' if half else '%H'}{colon}%M{f'{colon}%S' if seconds or more else ''}{'%.f' if fraction else ''}"
-    )
-    clock += f"{gap}%p" if half else ""
-    return clock + (gap if zone and not half else "") + space + ("" if not zone else zone if zone in OF_UTC else "%#z")
+    clock = [join, "%I" if half else "%H", f"{colon}%M", f"{colon}%S" if seconds or more else ""]
+    clock += [
+        "%.f" if fraction else "",
+        gap,
+        "%p" if half else "",
+        space,
+        zone if zone in OF_UTC else "%#z" * bool(zone),
+    ]
+    return "".join(clock)
 
 
 def _check_one_format(column: Facts, look: Look, reads: dict[str, pl.Series]) -> None:
     """Raises Question where several formats together read nearly all dates, each a part of its own."""
     chain: list[str] = []
     left = pl.repeat(True, len(column.texts), eager=True)
-    while reads and len(chain) < MOST and (form := max(reads, key=lambda form: (reads[form] & left).sum())):
-        if not (reads[form] & left).any():
+    while reads and left.any() and len(chain) < MOST:
+        best = max(reads, key=lambda form: (reads[form] & left).sum())
+        if not (reads[best] & left).any():
             break
-        chain.append(form)
-        left &= ~reads[form]
+        chain.append(best)
+        left &= ~reads[best]
     if len(chain) < 2 or left.sum() > (1 - CLEARLY) * len(left):
         return
-    text = look.table.frame.select(look.plain(column).alias("t")).drop_nulls()
-    fits = [read(pl.col("t"), form).is_not_null() for form in chain]
-    alone = [fit & ~pl.any_horizontal([*fits[:place], pl.lit(False)]) for place, fit in enumerate(fits)]
-    named = [
-        (each.sum().alias(f"{n}"), pl.col("t").filter(each).first().alias(f"t{n}")) for n, each in enumerate(alone)
-    ]
-    row = text.select(part for pair in named for part in pair).collect(engine="streaming").row(0)
-    if sum(row[2::2]) <= look.tolerated:
+    first = pl.coalesce(pl.when(read(pl.col("t"), form).is_not_null()).then(pl.lit(form)) for form in chain)
+    counts = look.texts(column).group_by(first.alias("form")).agg(pl.len().alias("n"), pl.col("t").first())
+    held = counts.drop_nulls().sort("n", descending=True).collect(engine="streaming")
+    if held["n"][1:].sum() <= look.tolerated:
         return
-    told = ", ".join(
-        f"{count:,} like {text!r} ({form})" for form, count, text in zip(chain, row[::2], row[1::2], strict=True)
-    )
-    forms = "|".join(chain)
+    told = ", ".join(f"{count:,} like {text!r} ({form})" for form, count, text in held.rows())
+    forms = option(column.name, f"date({'|'.join(chain)})")
     raise Question(
-        f"column {column.name!r} has dates in several formats: {told}. Say {option(column.name, f'date({forms})')} to "
-        f"read them, a date that fits two by the first of them; or {option(column.name, 'out')}."
+        f"column {column.name!r} has dates in several formats: {told}. Say {forms} to read them, a date that fits two "
+        f"by the first of them; or {option(column.name, 'out')}."
     )
 
 
@@ -217,12 +212,11 @@ def read(text: pl.Expr, form: str) -> pl.Expr:
 
 def _unread(column: Facts, look: Look, forms: Sequence[str]) -> tuple[int, ...]:
     """How many present values each format leaves, over all rows."""
-    text = look.table.frame.select(look.plain(column).alias("t")).drop_nulls()
     counts = [read(pl.col("t"), form).is_null().sum().alias(form) for form in forms]
-    return text.select(counts).collect(engine="streaming").row(0) if forms else ()
+    return look.texts(column).select(counts).collect(engine="streaming").row(0) if forms else ()
 
 
 def _strays(column: Facts, look: Look, form: str) -> list[str]:
     """Some texts that a format does not read."""
-    text = look.table.frame.select(look.plain(column).alias("t")).drop_nulls()
-    return text.filter(read(pl.col("t"), form).is_null()).unique().sort("t").head(EXAMPLES).collect()["t"].to_list()
+    strays = look.texts(column).filter(read(pl.col("t"), form).is_null()).unique().sort("t")
+    return strays.head(EXAMPLES).collect(engine="streaming")["t"].to_list()

@@ -80,6 +80,10 @@ class Look:
         """The column's text as it stands in the file."""
         return tables.plain(column.name, column.kind, self.markers)
 
+    def texts(self, column: Facts) -> pl.LazyFrame:
+        """These texts, as "t", where there are any."""
+        return self.table.frame.select(self.plain(column).alias("t")).drop_nulls()
+
 
 def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, Facts]:
     """Facts of every column. Raises InputError where the table has no rows with a label or turns out unreadable."""

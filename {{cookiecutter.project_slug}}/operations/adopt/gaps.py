@@ -59,7 +59,10 @@ def moments(
     found: dict[str, Facts], look: Look, decisions: dict[str, Decision], held: dict[str, Moments]
 ) -> list[Suspect]:
     """Days such as 1900-01-01, and others far from the rest, that stand again and again at the end of a column."""
-    suspects = [_strays(found[name], decision) for name, decision in decisions.items() if _few(decision)]
+    strays = {name: decision for name, decision in decisions.items() if 0 < len(decision.strays) <= FEW_WORDS}
+    suspects = [
+        Suspect(list(each.strays), f"{name!r} holds {each.why.partition(';')[0]}") for name, each in strays.items()
+    ]
     for name, each in held.items():
         for moment, cells, next_to in (
             (each.low, each.low_cells, each.after_low),
@@ -72,15 +75,6 @@ def moments(
                 texts = _where(at == moment, tables.plain(name, found[name].kind, look.markers), look)
                 suspects.append(Suspect(texts, f"{texts[0]} stands in {cells:,} cells of {name!r}, as no other date"))
     return suspects
-
-
-def _few(decision: Decision) -> bool:
-    return 0 < len(decision.strays) <= FEW_WORDS
-
-
-def _strays(column: Facts, decision: Decision) -> Suspect:
-    """A few texts among dates that are none, such as 0000-00-00."""
-    return Suspect(list(decision.strays), f"{column.name!r} holds {decision.why.partition(';')[0]}")
 
 
 def ask(suspects: Sequence[Suspect]) -> None:

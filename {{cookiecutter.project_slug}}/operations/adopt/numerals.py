@@ -15,6 +15,7 @@ from runtime.usecase import CLOCKS
 from runtime.values import CLOCK
 
 BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma
+PLAIN = "1234.5"  # as formats write it
 NEARLY = 0.95  # the share of a column's cells that have one of the shapes
 ODD = 0.005  # the share of cells in another dress that are mistakes: their rows are left out
 FEW = 10  # distinct values, among which another word may be a category
@@ -48,20 +49,6 @@ UNITS = re.compile(  # of which two in a column are two amounts, and none is not
 
 
 @dataclass(frozen=True)
-class Dress:
-    """The units of a column's numbers and how many cells have each ("" for none), brackets and a minus behind."""
-
-    units: dict[tuple[str, str], int]
-    negative: str
-    examples: dict[tuple[str, str], str]
-
-    def forms(self, plain: str) -> str:
-        """The formats that read all of them, each 1234.5 as the column writes it."""
-        first, last = {")": ("(", ")"), "-": ("", "-")}.get(self.negative, ("", ""))
-        return "|".join(f"{first}{f'{a} {plain} {b}'.strip()}{last}" for a, b in self.units)
-
-
-@dataclass(frozen=True)
 class Column:
     """How many cells have each shape, and one that is not plain."""
 
@@ -82,27 +69,20 @@ class Column:
         """Whether the cells could be read two ways."""
         return not any(self.shapes[sign] for sign in OTHER) and bool(self.shapes["one ,"] + self.shapes["one ."])
 
-    def written(self, sign: str) -> str:
-        """1234.5 under a decimal sign."""
-        between = OTHER[sign] if self.shapes[f"groups {sign}"] else self.blank
-        return f"1{between}234{sign}5"
-
-    def form(self, decimal: str, thousands: str) -> str:
-        """1234.5 as the column writes it; under other signs than these only where its cells show them."""
-        sign = self.sign() if any(self.shapes[sign] for sign in OTHER) else decimal
-        form = self.written(sign)
-        return form if sign != decimal or form[1:-5] else f"1{thousands}234{decimal}5"
+    def form(self, sign: str, thousands: str = "") -> str:
+        """1234.5 under a decimal sign; `thousands` stand there where the cells show no others."""
+        return f"1{OTHER[sign] if self.shapes[f'groups {sign}'] else self.blank or thousands}234{sign}5"
 
     def check(self) -> None:
         """Raises Question for two signs before decimals."""
-        few = sum(self.shapes[shape] for shape in SHAPES) * ODD
-        if min(self.shapes[sign] for sign in OTHER) <= few:
+        if min(self.shapes[sign] for sign in OTHER) <= ODD * sum(self.shapes[shape] for shape in SHAPES):
             return
-        shown = [(sign, next((t for t in self.texts if re.search(rf"[{sign}]\d+\D*$", t)), "")) for sign in ".,"]
-        told = " and ".join(f"{self.shapes[sign]:,} cells like {text!r}" for sign, text in shown)
-        reads = option(self.name, f"number({self.written('.')}|{self.written(',')})")
+        shown = {sign: next((t for t in self.texts if re.search(rf"[{sign}]\d+\D*$", t)), "") for sign in ".,"}
+        told = " and ".join(f"{self.shapes[sign]:,} cells like {text!r}" for sign, text in shown.items())
+        both = "|".join(map(self.form, shown))
         raise Question(
-            f"column {self.name!r} has two decimal signs: {told}. Say {reads} to read both, or "
+            f"column {self.name!r} has two decimal signs: {told}. Say "
+            f"{option(self.name, f'number({both})')} to read both, or "
             f"{option(self.name, 'out')} to leave it out."
         )
 
@@ -117,38 +97,32 @@ def read(table: Table, found: dict[str, Facts], wishes: Wishes, missing: Sequenc
 
     Raises Question where a number could be read two ways.
     """
-    told = {name: form for name, (_, form) in wishes.columns().items() if form or name in table.formats}
-    texts = [each for each in found.values() if each.kind == pl.String and each.present and each.name not in told]
-    texts = [column for column in texts if wishes.columns().get(column.name, ("number",))[0] == "number"]
-    formats = table.formats | {column.name: _clock(table, column, missing) for column in texts if _timed(column)} | told
-    texts = [column for column in texts if column.name not in formats]
+    told = wishes.columns()
+    free = [each for each in found.values() if told.get(each.name, ("number", "")) == ("number", "")]
+    texts = [column for column in free if column.kind == pl.String and column.present]
+    clocks = {column.name: _clock(table, column, missing) for column in texts if _timed(column)}
+    formats = table.formats | clocks | {name: form for name, (kind, form) in told.items() if kind == "number" and form}
+    table, texts = replace(table, formats=formats), [column for column in texts if column.name not in formats]
     plain = [column for column in texts if column.numbers == column.present]
     points = [column for column in plain if any(re.match(f"[-+]?{PATTERNS['.'][1:]}", text) for text in column.texts)]
     others = [column for column in texts if column.numbers < column.present]
     dressed = {each.name: dress for each in others if (dress := _dress(table, each, missing))}
     odd = [column for column in others if column.name in dressed or any(map(MARKED.search, column.odd))]
-    table = replace(table, formats=formats)
     if not odd and points and not (wishes.decimal or wishes.thousands):
         return table
     unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
     columns = _counted(table, [*odd, *unclear], missing)
     decimal = wishes.decimal or _decimal(columns, len(points))
-    thousands = (
-        character(wishes.thousands)
-        if wishes.thousands
-        else _thousands([column for column in columns if column.name not in dressed], decimal)
-    )
-    usual = f"1{thousands}234{decimal}5"
+    bare = [column for column in columns if column.name not in dressed]
+    thousands = character(wishes.thousands) if wishes.thousands else _thousands(bare, decimal)
     for column in columns:
         column.check()
-        form = column.form(decimal, thousands)
-        if column.name in dressed:
-            formats[column.name] = dressed[column.name].forms(form)
-        elif form != usual and form[1:-5] + form[-2] != thousands + decimal:
-            formats[column.name] = form
-    formats |= {column.name: "1234.5" for column in points if decimal != "."}
-    reading = replace(table.reading, decimal=decimal, thousands=thousands)
-    return replace(table, reading=reading, formats=formats)
+        own = next((sign for sign in OTHER if column.shapes[sign]), decimal)
+        form = column.form(own, thousands if own == decimal else "")
+        if column.name in dressed or form not in (f"1{thousands}234{decimal}5", f"1234{decimal}5"):
+            formats[column.name] = "|".join(each.replace(PLAIN, form) for each in dressed.get(column.name, [PLAIN]))
+    formats |= {column.name: PLAIN for column in points if decimal != "."}
+    return replace(table, reading=replace(table.reading, decimal=decimal, thousands=thousands))
 
 
 def _timed(column: Facts) -> bool:
@@ -170,48 +144,52 @@ def _clock(table: Table, column: Facts, missing: Sequence[str]) -> str:
     )
 
 
-def _dress(table: Table, column: Facts, missing: Sequence[str]) -> Dress | None:
-    """Raises Question for units that differ, and for amounts of which some have none."""
+def _dress(table: Table, column: Facts, missing: Sequence[str]) -> list[str]:
+    """The formats of a column whose numbers have a unit, or brackets or an end for a minus; none where they have not.
+
+    Raises Question for units that differ, and for amounts of which some have none.
+    """
     matches = [found for text in column.odd if (found := re.match(DRESS, text))]
-    worn = [found for found in matches if found[2] or found[4] or found[5]]
-    if not worn or len(matches) < NEARLY * len(column.odd):
-        return None
-    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("t")).drop_nulls()
-    parts = text.select("t", pl.col("t").str.extract_groups(DRESS).alias("g")).unnest("g")
-    rows = parts.filter(pl.col("3").is_not_null()).group_by(pl.col("2", "4").fill_null(""), pl.col("5").fill_null(""))
-    counts = rows.agg(pl.len(), pl.col("t").first(), (pl.col("3").cast(pl.Float64, strict=False) != 0).any().alias("n"))
-    least = ODD * column.present
-    held = counts.collect(engine="streaming").filter(pl.col("len") > least).sort("len", "t", descending=[True, False])
-    ends = [end for end in held["5"] if end]
-    units: dict[tuple[str, str], int] = {}
-    examples: dict[tuple[str, str], str] = {}
-    for before, behind, _, count, text, nonzero in held.iter_rows():
-        unit = (before, behind)
-        if any(unit) or nonzero:
-            units[unit] = units.get(unit, 0) + count
-            examples.setdefault(unit, text)
-        else:  # 0 is none of any unit
-            units.setdefault(unit, 0)
-    if not ends and not any(map(any, units)):
-        return None
-    dress = Dress(units, ends[0] if ends else "", examples)
-    return dress if _one(column, dress, {each for each in units if units[each]}) else None
+    if len(matches) < NEARLY * len(column.odd) or not any(found[2] or found[4] or found[5] for found in matches):
+        return []
+    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("text")).drop_nulls()
+    parts = text.select("text", pl.col("text").str.extract_groups(DRESS).alias("part")).unnest("part")
+    form = pl.format(f"{{}} {PLAIN} {{}}", *(pl.col(part).fill_null("") for part in "24")).str.strip_chars()
+    kinds = (
+        parts.filter(pl.col("3").is_not_null())
+        .group_by(form.alias("form"))
+        .agg(
+            pl.len().alias("cells"),
+            pl.col("text").first(),
+            pl.col("5").drop_nulls().first().alias("end"),
+            (pl.col("3").cast(pl.Float64, strict=False) == 0).all().alias("zero"),
+        )
+    )
+    held = kinds.collect(engine="streaming").filter(pl.col("cells") > ODD * column.present)
+    held = held.sort("cells", "form", descending=True)
+    ends = held["end"].drop_nulls()
+    if held.filter((pl.col("form") != PLAIN) | pl.col("end").is_not_null()).is_empty():
+        return []
+    if not _one(column, held.filter(~pl.col("zero") | (pl.col("form") != PLAIN))):  # 0 is none of any unit
+        return []
+    first, last = {")": ("(", ")"), "-": ("", "-")}.get(next(iter(ends), ""), ("", ""))
+    return [f"{first}{form}{last}" for form in held["form"]]
 
 
-def _one(column: Facts, dress: Dress, units: set[tuple[str, str]]) -> bool:
+def _one(column: Facts, held: pl.DataFrame) -> bool:
     """Whether a column has one unit. Raises Question where it could be two amounts."""
-    alike = {"".join(unit).casefold().rstrip("s.") for unit in units}
-    money = all(re.fullmatch(f"{MONEY}|{CODES}", each, re.IGNORECASE) for each in alike - {""})
-    if len(alike) == 1 or (len(alike) == 2 and "" in alike and money):
+    alike = {form.replace(PLAIN, "").strip().casefold().rstrip("s.") for form in held["form"]}
+    units = alike - {""}
+    money = all(re.fullmatch(f"{MONEY}|{CODES}", unit, re.IGNORECASE) for unit in units)
+    if len(alike) == 1 or (len(units) == 1 and money):
         return True
-    known = all(UNITS.fullmatch(each) for each in alike - {""})
-    if column.distinct <= FEW or not known:
+    if column.distinct <= FEW or not all(map(UNITS.fullmatch, units)):
         return False
-    told = ", ".join(f"{dress.units[unit]:,} cells like {dress.examples[unit]!r}" for unit in sorted(units)[::-1])
-    shown = "|".join(f"{a} 1234.5 {b}".strip() for a, b in sorted(units)[::-1])
-    same = f"{option(column.name, f'number({shown})')} if the numbers mean the same, " if "" in alike else ""
+    told = ", ".join(f"{cells:,} cells like {text!r}" for cells, text in held.select("cells", "text").rows())
+    reads = option(column.name, f"number({'|'.join(held['form'])})")
     raise Question(
-        f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say {same}"
+        f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say "
+        f"{f'{reads} if the numbers mean the same, ' if '' in alike else ''}"
         f"{option(column.name, 'category')} or {option(column.name, 'out')}."
     )
 
