@@ -211,6 +211,37 @@ def test_numbers_that_can_be_read_two_ways_are_asked_for_with_examples_and_count
     assert answer.startswith(columns["x"]["type"]) if "x" in columns else answer == "out"
 
 
+@pytest.mark.parametrize("form", ["%H:%M %d.%m.%Y", "%d.%m.%Y, %H:%M Uhr"])
+def test_dates_in_a_format_of_their_own_are_told_how_to_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    table = rows(COUNT, x=[m.strftime(form) for m in MOMENTS])
+    assert "x" not in adopted(tmp_path, table)["columns"]
+    assert "is a date, say TYPES='x=date(%d.%m.%Y)' with its format" in capsys.readouterr().out
+    assert adopted(tmp_path, table, "--types", f"x=date({form})")["columns"]["x"]["type"] == "date"
+
+
+@pytest.mark.parametrize("word", ["tbd", "-", "open"])
+@pytest.mark.parametrize(
+    "write", [lambda v: f"€ {money(v, '.', ',')}", lambda v: money(v, ".", ","), "12:{:02.0f}".format]
+)
+def test_words_among_numbers_in_dress_are_gaps_or_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write: Write, word: str
+) -> None:
+    table = rows(COUNT, x=[word if n % 9 == 0 else write(v % 59) for n, v in enumerate(AMOUNTS)])
+    code, said = asked(tmp_path, table, capsys)
+    assert (code, "MISSING=" + word in said) == ((0, False) if word == "-" else (2, True))
+    assert adopted(tmp_path, table, "--missing", word)["columns"]["x"]["type"] == "number"
+
+
+def test_a_decimal_comma_with_an_exponent_is_one(tmp_path: Path) -> None:
+    found = adopted(tmp_path, rows(COUNT, x=[f"{value:.3E}".replace(".", ",") for value in AMOUNTS]))
+    assert found["columns"]["x"]["format"] == "1234,5"
+    case = usecase.load(tmp_path / "usecase.toml")
+    read = raw.read(tmp_path / "table.csv", case).frame.collect()["x"].to_list()
+    assert read == pytest.approx(AMOUNTS, rel=1e-3)
+
+
 def test_what_several_columns_leave_open_is_one_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = [m.strftime("%Y-%m-%d" if n % 3 else "%d.%m.%Y") for n, m in enumerate(MOMENTS)]
     both = rows(COUNT, first=two, second=two[::-1])

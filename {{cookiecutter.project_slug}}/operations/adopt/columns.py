@@ -9,6 +9,7 @@ import polars as pl
 
 from operations.adopt import dates, tables
 from operations.adopt.facts import EXACT, Facts, Look
+from operations.adopt.numerals import option
 from runtime import raw
 from runtime.usecase import EPOCHS
 
@@ -147,12 +148,15 @@ def _text(column: Facts, look: Look) -> Decision:
     if share > 0.5 and column.distinct > MANY:
         gap = f"MISSING={shlex.quote(column.odd[0])} if that means no value"
         return out(column, f"{share:.1%} numbers, but also {column.odd[0]!r}; mend it to use it, or say {gap}")
+    dated = column.distinct > FEW and all(map(dates.DATED.search, column.texts))
+    told = option(column.name, "date(%d.%m.%Y)")
+    date = f"; if {column.texts[0]!r} is a date, say {told} with its format" if dated else ""
     if column.present > 20 and exceeds(column, column.present / 2, look):
         kind = "free text" if column.length > 25 else "nearly every row has another value"
         naming = column.present == column.rows and column.length <= 25 and exceeds(column, 0.9 * column.rows, look)
         hint = f"; if it names the row say ID={shlex.quote(column.name)}" if naming else ""
-        return out(column, f"{kind}; a model could only learn it by heart{hint}")
-    return _category(column, "text", look)
+        return out(column, f"{kind}; a model could only learn it by heart{date or hint}")
+    return _category(column, f"text{date}", look)
 
 
 def tolerated(found: dict[str, Facts], columns: Sequence[str], rows: int, share: float) -> int:

@@ -18,7 +18,18 @@ from runtime.values import OF_UTC, Spelling
 DAYS = (  # also with a clock behind
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d"),
     *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y"),
-    *("%d %b %Y", "%b %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%Y-%b-%d", "%Y %b %d", "%d. %b %Y"),
+    *(
+        "%d %b %Y",
+        "%b %d, %Y",
+        "%b. %d, %Y",
+        "%b %d %Y",
+        "%d-%b-%Y",
+        "%d-%b-%y",
+        "%d/%b/%Y",
+        "%Y-%b-%d",
+        "%Y %b %d",
+        "%d. %b %Y",
+    ),
     *("%d %B %Y", "%B %d, %Y", "%B %d %Y", "%d. %B %Y", "%a, %d %b %Y", "%a %b %d %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
     *("%G-W%V-%u", "%GW%V%u"),
 )
@@ -33,6 +44,7 @@ CLOCK = re.compile(
 )
 OFFSET = r"(?:\d|\s|M)([+-]\d\d(?::?\d\d)?|Z)$"
 AS_NUMBERS = re.compile(r"\d{8}|\d{12}|\d{14}|(0[1-9]|1[0-2])\.(19|20)\d\d")  # numbers that may be dates
+DATED = re.compile(r"\d\D+(19|20)\d\d\b|\b(19|20)\d\d\D+\d")  # a year beside another number
 EARLIEST = 1000  # a year below has two digits, and another format reads it
 EXAMPLES = 6  # texts that a format does not read
 DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 2

@@ -16,20 +16,22 @@ from runtime.values import CLOCK
 
 BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma
 PLAIN = "1234.5"  # as formats write it
-NEARLY = 0.95  # the share of a column's cells that have one of the shapes
+NEARLY, MOSTLY = 0.95, 0.75  # the share of the numbers that have one of the shapes, and of the cells that are numbers
 ODD = 0.005  # the share of cells in another dress that are mistakes: their rows are left out
 FEW = 10  # distinct values, among which another word may be a category
+_TENS = r"[eE][-+]?\d+"  # behind decimals, never behind thousands
 _LEAD = rf"(0|\d{{4,}}|\d{{1,3}}({BLANK}\d{{3}})+)?"  # what can't be the first group of three
 SHAPES = {
     "short": r"\d{1,3}",
-    "long": r"\d{4,}",
+    "long": rf"\d{{4,}}|\d+{_TENS}",
     ",": rf"{_LEAD},\d+|\d+,(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((\.\d{{3}})+,\d+|(\.\d{{3}}){{2,}})",
     ".": rf"{_LEAD}\.\d+|\d+\.(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((,\d{{3}})+\.\d+|(,\d{{3}}){{2,}})",
     "one ,": r"[1-9]\d{0,2},\d{3}",  # a thousand or a decimal
     "one .": r"[1-9]\d{0,2}\.\d{3}",
     "blank": rf"\d{{1,3}}({BLANK}\d{{3}})+",
 }
-PATTERNS = {shape: rf"^(?:{pattern})(?:[eE][-+]?\d+)?$" for shape, pattern in SHAPES.items()}
+PATTERNS = {shape: rf"^(?:{pattern})$" for shape, pattern in SHAPES.items()}
+PATTERNS |= {sign: rf"^(?:(?:{SHAPES[sign]})(?:{_TENS})?|\d+[{sign}]\d+{_TENS})$" for sign in ",."}
 GROUPS = {",": r"\d\.\d{3}(?:\D|$)", ".": r"\d,\d{3}(?:\D|$)"}  # thousands under the decimal sign
 OTHER = {",": ".", ".": ","}
 MARKED = re.compile(r"\d.*[.,'’ \u00a0\u2009\u202f]\d{2}|[.,]\d")
@@ -197,7 +199,7 @@ def _one(column: Facts, held: pl.DataFrame) -> bool:
 def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> list[Column]:
     """The columns of which nearly all cells are numbers in one of the shapes, counted over all rows."""
     found = []
-    wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
+    wanted = PATTERNS | {"any": ""} | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
         texts = [tables.plain(column.name, column.kind, missing).str.extract(DRESS, 3) for column in some]
@@ -209,7 +211,7 @@ def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> 
         row = table.frame.select(counts).collect(engine="streaming").row(0, named=True)
         for place, column in enumerate(some):
             shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * column.present:
+            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * shapes["any"] > MOSTLY * column.present:
                 found.append(Column(column.name, shapes, *_example(column), (*column.odd, *column.texts)))
     return found
 
