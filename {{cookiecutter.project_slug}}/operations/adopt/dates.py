@@ -45,6 +45,7 @@ CLOCK = re.compile(
 OFFSET = r"(?:\d|\s|M)([+-]\d\d(?::?\d\d)?|Z)$"
 AS_NUMBERS = re.compile(r"\d{8}|\d{12}|\d{14}|(0[1-9]|1[0-2])\.(19|20)\d\d")  # numbers that may be dates
 DATED = re.compile(r"\d\D+(19|20)\d\d\b|\b(19|20)\d\d\D+\d")  # a year beside another number
+DIRECTIVE = re.compile(r"%[-#.]?[A-Za-z]")
 EARLIEST = 1000  # a year below has two digits, and another format reads it
 EXAMPLES = 6  # texts that a format does not read
 DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 2
@@ -168,8 +169,9 @@ def _reads(column: Facts, wish: str) -> dict[str, pl.Series]:
         return {}
     clocks = sorted({_clock(found) for text in column.texts if (found := CLOCK.search(text))}, key=len)
     forms = [*([wish] if wish else []), *(day + clock for clock in ["", *clocks] for day in DAYS), *PARTS]
-    texts = pl.Series(column.texts, dtype=pl.String)
-    return {form: moments(texts, form).is_not_null() for form in dict.fromkeys(forms)}
+    texts, signs = pl.Series(column.texts, dtype=pl.String), set("".join(column.texts))
+    possible = [form for form in dict.fromkeys(forms) if form == wish or set(DIRECTIVE.sub("", form)) <= signs]
+    return {form: moments(texts, form).is_not_null() for form in possible}
 
 
 def _clock(found: re.Match[str]) -> str:
