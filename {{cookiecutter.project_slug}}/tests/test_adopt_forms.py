@@ -252,6 +252,14 @@ def test_what_several_columns_leave_open_is_one_question(tmp_path: Path, capsys:
     assert adopted(tmp_path, both, "--types", ",".join(answers))["columns"]["second"]["type"] == "date"
 
 
+@pytest.mark.parametrize("kind", ["category", "out"])
+def test_what_a_column_is_said_to_be_is_not_asked_about(tmp_path: Path, kind: str) -> None:
+    codes = [999 if n % 10 == 0 else int(value) // 50 for n, value in enumerate(AMOUNTS)]
+    found = adopted(tmp_path, rows(COUNT, x=codes), "--types", f"x={kind}")
+    assert found["columns"].get("x") == {"category": {"type": "category"}, "out": None}[kind]
+    assert "999" not in found["data"]["missing"]
+
+
 @pytest.mark.parametrize("types", ["x", "x=whole", "x=number(about 5)", "nobody=out"])
 def test_a_type_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], types: str) -> None:
     code, said = asked(tmp_path, rows(x=["a", "b"] * 60), capsys, "--types", types)

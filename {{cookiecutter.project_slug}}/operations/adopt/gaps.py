@@ -48,7 +48,10 @@ def suspects(found: dict[str, Facts], look: Look, label: str, task: str) -> list
     """
     answer = found[label]
     classes = task in ("binary", "multiclass") or answer.distinct == 2
-    columns = [column for name, column in found.items() if name != label or not classes]
+    told = {name for name, (kind, _) in look.types.items() if kind in ("out", "category")} | (
+        {label} if classes else set()
+    )
+    columns = [column for name, column in found.items() if name not in told]
     far = [column for column in columns if column.name != label or column.distinct > LABELS]
     few = {label: look.tolerated if task else 0}  # a word in a label that is not said to be an amount is a class
     words = [suspect for column in columns for suspect in _words(column, few.get(column.name, look.tolerated))]
