@@ -119,7 +119,7 @@ def test_one_column_can_t_be_two_things(tmp_path: Path, capsys: pytest.CaptureFi
 
 DATES = [
     ("2024-01-{:02}T10:00:00Z", "%Y-%m-%dT%H:%M:%SZ"),
-    ("2024-01-{:02}T10:00:00+02:00", "%Y-%m-%dT%H:%M:%S%#z"),
+    ("2024-01-{:02}T10:00:00+00:00", "%Y-%m-%dT%H:%M:%S%#z"),
     ("2024-01-{:02} 10:00:00.125", "%Y-%m-%d %H:%M:%S%.f"),
     ("{:02}/01/24", "%d/%m/%y"),
     ("01/{:02}/2024", "%m/%d/%Y"),
@@ -144,12 +144,16 @@ def test_one_wrong_date_costs_its_row_and_many_cost_the_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = [f"2024-01-{1 + n % 28:02}" for n in range(1000)]
+    table = rows(1000, day=["soon"] * 50 + days[50:])
+    code, said = asked(tmp_path, table, capsys)
+    assert (code, "50 cells are not (such as 'soon'). Say MISSING=soon " in said) == (2, True)
     (tmp_path / "usecase.toml").write_text(BEFORE)
     rows(1000, day=["soon", *days[1:]]).write_csv(tmp_path / "table.csv")
     assert run(tmp_path, tmp_path / "table.csv", "--label", "target") == 0
     assert "1 cells are no such dates (such as 'soon')" in capsys.readouterr().out
-    assert types(adopted(tmp_path, rows(1000, day=["soon"] * 50 + days[50:]))) == {}
+    assert types(adopted(tmp_path, table, "--missing", "no")) == {}
     assert "50 cells are not (such as 'soon')" in capsys.readouterr().out
+    assert types(adopted(tmp_path, table, "--missing", "soon")) == {"day": "date"}
 
 
 def test_dates_with_and_without_a_time_need_one_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,23 +170,17 @@ def test_a_date_format_that_fits_no_column_is_refused(tmp_path: Path, capsys: py
     assert "DATES=nonsense reads no column" in said
 
 
-@pytest.mark.parametrize("cell", ["{},5", "${}.50", "{}%", "{} €"])
-def test_numbers_as_people_write_them_are_left_out_and_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], cell: str
+def test_a_few_odd_cells_cost_their_rows_unless_they_are_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert types(adopted(tmp_path, rows(x=[cell.format(n) if n % 5 else str(n) for n in range(COUNT)]))) == {}
-    assert "write them like 1234.5" in capsys.readouterr().out
-
-
-def test_a_few_odd_cells_cost_their_rows_unless_they_are_too_many(tmp_path: Path) -> None:
     def mixed(odd: int) -> list[str]:
-        return ["12 kg"] * odd + [f"{n}.5" for n in range(1000 - odd)]
+        return ["twelve kg"] * odd + [f"{n}.5" for n in range(1000 - odd)]
 
     (tmp_path / "usecase.toml").write_text(BEFORE)
     rows(1000, x=mixed(3)).write_csv(tmp_path / "table.csv")
     assert run(tmp_path, tmp_path / "table.csv", "--label", "target") == 0
     assert usecase.load(tmp_path / "usecase.toml").columns[1].type == "number"
-    assert types(adopted(tmp_path, rows(1000, x=mixed(20)))) == {}
+    assert types(adopted(tmp_path, rows(1000, x=mixed(20)), "--missing", "no")) == {}
     three = {f"x{k}": [*mixed(0)[: k * 4], *["bad"] * 4, *mixed(0)[k * 4 + 4 :]] for k in range(3)}
     # together they would cost more than bad_rows allows
     assert types(adopted(tmp_path, rows(1000, **three), "--missing", "no")) == {}
@@ -199,7 +197,6 @@ def test_a_marker_among_numbers_does_not_take_a_class_away(tmp_path: Path) -> No
 LABELS: list[tuple[list[Any], tuple[str, ...], str]] = [
     (["Yes", "yes", "No"], (), "holds 'Yes' and 'yes'"),
     (["None", "Mild"], (), "'None' counts as missing"),
-    (["1,5", "2,5", "3", "4,5"], (), "write them like 1234.5"),
     (["yes", "no"], ("--task", "regression"), "needs numbers"),
     ([n + 0.5 for n in range(1000)], ("--task", "multiclass"), "can't be classes"),
     ([*[f"{n}.5" for n in range(999)], "12 kg"], (), "say MISSING='12 kg', or TASK=regression"),
@@ -286,6 +283,8 @@ def test_parquet_columns_of_every_kind_are_typed_or_left_out(tmp_path: Path) -> 
         "day": "date",
         "zoned": "date",
         "truth": "boolean",
+        "lasting": "number",
+        "clock": "number",
     }
 
 

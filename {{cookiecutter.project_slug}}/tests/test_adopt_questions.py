@@ -1,5 +1,6 @@
 """What a table leaves open is asked, with the option that answers it; nothing is guessed without a word."""
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -142,12 +143,15 @@ def test_dates_in_two_formats_are_no_category(
 ) -> None:
     days = [date(2020, 1, 1) + timedelta(int(n)) for n in random().integers(0, 1235, COUNT)]
     texts = [day.strftime(first if n % every else second) for n, day in enumerate(days)]
-    assert asked(tmp_path, rows(COUNT, day=texts), capsys, "--time", "day")[0] == 1
-    assert types(adopted(tmp_path, rows(COUNT, day=texts))) == {}
-    said = capsys.readouterr().out
-    assert "dates in two formats" in said
-    assert first in said
-    assert second in said
+    code, said = asked(tmp_path, rows(COUNT, day=texts), capsys, "--time", "day")
+    assert code == 2
+    assert "dates in several formats" in said
+    order = re.search(r"TYPES='day=(date\((.*)\))'", said)
+    assert order
+    assert set(order[2].split("|")) == {first, second}
+    found = adopted(tmp_path, rows(COUNT, day=texts), "--types", f"day={order[1]}")
+    assert found["columns"]["day"]["format"] == order[2]
+    assert types(adopted(tmp_path, rows(COUNT, day=texts), "--types", "day=out")) == {}
 
 
 def test_an_id_that_repeats_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -433,9 +433,9 @@ def test_reasons_stay_with_their_rows_in_a_long_table_of_several_files(settings:
     assert broken.filter(pl.col("__error") != reason).is_empty()
 
 
-def serving_after_training(batch: str) -> dict[str, Any]:
-    """The summary of a batch of raw text that is served after training on the usual table."""
-    put(table())
+def serving_after_training(batch: str, learned: pl.DataFrame | None = None) -> dict[str, Any]:
+    """The summary of a batch of raw text that is served after training on a table, or the usual one."""
+    put(table() if learned is None else learned)
     train.train({})
     paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
     (paths.processing_input("raw") / "table.csv").write_text(batch)
@@ -511,6 +511,24 @@ def test_a_column_that_moves_by_its_nature_may_hold_new_categories_only(
     (tmp_path / "usecase.toml").write_text(kept)
     summary = serving_after_training(table(300).with_columns(pl.lit("Bern").alias("home town")).write_csv())
     assert ["training knew no value" in warning for warning in summary["warnings"]] == [True]
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_codes_that_lost_their_leading_zeros_are_named(every: int, form: str) -> None:
+    codes = [f"{120 + n % 4:05}" for n in range(ROWS)]
+    bare = [form.format(int(code)) if n % every == 0 else code for n, code in enumerate(codes)]
+    padded = table().with_columns(pl.Series("home town", codes))
+    batch = padded.with_columns(pl.Series("home town", bare)).write_csv()
+    if every == 1:
+        with pytest.raises(InputError) as problem:
+            serving_after_training(batch, padded)
+        said = [str(problem.value)]
+    else:
+        said = serving_after_training(batch, padded)["warnings"]
+    assert len(said) == 1
+    assert f"leading zeros are missing in {-(-ROWS // every):,} rows ('120' was '00120' in training)" in said[0]
 
 
 @pytest.mark.usefixtures("settings")

@@ -36,6 +36,7 @@ label = "repaid"
 classes = ["no", "yes"]
 time = "asked"
 time_format = "%Y-%m-%d"
+label_format = "1.234,5 %"
 time_zone = "Europe/Berlin"
 missing = ["", "NA"]
 separator = ","
@@ -52,6 +53,7 @@ town = { type = "category" }
 type = "number"
 minimum = 0
 maximum = 1e6
+missing = ["-1"]
 
 [columns."since ['] =.#"]
 type = "date"
@@ -165,6 +167,7 @@ OUTSIDE = {
     "data.id": ['"income"', '"score"', '"repaid"'],
     "data.time": ['"__time"'],
     "data.time_format": ['"Y-m-d"', '"epoch"'],
+    "data.label_format": ['"12,5 %"', '"hours"'],
     "data.time_zone": ['"Europe/Berln"', '"CEST!"'],
     "data.classes": ["[]", '["no"]', "[0, 1]", '["no", "no"]', '["no", "yes", "maybe"]', '["no", ""]'],
     "data.separator": ['""', '",,"', '"a"', '"\\n"', "'\"'"],
@@ -396,7 +399,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
     assert both.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
-    with pytest.raises(Failure, match="line 78: "):
+    with pytest.raises(Failure, match="line 80: "):
         both.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
 
 
@@ -405,7 +408,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 96"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 98"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],

@@ -91,6 +91,9 @@ def check_known(
     warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
     for feature in learned["features"]:
         then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
+        bare = _without_zeros(table, feature) if known < present else ""
+        if bare and known:
+            warnings.append(f"column {feature['source']!r}: {bare}")
         if then is None or known or not present:
             continue
         unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
@@ -100,6 +103,7 @@ def check_known(
         seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
         wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
         said = f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
+        said += f"; {bare}" if bare else ""
         if present >= FEW and unknown**present < BY_CHANCE[1] and feature["source"] not in moving:
             raise InputError(
                 f"{said} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
@@ -114,6 +118,20 @@ def shared_ids(table: raw.RawTable, usecase: UseCase) -> list[str]:
     shown = ", ".join(map(repr, first))
     said = f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
     return [said] if rows else []
+
+
+def _without_zeros(table: raw.RawTable, feature: dict[str, Any]) -> str:
+    """Codes that lost their leading zeros where they were read as numbers, in words; "" where there are none."""
+    codes = {str(int(code)): code for code in feature.get("categories", ()) if code.isdecimal()}
+    codes = {bare: code for bare, code in codes.items() if bare != code and bare not in feature["categories"]}
+    if not codes:
+        return ""
+    values = pl.col(feature["source"]).filter(~pl.col(raw.BROKEN))
+    cells = table.frame.select(values.filter(values.is_in(list(codes)))).collect(engine="streaming").to_series()
+    if cells.is_empty():
+        return ""
+    lost = f"leading zeros are missing in {len(cells):,} rows ({cells[0]!r} was {codes[cells[0]]!r} in training)"
+    return f"{lost}: write the column as text, not as numbers"
 
 
 def first_break(table: raw.RawTable) -> str:

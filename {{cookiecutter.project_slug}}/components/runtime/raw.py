@@ -8,7 +8,7 @@ its type or range. `__error` says in words what is wrong with a row, `__broken` 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -19,22 +19,7 @@ from runtime.lines import RAGGED, ROW
 from runtime.usecase import EPOCHS, Column, UseCase
 from runtime.values import FALSE, TRUE, Found, Spelling
 
-__all__ = [
-    "BROKEN",
-    "ERROR",
-    "FALSE",
-    "FILE",
-    "GROUP",
-    "INVALID",
-    "NO_ID",
-    "RAGGED",
-    "ROW",
-    "TRUE",
-    "RawTable",
-    "as_text",
-    "read",
-    "shared",
-]
+__all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]  # of other modules, which those who read raw tables need
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
@@ -212,6 +197,7 @@ def _wanted(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Wanted]
 def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
     data = usecase.data
     zone = column.time_zone or (data.time_zone if column.name == data.time else "")
+    written = replace(written, missing=(*written.missing, *column.missing), format=column.format)
 
     def parse(cells: pl.Series) -> Found:
         match column.type:
@@ -223,7 +209,8 @@ def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
                 return values.date(cells, column.format, zone, written)
         return values.texts(cells, written.markers), None
 
-    kinds = {"number": "a number", "boolean": "a yes or no", "date": _moment(column.format)}
+    number = f"a number like {column.format}" if column.format else "a number"
+    kinds = {"number": number, "boolean": "a yes or no", "date": _moment(column.format)}
     low = "" if column.minimum is None else f" from {column.minimum:g}"
     high = "" if column.maximum is None else f" up to {column.maximum:g}"
     wrong = f"column {column.name!r}: '{{}}' is not {kinds.get(column.type, 'a category')}{low}{high}"
@@ -240,7 +227,7 @@ def _label(usecase: UseCase, written: Spelling) -> Wanted:
 
     def parse(cells: pl.Series) -> Found:
         if data.task == "regression":
-            return values.number(cells, written)
+            return values.number(cells, replace(written, format=data.label_format))
         return values.named(cells, data.classes, written.markers)
 
     wanted = "a number" if data.task == "regression" else f"one of {listed(data.classes)}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,6 +27,13 @@ TABLES = {
 # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
 EPOCHS = {"epoch s": ("seconds", 1_000_000), "epoch ms": ("milliseconds", 1_000)}
 NO_FORMAT = "is not one like '%d.%m.%Y', and not 'epoch s' or 'epoch ms' (numbers since 1970)."
+NO_NUMERAL = "is not 1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'."
+# formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
+CLOCKS = ("hh:mm:ss", "mm:ss")
+NUMERAL = re.compile(
+    r"(?P<open>\()?(?P<prefix>[^\d()|]*?)\s*1(?P<thousands>[.,'’ \u00a0\u2009\u202f]?)234(?:(?P<decimal>[.,])5)?"
+    r"\s*(?P<suffix>[^\d()|]*?)(?P<end>[)-])?"
+)
 LOOP = "retraining"  # the table of the control plane, which checks it itself
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
@@ -43,7 +51,9 @@ FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 class Column:
     """One raw column: its name and type, the range of a number, the format and time zone of a date.
 
-    `format` is one of strptime, or "epoch s" or "epoch ms" for numbers since 1970, which are moments of UTC.
+    `format` of a date is one of strptime, or "epoch s" or "epoch ms" for numbers since 1970, which are moments of UTC;
+    of a number 1234.5 as the column writes it ("€ 1.234,5", "(1,234.5)"), or "hh:mm:ss" or "mm:ss", read as hours.
+    Several formats stand with | between them. `missing` are this column's further texts for "no value".
     `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
     of the drift decision, for one that moves by its nature.
     """
@@ -55,6 +65,7 @@ class Column:
     format: str = ""
     time_zone: str = ""
     drift: bool = True
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Data:
     time: str = ""
     time_format: str = ""
     time_zone: str = ""
+    label_format: str = ""
     missing: tuple[str, ...] = ("",)
     separator: Annotated[str, CHARACTER] = ","
     encoding: str = "utf-8"
@@ -308,10 +320,17 @@ def _column_rules(column: Column) -> Rules:
     yield not ranged or column.type == "number", f"{where}: minimum and maximum are for numbers, it is a {column.type}."
     ordered = low is None or high is None or low <= high
     yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
-    for key in ("format", "time_zone"):
-        yield not getattr(column, key) or column.type == "date", f"{where}: {key} is for dates, it is a {column.type}."
-    yield _dated(column.format), f"{where}: format = {column.format!r} {NO_FORMAT}"
+    for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
+        fits = not getattr(column, key) or column.type in kinds
+        yield fits, f"{where}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
+    known, wrong = (numeral, NO_NUMERAL) if column.type == "number" else (_dated, NO_FORMAT)
+    yield known(column.format), f"{where}: format = {column.format!r} {wrong}"
     yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
+
+
+def numeral(form: str) -> bool:
+    """Whether a format is one of numbers."""
+    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
 
 
 def _dated(form: str) -> bool:
@@ -363,6 +382,7 @@ def _rules(usecase: UseCase) -> Rules:
     yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
+    yield numeral(data.label_format), f"[data] label_format = {data.label_format!r} {NO_NUMERAL}"
     yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_FORMAT}"
     yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
     yield (

@@ -20,7 +20,7 @@ from functools import cached_property
 import polars as pl
 
 from runtime.failures import InputError
-from runtime.usecase import EPOCHS
+from runtime.usecase import CLOCKS, EPOCHS, NUMERAL
 
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")
@@ -28,18 +28,23 @@ WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
 WHOLE = r"-?(?:0|[1-9]\d*)\.0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
-SPACES, QUOTES = " \u00a0\u202f", "'’"  # that separate thousands
+SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
+HOUR = 3_600_000_000  # microseconds
+CLOCK = r"^(-)?(?:(\d+) days?,? ?\+?)?(\d{1,4}):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
+QUARTERS = {f"Q{number}": f"Q{3 * number - 2:02}" for number in range(1, 5)}
+OF_UTC = ("Z", "UTC", "GMT")  # endings of formats
 Found = tuple[pl.Series, pl.Series | None]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How values are written: the texts that mean "no value", and the marks in a number."""
+    """How values are written: the texts that mean "no value", the marks in a number, or its formats."""
 
     missing: tuple[str, ...] = ()
     decimal: str = "."
     thousands: str = ""
+    format: str = ""
 
     @cached_property
     def markers(self) -> list[str]:
@@ -108,15 +113,21 @@ def number(column: pl.Series, spelling: Spelling, low: float | None = None, high
 
 
 def _number(column: pl.Series, spelling: Spelling) -> Found:
+    if column.dtype in (pl.Time, pl.Duration):
+        column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         found = column.cast(pl.Float64)
         return _finite(_without_numbers(found, spelling)), None
-    if spelling.decimal == "." and not spelling.thousands and column.dtype == pl.String:
+    if spelling.decimal == "." and not spelling.thousands + spelling.format and column.dtype == pl.String:
         found = column.cast(pl.Float64, strict=False)
         if found.null_count() == column.null_count():  # the usual case: every cell is a number or empty
             return _finite(_without_numbers(found, spelling)), None
     present = _without(_plain(column), spelling.markers)
-    found = _written(present, spelling).cast(pl.Float64, strict=False)
+    text = present.str.replace("\u2212", "-", literal=True)
+    found = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
+    for form in spelling.format.split("|"):
+        one = _hours(text, form) if form in CLOCKS else _written(text, form, spelling)
+        found = found.zip_with(found.is_not_null(), one)
     wrong = _wrong(present, found)
     return _finite(_without_numbers(found, spelling)), wrong
 
@@ -130,11 +141,32 @@ def _finite(found: pl.Series) -> pl.Series:
     return found if finite.all() else found.set(~finite, None)
 
 
-def _written(text: pl.Series, spelling: Spelling) -> pl.Series:
-    """Numbers as 1234.5; null where the marks stand where they can't, as in 1.5 if a point separates thousands."""
+def _hours(text: pl.Series, form: str) -> pl.Series:
+    """Clocks and durations as hours; of two parts the last are seconds where the form is "mm:ss"."""
+    parts = text.to_frame("t").select(pl.col("t").str.extract_groups(CLOCK)).unnest("t")
+    sign, days, first, second, third, half = (pl.col(name) for name in parts.columns)
+    first, second, third = (
+        part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in (first, second, third)
+    )
+    first = pl.when(half.is_null()).then(first).otherwise(first % 12 + 12 * (half.str.to_lowercase() == "p"))
+    seconds = first * 3600 + second * 60 + third.fill_null(0)
+    if form == "mm:ss":
+        seconds = pl.when(third.is_null()).then(first * 60 + second).otherwise(seconds)
+    days = days.cast(pl.Float64).fill_null(0) * 24 * 3600
+    back = pl.when(sign == "-").then(-1).otherwise(1)
+    seconds = pl.when(days == 0).then(seconds * back).otherwise(days * back + seconds)  # "-1 days +23:00:00" is an hour
+    return parts.select((seconds * 1_000_000).round() / HOUR).to_series().alias(text.name)
+
+
+def _written(text: pl.Series, form: str, spelling: Spelling) -> pl.Series:
+    """Numbers; null where the marks stand where they can't, as in 1.5 if a point separates thousands."""
     decimal, thousands = spelling.decimal, spelling.thousands
-    if decimal == "." and not thousands:
-        return text
+    if shown := NUMERAL.fullmatch(form):
+        thousands = shown["thousands"]
+        decimal = shown["decimal"] or ("," if thousands == "." else ".")
+        text = _bare(text, shown)
+    elif decimal == "." and not thousands:
+        return text.cast(pl.Float64, strict=False)
     for group in (SPACES, QUOTES):
         if thousands and thousands in group:
             text = text.str.replace_all(f"[{group}]", thousands)
@@ -143,7 +175,18 @@ def _written(text: pl.Series, spelling: Spelling) -> pl.Series:
     form = rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$"
     fits = text.str.contains(form)
     plain = text.str.replace_all(thousands, "", literal=True) if thousands else text
-    return plain.str.replace(decimal, ".", literal=True).set(~fits, None)
+    return plain.str.replace(decimal, ".", literal=True).set(~fits, None).cast(pl.Float64, strict=False)
+
+
+def _bare(text: pl.Series, form: re.Match[str]) -> pl.Series:
+    """Without the unit that the form has before or behind a number, and a minus for brackets or one that ends it."""
+    if form["prefix"] or form["suffix"]:
+        before, behind = re.escape(form["prefix"]), re.escape(form["suffix"])
+        pattern = rf"^(\(|[+-])?\s*{before}\s*(.+?)\s*{behind}\s*([)-])?$"
+        text = text.str.replace(pattern, "${1}${2}${3}").set(~text.str.contains(pattern), None)
+    if form["open"] and form["end"] == ")":
+        text = text.str.replace(r"^\((.*)\)$", "-$1")
+    return text.str.replace(r"^(.*\S)\s*-$", "-$1") if form["end"] == "-" else text
 
 
 def boolean(column: pl.Series, missing: Iterable[str]) -> Found:
@@ -171,10 +214,20 @@ def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Found:
     present = _without(_plain(column), spelling.markers)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")
-    found = present.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
-    if form.endswith("Z") and zone:
-        found = found.dt.replace_time_zone("UTC")
-    return _local(found, zone), _wrong(present, found)
+    found = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
+    for each in form.split("|"):
+        found = found.zip_with(found.is_not_null(), _local(_moments(present, each, zone), zone))
+    return found, _wrong(present, found)
+
+
+def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
+    """Of one format; without a day it is the first of the month, the quarter (%q) or the week (%V)."""
+    if "%q" in form:
+        text, form = text.str.replace_many(QUARTERS), form.replace("%q", "%m")
+    if form and not re.search("%-?[deju]", form):
+        text, form = text + " 1", f"{form} {'%u' if '%V' in form else '%d'}"
+    found = text.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
+    return found.dt.replace_time_zone("UTC") if zone and form.endswith(OF_UTC) else found
 
 
 def _since_1970(column: pl.Series, unit: int, spelling: Spelling) -> Found:

@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--header", default="", choices=["", "yes", "no"], help="no: CSV files begin with data")
     parser.add_argument("--decimal", default="", choices=["", ".", ","], help="the sign before decimals")
     parser.add_argument("--thousands", default="", help="the sign between thousands; space for a blank, no for none")
+    parser.add_argument("--types", default="", help="what columns are: code=category,day=date(%%d.%%m.%%Y),note=out …")
+    parser.add_argument("--time-zone", default="", help="whose clocks show the hour of moments: Europe/Berlin")
     parser.add_argument("--usecase", type=Path, default=Path("usecase.toml"))
     parser.add_argument("--folder", type=Path, default=Path("data"))
     return parser

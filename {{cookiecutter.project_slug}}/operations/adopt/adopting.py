@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from operations.adopt import (
+    Question,
     aside,
     columns,
     contract,
@@ -25,19 +26,20 @@ from operations.adopt import (
     tables,
     times,
 )
-from operations.adopt.columns import Decision, Look
+from operations.adopt.columns import Decision
 from operations.adopt.contract import Contract
-from operations.adopt.facts import Facts
+from operations.adopt.facts import Facts, Look
 from operations.adopt.label import Label
 from operations.adopt.saying import Checked
 from operations.adopt.tables import Table
 from operations.adopt.wishes import NO_GROUP, Wishes
-from runtime import files, raw
+from runtime import files, raw, usecase
 from runtime.failures import InputError
 from runtime.usecase import UseCase
 
 NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
 FIRST = 3  # of the rows that break the contract
+ASKED = 5  # columns in one question
 BAD_ROWS = 0.01  # of which odd cells in columns of numbers and dates may take half
 
 
@@ -62,7 +64,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     _check_names(wishes, list(table.frame.collect_schema()))
     looked = _look(wishes, table)
     found, look, answer = looked.found, looked.look, looked.found[wishes.label]
-    decisions = {name: columns.decide(column, look) for name, column in found.items() if name != wishes.label}
+    decisions = _decisions({name: column for name, column in found.items() if name != wishes.label}, look)
     moments = times.look(found, decisions, look)
     if not wishes.missing:
         suspects = gaps.suspects(found, look, wishes.label, wishes.task)
@@ -92,7 +94,8 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
     words = label.markers(answer, table, look.markers)
     kept_aside = aside.choose(found, look, time, group)
     seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
-    reading = look.table.reading
+    form = look.table.formats.get(wishes.label, "") if target.task == "regression" else ""
+    reading = replace(look.table.reading, label_format=form)
     return seen, Contract(wishes.label, target, named, time, look.markers, reading, kept, group), chosen
 
 
@@ -107,15 +110,30 @@ def _meant(wishes: Wishes, names: Sequence[str]) -> Wishes:
     return replace(wishes, label=label, id=named, time=time, group=group)
 
 
+def _decisions(found: dict[str, Facts], look: Look) -> dict[str, Decision]:
+    """Each column's own place. Raises Question with what all of them leave open."""
+    decided, asked = {}, list[str]()
+    for name, column in found.items():
+        try:
+            decided[name] = columns.decide(column, look)
+        except Question as question:
+            asked.append(str(question))
+    if asked:
+        more = f" And {len(asked) - ASKED} more columns are open." if len(asked) > ASKED else ""
+        raise Question(" ".join(asked[:ASKED]) + more)
+    return decided
+
+
 def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     """Raises InputError where a column is not there, or asked to be two things."""
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
+    given |= {f"TYPES {name}": name for name in wishes.columns()}
     given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
             there = f"It has {saying.listed(names)}."
             raise InputError(f"{wishes.data.name} has no column {name!r} ({option}){_nearest(name, names)} {there}")
-    for first, second in combinations(given, 2):
+    for first, second in combinations([option for option in given if option[:5] != "TYPES"], 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
@@ -144,8 +162,10 @@ def _look(wishes: Wishes, table: Table) -> Looked:
     missing = list(dict.fromkeys([*facts.MISSING, *wishes.markers()]))
     rows, unlabelled = tables.labelled(table, wishes.label, missing)
     found = facts.collect(rows, missing, unlabelled)
+    if wishes.time_zone and not usecase.zone(wishes.time_zone):
+        raise InputError(f"TIME_ZONE={wishes.time_zone} is no IANA time zone like Europe/Berlin.")
     read = numerals.read(rows, found, wishes, missing)
-    if read.reading != rows.reading:
+    if (read.reading, read.formats) != (rows.reading, rows.formats):
         found = facts.collect(read, missing, unlabelled)
     added = gaps.known(found, wishes.label)
     extra = list(dict.fromkeys(text for texts in added.values() for text in texts))
@@ -155,7 +175,9 @@ def _look(wishes: Wishes, table: Table) -> Looked:
         read = replace(read, frame=rows.frame)
         found = facts.collect(read, missing, unlabelled)
     tolerated = columns.tolerated(found, [*found], found[wishes.label].rows, BAD_ROWS)
-    return Looked(found, Look(read, missing, wishes.dates, tolerated), added, unlabelled)
+    return Looked(
+        found, Look(read, missing, tolerated, wishes.dates, wishes.columns(), wishes.time_zone), added, unlabelled
+    )
 
 
 def _time(decisions: dict[str, Decision], name: str) -> Decision | None:

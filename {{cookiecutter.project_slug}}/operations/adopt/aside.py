@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 
 from operations.adopt import forms, tables, times
-from operations.adopt.columns import Decision, Look
-from operations.adopt.facts import Facts
+from operations.adopt.columns import Decision
+from operations.adopt.facts import Facts, Look
 from runtime import files
 from runtime.failures import InputError
 from runtime.usecase import Data

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from operations.adopt import dates, tables
-from operations.adopt.facts import EXACT, Facts
-from operations.adopt.tables import Table
+from operations.adopt.facts import EXACT, Facts, Look
+from operations.adopt.numerals import option
 from runtime import raw
-from runtime.usecase import EPOCHS, Data
+from runtime.usecase import EPOCHS
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
-# numbers as people write them: a comma, a sign of money, a percent sign
-WRITTEN = re.compile(r"^[$€£¥]?\s?[+-]?\s?[$€£¥]?\s?\d[\d.,' ]*\s?[%$€£¥]?$")
 FEW, MANY = 10, 200  # distinct values
 
 
@@ -23,7 +21,7 @@ FEW, MANY = 10, 200  # distinct values
 class Decision:
     """A column's type in the contract ("" leaves it out), why, and how its dates are read.
 
-    `drift` is false for a column that moves by its nature.
+    `drift` is false for a column that moves by its nature, `strays` are texts among dates that are none.
     """
 
     name: str
@@ -33,39 +31,34 @@ class Decision:
     missing: float = 0.0
     drift: bool = True
     time_zone: str = ""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What deciding needs besides the facts.
-
-    The table, the missing markers, the date format that was asked for, and how many odd cells a column may have: their
-    rows are left out of training and said.
-    """
-
-    table: Table
-    markers: Sequence[str]
-    dates: str
-    tolerated: int = 0
+    strays: Sequence[str] = ()
 
 
 def decide(column: Facts, look: Look) -> Decision:
     """The column's place in the contract. Raises Question where it could be read two ways."""
-    reason = _useless(column)
-    if reason:
+    if column.name in look.types:
+        return _told(column, look)
+    if reason := _useless(column):
         return out(column, reason)
     if isinstance(column.kind, pl.Date | pl.Datetime):
         zone = getattr(column.kind, "time_zone", None) or ""
+        zone = look.zone if zone and look.zone else zone
         decision = _in(column, "date", f"in the time of {zone}" if zone else "", dates.written(look.table, column))
         return replace(decision, time_zone=zone)
     if column.kind == pl.Boolean or _boolean(column):
         return _in(column, "boolean", "" if column.kind == pl.Boolean else " / ".join(column.texts))
-    dated = _dated(column, look)
-    if dated:
-        return dated
-    if column.numbers and column.present - column.numbers <= look.tolerated:
-        return _number(column, look)
-    return _text(column, look)
+    numbers = column.numbers and column.present - column.numbers <= look.tolerated
+    return _dated(column, look) or (_number(column, look) if numbers else _text(column, look))
+
+
+def _told(column: Facts, look: Look) -> Decision:
+    """As TYPES says."""
+    kind, form = look.types[column.name]
+    if kind == "out":
+        return out(column, "as TYPES says")
+    form = look.table.formats.get(column.name, "") if kind == "number" else form
+    zone = dates.zone(column, look, form) if kind == "date" else ""
+    return replace(_in(column, kind, f"as TYPES says{f', {form}' if form else ''}", form), time_zone=zone)
 
 
 def out(column: Facts, why: str) -> Decision:
@@ -116,7 +109,8 @@ def _number(column: Facts, look: Look) -> Decision:
         why += f" (MISSING={shlex.quote(column.odd[0])} keeps them)"
     if column.whole and column.distinct <= FEW:
         why += f'; {column.distinct} whole numbers: if they are codes, make it "category"'
-    return _in(column, "number", why)
+    form = look.table.formats.get(column.name, "")
+    return _in(column, "number", f"{why}, written as {form}" if form else why, form)
 
 
 def _category(column: Facts, why: str, look: Look) -> Decision:
@@ -128,57 +122,41 @@ def _category(column: Facts, why: str, look: Look) -> Decision:
 
 def _dated(column: Facts, look: Look) -> Decision | None:
     """As a date, where nearly every cell is one; numbers only as days like 20240131 or since 1970."""
-    numbers = column.numbers == column.present
-    found: dates.Dates | str | None = None
+    numbers, found = column.numbers == column.present, None
     if column.present - column.numbers <= look.tolerated and column.distinct > FEW:
-        found = dates.numbered(look.table, column, look.markers)
-    if found is None and numbers and not (column.whole and column.length == 8 and column.distinct > FEW):
+        found = dates.numbered(column, look)
+    if found is None and numbers and not (column.distinct > FEW and all(map(dates.AS_NUMBERS.fullmatch, column.texts))):
         return None
-    found = found or dates.find(look.table, column, look.markers, look.dates)
-    if isinstance(found, str):
-        return out(column, found)
+    found = found or dates.find(column, look)
     if found is None or (numbers and found.unread > look.tolerated):
         return None
-    if found.unread == 0:
-        return _zoned(_in(column, "date", f"as {found.words}", found.format))
-    example = f" (such as {found.example!r})" if found.example else ""
-    if found.unread <= look.tolerated:
-        why = f"as {found.words}; {found.unread:,} cells are no such dates{example}: their rows are left out"
-        return _zoned(_in(column, "date", why, found.format))
-    return out(column, f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it")
-
-
-def _zoned(decision: Decision) -> Decision:
-    """Moments with an offset say which instant they are, and not whose clock shows the hour."""
-    if decision.format in EPOCHS:
-        return replace(decision, why=f"{decision.why}; hours are those of UTC: for another clock add time_zone")
-    if "%#z" not in decision.format:
-        return decision
-    why = f"{decision.why}; hours are those of UTC: for another clock change time_zone"
-    return replace(decision, why=why, time_zone="UTC")
+    example = f" (such as {found.strays[0]!r})" if found.strays else ""
+    if found.unread > look.tolerated:
+        why = f"dates as {found.format}, but {found.unread:,} cells are not{example}; mend it to use it"
+        return replace(out(column, why), strays=found.strays)
+    zone = dates.zone(column, look, found.format)
+    why = f"as {EPOCHS[found.format][0]} since 1970" if found.format in EPOCHS else f"as {found.format}"
+    if found.unread:
+        why += f"; {found.unread:,} cells are no such dates{example}: their rows are left out"
+    if zone or found.format in EPOCHS:
+        why += f"; hours are those of {zone or 'UTC'}: for another clock say TIME_ZONE"
+    return replace(_in(column, "date", why, found.format), time_zone=zone)
 
 
 def _text(column: Facts, look: Look) -> Decision:
-    written = [text for text in column.odd if WRITTEN.match(text)]
-    if column.distinct > FEW and len(written) > 0.95 * len(column.odd):
-        kind = "signs" if re.search(r"[^\d.,' +-]", written[0]) else "another decimal sign or other thousands"
-        why = f"numbers with {kind}, such as {written[0]!r}; write them like {like(look.table.reading)} to use them"
-        return out(column, why)
     share = column.numbers / column.present
     if share > 0.5 and column.distinct > MANY:
         gap = f"MISSING={shlex.quote(column.odd[0])} if that means no value"
         return out(column, f"{share:.1%} numbers, but also {column.odd[0]!r}; mend it to use it, or say {gap}")
+    dated = column.distinct > FEW and all(map(dates.DATED.search, column.texts))
+    told = option(column.name, "date(%d.%m.%Y)")
+    date = f"; if {column.texts[0]!r} is a date, say {told} with its format" if dated else ""
     if column.present > 20 and exceeds(column, column.present / 2, look):
         kind = "free text" if column.length > 25 else "nearly every row has another value"
         naming = column.present == column.rows and column.length <= 25 and exceeds(column, 0.9 * column.rows, look)
         hint = f"; if it names the row say ID={shlex.quote(column.name)}" if naming else ""
-        return out(column, f"{kind}; a model could only learn it by heart{hint}")
-    return _category(column, "text", look)
-
-
-def like(reading: Data) -> str:
-    """A number as this table's settings read it."""
-    return f"1{reading.thousands}234{reading.decimal}5"
+        return out(column, f"{kind}; a model could only learn it by heart{date or hint}")
+    return _category(column, f"text{date}", look)
 
 
 def tolerated(found: dict[str, Facts], columns: Sequence[str], rows: int, share: float) -> int:

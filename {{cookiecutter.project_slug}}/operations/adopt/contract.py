@@ -8,6 +8,7 @@ from typing import Any
 
 import tomlkit
 
+from operations.adopt import tables
 from operations.adopt.columns import Decision
 from operations.adopt.label import Label
 from runtime import usecase
@@ -30,6 +31,11 @@ class Contract:
     reading: Data
     columns: Sequence[Decision]
     group: str = ""
+
+    def own(self) -> dict[str, str]:
+        """The markers of one column, and which."""
+        names = [decision.name for decision in self.columns]
+        return {f"{name}={text}": name for name in names for text in tables.own(name, self.missing)}
 
     def split(self) -> dict[str, str]:
         """Validation files of the table before say nothing about this one."""
@@ -57,7 +63,11 @@ def rewritten(file: Path, contract: Contract) -> tuple[str, UseCase]:
         document["split"] = tomlkit.table()
     if "split" in document:
         _update(document["split"], {key: value for key, value in split.items() if value or key in document["split"]})
-    text = tomlkit.dumps(document).replace(f"{PLACE} = true\n", "\n".join(map(_line, contract.columns)) + "\n\n", 1)
+    text = tomlkit.dumps(document).replace(
+        f"{PLACE} = true\n",
+        "\n".join(_line(each, tables.own(each.name, contract.missing)) for each in contract.columns) + "\n\n",
+        1,
+    )
     return text, usecase.parse(tomllib.loads(text))
 
 
@@ -71,14 +81,15 @@ def _data(contract: Contract) -> dict[str, Any]:
         "time": time.name if time else "",
         **({"time_format": time.format} if time and time.format else {}),
         **({"time_zone": time.time_zone} if time and time.time_zone else {}),
-        "missing": list(contract.missing),
+        **({"label_format": contract.reading.label_format} if contract.reading.label_format else {}),
+        "missing": [text for text in contract.missing if text not in contract.own()],
         **{key: getattr(contract.reading, key) for key in FORM},
     }
 
 
 def _update(table: Any, values: dict[str, Any]) -> None:
     """Change values and keep the comments beside them; what is not said stays out."""
-    for key in [key for key in table if key in ("time_format", "time_zone") and key not in values]:
+    for key in [key for key in table if key in ("time_format", "time_zone", "label_format") and key not in values]:
         del table[key]
     for key, value in values.items():
         if key in FORM and key not in table and value == getattr(Data, key):
@@ -90,11 +101,12 @@ def _update(table: Any, values: dict[str, Any]) -> None:
         table[key] = item
 
 
-def _line(decision: Decision) -> str:
+def _line(decision: Decision, missing: list[str]) -> str:
     """A column's line in [columns]."""
     spec: dict[str, Any] = {"type": decision.type}
     spec |= {"format": decision.format} if decision.format else {}
     spec |= {"time_zone": decision.time_zone} if decision.time_zone else {}
+    spec |= {"missing": missing} if missing else {}
     spec |= {} if decision.drift else {"drift": False}
     pairs = ", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in spec.items())
     gaps = f"  # {decision.missing:.1%} missing" if decision.missing else ""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from operations.adopt import identity, tables
-from operations.adopt.columns import MANY, Decision, Look
-from operations.adopt.facts import Facts
+from operations.adopt.columns import MANY, Decision
+from operations.adopt.facts import Facts, Look
 from runtime.failures import InputError
 
 FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
@@ -133,7 +133,7 @@ def _amount(column: Facts, look: Look) -> pl.Expr:
     """A number for each value: itself, or for text a hash, whose variance tells how often values differ."""
     text = tables.plain(column.name, column.kind, look.markers)
     if column.numbers > column.present / 2:
-        return tables.number(text, column.kind, look.table.reading)
+        return look.table.number(column.name, text, column.kind)
     return text.hash().cast(pl.Float64) / 2.0**64
 
 

@@ -1,7 +1,7 @@
 """What a table holds, column by column, counted in streaming passes over its labelled rows: never by a sample alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from operations.adopt import tables
 from operations.adopt.tables import Table
 from runtime import files
 from runtime.failures import InputError
-from runtime.usecase import Data
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
 _WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown")
@@ -62,6 +61,30 @@ class Facts:
         return 1 - self.present / self.rows
 
 
+@dataclass(frozen=True)
+class Look:
+    """What deciding needs besides the facts.
+
+    The table, the missing markers, how many odd cells a column may have (their rows are left out of training and said),
+    and what the user said: the format of dates, the types of columns, the time zone.
+    """
+
+    table: Table
+    markers: Sequence[str]
+    tolerated: int
+    dates: str
+    types: Mapping[str, tuple[str, str]]
+    zone: str
+
+    def plain(self, column: Facts) -> pl.Expr:
+        """The column's text as it stands in the file."""
+        return tables.plain(column.name, column.kind, self.markers)
+
+    def texts(self, column: Facts) -> pl.LazyFrame:
+        """These texts, as "t", where there are any."""
+        return self.table.frame.select(self.plain(column).alias("t")).drop_nulls()
+
+
 def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, Facts]:
     """Facts of every column. Raises InputError where the table has no rows with a label or turns out unreadable."""
     schema = table.frame.collect_schema()
@@ -69,7 +92,7 @@ def collect(table: Table, missing: Sequence[str], unlabelled: int) -> dict[str, 
     try:
         for start in range(0, len(schema), COLUMNS_AT_ONCE):
             columns = {name: schema[name] for name in list(schema)[start : start + COLUMNS_AT_ONCE]}
-            found |= _collected(prepared(table, columns, missing), columns, table.reading)
+            found |= _collected(prepared(table, columns, missing), columns, table)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     if unlabelled and next(iter(found.values())).rows == 0:
@@ -89,12 +112,12 @@ def prepared(table: Table, columns: dict[str, pl.DataType], missing: Sequence[st
         *(tables.plain(name, kind, missing).alias(f"t{place}") for place, (name, kind) in places),
         *(tables.text(name, kind, missing).alias("label") for name, kind in columns.items() if name == table.label),
     )
-    numbers = [tables.number(pl.col(f"t{place}"), kind, table.reading) for place, (_, kind) in places]
+    numbers = [table.number(name, pl.col(f"t{place}"), kind) for place, (name, kind) in places]
     parsed = plain.with_columns(number.alias(f"n{place}") for place, number in enumerate(numbers))
     return parsed.with_columns(pl.col("label").alias(f"t{place}") for place, (name, _) in places if name == table.label)
 
 
-def _collected(frame: pl.LazyFrame, columns: dict[str, pl.DataType], reading: Data) -> dict[str, Facts]:
+def _collected(frame: pl.LazyFrame, columns: dict[str, pl.DataType], table: Table) -> dict[str, Facts]:
     """Two passes whose memory does not grow with the rows: counts, then what is worth a closer look."""
     counts = _measured(frame, [_counts(place) for place in range(len(columns))])
     closer = _measured(frame, [_closer(place, count) for place, count in enumerate(counts)])
@@ -102,7 +125,7 @@ def _collected(frame: pl.LazyFrame, columns: dict[str, pl.DataType], reading: Da
     found = {}
     for place, (name, kind) in enumerate(columns.items()):
         seen = closer[place] | {"texts": closer[place].get("texts") or shown(some[f"t{place}"])}
-        found[name] = _facts(name, kind, counts[place], seen, reading)
+        found[name] = _facts(name, kind, counts[place], seen, table)
     return found
 
 
@@ -160,12 +183,12 @@ def shown(texts: pl.Series) -> list[str]:
     return [str(text) for text in held.gather_every(max(1, math.ceil(held.len() / PROBED)))]
 
 
-def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], reading: Data) -> Facts:
+def _facts(name: str, kind: pl.DataType, count: dict[str, Any], closer: dict[str, Any], table: Table) -> Facts:
     first, last, odd_first, odd_last = (count.pop(key) for key in ("first", "last", "odd_first", "odd_last"))
     texts: list[str] = closer["texts"]
     if 0 < count["distinct"] <= EXACT:
         count["distinct"] = len(texts)
-    numbers = pl.DataFrame({"t": texts}, schema={"t": pl.String}).select(tables.number(pl.col("t"), kind, reading))
+    numbers = pl.DataFrame({"t": texts}, schema={"t": pl.String}).select(table.number(name, pl.col("t"), kind))
     odd = closer.get("odd") or [text for text, number in zip(texts, numbers["t"], strict=True) if number is None]
     count |= {"length": count["length"] or 0.0, "zero_padded": bool(count["zero_padded"])}
     if "low_cells" in closer:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from operations.adopt import Question, tables, times
-from operations.adopt.columns import FEW, Decision, Look
-from operations.adopt.facts import End, Facts
+from operations.adopt.columns import FEW, Decision
+from operations.adopt.facts import End, Facts, Look
 from operations.adopt.times import Moments
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
+APART, MOST = 0.2, 0.4  # a 0 means none where it lies so far from the rest (of its range), in at most this share
 CROWDED = 5  # times as often as a value on average
 DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
@@ -47,7 +48,10 @@ def suspects(found: dict[str, Facts], look: Look, label: str, task: str) -> list
     """
     answer = found[label]
     classes = task in ("binary", "multiclass") or answer.distinct == 2
-    columns = [column for name, column in found.items() if name != label or not classes]
+    told = {name for name, (kind, _) in look.types.items() if kind in ("out", "category")} | (
+        {label} if classes else set()
+    )
+    columns = [column for name, column in found.items() if name not in told]
     far = [column for column in columns if column.name != label or column.distinct > LABELS]
     few = {label: look.tolerated if task else 0}  # a word in a label that is not said to be an amount is a class
     words = [suspect for column in columns for suspect in _words(column, few.get(column.name, look.tolerated))]
@@ -58,7 +62,10 @@ def moments(
     found: dict[str, Facts], look: Look, decisions: dict[str, Decision], held: dict[str, Moments]
 ) -> list[Suspect]:
     """Days such as 1900-01-01, and others far from the rest, that stand again and again at the end of a column."""
-    suspects = []
+    strays = {name: decision for name, decision in decisions.items() if 0 < len(decision.strays) <= FEW_WORDS}
+    suspects = [
+        Suspect(list(each.strays), f"{name!r} holds {each.why.partition(';')[0]}") for name, each in strays.items()
+    ]
     for name, each in held.items():
         for moment, cells, next_to in (
             (each.low, each.low_cells, each.after_low),
@@ -114,24 +121,30 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
     suspects = []
     rest = column.highest.following - column.lowest.following
     for number, end in ((column.low, column.lowest), (column.high, column.highest)):
-        far = abs(number - end.following) > max(rest, 1)
-        usual = _nines(number) and _crowded(end.cells, column.present, column.distinct)
+        far = number != 0 and abs(number - end.following) > max(rest, 1)
+        usual = _crowded(end.cells, column.present, column.distinct) and (
+            _nines(number)
+            or number < 0 <= end.following
+            or (number == 0 and abs(end.following) > APART * rest and end.cells < MOST * column.present)
+        )
         if _none(column, number, end) and (far or usual):
             text = tables.plain(column.name, column.kind, look.markers)
-            texts = _where(tables.number(text, column.kind, look.table.reading) == number, text, look)
+            texts = _where(look.table.number(column.name, text, column.kind) == number, text, look)
+            if abs(number) <= 1:  # an ordinary number in other columns
+                texts = [f"{column.name}={text}" for text in texts]
             others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
-            suspects.append(Suspect(texts, f"{texts[0]} stands in {end.cells:,} cells of {column.name!r}, {others}"))
+            suspects.append(Suspect(texts, f"{number:g} stands in {end.cells:,} cells of {column.name!r}, {others}"))
     return suspects
 
 
 def _none(column: Facts, number: float, end: End) -> bool:
-    """Whether a number is one that people write for "none": whole, not 0, and in more than a few cells."""
+    """Whether a number is one that people write for "none": whole, and in more than a few cells."""
     codes = column.distinct <= FEW and not _nines(number) and not number < 0 <= end.following
-    return _often(end.cells, column.present) and number != 0 and number.is_integer() and not codes
+    return _often(end.cells, column.present) and number.is_integer() and not codes
 
 
 def _nines(number: float) -> bool:
-    return abs(number) > 9 and set(f"{abs(number):.0f}") == {"9"}
+    return abs(number) > 9 and len(set(f"{abs(number):.0f}")) == 1 and f"{abs(number):.0f}"[0] in "89"
 
 
 def _often(cells: int, of: int) -> bool:

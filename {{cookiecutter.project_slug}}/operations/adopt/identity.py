@@ -5,8 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 from operations.adopt import tables
-from operations.adopt.columns import Look
-from operations.adopt.facts import Facts
+from operations.adopt.facts import Facts, Look
 from operations.adopt.tables import Table
 from runtime import raw
 from runtime.failures import InputError

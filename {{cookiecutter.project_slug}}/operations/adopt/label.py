@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from operations.adopt import Question, tables
-from operations.adopt.columns import MANY, WRITTEN, like
+from operations.adopt.columns import MANY
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
 from runtime import metrics, raw
@@ -70,8 +70,6 @@ def _check(column: Facts, table: Table, missing: Sequence[str], empty: int) -> N
         other = spelled.setdefault(text.lower(), text)
         if other != text and column.distinct <= MANY:
             raise InputError(f"{name} holds {other!r} and {text!r}; spell a class in one way.")
-    if column.odd and all(WRITTEN.match(text) for text in column.odd):
-        raise InputError(f"{name} holds numbers such as {column.odd[0]!r}; write them like {like(table.reading)}.")
 
 
 def _task(column: Facts) -> str:
@@ -142,7 +140,7 @@ def _binary(counts: dict[str, int]) -> Label:
 def _regression(column: Facts, table: Table, missing: Sequence[str], assumed: str) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"the label {column.name!r} holds {column.texts[0]!r}; a regression task needs numbers.")
-    finite = tables.number(tables.plain(column.name, column.kind, missing), column.kind, table.reading)
+    finite = table.number(column.name, tables.plain(column.name, column.kind, missing), column.kind)
     deviation = float(table.frame.select(finite.std()).collect(engine="streaming").item() or 0.0)
     limit = float(f"{deviation:.4g}")
     metrics.check("rmse", "regression")

@@ -38,7 +38,7 @@ def _correlated(table: Table, places: dict[str, Facts], label: Facts, missing: S
         for place, each in [("label", label), *numbers.items()]
     }
     both = table.frame.select(
-        tables.number(text, each.kind, table.reading).alias(place) for place, (text, each) in plain.items()
+        table.number(each.name, text, each.kind).alias(place) for place, (text, each) in plain.items()
     )
     row = both.select(pl.corr(place, "label").alias(place) for place in numbers).collect(engine="streaming").row(0)
     pairs = zip(numbers.values(), row, strict=True)

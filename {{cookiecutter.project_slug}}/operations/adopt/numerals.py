@@ -1,6 +1,7 @@
-"""How a table writes numbers: what stands before decimals, and what between thousands."""
+"""How a table writes numbers: the sign before decimals, what stands between thousands, units, brackets, clocks."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,24 +11,43 @@ from operations.adopt import Question, tables
 from operations.adopt.facts import COLUMNS_AT_ONCE, Facts
 from operations.adopt.tables import Table
 from operations.adopt.wishes import Wishes, character
+from runtime.usecase import CLOCKS
+from runtime.values import CLOCK
 
-BLANK = "[ \u00a0\u202f'’]"  # between thousands, besides a point and a comma
-NEARLY = 0.95  # the share of a column's cells that have one of the shapes
+BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma
+PLAIN = "1234.5"  # as formats write it
+NEARLY, MOSTLY = 0.95, 0.75  # the share of the numbers that have one of the shapes, and of the cells that are numbers
+ODD = 0.005  # the share of cells in another dress that are mistakes: their rows are left out
+FEW = 10  # distinct values, among which another word may be a category
+_TENS = r"[eE][-+]?\d+"  # behind decimals, never behind thousands
 _LEAD = rf"(0|\d{{4,}}|\d{{1,3}}({BLANK}\d{{3}})+)?"  # what can't be the first group of three
 SHAPES = {
     "short": r"\d{1,3}",
-    "long": r"\d{4,}",
+    "long": rf"\d{{4,}}|\d+{_TENS}",
     ",": rf"{_LEAD},\d+|\d+,(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((\.\d{{3}})+,\d+|(\.\d{{3}}){{2,}})",
     ".": rf"{_LEAD}\.\d+|\d+\.(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((,\d{{3}})+\.\d+|(,\d{{3}}){{2,}})",
     "one ,": r"[1-9]\d{0,2},\d{3}",  # a thousand or a decimal
     "one .": r"[1-9]\d{0,2}\.\d{3}",
     "blank": rf"\d{{1,3}}({BLANK}\d{{3}})+",
 }
-PATTERNS = {shape: rf"^[-+]?(?:{pattern})(?:[eE][-+]?\d+)?$" for shape, pattern in SHAPES.items()}
+PATTERNS = {shape: rf"^(?:{pattern})$" for shape, pattern in SHAPES.items()}
+PATTERNS |= {sign: rf"^(?:(?:{SHAPES[sign]})(?:{_TENS})?|\d+[{sign}]\d+{_TENS})$" for sign in ",."}
 GROUPS = {",": r"\d\.\d{3}(?:\D|$)", ".": r"\d,\d{3}(?:\D|$)"}  # thousands under the decimal sign
 OTHER = {",": ".", ".": ","}
-MARKED = re.compile(r"\d.*[.,'’ \u00a0\u202f]\d{2}|[.,]\d")
+MARKED = re.compile(r"\d.*[.,'’ \u00a0\u2009\u202f]\d{2}|[.,]\d")
 GROUPED = 10  # cells in groups of three among shorter ones without: no decimals
+MONEY = r"[$€£¥₹₽₩₺₫₪฿₴₦]"
+CODES = r"EUR|USD|GBP|CHF|JPY|CNY|INR|BRL|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|RUB|Rs\.?|kr\.?|zł"
+# bracket, unit before, number, unit behind, minus or bracket behind
+DRESS = (
+    rf"^(\()?\s*[-+\u2212]?\s*((?:[A-Z]{{1,3}})?{MONEY}|{CODES})?\s*\(?[-+\u2212]?\s*"
+    rf"([.,]?\d(?:[\d.,'’ \u00a0\u2009\u202f]*\d)?[.,]?(?:[eE][-+]?\d+)?)"
+    rf"\s*((?:[%‰°]|{MONEY}|[^\W\d_])[^\d\s()|,;:=-]{{0,11}})?\s*(-|\))?$"
+)
+UNITS = re.compile(  # of which two in a column are two amounts, and none is not the same
+    rf"(?i:{MONEY}|{CODES}|%|‰|[kmcdµ]?(g|m|l|s|w|wh|v|a|hz|b|bit|j|cal|pa)|[kmgt]i?b|[kmb]|t|lbs?|oz|ft|in|yd|mi|miles?"
+    r"|°[cf]|[cf]|mg|ha|min|sec|hrs?|h|d|bar|psi|mio|mrd|bn|tsd|(second|minute|hour|day|week|month|year|tag|jahr)\w*)\.?"
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +58,11 @@ class Column:
     shapes: dict[str, int]
     example: str
     blank: str
+    texts: tuple[str, ...]
 
     def sign(self) -> str:
         """The decimal sign that the cells show; "" where they show none, or both."""
-        shown = [sign for sign in OTHER if self.shapes[sign]]
-        if shown:
+        if shown := [sign for sign in OTHER if self.shapes[sign]]:
             return shown[0] if len(shown) == 1 else ""
         grouped = [sign for sign in OTHER if self.shapes[f"one {OTHER[sign]}"] >= GROUPED]
         return grouped[0] if len(grouped) == 1 and self.shapes["short"] and not self.shapes["long"] else ""
@@ -51,29 +71,138 @@ class Column:
         """Whether the cells could be read two ways."""
         return not any(self.shapes[sign] for sign in OTHER) and bool(self.shapes["one ,"] + self.shapes["one ."])
 
+    def form(self, sign: str, thousands: str = "") -> str:
+        """1234.5 under a decimal sign; `thousands` stand there where the cells show no others."""
+        return f"1{OTHER[sign] if self.shapes[f'groups {sign}'] else self.blank or thousands}234{sign}5"
+
+    def check(self) -> None:
+        """Raises Question for two signs before decimals."""
+        if min(self.shapes[sign] for sign in OTHER) <= ODD * sum(self.shapes[shape] for shape in SHAPES):
+            return
+        shown = {sign: next((t for t in self.texts if re.search(rf"[{sign}]\d+\D*$", t)), "") for sign in ".,"}
+        told = " and ".join(f"{self.shapes[sign]:,} cells like {text!r}" for sign, text in shown.items())
+        both = "|".join(map(self.form, shown))
+        raise Question(
+            f"column {self.name!r} has two decimal signs: {told}. Say "
+            f"{option(self.name, f'number({both})')} to read both, or "
+            f"{option(self.name, 'out')} to leave it out."
+        )
+
+
+def option(name: str, kind: str) -> str:
+    """TYPES as a shell takes it."""
+    return "TYPES=" + shlex.quote(f"{name}={kind}")
+
 
 def read(table: Table, found: dict[str, Facts], wishes: Wishes, missing: Sequence[str]) -> Table:
-    """The table with [data] decimal and thousands as its cells have them. Raises Question where that is open."""
-    texts = [column for column in found.values() if column.kind == pl.String and column.present]
+    """The table with [data] decimal and thousands, and the formats of columns that write numbers in another way.
+
+    Raises Question where a number could be read two ways.
+    """
+    told = wishes.columns()
+    free = [each for each in found.values() if told.get(each.name, ("number", "")) == ("number", "")]
+    texts = [column for column in free if column.kind == pl.String and column.present]
+    clocks = {column.name: _clock(table, column, missing) for column in texts if _timed(column)}
+    formats = table.formats | clocks | {name: form for name, (kind, form) in told.items() if kind == "number" and form}
+    table, texts = replace(table, formats=formats), [column for column in texts if column.name not in formats]
     plain = [column for column in texts if column.numbers == column.present]
-    points = [column for column in plain if any(re.match(PATTERNS["."], text) for text in column.texts)]
-    odd = [column for column in texts if column.numbers < column.present and any(map(MARKED.search, column.odd))]
+    points = [column for column in plain if any(re.match(f"[-+]?{PATTERNS['.'][1:]}", text) for text in column.texts)]
+    others = [column for column in texts if column.numbers < column.present]
+    dressed = {each.name: dress for each in others if (dress := _dress(table, each, missing))}
+    odd = [column for column in others if column.name in dressed or any(map(MARKED.search, column.odd))]
     if not odd and points and not (wishes.decimal or wishes.thousands):
         return table
     unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
     columns = _counted(table, [*odd, *unclear], missing)
     decimal = wishes.decimal or _decimal(columns, len(points))
-    thousands = character(wishes.thousands) if wishes.thousands else _thousands(columns, decimal)
+    bare = [column for column in columns if column.name not in dressed]
+    thousands = character(wishes.thousands) if wishes.thousands else _thousands(bare, decimal)
+    for column in columns:
+        column.check()
+        own = next((sign for sign in OTHER if column.shapes[sign]), decimal)
+        form = column.form(own, thousands if own == decimal else "")
+        if column.name in dressed or form not in (f"1{thousands}234{decimal}5", f"1234{decimal}5"):
+            formats[column.name] = "|".join(each.replace(PLAIN, form) for each in dressed.get(column.name, [PLAIN]))
+    formats |= {column.name: PLAIN for column in points if decimal != "."}
     return replace(table, reading=replace(table.reading, decimal=decimal, thousands=thousands))
+
+
+def _timed(column: Facts) -> bool:
+    clocks = sum(bool(re.match(CLOCK, text)) for text in column.texts)
+    return column.numbers == 0 and clocks >= NEARLY * len(column.texts)
+
+
+def _clock(table: Table, column: Facts, missing: Sequence[str]) -> str:
+    """Raises Question for clocks of two parts among some of three."""
+    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("t"))
+    three = pl.col("t").str.count_matches(":") == 2
+    shown = (pl.col("t").filter(three).first().alias("three"), pl.col("t").filter(~three).first().alias("two"))
+    count, first, last = text.select(three.sum().alias("n"), *shown).collect(engine="streaming").row(0)
+    if not ODD * column.present < count < (1 - ODD) * column.present:
+        return CLOCKS[0]
+    raise Question(
+        f"column {column.name!r}: are {last!r} hours and minutes ({first!r} stands in {count:,} cells), or minutes and "
+        f"seconds? Say {option(column.name, f'number({CLOCKS[0]})')} or {option(column.name, f'number({CLOCKS[1]})')}."
+    )
+
+
+def _dress(table: Table, column: Facts, missing: Sequence[str]) -> list[str]:
+    """The formats of a column whose numbers have a unit, or brackets or an end for a minus; none where they have not.
+
+    Raises Question for units that differ, and for amounts of which some have none.
+    """
+    matches = [found for text in column.odd if (found := re.match(DRESS, text))]
+    if len(matches) < NEARLY * len(column.odd) or not any(found[2] or found[4] or found[5] for found in matches):
+        return []
+    text = table.frame.select(tables.plain(column.name, column.kind, missing).alias("text")).drop_nulls()
+    parts = text.select("text", pl.col("text").str.extract_groups(DRESS).alias("part")).unnest("part")
+    form = pl.format(f"{{}} {PLAIN} {{}}", *(pl.col(part).fill_null("") for part in "24")).str.strip_chars()
+    kinds = (
+        parts.filter(pl.col("3").is_not_null())
+        .group_by(form.alias("form"))
+        .agg(
+            pl.len().alias("cells"),
+            pl.col("text").first(),
+            pl.col("5").drop_nulls().first().alias("end"),
+            (pl.col("3").cast(pl.Float64, strict=False) == 0).all().alias("zero"),
+        )
+    )
+    held = kinds.collect(engine="streaming").filter(pl.col("cells") > ODD * column.present)
+    held = held.sort("cells", "form", descending=True)
+    ends = held["end"].drop_nulls()
+    if held.filter((pl.col("form") != PLAIN) | pl.col("end").is_not_null()).is_empty():
+        return []
+    if not _one(column, held.filter(~pl.col("zero") | (pl.col("form") != PLAIN))):  # 0 is none of any unit
+        return []
+    first, last = {")": ("(", ")"), "-": ("", "-")}.get(next(iter(ends), ""), ("", ""))
+    return [f"{first}{form}{last}" for form in held["form"]]
+
+
+def _one(column: Facts, held: pl.DataFrame) -> bool:
+    """Whether a column has one unit. Raises Question where it could be two amounts."""
+    alike = {form.replace(PLAIN, "").strip().casefold().rstrip("s.") for form in held["form"]}
+    units = alike - {""}
+    money = all(re.fullmatch(f"{MONEY}|{CODES}", unit, re.IGNORECASE) for unit in units)
+    if len(alike) == 1 or (len(units) == 1 and money):
+        return True
+    if column.distinct <= FEW or not all(map(UNITS.fullmatch, units)):
+        return False
+    told = ", ".join(f"{cells:,} cells like {text!r}" for cells, text in held.select("cells", "text").rows())
+    reads = option(column.name, f"number({'|'.join(held['form'])})")
+    raise Question(
+        f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say "
+        f"{f'{reads} if the numbers mean the same, ' if '' in alike else ''}"
+        f"{option(column.name, 'category')} or {option(column.name, 'out')}."
+    )
 
 
 def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> list[Column]:
     """The columns of which nearly all cells are numbers in one of the shapes, counted over all rows."""
     found = []
+    wanted = PATTERNS | {"any": ""} | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
-        texts = [tables.plain(column.name, column.kind, missing) for column in some]
-        wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
+        texts = [tables.plain(column.name, column.kind, missing).str.extract(DRESS, 3) for column in some]
         counts = [
             text.str.contains(pattern).sum().alias(f"{place} {shape}")
             for place, text in enumerate(texts)
@@ -82,8 +211,8 @@ def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> 
         row = table.frame.select(counts).collect(engine="streaming").row(0, named=True)
         for place, column in enumerate(some):
             shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * column.present:
-                found.append(Column(column.name, shapes, *_example(column)))
+            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * shapes["any"] > MOSTLY * column.present:
+                found.append(Column(column.name, shapes, *_example(column), (*column.odd, *column.texts)))
     return found
 
 

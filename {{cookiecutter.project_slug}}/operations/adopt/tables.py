@@ -1,10 +1,9 @@
 """Opening a table whose form is not known yet: which files, how cells are separated, what its columns are called."""
 
-import re
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,20 +13,34 @@ from operations.adopt import forms, notes
 from operations.adopt.wishes import Wishes
 from runtime import files, raw, values
 from runtime.failures import InputError
-from runtime.usecase import Data, usable
-from runtime.values import QUOTES, SPACES, Spelling
+from runtime.usecase import CLOCKS, Data, usable
+from runtime.values import HOUR, Spelling
 
-UNREADABLE = (pl.Binary, pl.Object, pl.Duration, pl.Time)  # kinds that no column of a contract can have
+UNREADABLE = (pl.Binary, pl.Object)  # kinds that no column of a contract can have
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The files as one lazy frame of their own types, and how the cells of CSV files are read."""
+    """The files as one lazy frame of their own types, and how the cells of CSV files are read.
+
+    `formats` says how some columns write numbers; clocks and durations of Parquet files stand there as hours.
+    """
 
     frame: pl.LazyFrame
     files: tuple[Path, ...]
     reading: Data
+    formats: dict[str, str] = field(default_factory=dict)
+
+    def number(self, name: str, text: pl.Expr, kind: pl.DataType) -> pl.Expr:
+        """Plain text of a column as the runtime will read a number; null where it is none."""
+        form = Spelling((), self.reading.decimal, self.reading.thousands, self.formats.get(name, ""))
+        if kind == pl.String and form != Spelling():
+            return text.map_batches(
+                lambda cells: values.number(cells, form)[0], return_dtype=pl.Float64, is_elementwise=True
+            )
+        value = text.str.replace("\u2212", "-", literal=True).cast(pl.Float64, strict=False)
+        return pl.when(value.is_finite()).then(value)
 
     @property
     def label(self) -> str:
@@ -47,11 +60,14 @@ def read(wishes: Wishes) -> Table:
             _check_names(file, reading)
     frames = [files.scan(file, reading).drop(raw.ROW) for file in found]
     frame = _parsed(pl.concat(frames, how="diagonal_relaxed"), found)
+    lasting = [name for name, kind in frame.collect_schema().items() if kind in (pl.Time, pl.Duration)]
+    hours = (pl.col(name).cast(pl.Duration("us")).dt.total_microseconds() / HOUR for name in lasting)
+    table = Table(frame.with_columns(hours), tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
     for name in frame.collect_schema():
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
     notes.check_rows(found[-1].name, frame)
-    return Table(frame, tuple(found), reading)
+    return table
 
 
 def _check_names(file: Path, reading: Data) -> None:
@@ -82,7 +98,7 @@ def text(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     """A column's values as the runtime compares them: one text for a value, null where nothing is there."""
     if not readable(kind):
         return _kind(name, kind)
-    read = partial(values.texts, missing=_markers(tuple(missing)))
+    read = partial(values.texts, missing=_markers(name, tuple(missing)))
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
@@ -93,31 +109,23 @@ def plain(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
     value = pl.col(name).cast(pl.String, strict=False).str.strip_chars()
     if kind == pl.String or kind.is_float():
         value = value.str.replace(r"^(-?\d+)\.0$", "$1")
-    present = ~value.is_in(_markers(tuple(missing)))
+    present = ~value.is_in(_markers(name, tuple(missing)))
     return pl.when(present & pl.col(name).is_finite() if kind.is_float() else present).then(value)
 
 
 @cache
-def _markers(missing: tuple[str, ...]) -> list[str]:
-    return Spelling(missing).markers
+def _markers(name: str, missing: tuple[str, ...]) -> list[str]:
+    """Of one column: a marker may name the column that it is for."""
+    return Spelling((*missing, *own(name, missing))).markers
+
+
+def own(name: str, missing: Sequence[str]) -> list[str]:
+    """The markers of a column alone: -1 of "age=-1"."""
+    return [text.removeprefix(f"{name}=") for text in missing if text.startswith(f"{name}=")]
 
 
 def _kind(name: str, kind: pl.DataType) -> pl.Expr:
     return pl.when(pl.col(name).is_not_null()).then(pl.lit(str(kind)))
-
-
-def number(text: pl.Expr, kind: pl.DataType, reading: Data) -> pl.Expr:
-    """Plain text as the runtime will read a number; null where it is none."""
-    if kind == pl.String and (reading.decimal != "." or reading.thousands):
-        blanks = next((group for group in (SPACES, QUOTES) if reading.thousands and reading.thousands in group), "")
-        between = f"[{blanks}]" if blanks else re.escape(reading.thousands)
-        mark = re.escape(reading.decimal)
-        grouped = rf"\d{{1,3}}(?:{between}\d{{3}})+|" if between else ""
-        fits = text.str.contains(rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$")
-        text = text.str.replace_all(between, "") if between else text
-        text = pl.when(fits).then(text.str.replace(reading.decimal, ".", literal=True))
-    value = text.cast(pl.Float64, strict=False)
-    return pl.when(value.is_finite()).then(value)
 
 
 def labelled(table: Table, label: str, missing: Sequence[str]) -> tuple[Table, int]:

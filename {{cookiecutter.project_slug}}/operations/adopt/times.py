@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from operations.adopt import dates, tables
-from operations.adopt.columns import Decision, Look
-from operations.adopt.facts import Facts
+from operations.adopt.columns import Decision
+from operations.adopt.facts import Facts, Look
 from runtime.usecase import EPOCHS
 
 EVENT = re.compile(
@@ -72,8 +72,8 @@ def moment(column: Facts, decision: Decision, look: Look) -> pl.Expr:
         return pl.when(tables.text(column.name, column.kind, look.markers).is_not_null()).then(at)
     text = tables.plain(column.name, column.kind, look.markers)
     if decision.format in EPOCHS:
-        return dates.since_1970(tables.number(text, column.kind, look.table.reading), decision.format)
-    return dates.read(text, decision.format).dt.replace_time_zone(None).cast(pl.Int64)
+        return dates.since_1970(look.table.number(column.name, text, column.kind), decision.format)
+    return dates.read(text, decision.format).cast(pl.Int64)
 
 
 def day(moment: int) -> str:

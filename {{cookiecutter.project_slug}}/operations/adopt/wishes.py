@@ -1,11 +1,16 @@
 """What the command line says of a table: values the table is not asked for."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.failures import InputError
+from runtime.usecase import numeral
+
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
 NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
+TYPE = re.compile(r"\s*(.+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*)\))?\s*", re.DOTALL)
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
@@ -28,6 +33,19 @@ class Wishes:
     decimal: str = ""
     thousands: str = ""
     missing: str = ""
+    types: str = ""
+    time_zone: str = ""
+
+    def columns(self) -> dict[str, tuple[str, str]]:
+        """The type and the format that TYPES gives to columns. Raises InputError for what is none."""
+        found = {}
+        for said in re.split(r",(?![^(]*\))", self.types) if self.types else []:
+            told = TYPE.fullmatch(said)
+            if not told or (told[2] == "number" and not numeral(told[3] or "")):
+                form = "TYPES='day=date(%d.%m.%Y),price=number(€ 1.234,5),code=category,note=out'"
+                raise InputError(f"TYPES={said.strip()} is not like {form}.")
+            found[told[1]] = (told[2], told[3] or "")
+        return found
 
     def markers(self) -> list[str]:
         """The texts of MISSING, which commas separate; one in quotes may hold a comma."""
