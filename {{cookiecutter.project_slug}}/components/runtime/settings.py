@@ -49,13 +49,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Matching:
-    """A text that matches a pattern as a whole; `words` say what it is."""
+    """A text, or each of several, that matches a pattern as a whole; `words` say what it is."""
 
     pattern: str
     words: str
 
-    def holds(self, value: str) -> bool:
-        return re.fullmatch(self.pattern, value) is not None
+    def holds(self, value: str | tuple[str, ...]) -> bool:
+        return all(re.fullmatch(self.pattern, text) for text in ([value] if isinstance(value, str) else value))
 
     def __str__(self) -> str:
         return self.words
@@ -136,9 +136,9 @@ def refused(words: str) -> Wrong:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What was probably meant, in words, or what there is."""
-    names = list(known)
+    names = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), names, 1)
-    return f"the nearest is {close[0]!r}" if close else f"known are {listed(names, 20)}"
+    return f"the nearest is {names[close[0]]!r}" if close else f"known are {listed(names.values(), 20)}"
 
 
 def shown(path: tuple[str, ...]) -> str:
@@ -192,6 +192,8 @@ def _typed(kind: Any, value: Any) -> Any:
 
 def _hint(kind: Any, value: Any) -> str:
     """A remedy for the common slips: a number in quotes, a choice with a typing error, texts without quotes."""
+    if kind is int and isinstance(value, int) and abs(value) > LARGEST:
+        return f"; {LARGEST:,} is the most"
     if kind in (bool, int, float) and isinstance(value, str):
         return "; leave out the quotes" if re.fullmatch(r"\s*(true|false|[-+.\d]+)\s*", value) else ""
     if get_origin(kind) is Literal and isinstance(value, str):

@@ -25,11 +25,21 @@ TABLES = {
 }
 # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
 EPOCHS = {"epoch s": ("seconds", 1_000_000), "epoch ms": ("milliseconds", 1_000)}
-NO_FORMAT = "is not one like '%d.%m.%Y', and not 'epoch s' or 'epoch ms' (numbers since 1970)."
+
+YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
+    "".join(rf"(?=.*%[-_0]?[{directive}])" for directive in directives)
+    for directives in (["YyGgDFcxvs+"], ["Hk", "M"], ["Il", "M", "pP"], ["HkIlMSpP"])
+)
+DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQioq])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
+DATES = Matching(
+    rf"(?:epoch m?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
+    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s' or 'epoch ms' (numbers since 1970)",
+)
 LOOP = "retraining"  # the table of the control plane, which checks it itself
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
+NAMESPACE = Matching(f"(?!aws|ssm|amzn|sthree){NAME.pattern}", f"{NAME}, and aws, ssm, amzn or sthree never first")
 FILLED = Matching(r"(?s).*\S.*", "a name")
 CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
 DECIMAL = Matching("[.,]", '"." or ","')
@@ -52,7 +62,7 @@ class Column:
     type: Literal["number", "category", "boolean", "date"]
     minimum: float | None = None
     maximum: float | None = None
-    format: str = ""
+    format: Annotated[str, DATES] = ""
     time_zone: str = ""
     drift: bool = True
 
@@ -64,7 +74,7 @@ class Data:
     id: str = ""
     classes: tuple[str, ...] = ()
     time: str = ""
-    time_format: str = ""
+    time_format: Annotated[str, DATES] = ""
     time_zone: str = ""
     missing: tuple[str, ...] = ("",)
     separator: Annotated[str, CHARACTER] = ","
@@ -157,7 +167,7 @@ class About:
     name: Annotated[str, NAME]
     title: str = ""
     description: str = ""
-    namespace: Annotated[str, NAME] = ""
+    namespace: Annotated[str, NAMESPACE] = ""
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,8 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
         for column in parsed.columns:
             settings.check(_column_rules(column))
         settings.check(_rules(parsed))
-        metrics.check_gate(parsed.data.task, parsed.gate.metric, parsed.gate.minimum, parsed.gate.minimum_lead)
+        gate, drop = parsed.gate, parsed.drift.performance_drop
+        metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
         return parsed
 
 
@@ -310,12 +321,7 @@ def _column_rules(column: Column) -> Rules:
     yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
     for key in ("format", "time_zone"):
         yield not getattr(column, key) or column.type == "date", f"{where}: {key} is for dates, it is a {column.type}."
-    yield _dated(column.format), f"{where}: format = {column.format!r} {NO_FORMAT}"
     yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
-
-
-def _dated(form: str) -> bool:
-    return not form or "%" in form or form in EPOCHS
 
 
 def _encoded(name: str) -> bool:
@@ -363,7 +369,6 @@ def _rules(usecase: UseCase) -> Rules:
     yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
-    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_FORMAT}"
     yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
     yield (
         split.method != "time" or data.time,
