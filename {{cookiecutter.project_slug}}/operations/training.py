@@ -36,8 +36,7 @@ def train(repository: Repository, options: Options) -> int:
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
-        if options.chosen:
-            compiling.check_hyperparameters(repository, parameters.hyperparameters(definition, values))
+        compiling.check_chosen(repository, options.environment, definition, parameters.chosen(options.chosen, values))
         name = repository.pipeline(options.environment, "training")
         finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)
@@ -53,7 +52,7 @@ def training_data(repository: Repository, options: Options) -> dict[str, str]:
             make_sample(repository)
         if not folder.exists():
             shown = repository.shown(folder)
-            raise Failure(f"{shown} does not exist; put the labelled rows there, or name them with --data.")
+            raise Failure(f"{shown} does not exist; put the labelled rows there, or name them with DATA=.")
         found = {"TrainingData": folder.as_uri()}
     return found | {"ValidationData": repository.data("validation").as_uri()}
 

@@ -28,7 +28,7 @@ def _arn(service: str, what: str, resource: str) -> Matching:
     region, example = ("", "") if service == "iam" else (REGION, "eu-central-1")
     example = f"arn:aws:{service}:{example}:111122223333:{resource.partition('/')[0]}/…"
     return Matching(
-        rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?", f"the ARN of {what}, {example}"
+        rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?", f"the ARN of {what}, like {example}"
     )
 
 
@@ -128,10 +128,11 @@ def load(folder: Path, name: str, usecase: UseCase) -> Environment:
     if not usecase.namespace:
         raise InputError("usecase.toml: [usecase] needs namespace: the team or organisation that AWS names begin with.")
     with settings.explained(shown, text):
-        return _parse(values, name, usecase)
+        return parse(values, name, usecase)
 
 
-def _parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
+def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
+    """An environment from TOML tables. Raises Wrong."""
     found = settings.table(Environment, (), values, name=name, namespace=usecase.namespace, slug=usecase.name)
     found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))

@@ -204,7 +204,7 @@ def test_scoring_before_training_says_what_to_do(mini: Miniature) -> None:
     [
         (["--set", "Rouns=3"], "there is no parameter 'Rouns'"),
         (["--set", "Rounds"], "is not Name=value"),
-        (["--set", "Minimum=high"], "Minimum = 'high' is not of type Float"),
+        (["--set", "Minimum=high"], "Minimum = 'high' is not a number"),
         (["--data", "nowhere"], "nowhere does not exist"),
         (["--env", "moon"], "there is no environment 'moon'; there are dev"),
         (["--continue"], "no released model to continue from"),

@@ -199,7 +199,8 @@ def _hint(kind: Any, value: Any) -> str:
     if get_origin(kind) is Literal and isinstance(value, str):
         close = get_close_matches(value.lower(), get_args(kind), 1)
         return f"; the nearest is {close[0]!r}" if close else ""
-    return "; put each in quotes" if get_origin(kind) is tuple and isinstance(value, list) else ""
+    unquoted = isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    return "; put each in quotes" if get_origin(kind) is tuple and unquoted else ""
 
 
 def _key(path: tuple[str, ...]) -> str:
