@@ -20,10 +20,7 @@ def score(repository: Repository, options: Options) -> int:
         if release is None:
             raise Failure("there is no released model yet; run `make train` first.")
         if gone := registry.gone(running.storage(repository), release):
-            said = " and ".join(gone)
-            raise Failure(
-                f"release {release['version']} can't score: its {said} are gone from local/; `make train` again."
-            )
+            raise Failure(f"release {release['version']} can't score: {gone}; `make train` again.")
         data = parameters.location(options.data) if options.data else _production(repository)
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)

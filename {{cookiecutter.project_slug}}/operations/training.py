@@ -68,7 +68,7 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
     """The release that the new model is compared with; one whose artifacts are gone is none, and that is said."""
     released = registry.released(repository.release)
     if released and (gone := registry.gone(running.storage(repository), released, ("preprocessor", "model"))):
-        said = f"release {released['version']} can't be compared with: its {' and '.join(gone)} are gone from local/"
+        said = f"release {released['version']} can't be compared with: {gone}"
         print(f"{said}; [gate] minimum alone decides", flush=True)
         return None
     return released

@@ -174,7 +174,10 @@ def test_metrics_are_charged_for_a_whole_month_at_most(here: Repository) -> None
     assert metrics.cost == pytest.approx(3.65)
 
 
-KEYS = [('kms_key = ""', 'kms_key = "arn:aws:kms:eu-south-9:0:key/1"'), ("create_key = false", "create_key = true")]
+KEYS = [
+    ('kms_key = ""', 'kms_key = "arn:aws:kms:eu-south-9:000000000000:key/11111111-2222-3333-4444-555555555555"'),
+    ("create_key = false", "create_key = true"),
+]
 
 
 @pytest.mark.parametrize(("old", "new"), KEYS)
@@ -271,17 +274,9 @@ def test_the_runs_of_a_month_follow_from_the_schedule(schedule: str, runs: float
 
 
 UNCOUNTABLE = [
-    "cron(0 6 * * *)",
     "cron(0 6 * * ? 2030)",
-    "cron(0 6 1 * MON *)",
-    "cron(0 25 * * ? *)",
     "cron(0 6 ? * FRI-MON *)",
     "cron(0 6 ? * L *)",
-    "cron(0 6 ? * 2-8 *)",
-    "cron(0 6 0 * ? *)",
-    "cron(0 6 32 * ? *)",
-    "rate(0 hours)",
-    "rate(1 week)",
 ]
 
 
