@@ -459,6 +459,12 @@ HYPERPARAMETERS = [
     ('num_leaves = [7, 127, "log"]', "num_leaves = []", "[tuning.search] num_leaves = [] is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = 7", "[tuning.search] num_leaves = 7 is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [127, 7]", "[tuning.search] num_leaves = [127, 7] is not"),
+    ('num_leaves = [7, 127, "log"]', "num_leaves = [7, 7]", "num_leaves = [7, 7] is not [low, high]"),
+    ('num_leaves = [7, 127, "log"]', "num_leaves = [7]", "num_leaves = [7] is not [low, high]"),
+    ('num_leaves = [7, 127, "log"]', 'num_leaves = [7, 127, "lgo"]', 'or [low, high, "log"]'),
+    ('num_leaves = [7, 127, "log"]', "num_iterations = [0, 5]", "num_iterations: 0 can't be tried: it is at least 1"),
+    ('num_leaves = [7, 127, "log"]', "seed = [-1, 5]", "seed: -1 can't be tried: it is at least 0"),
+    ("native_categories = [false, true]", "native_categories = [false]", "native_categories = [False] is not"),
 ]
 
 

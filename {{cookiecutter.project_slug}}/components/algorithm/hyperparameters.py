@@ -19,6 +19,7 @@ from runtime.usecase import UseCase
 
 SETTINGS = ("trials", "continue_training")  # of the job, not of the model
 SERVICE = "sagemaker_"  # the service and its SDK add names of their own
+LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
 # they have an entry for each feature, or name a file: only with the data can they be tried
 BY_FEATURE = (
     *("monotone_constraints", "feature_contri", "interaction_constraints", "max_bin_by_feature"),
@@ -40,7 +41,9 @@ def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, 
         if name not in defaults:
             raise InputError(f"there is no hyperparameter {name!r}; usecase.toml has {', '.join(defaults)}.")
         values[name] = parse(name, text, defaults[name])
-    _check(values)
+    for name, value in values.items():
+        if reason := _too_low(name, value):
+            raise _wrong(values, name, reason)
     return values
 
 
@@ -85,13 +88,10 @@ def _check_kind(name: str, value: Any, known: Mapping[str, str]) -> None:
         raise Wrong(f"{where} is not a number; leave out the quotes.", *path)
 
 
-def _check(values: Mapping[str, Any]) -> None:
-    """Rules for what LightGBM never sees, and for seeds, of which the search's can't be negative. Raises Wrong."""
-    if values["num_iterations"] < 1:
-        raise _wrong(values, "num_iterations", "it is at least 1")
-    for name in ("early_stopping_rounds", *(name for name in values if name.endswith("seed"))):
-        if values[name] < 0:
-            raise _wrong(values, name, "it can't be negative")
+def _too_low(name: str, value: Any) -> str:
+    """Why it can't be so low where LightGBM, or a search with its seed, would not say so; "" where it can."""
+    low = LEAST.get("seed" if name.endswith("seed") else name)
+    return "" if low is None or value >= low else f"it is at least {low}"
 
 
 def _wrong(values: Mapping[str, Any], name: str, reason: str) -> Wrong:
@@ -119,7 +119,7 @@ def check(case: UseCase, given: Mapping[str, str]) -> None:
 
     for option in tuning.ranges(case.tuning.search, values):
         for value in option.choices or (option.low, option.high):
-            if reason := _refusal(case, {**values, option.name: value}):
+            if reason := _too_low(option.name, value) or _refusal(case, {**values, option.name: value}):
                 words = f"[tuning.search] {option.name}: {value!r} can't be tried: {reason}."
                 raise Wrong(words, "tuning", "search", option.name)
 
