@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions.memory import Settings as Loop
 from operations.failures import Failure
 from operations.repository import Repository
 from pipelines import environment as environments
@@ -37,9 +36,7 @@ def read(repository: Repository, environment: str) -> tuple[UseCase, Environment
 def read_case(repository: Repository) -> UseCase:
     """The use case alone. Raises Failure."""
     try:
-        case = usecase.load(repository.root / "usecase.toml")
-        retraining(repository)
-        return case
+        return usecase.load(repository.root / "usecase.toml")
     except InputError as error:
         raise Failure(str(error)) from None
 
@@ -59,14 +56,3 @@ def check_chosen(repository: Repository, environment: str, chosen: Mapping[str, 
     except InputError as error:
         said = " ".join(f"{name}={value}" for name, value in chosen.items())
         raise Failure(f"SET={said}: {str(error).removeprefix('usecase.toml: ')}") from None
-
-
-def retraining(repository: Repository) -> Loop:
-    """[retraining], whose rules are the control plane's. Raises InputError."""
-    tables, text = settings.read(repository.root / "usecase.toml", "usecase.toml")
-    with settings.explained("usecase.toml", text):
-        try:
-            settings.table(Loop, ("retraining",), tables.get("retraining", {}), minimum_rows=1)
-            return Loop.of(tables)
-        except ValueError as error:
-            raise settings.refused(str(error).removeprefix("usecase.toml ")) from None

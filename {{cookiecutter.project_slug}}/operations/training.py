@@ -77,15 +77,12 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
 def earlier_data(repository: Repository, storage: Storage, options: Options) -> dict[str, str]:
     """The manifest of the earlier windows that [retraining] learn asks for, as the control plane writes it.
 
-    Data that is named by its path is no window, and nothing is earlier. Raises Failure for wrong settings.
+    Data that is named by its path is no window, and nothing is earlier.
     """
     from functions.memory import Settings, before  # noqa: PLC0415 - __main__ says where the functions are
     from functions.wording import besides  # noqa: PLC0415
 
-    try:
-        settings = Settings.of(repository.tables())
-    except (ValueError, TypeError) as error:
-        raise Failure(str(error)) from None
+    settings = Settings.of(repository.tables())
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
     names = [] if options.data else before(windows, repository.window())

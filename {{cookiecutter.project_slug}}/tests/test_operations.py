@@ -309,7 +309,7 @@ def test_data_that_is_named_has_no_earlier_windows(mini: Miniature) -> None:
 
 def test_a_wrong_learn_is_said_before_anything_runs(mini: Miniature) -> None:
     windows(mini, "last 0")
-    assert "[retraining] learn = 'last 0' is none of" in mini.run("train", code=1)
+    assert "[retraining] learn = 'last 0' is not \"window\"" in mini.run("train", code=1)
     assert not list(mini.root.glob("local/runs/*"))
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from algorithm import hyperparameters
-from functions.memory import Settings as Loop
+from functions.memory import Settings
 from operations import parameters
 from operations import settings as both
 from operations.adopt import dates
@@ -210,8 +210,8 @@ OUTSIDE = {
     "drift.minimum_rows": ["0", "-200"],
     "drift.bins": ["-1", "0", "1", "20.0", "100000"],
     "drift.performance_drop": ["-0.05", "inf", "5", "1"],
-    "retraining.on": ['["drfit"]', "[]", '["drift", "drfit"]'],
-    "retraining.learn": ['"last 0"', '"Window"', '"last x"'],
+    "retraining.on": ['["drfit"]', "[]", '["drift", "drfit"]', '"drift"', '[["drift"]]'],
+    "retraining.learn": ['"last 0"', '"Window"', '"last x"', '"last"', '"last 03"', '"last 3 "', '""', '["all"]'],
     "retraining.alarms": ["0", "3", "-1"],
     "retraining.windows": ["0", "21"],
     "retraining.cooldown_hours": ["-1"],
@@ -334,7 +334,6 @@ def test_a_value_outside_its_range_is_refused_where_it_stands(tmp_path: Path, pl
 DATACLASSES = {f"{name}.": kind for name, kind in usecase.KINDS.items()} | {
     "usecase.": usecase.About,
     "columns.income.": usecase.Column,
-    "retraining.": Loop,
     ".": Environment,
     "build.": Build,
     "instances.processing.": Instances,
@@ -384,7 +383,7 @@ def test_a_key_that_is_missing_is_asked_for_and_one_given_twice_is_refused(tmp_p
     with pytest.raises(Failure, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
         both.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
     without = "\n".join([*lines[: number - 1], *lines[number:]])
-    [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]  # type: ignore[arg-type]
+    [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]
     if entry and entry.default is MISSING and entry.default_factory is MISSING:
         with pytest.raises(Failure, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
             both.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
@@ -487,6 +486,19 @@ def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
     }
 
 
+def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
+    text = USECASE.replace('"binary"', '"regression"').replace('["no", "yes"]', "[]").replace('"auc"', '"r2"')
+    text = text.replace("performance_drop = 0.05", "performance_drop = 5")
+    assert both.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
+    with pytest.raises(Failure, match=r'\[retraining\] on needs one of "drift" and "realised"'):
+        both.read(written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev")
+
+
+def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
+    defaults = {entry.name: entry.default for entry in fields(usecase.Retraining)}
+    assert {entry.name: entry.default for entry in fields(Settings) if entry.name != "minimum_rows"} == defaults
+
+
 def test_a_metric_that_is_none_is_answered_with_the_list_once(tmp_path: Path) -> None:
     said = refused(tmp_path, next(place for place in EVERY if place[:2] == ("gate", "metric")), 'metric = "xyz"')
     assert said.count("average_precision") == 1
@@ -500,7 +512,6 @@ def test_a_number_too_large_hears_the_largest(tmp_path: Path) -> None:
 def test_every_key_that_is_read_has_its_examples_here() -> None:
     declared = {f"{name}.{entry.name}" for name, kind in usecase.KINDS.items() for entry in fields(kind)}
     declared |= {f"usecase.{entry.name}" for entry in fields(usecase.About)}
-    declared |= {f"retraining.{entry.name}" for entry in fields(Loop)} - {"retraining.minimum_rows"}
     declared |= {f".{entry.name}" for entry in fields(Environment)} - {".name", ".namespace", ".slug"}
     declared |= {f"build.{entry.name}" for entry in fields(Build)}
     declared |= {f"instances.processing.{entry.name}" for entry in fields(Instances)}

@@ -157,7 +157,9 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    json.loads(_lines(body.lstrip())[0] or "{}", object_pairs_hook=_once)
+    if not (first := body.lstrip().partition(b"\n")[0]):
+        raise BodyError("the body holds nothing but empty lines")
+    json.loads(first, object_pairs_hook=_once)
     absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
         found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)

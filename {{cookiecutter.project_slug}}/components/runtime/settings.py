@@ -156,6 +156,8 @@ def wanted(hint: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is UnionType:
         return wanted(arguments[0])
+    if origin is tuple and arguments[0] is not str:
+        return f"a list of {wanted(arguments[0]).removeprefix('one of ')}"
     return KINDS.get(hint, LISTS if origin is tuple else "a table")
 
 
@@ -180,7 +182,8 @@ def _typed(kind: Any, value: Any) -> Any:
     if origin is Literal:
         return value if isinstance(value, str) and value in get_args(kind) else None
     if origin is tuple:
-        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+        item = get_args(kind)[0]
+        return tuple(value) if isinstance(value, list) and all(_typed(item, one) is not None for one in value) else None
     if kind is float:
         return float(value) if number and abs(value) < HUGE else None  # neither NaN nor infinite
     if kind is int:
@@ -199,8 +202,11 @@ def _hint(kind: Any, value: Any) -> str:
     if get_origin(kind) is Literal and isinstance(value, str):
         close = get_close_matches(value.lower(), get_args(kind), 1)
         return f"; the nearest is {close[0]!r}" if close else ""
-    unquoted = isinstance(value, list) and not all(isinstance(item, str) for item in value)
-    return "; put each in quotes" if get_origin(kind) is tuple and unquoted else ""
+    if get_origin(kind) is not tuple or not isinstance(value, list):
+        return ""
+    wrong = [one for one in value if _typed(get_args(kind)[0], one) is None]
+    texts = all(isinstance(one, str) for one in wrong)
+    return "".join(_hint(get_args(kind)[0], one) for one in wrong[:1]) if texts else "; put each in quotes"
 
 
 def _key(path: tuple[str, ...]) -> str:

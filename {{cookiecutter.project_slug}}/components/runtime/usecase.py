@@ -35,7 +35,6 @@ DATES = Matching(
     rf"(?:epoch m?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
     "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s' or 'epoch ms' (numbers since 1970)",
 )
-LOOP = "retraining"  # the table of the control plane, which checks it itself
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -44,7 +43,12 @@ FILLED = Matching(r"(?s).*\S.*", "a name")
 CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
 DECIMAL = Matching("[.,]", '"." or ","')
 NO_CHARACTER = Matching(r"[^\"\r\n0-9A-Za-z+-]?", 'one character or ""')
+LEARN = Matching(
+    "window|all|last [1-9][0-9]{0,5}",
+    '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
+)
 SHARE = Range(ge=0, le=1)
+REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
 FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 
@@ -132,12 +136,16 @@ class Drift:
 
 @dataclass(frozen=True)
 class Retraining:
-    """What of [retraining] says which alarms count; the control plane owns the table and checks it."""
+    """What follows from an alarm; the control plane reads the table too."""
 
     enabled: bool = True
-    on: tuple[str, ...] = ("drift", "performance", "realised")
-    alarms: int = 1
-    windows: int = 1
+    on: tuple[Literal["drift", "performance", "realised"], ...] = ("drift", "performance", "realised")
+    learn: Annotated[str, LEARN] = "window"
+    alarms: Annotated[int, REMEMBERED] = 1
+    windows: Annotated[int, REMEMBERED] = 1
+    cooldown_hours: Annotated[float, FROM_0] = 24
+    budget: Annotated[int, Range(ge=0, le=20)] = 4
+    budget_days: Annotated[float, FROM_0] = 30
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,7 @@ KINDS: dict[str, Any] = {
     "prediction": Prediction,
     "gate": Gate,
     "drift": Drift,
+    "retraining": Retraining,
     "explanation": Explanation,
 }
 
@@ -236,7 +245,6 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             **asdict(about(tables)),
             columns=_columns(settings.filled(tables, "columns")),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
-            retraining=_retraining(tables.get(LOOP, {})),
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
         for column in parsed.columns:
@@ -254,7 +262,7 @@ def about(tables: Mapping[str, Any]) -> About:
 
 def _known(tables: Mapping[str, Any]) -> None:
     """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
-    known = ["usecase", "columns", "hyperparameters", LOOP, *KINDS]
+    known = ["usecase", "columns", "hyperparameters", *KINDS]
     for name, value in tables.items():
         if not isinstance(value, Mapping) and name not in known:
             homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
@@ -264,13 +272,6 @@ def _known(tables: Mapping[str, Any]) -> None:
             raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
     for name in ("data", "gate"):
         settings.filled(tables, name)
-
-
-def _retraining(table: Any) -> Retraining:
-    """What is read of it here; what is wrong with it, its owner says."""
-    given = table if isinstance(table, Mapping) else {}
-    known: dict[str, Any] = {entry.name: given[entry.name] for entry in fields(Retraining) if entry.name in given}
-    return Retraining(**known | ({"on": tuple(known["on"])} if isinstance(known.get("on"), list) else {}))
 
 
 def _columns(table: Any) -> tuple[Column, ...]:
@@ -390,4 +391,11 @@ def _rules(usecase: UseCase) -> Rules:
     kinds = {column.name: column.type for column in usecase.columns}
     useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    loop = usecase.retraining
+    yield (
+        loop.alarms <= loop.windows,
+        f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm.",
+    )
+    reasons = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    yield reasons, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

@@ -58,13 +58,10 @@ def start(target: Target, client: Any, asked: Asked) -> str:
 
 
 def where(target: Target) -> Places:
-    """As the functions have it, without the topic. Raises Failure for wrong settings of the loop."""
+    """As the functions have it, without the topic."""
     tables = target.repository.tables()
     given = tables.get("split", {}).get("method") == "given"
-    try:
-        settings = Settings.of(tables)
-    except (ValueError, TypeError) as error:
-        raise Failure(str(error)) from None
+    settings = Settings.of(tables)
     environment = target.where
     names = (environment.namespace, environment.slug, environment.name, environment.bucket)
     return Places(*names, topic="", settings=settings, given_validation=given)
