@@ -1,6 +1,5 @@
 """A pipeline's parameters: the definition's defaults, what this machine knows, and what the user sets."""
 
-import math
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +8,10 @@ from typing import Any
 
 from operations.failures import Failure
 from operations.repository import Repository
-from runtime.settings import nearest
+from runtime import settings
 
 NEXT = re.compile(r"\s+(?=\w+\s*=)")  # between two of several Name=value; a value may hold blanks
-KINDS: dict[str, Any] = {  # a parameter's type → how its text is read, and what it is in words
-    "Integer": (int, "a whole number"),
-    "Float": (float, "a number"),
-    "Boolean": (lambda text: {"true": True, "false": False}[str(text).lower()], "true or false"),
-}
+KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
@@ -39,10 +34,10 @@ def pairs(chosen: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in (pair for text in chosen for pair in NEXT.split(text.strip())):
         name, equals, value = map(str.strip, pair.partition("="))
-        if not equals:
+        if not equals or not value:
             raise Failure(f"SET={pair} is not Name=value.")
         if name not in declared:
-            raise Failure(f"there is no parameter {name!r} to SET; {nearest(name, sorted(declared))}.")
+            raise Failure(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
         if name in found:
             raise Failure(f"SET gives {name} two values, {found[name]} and {value}; leave one of them out.")
         found[name] = value
@@ -71,13 +66,9 @@ def typed(parameter: Mapping[str, Any], value: Any) -> Any:
     allowed = parameter.get("EnumValues")
     if allowed and value not in allowed:
         raise Failure(f"{parameter['Name']} = {value!r} is none of {', '.join(map(str, allowed))}.")
-    kind, words = KINDS.get(parameter["Type"], (str, "a text"))
-    try:
-        found = kind(value)
-        if found == "" or not (isinstance(found, str) or math.isfinite(found)):
-            raise ValueError
-    except (ValueError, KeyError, OverflowError):
-        raise Failure(f"{parameter['Name']} = {value!r} is not {words}.") from None
+    kind = KINDS.get(parameter["Type"], str)
+    if (found := settings.parsed(kind, str(value))) is None:
+        raise Failure(f"{parameter['Name']} = {value!r} is not {settings.KINDS[kind]}.")
     return found
 
 

@@ -469,8 +469,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
         ("QualityLimit=0,7", "QualityLimit = '0,7' is not a number."),
         ("QualityLimit=nan", "QualityLimit = 'nan' is not a number."),
         ("Trials=1e3", "Trials = '1e3' is not a whole number."),
-        ("Trials=", "Trials = '' is not a whole number."),
-        ("Name=", "Name = '' is not a text."),
+        ("Trials=", "SET=Trials= is not Name=value."),
         ("Trials=1 Trials=2", "SET gives Trials two values, 1 and 2; leave one of them out."),
     ],
 )
@@ -753,6 +752,20 @@ def test_a_switch_is_yes_or_no() -> None:
     assert "--fresh" not in run("no").stdout
     assert run("no").returncode == 0
     assert "FRESH=ja: it is yes or no" in run("ja").stderr
+
+
+@pytest.mark.parametrize("value", ["", " ", "ja", "YES", "$x", '"yes"', "Größe"])
+@pytest.mark.parametrize("name", ["FRESH", "CONTINUE", "CREATE", "CONFIRM", "APPROVE", "UPGRADE"])
+def test_what_is_neither_yes_nor_no_runs_nothing(name: str, value: str) -> None:
+    targets = {"CREATE": "bootstrap", "CONFIRM": "deploy", "APPROVE": "release", "UPGRADE": "lock"}
+    words = ["make", "--old-file=setup", "--dry-run", targets.get(name, "train"), f"{name}={value}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if value.strip():
+        assert f"{name}={value}: it is yes or no" in done.stderr
+        assert done.returncode
+    else:
+        assert done.returncode == 0
+        assert not {"--fresh", "--continue", "create", "--confirm", "--approve"} & set(done.stdout.split())
 
 
 def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:

@@ -4,42 +4,13 @@ from math import inf
 
 from runtime.settings import nearest, refused
 
-BINARY = (
-    "auc",
-    "average_precision",
-    "log_loss",
-    "brier",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "expected_calibration_error",
-)
-MULTICLASS = (
-    "log_loss",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "auc",
-    "brier",
-    "expected_calibration_error",
-)
+CALIBRATION = "expected_calibration_error"
+BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
+MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
 REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
 NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
-SMALLER_IS_BETTER = frozenset(
-    (
-        "log_loss",
-        "brier",
-        "expected_calibration_error",
-        "rmse",
-        "mae",
-        "mean_absolute_percentage_error",
-        "median_absolute_error",
-    )
-)
-
-
-UNBOUNDED = frozenset(("log_loss", "rmse", "mae", "mean_absolute_percentage_error", "median_absolute_error"))
+UNBOUNDED = frozenset(("log_loss", *REGRESSION)) - {"r2"}
+SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
 
 
 def check(metric: str, task: str) -> None:

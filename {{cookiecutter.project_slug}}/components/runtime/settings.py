@@ -134,6 +134,16 @@ def refused(words: str) -> Wrong:
     return Wrong(words, *(name for name in names if name))
 
 
+def parsed(kind: Any, text: str) -> Any:
+    """A text as true or false, a finite number or itself without blanks around it; None where it is none."""
+    word = text.strip()
+    try:
+        value = {"true": True, "false": False}[word.lower()] if kind is bool else kind(word)
+    except (ValueError, KeyError):
+        return None
+    return value if isinstance(value, str) or abs(value) < HUGE else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """What was probably meant, in words, or what there is."""
     names = {each.lower(): each for each in known}

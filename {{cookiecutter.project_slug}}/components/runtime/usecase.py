@@ -350,52 +350,36 @@ def _rules(usecase: UseCase) -> Rules:
         name = getattr(data, key)
         yield usable(name), f"[data] {key} = {name!r}: names can't begin with __ or look like ^…$; rename the column."
     yield bool(data.id) or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
-    yield (
-        data.label not in names,
-        f"[columns] {data.label!r} is the label: the model would see the answer; take it out.",
-    )
+    holds: object = data.label not in names
+    yield holds, f"[columns] {data.label!r} is the label: the model would see the answer; take it out."
     yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
     yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
     yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
-    yield (
-        _encoded(data.encoding),
-        f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are.",
-    )
+    holds = _encoded(data.encoding)
+    yield holds, f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are."
     yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
-    yield (
-        data.task != "binary" or len(data.classes) == 2,
-        "[data] classes needs the two label values of a binary task, the positive one last.",
-    )
+    holds = data.task != "binary" or len(data.classes) == 2
+    yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."
     yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
-    yield (
-        split.method != "time" or data.time,
-        '[split] method = "time" needs [data] time: the column that says when a row happened.',
-    )
-    yield (
-        split.method != "group" or split.group,
-        '[split] method = "group" needs [split] group: the column whose rows stay together.',
-    )
-    yield (
-        split.method != "random" or not split.group,
-        f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".',
-    )
-    yield (
-        not split.group or split.group != data.label,
-        f"[split] group = {split.group!r} is the label; name another column.",
-    )
+    holds = split.method != "time" or data.time
+    yield holds, '[split] method = "time" needs [data] time: the column that says when a row happened.'
+    holds = split.method != "group" or split.group
+    yield holds, '[split] method = "group" needs [split] group: the column whose rows stay together.'
+    holds = split.method != "random" or not split.group
+    yield holds, f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".'
+    holds = not split.group or split.group != data.label
+    yield holds, f"[split] group = {split.group!r} is the label; name another column."
     yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
     kinds = {column.name: column.type for column in usecase.columns}
     useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
     loop = usecase.retraining
-    yield (
-        loop.alarms <= loop.windows,
-        f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm.",
-    )
+    holds = loop.alarms <= loop.windows
+    yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
     reasons = set(loop.on) - ({"performance"} if data.task == "regression" else set())
     yield reasons, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

@@ -38,7 +38,8 @@ class Settings:
     @classmethod
     def of(cls, tables: Mapping[str, Any]) -> "Settings":
         """From the tables of usecase.toml, which runtime.usecase has checked."""
-        given = {name: tuple(value) if name == "on" else value for name, value in tables.get("retraining", {}).items()}
+        table: Mapping[str, Any] = tables.get("retraining", {})
+        given: dict[str, Any] = {name: tuple(value) if name == "on" else value for name, value in table.items()}
         return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
 
 
