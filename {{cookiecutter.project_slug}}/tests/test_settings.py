@@ -16,14 +16,14 @@ import pytest
 
 from algorithm import hyperparameters
 from functions.memory import Settings
-from operations import parameters
+from operations import commands, parameters
 from operations import settings as both
 from operations.adopt import dates
 from operations.failures import Failure
 from operations.repository import Repository
 from pipelines.environment import Build, Environment, Instances
 from runtime import artifacts, metrics, settings, usecase
-from runtime.failures import InputError, listed
+from runtime.failures import InputError, listed, unlike
 from tests.engine_miniature import Miniature, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -496,6 +496,37 @@ def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
 def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
     defaults = {entry.name: entry.default for entry in fields(usecase.Retraining)}
     assert {entry.name: entry.default for entry in fields(Settings) if entry.name != "minimum_rows"} == defaults
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--on", "podman"], "ON: invalid choice: 'podman'"),
+        (["simulate", "--rows", "many"], "ROWS: 'many' is not a whole number."),
+        (["cost", "--gb", "nan"], "GB: 'nan' is not a number."),
+        (["promote", "--from", "dev"], "the following arguments are required: TO."),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_the_name_that_make_has_for_it(words: list[str], sentence: str) -> None:
+    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+        commands.parser().parse_args(words)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("absent", "present", "hint"),
+    [
+        (["churned"], ["id", "Churned"], "; 'Churned' differs from 'churned' in upper and lower case or blanks"),
+        (["a"], ["id", " a "], "; ' a ' differs from 'a'"),
+        (["a", "b"], ["a;b"], "; its cells seem to be separated by ';'"),
+        (["a", "b"], ["x", "3.5"], "; does the first line hold the names?"),
+        (["a"], ["id", "other"], ""),
+    ],
+)
+def test_columns_that_are_not_found_hear_what_may_be_wrong(absent: list[str], present: list[str], hint: str) -> None:
+    said = unlike(absent, present)
+    assert said.startswith(hint)
+    assert bool(said) == bool(hint)
 
 
 def test_a_metric_that_is_none_is_answered_with_the_list_once(tmp_path: Path) -> None:
