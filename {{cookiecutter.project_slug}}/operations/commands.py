@@ -108,17 +108,12 @@ PROFILE = text("--from-profile", "the AWS profile that may read the source's acc
 NAME = text("--name", "what would be typed to agree")
 
 
-def _options(chosen: Chosen) -> Options:
+def _here(name: str, chosen: Chosen) -> int:
     how = {name: getattr(chosen, name, False) for name in ("onward", "fresh")}
-    return Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how)
+    return call(*name.split("."), Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how))
 
 
-def _train(chosen: Chosen) -> int:
-    return call("training", "train", _options(chosen))
-
-
-def _score(chosen: Chosen) -> int:
-    return call("scoring", "score", _options(chosen))
+TRAIN, SCORE = partial(_here, "training.train"), partial(_here, "scoring.score")
 
 
 def _models(chosen: Chosen) -> int:
@@ -158,17 +153,15 @@ def _simulate(chosen: Chosen) -> int:
     return call("simulating", "simulate", wanted)
 
 
-LOCAL = (
-    Command("train", "run the training pipeline here", _train, (DATA, CHOSEN, ENV, ON, ONWARD, FRESH)),
-    Command("score", "run the inference pipeline here with the released model", _score, (DATA, CHOSEN, ENV, ON)),
+COMMANDS = (
+    Command("train", "run the training pipeline here", TRAIN, (DATA, CHOSEN, ENV, ON, ONWARD, FRESH)),
+    Command("score", "run the inference pipeline here with the released model", SCORE, (DATA, CHOSEN, ENV, ON)),
     Command("label", "measure by labels what predictions were worth", _label, (DATA, WINDOW, ENV, ON)),
     Command("simulate", "prove that drift leads to a release", _simulate, (ENV, STAGES, DECISION, FRESH, ROWS, SEED)),
     Command("images", "build the images that changed", "images.show"),
     Command("models", "list the models registered here", _models, (USE,)),
     Command("compile", "compile and check the pipeline definitions", "compiling.show", (ENV,)),
     Command("cost", "what an environment costs, a run and a month", _cost, (ENV, MINUTES, RUNS, RETRAININGS, GB)),
-)
-REMOTE = (
     Command("bootstrap", "plan or create what must be there before anything else", _bootstrap, (CHOICE, ENV)),
     Command("push", "push the images that changed, and record their digests", "pushing.push", (ENV, REGISTRY)),
     Command("upsert", "create or update the pipelines in SageMaker", "upserting.upsert", (ENV,)),
@@ -188,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; what it finds has `run`."""
     found = Parser(prog="python -m operations")
     commands = found.add_subparsers(required=True, metavar="command")
-    for command in (*LOCAL, *REMOTE):
+    for command in COMMANDS:
         added = commands.add_parser(command.name, help=command.help)
         for option in command.options:
             added.add_argument(option.name, **option.settings)
