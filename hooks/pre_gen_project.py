@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from jinja2 import Environment
 from jinja2.ext import Extension
 
-# Names built from namespace and slug must fit S3 buckets (63 characters), model package groups (63) and IAM roles (64):
-# "<namespace>-<slug>" and the longest suffix, "-staging-000000000000", leave 41.
-LONGEST_PAIR = 41
+# Names built from namespace and slug must fit S3 buckets (63 characters), model package groups (63), functions and IAM
+# roles (64): "<namespace>-<slug>" and the longest suffix, "-staging-publish-release", leave 40.
+LONGEST_PAIR = 40
 LONGEST_SLUG = 32
 LEGAL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
+REGION = re.compile(  # as pipelines/environment.py has it
+    r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
+)
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 TEXTS = {"project_name": 80, "description": 200}  # and how long they may be
 NAMES = ("project_slug", "namespace")

@@ -68,6 +68,8 @@ REFUSED = [
     ({"project_slug": "con"}, "Windows"),
     ({"project_slug": "c" * 33}, "at most 32"),
     ({"namespace": "data-science-and-more", "project_slug": "customer-churn-in-europe"}, "Shorten"),
+    ({"namespace": "n" * 10, "project_slug": "s" * 30}, "AWS names leave 40"),
+    ({"aws_region": "eu-centrall-1"}, "eu-central-1"),
     ({"namespace": "aws-team"}, "AWS keeps"),
     ({"namespace": "ssm"}, "AWS keeps"),
     ({"namespace": "My Team"}, "'my-team'"),

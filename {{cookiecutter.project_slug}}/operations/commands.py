@@ -6,11 +6,14 @@ is installed, and nobody waits for a library that a command does without.
 
 import argparse
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from operations import repository
+from operations.failures import Failure
 from operations.options import DOCKER, PROCESSES, Options
 
 Chosen = argparse.Namespace
@@ -23,15 +26,32 @@ class Option:
     name: str
     settings: dict[str, Any]
 
+    @property
+    def dest(self) -> str:
+        return str(self.settings.get("dest", self.name.strip("-").replace("-", "_")))
+
 
 @dataclass(frozen=True)
 class Command:
-    """`run` gets what was chosen and returns the exit code."""
+    """`run` gets what was chosen and returns the exit code; or it names a function that gets its options in order."""
 
     name: str
     help: str
-    run: Callable[[Chosen], int]
+    run: Callable[[Chosen], int] | str
     options: tuple[Option, ...] = ()
+
+    def __call__(self, chosen: Chosen) -> int:
+        if not isinstance(self.run, str):
+            return self.run(chosen)
+        return call(*self.run.split("."), *(getattr(chosen, option.dest) for option in self.options))
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line, with the names that make has for options."""
+
+    def error(self, message: str) -> NoReturn:
+        said = re.sub(r"(argument )?--([a-z-]+)", lambda found: found[2].upper().replace("-", "_"), message)
+        raise Failure(f"{said}.")
 
 
 def call(module: str, function: str, *arguments: Any) -> int:
@@ -44,26 +64,56 @@ def text(name: str, about: str = "", default: str = "", **settings: Any) -> Opti
     return Option(name, {"default": default, "help": about, **settings})
 
 
-def number(name: str, about: str, kind: type = int) -> Option:
-    return Option(name, {"type": kind, "default": None, "help": about})
+def number(name: str, about: str, kind: type = int, default: float | None = None) -> Option:
+    return Option(name, {"type": partial(_number, kind), "default": default, "help": about})
 
 
-def switch(name: str, about: str) -> Option:
-    return Option(name, {"action": "store_true", "help": about})
+def switch(name: str, about: str, **settings: Any) -> Option:
+    return Option(name, {"action": "store_true", "help": about, **settings})
+
+
+def _number(kind: type, said: str) -> Any:
+    from runtime import settings  # noqa: PLC0415 - __main__ says where it is
+
+    if (value := settings.parsed(kind, said)) is None:
+        raise argparse.ArgumentTypeError(f"{said!r} is not {settings.KINDS[kind]}")
+    return value
 
 
 ENV = text("--env", "one of environments/*.toml", "dev")
 REASON = text("--reason", "why, for whoever reads the history")
 CHOSEN = Option("--set", {"dest": "chosen", "action": "append", "default": [], "metavar": "Name=value …"})
 DATA = text("--data", "a file, a folder or s3://… (default: data/<window>/)")
+WINDOW = text("--window", "whose data (default: the newest, or what was scored last)")
 ON = text("--on", "what the steps run in", PROCESSES, choices=(PROCESSES, DOCKER))
+ONWARD = switch("--continue", "go on from the release", dest="onward")
 FRESH = switch("--fresh", "without a champion: [gate] minimum alone decides")
-HERE = (DATA, CHOSEN, ENV, ON)
+STAGES = text("--stages", "a folder with one folder a stage (default: the sample's stages)")
+DECISION = text("--decision", "off: nothing is retrained", "on", choices=("on", "off"))
+ROWS = number("--rows", "labelled rows of a stage of the sample", default=4000)
+SEED = number("--seed", "of the sample", default=7)
+USE = number("--use", "release this version")
+MINUTES = text("--minutes", "of each job, like 'processing=4 algorithm=12'")
+RUNS = number("--runs", "scoring runs a month", float)
+RETRAININGS = number("--retrainings", "training runs a month", float)
+GB = number("--gb", "gigabytes in S3", float)
+CHOICE = Option("choice", {"choices": ("plan", "create")})
+REGISTRY = text("--registry", "host of another registry than the account's own")
+CONFIRM = switch("--confirm", "do not ask")
+PIPELINE = Option("--pipeline", {"required": True})
+MODEL, APPROVE = number("--model", "its version (default: the newest)"), switch("--approve", "approve it first")
+TO = number("--to", "its version (default: the one before)")
+SOURCE, TARGET = Option("--from", {"dest": "source", "required": True}), Option("--to", {"required": True})
+PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
+NAME = text("--name", "what would be typed to agree")
 
 
-def _options(chosen: Chosen) -> Options:
+def _here(name: str, chosen: Chosen) -> int:
     how = {name: getattr(chosen, name, False) for name in ("onward", "fresh")}
-    return Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how)
+    return call(*name.split("."), Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how))
+
+
+TRAIN, SCORE = partial(_here, "training.train"), partial(_here, "scoring.score")
 
 
 def _models(chosen: Chosen) -> int:
@@ -103,148 +153,38 @@ def _simulate(chosen: Chosen) -> int:
     return call("simulating", "simulate", wanted)
 
 
-# on this machine
-LOCAL = (
+COMMANDS = (
+    Command("train", "run the training pipeline here", TRAIN, (DATA, CHOSEN, ENV, ON, ONWARD, FRESH)),
+    Command("score", "run the inference pipeline here with the released model", SCORE, (DATA, CHOSEN, ENV, ON)),
+    Command("label", "measure by labels what predictions were worth", _label, (DATA, WINDOW, ENV, ON)),
+    Command("simulate", "prove that drift leads to a release", _simulate, (ENV, STAGES, DECISION, FRESH, ROWS, SEED)),
+    Command("images", "build the images that changed", "images.show"),
+    Command("models", "list the models registered here", _models, (USE,)),
+    Command("compile", "compile and check the pipeline definitions", "compiling.show", (ENV,)),
+    Command("cost", "what an environment costs, a run and a month", _cost, (ENV, MINUTES, RUNS, RETRAININGS, GB)),
+    Command("bootstrap", "plan or create what must be there before anything else", _bootstrap, (CHOICE, ENV)),
+    Command("push", "push the images that changed, and record their digests", "pushing.push", (ENV, REGISTRY)),
+    Command("upsert", "create or update the pipelines in SageMaker", "upserting.upsert", (ENV,)),
+    Command("deploy", "show what would change in an environment, and change it", "deploying.deploy", (ENV, CONFIRM)),
+    Command("run", "start a pipeline in SageMaker and follow it", _run, (PIPELINE, ENV, WINDOW, CHOSEN, FRESH)),
+    Command("release", "make an approved model the release", "releasing.release", (ENV, MODEL, APPROVE, REASON)),
+    Command("releases", "the history of releases", "releasing.show", (ENV,)),
+    Command("rollback", "bring an earlier release back", "releasing.rollback", (ENV, TO, REASON)),
     Command(
-        "train",
-        "run the training pipeline here",
-        lambda chosen: call("training", "train", _options(chosen)),
-        (
-            *HERE,
-            Option("--continue", {"dest": "onward", "action": "store_true", "help": "go on from the release"}),
-            FRESH,
-        ),
+        "promote", "make one environment's release another's", "releasing.promote", (SOURCE, TARGET, PROFILE, REASON)
     ),
-    Command(
-        "score",
-        "run the inference pipeline here with the released model",
-        lambda chosen: call("scoring", "score", _options(chosen)),
-        HERE,
-    ),
-    Command(
-        "label",
-        "measure by labels what predictions were worth",
-        _label,
-        (
-            text("--data", "a table with the id and the label"),
-            text("--window", "default: what was scored last"),
-            ENV,
-            ON,
-        ),
-    ),
-    Command(
-        "simulate",
-        "prove that the loop from drift to a new release closes",
-        _simulate,
-        (
-            ENV,
-            text("--stages", "a folder with one folder a stage (default: the sample's stages)"),
-            text("--decision", "off: nothing is retrained", "on", choices=("on", "off")),
-            switch("--fresh", "begin anew"),
-            Option("--rows", {"type": int, "default": 4000, "help": "labelled rows of a stage of the sample"}),
-            Option("--seed", {"type": int, "default": 7}),
-        ),
-    ),
-    Command("images", "build the images that changed", lambda _: call("images", "show")),
-    Command("models", "list the models registered here", _models, (number("--use", "release this version"),)),
-    Command(
-        "compile",
-        "compile and check the pipeline definitions",
-        lambda chosen: call("compiling", "show", chosen.env),
-        (ENV,),
-    ),
-    Command(
-        "cost",
-        "what an environment costs, a run and a month",
-        _cost,
-        (
-            ENV,
-            text("--minutes", "of each job, like 'processing=4 algorithm=12'"),
-            number("--runs", "scoring runs a month", float),
-            number("--retrainings", "training runs a month", float),
-            number("--gb", "gigabytes in S3", float),
-        ),
-    ),
-)
-# in an AWS account
-REMOTE = (
-    Command(
-        "bootstrap",
-        "plan or create what must be there before anything else",
-        _bootstrap,
-        (Option("choice", {"choices": ("plan", "create")}), ENV),
-    ),
-    Command(
-        "push",
-        "push the images that changed, and record their digests",
-        lambda chosen: call("pushing", "push", chosen.env, chosen.registry),
-        (ENV, text("--registry", "host of another registry than the account's own")),
-    ),
-    Command(
-        "upsert",
-        "create or update the pipelines in SageMaker",
-        lambda chosen: call("upserting", "upsert", chosen.env),
-        (ENV,),
-    ),
-    Command(
-        "deploy",
-        "show what would change in an environment, and change it",
-        lambda chosen: call("deploying", "deploy", chosen.env, chosen.confirm),
-        (ENV, switch("--confirm", "do not ask")),
-    ),
-    Command(
-        "run",
-        "start a pipeline in SageMaker and follow it",
-        _run,
-        (
-            Option("--pipeline", {"required": True}),
-            ENV,
-            text("--window", "whose data (default: the newest)"),
-            CHOSEN,
-            FRESH,
-        ),
-    ),
-    Command(
-        "release",
-        "make an approved model the release",
-        lambda chosen: call("releasing", "release", chosen.env, chosen.model, chosen.approve, chosen.reason),
-        (ENV, number("--model", "its version (default: the newest)"), switch("--approve", "approve it first"), REASON),
-    ),
-    Command("releases", "the history of releases", lambda chosen: call("releasing", "show", chosen.env), (ENV,)),
-    Command(
-        "rollback",
-        "bring an earlier release back",
-        lambda chosen: call("releasing", "rollback", chosen.env, chosen.to, chosen.reason),
-        (ENV, number("--to", "its version (default: the one before)"), REASON),
-    ),
-    Command(
-        "promote",
-        "make one environment's release another's",
-        lambda chosen: call("releasing", "promote", chosen.source, chosen.to, chosen.from_profile, chosen.reason),
-        (
-            Option("--from", {"dest": "source", "required": True}),
-            Option("--to", {"required": True}),
-            text("--from-profile", "the AWS profile that may read the source's account"),
-            REASON,
-        ),
-    ),
-    Command(
-        "teardown",
-        "delete an environment's stack, pipelines and parameters",
-        lambda chosen: call("tearing_down", "teardown", chosen.env, chosen.name),
-        (ENV, text("--name", "what would be typed to agree")),
-    ),
+    Command("teardown", "delete a stack, its pipelines and parameters", "tearing_down.teardown", (ENV, NAME)),
 )
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; what it finds has `run`."""
-    found = argparse.ArgumentParser(prog="python -m operations")
+    found = Parser(prog="python -m operations")
     commands = found.add_subparsers(required=True, metavar="command")
-    for command in (*LOCAL, *REMOTE):
+    for command in COMMANDS:
         added = commands.add_parser(command.name, help=command.help)
         for option in command.options:
             added.add_argument(option.name, **option.settings)
-        added.set_defaults(run=command.run)
+        added.set_defaults(run=command)
     commands.add_parser("adopt", help="take on your own table", add_help=False)  # has a command line of its own
     return found

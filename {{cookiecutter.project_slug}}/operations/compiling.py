@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from operations import fingerprints, settings
+from operations import fingerprints, parameters, settings
 from operations.failures import Failure
 from operations.repository import Repository
 from runtime import metrics
@@ -57,6 +57,16 @@ def compile_all(repository: Repository, environment: str) -> None:
     run_module(repository, "pipelines.compile", "--env", environment, "--output", str(folder))
     run_module(repository, "pipelines.checker", *(str(folder / f"{name}.json") for name in NAMES))
     (folder / STAMP).write_text(made_from, encoding="utf-8")
+
+
+def check_chosen(
+    repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> None:
+    """Check what is chosen in place of settings as they are checked. Raises Failure."""
+    if chosen:
+        settings.check_chosen(repository, environment, chosen)
+    if found := parameters.hyperparameters(definition, chosen):
+        check_hyperparameters(repository, found)
 
 
 def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:

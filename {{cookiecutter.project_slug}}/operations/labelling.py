@@ -18,7 +18,7 @@ from operations.failures import Failure
 from operations.options import PROCESSES
 from operations.repository import LABELLED, Repository
 from runtime import files, raw, usecase
-from runtime.failures import InputError, listed
+from runtime.failures import InputError, listed, unlike
 from runtime.usecase import UseCase
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def _read(case: UseCase, source: Path) -> "pl.DataFrame":
         frame = _scan(case, file)
         columns = frame.collect_schema()
         if absent := [column for column in (name, target) if column not in columns]:
-            has = listed((repr(column) for column in columns if not column.startswith("__")), 20)
+            own = [column for column in columns if not column.startswith("__")]
+            has = listed(map(repr, own), 20) + unlike(absent, own)
             wanted = f"labels are a table with {name!r} and {target!r}"
             raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
         tables.append(frame.select(raw.as_text(column, columns[column]).alias(column) for column in (name, target)))

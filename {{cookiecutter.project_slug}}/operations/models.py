@@ -37,7 +37,7 @@ def use(repository: Repository, version: int) -> int:
             if kept is None:
                 raise Failure(f"what belongs to version {version} is no longer in local/releases; train again.")
             if gone := registry.gone(running.storage(repository), kept):
-                raise Failure(f"version {version} can't be released: its {' and '.join(gone)} are gone; train again.")
+                raise Failure(f"version {version} can't be released: {gone}; train again.")
             registry.publish(repository.release, kept)
             print(f"version {version} is released.")
             return 0

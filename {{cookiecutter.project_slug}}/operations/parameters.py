@@ -2,14 +2,16 @@
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from operations.failures import Failure
 from operations.repository import Repository
+from runtime import settings
 
-NEXT = re.compile(r"\s+(?=\w+=)")  # between two of several Name=value; a value may hold blanks
+NEXT = re.compile(r"\s+(?=\w+\s*=)")  # between two of several Name=value; a value may hold blanks
+KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
@@ -18,33 +20,45 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequ
     Raises Failure for a name that is not declared, a value of the wrong type, and a parameter without a value.
     """
     declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
-    given = {name: value for name, value in known.items() if name in declared} | _chosen(chosen, declared)
+    given = {name: value for name, value in known.items() if name in declared} | pairs(chosen, declared)
     found = {}
     for name, parameter in declared.items():
         if name not in given and "DefaultValue" not in parameter:
-            raise Failure(f"parameter {name} has no value; add --set {name}=…")
+            raise Failure(f"parameter {name} has no value; add SET={name}=…")
         found[name] = typed(parameter, given.get(name, parameter.get("DefaultValue")))
     return found
 
 
-def _chosen(pairs: Sequence[str], declared: Mapping[str, Any]) -> dict[str, str]:
-    found = {}
-    for pair in (pair for text in pairs for pair in NEXT.split(text.strip())):
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise Failure(f"--set {pair} is not Name=value.")
+def pairs(chosen: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
+    """What Name=value pairs say. Raises Failure for a name that is not declared, or is given two values."""
+    found: dict[str, str] = {}
+    for pair in (pair for text in chosen for pair in NEXT.split(text.strip())):
+        name, equals, value = map(str.strip, pair.partition("="))
+        if not equals or not value:
+            raise Failure(f"SET={pair} is not Name=value.")
         if name not in declared:
-            raise Failure(f"there is no parameter {name!r}; there are {', '.join(sorted(declared))}.")
+            raise Failure(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
+        if name in found:
+            raise Failure(f"SET gives {name} two values, {found[name]} and {value}; leave one of them out.")
         found[name] = value
     return found
 
 
-def hyperparameters(definition: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
-    """The hyperparameters that a training step gets from parameters, as text."""
-    [found] = [step["Arguments"]["HyperParameters"] for step in definition["Steps"] if step["Type"] == "Training"]
-    taken = {name: str(value.get("Get", "")) for name, value in found.items() if isinstance(value, Mapping)}
-    begin = "Parameters."
-    return {name: str(values[get.removeprefix(begin)]) for name, get in taken.items() if get.startswith(begin)}
+def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that Name=value pairs have given."""
+    return {name: values[name] for name in pairs(words, values)}
+
+
+def hyperparameters(definition: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The hyperparameters that a training step gets from chosen parameters."""
+    found = [
+        step["Arguments"].get("HyperParameters", {})
+        for step in definition.get("Steps", ())
+        if step["Type"] == "Training"
+    ]
+    taken = {name: value.get("Get") for given in found for name, value in given.items() if isinstance(value, Mapping)}
+    texts = {f"Parameters.{name}": str(value) for name, value in chosen.items()}
+    return {name: texts[get] for name, get in taken.items() if get in texts}
 
 
 def typed(parameter: Mapping[str, Any], value: Any) -> Any:
@@ -52,17 +66,10 @@ def typed(parameter: Mapping[str, Any], value: Any) -> Any:
     allowed = parameter.get("EnumValues")
     if allowed and value not in allowed:
         raise Failure(f"{parameter['Name']} = {value!r} is none of {', '.join(map(str, allowed))}.")
-    try:
-        match parameter["Type"]:
-            case "Integer":
-                return int(value)
-            case "Float":
-                return float(value)
-            case "Boolean":
-                return {"true": True, "false": False}[str(value).lower()]
-    except (ValueError, KeyError):
-        raise Failure(f"{parameter['Name']} = {value!r} is not of type {parameter['Type']}.") from None
-    return str(value)
+    kind = KINDS.get(parameter["Type"], str)
+    if (found := settings.parsed(kind, str(value))) is None:
+        raise Failure(f"{parameter['Name']} = {value!r} is not {settings.KINDS[kind]}.")
+    return found
 
 
 def location(text: str) -> str:

@@ -20,16 +20,14 @@ def score(repository: Repository, options: Options) -> int:
         if release is None:
             raise Failure("there is no released model yet; run `make train` first.")
         if gone := registry.gone(running.storage(repository), release):
-            said = " and ".join(gone)
-            raise Failure(
-                f"release {release['version']} can't score: its {said} are gone from local/; `make train` again."
-            )
+            raise Failure(f"release {release['version']} can't score: {gone}; `make train` again.")
         data = parameters.location(options.data) if options.data else _production(repository)
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
         known["LabelledData"] = _labels(repository, data, release)
         values = parameters.values(definition, known, options.chosen)
+        compiling.check_chosen(repository, options.environment, definition, parameters.chosen(options.chosen, values))
         changed = _changed(repository, release)
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
             changed = [name for name in changed if not docker.exists(release["images"][name])]
@@ -77,7 +75,7 @@ def _folder(repository: Repository) -> str:
 def _production(repository: Repository) -> str:
     folder = repository.data("production")
     if not folder.exists():
-        raise Failure(f"{repository.shown(folder)} does not exist; put rows to score there, or name them with --data.")
+        raise Failure(f"{repository.shown(folder)} does not exist; put rows to score there, or name them with DATA=.")
     return folder.as_uri()
 
 

@@ -1,6 +1,8 @@
 """usecase.toml and environments/*.toml with all their checks; what is wrong in them is a Failure."""
 
-from functions.memory import Settings as Loop
+from collections.abc import Mapping
+from typing import Any
+
 from operations.failures import Failure
 from operations.repository import Repository
 from pipelines import environment as environments
@@ -8,6 +10,18 @@ from pipelines.environment import Environment
 from runtime import settings, usecase
 from runtime.failures import InputError
 from runtime.usecase import UseCase
+
+# pipeline parameters, and the settings that they stand in for; a job's instances besides
+PLACES: dict[str, tuple[str, ...]] = {
+    "QualityLimit": ("gate", "minimum"),
+    "MinimumLead": ("gate", "minimum_lead"),
+    "Trials": ("tuning", "trials"),
+}
+PLACES |= {
+    f"{job.capitalize()}Instance{key.capitalize()}": ("instances", job, key)
+    for job in environments.JOBS
+    for key in ("type", "count")
+}
 
 
 def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
@@ -22,19 +36,23 @@ def read(repository: Repository, environment: str) -> tuple[UseCase, Environment
 def read_case(repository: Repository) -> UseCase:
     """The use case alone. Raises Failure."""
     try:
-        case = usecase.load(repository.root / "usecase.toml")
-        retraining(repository)
-        return case
+        return usecase.load(repository.root / "usecase.toml")
     except InputError as error:
         raise Failure(str(error)) from None
 
 
-def retraining(repository: Repository) -> Loop:
-    """[retraining], whose rules are the control plane's. Raises InputError."""
-    tables, text = settings.read(repository.root / "usecase.toml", "usecase.toml")
-    with settings.explained("usecase.toml", text):
-        try:
-            settings.table(Loop, ("retraining",), tables.get("retraining", {}), minimum_rows=1)
-            return Loop.of(tables)
-        except ValueError as error:
-            raise settings.refused(str(error).removeprefix("usecase.toml ")) from None
+def check_chosen(repository: Repository, environment: str, chosen: Mapping[str, Any]) -> None:
+    """Check pipeline parameters as the settings that they stand in for. Raises Failure."""
+    tables = repository.tables()
+    where = settings.read(repository.root / "environments" / f"{environment}.toml", environment)[0]
+    for name in set(chosen) & set(PLACES):
+        *path, key = PLACES[name]
+        inner: Any = where if path[0] in where else tables
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[key] = chosen[name]
+    try:
+        environments.parse(where, environment, usecase.parse(tables))
+    except InputError as error:
+        said = " ".join(f"{name}={value}" for name, value in chosen.items())
+        raise Failure(f"SET={said}: {str(error).removeprefix('usecase.toml: ')}") from None

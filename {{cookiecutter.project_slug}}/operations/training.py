@@ -36,8 +36,7 @@ def train(repository: Repository, options: Options) -> int:
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = parameters.values(definition, known, options.chosen)
-        if options.chosen:
-            compiling.check_hyperparameters(repository, parameters.hyperparameters(definition, values))
+        compiling.check_chosen(repository, options.environment, definition, parameters.chosen(options.chosen, values))
         name = repository.pipeline(options.environment, "training")
         finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)
@@ -53,7 +52,7 @@ def training_data(repository: Repository, options: Options) -> dict[str, str]:
             make_sample(repository)
         if not folder.exists():
             shown = repository.shown(folder)
-            raise Failure(f"{shown} does not exist; put the labelled rows there, or name them with --data.")
+            raise Failure(f"{shown} does not exist; put the labelled rows there, or name them with DATA=.")
         found = {"TrainingData": folder.as_uri()}
     return found | {"ValidationData": repository.data("validation").as_uri()}
 
@@ -69,7 +68,7 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
     """The release that the new model is compared with; one whose artifacts are gone is none, and that is said."""
     released = registry.released(repository.release)
     if released and (gone := registry.gone(running.storage(repository), released, ("preprocessor", "model"))):
-        said = f"release {released['version']} can't be compared with: its {' and '.join(gone)} are gone from local/"
+        said = f"release {released['version']} can't be compared with: {gone}"
         print(f"{said}; [gate] minimum alone decides", flush=True)
         return None
     return released
@@ -78,15 +77,12 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
 def earlier_data(repository: Repository, storage: Storage, options: Options) -> dict[str, str]:
     """The manifest of the earlier windows that [retraining] learn asks for, as the control plane writes it.
 
-    Data that is named by its path is no window, and nothing is earlier. Raises Failure for wrong settings.
+    Data that is named by its path is no window, and nothing is earlier.
     """
     from functions.memory import Settings, before  # noqa: PLC0415 - __main__ says where the functions are
     from functions.wording import besides  # noqa: PLC0415
 
-    try:
-        settings = Settings.of(repository.tables())
-    except (ValueError, TypeError) as error:
-        raise Failure(str(error)) from None
+    settings = Settings.of(repository.tables())
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
     names = [] if options.data else before(windows, repository.window())

@@ -1,5 +1,6 @@
 """environments/<name>.toml as frozen dataclasses: where the pipelines run, on what, and who approves."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +17,52 @@ COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(
 HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
 
 
-def _arn(service: str, what: str) -> Matching:
+LONGEST = 48  # letters of a prefix: the functions' names have 64, and 16 of them come after it
+REGION = (
+    r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
+)
+
+
+def _arn(service: str, what: str, resource: str) -> Matching:
     """ "" or the ARN of something of a service."""
-    return Matching(rf"(arn:aws[a-z-]*:{service}:.+)?", f"the ARN of {what}, which begins with arn:aws:{service}")
+    region, example = ("", "") if service == "iam" else (REGION, "eu-central-1")
+    example = f"arn:aws:{service}:{example}:111122223333:{resource.partition('/')[0]}/…"
+    return Matching(
+        rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?", f"the ARN of {what}, like {example}"
+    )
+
+
+def _ids(kind: str) -> Matching:
+    """Ids of something in EC2."""
+    return Matching(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f'a list of ids like "{kind}-0123456789abcdef0"')
+
+
+def _field(value: str, special: str = "") -> str:
+    """A field of a cron expression: values, ranges, steps and what this field alone may hold."""
+    part = rf"(\*|({value})(-({value}))?)(/\d+)?"
+    return rf"({part}(,{part})*{special})"
+
+
+# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
+DAY = _field(r"0?[1-9]|[12]\d|3[01]", r"|L(-\d\d?)?|LW|\d\d?W")
+MONTH = _field(r"0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC")
+WEEKDAY = _field(r"[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT", r"|[1-7]?L|\w{1,3}#[1-5]")
+CLOCK, YEAR = f"{_field('[0-5]?[0-9]')} {_field('[01]?[0-9]|2[0-3]')}", _field("[12][0-9]{3}")
+CRON = rf"{CLOCK} ({DAY} {MONTH} \?|\? {MONTH} {WEEKDAY}) {YEAR}"
+SCHEDULE = Matching(
+    rf"(?i:cron\({CRON}\)|rate\([1-9]\d* (minute|hour|day)s?\)|)",
+    'one like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one of '
+    'the two days) or "rate(12 hours)"',
+)
 
 
 @dataclass(frozen=True)
 class Instances:
     """What one job runs on; `volume_gb` is its disk."""
 
-    type: Annotated[str, Matching(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", "an instance type like 'ml.m5.large'")]
+    type: Annotated[
+        str, Matching(r"ml\.[a-z]+\d[a-z0-9-]*\.(medium|large|\d*xlarge|metal)", "an instance type like 'ml.m5.large'")
+    ]
     count: Annotated[int, COUNT]
     volume_gb: Annotated[int, GIGABYTES]
 
@@ -34,9 +71,9 @@ class Instances:
 class Build:
     """What CodeBuild clones, through which connection; without a connection there is no build project."""
 
-    connection: Annotated[str, _arn("codeconnections", "a connection")]
+    connection: Annotated[str, _arn("codeconnections", "a connection", "connection/[0-9a-f-]{36}")]
     provider: Literal["GITHUB", "GITHUB_ENTERPRISE", "GITLAB", "GITLAB_SELF_MANAGED", "BITBUCKET"]
-    repository: str
+    repository: Annotated[str, Matching(r"(https://\S+)?", "an address that begins with https://")]
     branch: Annotated[str, Matching(r"[A-Za-z0-9._/-]+", "a branch's name")]
 
 
@@ -44,20 +81,20 @@ class Build:
 class Environment:
     """One environment; `prefix` begins the name of everything that belongs to it."""
 
-    name: str
+    name: str  # of its file: lower case letters and digits
     namespace: str
     slug: str
     account: Annotated[str, Matching(r"\d{12}", "twelve digits in quotes")]
-    region: Annotated[str, Matching(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "a region like 'eu-central-1'")]
-    bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?", "a bucket's name")]
-    role: Annotated[str, _arn("iam", "a role")]
+    region: Annotated[str, Matching(REGION, "a region like 'eu-central-1'")]
+    bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?", "a bucket's name")]
+    role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")]
     approval: Literal["Approved", "PendingManualApproval"]
-    schedule: Annotated[str, Matching(r"((cron|rate)\(.+\))?", 'one like "cron(0 6 * * ? *)"')]
-    kms_key: Annotated[str, _arn("kms", "a key")]
+    schedule: Annotated[str, SCHEDULE]
+    kms_key: Annotated[str, _arn("kms", "a key", "key/(mrk-)?[0-9a-f-]{32,36}")]
     create_key: bool
-    permissions_boundary: Annotated[str, _arn("iam", "a policy")]
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...]
+    permissions_boundary: Annotated[str, _arn("iam", "a policy", r"policy/[\w+=,.@/-]+")]
+    subnets: Annotated[tuple[str, ...], _ids("subnet")]
+    security_groups: Annotated[tuple[str, ...], _ids("sg")]
     spot: bool
     max_runtime_seconds: Annotated[int, SECONDS]
     hours_between_runs: Annotated[int, HOURS]
@@ -91,26 +128,38 @@ def load(folder: Path, name: str, usecase: UseCase) -> Environment:
     if not usecase.namespace:
         raise InputError("usecase.toml: [usecase] needs namespace: the team or organisation that AWS names begin with.")
     with settings.explained(shown, text):
-        return _parse(values, name, usecase)
+        return parse(values, name, usecase)
 
 
-def _parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
+def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
+    """An environment from TOML tables. Raises Wrong."""
     found = settings.table(Environment, (), values, name=name, namespace=usecase.namespace, slug=usecase.name)
+    found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))
     return replace(
         found,
         bucket=found.bucket or f"{found.prefix}-{found.account}",
         role=found.role or f"arn:aws:iam::{found.account}:role/{found.prefix}-execution",
-        instances=_instances(found.instances),
     )
 
 
 def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     """Rules that span keys."""
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
-    build = found.build
-    addressed = not build.connection or build.repository.startswith("https://")
+    for key, place, other in (("kms_key", 3, "region"), ("role", 4, "account")):
+        there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
+        yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    addressed = found.build.repository or not found.build.connection
     yield addressed, "[build] repository: a connection needs the repository's https:// address."
+    for job, instances in found.instances.items():
+        disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
+        yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
+    named = re.fullmatch("[a-z][a-z0-9]*", found.name) and len(found.prefix) <= LONGEST
+    yield (
+        named,
+        f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "
+        f"AWS names: the file's has lower case letters and digits alone, and all of it at most {LONGEST} characters.",
+    )
 
 
 def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:

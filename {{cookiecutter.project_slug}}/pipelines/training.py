@@ -261,18 +261,18 @@ def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> Fa
         _final(train, "gate:value").to_string(),
         f"({limit}",
         context["QualityLimit"].to_string(),
-        "is asked), and its lead over the champion",
+        "is asked). Champions to compare it with:",
+        _final(train, "gate:compared").to_string(),
+        "- where there is one, the lead over it is",
         _final(train, "gate:lead").to_string(),
         "(at least",
         context["MinimumLead"].to_string(),
-        "is asked; champions it could be compared with:",
-        _final(train, "gate:compared").to_string(),
-        "; 95 % limits on the same test rows:",
+        "is asked; 95 % limits on the same test rows:",
         _final(train, "gate:lead_low").to_string(),
         "to",
         _final(train, "gate:lead_high").to_string(),
         *differ,
-        "). LearnBaseline's report compares the two models.",
+        "), and LearnBaseline's report compares the two.",
     ]
     return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))
 

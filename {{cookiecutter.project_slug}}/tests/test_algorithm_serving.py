@@ -1,7 +1,9 @@
 """The real server on a loopback port: content types, rows that can't be scored, refusals, load, and SIGTERM."""
 
+import codecs
 import concurrent.futures
 import contextlib
+import gzip
 import http.client
 import io
 import json
@@ -367,6 +369,26 @@ HEADER = b"customer,age,city,paperless,since__days\n"
         (b'{"customer": 1}\n[1, 2]\n', LINES, "line 2 is not a JSON object"),
         (b'{"customer": "\xff"}\n', LINES, "line 1, byte 15 is not UTF-8"),
         (b'{"customer": "a", "age": ' + b"9" * 5000 + b"}\n", LINES, "line 1 is not readable"),
+        (b'{"customer": "a", "age": NaN}\n', LINES, "line 1 is not readable: NaN is no number of JSON; write null"),
+        (b'{"customer": "a"}\n{"customer": "b", "age": -Infinity}\n', LINES, "line 2 is not readable: -Infinity"),
+        (b'{"customer": "a", "age": 1e400}\n', LINES, "line 1 is not readable: 1e400 is no number of JSON"),
+        (b'{"customer": "a", "age": 1, "age": 2}\n', LINES, "line 1 has the column 'age' more than once"),
+        (b"null\n", LINES, "line 1 is not a JSON object"),
+        (b"\n", LINES, "nothing but empty lines"),
+        (
+            (HEADER + b"a,1,bern,1,2\n").decode().encode("utf-16"),
+            CSV,
+            "the body is UTF-16 text, and text/csv is read as",
+        ),
+        ((HEADER + b"a,1,bern,1,2\n").decode().encode("utf-16-le"), CSV, "the body is UTF-16 text"),
+        ('{"customer": "a"}'.encode("utf-16"), LINES, "the body is UTF-16 text"),
+        (gzip.compress(HEADER, mtime=0), CSV, "the body is packed with gzip, and text/csv is read as plain UTF-8 text"),
+        (encoded(pl.DataFrame({"a": [1]})), CSV, "the body is a Parquet file"),
+        (b"PK\x03\x04....", CSV, "the body is a zip archive"),
+        (b"a,1,bern,5,2\nb,1,bern,1,2\n", CSV, "has 'a', '1', 'bern', '5', '2'; does the first line hold the names?"),
+        (HEADER.upper(), CSV, "'CUSTOMER' differs from 'customer' in upper and lower case or blanks"),
+        (HEADER.replace(b",", b";") + b"a;1;bern;1;2\n", CSV, "its cells seem to be separated by ';'"),
+        (HEADER.replace(b",", b"\t") + b"a\t1,5\tbern\t1\t2\n", CSV, "its cells seem to be separated by"),
     ],
 )
 def test_a_body_that_can_not_be_read_says_where_it_breaks(body, content_type, reason, server):
@@ -542,9 +564,40 @@ def test_two_hundred_half_open_connections_do_not_keep_the_health_check_waiting(
             connection.close()
 
 
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Content-Type": "text/csv; charset=iso-8859-1"}, "charset iso-8859-1 is not read; send plain UTF-8"),
+        ({"Content-Type": 'text/csv; CHARSET="utf-16"'}, "charset utf-16"),
+        ({"Content-Type": "text/csv", "Content-Encoding": "gzip"}, "Content-Encoding gzip is not read"),
+        ({"Content-Type": "text/csv", "Content-Encoding": "br"}, "Content-Encoding br is not read"),
+        ({"Content-Type": "text/csv; charset=UTF-8"}, ""),
+        ({"Content-Type": "text/csv; header=present; charset=us-ascii", "Content-Encoding": "identity"}, ""),
+    ],
+)
+def test_a_text_in_another_encoding_is_refused_by_its_headers(headers, reason, server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", "/invocations", HEADER + b"a,1,bern,1,2\n", headers)
+    answer = connection.getresponse()
+    status, said = answer.status, answer.read().decode()
+    connection.close()
+    assert (status, reason in said) == (415 if reason else 200, True), said
+
+
+def test_a_byte_order_mark_is_no_matter(server):
+    row = {"customer": "a", "age": 40, "city": "bern", "paperless": True, "since__days": 18000.5}
+    plain = json.dumps(row).encode() + b"\n"
+    assert server.score(codecs.BOM_UTF8 + plain, LINES).equals(server.score(plain, LINES))
+    rows = HEADER + b"a,40,bern,1,18000.5\n"
+    assert server.score(codecs.BOM_UTF8 + rows, CSV).equals(server.score(rows, CSV))
+
+
 def test_what_a_spreadsheet_would_run_is_marked_in_csv_and_nowhere_else(server):
     ids = ["=1+1", "+cmd|x", "-2+3", "@SUM(1)", "\tx", "-5", "+4.5e3", "plain", "a=b"]
+    wide = ["＝1+1", "＋x", "－5", "＠x", "\r=1"]
     frame = table(len(ids)).with_columns(pl.Series("customer", ids))
+    other = server.score(encoded(table(5).with_columns(pl.Series("customer", wide))), PARQUET, CSV)
+    assert other["customer"].to_list() == [f"'{text}" for text in wide]
     marked = server.score(encoded(frame), PARQUET, CSV)["customer"].to_list()
     assert marked == ["'=1+1", "'+cmd|x", "'-2+3", "'@SUM(1)", "'\tx", "-5", "+4.5e3", "plain", "a=b"]
     assert server.score(encoded(frame), PARQUET, LINES)["customer"].to_list() == ids

@@ -595,6 +595,4 @@ def test_as_a_job_it_reads_the_hyperparameter_file_and_writes_the_reason_of_a_fa
     process = command(root)
     process.communicate(timeout=30)
     assert process.returncode == 1
-    assert (root / "output/failure").read_text() == (
-        "hyperparameter num_leaves = 'many' is not a whole number, as in usecase.toml."
-    )
+    assert (root / "output/failure").read_text() == ("hyperparameter num_leaves = 'many' is not a whole number.")

@@ -586,10 +586,13 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, name: str, full: bool
 ) -> None:
     if full:
-        build = {"connection": f'"{OPTIONS["ConnectionArn"]}"', "repository": '"https://github.com/a/b"'}
+        build = {"connection": f'"{CONNECTION}"', "repository": '"https://github.com/a/b"'}
         mail = {"notice_email": '"a@b.org"', "monthly_budget": "12.5", "kms_key": f'"{KEY}"'}
-        limits = {"permissions_boundary": f'"{OPTIONS["PermissionsBoundaryArn"]}"', "subnets": '["s-1", "s-2"]'}
-        deployed.environment(repository.root, **build, **mail, **limits, security_groups='["g-1"]')
+        limits = {
+            "permissions_boundary": f'"{OPTIONS["PermissionsBoundaryArn"]}"',
+            "subnets": '["subnet-0123abcd", "subnet-1123abcd"]',
+        }
+        deployed.environment(repository.root, **build, **mail, **limits, security_groups='["sg-0123abcd"]')
     case = usecase.load(repository.root / "usecase.toml")
     values = template.parameters(environments.load(repository.root / "environments", name, case), "")
     declared = written()["Parameters"]
@@ -600,6 +603,7 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
     assert len(Stack(**values).resources) >= (20 if full and name == "dev" else 18)
 
 
+CONNECTION = "arn:aws:codeconnections:eu-central-1:123456789012:connection/11111111-2222-3333-4444-555555555555"
 WRONG = [
     ("schedule", '"daily"', "schedule = 'daily' is not one like \"cron(0 6 * * ? *)\""),
     ("kms_key", '"alias/mine"', "kms_key = 'alias/mine' is not the ARN of a key"),
@@ -608,10 +612,10 @@ WRONG = [
     ("hours_between_runs", "200", "hours_between_runs = 200 is not a whole number from 0 to 168"),
     ("notice_email", '"me"', "notice_email = 'me' is not a mail address"),
     ("monthly_budget", "-1", "monthly_budget = -1 is not a number from 0 up"),
-    ("connection", '"arn:aws:codestar-connections:x"', "a connection, which begins with arn:aws:codeconnections"),
+    ("connection", '"arn:aws:codestar-connections:x"', "a connection, like arn:aws:codeconnections:eu-central-1:"),
     ("provider", '"SVN"', "[build] provider = 'SVN' is not one of GITHUB"),
     ("branch", '"a b"', "[build] branch = 'a b' is not a branch's name"),
-    ("connection", '"arn:aws:codeconnections:x"', "a connection needs the repository's https:// address"),
+    ("connection", f'"{CONNECTION}"', "a connection needs the repository's https:// address"),
 ]
 
 

@@ -195,12 +195,17 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     labelled(world)
-    chosen = ("Trials=5", "ContinueTraining=true", "TrainingData=s3://mine/rows=1")
+    chosen = ("Trials=5  ContinueTraining = true", "TrainingData=s3://mine/rows=1")
     following.run(repository, "dev", Asked("training", "", chosen))
     given = sagemaker.started("training")[0]["parameters"]
     assert (given["Trials"], given["ContinueTraining"], given["TrainingData"]) == ("5", "true", "s3://mine/rows=1")
     assert "there is no parameter 'Nonsense'" in failure(repository, Asked("training", "", ("Nonsense=1",)))
-    assert "Trials = 'many' is not of type Integer" in failure(repository, Asked("training", "", ("Trials=many",)))
+    assert "Trials = 'many' is not a whole number" in failure(repository, Asked("training", "", ("Trials=many",)))
+    assert "the nearest is 'Trials'" in failure(repository, Asked("training", "", ("trials=1",)))
+    assert "SET gives Trials two values, 1 and 2" in failure(repository, Asked("training", "", ("Trials=1 Trials=2",)))
+    assert "SET=Trials=-1: [tuning] trials = -1 is not a whole number from 0 up" in failure(
+        repository, Asked("training", "", ("Trials=-1",))
+    )
     assert len(sagemaker.started("training")) == 1
 
 

@@ -218,7 +218,7 @@ def test_scoring_before_training_says_what_to_do(mini: Miniature) -> None:
     [
         (["--set", "Rouns=3"], "there is no parameter 'Rouns'"),
         (["--set", "Rounds"], "is not Name=value"),
-        (["--set", "Minimum=high"], "Minimum = 'high' is not of type Float"),
+        (["--set", "Minimum=high"], "Minimum = 'high' is not a number"),
         (["--data", "nowhere"], "nowhere does not exist"),
         (["--env", "moon"], "there is no environment 'moon'; there are dev"),
         (["--continue"], "no released model to continue from"),
@@ -323,7 +323,7 @@ def test_data_that_is_named_has_no_earlier_windows(mini: Miniature) -> None:
 
 def test_a_wrong_learn_is_said_before_anything_runs(mini: Miniature) -> None:
     windows(mini, "last 0")
-    assert "[retraining] learn = 'last 0' is none of" in mini.run("train", code=1)
+    assert "[retraining] learn = 'last 0' is not \"window\"" in mini.run("train", code=1)
     assert not list(mini.root.glob("local/runs/*"))
 
 

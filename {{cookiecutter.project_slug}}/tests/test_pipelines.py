@@ -363,7 +363,7 @@ WRONG = [
     ("region", '"Frankfurt"', "eu-central-1"),
     ("approval", '"Maybe"', "not one of Approved"),
     ("spot", '"yes"', "not true or false"),
-    ("subnets", '["subnet-1"]', "go together"),
+    ("subnets", '["subnet-0123abcd"]', "go together"),
     ("surprise", "1", "unknown key 'surprise'"),
 ]
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -501,3 +502,11 @@ def test_three_times_the_files_take_no_more_memory(tmp_path: Path) -> None:
     for (seconds, memory), (later, more) in zip(once, thrice, strict=True):
         assert more < 1.25 * memory
         assert later < 3.5 * seconds + 0.5
+
+
+def test_a_place_is_named_as_it_was_given_and_a_folder_in_it_is_seen(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"^{re.escape(str(tmp_path))}/sub/nosuch.csv: no such file or folder"):
+        files.find(tmp_path / "sub" / "nosuch.csv")
+    (tmp_path / "sub" / "x.csv").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"/sub holds only x.csv/; a table is a file"):
+        files.find(tmp_path / "sub")

@@ -5,20 +5,25 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import MISSING, fields
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import polars as pl
 import pytest
 
 from algorithm import hyperparameters
-from functions.memory import Settings as Loop
+from functions.memory import Settings
+from operations import commands, parameters
 from operations import settings as both
+from operations.adopt import dates
 from operations.failures import Failure
 from operations.repository import Repository
 from pipelines.environment import Build, Environment, Instances
 from runtime import artifacts, metrics, settings, usecase
-from runtime.failures import InputError, listed
+from runtime.failures import InputError, listed, unlike
 from tests.engine_miniature import Miniature, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,15 +163,24 @@ explainability = { type = "ml.m5.xlarge", count = 1, volume_gb = 30 }
 """
 Place = tuple[str, str, int]  # table ("" above the first), key, line
 OPEN = ("tuning.search", "hyperparameters", "instances")  # tables whose keys are not ours, or are tables themselves
+FORMATS = ['"%Q"', '"%Y-%m-%dd"', '"%YY-%m-%d"', '"%d.%m."', '"%H:%M"', '"%Y-%m-%d %I:%M"', '"%Y-%m-%d %H"', '"%Y %"']
+ARN = "arn:aws:"
+KEY = f"{ARN}kms:eu-central-1:000000000000:key/11111111-2222-3333-4444-555555555555"
+SCHEDULES = [
+    *("daily", "0 6 * * ? *", "cron(0 6 * * *)", "cron(0 6 * * * *)", "cron(0 6 ? * ? *)", "cron(0 6 1 * MON *)"),
+    *("cron(0 25 * * ? *)", "cron(60 6 * * ? *)", "cron(0 6 32 * ? *)", "cron(0 6 0 * ? *)", "cron(0 6 * 13 ? *)"),
+    *("cron(0 6 ? * 2-8 *)", "cron(0 6 ? * MO *)", "cron(0 6 * * ? 26)", "cron()", "cron(0 6 * * ? * *)"),
+    *("rate(0 hours)", "rate(1 week)", "rate(5)", "rate(1.5 hours)", "rate(-1 days)", "rate(hour)"),
+]
 # beyond its range: what is refused, one text of TOML each
 OUTSIDE = {
     "usecase.name": ['"Loans"', '"a--b"', '""'],
-    "usecase.namespace": ['"my team"', '"-a"'],
+    "usecase.namespace": ['"my team"', '"-a"', '"aws-team"', '"ssm"'],
     "data.task": ['"ranking"', '""'],
     "data.label": ['""', '" "', '"town"'],
     "data.id": ['"income"', '"score"', '"repaid"'],
     "data.time": ['"__time"'],
-    "data.time_format": ['"Y-m-d"', '"epoch"'],
+    "data.time_format": ['"Y-m-d"', '"epoch"', *FORMATS],
     "data.label_format": ['"12,5 %"', '"hours"'],
     "data.time_zone": ['"Europe/Berln"', '"CEST!"'],
     "data.classes": ["[]", '["no"]', "[0, 1]", '["no", "no"]', '["no", "yes", "maybe"]', '["no", ""]'],
@@ -179,7 +193,7 @@ OUTSIDE = {
     "columns.income.minimum": ["2e6", "-inf"],
     "columns.income.maximum": ["-1", "nan"],
     "columns.since.type": ['"number"', '"Date"'],
-    "columns.since.format": ['"day"', '"epoch us"'],
+    "columns.since.format": ['"day"', '"epoch us"', *FORMATS],
     "columns.since.time_zone": ['"Berlin"', '"../UTC"'],
     "split.method": ['"randm"', '"group"'],
     "split.validation": ["0", "1", "0.9"],
@@ -193,14 +207,14 @@ OUTSIDE = {
     "prediction.threshold": ["2", "-0.1", "50"],
     "gate.metric": ['"acu"', '"rmse"'],
     "gate.minimum": ["70", "25", "1.01", "-0.5", "-inf"],
-    "gate.minimum_lead": ["-5", "2"],
+    "gate.minimum_lead": ["-5", "2", "1"],
     "drift.significance": ["5", "0", "1", "-0.01"],
     "drift.minimum_effect": ["-0.1"],
     "drift.minimum_rows": ["0", "-200"],
     "drift.bins": ["-1", "0", "1", "20.0", "100000"],
-    "drift.performance_drop": ["-0.05", "inf"],
-    "retraining.on": ['["drfit"]', "[]", '["drift", "drfit"]'],
-    "retraining.learn": ['"last 0"', '"Window"', '"last x"'],
+    "drift.performance_drop": ["-0.05", "inf", "5", "1"],
+    "retraining.on": ['["drfit"]', "[]", '["drift", "drfit"]', '"drift"', '[["drift"]]'],
+    "retraining.learn": ['"last 0"', '"Window"', '"last x"', '"last"', '"last 03"', '"last 3 "', '""', '["all"]'],
     "retraining.alarms": ["0", "3", "-1"],
     "retraining.windows": ["0", "21"],
     "retraining.cooldown_hours": ["-1"],
@@ -211,25 +225,31 @@ OUTSIDE = {
     "explanation.top": ["0", "-1"],
     "explanation.seed": ["-7"],
     ".account": ['"12"', "12", '"00000000000a"'],
-    ".region": ['"Frankfurt"', '""'],
-    ".bucket": ['"My_Bucket"'],
-    ".role": ['"admin"'],
+    ".region": ['"Frankfurt"', '""', '"eu-centrall-1"', '"eu-central1"', '"eu-central-1a"', '"de-central-1"'],
+    ".bucket": ['"My_Bucket"', '"my.bucket"', '"ab"'],
+    ".role": [
+        '"admin"',
+        f'"{ARN}iam::000000000000:user/x"',
+        f'"{ARN}iam::123:role/x"',
+        f'"{ARN}iam::111122223333:role/x"',
+    ],
     ".approval": ['"Maybe"', '"approved"'],
-    ".schedule": ['"daily"'],
-    ".kms_key": ['"alias/mine"'],
-    ".permissions_boundary": ['"Boundary"'],
-    ".subnets": ['["subnet-1"]', "[1]"],
-    ".security_groups": ['["g-1"]'],
+    ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],
+    ".kms_key": ['"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'],
+    ".permissions_boundary": ['"Boundary"', f'"{ARN}iam::000000000000:role/x"'],
+    ".subnets": ['["subnet-1"]', "[1]", '["vpc-0123abcd"]', '["subnet-0123abcd"]'],
+    ".security_groups": ['["g-1"]', '["sg-1"]'],
     ".max_runtime_seconds": ["0", "-1", "1e4", "999999999"],
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
     ".monthly_budget": ["-1", "nan"],
     "build.connection": ['"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'],
+    "build.repository": ['"git@github.com:a/b.git"', '"a/b"'],
     "build.provider": ['"SVN"', '"Github"'],
     "build.branch": ['"a b"', '""'],
-    "instances.processing.type": ['"m5.large"', '"ml"'],
+    "instances.processing.type": ['"m5.large"', '"ml"', '"ml.m5"', '"ml.m5.larg"', '"ml.large"', '"ml.m5.2large"'],
     "instances.processing.count": ["0", "1.5", "101"],
-    "instances.processing.volume_gb": ["-1", "99999"],
+    "instances.processing.volume_gb": ["-1", "0", "99999"],
 }
 # the rule is about two keys, and the line may be the other one's
 TOGETHER = (
@@ -237,7 +257,7 @@ TOGETHER = (
     *(".security_groups", "build.connection"),
 )
 WRONG_TYPES = ["3", "true", '"words"', "nan", "[1]", "{ a = 1 }", "2026-01-01"]
-UNLIMITED = ("title", "description", "group", "repository", "missing")  # any text, or any texts
+UNLIMITED = ("title", "description", "group", "missing")  # any text, or any texts
 
 
 def places(text: str) -> list[Place]:
@@ -314,10 +334,217 @@ def test_a_value_outside_its_range_is_refused_where_it_stands(tmp_path: Path, pl
         assert place[1] in said or named(place) in TOGETHER, said
 
 
+DATACLASSES = {f"{name}.": kind for name, kind in usecase.KINDS.items()} | {
+    "usecase.": usecase.About,
+    "columns.income.": usecase.Column,
+    ".": Environment,
+    "build.": Build,
+    "instances.processing.": Instances,
+}
+
+
+def beyond(hint: Any) -> list[str]:
+    """What an annotation rules out, as TOML: a range overstepped, a choice misspelt, a number too large."""
+    base, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    base = next((kind for kind in get_args(base) if kind in (int, float)), base)
+    if get_origin(base) is Literal:
+        return [f'"{choice}x"' for choice in get_args(base)]
+    found = {int: ["2147483648", "1.5", "1e3"], float: ["nan", "inf", "-inf"]}.get(base, [])
+    for rule in rules:
+        if isinstance(rule, settings.Range):
+            ends = ((rule.ge, -1), (rule.gt, 0), (rule.le, 1), (rule.lt, 0))
+            found += [f"{end + step:g}" for end, step in ends if end is not None]
+        elif isinstance(rule, settings.Matching) and not rule.pattern.startswith("(?s)"):
+            found += [text if base is str else f"[{text}]" for text in ('"\\n"', '"{ä}"', '"x y"')]
+    return found
+
+
+@pytest.mark.parametrize("prefix", DATACLASSES)
+def test_whatever_an_annotation_rules_out_is_refused_where_it_stands(tmp_path: Path, prefix: str) -> None:
+    hints, tried = get_type_hints(DATACLASSES[prefix], include_extras=True), 0
+    for place in EVERY:
+        if named(place) != f"{prefix}{place[1]}" or place[1] not in hints:
+            continue
+        for value in beyond(hints[place[1]]):
+            said = refused(tmp_path, place, f"{place[1]} = {value}")
+            assert f", line {place[2]}: " in said, said
+            assert re.search(rf"{place[1]} = .* is not ", said), said
+            assert "Traceback" not in said
+            tried += 1
+    assert tried
+
+
+NEEDED = [place for place in EVERY if place[0] not in OPEN and not place[0].startswith("columns")]
+
+
+@pytest.mark.parametrize("place", NEEDED, ids=named)
+def test_a_key_that_is_missing_is_asked_for_and_one_given_twice_is_refused(tmp_path: Path, place: Place) -> None:
+    is_case, (table, key, number) = place in places(USECASE), place
+    lines = (USECASE if is_case else ENVIRONMENT).split("\n")
+    kind = DATACLASSES.get(f"{table}.")
+    twice = "\n".join([*lines[:number], lines[number - 1], *lines[number:]])
+    with pytest.raises(Failure, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
+        both.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
+    without = "\n".join([*lines[: number - 1], *lines[number:]])
+    [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]
+    if entry and entry.default is MISSING and entry.default_factory is MISSING:
+        with pytest.raises(Failure, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
+            both.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
+        assert "\n" not in str(raised.value)
+
+
+def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
+    moment, day = datetime(2031, 12, 28, 14, 59), datetime(2031, 12, 28)
+
+    def reads(form: str) -> bool:
+        with suppress(pl.exceptions.PolarsError):
+            texts = pl.Series([moment]).dt.replace_time_zone("UTC").dt.strftime(form)
+            found = texts.str.to_datetime(form, strict=False)[0]
+            return found is not None and found.replace(tzinfo=None) in (moment, day, day.replace(day=1))
+        return False
+
+    clocks = ("", " %H", " %H:%M", " %I:%M", " %I:%M %p", " %M", " %S", " %p", " %H:%M %p", " %T", " %R", " %H:%S")
+    forms = [f"{day}{clock}" for day in ("%Y-%m-%d", "%d.%m.%y", "%Y-%j", "%D", "%m-%d", "%d.%m.") for clock in clocks]
+    forms += [f"%Y-%m-%d %{letter}" for letter in "EJKLNOQioABabe%"] + ["%F", "%Y-%m", "%c", "%v", "%+", "%Y-%m-%d%"]
+    assert [form for form in forms if usecase.DATES.holds(form) != reads(form)] == []
+    assert all(map(usecase.DATES.holds, (*dates.DAYS, *dates.PARTS, "epoch s", "epoch ms", "")))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *("cron(0 6 * * ? *)", "cron(0/15 8-17 ? * MON-FRI *)", "cron(5,35 0 ? * sun *)", "cron(0 6 L * ? *)"),
+        *(
+            "cron(0 6 ? * 2#1 *)",
+            "cron(0 6 * JAN,JUL ? 2030)",
+            "cron(0 6 15W * ? *)",
+            "rate(1 hour)",
+            "rate(30 minutes)",
+        ),
+    ],
+)
+def test_what_aws_takes_is_taken(tmp_path: Path, schedule: str) -> None:
+    text = ENVIRONMENT.replace('schedule = ""', f'schedule = "{schedule}"').replace(
+        'kms_key = ""', f'kms_key = "{KEY}"'
+    )
+    text = text.replace("subnets = []", 'subnets = ["subnet-0123abcd"]').replace(
+        "security_groups = []", 'security_groups = ["sg-0123456789abcdef0"]'
+    )
+    assert both.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
+
+
+@pytest.mark.parametrize("name", ["dev", "a" * 38, "Dev", "my-env", "my_env"])
+def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -> None:
+    repository = written(tmp_path)
+    (tmp_path / "environments" / f"{name}.toml").write_text(ENVIRONMENT, encoding="utf-8")
+    if name == "dev":
+        assert both.read(repository, name)[1].prefix == "bank-loans-dev"
+    else:
+        with pytest.raises(Failure, match=rf"^environments/{name}.toml: the name of this file .* 48 characters"):
+            both.read(repository, name)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"QualityLimit": 70.0}, "[gate] minimum = 70: auc is from 0 to 1, so no model can reach it; is 0.7 meant?"),
+        ({"MinimumLead": 2.0}, "[gate] minimum_lead = 2: auc is from 0 to 1"),
+        ({"Trials": -1}, "[tuning] trials = -1 is not a whole number from 0 up."),
+        ({"AlgorithmInstanceType": "ml.m5"}, "[instances] 'algorithm' type = 'ml.m5' is not an instance type"),
+        ({"TransformInstanceCount": 0}, "[instances] 'transform' count = 0 is not a whole number from 1 to 100"),
+    ],
+)
+def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
+    tmp_path: Path, chosen: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+        both.check_chosen(written(tmp_path), "dev", chosen)
+    [(name, value)] = chosen.items()
+    assert str(raised.value).startswith(f"SET={name}={value}: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("QualityLmit=0.7", "there is no parameter 'QualityLmit' to SET; the nearest is 'QualityLimit'."),
+        ("qualitylimit=0.7", "the nearest is 'QualityLimit'."),
+        ("QualityLimit", "SET=QualityLimit is not Name=value."),
+        ("QualityLimit=0,7", "QualityLimit = '0,7' is not a number."),
+        ("QualityLimit=nan", "QualityLimit = 'nan' is not a number."),
+        ("Trials=1e3", "Trials = '1e3' is not a whole number."),
+        ("Trials=", "SET=Trials= is not Name=value."),
+        ("Trials=1 Trials=2", "SET gives Trials two values, 1 and 2; leave one of them out."),
+    ],
+)
+def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
+    kinds = {"QualityLimit": "Float", "Trials": "Integer", "Name": "String"}
+    definition = {"Parameters": [{"Name": name, "Type": kind, "DefaultValue": 0} for name, kind in kinds.items()]}
+    with pytest.raises(Failure, match=re.escape(sentence)):
+        parameters.values(definition, {}, [words])
+    assert parameters.values(definition, {}, [" Trials = 3  Name=a b "]) == {
+        "QualityLimit": 0.0,
+        "Trials": 3,
+        "Name": "a b",
+    }
+
+
+def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
+    text = USECASE.replace('"binary"', '"regression"').replace('["no", "yes"]', "[]").replace('"auc"', '"r2"')
+    text = text.replace("performance_drop = 0.05", "performance_drop = 5")
+    assert both.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
+    with pytest.raises(Failure, match=r'\[retraining\] on needs one of "drift" and "realised"'):
+        both.read(written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev")
+
+
+def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
+    defaults = {entry.name: entry.default for entry in fields(usecase.Retraining)}
+    assert {entry.name: entry.default for entry in fields(Settings) if entry.name != "minimum_rows"} == defaults
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--on", "podman"], "ON: invalid choice: 'podman'"),
+        (["simulate", "--rows", "many"], "ROWS: 'many' is not a whole number."),
+        (["cost", "--gb", "nan"], "GB: 'nan' is not a number."),
+        (["promote", "--from", "dev"], "the following arguments are required: TO."),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_the_name_that_make_has_for_it(words: list[str], sentence: str) -> None:
+    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+        commands.parser().parse_args(words)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("absent", "present", "hint"),
+    [
+        (["churned"], ["id", "Churned"], "; 'Churned' differs from 'churned' in upper and lower case or blanks"),
+        (["a"], ["id", " a "], "; ' a ' differs from 'a'"),
+        (["a", "b"], ["a;b"], "; its cells seem to be separated by ';'"),
+        (["a", "b"], ["x", "3.5"], "; does the first line hold the names?"),
+        (["a"], ["id", "other"], ""),
+    ],
+)
+def test_columns_that_are_not_found_hear_what_may_be_wrong(absent: list[str], present: list[str], hint: str) -> None:
+    said = unlike(absent, present)
+    assert said.startswith(hint)
+    assert bool(said) == bool(hint)
+
+
+def test_a_metric_that_is_none_is_answered_with_the_list_once(tmp_path: Path) -> None:
+    said = refused(tmp_path, next(place for place in EVERY if place[:2] == ("gate", "metric")), 'metric = "xyz"')
+    assert said.count("average_precision") == 1
+
+
+def test_a_number_too_large_hears_the_largest(tmp_path: Path) -> None:
+    place = next(place for place in EVERY if place[1] == "vocabulary")
+    assert "from 1 up; 2,147,483,647 is the most." in refused(tmp_path, place, "vocabulary = 3000000000")
+
+
 def test_every_key_that_is_read_has_its_examples_here() -> None:
     declared = {f"{name}.{entry.name}" for name, kind in usecase.KINDS.items() for entry in fields(kind)}
     declared |= {f"usecase.{entry.name}" for entry in fields(usecase.About)}
-    declared |= {f"retraining.{entry.name}" for entry in fields(Loop)} - {"retraining.minimum_rows"}
     declared |= {f".{entry.name}" for entry in fields(Environment)} - {".name", ".namespace", ".slug"}
     declared |= {f"build.{entry.name}" for entry in fields(Build)}
     declared |= {f"instances.processing.{entry.name}" for entry in fields(Instances)}
@@ -466,6 +693,12 @@ HYPERPARAMETERS = [
     ('num_leaves = [7, 127, "log"]', "num_leaves = []", "[tuning.search] num_leaves = [] is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = 7", "[tuning.search] num_leaves = 7 is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [127, 7]", "[tuning.search] num_leaves = [127, 7] is not"),
+    ('num_leaves = [7, 127, "log"]', "num_leaves = [7, 7]", "num_leaves = [7, 7] is not [low, high]"),
+    ('num_leaves = [7, 127, "log"]', "num_leaves = [7]", "num_leaves = [7] is not [low, high]"),
+    ('num_leaves = [7, 127, "log"]', 'num_leaves = [7, 127, "lgo"]', 'or [low, high, "log"]'),
+    ('num_leaves = [7, 127, "log"]', "num_iterations = [0, 5]", "num_iterations: 0 can't be tried: it is at least 1"),
+    ('num_leaves = [7, 127, "log"]', "seed = [-1, 5]", "seed: -1 can't be tried: it is at least 0"),
+    ("native_categories = [false, true]", "native_categories = [false]", "native_categories = [False] is not"),
 ]
 
 
@@ -557,6 +790,20 @@ def test_a_switch_is_yes_or_no() -> None:
     assert "--fresh" not in run("no").stdout
     assert run("no").returncode == 0
     assert "FRESH=ja: it is yes or no" in run("ja").stderr
+
+
+@pytest.mark.parametrize("value", ["", " ", "ja", "YES", "$x", '"yes"', "Größe"])
+@pytest.mark.parametrize("name", ["FRESH", "CONTINUE", "CREATE", "CONFIRM", "APPROVE", "UPGRADE"])
+def test_what_is_neither_yes_nor_no_runs_nothing(name: str, value: str) -> None:
+    targets = {"CREATE": "bootstrap", "CONFIRM": "deploy", "APPROVE": "release", "UPGRADE": "lock"}
+    words = ["make", "--old-file=setup", "--dry-run", targets.get(name, "train"), f"{name}={value}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if value.strip():
+        assert f"{name}={value}: it is yes or no" in done.stderr
+        assert done.returncode
+    else:
+        assert done.returncode == 0
+        assert not {"--fresh", "--continue", "create", "--confirm", "--approve"} & set(done.stdout.split())
 
 
 def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:

@@ -76,6 +76,9 @@ class Application:
         if content_type not in bodies.TYPES:
             message = f"Content-Type {content_type!r} is none of {', '.join(bodies.TYPES)}"
             return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+        said = bodies.encoded(environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+        if said:
+            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{said} is not read; send plain UTF-8")
         accept = bodies.accepted(environ.get("HTTP_ACCEPT", ""), content_type)
         if accept is None:
             message = f"Accept {environ['HTTP_ACCEPT']!r} is none of {', '.join(bodies.TYPES)}"

@@ -1,9 +1,12 @@
 """Request and response bodies: Parquet, CSV with a header, JSON lines; a body is bounded in what it makes of memory."""
 
+import codecs
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -17,7 +20,15 @@ LINE, LINE_A_COLUMN = 2**20, 2**10  # bytes: a line may have the first, and the 
 WIDER = 1000  # columns that a table may have beside those of the model
 SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
-FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+MARKS = {  # how a body begins that is no text, whatever its Content-Type says
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "packed with gzip",
+    b"PK\x03\x04": "a zip archive",
+    codecs.BOM_UTF16_LE: "UTF-16 text",
+    codecs.BOM_UTF16_BE: "UTF-16 text",
+}
+CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 # a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
@@ -30,6 +41,13 @@ class BodyError(Exception):
 def media_type(header: str) -> str:
     """A header's type without parameters, in lower case."""
     return header.partition(";")[0].strip().lower()
+
+
+def encoded(content_type: str, content_encoding: str) -> str:
+    """In which way that is not read a body comes, by its headers; "" where it is plain UTF-8."""
+    foreign = CHARSET.search(content_type)
+    packed = content_encoding.strip().lower() not in ("", "identity")
+    return f"Content-Encoding {content_encoding}" if packed else f"charset {foreign[1]}" if foreign else ""
 
 
 def accepted(header: str, content_type: str) -> str | None:
@@ -55,6 +73,7 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
     try:
         if content_type == PARQUET:
             return _parquet(body, columns)
+        _check_text(body, content_type)
         _check_lines(body, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except InputError as error:
@@ -82,6 +101,12 @@ def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
         pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
         for text in texts
     )
+
+
+def _check_text(body: bytes, content_type: str) -> None:
+    kinds = [kind for mark, kind in MARKS.items() if body.startswith(mark)] or ["UTF-16 text"] * (0 in body[:2])
+    if kinds:
+        raise BodyError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
 
 
 def _check_lines(body: bytes, columns: int) -> None:
@@ -131,6 +156,10 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
 
     The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
+    if not (first := body.lstrip().partition(b"\n")[0]):
+        raise BodyError("the body holds nothing but empty lines")
+    json.loads(first, object_pairs_hook=_once)
     absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
         found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
@@ -145,6 +174,11 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     if written and whole.cast(pl.String).equals(identity, null_equal=True):
         frame = frame.with_columns(whole)
     return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    lines.check_twice("line 1", [name for name, _ in pairs])
+    return dict(pairs)
 
 
 def _keys(name: str) -> set[bytes]:
@@ -179,7 +213,7 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
     for number, line in enumerate(_lines(body), start=1):
         try:
             text = line.decode("utf-8")
-            if content_type in JSON_LINES and text.strip() and not isinstance(json.loads(text), dict):
+            if content_type in JSON_LINES and text.strip() and not isinstance(_loaded(text), dict):
                 return f"line {number} is not a JSON object"
         except UnicodeDecodeError as error:
             return f"line {number}, byte {error.start + 1} is not UTF-8"
@@ -190,6 +224,17 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
         except RecursionError:
             return f"line {number} is not a JSON object of values: it is nested too deeply"
     return None
+
+
+def _loaded(text: str) -> Any:
+    """A line of JSON. Raises ValueError for numbers that are none, which Python alone would take."""
+
+    def number(said: str) -> float:
+        if not math.isfinite(value := float(said)):
+            raise ValueError(f"{said} is no number of JSON; write null where there is no value")
+        return value
+
+    return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
 
 
 def _lines(body: bytes) -> list[bytes]:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from runtime import models, settings, usecase
 from runtime.failures import InputError, told
 from runtime.protocols import Problem
@@ -34,26 +32,14 @@ def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, 
 
 def parse(name: str, text: str, default: Any) -> Any:
     """A text as a value of its default's type. Raises InputError."""
-    kind, word = type(default), text.strip()
-    if kind is bool:
-        if word.lower() not in ("true", "false"):
-            raise InputError(f"hyperparameter {name} = {text!r} is not true or false.")
-        return word.lower() == "true"
-    if kind not in (int, float):
-        return word
-    try:
-        value = kind(word)
-    except ValueError:
-        wanted = "a whole number, as in usecase.toml" if kind is int else "a number"
-        raise InputError(f"hyperparameter {name} = {text!r} is not {wanted}.") from None
-    if not np.isfinite(value):
-        raise InputError(f"hyperparameter {name} = {text!r} is not a number.")
+    if (value := settings.parsed(type(default), text)) is None:
+        raise InputError(f"hyperparameter {name} = {text!r} is not {settings.KINDS[type(default)]}.")
     return value
 
 
-def whole(settings: Mapping[str, str], name: str, default: int) -> int:
+def whole(given: Mapping[str, str], name: str, default: int) -> int:
     """A job setting that is a whole number from 0 up. Raises InputError."""
-    value: int = parse(name, settings.get(name, str(default)), default)
+    value: int = parse(name, given.get(name, str(default)), default)
     if value < 0:
         raise InputError(f"{name} = {value} is negative; 0 turns it off.")
     return value

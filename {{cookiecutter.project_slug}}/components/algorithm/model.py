@@ -21,6 +21,7 @@ from runtime.protocols import Matrix, Predicted, Problem, Progress, Table
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
 OURS = {"num_iterations": 100, "early_stopping_rounds": 0, "native_categories": False}  # not LightGBM's: for `fit`
+LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
 # they have an entry for each feature, or name a file: only with the data can they be tried
 BY_FEATURE = (
     *("monotone_constraints", "feature_contri", "interaction_constraints", "max_bin_by_feature"),
@@ -167,14 +168,13 @@ def _misread(name: str, value: Any, known: Mapping[str, str]) -> str:
     """Why LightGBM would only warn about a value, or `fit` would misread it."""
     if name not in known:
         return f"LightGBM knows no such name; {settings.nearest(name, known)}"
-    negative = name == "early_stopping_rounds" or name.endswith("seed")
+    low = LEAST.get("seed" if name.endswith("seed") else name)
     kind, word = type(OURS.get(name, value)), isinstance(value, str)
     reasons = {
         "it goes with the task; [gate] metric is what a model is judged by": name == "metric",  # fit stops by its loss
         f"it is not {settings.wanted(kind)}": type(value) is not kind,
         "it is not a number; leave out the quotes": word and known[name].replace(".", "").lstrip("-").isdigit(),
-        "it is at least 1": name == "num_iterations" and not word and value < 1,
-        "it can't be negative": negative and not word and value < 0,
+        f"it is at least {low}": low is not None and not word and value < low,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 

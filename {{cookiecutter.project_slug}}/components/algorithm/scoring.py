@@ -8,7 +8,7 @@ import polars as pl
 
 from algorithm import predictions
 from runtime import models, raw, values
-from runtime.failures import listed
+from runtime.failures import listed, unlike
 from runtime.models import Model
 from runtime.protocols import Feature
 
@@ -33,7 +33,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.Dat
     absent = [name for name in columns(model) if name not in frame.columns]
     if absent:
         which = f"column {absent[0]!r} is" if len(absent) == 1 else f"columns {listed(map(repr, absent), 5)} are"
-        raise ColumnError(f"{which} missing; the table has {listed(map(repr, frame.columns), 12)}")
+        present = [name for name in frame.columns if name != raw.ERROR]
+        raise ColumnError(f"{which} missing; the table has {listed(map(repr, present), 12)}{unlike(absent, present)}")
     metadata: Any = model.metadata
     features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
     reasons = [_known_error(frame)] if raw.ERROR in frame.columns else []

@@ -54,24 +54,26 @@ def ranges(search: Mapping[str, list[Any]], defaults: Mapping[str, Any]) -> list
 
 
 def _range(name: str, spec: list[Any], default: Any) -> Range:
-    if spec and all(isinstance(value, bool) for value in spec):
-        return Range(name, choices=tuple(dict.fromkeys([*spec, default])))
     log = spec[-1:] == ["log"]
     bounds = spec[:-1] if log else spec
-    if not log and spec and all(isinstance(value, str) for value in spec):
-        return Range(name, choices=tuple(dict.fromkeys([*spec, default])))
+    choices = tuple(dict.fromkeys([*spec, default]))
+    if not log and spec and len(choices) > 1 and len({type(value) for value in choices} - {bool, str}) == 0:
+        return Range(name, choices=choices)
     numbers = all(type(value) in (int, float) and abs(value) < HUGE for value in [*bounds, default])
-    if len(bounds) != 2 or not numbers or bounds[0] > bounds[1]:
+    if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
         raise _wrong(name, spec)
     low, high = min(bounds[0], default), max(bounds[1], default)
     if log and low <= 0:
-        words = f'[tuning.search] {name}: "log" needs values above 0, it has {low}.'
+        whose = "[hyperparameters] has" if low < bounds[0] else "it has"
+        words = f'[tuning.search] {name}: "log" needs values above 0, and {whose} {low}.'
         raise Wrong(words, "tuning", "search", name)
     return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
 
 
 def _wrong(name: str, spec: Any) -> Wrong:
-    words = f'[tuning.search] {name} = {spec!r} is not [low, high], [low, high, "log"] or choices.'
+    words = (
+        f'[tuning.search] {name} = {spec!r} is not [low, high] or [low, high, "log"] with low below high, or choices.'
+    )
     return Wrong(words, "tuning", "search", name)
 
 

@@ -16,7 +16,7 @@ from typing import IO
 
 import polars as pl
 
-from runtime import hosts, lines
+from runtime import hosts, lines, paths
 from runtime.failures import InputError, listed
 from runtime.lines import RAGGED, ROW, Rows, cells
 from runtime.usecase import Data
@@ -39,14 +39,15 @@ def find(folder: Path) -> list[Path]:
     Raises InputError where there is none, and for a link that leads nowhere.
     """
     if not folder.exists() and not folder.is_symlink():
-        raise InputError(f"{folder.name}: no such file or folder.")
+        raise InputError(f"{_called(folder)}: no such file or folder.")
     candidates = sorted(_below(folder)) if folder.is_dir() else [folder]
     found = [path for path in candidates if path.name.lower().endswith(KINDS)]
     for path in candidates:
         if not path.exists():
             raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
     if not found:
-        held = f"only {candidates[0].name}" if candidates else "nothing"
+        inside = candidates or sorted(folder.glob("[!._]*"))
+        held = f"only {inside[0].name}{'/' * inside[0].is_dir()}" if inside else "nothing"
         raise InputError(f"{_called(folder)} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
     return found
 
@@ -71,8 +72,8 @@ def _unreadable(error: OSError) -> None:
 
 def _called(folder: Path) -> str:
     """The folder as its owner knows it: a job's input is a copy of the place that the service was told."""
-    place = hosts.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else "")
-    return place or folder.name
+    own = folder.name if folder.is_relative_to(paths.root()) else str(folder)
+    return hosts.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
 
 
 def read(file: Path, data: Data) -> Rows:

@@ -2,51 +2,21 @@
 
 from math import inf
 
-from runtime.settings import Wrong, nearest
+from runtime.settings import nearest, refused
 
-BINARY = (
-    "auc",
-    "average_precision",
-    "log_loss",
-    "brier",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "expected_calibration_error",
-)
-MULTICLASS = (
-    "log_loss",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "auc",
-    "brier",
-    "expected_calibration_error",
-)
+CALIBRATION = "expected_calibration_error"
+BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
+MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
 REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
 NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
-SMALLER_IS_BETTER = frozenset(
-    (
-        "log_loss",
-        "brier",
-        "expected_calibration_error",
-        "rmse",
-        "mae",
-        "mean_absolute_percentage_error",
-        "median_absolute_error",
-    )
-)
-
-
-UNBOUNDED = frozenset(("log_loss", "rmse", "mae", "mean_absolute_percentage_error", "median_absolute_error"))
+UNBOUNDED = frozenset(("log_loss", *REGRESSION)) - {"r2"}
+SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
 
 
 def check(metric: str, task: str) -> None:
     """Raises Wrong for a metric that this task's evaluation does not hold."""
     if metric not in NAMES[task]:
-        words = f"[gate] metric = {metric!r} is not a metric of a {task} task, which are {', '.join(NAMES[task])}"
-        raise Wrong(f"{words}; {nearest(metric, NAMES[task])}.", "gate", "metric")
+        raise refused(f"[gate] metric = {metric!r} is not a metric of a {task} task; {nearest(metric, NAMES[task])}.")
 
 
 def values(metric: str, task: str) -> tuple[float, float]:
@@ -56,7 +26,7 @@ def values(metric: str, task: str) -> tuple[float, float]:
     return 0, inf if metric in UNBOUNDED else 2 if (metric, task) == ("brier", "multiclass") else 1
 
 
-def check_gate(task: str, metric: str, minimum: float, minimum_lead: float) -> None:
+def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:
     """Raises Wrong for a limit that no model can reach, or none can miss by the nature of the metric."""
     check(metric, task)
     low, high = values(metric, task)
@@ -66,10 +36,10 @@ def check_gate(task: str, metric: str, minimum: float, minimum_lead: float) -> N
         span = span if low > -inf else f"{high:g} or less"
         share = f"; is {minimum / 100:g} meant?" if high == 1 < minimum <= 100 else "."
         said = f"{metric} is {span}, so no model can {'reach' if never else 'miss'} it{share}"
-        raise Wrong(f"[gate] minimum = {minimum:g}: {said}", "gate", "minimum")
-    if abs(minimum_lead) > high - low:
-        words = f"[gate] minimum_lead = {minimum_lead:g}: two models' {metric} differ by {high - low:g} at most."
-        raise Wrong(words, "gate", "minimum_lead")
+        raise refused(f"[gate] minimum = {minimum:g}: {said}")
+    for key, value in (("[gate] minimum_lead", minimum_lead), ("[drift] performance_drop", drop)):
+        if not low - high <= value < high - low:
+            raise refused(f"{key} = {value:g}: {metric} is from {low:g} to {high:g}, so none can differ by as much.")
 
 
 def passes_all(task: str, metric: str, minimum: float) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from runtime import files, values
-from runtime.failures import InputError, listed
+from runtime.failures import InputError, listed, unlike
 from runtime.lines import RAGGED, ROW
 from runtime.usecase import EPOCHS, Column, UseCase
 from runtime.values import FALSE, TRUE, Found, Spelling
@@ -145,7 +145,7 @@ def _needed_of(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) 
 def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
     lacking, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    return f"{file.name} has no column {lacking}; it has {shown}.{hint}"
+    return f"{file.name} has no column {lacking}; it has {shown}{unlike(missing, present)}.{hint}"
 
 
 def as_text(name: str, kind: pl.DataType) -> pl.Expr:

@@ -49,13 +49,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Matching:
-    """A text that matches a pattern as a whole; `words` say what it is."""
+    """A text, or each of several, that matches a pattern as a whole; `words` say what it is."""
 
     pattern: str
     words: str
 
-    def holds(self, value: str) -> bool:
-        return re.fullmatch(self.pattern, value) is not None
+    def holds(self, value: str | tuple[str, ...]) -> bool:
+        return all(re.fullmatch(self.pattern, text) for text in ([value] if isinstance(value, str) else value))
 
     def __str__(self) -> str:
         return self.words
@@ -134,11 +134,21 @@ def refused(words: str) -> Wrong:
     return Wrong(words, *(name for name in names if name))
 
 
+def parsed(kind: Any, text: str) -> Any:
+    """A text as true or false, a finite number or itself without blanks around it; None where it is none."""
+    word = text.strip()
+    try:
+        value = {"true": True, "false": False}[word.lower()] if kind is bool else kind(word)
+    except (ValueError, KeyError):
+        return None
+    return value if isinstance(value, str) or abs(value) < HUGE else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """What was probably meant, in words, or what there is."""
-    names = list(known)
+    names = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), names, 1)
-    return f"the nearest is {close[0]!r}" if close else f"known are {listed(names, 20)}"
+    return f"the nearest is {names[close[0]]!r}" if close else f"known are {listed(names.values(), 20)}"
 
 
 def shown(path: tuple[str, ...]) -> str:
@@ -156,6 +166,8 @@ def wanted(hint: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is UnionType:
         return wanted(arguments[0])
+    if origin is tuple and arguments[0] is not str:
+        return f"a list of {wanted(arguments[0]).removeprefix('one of ')}"
     return KINDS.get(hint, LISTS if origin is tuple else "a table")
 
 
@@ -180,7 +192,8 @@ def _typed(kind: Any, value: Any) -> Any:
     if origin is Literal:
         return value if isinstance(value, str) and value in get_args(kind) else None
     if origin is tuple:
-        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+        item = get_args(kind)[0]
+        return tuple(value) if isinstance(value, list) and all(_typed(item, one) is not None for one in value) else None
     if kind is float:
         return float(value) if number and abs(value) < HUGE else None  # neither NaN nor infinite
     if kind is int:
@@ -192,12 +205,18 @@ def _typed(kind: Any, value: Any) -> Any:
 
 def _hint(kind: Any, value: Any) -> str:
     """A remedy for the common slips: a number in quotes, a choice with a typing error, texts without quotes."""
+    if kind is int and isinstance(value, int) and abs(value) > LARGEST:
+        return f"; {LARGEST:,} is the most"
     if kind in (bool, int, float) and isinstance(value, str):
         return "; leave out the quotes" if re.fullmatch(r"\s*(true|false|[-+.\d]+)\s*", value) else ""
     if get_origin(kind) is Literal and isinstance(value, str):
         close = get_close_matches(value.lower(), get_args(kind), 1)
         return f"; the nearest is {close[0]!r}" if close else ""
-    return "; put each in quotes" if get_origin(kind) is tuple and isinstance(value, list) else ""
+    if get_origin(kind) is not tuple or not isinstance(value, list):
+        return ""
+    wrong = [one for one in value if _typed(get_args(kind)[0], one) is None]
+    texts = all(isinstance(one, str) for one in wrong)
+    return "".join(_hint(get_args(kind)[0], one) for one in wrong[:1]) if texts else "; put each in quotes"
 
 
 def _key(path: tuple[str, ...]) -> str:

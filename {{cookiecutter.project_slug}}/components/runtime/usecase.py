@@ -26,7 +26,6 @@ TABLES = {
 }
 # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
 EPOCHS = {"epoch s": ("seconds", 1_000_000), "epoch ms": ("milliseconds", 1_000)}
-NO_FORMAT = "is not one like '%d.%m.%Y', and not 'epoch s' or 'epoch ms' (numbers since 1970)."
 NO_NUMERAL = "is not 1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'."
 # formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
 CLOCKS = ("hh:mm:ss", "mm:ss")
@@ -34,15 +33,31 @@ NUMERAL = re.compile(
     r"(?P<open>\()?(?P<prefix>[^\d()|]*?)\s*1(?P<thousands>[.,'’ \u00a0\u2009\u202f]?)234(?:(?P<decimal>[.,])5)?"
     r"\s*(?P<suffix>[^\d()|]*?)(?P<end>[)-])?"
 )
-LOOP = "retraining"  # the table of the control plane, which checks it itself
+
+YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
+    "".join(rf"(?=.*%[-_0]?[{directive}])" for directive in directives)
+    for directives in (["YyGgDFcxvs+"], ["Hk", "M"], ["Il", "M", "pP"], ["HkIlMSpP"])
+)
+DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQio])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
+DATES = Matching(
+    rf"(?:epoch m?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
+    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s' or 'epoch ms' (numbers since 1970)",
+)
+NO_DATE = f"is not {DATES}."
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
+NAMESPACE = Matching(f"(?!aws|ssm|amzn|sthree){NAME.pattern}", f"{NAME}, and aws, ssm, amzn or sthree never first")
 FILLED = Matching(r"(?s).*\S.*", "a name")
 CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
 DECIMAL = Matching("[.,]", '"." or ","')
 NO_CHARACTER = Matching(r"[^\"\r\n0-9A-Za-z+-]?", 'one character or ""')
+LEARN = Matching(
+    "window|all|last [1-9][0-9]{0,5}",
+    '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
+)
 SHARE = Range(ge=0, le=1)
+REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
 FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 
@@ -134,12 +149,16 @@ class Drift:
 
 @dataclass(frozen=True)
 class Retraining:
-    """What of [retraining] says which alarms count; the control plane owns the table and checks it."""
+    """What follows from an alarm; the control plane reads the table too."""
 
     enabled: bool = True
-    on: tuple[str, ...] = ("drift", "performance", "realised")
-    alarms: int = 1
-    windows: int = 1
+    on: tuple[Literal["drift", "performance", "realised"], ...] = ("drift", "performance", "realised")
+    learn: Annotated[str, LEARN] = "window"
+    alarms: Annotated[int, REMEMBERED] = 1
+    windows: Annotated[int, REMEMBERED] = 1
+    cooldown_hours: Annotated[float, FROM_0] = 24
+    budget: Annotated[int, Range(ge=0, le=20)] = 4
+    budget_days: Annotated[float, FROM_0] = 30
 
 
 @dataclass(frozen=True)
@@ -158,6 +177,7 @@ KINDS: dict[str, Any] = {
     "prediction": Prediction,
     "gate": Gate,
     "drift": Drift,
+    "retraining": Retraining,
     "explanation": Explanation,
 }
 
@@ -169,7 +189,7 @@ class About:
     name: Annotated[str, NAME]
     title: str = ""
     description: str = ""
-    namespace: Annotated[str, NAME] = ""
+    namespace: Annotated[str, NAMESPACE] = ""
 
 
 @dataclass(frozen=True)
@@ -238,13 +258,13 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             **asdict(about(tables)),
             columns=_columns(settings.filled(tables, "columns")),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
-            retraining=_retraining(tables.get(LOOP, {})),
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
         for column in parsed.columns:
             settings.check(_column_rules(column))
         settings.check(_rules(parsed))
-        metrics.check_gate(parsed.data.task, parsed.gate.metric, parsed.gate.minimum, parsed.gate.minimum_lead)
+        gate, drop = parsed.gate, parsed.drift.performance_drop
+        metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
         return parsed
 
 
@@ -255,7 +275,7 @@ def about(tables: Mapping[str, Any]) -> About:
 
 def _known(tables: Mapping[str, Any]) -> None:
     """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
-    known = ["usecase", "columns", "hyperparameters", LOOP, *KINDS]
+    known = ["usecase", "columns", "hyperparameters", *KINDS]
     for name, value in tables.items():
         if not isinstance(value, Mapping) and name not in known:
             homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
@@ -265,13 +285,6 @@ def _known(tables: Mapping[str, Any]) -> None:
             raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
     for name in ("data", "gate"):
         settings.filled(tables, name)
-
-
-def _retraining(table: Any) -> Retraining:
-    """What is read of it here; what is wrong with it, its owner says."""
-    given = table if isinstance(table, Mapping) else {}
-    known: dict[str, Any] = {entry.name: given[entry.name] for entry in fields(Retraining) if entry.name in given}
-    return Retraining(**known | ({"on": tuple(known["on"])} if isinstance(known.get("on"), list) else {}))
 
 
 def _columns(table: Any) -> tuple[Column, ...]:
@@ -323,7 +336,7 @@ def _column_rules(column: Column) -> Rules:
     for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
         fits = not getattr(column, key) or column.type in kinds
         yield fits, f"{where}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
-    known, wrong = (numeral, NO_NUMERAL) if column.type == "number" else (_dated, NO_FORMAT)
+    known, wrong = (numeral, NO_NUMERAL) if column.type == "number" else (_dated, NO_DATE)
     yield known(column.format), f"{where}: format = {column.format!r} {wrong}"
     yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
 
@@ -334,7 +347,8 @@ def numeral(form: str) -> bool:
 
 
 def _dated(form: str) -> bool:
-    return not form or "%" in form or form in EPOCHS
+    """Whether a format is one of dates, or several of them."""
+    return not form or all(DATES.holds(part) for part in form.split("|"))
 
 
 def _encoded(name: str) -> bool:
@@ -362,47 +376,38 @@ def _rules(usecase: UseCase) -> Rules:
         name = getattr(data, key)
         yield usable(name), f"[data] {key} = {name!r}: names can't begin with __ or look like ^…$; rename the column."
     yield bool(data.id) or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
-    yield (
-        data.label not in names,
-        f"[columns] {data.label!r} is the label: the model would see the answer; take it out.",
-    )
+    holds: object = data.label not in names
+    yield holds, f"[columns] {data.label!r} is the label: the model would see the answer; take it out."
     yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
     yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
     yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
-    yield (
-        _encoded(data.encoding),
-        f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are.",
-    )
+    holds = _encoded(data.encoding)
+    yield holds, f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are."
     yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
-    yield (
-        data.task != "binary" or len(data.classes) == 2,
-        "[data] classes needs the two label values of a binary task, the positive one last.",
-    )
+    holds = data.task != "binary" or len(data.classes) == 2
+    yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."
     yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield numeral(data.label_format), f"[data] label_format = {data.label_format!r} {NO_NUMERAL}"
-    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_FORMAT}"
+    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_DATE}"
     yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
-    yield (
-        split.method != "time" or data.time,
-        '[split] method = "time" needs [data] time: the column that says when a row happened.',
-    )
-    yield (
-        split.method != "group" or split.group,
-        '[split] method = "group" needs [split] group: the column whose rows stay together.',
-    )
-    yield (
-        split.method != "random" or not split.group,
-        f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".',
-    )
-    yield (
-        not split.group or split.group != data.label,
-        f"[split] group = {split.group!r} is the label; name another column.",
-    )
+    holds = split.method != "time" or data.time
+    yield holds, '[split] method = "time" needs [data] time: the column that says when a row happened.'
+    holds = split.method != "group" or split.group
+    yield holds, '[split] method = "group" needs [split] group: the column whose rows stay together.'
+    holds = split.method != "random" or not split.group
+    yield holds, f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".'
+    holds = not split.group or split.group != data.label
+    yield holds, f"[split] group = {split.group!r} is the label; name another column."
     yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
     kinds = {column.name: column.type for column in usecase.columns}
     useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    loop = usecase.retraining
+    holds = loop.alarms <= loop.windows
+    yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
+    reasons = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    yield reasons, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

@@ -4,8 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 SCHEMA = 1
@@ -18,7 +17,7 @@ REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  #
 
 @dataclass(frozen=True)
 class Settings:
-    """[retraining] of usecase.toml, and [drift] minimum_rows. Raises ValueError where they contradict themselves."""
+    """[retraining] of usecase.toml, and [drift] minimum_rows."""
 
     enabled: bool = True
     on: tuple[str, ...] = REASONS
@@ -30,27 +29,6 @@ class Settings:
     budget_days: float = 30
     minimum_rows: int = 200
 
-    def __post_init__(self) -> None:
-        where = "usecase.toml [retraining]"
-        if not isinstance(self.on, tuple) or not self.on or any(reason not in REASONS for reason in self.on):
-            given = [str(reason) for reason in self.on] if isinstance(self.on, tuple) else []
-            close = [
-                name for reason in given if reason not in REASONS for name in get_close_matches(reason, REASONS, 1)
-            ]
-            nearest = f"; the nearest is {close[0]!r}" if close else ""
-            raise ValueError(f"{where} on is a list of one or more of {', '.join(REASONS)}{nearest}.")
-        if not isinstance(self.learn, str) or not LEARN.fullmatch(self.learn):
-            allowed = '"window" (the drifted one), "last 3" (it and the two before; any number) and "all" (up to it)'
-            raise ValueError(f"{where} learn = {self.learn!r} is none of {allowed}.")
-        if not 1 <= self.alarms <= self.windows <= MOST:
-            key = "windows" if self.windows > MOST or self.windows < 1 <= self.alarms else "alarms"
-            raise ValueError(f"{where} {key} = {getattr(self, key)}: it needs 1 <= alarms <= windows <= {MOST}.")
-        if not 0 <= self.budget <= MOST:
-            raise ValueError(f"{where} budget = {self.budget} is not from 0 to {MOST}.")
-        for key in ("cooldown_hours", "budget_days"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{where} {key} = {getattr(self, key)} is negative.")
-
     @property
     def earlier(self) -> int:
         """How many windows before the drifted one a retraining learns from too."""
@@ -59,19 +37,10 @@ class Settings:
 
     @classmethod
     def of(cls, tables: Mapping[str, Any]) -> "Settings":
-        """From the tables of usecase.toml. Raises ValueError for a key or a value that means nothing."""
-        given = dict(tables.get("retraining", {}))
-        if unknown := set(given) - {field.name for field in fields(cls)}:
-            raise ValueError(f"usecase.toml [retraining] has an unknown key {min(unknown)!r}.")
-        if isinstance(given.get("on"), list):
-            given["on"] = tuple(given["on"])
-        found = cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
-        if found.on == (PERFORMANCE,) and tables.get("data", {}).get("task") == "regression":
-            raise ValueError(
-                'usecase.toml [retraining] on needs "drift" or "realised": how good predicted values are is not known '
-                "before labels."
-            )
-        return found
+        """From the tables of usecase.toml, which runtime.usecase has checked."""
+        table: Mapping[str, Any] = tables.get("retraining", {})
+        given: dict[str, Any] = {name: tuple(value) if name == "on" else value for name, value in table.items()}
+        return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
 
 
 @dataclass(frozen=True)

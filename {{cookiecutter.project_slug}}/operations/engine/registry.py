@@ -81,9 +81,10 @@ def undamaged(file: Path) -> dict[str, Any] | None:
     return None
 
 
-def gone(storage: Storage, manifest: Mapping[str, Any], names: Iterable[str] = ARTIFACTS) -> list[str]:
-    """The artifacts of a release that are no longer stored here."""
-    return [name for name in names if not storage.path(manifest["artifacts"][name]).exists()]
+def gone(storage: Storage, manifest: Mapping[str, Any], names: Iterable[str] = ARTIFACTS) -> str:
+    """In words, which artifacts of a release are no longer stored here; "" where all are."""
+    found = [name for name in names if not storage.path(manifest["artifacts"][name]).exists()]
+    return f"its {' and '.join(found)} {'is' if len(found) == 1 else 'are'} gone from local/" if found else ""
 
 
 def manifest(package: Mapping[str, Any], metrics: Mapping[str, float], created: str) -> dict[str, Any]:

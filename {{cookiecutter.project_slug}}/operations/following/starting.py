@@ -44,7 +44,12 @@ def start(target: Target, client: Any, asked: Asked) -> str:
         with answered(f"starting {name}", target.where.region):
             window = _window(target, aws, places, asked)
             values, said = _values(aws, places, asked, window)
-            values |= _chosen(declared, values, asked.chosen)
+            every = parameters.values(declared, values, asked.chosen)
+            chosen = parameters.chosen(asked.chosen, every)
+            compiling.check_chosen(target.repository, target.where.name, declared, chosen)
+            values |= {
+                name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()
+            }
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
             return executions.start(aws, name, values, (uuid.uuid4().hex,), said)
@@ -53,13 +58,10 @@ def start(target: Target, client: Any, asked: Asked) -> str:
 
 
 def where(target: Target) -> Places:
-    """As the functions have it, without the topic. Raises Failure for wrong settings of the loop."""
+    """As the functions have it, without the topic."""
     tables = target.repository.tables()
     given = tables.get("split", {}).get("method") == "given"
-    try:
-        settings = Settings.of(tables)
-    except (ValueError, TypeError) as error:
-        raise Failure(str(error)) from None
+    settings = Settings.of(tables)
     environment = target.where
     names = (environment.namespace, environment.slug, environment.name, environment.bucket)
     return Places(*names, topic="", settings=settings, given_validation=given)
@@ -106,10 +108,3 @@ def _values(aws: Aws, places: Places, asked: Asked, window: str) -> tuple[dict[s
     values = start_inference.scoring(places, released, places.data(window, "production"))
     said = f"Window {window} is scored with release {released['version']}."
     return values | measuring.given(aws, places, window), said
-
-
-def _chosen(definition: Mapping[str, Any], known: Mapping[str, str], pairs: tuple[str, ...]) -> dict[str, str]:
-    """What the user sets, checked against the declared names and types. Raises Failure."""
-    every = parameters.values(definition, known, pairs)
-    chosen = {name: every[name] for name in (pair.partition("=")[0] for pair in pairs)}
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()}

@@ -15,7 +15,6 @@ from operations import backends, compiling, fingerprints, parameters, settings
 from operations.engine import running
 from operations.engine.running import Finished, Order
 from operations.engine.selecting import Selection
-from operations.failures import Failure
 from operations.options import PROCESSES
 from operations.simulating.options import Options, Simulated
 from operations.simulating.s3 import S3
@@ -114,10 +113,7 @@ def digest(repository: Simulated, component: str) -> str:
 
 
 def _places(repository: Simulated, options: Options, where: Environment) -> Places:
-    try:
-        settings = Settings.of(repository.tables())
-    except (ValueError, TypeError) as error:
-        raise Failure(str(error)) from None
+    settings = Settings.of(repository.tables())
     return Places(
         namespace=where.namespace,
         usecase=where.slug,
