@@ -220,7 +220,7 @@ def _read(case: UseCase, source: Path) -> "pl.DataFrame":
             has = listed((repr(column) for column in columns if not column.startswith("__")), 20)
             wanted = f"labels are a table with {name!r} and {target!r}"
             raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
-        tables.append(frame.select(raw.as_text(column, columns[column]).alias(column) for column in (name, target)))
+        tables.append(frame.select(raw.as_text(column, case.data.decimal).alias(column) for column in (name, target)))
     told = pl.concat(tables).collect()
     known = raw.read(source, usecase.of_labels(case), labelled=True).frame.select(pl.col(target).is_not_null().sum())
     if not known.collect().item():
@@ -236,7 +236,7 @@ def _rows(case: UseCase, file: Path) -> "pl.DataFrame":
     name = case.data.id
     columns = frame.collect_schema()
     own = [column for column in columns if not column.startswith("__")]
-    return frame.select(own).with_columns(raw.as_text(name, columns[name]).alias(name)).collect()
+    return frame.select(own).with_columns(raw.as_text(name, case.data.decimal).alias(name)).collect()
 
 
 def _scan(case: UseCase, file: Path) -> "pl.LazyFrame":

@@ -24,7 +24,7 @@ RAGGED = "__ragged"  # what is wrong with the line of a row; the column is there
 UNNAMED = "__unnamed"
 BLANKS = " \t\r"
 LONGEST = 1000  # lines of one cell: a quote that stays open for longer was never meant as one
-EXCEL = re.compile(r"sep=.", re.IGNORECASE)  # a first line that tells Excel the separator
+EXCEL = re.compile(r"\s*sep=.\s*", re.IGNORECASE)  # a first line that tells Excel the separator
 Source = Path | bytes
 
 
@@ -105,7 +105,7 @@ def _form(source: Source, form: Form, header: bool) -> Form:
         reader = csv.reader(lines, delimiter=form.separator)
         before = 0
         for row in reader:
-            if any(cell.strip() for cell in row) and not EXCEL.fullmatch(form.separator.join(row).strip()):
+            if any(cell.strip() for cell in row) and not EXCEL.fullmatch(form.separator.join(row)):
                 break
             before = reader.line_num
         else:

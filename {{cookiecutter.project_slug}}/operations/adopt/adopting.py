@@ -56,7 +56,7 @@ def adopt(wishes: Wishes) -> None:
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
     """What was seen, the contract, and the decision on every column but the label, the id and the time."""
     _check_names(wishes, list(table.frame.collect_schema()))
-    looked = _look(wishes, table)
+    table, looked = _look(wishes, table)
     found, look, answer = looked.found, looked.look, looked.found[wishes.label]
     decisions = {name: columns.decide(column, look) for name, column in found.items() if name != wishes.label}
     moments = times.look(found, decisions, look)
@@ -124,23 +124,24 @@ class Looked:
     unlabelled: int
 
 
-def _look(wishes: Wishes, table: Table) -> Looked:
-    """Facts of all columns over the labelled rows, numbers and gaps read as this table writes them."""
+def _look(wishes: Wishes, table: Table) -> tuple[Table, Looked]:
+    """The table and the facts of its columns over labelled rows, numbers and gaps read as this table writes them."""
     missing = list(dict.fromkeys([*facts.MISSING, *wishes.markers()]))
     rows, unlabelled = tables.labelled(table, wishes.label, missing)
     found = facts.collect(rows, missing, unlabelled)
-    read = numerals.read(rows, found, wishes, missing)
-    if read.reading != rows.reading:
-        found = facts.collect(read, missing, unlabelled)
+    reading = numerals.read(rows, found, wishes, missing).reading
+    if reading != table.reading:
+        table = tables.spelled(table, reading)
+        rows, unlabelled = tables.labelled(table, wishes.label, missing)
+        found = facts.collect(rows, missing, unlabelled)
     added = gaps.known(found, wishes.label)
     extra = list(dict.fromkeys(text for texts in added.values() for text in texts))
     if extra:
         missing += extra
         rows, unlabelled = tables.labelled(table, wishes.label, missing)
-        read = replace(read, frame=rows.frame)
-        found = facts.collect(read, missing, unlabelled)
+        found = facts.collect(rows, missing, unlabelled)
     tolerated = columns.tolerated(found, [*found], found[wishes.label].rows, BAD_ROWS)
-    return Looked(found, Look(read, missing, wishes.dates, tolerated), added, unlabelled)
+    return table, Looked(found, Look(rows, missing, wishes.dates, tolerated), added, unlabelled)
 
 
 def _time(decisions: dict[str, Decision], name: str) -> Decision | None:

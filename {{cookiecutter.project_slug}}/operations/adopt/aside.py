@@ -26,7 +26,7 @@ from runtime.values import canonical
 SHARE, MOST = 0.1, 0.3  # of the rows; where equal times or large groups would take more than MOST, none are kept aside
 FEWEST = 500  # labelled rows; of fewer, training needs every one
 SEED = 7
-NUMBER = "__number"
+NUMBER, BLANKS = "__number", " \t\r\ufeff"
 Paths = Mapping[bool, Path]  # of the rows to learn from, and of those kept aside
 Counts = dict[bool, int]
 
@@ -100,15 +100,18 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
     with ExitStack() as stack:
         text = _opened(stack.enter_context(files.opened(file)), aside)
         out = {chosen: _opened(stack.enter_context(_created(path, file)), aside) for chosen, path in paths.items()}
-        for number, (cells, record) in enumerate(_records(text, file, aside.reading.separator)):
-            if number == 0 and aside.column:
-                place = _place(cells, aside)
-            if number == 0 and aside.reading.header:
-                for part in out.values():
-                    part.write(record)
-                continue
-            listed = 0 <= place < len(cells) and canonical(cells[place].strip()) in aside.values
-            chosen = any(cell.strip() for cell in cells) and (draw.random() < SHARE if place < 0 else listed)
+        begun = False  # names, or rows, begin with the first record that holds anything
+        for cells, record in _records(text, file, aside.reading.separator):
+            filled = any(cell.strip(BLANKS) for cell in cells)
+            if filled and not begun:
+                begun, place = True, _place(cells, aside) if aside.column else -1
+                if aside.reading.header:
+                    for part in out.values():
+                        part.write(record)
+                    continue
+            text_of = cells[place].strip() if 0 <= place < len(cells) else ""
+            listed = canonical(text_of, aside.reading.decimal) in aside.values
+            chosen = filled and (draw.random() < SHARE if place < 0 else listed)
             out[chosen].write(record)
             rows[chosen] += 1
         for part in out.values():

@@ -12,7 +12,7 @@ from operations.adopt.tables import Table
 from operations.adopt.wishes import Wishes, character
 
 BLANK = "[ \u00a0\u202f'’]"  # between thousands, besides a point and a comma
-NEARLY = 0.95  # the share of a column's cells that have one of the shapes
+NEARLY, LEAST = 0.95, 0.25  # the share of the cells with a digit that have one of the shapes, and of all cells
 _LEAD = rf"(0|\d{{4,}}|\d{{1,3}}({BLANK}\d{{3}})+)?"  # what can't be the first group of three
 SHAPES = {
     "short": r"\d{1,3}",
@@ -68,12 +68,12 @@ def read(table: Table, found: dict[str, Facts], wishes: Wishes, missing: Sequenc
 
 
 def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> list[Column]:
-    """The columns of which nearly all cells are numbers in one of the shapes, counted over all rows."""
+    """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
     found = []
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
         texts = [tables.plain(column.name, column.kind, missing) for column in some]
-        wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
+        wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()} | {"digits": r"\d"}
         counts = [
             text.str.contains(pattern).sum().alias(f"{place} {shape}")
             for place, text in enumerate(texts)
@@ -82,7 +82,7 @@ def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> 
         row = table.frame.select(counts).collect(engine="streaming").row(0, named=True)
         for place, column in enumerate(some):
             shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * column.present:
+            if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * shapes["digits"], LEAST * column.present):
                 found.append(Column(column.name, shapes, *_example(column)))
     return found
 
