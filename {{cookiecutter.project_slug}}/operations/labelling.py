@@ -166,7 +166,7 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     import polars as pl  # noqa: PLC0415
 
     name, target = case.data.id, case.data.label
-    told = _read(case, source)
+    told, broken = _read(case, source)
     tables = [_rows(case, file) for file in files.find(scored.rows)]
     rows = pl.concat(tables, how="diagonal_relaxed").drop(target, strict=False)
     if told.join(rows, on=name, how="semi").is_empty():
@@ -182,6 +182,7 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
         told = pl.concat([earlier, told], how="vertical_relaxed")
     strangers = told.join(rows, on=name, how="anti").height
     told_of = f"{told.height:,} rows with labels, {strangers:,} of them of no scored row"
+    told_of += f"; {broken:,} lines have too few or too many cells and tell nothing" if broken else ""
     _write(told, kept)
     if scored.window:
         learned = rows.join(_clear(case, kept), on=name, how="inner", maintain_order="left")
@@ -207,8 +208,11 @@ def _clear(case: UseCase, labels: Path) -> "pl.DataFrame":
     return clear.filter(pl.col("labels") == 1).select(name, target).collect()
 
 
-def _read(case: UseCase, source: Path) -> "pl.DataFrame":
-    """Id and label of a table, as text. Raises InputError for one without them, or without a label that is known."""
+def _read(case: UseCase, source: Path) -> "tuple[pl.DataFrame, int]":
+    """Id and label of a table, as text, and how many lines could not be cut into cells.
+
+    Raises InputError for a table without them, or without a label that is known.
+    """
     import polars as pl  # noqa: PLC0415
 
     name, target = case.data.id, case.data.label
@@ -222,12 +226,13 @@ def _read(case: UseCase, source: Path) -> "pl.DataFrame":
             raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
         tables.append(frame.select(raw.as_text(column, case.data.decimal).alias(column) for column in (name, target)))
     told = pl.concat(tables).collect()
-    known = raw.read(source, usecase.of_labels(case), labelled=True).frame.select(pl.col(target).is_not_null().sum())
-    if not known.collect().item():
+    read = raw.read(source, usecase.of_labels(case), labelled=True).frame
+    known, broken = read.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
+    if not known:
         shown = ", ".join(repr(value) for value in told[target].unique(maintain_order=True).head(3))
         wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
-    return told
+    return told, broken
 
 
 def _rows(case: UseCase, file: Path) -> "pl.DataFrame":

@@ -12,7 +12,7 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,16 @@ COLUMNS: dict[str, Column] = {
     "temperature": Column(amounts(15, 8, 1, gaps=9), NUMBER, none=-200, answers={"MISSING": "-200"}),
     "age": Column(lambda draw, rows: [n if n < 77 else None for n in whole(18, 80)(draw, rows)], NUMBER, none=999,
                   answers={"MISSING": "999"}),
+    "seen": Column(lambda draw, rows: [each.replace(tzinfo=UTC) for each in moments(draw, rows)], DATE),
+    "two formats": Column(lambda draw, rows: [(f"{n % 28 + 1:02}.{n % 12 + 1:02}.{2000 + n % 20}",
+                                               f"{2000 + n % 20}-{n % 12 + 1:02}-{n % 28 + 1:02}")[n % 2]
+                                              for n in draw.permutation(rows).tolist()], OUT),
+    "blanks around": Column(chosen(" a", "b ", "c"), CATEGORY),
+    "PLAN": Column(chosen("Basic", "basic", "BASIC"), CATEGORY),
+    "score": Column(whole(0, 90), NUMBER),
+    "error": Column(chosen("none yet", "E1", "E2", None), CATEGORY),
+    "prediction": Column(amounts(0, 1, 3), NUMBER),
+    "GDP ($ per capita) [%]: {x}": Column(amounts(0.5, 0.1, 3), NUMBER),
     "constant": Column(chosen(1), OUT),
     "empty": Column(chosen(None), OUT),
     "note": Column(lambda draw, rows: [f"note {n} on what was said" for n in draw.permutation(rows)], OUT),
@@ -97,6 +107,7 @@ COLUMNS: dict[str, Column] = {
 IDS: dict[str, Callable[[int], Any]] = {
     "text": lambda n: f"k{n:05}",
     "whole numbers": lambda n: 10_000 + 3 * n,
+    "long numbers": lambda n: 2**53 + 1 + 2 * n,
     "padded": lambda n: f"{n:06}",
     "formulas": lambda n: f"{'=+-@'[n % 4]}{n}+1",
     "none": lambda n: None,
@@ -161,7 +172,8 @@ DATES = {
     "British": "%d/%m/%Y",
     "American": "%m/%d/%Y",
 }
-BOOLEANS = {"Python": ("True", "False"), "JSON": ("true", "false"), "Excel": ("TRUE", "FALSE"), "words": ("yes", "no")}
+BOOLEANS = {"Python": ("True", "False"), "JSON": ("true", "false"), "Excel": ("TRUE", "FALSE"), "words": ("yes", "no"),
+            "letters": ("Y", "N")}  # fmt: skip
 GAPS = {"empty": "", "NA": "NA", "NaN": "NaN", "n/a": "n/a", "a dash": "-", "a word": "tbd"}
 STANDARD = ("", "NA", "NaN", "n/a")  # stand for a gap in any column; others only among numbers
 TYPES = ("own", "pandas", "texts", "narrow")
@@ -191,6 +203,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "delivery": DELIVERIES,
     "labels_as": ("csv", "parquet"),
     "size": ("300", "700"),
+    "scored": ("120", "120", "1"),
 }
 
 
@@ -217,6 +230,7 @@ class Case:
     delivery: str
     labels_as: str
     size: str
+    scored: str
 
 
 def rotated(number: int) -> Case:
@@ -274,8 +288,12 @@ class World:
 
 def world(case: Case) -> World:
     draw = np.random.default_rng(case.seed)
-    learned = int(case.size)
-    rows = learned + 120
+    learned = 700 if case.role == "time and group" else int(case.size)  # of which many lie in two parts
+    rows = learned + int(case.scored)
+    if case.head == "no names" and case.surprise == "no label":  # which would number the columns anew
+        case = replace(case, surprise="none")
+    if case.scored == "1":  # too few for anything else
+        case = replace(case, surprise="none", delivery="labels alone", packing=case.packing.replace("two files", "csv"))
     grouped, timed = "group" in case.role, "time" in case.role
     group = draw.permutation(np.arange(rows) // 5)
     signal = draw.normal(0, 1, rows)
@@ -334,7 +352,7 @@ def _none(world: World, name: str) -> str:
 
 def _yes_or_no(world: World, name: str, value: bool) -> str:
     """A label that Parquet has as booleans is no word."""
-    words = world.case.booleans == "words" and name == world.label
+    words = world.case.booleans in ("words", "letters") and name == world.label
     return BOOLEANS["Python" if words else world.case.booleans][not value]
 
 
@@ -342,7 +360,7 @@ def _moment(world: World, name: str, value: date) -> str:
     day = DATES[world.case.dates]
     if not isinstance(value, datetime):
         return value.strftime(day.removesuffix("T"))
-    return value.strftime(f"{day}{'' if day.endswith('T') else ' '}%H:%M:%S")
+    return value.strftime(f"{day}{'' if day.endswith('T') else ' '}%H:%M:%S%z")
 
 
 def _amount(world: World, name: str, value: float) -> str:
@@ -446,7 +464,7 @@ def _pandas(found: pl.Series, gaps: bool) -> pl.Series:
     if found.dtype.is_integer() and gaps:
         return found.cast(pl.Float64)
     if found.dtype.is_temporal():
-        return found.cast(pl.Datetime("ns"))
+        return found.cast(pl.Datetime("ns", getattr(found.dtype, "time_zone", None)))
     return found.cast(pl.Categorical) if found.dtype == pl.String and found.n_unique() < 9 else found
 
 

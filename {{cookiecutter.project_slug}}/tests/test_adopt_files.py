@@ -1,5 +1,6 @@
 """Files as people have them: other encodings, decimal commas, packed ones, and one table as CSV and as Parquet."""
 
+import csv
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -338,11 +339,14 @@ def test_an_empty_line_before_the_names_is_no_header_of_the_rows_kept_aside(tmp_
 
 
 @pytest.mark.parametrize("decimal", [".", ","])
-def test_whole_groups_are_kept_aside_where_pandas_made_their_codes_floats(tmp_path: Path, decimal: str) -> None:
+@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig"])
+def test_whole_groups_are_kept_aside_however_a_file_is_written(tmp_path: Path, decimal: str, mark: str) -> None:
     shops = pd.array([None if n % 50 == 7 else 10001 + n // 10 for n in range(900)], dtype="float64")
     table = frame(900).assign(customer_id=shops)
-    text = table.to_csv(index=False, sep=";", decimal=decimal)
-    adopted(tmp_path, text.encode(), "--group", "customer_id")
+    text = table[["customer_id", "price", "target"]].to_csv(
+        index=False, sep=";", decimal=decimal, quoting=csv.QUOTE_ALL
+    )
+    adopted(tmp_path, text.encode(mark), "--group", "customer_id")
     case = usecase.load(tmp_path / "usecase.toml")
     parts = [
         set(raw.read(tmp_path / "data" / "adopted" / part, case, labelled=True).frame.collect()[raw.GROUP].drop_nulls())

@@ -51,6 +51,7 @@ def test_so_do_tables_of_which_everything_is_drawn(case: Case) -> None:
 
 def follow(case: Case, folder: Path) -> None:
     world = hostile.world(case)
+    case = world.case
     names = list(world.truth)
     asked = [name for name in names if name != world.label or case.surprise != "no label" or not world.key]
     learned, batch = range(world.learned), world.batch
@@ -167,10 +168,10 @@ def expected(kind: str, value: Any) -> Any:
     if kind == "number":
         return float(value)
     if kind == "category":
-        return canonical(str(value))
+        return canonical(str(value).strip())
     if isinstance(value, int):
         return datetime.fromtimestamp(value, UTC).replace(tzinfo=None)
-    return value if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
 
 
 def scored(flow: Flow, world: World, data: Path) -> Scored:

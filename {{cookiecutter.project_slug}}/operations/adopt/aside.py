@@ -26,7 +26,7 @@ from runtime.values import canonical
 SHARE, MOST = 0.1, 0.3  # of the rows; where equal times or large groups would take more than MOST, none are kept aside
 FEWEST = 500  # labelled rows; of fewer, training needs every one
 SEED = 7
-NUMBER, BLANKS = "__number", " \t\r\ufeff"
+NUMBER, MARK = "__number", "\ufeff"
 Paths = Mapping[bool, Path]  # of the rows to learn from, and of those kept aside
 Counts = dict[bool, int]
 
@@ -102,7 +102,7 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
         out = {chosen: _opened(stack.enter_context(_created(path, file)), aside) for chosen, path in paths.items()}
         begun = False  # names, or rows, begin with the first record that holds anything
         for cells, record in _records(text, file, aside.reading.separator):
-            filled = any(cell.strip(BLANKS) for cell in cells)
+            filled = any(cell.strip() for cell in cells)
             if filled and not begun:
                 begun, place = True, _place(cells, aside) if aside.column else -1
                 if aside.reading.header:
@@ -134,7 +134,7 @@ def _place(names: list[str], aside: Aside) -> int:
     """Where the column stands: by the names that come first, or by its number where there are none."""
     if not aside.reading.header:
         return int(aside.column.rpartition("_")[2]) - 1
-    return [name.lstrip("\ufeff") for name in names].index(aside.column)
+    return names.index(aside.column)
 
 
 def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
@@ -147,11 +147,12 @@ def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tup
             yield line
 
     first = text.readline()
-    excel = forms.EXCEL.fullmatch(first.lstrip("\ufeff"))
+    plain = first.removeprefix(MARK)  # which would keep quotes from being some
+    excel = forms.EXCEL.fullmatch(plain)
     before = csv.field_size_limit(sys.maxsize)
     try:
         held.append(first)
-        for cells in csv.reader(lines() if excel else chain([first], lines()), delimiter=separator):
+        for cells in csv.reader(lines() if excel else chain([plain], lines()), delimiter=separator):
             yield cells, "".join(held)
             held.clear()
     except csv.Error as error:
