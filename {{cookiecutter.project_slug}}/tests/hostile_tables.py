@@ -183,7 +183,19 @@ LINES = ("plain", "empty", "empty cells", "CRLF", "all in quotes", "empty and CR
 ENCODINGS = {"UTF-8": "utf-8", "UTF-8 with mark": "utf-8-sig", "Latin-1": "windows-1252", "UTF-16": "utf-16",
              "UTF-16 without mark": "utf-16-le"}  # fmt: skip
 PACKINGS = ("csv", "txt", "tsv", "csv.gz", "zip", "two files")
-SURPRISES = ("none", "short lines", "long lines", "wrong cells", "unknown categories", "repeated ids", "no label")
+SURPRISES = (
+    "none",
+    "short lines",
+    "long lines",
+    "wrong cells",
+    "unknown categories",
+    "repeated ids",
+    "missing ids",
+    "an empty column",
+    "whole amounts",
+    "other order",
+    "no label",
+)
 DELIVERIES = ("scored files", "labels alone", "late and odd", "twice")
 SLOTS: dict[str, tuple[str, ...]] = {
     "identity": tuple(IDS),
@@ -288,9 +300,9 @@ class World:
 
 def world(case: Case) -> World:
     draw = np.random.default_rng(case.seed)
-    learned = 700 if case.role == "time and group" else int(case.size)  # of which many lie in two parts
+    learned = 700 if "group" in case.role else int(case.size)  # of few, a part may have one class
     rows = learned + int(case.scored)
-    if case.head == "no names" and case.surprise == "no label":  # which would number the columns anew
+    if case.head == "no names" and case.surprise in ("no label", "other order"):  # which would number columns anew
         case = replace(case, surprise="none")
     if case.scored == "1":  # too few for anything else
         case = replace(case, surprise="none", delivery="labels alone", packing=case.packing.replace("two files", "csv"))
@@ -329,10 +341,19 @@ def world(case: Case) -> World:
 
 
 def _surprise(case: Case, truth: dict[str, Values], learned: int) -> None:
-    if case.surprise == "unknown categories" and "plan" in truth:
-        truth["plan"][learned : learned + FEW] = ["new"] * FEW
-    if case.surprise == "repeated ids" and "key" in truth:
-        truth["key"][learned + 5 : learned + 5 + FEW] = truth["key"][learned : learned + FEW]
+    """Change the rows that are scored."""
+    few = slice(learned + 5, learned + 5 + FEW)
+    match case.surprise:
+        case "unknown categories" if "plan" in truth:
+            truth["plan"][few] = ["new"] * FEW
+        case "repeated ids" if "key" in truth:
+            truth["key"][few] = truth["key"][learned : learned + FEW]
+        case "missing ids" if "key" in truth:
+            truth["key"][few] = [None] * FEW
+        case "an empty column" if case.columns:
+            truth[case.columns[0]][learned:] = [None] * (len(truth["label"]) - learned)
+        case "whole amounts":
+            truth["signal"][learned:] = [int(value) for value in truth["signal"][learned:]]
 
 
 def text(world: World, name: str, value: Any) -> str:

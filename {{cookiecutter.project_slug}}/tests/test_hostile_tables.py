@@ -29,6 +29,7 @@ TABLES = 12  # enough for every entry to come
 LONG = os.environ.get("HOSTILE_TABLES", "")  # so many tables are drawn anew, a second each, and a bad one made smaller
 PARTS = ("train", "validation", "test")
 QUICK = settings(max_examples=3, derandomize=True, phases=[Phase.generate])
+WRONG = {"wrong cells": "'abc' is not a number", "missing ids": "the id is missing"}
 cases = st.builds(
     Case,
     columns=st.lists(st.sampled_from(sorted(hostile.COLUMNS)), max_size=7, unique=True).map(tuple),
@@ -54,6 +55,7 @@ def follow(case: Case, folder: Path) -> None:
     case = world.case
     names = list(world.truth)
     asked = [name for name in names if name != world.label or case.surprise != "no label" or not world.key]
+    asked = asked[::-1] if case.surprise == "other order" else asked
     learned, batch = range(world.learned), world.batch
     text, own = folder / "text", folder / "own"
     for place in (text, own):
@@ -158,6 +160,8 @@ def check_values(world: World, case: UseCase, data: Path) -> None:
 
 def spoiled(world: World, data: Path) -> bool:
     """Whether some rows of these files say that they can't be used."""
+    if world.case.surprise == "missing ids":
+        return bool(world.key)
     return world.case.surprise in ("short lines", "long lines", "wrong cells") and "text" in data.parts
 
 
@@ -190,11 +194,11 @@ def scored(flow: Flow, world: World, data: Path) -> Scored:
             labelling._taken(Repository(flow.root), Options(str(file)), window)
     found = flow.score(data, labels=window.labels)
     bad = hostile.FEW if spoiled(world, data) else 0
-    cut = 0 if world.case.surprise == "wrong cells" else bad
+    cut = bad if world.case.surprise in ("short lines", "long lines") else 0
     errors = found.predictions.filter(pl.col("error").is_not_null())
     assert found.predictions.height == len(world.batch)
     assert errors.height == bad == found.summary["broken"]
-    assert all(("cells" if cut else "'abc'") in reason for reason in errors["error"])
+    assert all(("cells" if cut else WRONG[world.case.surprise]) in reason for reason in errors["error"])
     assert found.report["rows"] == len(world.batch) - cut  # nobody knows what the cells of a cut line mean
     realised = found.report["realised"]
     if world.key:
