@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from operations import backends, compiling, ending, parameters
 from operations.engine import registry, running
@@ -20,9 +22,6 @@ from operations.repository import LABELLED, Repository
 from runtime import files, raw, usecase
 from runtime.failures import InputError, listed
 from runtime.usecase import UseCase
-
-if TYPE_CHECKING:
-    import polars as pl
 
 STEP = "DetectDrift"
 LABELS = "labels.parquet"  # below labels/
@@ -150,8 +149,6 @@ def _stem(file: Path) -> str:
 
 def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
     """Whether all rows are scored ones, by their file's name, their number in it, and what they hold."""
-    import polars as pl  # noqa: PLC0415 - takes a while to import
-
     names = [raw.NO_ID, *(column.name for column in case.columns)]
     try:
         first, second = (raw.read(place, case).frame.select(names) for place in (source, scored))
@@ -163,8 +160,6 @@ def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     """Labels that come again replace earlier ones; a window's rows, with the label, become rows to learn from."""
-    import polars as pl  # noqa: PLC0415
-
     name, target = case.data.id, case.data.label
     told, broken = _read(case, source)
     tables = [_rows(case, file) for file in files.find(scored.rows)]
@@ -191,34 +186,30 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     print(told_of)
 
 
-def _write(table: "pl.DataFrame", file: Path) -> None:
+def _write(table: pl.DataFrame, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     table.write_parquet(partial)
     partial.replace(file)
 
 
-def _clear(case: UseCase, labels: Path) -> "pl.DataFrame":
+def _clear(case: UseCase, labels: Path) -> pl.DataFrame:
     """The ids with one label that the contract knows: what contradicts itself is not learned from."""
-    import polars as pl  # noqa: PLC0415
-
     name, target = case.data.id, case.data.label
     known = raw.read(labels, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls()
     clear = known.unique().group_by(name).agg(pl.col(target).first(), pl.len().alias("labels"))
     return clear.filter(pl.col("labels") == 1).select(name, target).collect()
 
 
-def _read(case: UseCase, source: Path) -> "tuple[pl.DataFrame, int]":
+def _read(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
     """Id and label of a table, as text, and how many lines could not be cut into cells.
 
     Raises InputError for a table without them, or without a label that is known.
     """
-    import polars as pl  # noqa: PLC0415
-
     name, target = case.data.id, case.data.label
     tables = []
     for file in files.find(source):
-        frame = _scan(case, file)
+        frame = files.scan(file, case.data)
         columns = frame.collect_schema()
         if absent := [column for column in (name, target) if column not in columns]:
             has = listed((repr(column) for column in columns if not column.startswith("__")), 20)
@@ -235,17 +226,11 @@ def _read(case: UseCase, source: Path) -> "tuple[pl.DataFrame, int]":
     return told, broken
 
 
-def _rows(case: UseCase, file: Path) -> "pl.DataFrame":
+def _rows(case: UseCase, file: Path) -> pl.DataFrame:
     """A production file's rows as they are, their id as text."""
-    frame = _scan(case, file)
-    name = case.data.id
-    columns = frame.collect_schema()
-    own = [column for column in columns if not column.startswith("__")]
+    frame, name = files.scan(file, case.data), case.data.id
+    own = [column for column in frame.collect_schema() if not column.startswith("__")]
     return frame.select(own).with_columns(raw.as_text(name, case.data.decimal).alias(name)).collect()
-
-
-def _scan(case: UseCase, file: Path) -> "pl.LazyFrame":
-    return files.scan(file, case.data)
 
 
 def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:

@@ -68,14 +68,6 @@ def read(source: Source, name: str, separator: str, header: bool = True, scratch
     return Rows(_named(frame), len(odd) - len(ragged))
 
 
-def cells(line: str, separator: str) -> list[str]:
-    """The cells of one line of CSV; none where it can't be cut."""
-    try:
-        return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
-    except csv.Error:
-        return []
-
-
 def check_twice(name: str, columns: Sequence[str]) -> None:
     """Raises InputError where a column is there twice: which one is meant nobody can tell."""
     seen: set[str] = set()

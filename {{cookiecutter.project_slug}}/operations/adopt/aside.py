@@ -100,7 +100,7 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
     with ExitStack() as stack:
         text = _opened(stack.enter_context(files.opened(file)), aside)
         out = {chosen: _opened(stack.enter_context(_created(path, file)), aside) for chosen, path in paths.items()}
-        begun = False  # names, or rows, begin with the first record that holds anything
+        begun, decimal = False, aside.reading.decimal  # what comes first and holds anything are the names, or a row
         for cells, record in _records(text, file, aside.reading.separator):
             filled = any(cell.strip() for cell in cells)
             if filled and not begun:
@@ -109,8 +109,7 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
                     for part in out.values():
                         part.write(record)
                     continue
-            text_of = cells[place].strip() if 0 <= place < len(cells) else ""
-            listed = canonical(text_of, aside.reading.decimal) in aside.values
+            listed = 0 <= place < len(cells) and canonical(cells[place].strip(), decimal) in aside.values
             chosen = filled and (draw.random() < SHARE if place < 0 else listed)
             out[chosen].write(record)
             rows[chosen] += 1

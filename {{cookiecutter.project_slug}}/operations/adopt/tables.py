@@ -105,11 +105,8 @@ def number(text: pl.Expr, kind: pl.DataType, reading: Data) -> pl.Expr:
 
 def spelled(table: Table, reading: Data) -> Table:
     """The table read in another way: a comma before decimals no longer hides which numbers are whole."""
-    texts = [name for name, kind in table.frame.collect_schema().items() if kind == pl.String]
-    whole = pl.col(texts).str.replace(r"^\s*(-?(?:0|[1-9]\d*)),0+\s*$", "$1")
-    return replace(
-        table, frame=table.frame.with_columns(whole) if reading.decimal == "," else table.frame, reading=reading
-    )
+    whole = [pl.col(pl.String).str.replace(r"^\s*(-?(?:0|[1-9]\d*)),0+\s*$", "$1")] if reading.decimal == "," else []
+    return replace(table, frame=table.frame.with_columns(whole), reading=reading)
 
 
 def labelled(table: Table, label: str, missing: Sequence[str]) -> tuple[Table, int]:
