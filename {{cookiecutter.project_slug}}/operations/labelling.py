@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from operations import backends, compiling, ending, parameters
 from operations.engine import registry, running
@@ -20,9 +22,6 @@ from operations.repository import LABELLED, Repository
 from runtime import files, raw, usecase
 from runtime.failures import InputError, listed, unlike
 from runtime.usecase import UseCase
-
-if TYPE_CHECKING:
-    import polars as pl
 
 STEP = "DetectDrift"
 LABELS = "labels.parquet"  # below labels/
@@ -150,8 +149,6 @@ def _stem(file: Path) -> str:
 
 def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
     """Whether all rows are scored ones, by their file's name, their number in it, and what they hold."""
-    import polars as pl  # noqa: PLC0415 - takes a while to import
-
     names = [raw.NO_ID, *(column.name for column in case.columns)]
     try:
         first, second = (raw.read(place, case).frame.select(names) for place in (source, scored))
@@ -163,10 +160,8 @@ def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     """Labels that come again replace earlier ones; a window's rows, with the label, become rows to learn from."""
-    import polars as pl  # noqa: PLC0415
-
     name, target = case.data.id, case.data.label
-    told = _read(case, source)
+    told, broken = _read(case, source)
     tables = [_rows(case, file) for file in files.find(scored.rows)]
     rows = pl.concat(tables, how="diagonal_relaxed").drop(target, strict=False)
     if told.join(rows, on=name, how="semi").is_empty():
@@ -182,6 +177,7 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
         told = pl.concat([earlier, told], how="vertical_relaxed")
     strangers = told.join(rows, on=name, how="anti").height
     told_of = f"{told.height:,} rows with labels, {strangers:,} of them of no scored row"
+    told_of += f"; {broken:,} lines have too few or too many cells and tell nothing" if broken else ""
     _write(told, kept)
     if scored.window:
         learned = rows.join(_clear(case, kept), on=name, how="inner", maintain_order="left")
@@ -190,58 +186,52 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     print(told_of)
 
 
-def _write(table: "pl.DataFrame", file: Path) -> None:
+def _write(table: pl.DataFrame, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     table.write_parquet(partial)
     partial.replace(file)
 
 
-def _clear(case: UseCase, labels: Path) -> "pl.DataFrame":
+def _clear(case: UseCase, labels: Path) -> pl.DataFrame:
     """The ids with one label that the contract knows: what contradicts itself is not learned from."""
-    import polars as pl  # noqa: PLC0415
-
     name, target = case.data.id, case.data.label
     known = raw.read(labels, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls()
     clear = known.unique().group_by(name).agg(pl.col(target).first(), pl.len().alias("labels"))
     return clear.filter(pl.col("labels") == 1).select(name, target).collect()
 
 
-def _read(case: UseCase, source: Path) -> "pl.DataFrame":
-    """Id and label of a table, as text. Raises InputError for one without them, or without a label that is known."""
-    import polars as pl  # noqa: PLC0415
+def _read(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
+    """Id and label of a table, as text, and how many lines could not be cut into cells.
 
+    Raises InputError for a table without them, or without a label that is known.
+    """
     name, target = case.data.id, case.data.label
     tables = []
     for file in files.find(source):
-        frame = _scan(case, file)
+        frame = files.scan(file, case.data)
         columns = frame.collect_schema()
         if absent := [column for column in (name, target) if column not in columns]:
             own = [column for column in columns if not column.startswith("__")]
             has = listed(map(repr, own), 20) + unlike(absent, own)
             wanted = f"labels are a table with {name!r} and {target!r}"
             raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
-        tables.append(frame.select(raw.as_text(column, columns[column]).alias(column) for column in (name, target)))
+        tables.append(frame.select(raw.as_text(column, case.data.decimal).alias(column) for column in (name, target)))
     told = pl.concat(tables).collect()
-    known = raw.read(source, usecase.of_labels(case), labelled=True).frame.select(pl.col(target).is_not_null().sum())
-    if not known.collect().item():
+    read = raw.read(source, usecase.of_labels(case), labelled=True).frame
+    known, broken = read.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
+    if not known:
         shown = ", ".join(repr(value) for value in told[target].unique(maintain_order=True).head(3))
         wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
-    return told
+    return told, broken
 
 
-def _rows(case: UseCase, file: Path) -> "pl.DataFrame":
+def _rows(case: UseCase, file: Path) -> pl.DataFrame:
     """A production file's rows as they are, their id as text."""
-    frame = _scan(case, file)
-    name = case.data.id
-    columns = frame.collect_schema()
-    own = [column for column in columns if not column.startswith("__")]
-    return frame.select(own).with_columns(raw.as_text(name, columns[name]).alias(name)).collect()
-
-
-def _scan(case: UseCase, file: Path) -> "pl.LazyFrame":
-    return files.scan(file, case.data)
+    frame, name = files.scan(file, case.data), case.data.id
+    own = [column for column in frame.collect_schema() if not column.startswith("__")]
+    return frame.select(own).with_columns(raw.as_text(name, case.data.decimal).alias(name)).collect()
 
 
 def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Files as people have them: other encodings, decimal commas, packed ones, and one table as CSV and as Parquet."""
 
+import csv
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -125,6 +126,15 @@ def test_thousands_are_found_beside_a_decimal_point(tmp_path: Path, mark: str, t
     assert values(tmp_path, "price") == pytest.approx(table["price"].to_list())
 
 
+@pytest.mark.parametrize(("gap", "said"), [("-", ()), ("tbd", ("--missing=tbd",))])
+def test_thousands_are_found_where_gaps_are_words(tmp_path: Path, gap: str, said: tuple[str, ...]) -> None:
+    written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in frame()["price"]]
+    table = frame().assign(price=[text if n % 8 else gap for n, text in enumerate(written)])
+    found = adopted(tmp_path, table.to_csv(index=False, sep=";").encode(), *said)
+    assert (found["data"]["decimal"], found["data"]["thousands"]) == (",", ".")
+    assert types(found)["price"] == "number"
+
+
 def test_a_regression_label_with_a_decimal_comma_is_a_number(tmp_path: Path) -> None:
     table = frame().assign(target=np.random.default_rng(1).normal(50, 9, COUNT).round(1))
     found = adopted(tmp_path, table.to_csv(index=False, sep=";", decimal=",").encode())
@@ -169,9 +179,11 @@ def test_a_packed_file_or_one_of_text_is_a_table(tmp_path: Path) -> None:
     assert (found["data"]["separator"], found["data"]["encoding"]) == (";", "windows-1252")
 
 
-def test_the_line_by_which_excel_names_the_separator_is_no_header(tmp_path: Path) -> None:
-    found = adopted(tmp_path, b"sep=;\r\n" + frame().to_csv(index=False, sep=";", lineterminator="\r\n").encode())
-    assert found["data"]["separator"] == ";"
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_the_line_by_which_excel_names_the_separator_is_no_header(tmp_path: Path, separator: str) -> None:
+    text = frame().to_csv(index=False, sep=separator, lineterminator="\r\n")
+    found = adopted(tmp_path, f"sep={separator}\r\n{text}".encode())
+    assert found["data"]["separator"] == separator
     assert len(values(tmp_path, "price")) == COUNT
 
 
@@ -258,18 +270,20 @@ LABELS: dict[str, Callable[[np.random.Generator], Any]] = {
 
 
 @pytest.mark.parametrize("label", LABELS)
-@pytest.mark.parametrize("index", [False, True])
-def test_csv_and_parquet_of_one_table_have_one_contract(tmp_path: Path, label: str, index: bool) -> None:
+@pytest.mark.parametrize(("index", "decimal"), [(False, "."), (True, "."), (False, ",")])
+def test_csv_and_parquet_of_one_table_have_one_contract(tmp_path: Path, label: str, index: bool, decimal: str) -> None:
     table = everything().assign(target=LABELS[label](np.random.default_rng(2)))
     table = table.sample(frac=1, random_state=1) if index else table
     table.to_parquet(tmp_path / "pandas.parquet")
-    text = table.to_csv(index=index).encode()
+    text = table.to_csv(index=index, sep="," if decimal == "." else ";", decimal=decimal).encode()
     as_csv = adopted(tmp_path, text)
+    first = (tmp_path / "usecase.toml").read_text(encoding="utf-8")
     as_parquet = adopted(tmp_path, (tmp_path / "pandas.parquet").read_bytes(), name="table.parquet")
     for key in READING:
         as_csv["data"].pop(key, None)
         as_parquet["data"].pop(key, None)
     assert as_parquet == as_csv
+    (tmp_path / "usecase.toml").write_text(first)
     case = usecase.load(tmp_path / "usecase.toml")
     both = [raw.read(tmp_path / name, case, labelled=True).frame.collect() for name in ("table.csv", "table.parquet")]
     assert both[0].drop(raw.FILE).equals(both[1].drop(raw.FILE))
@@ -315,10 +329,24 @@ def test_the_last_rows_are_kept_aside_however_a_moment_is_written(tmp_path: Path
     assert min(kept) > max(learned)
 
 
-def test_whole_groups_are_kept_aside_where_pandas_made_their_codes_floats(tmp_path: Path) -> None:
+def test_an_empty_line_before_the_names_is_no_header_of_the_rows_kept_aside(tmp_path: Path) -> None:
+    adopted(tmp_path, b"\r\n\r\n" + frame(600).to_csv(index=False).encode())
+    case = usecase.load(tmp_path / "usecase.toml")
+    for part in ("train", "production"):
+        read = raw.read(tmp_path / "data" / "adopted" / part, case, labelled=True).frame.collect()
+        assert 0 < read.height < 600
+        assert not read[raw.BROKEN].any()
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig"])
+def test_whole_groups_are_kept_aside_however_a_file_is_written(tmp_path: Path, decimal: str, mark: str) -> None:
     shops = pd.array([None if n % 50 == 7 else 10001 + n // 10 for n in range(900)], dtype="float64")
     table = frame(900).assign(customer_id=shops)
-    adopted(tmp_path, table.to_csv(index=False).encode(), "--group", "customer_id")
+    text = table[["customer_id", "price", "target"]].to_csv(
+        index=False, sep=";", decimal=decimal, quoting=csv.QUOTE_ALL
+    )
+    adopted(tmp_path, text.encode(mark), "--group", "customer_id")
     case = usecase.load(tmp_path / "usecase.toml")
     parts = [
         set(raw.read(tmp_path / "data" / "adopted" / part, case, labelled=True).frame.collect()[raw.GROUP].drop_nulls())

@@ -230,6 +230,15 @@ def test_labels_that_contradict_or_are_unknown_are_not_learned_from(copy: Miniat
     copy.run("label", "--window", "adopted", "--data", given(copy, labels))
 
 
+def test_lines_that_are_cut_off_are_said(copy: Miniature) -> None:
+    file = copy.root / given(copy, truth().select("customer_id", "churned"))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:5], lines[5].split(",")[0], f"{lines[6]},x", *lines[7:]]) + "\n")
+    said = copy.run("label", "--window", "adopted", "--data", file.name)
+    assert "2 lines have too few or too many cells and tell nothing" in said
+    copy.run("label", "--window", "adopted", "--data", given(copy, truth().select("customer_id", "churned")))
+
+
 def test_a_model_that_has_learned_from_the_rows_is_not_measured_by_them(copy: Miniature) -> None:
     copy.run("label", "--window", "adopted", "--data", given(copy, truth().select("customer_id", "churned")))
     assert "has learned from these rows" not in copy.run("score")

@@ -14,7 +14,7 @@ import pytest
 from scipy import spatial, stats
 from sklearn import metrics
 
-from monitoring import drift, profile, serve, train
+from monitoring import drift, page, profile, serve, train
 from runtime import artifacts, job, paths, usecase
 from runtime.failures import InputError
 from runtime.protocols import Counts
@@ -331,6 +331,14 @@ def test_pages_show_hostile_names_as_text_and_load_nothing() -> None:
         assert "&lt;script&gt;alert(1)" in page
         assert "://" not in page
         assert "src=" not in page
+
+
+def test_a_column_may_be_called_like_a_score() -> None:
+    baseline, report = learn(), judge(table(1000, seed=2, shift=1.0))
+    for column in (*baseline["columns"], *report["columns"]):
+        column["name"] = {"income": "score"}.get(column["name"], column["name"])
+    written = page.batch(usecase.load(), baseline, report)
+    assert written.count(">score<") == 2  # rows of a column and of the score
 
 
 def test_memory_does_not_hold_the_whole_table() -> None:

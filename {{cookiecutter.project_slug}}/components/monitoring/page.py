@@ -60,17 +60,17 @@ def _learned(column: Mapping[str, Any]) -> list[object]:
 
 def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The page of serve mode."""
-    bins = {column["name"]: column for column in [*learned["columns"], *learned["scores"]]}
+    bins = {kind: {column["name"]: column for column in learned[kind]} for kind in ("columns", "scores")}
     scores = list(found["scores"].values())
-    strongest = [column for column in found["columns"] if column["psi_beyond_chance"] > 0][:CHARTS]
+    strongest = [column for column in found["columns"] if column["psi_beyond_chance"] > 0]
     rows = learned.get("performance", {}).get("rows", 0)
     measured = found.get("realised")
     parts = [
         *([sections.realised(measured)] if measured else []),
         sections.performance(case, found["performance"], rows),
         Section("Columns", _explanation(case, found), _table(found["columns"])),
-        Section("The first columns' changes", "", report.join(*(_chart(bins[one["name"]], one) for one in strongest))),
-        Section("The model's output", _errors(found), report.join(_table(scores), *_charts(bins, scores))),
+        Section("The first columns' changes", "", report.join(*_charts(bins["columns"], strongest))),
+        Section("The model's output", _errors(found), report.join(_table(scores), *_charts(bins["scores"], scores))),
     ]
     title = f"{case.title}: has the data drifted?"
     return report.page(title, _verdict(found), [part for part in parts if part.body or part.text])

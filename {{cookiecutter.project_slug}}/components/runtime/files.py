@@ -18,10 +18,10 @@ import polars as pl
 
 from runtime import hosts, lines, paths
 from runtime.failures import InputError, listed
-from runtime.lines import RAGGED, ROW, Rows, cells
+from runtime.lines import RAGGED, ROW, Rows
 from runtime.usecase import Data
 
-__all__ = ["KINDS", "SEPARATORS", "cells", "explain", "find", "opened", "read", "scan", "scratch"]
+__all__ = ["KINDS", "SEPARATORS", "explain", "find", "opened", "read", "scan", "scratch"]
 TEXTS = (".csv", ".txt", ".tsv")
 KINDS = (*TEXTS, *(f"{kind}.gz" for kind in TEXTS), ".zip", ".parquet")
 PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"

@@ -24,7 +24,7 @@ RAGGED = "__ragged"  # what is wrong with the line of a row; the column is there
 UNNAMED = "__unnamed"
 BLANKS = " \t\r"
 LONGEST = 1000  # lines of one cell: a quote that stays open for longer was never meant as one
-EXCEL = re.compile(r"sep=.", re.IGNORECASE)  # a first line that tells Excel the separator
+EXCEL = re.compile(r"\s*sep=.\s*", re.IGNORECASE)  # a first line that tells Excel the separator
 Source = Path | bytes
 
 
@@ -68,14 +68,6 @@ def read(source: Source, name: str, separator: str, header: bool = True, scratch
     return Rows(_named(frame), len(odd) - len(ragged))
 
 
-def cells(line: str, separator: str) -> list[str]:
-    """The cells of one line of CSV; none where it can't be cut."""
-    try:
-        return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
-    except csv.Error:
-        return []
-
-
 def check_twice(name: str, columns: Sequence[str]) -> None:
     """Raises InputError where a column is there twice: which one is meant nobody can tell."""
     seen: set[str] = set()
@@ -105,7 +97,7 @@ def _form(source: Source, form: Form, header: bool) -> Form:
         reader = csv.reader(lines, delimiter=form.separator)
         before = 0
         for row in reader:
-            if any(cell.strip() for cell in row) and not EXCEL.fullmatch(form.separator.join(row).strip()):
+            if any(cell.strip() for cell in row) and not EXCEL.fullmatch(form.separator.join(row)):
                 break
             before = reader.line_num
         else:

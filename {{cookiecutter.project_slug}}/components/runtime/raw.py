@@ -148,10 +148,14 @@ def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
     return f"{file.name} has no column {lacking}; it has {shown}{unlike(missing, present)}.{hint}"
 
 
-def as_text(name: str, kind: pl.DataType) -> pl.Expr:
+def as_text(name: str, decimal: str = ".") -> pl.Expr:
     """A source column as the text that it is under a contract, whichever file it came from."""
-    del kind  # a column knows it
-    return pl.col(name).map_batches(lambda cells: values.texts(cells, ()), return_dtype=pl.String, is_elementwise=True)
+
+    def read(cells: pl.Series) -> pl.Series:
+        found = values.texts(cells, (), decimal)
+        return found.str.replace(".", decimal, literal=True) if cells.dtype.is_numeric() else found
+
+    return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
 def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
@@ -176,10 +180,10 @@ def _wanted(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Wanted]
     data, written = usecase.data, spelling(usecase)
 
     def text(cells: pl.Series) -> Found:
-        return values.texts(cells, written.markers), None
+        return values.texts(cells, written.markers, written.decimal), None
 
     def identity(cells: pl.Series) -> Found:
-        found = values.texts(cells, written.markers)
+        found = values.texts(cells, written.markers, written.decimal)
         return found, found.is_null() if found.null_count() else None
 
     wanted = (
@@ -204,10 +208,10 @@ def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
             case "number":
                 return values.number(cells, written, column.minimum, column.maximum)
             case "boolean":
-                return values.boolean(cells, written.markers)
+                return values.boolean(cells, written)
             case "date":
                 return values.date(cells, column.format, zone, written)
-        return values.texts(cells, written.markers), None
+        return values.texts(cells, written.markers, written.decimal), None
 
     number = f"a number like {column.format}" if column.format else "a number"
     kinds = {"number": number, "boolean": "a yes or no", "date": _moment(column.format)}
@@ -228,7 +232,7 @@ def _label(usecase: UseCase, written: Spelling) -> Wanted:
     def parse(cells: pl.Series) -> Found:
         if data.task == "regression":
             return values.number(cells, replace(written, format=data.label_format))
-        return values.named(cells, data.classes, written.markers)
+        return values.named(cells, data.classes, written)
 
     wanted = "a number" if data.task == "regression" else f"one of {listed(data.classes)}"
     return Wanted(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {wanted}")

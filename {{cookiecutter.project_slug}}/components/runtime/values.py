@@ -4,7 +4,8 @@ CSV and Parquet of one table must be the same table, though 10001 is 10001.0 whe
 midnight is written in three ways. So every value that is compared as text (a label, an id, a category, a group) has one
 canonical text, and so have the contract's own classes and markers that it is compared with:
 
-- whole numbers have no fraction: 10001.0 and 10001.00 are 10001; 1.50, 007 and 1e5 stay what they are,
+- whole numbers have no fraction: 10001.0 and 10001.00 are 10001, as is 10001,0 where a comma stands before decimals;
+  1.50, 007 and 1e5 stay what they are,
 - True, TRUE and a boolean are true, likewise false,
 - a moment is 2024-01-31 13:30:00 (no T, no empty fraction), and at midnight only its day.
 
@@ -25,7 +26,7 @@ from runtime.usecase import CLOCKS, EPOCHS, NUMERAL
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")
 WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
-WHOLE = r"-?(?:0|[1-9]\d*)\.0+"
+WHOLE = r"(-?(?:0|[1-9]\d*))([.,])0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
 SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
@@ -58,10 +59,10 @@ class Spelling:
         return found.filter(found.is_finite()).to_list()
 
 
-def canonical(text: str) -> str:
+def canonical(text: str, decimal: str = ".") -> str:
     """The one text for a value that can be written in several ways."""
-    if re.fullmatch(WHOLE, text):
-        return "0" if float(text) == 0 else text.partition(".")[0]
+    if (whole := re.fullmatch(WHOLE, text)) and whole[2] in (".", decimal):
+        return "0" if float(whole[1]) == 0 else whole[1]
     if text in ("True", "TRUE", "False", "FALSE"):
         return text.lower()
     if re.fullmatch(MOMENT, text):
@@ -71,13 +72,13 @@ def canonical(text: str) -> str:
     return text
 
 
-def texts(column: pl.Series, missing: Iterable[str]) -> pl.Series:
+def texts(column: pl.Series, missing: Iterable[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
     plain = _plain(column)
     other = plain.str.contains(OTHERS)
     if other.any():
         odd = plain.filter(other).unique().drop_nulls()
-        plain = plain.replace(odd, pl.Series([canonical(text) for text in odd], dtype=pl.String))
+        plain = plain.replace(odd, pl.Series([canonical(text, decimal) for text in odd], dtype=pl.String))
     return _without(plain, missing)
 
 
@@ -189,11 +190,11 @@ def _bare(text: pl.Series, form: re.Match[str]) -> pl.Series:
     return text.str.replace(r"^(.*\S)\s*-$", "-$1") if form["end"] == "-" else text
 
 
-def boolean(column: pl.Series, missing: Iterable[str]) -> Found:
+def boolean(column: pl.Series, spelling: Spelling) -> Found:
     """Boolean, from words such as yes and no, and from 0 and 1."""
     if column.dtype == pl.Boolean:
         return column, None
-    present = texts(column, missing)
+    present = texts(column, spelling.markers, spelling.decimal)
     found = present.str.to_lowercase().replace_strict(WORDS, default=None, return_dtype=pl.Boolean)
     return found, _wrong(present, found)
 
@@ -248,9 +249,9 @@ def _local(column: pl.Series, zone: str) -> pl.Series:
     return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
 
 
-def named(column: pl.Series, classes: Sequence[str], missing: Iterable[str]) -> Found:
+def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Found:
     """The contract's own texts of classes, by their canonical ones; true and false are also 1 and 0."""
-    present = texts(column, missing)
+    present = texts(column, spelling.markers, spelling.decimal)
     found = present.replace_strict(aliases(classes), default=None, return_dtype=pl.String)
     return found, _wrong(present, found)
 

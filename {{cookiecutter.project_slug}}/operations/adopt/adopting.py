@@ -62,7 +62,7 @@ def adopt(wishes: Wishes) -> None:
 def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[Decision]]:
     """What was seen, the contract, and the decision on every column but the label, the id and the time."""
     _check_names(wishes, list(table.frame.collect_schema()))
-    looked = _look(wishes, table)
+    table, looked = _look(wishes, table)
     found, look, answer = looked.found, looked.look, looked.found[wishes.label]
     decisions = _decisions({name: column for name, column in found.items() if name != wishes.label}, look)
     moments = times.look(found, decisions, look)
@@ -157,8 +157,8 @@ class Looked:
     unlabelled: int
 
 
-def _look(wishes: Wishes, table: Table) -> Looked:
-    """Facts of all columns over the labelled rows, numbers and gaps read as this table writes them."""
+def _look(wishes: Wishes, table: Table) -> tuple[Table, Looked]:
+    """The table and the facts of its columns over labelled rows, numbers and gaps read as this table writes them."""
     missing = list(dict.fromkeys([*facts.MISSING, *wishes.markers()]))
     rows, unlabelled = tables.labelled(table, wishes.label, missing)
     found = facts.collect(rows, missing, unlabelled)
@@ -166,18 +166,18 @@ def _look(wishes: Wishes, table: Table) -> Looked:
         raise InputError(f"TIME_ZONE={wishes.time_zone} is no IANA time zone like Europe/Berlin.")
     read = numerals.read(rows, found, wishes, missing)
     if (read.reading, read.formats) != (rows.reading, rows.formats):
-        found = facts.collect(read, missing, unlabelled)
+        table = tables.spelled(table, read)
+        rows, unlabelled = tables.labelled(table, wishes.label, missing)
+        found = facts.collect(rows, missing, unlabelled)
     added = gaps.known(found, wishes.label)
     extra = list(dict.fromkeys(text for texts in added.values() for text in texts))
     if extra:
         missing += extra
         rows, unlabelled = tables.labelled(table, wishes.label, missing)
-        read = replace(read, frame=rows.frame)
-        found = facts.collect(read, missing, unlabelled)
+        found = facts.collect(rows, missing, unlabelled)
     tolerated = columns.tolerated(found, [*found], found[wishes.label].rows, BAD_ROWS)
-    return Looked(
-        found, Look(read, missing, tolerated, wishes.dates, wishes.columns(), wishes.time_zone), added, unlabelled
-    )
+    look = Look(rows, missing, tolerated, wishes.dates, wishes.columns(), wishes.time_zone)
+    return table, Looked(found, look, added, unlabelled)
 
 
 def _time(decisions: dict[str, Decision], name: str) -> Decision | None:

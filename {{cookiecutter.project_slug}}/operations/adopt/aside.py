@@ -26,7 +26,7 @@ from runtime.values import canonical
 SHARE, MOST = 0.1, 0.3  # of the rows; where equal times or large groups would take more than MOST, none are kept aside
 FEWEST = 500  # labelled rows; of fewer, training needs every one
 SEED = 7
-NUMBER = "__number"
+NUMBER, MARK = "__number", "\ufeff"
 Paths = Mapping[bool, Path]  # of the rows to learn from, and of those kept aside
 Counts = dict[bool, int]
 
@@ -100,15 +100,17 @@ def _cut_text(file: Path, aside: Aside, paths: Paths) -> Counts:
     with ExitStack() as stack:
         text = _opened(stack.enter_context(files.opened(file)), aside)
         out = {chosen: _opened(stack.enter_context(_created(path, file)), aside) for chosen, path in paths.items()}
-        for number, (cells, record) in enumerate(_records(text, file, aside.reading.separator)):
-            if number == 0 and aside.column:
-                place = _place(cells, aside)
-            if number == 0 and aside.reading.header:
-                for part in out.values():
-                    part.write(record)
-                continue
-            listed = 0 <= place < len(cells) and canonical(cells[place].strip()) in aside.values
-            chosen = any(cell.strip() for cell in cells) and (draw.random() < SHARE if place < 0 else listed)
+        begun, decimal = False, aside.reading.decimal  # what comes first and holds anything are the names, or a row
+        for cells, record in _records(text, file, aside.reading.separator):
+            filled = any(cell.strip() for cell in cells)
+            if filled and not begun:
+                begun, place = True, _place(cells, aside) if aside.column else -1
+                if aside.reading.header:
+                    for part in out.values():
+                        part.write(record)
+                    continue
+            listed = 0 <= place < len(cells) and canonical(cells[place].strip(), decimal) in aside.values
+            chosen = filled and (draw.random() < SHARE if place < 0 else listed)
             out[chosen].write(record)
             rows[chosen] += 1
         for part in out.values():
@@ -131,7 +133,7 @@ def _place(names: list[str], aside: Aside) -> int:
     """Where the column stands: by the names that come first, or by its number where there are none."""
     if not aside.reading.header:
         return int(aside.column.rpartition("_")[2]) - 1
-    return [name.lstrip("\ufeff") for name in names].index(aside.column)
+    return names.index(aside.column)
 
 
 def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
@@ -144,11 +146,12 @@ def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tup
             yield line
 
     first = text.readline()
-    excel = forms.EXCEL.fullmatch(first.lstrip("\ufeff"))
+    plain = first.removeprefix(MARK)  # which would keep quotes from being some
+    excel = forms.EXCEL.fullmatch(plain)
     before = csv.field_size_limit(sys.maxsize)
     try:
         held.append(first)
-        for cells in csv.reader(lines() if excel else chain([first], lines()), delimiter=separator):
+        for cells in csv.reader(lines() if excel else chain([plain], lines()), delimiter=separator):
             yield cells, "".join(held)
             held.clear()
     except csv.Error as error:

@@ -16,7 +16,7 @@ from runtime.values import CLOCK
 
 BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma
 PLAIN = "1234.5"  # as formats write it
-NEARLY, MOSTLY = 0.95, 0.75  # the share of the numbers that have one of the shapes, and of the cells that are numbers
+NEARLY, LEAST = 0.95, 0.25  # the share of the cells with a digit that have one of the shapes, and of all cells
 ODD = 0.005  # the share of cells in another dress that are mistakes: their rows are left out
 FEW = 10  # distinct values, among which another word may be a category
 _TENS = r"[eE][-+]?\d+"  # behind decimals, never behind thousands
@@ -197,21 +197,23 @@ def _one(column: Facts, held: pl.DataFrame) -> bool:
 
 
 def _counted(table: Table, columns: Sequence[Facts], missing: Sequence[str]) -> list[Column]:
-    """The columns of which nearly all cells are numbers in one of the shapes, counted over all rows."""
+    """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
     found = []
-    wanted = PATTERNS | {"any": ""} | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
+    wanted = PATTERNS | {f"groups {sign}": pattern for sign, pattern in GROUPS.items()}
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
-        texts = [tables.plain(column.name, column.kind, missing).str.extract(DRESS, 3) for column in some]
+        plain = [tables.plain(column.name, column.kind, missing) for column in some]
+        texts = [text.str.extract(DRESS, 3) for text in plain]
         counts = [
             text.str.contains(pattern).sum().alias(f"{place} {shape}")
             for place, text in enumerate(texts)
             for shape, pattern in wanted.items()
         ]
+        counts += [text.str.contains(r"\d").sum().alias(f"{place} digits") for place, text in enumerate(plain)]
         row = table.frame.select(counts).collect(engine="streaming").row(0, named=True)
         for place, column in enumerate(some):
             shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= NEARLY * shapes["any"] > MOSTLY * column.present:
+            if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * row[f"{place} digits"], LEAST * column.present):
                 found.append(Column(column.name, shapes, *_example(column), (*column.odd, *column.texts)))
     return found
 

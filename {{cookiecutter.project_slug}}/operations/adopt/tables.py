@@ -128,6 +128,14 @@ def _kind(name: str, kind: pl.DataType) -> pl.Expr:
     return pl.when(pl.col(name).is_not_null()).then(pl.lit(str(kind)))
 
 
+def spelled(table: Table, read: Table) -> Table:
+    """The table with the reading of `read`: a comma before decimals no longer hides which numbers are whole."""
+    texts = [name for name, kind in table.frame.collect_schema().items() if kind == pl.String]
+    whole = [name for name in texts if read.reading.decimal == "," and name not in read.formats]
+    frame = table.frame.with_columns(pl.col(whole).str.replace(r"^\s*(-?(?:0|[1-9]\d*)),0+\s*$", "$1"))
+    return replace(table, frame=frame, reading=read.reading, formats=read.formats)
+
+
 def labelled(table: Table, label: str, missing: Sequence[str]) -> tuple[Table, int]:
     """The rows to learn from, by which a column is judged, and how many of the others hold anything at all."""
     schema = table.frame.collect_schema()

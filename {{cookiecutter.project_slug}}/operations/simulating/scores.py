@@ -118,7 +118,7 @@ class Scores:
 
         name = self.world.case.data.id
         if name:
-            text = raw.as_text(name, frame.collect_schema()[name]).str.strip_chars()
+            text = raw.as_text(name).str.strip_chars()
             frame = frame.with_columns(pl.concat_str([pl.lit(f"{stage.place}:"), text]).alias(name))
         return frame.drop(raw.ROW)
 
