@@ -93,7 +93,7 @@ COLUMNS: dict[str, Column] = {
     "seen": Column(lambda draw, rows: [each.replace(tzinfo=UTC) for each in moments(draw, rows)], DATE),
     "two formats": Column(lambda draw, rows: [(f"{n % 28 + 1:02}.{n % 12 + 1:02}.{2000 + n % 20}",
                                                f"{2000 + n % 20}-{n % 12 + 1:02}-{n % 28 + 1:02}")[n % 2]
-                                              for n in draw.permutation(rows).tolist()], OUT),
+                                              for n in draw.permutation(rows).tolist()], DATE),
     "blanks around": Column(chosen(" a", "b ", "c"), CATEGORY),
     "PLAN": Column(chosen("Basic", "basic", "BASIC"), CATEGORY),
     "score": Column(whole(0, 90), NUMBER),

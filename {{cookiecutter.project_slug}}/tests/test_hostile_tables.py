@@ -90,8 +90,9 @@ def adopted(flow: Flow, world: World, data: Path) -> None:
         if code == 0:
             break
         asked = [name for name in re.findall(r"\b([A-Z]+)=", err.getvalue()) if name in answers]
-        assert asked, err.getvalue()
-        said.append(f"--{asked[0].lower()}={answers.pop(asked[0])}")
+        offered = re.search(r"TYPES='([^']+)' to read them", err.getvalue())
+        assert asked or offered, err.getvalue()
+        said.append(f"--{asked[0].lower()}={answers.pop(asked[0])}" if asked else f"--types={offered[1]}")
     unlabelled = sum(value is None for value in world.truth[world.label][: world.learned])
     assert f": {world.learned:,} rows, " in out.getvalue()
     assert not unlabelled or f"{unlabelled:,} rows have no label" in out.getvalue()
