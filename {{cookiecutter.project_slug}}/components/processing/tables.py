@@ -1,20 +1,27 @@
 """Processed tables: Parquet files of features, and the schema file that says what each column is."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
-from processing import features, split
+from processing import split
 from runtime import artifacts, paths, raw
 from runtime.failures import InputError
+from runtime.protocols import FeaturesFile
 from runtime.usecase import UseCase
 
 Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
 
 
-def schema(case: UseCase, learned: Sequence[features.Feature]) -> Schema:
+def module() -> FeaturesFile:
+    """★ components/processing/features.py."""
+    return cast(FeaturesFile, import_module("processing.features"))
+
+
+def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
     """The description of a processed table. Raises InputError where two features would share a name."""
     names = [feature["name"] for feature in learned]
     for name in names:
@@ -62,13 +69,13 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: st
 
 def columns(learned: Schema) -> list[pl.Expr]:
     """Id, features and label, as a preprocessor makes them from typed raw columns."""
-    return [pl.col(learned["id"]), *features.transform(learned["features"]), pl.col(learned["label"])]
+    return [pl.col(learned["id"]), *module().transform(learned["features"]), pl.col(learned["label"])]
 
 
 def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file: int) -> list[Path]:
     """Features of a batch in files <stem>-00000.parquet … with at most `rows_per_file` rows; broken ones say why."""
     usable = ~pl.col(raw.BROKEN)
-    columns = [pl.when(usable).then(value) for value in features.transform(learned["features"])]
+    columns = [pl.when(usable).then(value) for value in module().transform(learned["features"])]
 
     def name(context: Any) -> str:
         return f"{stem.name}-{context.index_in_partition:05d}.parquet"

@@ -38,6 +38,16 @@ class Problem:
     threads: int = 1
 
 
+class FeaturesFile(Protocol):
+    """components/processing/features.py; `columns` are those of [columns], `settings` is [features] of usecase.toml."""
+
+    def fit(self, frame: pl.LazyFrame, columns: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+        """What is learned of the training split: plain data, one entry a feature (see Feature)."""
+
+    def transform(self, features: Sequence[dict[str, Any]]) -> list[pl.Expr]:
+        """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
+
+
 class Progress(Protocol):
     """How a fit that goes round by round is watched, interrupted, and taken up again."""
 
