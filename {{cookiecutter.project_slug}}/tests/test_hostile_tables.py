@@ -174,6 +174,8 @@ def expected(kind: str, value: Any) -> Any:
         return float(value)
     if kind == "category":
         return canonical(str(value).strip())
+    if isinstance(value, str):
+        return datetime.strptime(value, "%Y-%m-%d" if "-" in value else "%d.%m.%Y")
     if isinstance(value, int):
         return datetime.fromtimestamp(value, UTC).replace(tzinfo=None)
     return value.replace(tzinfo=None) if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
