@@ -4,11 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from operations.adopt.wishes import Question
 from runtime.failures import InputError
-
-
-class Question(Exception):
-    """Something the table does not tell: the message names the option that does."""
 
 
 def main(arguments: list[str]) -> int:

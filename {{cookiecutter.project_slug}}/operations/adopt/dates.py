@@ -7,10 +7,10 @@ from functools import partial
 
 import polars as pl
 
-from operations.adopt import Question
 from operations.adopt.facts import Facts, Look
 from operations.adopt.numerals import option
 from operations.adopt.tables import Table
+from operations.adopt.wishes import Question
 from runtime import values
 from runtime.usecase import EPOCHS
 from runtime.values import OF_UTC, Spelling

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
-from operations.adopt import Question
-from operations.adopt.wishes import Wishes, character
+from operations.adopt.wishes import Question, Wishes, character
 from runtime import files
 from runtime.failures import InputError
 from runtime.usecase import Data

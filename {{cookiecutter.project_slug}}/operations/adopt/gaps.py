@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from operations.adopt import Question, tables, times
+from operations.adopt import tables, times
 from operations.adopt.columns import FEW, Decision
 from operations.adopt.facts import End, Facts, Look
 from operations.adopt.times import Moments
+from operations.adopt.wishes import Question
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from operations.adopt import Question, tables
+from operations.adopt import tables
 from operations.adopt.columns import MANY
 from operations.adopt.facts import Facts
 from operations.adopt.tables import Table
+from operations.adopt.wishes import Question
 from runtime import metrics, raw
 from runtime.failures import InputError
 

@@ -9,7 +9,8 @@ from statistics import median
 
 import polars as pl
 
-from operations.adopt import Question, forms
+from operations.adopt import forms
+from operations.adopt.wishes import Question
 from runtime.failures import InputError
 
 FIRST, LAST = 30, 3  # lines among which the names are looked for, and those that may be sums or notes

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from operations.adopt import Question, tables
+from operations.adopt import tables
 from operations.adopt.facts import COLUMNS_AT_ONCE, Facts
 from operations.adopt.tables import Table
-from operations.adopt.wishes import Wishes, character
+from operations.adopt.wishes import Question, Wishes, character
 from runtime.usecase import CLOCKS
 from runtime.values import CLOCK
 

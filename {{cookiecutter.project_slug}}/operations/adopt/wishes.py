@@ -14,6 +14,10 @@ TYPE = re.compile(r"\s*(.+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
+class Question(Exception):
+    """Something the table does not tell: the message names the option that does."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """One field an option; "" leaves it to the table."""
