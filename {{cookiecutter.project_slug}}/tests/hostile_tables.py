@@ -12,9 +12,10 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,8 @@ Values = list[Any]
 Draw = np.random.Generator
 FEW = 3  # odd lines or cells of a kind
 BEGIN = datetime(2023, 1, 1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,12 @@ COLUMNS: dict[str, Column] = {
     "two formats": Column(lambda draw, rows: [(f"{n % 28 + 1:02}.{n % 12 + 1:02}.{2000 + n % 20}",
                                                f"{2000 + n % 20}-{n % 12 + 1:02}-{n % 28 + 1:02}")[n % 2]
                                               for n in draw.permutation(rows).tolist()], DATE),
+    "took": Column(lambda draw, rows: [timedelta(minutes=int(n)) for n in draw.integers(0, 3000, rows)], NUMBER),
+    "opens": Column(lambda draw, rows: [time(int(n) // 60, int(n) % 60) for n in draw.integers(0, 1440, rows)], NUMBER),
+    "weight of a parcel": Column(lambda draw, rows: [f"{n} kg" for n in draw.integers(0, 900, rows)], NUMBER),
+    "days ago": Column(lambda draw, rows: [f"({n})" if n else "0" for n in draw.integers(0, 90, rows)], NUMBER),
+    "booked": Column(lambda draw, rows: [BERLIN.fromutc(each.replace(tzinfo=BERLIN)) for each in moments(draw, rows)],
+                     DATE),
     "blanks around": Column(chosen(" a", "b ", "c"), CATEGORY),
     "PLAN": Column(chosen("Basic", "basic", "BASIC"), CATEGORY),
     "score": Column(whole(0, 90), NUMBER),
@@ -295,6 +304,7 @@ class World:
         found |= {"HEADER": "no" if case.head == "no names" else "yes"}
         gaps = [column.answers["MISSING"] for column in self.columns.values() if "MISSING" in column.answers]
         gaps += [GAPS[case.gaps]] if GAPS[case.gaps] not in STANDARD else []
+        found |= {"TIME_ZONE": "Europe/Berlin"}
         return found | ({"MISSING": ",".join(gaps)} if gaps else {})
 
 
@@ -486,7 +496,7 @@ def _series(world: World, name: str, values: Values) -> pl.Series:
 def _pandas(found: pl.Series, gaps: bool) -> pl.Series:
     if found.dtype.is_integer() and gaps:
         return found.cast(pl.Float64)
-    if found.dtype.is_temporal():
+    if isinstance(found.dtype, pl.Date | pl.Datetime):
         return found.cast(pl.Datetime("ns", getattr(found.dtype, "time_zone", None)))
     return found.cast(pl.Categorical) if found.dtype == pl.String and found.n_unique() < 9 else found
 
@@ -503,6 +513,7 @@ WRITERS: dict[type, Callable[[World, str, Any], str]] = {
     float: _amount,
     date: _moment,
     datetime: _moment,
+    timedelta: lambda _, __, value: f"{value // HOUR}:{value % HOUR // MINUTE:02}",
 }
 Told = list[tuple[Any, Any]]  # ids and labels
 

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_series_equal
 
 from operations import labelling
 from operations.labelling import Options
@@ -89,10 +90,11 @@ def adopted(flow: Flow, world: World, data: Path) -> None:
             code = flow.adopt(data, *said)
         if code == 0:
             break
-        asked = [name for name in re.findall(r"\b([A-Z]+)=", err.getvalue()) if name in answers]
+        asked = [name for name in re.findall(r"\b([A-Z_]+)=", err.getvalue()) if name in answers]
         offered = re.search(r"TYPES='([^']+)' to read them", err.getvalue())
         assert asked or offered, err.getvalue()
-        said.append(f"--{asked[0].lower()}={answers.pop(asked[0])}" if asked else f"--types={offered[1]}")
+        name = asked[0].lower().replace("_", "-") if asked else "types"
+        said.append(f"--{name}={answers.pop(asked[0]) if asked else offered[1]}")
     unlabelled = sum(value is None for value in world.truth[world.label][: world.learned])
     assert f": {world.learned:,} rows, " in out.getvalue()
     assert not unlabelled or f"{unlabelled:,} rows have no label" in out.getvalue()
@@ -153,7 +155,8 @@ def check_values(world: World, case: UseCase, data: Path) -> None:
     assert whole.sum() == frame.height - (hostile.FEW if spoiled(world, data) else 0)
     for column in case.columns:
         truth = [expected(column.type, world.truth[column.name][n]) for n in world.batch]
-        assert frame[column.name].filter(whole).to_list() == pl.Series(truth).filter(whole).to_list(), column
+        found = frame[column.name].filter(whole)
+        assert_series_equal(found, pl.Series(column.name, truth).filter(whole), check_dtypes=False, rel_tol=1e-14)
     if world.key:
         keys = pl.Series([str(world.truth[world.key][n]) for n in world.batch])
         assert frame[world.key].filter(whole).to_list() == keys.filter(whole).to_list()
@@ -171,7 +174,7 @@ def expected(kind: str, value: Any) -> Any:
     if value is None or kind == "boolean":
         return value
     if kind == "number":
-        return float(value)
+        return hours(value)
     if kind == "category":
         return canonical(str(value).strip())
     if isinstance(value, str):
@@ -179,6 +182,15 @@ def expected(kind: str, value: Any) -> Any:
     if isinstance(value, int):
         return datetime.fromtimestamp(value, UTC).replace(tzinfo=None)
     return value.replace(tzinfo=None) if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
+
+
+def hours(value: Any) -> float:
+    """A number, or a clock or a duration in hours."""
+    if isinstance(value, time):
+        return value.hour + value.minute / 60
+    if isinstance(value, str):
+        return -float(value.strip("()")) if value.startswith("(") else float(value.split()[0])
+    return value / timedelta(hours=1) if isinstance(value, timedelta) else float(value)
 
 
 def scored(flow: Flow, world: World, data: Path) -> Scored:
