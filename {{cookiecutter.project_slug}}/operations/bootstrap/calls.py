@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore import exceptions
-from botocore.parsers import ResponseParserError
-
 from operations.failures import Failure
 
 # "Common error types" in the API references of ECR, Systems Manager and STS; "403" is moto's for JSON services
@@ -22,7 +19,6 @@ NOT_ACCEPTED = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-FOREIGN = (ResponseParserError, LookupError)  # what botocore raises about a page of a proxy or hotel
 
 
 class CallFailed(Failure):
@@ -46,13 +42,15 @@ def ask(client: Any, operation: str, key: str = "", **request: Any) -> Any:
 @contextmanager
 def answered(what: str, region: str) -> Iterator[None]:
     """Turn what boto3 raises into CallFailed."""
+    from botocore import exceptions, parsers  # noqa: PLC0415 - names are planned without it
+
     try:
         yield
     except exceptions.ClientError as error:
         raise _refused(what, region, error) from None
     except exceptions.ParamValidationError as error:
         raise CallFailed(f"{what} was not sent: {_line(error)}", type(error).__name__) from None
-    except (exceptions.BotoCoreError, *FOREIGN) as error:
+    except (exceptions.BotoCoreError, parsers.ResponseParserError, LookupError) as error:
         raise CallFailed(_unanswered(what, region, error), type(error).__name__, hopeless=True) from None
 
 
@@ -75,13 +73,15 @@ def _refused(what: str, region: str, error: Any) -> CallFailed:
 
 
 def _unanswered(what: str, region: str, error: Exception) -> str:
+    from botocore import exceptions  # noqa: PLC0415 - as above
+
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
         return f"{what} could not reach AWS in {region}; check the network, and whether that region exists"
     if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectionClosedError):
         return f"{what} got no answer; it may have been carried out all the same"
-    if isinstance(error, FOREIGN):
-        return f"{what} got an answer that is not AWS's; does something stand between here and AWS?"
-    return f"{what} failed: {_line(error)}"
+    if isinstance(error, exceptions.BotoCoreError):
+        return f"{what} failed: {_line(error)}"
+    return f"{what} got an answer that is not AWS's; does something stand between here and AWS?"  # a proxy's or hotel's
 
 
 def _line(text: object) -> str:

@@ -4,14 +4,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from operations.costing import between, money
 from operations.costing.estimates import Estimate, JobCost
 from operations.costing.prices import FILE
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from operations.costing.standing import Charge
 
 TITLES = {"training": "one training", "inference": "one scoring run"}
@@ -21,6 +20,8 @@ PLAIN_WIDTH = 110  # of a file or a pipe, which have none of their own
 
 def show(estimate: Estimate) -> None:
     """Print it."""
+    from rich.console import Console  # noqa: PLC0415 - the summary does without
+
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     where = estimate.where
     console.print(f"What {where.slug} would cost in {where.name}, about. Nothing was asked of AWS.")
@@ -29,7 +30,9 @@ def show(estimate: Estimate) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _table(estimate: Estimate) -> Table:
+def _table(estimate: Estimate) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", "amount", "minutes", "taken"):
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
@@ -50,7 +53,7 @@ def _job(job: JobCost) -> tuple[str, str, str, str]:
     return f"{job.instances.count} × {job.instances.type}", f"{job.minutes:.1f}", job.origin, cost
 
 
-def _add_month(table: Table, estimate: Estimate) -> None:
+def _add_month(table: "Table", estimate: Estimate) -> None:
     scoring, training, runs = estimate.run("inference"), estimate.run("training"), estimate.runs
     each = "?" if runs is None else between(runs * scoring[0], runs * scoring[1])
     table.add_row("  scoring runs", "?" if runs is None else f"{runs:.0f}", "", "", each)
