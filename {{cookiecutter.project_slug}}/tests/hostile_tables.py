@@ -12,7 +12,7 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -285,6 +285,11 @@ class World:
     def batch(self) -> range:
         return range(self.learned, len(self.truth[self.label]))
 
+    @property
+    def zone(self) -> tzinfo:
+        """Whose clocks show the hour."""
+        return BERLIN if "booked" in self.case.columns else UTC
+
     def options(self) -> list[str]:
         """What the user says of their own accord."""
         case = self.case
@@ -293,6 +298,7 @@ class World:
             said["id"] = self.key
         said |= {"time": self.time} if case.role in ("time", "time and group") else {}
         said |= {"group": self.group} if case.role in ("group", "time and group") else {}
+        said |= {"time-zone": str(self.zone)} if self.zone is BERLIN else {}
         return [f"--{name}={value}" for name, value in said.items()]
 
     def answers(self) -> dict[str, str]:
@@ -304,7 +310,6 @@ class World:
         found |= {"HEADER": "no" if case.head == "no names" else "yes"}
         gaps = [column.answers["MISSING"] for column in self.columns.values() if "MISSING" in column.answers]
         gaps += [GAPS[case.gaps]] if GAPS[case.gaps] not in STANDARD else []
-        found |= {"TIME_ZONE": "Europe/Berlin"}
         return found | ({"MISSING": ",".join(gaps)} if gaps else {})
 
 
