@@ -147,6 +147,8 @@ LABELS: dict[str, Label] = {
     "three words": Label(lambda signal: [("né", "b c", "=d")[n] for n in _cut(signal, 3)], "multiclass", gaps=9),
     "grades": Label(lambda signal: [1 + n for n in _cut(signal, 4)], "multiclass", other=float),
     "amounts": Label(lambda signal: (signal * 1234).round(3).tolist(), "regression", gaps=10),
+    "durations": Label(lambda signal: [MINUTE * n for n in _cut(signal, 600)], "regression", gaps=10),
+    "parcels": Label(lambda signal: [f"{n} kg" for n in _cut(signal, 600)], "regression", gaps=9),
     "points": Label(lambda signal: _cut(signal, 40), "regression", answers={"TASK": "regression"}),
 }  # fmt: skip
 ROLES = ("none", "time not said", "time", "group", "group not said", "time and group")
