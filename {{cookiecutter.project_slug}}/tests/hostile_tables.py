@@ -101,8 +101,7 @@ COLUMNS: dict[str, Column] = {
     "opens": Column(lambda draw, rows: [time(int(n) // 60, int(n) % 60) for n in draw.integers(0, 1440, rows)], NUMBER),
     "weight of a parcel": Column(lambda draw, rows: [f"{n} kg" for n in draw.integers(0, 900, rows)], NUMBER),
     "days ago": Column(lambda draw, rows: [f"({n})" if n else "0" for n in draw.integers(0, 90, rows)], NUMBER),
-    "booked": Column(lambda draw, rows: [BERLIN.fromutc(each.replace(tzinfo=BERLIN)) for each in moments(draw, rows)],
-                     DATE),
+    "booked": Column(lambda draw, rows: [MOMENTS["of a zone"](each) for each in moments(draw, rows)], DATE),
     "blanks around": Column(chosen(" a", "b ", "c"), CATEGORY),
     "PLAN": Column(chosen("Basic", "basic", "BASIC"), CATEGORY),
     "score": Column(whole(0, 90), NUMBER),
@@ -183,6 +182,11 @@ DATES = {
     "British": "%d/%m/%Y",
     "American": "%m/%d/%Y",
 }
+MOMENTS: dict[str, Callable[[datetime], Any]] = {
+    "plain": lambda moment: moment,
+    "of a zone": lambda moment: BERLIN.fromutc(moment.replace(tzinfo=BERLIN)),
+    "since 1970": lambda moment: int(moment.replace(tzinfo=UTC).timestamp()),
+}
 BOOLEANS = {"Python": ("True", "False"), "JSON": ("true", "false"), "Excel": ("TRUE", "FALSE"), "words": ("yes", "no"),
             "letters": ("Y", "N")}  # fmt: skip
 GAPS = {"empty": "", "NA": "NA", "NaN": "NaN", "n/a": "n/a", "a dash": "-", "a word": "tbd"}
@@ -214,6 +218,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "role": ROLES,
     "numbers": tuple(NUMBERS),
     "dates": tuple(DATES),
+    "moments": tuple(MOMENTS),
     "booleans": tuple(BOOLEANS),
     "gaps": tuple(GAPS),
     "types": TYPES,
@@ -241,6 +246,7 @@ class Case:
     role: str
     numbers: str
     dates: str
+    moments: str
     booleans: str
     gaps: str
     types: str
@@ -290,7 +296,7 @@ class World:
     @property
     def zone(self) -> tzinfo:
         """Whose clocks show the hour."""
-        return BERLIN if "booked" in self.case.columns else UTC
+        return BERLIN if "booked" in self.case.columns or self.case.moments == "of a zone" else UTC
 
     def options(self) -> list[str]:
         """What the user says of their own accord."""
@@ -340,7 +346,7 @@ def world(case: Case) -> World:
             truth[name] = draw.normal(70, 9, rows).round(1)[group].tolist()
             columns[name] = Column(drawn_with_the_signal, NUMBER)
     if timed:
-        truth["happened"] = [BEGIN + timedelta(minutes=37 * (n // 2)) for n in range(rows)]
+        truth["happened"] = [MOMENTS[case.moments](BEGIN + timedelta(minutes=37 * (n // 2))) for n in range(rows)]
         columns["happened"] = Column(drawn_with_the_signal, DATE)
     label = LABELS[case.label]
     gaps = label.gaps or rows
