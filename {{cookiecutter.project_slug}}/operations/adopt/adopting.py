@@ -90,7 +90,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
         reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in chosen[:5])
         reasons += f"; and {len(chosen) - 5:,} more" if len(chosen) > 5 else ""
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
-    _check_dates(wishes.dates, [*kept, *([time] if time else [])])
+    _check_dates(wishes.dates, list(decisions.values()))
     words = label.markers(answer, table, look.markers)
     kept_aside = aside.choose(found, look, time, group)
     seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
@@ -228,8 +228,8 @@ def _free(decision: Decision) -> Decision:
     return Decision(decision.name, "", why, missing=decision.missing)
 
 
-def _check_dates(wish: str, kept: Sequence[Decision]) -> None:
-    if wish and not any(decision.format[:2] == wish[:2] for decision in kept):
+def _check_dates(wish: str, decisions: Sequence[Decision]) -> None:
+    if wish and not any(decision.format[:2] == wish[:2] for decision in decisions):
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
 
 
