@@ -92,7 +92,9 @@ def adopted(flow: Flow, world: World, data: Path) -> None:
         asked = [name for name in re.findall(r"\b([A-Z]+)=", err.getvalue()) if name in answers]
         offered = re.search(r"TYPES='([^']+)' to read them", err.getvalue())
         assert asked or offered, err.getvalue()
-        said.append(f"--{asked[0].lower()}={answers.pop(asked[0])}" if asked else f"--types={offered[1]}")
+        said.append(
+            f"--types={offered[1]}" if offered and not asked else f"--{asked[0].lower()}={answers.pop(asked[0])}"
+        )
     unlabelled = sum(value is None for value in world.truth[world.label][: world.learned])
     assert f": {world.learned:,} rows, " in out.getvalue()
     assert not unlabelled or f"{unlabelled:,} rows have no label" in out.getvalue()
