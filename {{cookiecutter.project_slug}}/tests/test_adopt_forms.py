@@ -225,6 +225,22 @@ def test_dates_in_a_format_of_their_own_are_told_how_to_be_read(
     assert adopted(tmp_path, table, "--types", f"x=date({form})")["columns"]["x"]["type"] == "date"
 
 
+def test_a_format_that_reads_no_date_is_refused_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(COUNT, x=[f"{m:%Y-%m-%d}" for m in MOMENTS])
+    code, said = asked(tmp_path, table, capsys, "--types", "x=date(%d.%m.%Y)")
+    assert code == 1
+    assert "column 'x': '2019-01-01' is no date like %d.%m.%Y" in said
+
+
+def test_no_value_in_a_column_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(COUNT, age=SENTINELS[0][1])
+    code, said = asked(tmp_path, table, capsys, "--missing", "Age=-1")
+    assert code == 1
+    assert "has no column 'Age' (MISSING=Age=-1); did you mean 'age'?" in said
+    found = adopted(tmp_path, table, "--missing", "age=-1,age=99")
+    assert found["columns"]["age"]["missing"] == ["-1", "99"]
+
+
 @pytest.mark.parametrize("word", ["tbd", "-", "open"])
 @pytest.mark.parametrize(
     "write", [lambda v: f"€ {money(v, '.', ',')}", lambda v: money(v, ".", ","), "12:{:02.0f}".format]
