@@ -128,12 +128,13 @@ def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     """Raises InputError where a column is not there, or asked to be two things."""
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
     given |= {f"TYPES {name}": name for name in wishes.columns()}
+    given |= {f"MISSING={text}": name for text in wishes.markers() if (name := text.rpartition("=")[0])}
     given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
             there = f"It has {saying.listed(names)}."
             raise InputError(f"{wishes.data.name} has no column {name!r} ({option}){_nearest(name, names)} {there}")
-    for first, second in combinations([option for option in given if option[:5] != "TYPES"], 2):
+    for first, second in combinations([option for option in given if option.isalpha()], 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
