@@ -12,7 +12,7 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -101,8 +101,7 @@ COLUMNS: dict[str, Column] = {
     "opens": Column(lambda draw, rows: [time(int(n) // 60, int(n) % 60) for n in draw.integers(0, 1440, rows)], NUMBER),
     "weight of a parcel": Column(lambda draw, rows: [f"{n} kg" for n in draw.integers(0, 900, rows)], NUMBER),
     "days ago": Column(lambda draw, rows: [f"({n})" if n else "0" for n in draw.integers(0, 90, rows)], NUMBER),
-    "booked": Column(lambda draw, rows: [BERLIN.fromutc(each.replace(tzinfo=BERLIN)) for each in moments(draw, rows)],
-                     DATE),
+    "booked": Column(lambda draw, rows: [MOMENTS["of a zone"](each) for each in moments(draw, rows)], DATE),
     "blanks around": Column(chosen(" a", "b ", "c"), CATEGORY),
     "PLAN": Column(chosen("Basic", "basic", "BASIC"), CATEGORY),
     "score": Column(whole(0, 90), NUMBER),
@@ -147,6 +146,8 @@ LABELS: dict[str, Label] = {
     "three words": Label(lambda signal: [("né", "b c", "=d")[n] for n in _cut(signal, 3)], "multiclass", gaps=9),
     "grades": Label(lambda signal: [1 + n for n in _cut(signal, 4)], "multiclass", other=float),
     "amounts": Label(lambda signal: (signal * 1234).round(3).tolist(), "regression", gaps=10),
+    "durations": Label(lambda signal: [MINUTE * n for n in _cut(signal, 600)], "regression", gaps=10),
+    "parcels": Label(lambda signal: [f"{n} kg" for n in _cut(signal, 600)], "regression", gaps=9),
     "points": Label(lambda signal: _cut(signal, 40), "regression", answers={"TASK": "regression"}),
 }  # fmt: skip
 ROLES = ("none", "time not said", "time", "group", "group not said", "time and group")
@@ -181,6 +182,11 @@ DATES = {
     "British": "%d/%m/%Y",
     "American": "%m/%d/%Y",
 }
+MOMENTS: dict[str, Callable[[datetime], Any]] = {
+    "plain": lambda moment: moment,
+    "of a zone": lambda moment: BERLIN.fromutc(moment.replace(tzinfo=BERLIN)),
+    "since 1970": lambda moment: int(moment.replace(tzinfo=UTC).timestamp()),
+}
 BOOLEANS = {"Python": ("True", "False"), "JSON": ("true", "false"), "Excel": ("TRUE", "FALSE"), "words": ("yes", "no"),
             "letters": ("Y", "N")}  # fmt: skip
 GAPS = {"empty": "", "NA": "NA", "NaN": "NaN", "n/a": "n/a", "a dash": "-", "a word": "tbd"}
@@ -212,6 +218,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "role": ROLES,
     "numbers": tuple(NUMBERS),
     "dates": tuple(DATES),
+    "moments": tuple(MOMENTS),
     "booleans": tuple(BOOLEANS),
     "gaps": tuple(GAPS),
     "types": TYPES,
@@ -239,6 +246,7 @@ class Case:
     role: str
     numbers: str
     dates: str
+    moments: str
     booleans: str
     gaps: str
     types: str
@@ -285,6 +293,11 @@ class World:
     def batch(self) -> range:
         return range(self.learned, len(self.truth[self.label]))
 
+    @property
+    def zone(self) -> tzinfo:
+        """Whose clocks show the hour."""
+        return BERLIN if "booked" in self.case.columns or self.case.moments == "of a zone" else UTC
+
     def options(self) -> list[str]:
         """What the user says of their own accord."""
         case = self.case
@@ -293,6 +306,7 @@ class World:
             said["id"] = self.key
         said |= {"time": self.time} if case.role in ("time", "time and group") else {}
         said |= {"group": self.group} if case.role in ("group", "time and group") else {}
+        said |= {"time-zone": str(self.zone)} if self.zone is BERLIN else {}
         return [f"--{name}={value}" for name, value in said.items()]
 
     def answers(self) -> dict[str, str]:
@@ -304,7 +318,6 @@ class World:
         found |= {"HEADER": "no" if case.head == "no names" else "yes"}
         gaps = [column.answers["MISSING"] for column in self.columns.values() if "MISSING" in column.answers]
         gaps += [GAPS[case.gaps]] if GAPS[case.gaps] not in STANDARD else []
-        found |= {"TIME_ZONE": "Europe/Berlin"}
         return found | ({"MISSING": ",".join(gaps)} if gaps else {})
 
 
@@ -333,7 +346,7 @@ def world(case: Case) -> World:
             truth[name] = draw.normal(70, 9, rows).round(1)[group].tolist()
             columns[name] = Column(drawn_with_the_signal, NUMBER)
     if timed:
-        truth["happened"] = [BEGIN + timedelta(minutes=37 * (n // 2)) for n in range(rows)]
+        truth["happened"] = [MOMENTS[case.moments](BEGIN + timedelta(minutes=37 * (n // 2))) for n in range(rows)]
         columns["happened"] = Column(drawn_with_the_signal, DATE)
     label = LABELS[case.label]
     gaps = label.gaps or rows

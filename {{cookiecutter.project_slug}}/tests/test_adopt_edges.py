@@ -164,6 +164,14 @@ def test_dates_with_and_without_a_time_need_one_answer(tmp_path: Path, capsys: p
     assert [column["format"] for column in list(found["columns"].values())[1:]] == ["%m/%d/%Y", "%m/%d/%Y %H:%M"]
 
 
+def test_the_question_about_dates_that_name_the_rows_takes_its_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = rows(id=[f"0{1 + n % 9}/0{1 + n % 7}/2024 {n // 60:02}:{n % 60:02}" for n in range(COUNT)])
+    assert "DATES=%d/%m/%Y %H:%M or DATES=" in asked(tmp_path, table, capsys)[1]
+    assert adopted(tmp_path, table, "--dates", "%d/%m/%Y %H:%M")["data"]["id"] == "id"
+
+
 def test_a_date_format_that_fits_no_column_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = asked(tmp_path, rows(), capsys, "--dates", "nonsense")
     assert code == 1

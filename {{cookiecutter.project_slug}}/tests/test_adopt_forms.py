@@ -153,6 +153,8 @@ NUMBERS: list[tuple[Write, str, bool]] = [
     (lambda v: signed(v, lambda a: f"${money(a)}", "({})"), "($ 1,234.5)", True),
     (lambda v: signed(v, lambda a: f"${money(a)}", "-{}"), "$ 1,234.5", True),
     (lambda v: signed(v, lambda a: f"{a:.2f}", "{}-"), "1234.5-", True),
+    (lambda v: signed(v, lambda a: f"{a:.2f}".replace(".", ","), "{}-"), "1234,5-", True),
+    (lambda v: signed(v, lambda a: money(a, ".", ","), "{}-"), "1.234,5-", True),
     (lambda v: signed(v, lambda a: f"{a:.2f}", "\u2212{}"), "", True),
     (lambda v: f"{v:.2f} kg", "1234.5 kg", False),
     (lambda v: f"{v:.2f}°C", "1234.5 °C", False),
@@ -191,6 +193,8 @@ OPEN: list[tuple[Callable[[int, float], str], str]] = [
     (lambda n, v: f"{v:.0f}%" if n % 4 else f"{v / 100:.2f}", "number(1234.5 %|1234.5)"),
     (lambda n, v: f"{v:.1f} kg" if n % 4 else f"{v:.1f}", "number(1234.5 kg|1234.5)"),
     (lambda n, v: f"{v:.1f} kg" if n % 4 else f"{v * 1000:.0f} g", "category"),
+    (lambda n, v: (f"{v:.1f} kg" if n % 4 else f"{v:.2f}").replace(".", ","), "number(1234,5 kg|1234,5)"),
+    (lambda n, v: f"{v:.0f} kg" if n % 4 else money(v + 1000), "number(1,234.5 kg|1,234.5)"),
     (lambda n, v: f"${v:.2f}" if n % 4 else f"€{v:.2f}", "out"),
     (lambda n, v: f"{v / 1000:.1f}k" if n % 4 else f"{v:.0f}", "out"),
     (lambda n, v: f"{v:.2f}" if n % 4 else f"{v:.2f}".replace(".", ","), "number(1234.5|1234,5)"),
@@ -219,6 +223,22 @@ def test_dates_in_a_format_of_their_own_are_told_how_to_be_read(
     assert "x" not in adopted(tmp_path, table)["columns"]
     assert "is a date, say TYPES='x=date(%d.%m.%Y)' with its format" in capsys.readouterr().out
     assert adopted(tmp_path, table, "--types", f"x=date({form})")["columns"]["x"]["type"] == "date"
+
+
+def test_a_format_that_reads_no_date_is_refused_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(COUNT, x=[f"{m:%Y-%m-%d}" for m in MOMENTS])
+    code, said = asked(tmp_path, table, capsys, "--types", "x=date(%d.%m.%Y)")
+    assert code == 1
+    assert "column 'x': '2019-01-01' is no date like %d.%m.%Y" in said
+
+
+def test_no_value_in_a_column_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(COUNT, age=SENTINELS[0][1])
+    code, said = asked(tmp_path, table, capsys, "--missing", "Age=-1")
+    assert code == 1
+    assert "has no column 'Age' (MISSING=Age=-1); did you mean 'age'?" in said
+    found = adopted(tmp_path, table, "--missing", "age=-1,age=99")
+    assert found["columns"]["age"]["missing"] == ["-1", "99"]
 
 
 @pytest.mark.parametrize("word", ["tbd", "-", "open"])

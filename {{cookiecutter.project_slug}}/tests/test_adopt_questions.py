@@ -105,6 +105,7 @@ def test_a_value_that_stands_for_none_is_asked_for(
     code, said = asked(tmp_path, table, capsys)
     assert code == 2
     assert f"{marker} stands in" in said
+    assert name != "rating" or "the others are 1 to 5." in said
     assert f"MISSING={marker} " in said
     found = adopted(tmp_path, table, "--missing", marker, name=f"table.{kind}")
     assert marker in found["data"]["missing"]

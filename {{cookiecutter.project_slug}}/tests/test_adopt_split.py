@@ -109,6 +109,14 @@ def test_a_number_that_tells_the_label_is_no_group(tmp_path: Path) -> None:
     assert found["split"]["method"] == "random"
 
 
+@pytest.mark.parametrize("name", ["households", "customers", "Machines", "Kunden"])
+def test_a_number_of_things_is_no_name_of_one(tmp_path: Path, name: str) -> None:
+    counted = np.random.default_rng(3).integers(3, 900, 3000)
+    found = adopted(tmp_path, table(3000, **{name: counted}))
+    assert found["split"]["method"] == "random"
+    assert found["columns"][name]["type"] == "number"
+
+
 def ordinary() -> dict[str, pl.DataFrame]:
     """Tables with columns that repeat and name no entity."""
     random = np.random.default_rng(4)

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,10 @@ def adopted(flow: Flow, world: World, data: Path) -> None:
             code = flow.adopt(data, *said)
         if code == 0:
             break
-        asked = [name for name in re.findall(r"\b([A-Z_]+)=", err.getvalue()) if name in answers]
-        offered = re.search(r"TYPES='([^']+)' to read them", err.getvalue())
+        asked = [name for name in re.findall(r"\b([A-Z]+)=", err.getvalue()) if name in answers]
+        offered = re.findall(r"TYPES='([^']+)' to read them", err.getvalue())
         assert asked or offered, err.getvalue()
-        name = asked[0].lower().replace("_", "-") if asked else "types"
-        said.append(f"--{name}={answers.pop(asked[0]) if asked else offered[1]}")
+        said.append(f"--{asked[0].lower()}={answers.pop(asked[0])}" if asked else f"--types={offered[0]}")
     unlabelled = sum(value is None for value in world.truth[world.label][: world.learned])
     assert f": {world.learned:,} rows, " in out.getvalue()
     assert not unlabelled or f"{unlabelled:,} rows have no label" in out.getvalue()
@@ -154,7 +153,7 @@ def check_values(world: World, case: UseCase, data: Path) -> None:
     whole = frame[raw.ERROR].is_null()
     assert whole.sum() == frame.height - (hostile.FEW if spoiled(world, data) else 0)
     for column in case.columns:
-        truth = [expected(column.type, world.truth[column.name][n]) for n in world.batch]
+        truth = [expected(column.type, world.truth[column.name][n], world.zone) for n in world.batch]
         found = frame[column.name].filter(whole)
         assert_series_equal(found, pl.Series(column.name, truth).filter(whole), check_dtypes=False, rel_tol=1e-14)
     if world.key:
@@ -169,19 +168,24 @@ def spoiled(world: World, data: Path) -> bool:
     return world.case.surprise in ("short lines", "long lines", "wrong cells") and "text" in data.parts
 
 
-def expected(kind: str, value: Any) -> Any:
+def expected(kind: str, value: Any, zone: tzinfo) -> Any:
     """A value as a column of the contract has it."""
     if value is None or kind == "boolean":
         return value
-    if kind == "number":
-        return hours(value)
     if kind == "category":
         return canonical(str(value).strip())
+    return hours(value) if kind == "number" else moment(value, zone)
+
+
+def moment(value: Any, zone: tzinfo) -> datetime:
+    """What the clocks of a zone showed."""
     if isinstance(value, str):
         return datetime.strptime(value, "%Y-%m-%d" if "-" in value else "%d.%m.%Y")
     if isinstance(value, int):
-        return datetime.fromtimestamp(value, UTC).replace(tzinfo=None)
-    return value.replace(tzinfo=None) if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
+        return datetime.fromtimestamp(value, zone).replace(tzinfo=None)
+    if not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    return (value.astimezone(zone) if value.tzinfo else value).replace(tzinfo=None)
 
 
 def hours(value: Any) -> float:

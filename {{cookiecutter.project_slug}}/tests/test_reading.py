@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from processing import features
 from runtime import files, lines, raw, usecase, values
 from runtime.failures import InputError
 from runtime.usecase import Data, UseCase
+from runtime.values import Spelling
 
 COMPONENTS = Path(raw.__file__).parents[1]
 HEADER = "id,income,town,own,since,label\n"
@@ -313,6 +314,16 @@ def test_dictionaries_of_texts_are_texts(tmp_path: Path, kind: Any) -> None:
         tmp_path, pl.DataFrame({"id": [1, 2], "x": texts, "x2": texts}), "id,x,x2\n1,1,1\n2,2,2\n", case
     )
     assert_frame_equal(parquet, csv)
+
+
+@pytest.mark.parametrize("kind", [pl.Time, pl.Duration("us"), pl.Duration("ms")])
+def test_clocks_and_durations_are_texts_that_are_read_as_the_same_hours(kind: Any) -> None:
+    lasting = pl.Series([timedelta(seconds=1.5), timedelta(days=2, hours=3), -timedelta(minutes=8), None])
+    cells = pl.Series([time(0, 0, 1, 500_000), time(13, 8), None]) if kind == pl.Time else lasting.cast(kind)
+    texts = values.texts(cells, ())
+    assert (
+        values.number(texts, Spelling(format="hh:mm:ss"))[0].to_list() == values.number(cells, Spelling())[0].to_list()
+    )
 
 
 @pytest.mark.parametrize("classes", [["0", "1"], ["0.0", "1.0"], ["False", "True"], ["false", "true"]])

@@ -86,6 +86,8 @@ def _plain(column: pl.Series) -> pl.Series:
     """Text of a column of any kind, without blanks around it."""
     if column.dtype.is_float():
         return _finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
+    if column.dtype in (pl.Time, pl.Duration):  # 1 day, 2:03:04
+        column = pl.Series(column.name, [None if cell is None else str(cell) for cell in column], dtype=pl.String)
     return column.cast(pl.String).str.strip_chars()
 
 

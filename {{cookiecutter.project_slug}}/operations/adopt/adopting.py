@@ -90,7 +90,7 @@ def _decided(wishes: Wishes, table: Table) -> tuple[saying.Seen, Contract, list[
         reasons = "; ".join(f"{decision.name!r} {decision.why}" for decision in chosen[:5])
         reasons += f"; and {len(chosen) - 5:,} more" if len(chosen) > 5 else ""
         raise InputError(f"{wishes.data.name} has no column to learn from{': ' if reasons else ''}{reasons}.")
-    _check_dates(wishes.dates, [*kept, *([time] if time else [])])
+    _check_dates(wishes.dates, list(decisions.values()))
     words = label.markers(answer, table, look.markers)
     kept_aside = aside.choose(found, look, time, group)
     seen = saying.Seen(wishes, answer, looked.unlabelled, len(found), looked.added, words, events, repeats, kept_aside)
@@ -128,12 +128,13 @@ def _check_names(wishes: Wishes, names: Sequence[str]) -> None:
     """Raises InputError where a column is not there, or asked to be two things."""
     given = {"LABEL": wishes.label, "ID": wishes.id, "TIME": wishes.time}
     given |= {f"TYPES {name}": name for name in wishes.columns()}
+    given |= {f"MISSING={text}": name for text in wishes.markers() if (name := text.rpartition("=")[0])}
     given["GROUP"] = "" if wishes.group in NO_GROUP else wishes.group
     for option, name in given.items():
         if name and name not in names:
             there = f"It has {saying.listed(names)}."
             raise InputError(f"{wishes.data.name} has no column {name!r} ({option}){_nearest(name, names)} {there}")
-    for first, second in combinations([option for option in given if option[:5] != "TYPES"], 2):
+    for first, second in combinations([option for option in given if option.isalpha()], 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
 
@@ -228,8 +229,8 @@ def _free(decision: Decision) -> Decision:
     return Decision(decision.name, "", why, missing=decision.missing)
 
 
-def _check_dates(wish: str, kept: Sequence[Decision]) -> None:
-    if wish and not any(decision.format[:2] == wish[:2] for decision in kept):
+def _check_dates(wish: str, decisions: Sequence[Decision]) -> None:
+    if wish and not any(decision.format[:2] == wish[:2] for decision in decisions):
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
 
 

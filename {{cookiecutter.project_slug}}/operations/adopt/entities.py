@@ -57,9 +57,9 @@ class Entity:
 def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     named = [name for name, column in found.items() if name != label and _possible(column, decisions[name])]
-    candidates = sorted(named, key=lambda name: (not _called(name), found[name].numbers > 0, -found[name].distinct))[
-        :TRIED
-    ]
+    candidates = sorted(
+        named, key=lambda name: (not _called(found[name]), found[name].numbers > 0, -found[name].distinct)
+    )[:TRIED]
     used = [name for name in found if name != label and decisions[name].type and name not in candidates]
     chosen = [label, *candidates, *used[:: max(1, len(used) // LOOKED)][:LOOKED]]
     entities = [replace(_measured(found, name, chosen, look), label=label) for name in candidates]
@@ -85,8 +85,10 @@ def hint(entities: Sequence[Entity]) -> str:
     return f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
 
 
-def _called(name: str) -> bool:
-    return identity.named(name) or bool(identity.ENTITY.search(name.strip()))
+def _called(column: Facts) -> bool:
+    entity = identity.ENTITY.search(column.name.strip())
+    counts = entity and column.numbers and not entity["ending"] and identity.PLURAL.search(entity[0])
+    return identity.named(column.name) or bool(entity and not counts)
 
 
 def _possible(column: Facts, decision: Decision) -> bool:
@@ -96,7 +98,7 @@ def _possible(column: Facts, decision: Decision) -> bool:
     repeats = FEWEST * 5 / 6 <= column.distinct <= column.present  # distinct is an estimate
     often = column.present > 0.5 * column.rows and column.present <= MOST * column.distinct * 7 / 6
     kind = tables.readable(column.kind) and decision.type not in ("date", "boolean")
-    fits = names or (whole and (_called(column.name) or column.distinct > MANY / 2))
+    fits = names or (whole and (_called(column) or column.distinct > MANY / 2))
     return bool(column.name.strip()) and kind and repeats and often and fits
 
 
@@ -126,7 +128,9 @@ def _measured(found: Mapping[str, Facts], name: str, others: Sequence[str], look
         if whole[place] and row[f"{place}:free"]
     }
     rows, values = row["rows"] or 0, row["values"]
-    return Entity(name, _called(name), values, rows / max(1, values), (row["repeated"] or 0) / max(1, rows), variances)
+    return Entity(
+        name, _called(found[name]), values, rows / max(1, values), (row["repeated"] or 0) / max(1, rows), variances
+    )
 
 
 def _amount(column: Facts, look: Look) -> pl.Expr:

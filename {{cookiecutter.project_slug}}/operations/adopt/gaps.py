@@ -133,7 +133,8 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
             texts = _where(look.table.number(column.name, text, column.kind) == number, text, look)
             if abs(number) <= 1:  # an ordinary number in other columns
                 texts = [f"{column.name}={text}" for text in texts]
-            others = f"the others are {column.lowest.following:g} to {column.highest.following:g}"
+            first = column.low if end is column.highest else end.following
+            others = f"the others are {first:g} to {column.high if end is column.lowest else end.following:g}"
             suspects.append(Suspect(texts, f"{number:g} stands in {end.cells:,} cells of {column.name!r}, {others}"))
     return suspects
 

@@ -23,6 +23,7 @@ THINGS += (
 NUMBER = r"[\W_]?(no|nr|num|number|nummer|numero)"
 ENTITY = re.compile(rf"(^|[\W_])({THINGS})s?(?P<ending>{NUMBER}|[\W_]?(name|code))?$", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
+PLURAL = re.compile(r"(s|kunden|patienten|maschinen|anlagen)$", re.IGNORECASE)  # numbers there count the things
 NUMBERED = re.compile(rf"{NUMBER}$", re.IGNORECASE)
 LAST_WORD = re.compile(r"[a-z]+$")
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of

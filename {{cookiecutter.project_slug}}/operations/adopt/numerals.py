@@ -164,7 +164,7 @@ def _dress(table: Table, column: Facts, missing: Sequence[str]) -> list[str]:
             pl.len().alias("cells"),
             pl.col("text").first(),
             pl.col("5").drop_nulls().first().alias("end"),
-            (pl.col("3").cast(pl.Float64, strict=False) == 0).all().alias("zero"),
+            (~pl.col("3").str.contains("[1-9]")).all().alias("zero"),
         )
     )
     held = kinds.collect(engine="streaming").filter(pl.col("cells") > ODD * column.present)
@@ -172,14 +172,16 @@ def _dress(table: Table, column: Facts, missing: Sequence[str]) -> list[str]:
     ends = held["end"].drop_nulls()
     if held.filter((pl.col("form") != PLAIN) | pl.col("end").is_not_null()).is_empty():
         return []
-    if not _one(column, held.filter(~pl.col("zero") | (pl.col("form") != PLAIN))):  # 0 is none of any unit
+    shapes = _counted(table, [column], missing)
+    own = next((each.form(sign) for each in shapes for sign in OTHER if each.shapes[sign]), PLAIN)
+    if not _one(column, held.filter(~pl.col("zero") | (pl.col("form") != PLAIN)), own):  # 0 is none of any unit
         return []
     first, last = {")": ("(", ")"), "-": ("", "-")}.get(next(iter(ends), ""), ("", ""))
     return [f"{first}{form}{last}" for form in held["form"]]
 
 
-def _one(column: Facts, held: pl.DataFrame) -> bool:
-    """Whether a column has one unit. Raises Question where it could be two amounts."""
+def _one(column: Facts, held: pl.DataFrame, own: str) -> bool:
+    """Whether a column has one unit. Raises Question where it could be two amounts; `own` is how it writes 1234.5."""
     alike = {form.replace(PLAIN, "").strip().casefold().rstrip("s.") for form in held["form"]}
     units = alike - {""}
     money = all(re.fullmatch(f"{MONEY}|{CODES}", unit, re.IGNORECASE) for unit in units)
@@ -188,7 +190,7 @@ def _one(column: Facts, held: pl.DataFrame) -> bool:
     if column.distinct <= FEW or not all(map(UNITS.fullmatch, units)):
         return False
     told = ", ".join(f"{cells:,} cells like {text!r}" for cells, text in held.select("cells", "text").rows())
-    reads = option(column.name, f"number({'|'.join(held['form'])})")
+    reads = option(column.name, f"number({'|'.join(held['form']).replace(PLAIN, own)})")
     raise Question(
         f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say "
         f"{f'{reads} if the numbers mean the same, ' if '' in alike else ''}"

@@ -8,6 +8,7 @@ import polars as pl
 from operations.adopt import dates, tables
 from operations.adopt.columns import Decision
 from operations.adopt.facts import Facts, Look
+from runtime.failures import InputError
 from runtime.usecase import EPOCHS
 
 EVENT = re.compile(
@@ -86,6 +87,9 @@ def _moments(column: Facts, decision: Decision, look: Look) -> Moments:
     held = look.table.frame.select(moment(column, decision, look).alias("at")).drop_nulls()
     ends = held.select(at.min().alias("low"), at.max().alias("high")).collect(engine="streaming").row(0, named=True)
     low, high = ends["low"], ends["high"]
+    if low is None:
+        told = f"column {column.name!r}: {column.texts[0]!r} is no date like {decision.format or 'those that are read'}"
+        raise InputError(f"{look.table.files[0].name}: {told}; say its own format.")
     counts = held.select(
         values=pl.len(),
         distinct=at.n_unique(),
