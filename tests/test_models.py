@@ -35,9 +35,9 @@ def take(name: str, folder: Path) -> None:
         shutil.copy(EXAMPLES / name / file, folder / place / file)
     text, given = ((where / "usecase.toml").read_text(encoding="utf-8") for where in (folder, EXAMPLES / name))
     for part in re.split(r"(?m)^(?=\[)", given)[1:]:
-        head = re.escape(part.partition("\n")[0].partition(" ")[0])
-        text, found = re.subn(rf"(?ms)^{head}.*?(?=^\[)", lambda _, part=part: f"{part.rstrip()}\n\n", text)
-        assert found == 1, head
+        head = re.escape(part.partition("]")[0])
+        [old] = re.findall(rf"(?ms)^{head}\].*?(?=^\[)", text)
+        text = text.replace(old, f"{part.rstrip()}\n\n")
     (folder / "usecase.toml").write_text(text, encoding="utf-8")
     project = (folder / "pyproject.toml").read_text(encoding="utf-8")
     project, found = re.subn(r"(?m)^model = .*$", lambda _: group(name), project)
