@@ -14,7 +14,6 @@ from explainability import summary
 from runtime import artifacts, models, usecase
 from runtime.failures import InputError
 from runtime.protocols import Matrix, Problem, Table
-from tests import component_flow
 from tests.component_flow import Flow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,14 +72,7 @@ Known = Callable[[Problem], models.Model]
 
 
 @pytest.mark.parametrize("task", list(CLASSES))
-def test_a_table_is_adopted_learned_scored_and_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
-) -> None:
-    own = "\n".join(f"{name} = {json.dumps(value)}" for name, value in CHOSEN.items())
-    before, _, rest = component_flow.USECASE.partition("[hyperparameters]\n")
-    monkeypatch.setattr(
-        component_flow, "USECASE", f"{before}[hyperparameters]\n{own}\n[gate]{rest.partition('[gate]')[2]}"
-    )
+def test_a_table_is_adopted_learned_scored_and_explained(tmp_path: Path, task: str) -> None:
     made, flow = frame(700, task), Flow(tmp_path / "case").begin()
     made[:600].write_csv(tmp_path / "table.csv")
     made[600:].drop("label").write_csv(tmp_path / "new.csv")
