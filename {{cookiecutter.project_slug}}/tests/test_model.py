@@ -109,6 +109,17 @@ def test_the_same_rows_give_the_same_model(known: Known, problem: Problem) -> No
 
 
 @problems
+def test_the_same_model_is_the_same_bytes(known: Known, problem: Problem, tmp_path: Path) -> None:
+    """What a step has written is known by its content: a run here and one in an image are to agree."""
+    written = []
+    for name, model in (("first", known(problem)), ("second", fitted(problem))):
+        (tmp_path / name).mkdir()
+        models.save(model, tmp_path / name)
+        written.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
+    assert written[0] == written[1]
+
+
+@problems
 def test_a_row_without_any_value_is_predicted(known: Known, problem: Problem) -> None:
     assert np.isfinite(models.predict(known(problem), np.full((1, 3), np.nan, dtype=np.float32))).all()
 

@@ -3,9 +3,12 @@
 Gradient boosted trees by histograms (scikit-learn). What a function takes and gives is said in runtime/protocols.py.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -62,8 +65,21 @@ def predict(model: Estimator, features: Matrix, threads: int = 0) -> Predicted:
 
 
 def save(model: Estimator, folder: Path) -> None:
-    """Write model.skops: a description of the object, which runs nothing when it is read."""
-    io.dump(model, folder / FILE)
+    """Write model.skops: a description of the object, which runs nothing when it is read.
+
+    skops names its parts by their addresses in memory and the time of day; here they are counted, so that the same
+    model is the same bytes.
+    """
+    with ZipFile(BytesIO(io.dumps(model))) as described, ZipFile(folder / FILE, "w") as target:
+        schema = described.read("schema.json").decode()
+        parts = re.findall(r'"__id__": (\d+)|"(\d+)\.npy"', schema)
+        numbers = {old: str(n) for n, old in enumerate(dict.fromkeys(one or other for one, other in parts))}
+        renamed = re.sub(r'(?<="__id__": )\d+|(?<=")\d+(?=\.npy")', lambda found: numbers[found[0]], schema)
+        target.writestr(ZipInfo("schema.json"), renamed)
+        for name in described.namelist():
+            if name != "schema.json":
+                old, dot, kind = name.partition(".")
+                target.writestr(ZipInfo(f"{numbers[old]}{dot}{kind}"), described.read(name))
 
 
 def load(folder: Path) -> Estimator:
