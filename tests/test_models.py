@@ -26,7 +26,11 @@ REFUSED = {
     "xgboost": ("MaxDepth=-1", "max_depth"),
 }
 PLACES = {"model.py": "components/algorithm", "attributions.py": "components/explainability"}
-OF_LIGHTGBM = ("test_algorithm_training", "test_algorithm_serving")  # name its files and hyperparameters
+# name LightGBM's files, hyperparameters or functions
+OF_LIGHTGBM = (
+    *("test_algorithm_serving", "test_algorithm_training", "test_algorithm_twins"),
+    *("test_explainability", "test_settings"),
+)
 
 
 def take(name: str, folder: Path) -> None:
