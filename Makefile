@@ -55,6 +55,7 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group scanners --output-file locks/scanners.txt
 	@$(BIN)/$(COMPILE) --group development --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
+	@$(BIN)/$(COMPILE) --group models --constraint "$(TEMPLATE)/locks/development.txt" --output-file docs/models/requirements.lock
 
 clean: ## remove what make demo rendered
 	@rm -rf build

@@ -1,5 +1,6 @@
 """A table's whole way through the real components in this process: adopt, train, score, label; a job is a folder."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -39,19 +40,15 @@ method = "random"
 [features]
 rare = 5
 [hyperparameters]
-num_iterations = 20
-early_stopping_rounds = 5
-learning_rate = 0.1
-num_leaves = 7
-min_data_in_leaf = 5
-native_categories = false
-seed = 7
+{hyperparameters}
 [gate]
 metric = "auc"
 minimum = 0.5
 [explanation]
 rows = 50
 """
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = {"num_iterations": 20, "early_stopping_rounds": 5, "learning_rate": 0.1, "num_leaves": 7, "min_data_in_leaf": 5}
 SPLITS = ("train", "validation", "test", "champion_test")
 Mode = Callable[[Mapping[str, str]], None]
 
@@ -73,7 +70,10 @@ class Flow:
 
     def begin(self) -> "Flow":
         self.root.mkdir(parents=True)
-        (self.root / "usecase.toml").write_text(USECASE, encoding="utf-8")
+        chosen = usecase.load(ROOT / "usecase.toml").hyperparameters
+        lines = [f"{name} = {json.dumps(QUICK.get(name, value))}" for name, value in chosen.items()]
+        text = USECASE.replace("{hyperparameters}", "\n".join(lines))
+        (self.root / "usecase.toml").write_text(text, encoding="utf-8")
         return self
 
     def case(self) -> usecase.UseCase:

@@ -64,6 +64,7 @@ class Processes:
             "CODE_VERSION": self.version(job.container.component),
             "PYTHONPATH": str(self.repository.root / "components"),
             "PYTHONUNBUFFERED": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processors to the steps beside them
         }
         return kept | given | own
 

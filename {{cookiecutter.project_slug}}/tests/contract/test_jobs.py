@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.conftest import HERE
 from tests.contract.containers import JOBS, Contract, Spec, Start, until
 
 LEARNERS = [spec for spec in JOBS if spec.artifact]
@@ -97,23 +98,28 @@ def test_an_unexpected_error_reaches_the_service_too(contract: Contract, spec: S
 
 
 def test_hyperparameters_are_texts_and_a_wrong_one_is_named(contract: Contract, tmp_path: Path) -> None:
-    spec = LEARNERS[1]
-    code, _ = contract.run(spec, tmp_path / "few", Start(settings={"num_iterations": "3"}))
-    metadata = json.loads((tmp_path / "few" / "model" / "metadata.json").read_text())
-    assert (code, metadata["hyperparameters"]["num_iterations"]) == (0, 3)
-    code, running = contract.run(spec, tmp_path / "wrong", Start(settings={"num_iterations": "many"}))
+    spec, known = LEARNERS[1], HERE.tables()["hyperparameters"]
+    name = next(name for name, value in known.items() if isinstance(value, float))
+    code, _ = contract.run(spec, tmp_path / "half", Start(settings={name: str(known[name] / 2)}))
+    metadata = json.loads((tmp_path / "half" / "model" / "metadata.json").read_text())
+    assert (code, metadata["hyperparameters"][name]) == (0, known[name] / 2)
+    code, running = contract.run(spec, tmp_path / "wrong", Start(settings={name: "many"}))
     assert code == 1
-    assert "num_iterations" in running.failure()
+    assert name in running.failure()
     assert "many" in running.failure()
 
 
+ROUNDS = {"num_iterations", "num_boost_round"} & set(HERE.tables()["hyperparameters"])
+
+
+@pytest.mark.skipif(not ROUNDS, reason="this model keeps no checkpoint")
 def test_an_interrupted_training_goes_on_from_its_checkpoint(contract: Contract, tmp_path: Path) -> None:
     spec, kept = LEARNERS[1], tmp_path / "checkpoints"
     kept.mkdir()
-    settings = {"num_iterations": "1000", "early_stopping_rounds": "0", "learning_rate": "0.001"}
+    settings = {min(ROUNDS): "1000", "early_stopping_rounds": "0", "learning_rate": "0.001"}
     how = Start(settings=settings, options=("--volume", f"{kept}:/opt/ml/checkpoints"))
     running = contract.start(spec, tmp_path / "first", how)
-    until((kept / "model.txt").exists)
+    until((kept / "fit.txt").exists)
     begun = time.monotonic()
     running.kill(signal.SIGTERM)
     assert running.wait() != 0
