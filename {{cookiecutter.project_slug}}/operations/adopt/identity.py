@@ -16,7 +16,8 @@ JOINED = re.compile(r"[a-z](Id|ID|id)$")
 WORDS = {"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "solid", "liquid", "fluid", "acid", "rapid"}
 WORDS |= {"humid", "covid", "hybrid", "void", "avoid", "rigid", "lipid", "steroid", "aid", "raid", "mid", "kid", "lid"}
 THINGS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver"
-THINGS += "|unit|volunteer|athlete|pupil|proband|machine|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
+THINGS += "|unit|volunteer|athlete|pupil|proband"
+THINGS += "|machine|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
 THINGS += (
     "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
 )
