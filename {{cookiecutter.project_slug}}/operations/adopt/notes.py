@@ -117,10 +117,11 @@ def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
 
     A mean must say more than whole numbers do, which may well be that of a column.
     """
-    names = [name for name, kind in frame.collect_schema().items() if not kind.is_nested()][:CHECKED]
+    kinds = frame.collect_schema().items()
+    names = [name for name, kind in kinds if kind == pl.String or kind.is_numeric()][:CHECKED]
     texts = pl.col(names).cast(pl.String, strict=False).str.strip_chars()
     cells = frame.select(texts.str.replace(",", ".", literal=True))
-    last = cells.tail(1).collect(engine="streaming").row(0, named=True) if names else {}
+    last = next(cells.tail(1).collect(engine="streaming").iter_rows(named=True), {})
     amounts = {name: text for name, text in last.items() if text and AMOUNT.fullmatch(text)}
     numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in amounts}
     facts = cells.select(
