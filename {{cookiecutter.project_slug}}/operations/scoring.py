@@ -1,23 +1,16 @@
 """`operations score`: run the inference pipeline here with what is released."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from polars.exceptions import PolarsError
-
 from operations import backends, compiling, docker, ending, parameters, training
-from operations.adopt import notes
 from operations.engine import registry, running
 from operations.engine.running import Order
 from operations.engine.summary import Summary
 from operations.failures import Failure
 from operations.options import DOCKER, Options
 from operations.repository import COMPONENTS, LABELLED, Repository
-from runtime import files, raw, usecase
-from runtime.failures import InputError
 
 
 def score(repository: Repository, options: Options) -> int:
@@ -29,7 +22,6 @@ def score(repository: Repository, options: Options) -> int:
         if gone := registry.gone(running.storage(repository), release):
             raise Failure(f"release {release['version']} can't score: {gone}; `make train` again.")
         data = parameters.location(options.data) if options.data else _production(repository)
-        _check_end(Path(options.data) if options.data else repository.data("production"), repository)
         definition = compiling.definition(repository, options.environment, "inference")
         backend = backends.make(repository, options.on)
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
@@ -54,18 +46,6 @@ def score(repository: Repository, options: Options) -> int:
     if not finished.failed:
         print("when labels of these rows have come: make label DATA=file (with the id and the label)")
     return 1 if finished.failed else 0
-
-
-def _check_end(place: Path, repository: Repository) -> None:
-    """Raises Failure where the last rows of a file are sums or notes; what else is wrong with it the run tells."""
-    with suppress(InputError, PolarsError):
-        data = usecase.load(repository.root / "usecase.toml").data
-        frames = {file.name: files.scan(file, data).drop(raw.ROW) for file in files.find(place)}
-        for name, frame in frames.items():
-            try:
-                notes.check_end(name, frame)
-            except InputError as error:
-                raise Failure(str(error)) from None
 
 
 def released_parameters(release: Mapping[str, Any]) -> dict[str, str]:

@@ -69,14 +69,6 @@ def test_labels_are_measured_and_kept_and_their_rows_can_be_learned_from(copy: M
     assert set(learned.columns) == set(truth().columns)
 
 
-def test_a_row_of_sums_below_the_rows_to_score_is_refused(copy: Miniature) -> None:
-    file = copy.root / given(copy, truth().drop("churned"), "rows.csv")
-    file.write_text(file.read_text() + "Total" + "," * (truth().width - 2) + "\n")
-    assert "rows.csv: the last row looks like sums or notes below the table (Total)" in copy.run(
-        "score", "--data", file.name, code=1
-    )
-
-
 def test_later_labels_join_the_earlier_ones_and_correct_them(copy: Miniature) -> None:
     labels = truth().select("customer_id", "churned")
     copy.run("label", "--data", given(copy, labels.head(600)))

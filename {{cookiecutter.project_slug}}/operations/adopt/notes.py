@@ -75,12 +75,6 @@ def check_rows(file: str, frame: pl.LazyFrame) -> None:
     row = frame.select(again.first()).collect(engine="streaming").item()
     if row is not None:
         raise InputError(f"{file}: row {row + 1} holds the names of the columns once more; delete that line.")
-    check_end(file, frame)
-
-
-def check_end(file: str, frame: pl.LazyFrame) -> None:
-    """Raises InputError where the last rows are sums or notes."""
-    texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String][:CHECKED]
     found: list[str] = []
     for cells in reversed(frame.tail(LAST).collect(engine="streaming").to_dicts()):
         held = {name: str(cell).strip() for name, cell in cells.items() if cell is not None and str(cell).strip()}
