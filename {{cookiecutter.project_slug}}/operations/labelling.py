@@ -172,11 +172,16 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
             f"scored ({known} …); is it the table of {scored.name}?"
         )
     kept = scored.labels / LABELS
-    if kept.is_file():
-        earlier = pl.read_parquet(kept).join(told, on=name, how="anti")
-        told = pl.concat([earlier, told], how="vertical_relaxed")
     strangers = told.join(rows, on=name, how="anti").height
-    told_of = f"{told.height:,} rows with labels, {strangers:,} of them of no scored row"
+    told_of = f"{source.name}: {told.height:,} rows with labels, {strangers:,} of them of no scored row"
+    if kept.is_file():
+        before = pl.read_parquet(kept)
+        both = before.join(told, on=name).filter(pl.col(target) != pl.col(f"{target}_right"))
+        told = pl.concat([before.join(told, on=name, how="anti"), told], how="vertical_relaxed")
+        told_of += f"; {told.height:,} with those of earlier files"
+        told_of += (
+            f", of which {both[name].n_unique():,} had another label that this file replaces" if len(both) else ""
+        )
     told_of += f"; {broken:,} lines have too few or too many cells and tell nothing" if broken else ""
     _write(told, kept)
     if scored.window:

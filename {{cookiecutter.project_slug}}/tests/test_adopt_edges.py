@@ -195,8 +195,9 @@ def test_a_few_odd_cells_cost_their_rows_unless_they_are_too_many(
 
 
 def test_a_marker_among_numbers_does_not_take_a_class_away(tmp_path: Path) -> None:
+    multi = ("--task", "multiclass")
     income = [["unknown", "12", "7.5", "8"][n * 7 % 11 % 4] for n in range(COUNT)]
-    found = adopted(tmp_path, labels(["unknown", "good", "bad"]).with_columns(pl.Series("income", income)))
+    found = adopted(tmp_path, labels(["unknown", "good", "bad"]).with_columns(pl.Series("income", income)), *multi)
     assert "unknown" in found["data"]["classes"]
     assert "unknown" not in found["data"]["missing"]
     assert "unknown" in adopted(tmp_path, rows(income=income))["data"]["missing"]

@@ -29,15 +29,19 @@ def contract_of(folder: Path, table: pl.DataFrame, *options: str) -> dict[str, A
     return found[0]
 
 
-@pytest.mark.parametrize(("name", "unit"), [("created_at", 1), ("eventTs", 1), ("Zeitstempel", 1), ("timestamp", 1000)])
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("created_at", 1), ("eventTs", 1), ("Zeitstempel", 1), ("timestamp", 1000), ("ts", 10**6), ("at", 10**9)],
+)
 def test_numbers_since_1970_under_the_name_of_a_time_are_dates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, unit: int
 ) -> None:
     found = contract_of(tmp_path, rows(COUNT, **{name: moments(unit)}))
-    form = {1: "epoch s", 1000: "epoch ms"}[unit]
+    part = {1: "", 1000: "milli", 10**6: "micro", 10**9: "nano"}[unit]
+    form = {1: "epoch s", 1000: "epoch ms", 10**6: "epoch us", 10**9: "epoch ns"}[unit]
     assert found["columns"][name] == {"type": "date", "format": form, "drift": False}
     said = capsys.readouterr().out
-    assert f"as {'milli' if unit == 1000 else ''}seconds since 1970" in said
+    assert f"as {part}seconds since 1970" in said
     assert f"say TIME={name}" in said
 
 
@@ -103,3 +107,17 @@ def test_numbers_as_germans_write_them_are_moments_too(tmp_path: Path) -> None:
     lines = [f"{n % 7}.{n % 900 + 100},5;{stamp};{'ja' if n % 3 else 'nein'}" for n, stamp in enumerate(stamps)]
     found = adopted(tmp_path, "\n".join(["betrag;zeit;target", *lines, ""]).encode())
     assert found["columns"]["zeit"] == {"type": "date", "format": "epoch ms", "drift": False}
+
+
+@pytest.mark.parametrize(("name", "said"), [("date", True), ("price", False)])
+def test_a_spreadsheet_s_days_under_the_name_of_a_time_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: bool
+) -> None:
+    days = np.random.default_rng(5).integers(44_900, 45_300, COUNT)
+    assert types(adopted(tmp_path, rows(COUNT, **{name: days}))) == {name: "number"}
+    hint = f"if a spreadsheet's days since 1900, write them as 2024-01-31 or say TYPES={name}=out"
+    assert (hint in capsys.readouterr().out) is said
+
+
+def test_long_numbers_in_no_order_are_no_microseconds(tmp_path: Path) -> None:
+    assert types(adopted(tmp_path, rows(COUNT, x=moments(10**6)))).get("x") != "date"

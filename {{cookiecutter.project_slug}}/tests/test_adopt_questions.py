@@ -220,3 +220,60 @@ def test_yes_and_no_are_understood_in_other_languages(tmp_path: Path) -> None:
     found = adopted(tmp_path, table)
     assert types(found)["paperless"] == "boolean"
     assert found["data"]["classes"] == ["non", "oui"]
+
+
+@pytest.mark.parametrize(
+    ("word", "every", "classes"), [("-", 3, "yes no"), ("unknown", 10, "low mid high"), ("-", 3, "0 1")]
+)
+def test_a_marker_among_the_classes_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, every: int, classes: str
+) -> None:
+    drawn = random().choice(classes.split(), COUNT)
+    table = labels([word if n % every == 0 else str(value) for n, value in enumerate(drawn)], COUNT)
+    code, said = asked(tmp_path, table, capsys)
+    assert code == 2
+    assert f"{word!r} in 'target': a class too (TASK=multiclass), or no label. Say MISSING={word} " in said
+    assert set(adopted(tmp_path, table, "--missing", word)["data"]["classes"]) == set(classes.split())
+    assert word in adopted(tmp_path, table, "--task", "multiclass")["data"]["classes"]
+
+
+def test_the_months_of_a_year_are_no_gap(tmp_path: Path) -> None:
+    months = [202212 if n % 12 == 0 else 202300 + n % 12 for n in range(COUNT)]
+    weeks = [202252 if n % 50 == 0 else 202300 + n % 50 for n in range(COUNT)]
+    table = rows(COUNT, month=random().permutation(months), week=random().permutation(weeks))
+    assert types(adopted(tmp_path, table)) == {"month": "number", "week": "number"}
+
+
+def test_zeros_of_one_kind_are_one_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def drawn(low: int, high: int, zeros: int) -> list[int]:
+        return [0 if n < zeros else int(value) for n, value in enumerate(random().integers(low, high, COUNT))]
+
+    table = rows(
+        COUNT, bmi=drawn(18, 55, 90), glucose=drawn(60, 190, 2), skin=drawn(14, 60, 250), births=drawn(0, 15, 9)
+    )
+    code, said = asked(tmp_path, table, capsys)
+    assert code == 2
+    assert "Say MISSING=bmi=0,glucose=0,skin=0 (" in said
+
+
+def test_a_name_with_a_comma_is_answered_in_the_quotes_that_the_question_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [f"{n % 89 + 0.5} {('cm', 'mm')[n % 7 == 0]}" for n in range(COUNT)]
+    table = rows(COUNT, **{"size, cm": sizes, 'say "a"': sizes})
+    said = asked(tmp_path, table, capsys)[1]
+    assert """TYPES='"size, cm"=category' or TYPES='"size, cm"=out'""" in said
+    answer = '"size, cm"=category,say "a"=out, amount=number'
+    assert types(adopted(tmp_path, table, "--types", answer)) == {"size, cm": "category"}
+
+
+@pytest.mark.parametrize(("word", "often"), [("90+", 1), ("<0.5", 12), ("about 5", 1)])
+def test_a_few_texts_with_digits_among_numbers_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, often: int
+) -> None:
+    table = rows(COUNT, age=[word if n % 31 < often else str(n * 7 % 60) for n in range(COUNT)])
+    code, said = asked(tmp_path, table, capsys)
+    assert code == 2
+    assert f"are no numbers ({word!r}; TYPES=age=category keeps them). Say MISSING=" in said
+    assert types(adopted(tmp_path, table, "--types", "age=category")) == {"age": "category"}
+    assert types(adopted(tmp_path, table, "--missing", f"age={word}")) == {"age": "number"}

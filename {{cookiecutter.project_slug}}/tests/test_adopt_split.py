@@ -109,6 +109,46 @@ def test_a_number_that_tells_the_label_is_no_group(tmp_path: Path) -> None:
     assert found["split"]["method"] == "random"
 
 
+@pytest.mark.parametrize("name", ["year_built", "weight_g", "score"])
+def test_a_number_from_which_others_are_derived_is_no_group(tmp_path: Path, name: str) -> None:
+    value = np.random.default_rng(3).integers(100, 350, 3000)
+    derived = {"twice": 2 * value, "part": value // 20, "target": np.where(value > 200, "yes", "no")}
+    found = adopted(tmp_path, pl.DataFrame({name: value, **derived, "x": np.random.default_rng(4).normal(size=3000)}))
+    assert found["split"]["method"] == "random"
+    assert found["columns"][name]["type"] == "number"
+
+
+def series(name: str, values: int, each: int, step: float = 1.0) -> pl.DataFrame:
+    """A series of readings a value, one below the other, whose label changes within it."""
+    who, when = np.repeat(np.arange(values), each), np.tile(np.arange(each), values)
+    noise = np.random.default_rng(8).normal(size=who.size).round(3)
+    late = (when + noise * each / 4 > each / 2).astype(int)
+    return pl.DataFrame({name: who, "round": when * step, "reading": noise, "target": late})
+
+
+@pytest.mark.parametrize(
+    "frame", [series("unit", 40, 50), series("unit_nr", 80, 30), series("rig", 25, 60), series("subject#", 42, 40, 1.3)]
+)
+def test_rows_in_blocks_that_a_column_counts_are_a_series_each(tmp_path: Path, frame: pl.DataFrame) -> None:
+    found = adopted(tmp_path, frame)
+    assert found["split"] == {"method": "group", "group": frame.columns[0]}
+    assert found["columns"]["round"]["type"] == "number"
+
+
+@pytest.mark.parametrize("name", ["week", "Jahr"])
+def test_a_part_of_the_calendar_is_no_series(tmp_path: Path, name: str) -> None:
+    assert adopted(tmp_path, series(name, 52, 40))["split"]["method"] == "random"
+
+
+@pytest.mark.parametrize("frame", [series("rig", 25, 60, 0.0), series("volunteer", 30, 60).sample(1800, shuffle=True)])
+def test_what_repeats_in_blocks_or_by_its_name_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: pl.DataFrame
+) -> None:
+    adopted(tmp_path, frame)
+    name = frame.columns[0]
+    assert f"{name!r} repeats: if new rows will be of others, say GROUP={name}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["households", "customers", "Machines", "Kunden"])
 def test_a_number_of_things_is_no_name_of_one(tmp_path: Path, name: str) -> None:
     counted = np.random.default_rng(3).integers(3, 900, 3000)

@@ -145,6 +145,38 @@ def test_a_row_of_sums_with_a_label_is_refused(tmp_path: Path, capsys: Capture, 
     assert "the last row looks like sums or notes below the table (Total, 30000, 60000.5, 30000)" in said
 
 
+@pytest.mark.parametrize("town", ["", "t0", "Sum"])
+@pytest.mark.parametrize("what", ["sum", "mean"])
+def test_a_last_row_of_the_sums_above_is_refused_without_a_word_for_it(
+    tmp_path: Path, capsys: Capture, town: str, what: str
+) -> None:
+    random = np.random.default_rng(5)
+    table = pl.DataFrame(
+        {
+            "x": random.normal(size=COUNT).round(3),
+            "age": random.integers(18, 90, COUNT),
+            "town": random.choice(["t0", "t1"], COUNT),
+            "target": random.normal(400, 30, COUNT).round(2),
+        }
+    )
+    row = [round(getattr(table[name], what)(), 2) for name in ("x", "age", "target")]
+    code, said = refused(tmp_path, table.write_csv() + f"{row[0]},{row[1]},{town},{row[2]}\n", capsys)
+    assert code == 1
+    assert f"the last row is the {what} of the rows above in each column of numbers; delete it" in said
+
+
+def test_a_last_row_that_is_like_the_others_is_kept(tmp_path: Path) -> None:
+    table = rows(COUNT, zero=[0] * (COUNT - 1) + [1], grade=[1, 2, 3, 2, 2] * (COUNT // 5))
+    assert set(types(adopted(tmp_path, table))) == {"zero", "grade"}
+
+
+def test_a_file_that_begins_like_a_packed_one_says_so(tmp_path: Path, capsys: Capture) -> None:
+    code, said = refused(tmp_path, "x^2,target\n" + "1,a\n2,b\n" * 30, capsys)
+    assert code == 1
+    assert 'table.csv begins with x^ like a packed file; put its first cell in quotes ("x^…").' in said
+    assert types(adopted(tmp_path, b'"x^2",target\n' + b"1,a\n2,b\n3,a\n4,b\n" * 30)) == {"x^2": "number"}
+
+
 def test_names_that_come_again_are_no_row(tmp_path: Path, capsys: Capture) -> None:
     code, said = refused(tmp_path, text() + text(), capsys)
     assert code == 1

@@ -74,7 +74,9 @@ def test_later_labels_join_the_earlier_ones_and_correct_them(copy: Miniature) ->
     copy.run("label", "--data", given(copy, labels.head(600)))
     other = {"yes": "no", "no": "yes"}
     corrected = labels[500:900].with_columns(pl.col("churned").replace_strict(other))
-    copy.run("label", "--data", given(copy, corrected))
+    said = copy.run("label", "--data", given(copy, corrected))
+    assert "labels.csv: 400 rows with labels, 0 of them of no scored row; 1,000 with those of earlier files" in said
+    assert ", of which 400 had another label that this file replaces" in said
     kept = pl.read_parquet(copy.root / "data/adopted/labels/labels.parquet")
     assert kept.height == kept["customer_id"].n_unique()
     changed = kept.join(labels, on="customer_id", suffix="_before").filter(

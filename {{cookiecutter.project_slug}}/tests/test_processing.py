@@ -559,6 +559,11 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("parquet as csv", lambda folder: table().write_parquet(folder / "t.csv"), "Parquet file with a CSV name"),
     ("no column", lambda folder: table().drop("income").write_csv(folder / "t.csv"), "t.csv has no column 'income'"),
     ("no label", lambda folder: table().drop("repaid").write_csv(folder / "t.csv"), "t.csv has no column 'repaid'"),
+    (
+        "title",
+        lambda folder: (folder / "t.csv").write_text("Report of May\n\n" + table().write_csv()),
+        "line 3 looks like the names; delete what stands above it",
+    ),
     ("separator", lambda folder: table().write_csv(folder / "t.csv", separator=";"), "The separator may be wrong"),
     (
         "one class",

@@ -385,7 +385,9 @@ def test_moments_are_read_on_the_clocks_of_the_zone_that_is_named_or_refused(tmp
     assert found[raw.BROKEN].to_list() == [False, True]
 
 
-@pytest.mark.parametrize(("form", "unit"), [("epoch s", 1), ("epoch ms", 1000)])
+@pytest.mark.parametrize(
+    ("form", "unit"), [("epoch s", 1), ("epoch ms", 1000), ("epoch us", 10**6), ("epoch ns", 10**9)]
+)
 @pytest.mark.parametrize(("zone", "hours"), [("", [0, 14, 1]), ("UTC", [0, 14, 1]), ("Europe/Berlin", [1, 16, 2])])
 def test_numbers_since_1970_are_the_same_moments_in_csv_and_parquet(
     tmp_path: Path, form: str, unit: int, zone: str, hours: list[int]

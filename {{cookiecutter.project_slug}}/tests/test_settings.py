@@ -193,7 +193,7 @@ OUTSIDE = {
     "columns.income.minimum": ["2e6", "-inf"],
     "columns.income.maximum": ["-1", "nan"],
     "columns.since.type": ['"number"', '"Date"'],
-    "columns.since.format": ['"day"', '"epoch us"', *FORMATS],
+    "columns.since.format": ['"day"', '"epoch m"', *FORMATS],
     "columns.since.time_zone": ['"Berlin"', '"../UTC"'],
     "split.method": ['"randm"', '"group"'],
     "split.validation": ["0", "1", "0.9"],
@@ -407,7 +407,7 @@ def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
     forms = [f"{day}{clock}" for day in ("%Y-%m-%d", "%d.%m.%y", "%Y-%j", "%D", "%m-%d", "%d.%m.") for clock in clocks]
     forms += [f"%Y-%m-%d %{letter}" for letter in "EJKLNOQioABabe%"] + ["%F", "%Y-%m", "%c", "%v", "%+", "%Y-%m-%d%"]
     assert [form for form in forms if usecase.DATES.holds(form) != reads(form)] == []
-    assert all(map(usecase.DATES.holds, (*dates.DAYS, *dates.PARTS, "epoch s", "epoch ms", "")))
+    assert all(map(usecase.DATES.holds, (*dates.DAYS, *dates.PARTS, *usecase.EPOCHS, "")))
 
 
 @pytest.mark.parametrize(

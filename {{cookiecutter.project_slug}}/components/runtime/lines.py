@@ -51,6 +51,9 @@ def read(source: Source, name: str, separator: str, header: bool = True, scratch
 
     Raises InputError for text without a line, a column that is there twice, or a last line that was cut off.
     """
+    with _opened(source) as handle:
+        if handle.read(2) == b"x^":  # which Polars takes for zlib's
+            raise InputError(f'{name} begins with x^ like a packed file; put its first cell in quotes ("x^…").')
     form = _form(source, Form(name, separator), header)
     odd = _odd(source, form) if _has(source, b"\n") else None
     if odd is None:

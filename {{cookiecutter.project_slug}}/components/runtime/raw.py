@@ -9,6 +9,7 @@ its type or range. `__error` says in words what is wrong with a row, `__broken` 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,7 @@ NO_ID = "row"  # the name of the id that stands in where the contract names none
 CELLS = 2_000_000  # read at once
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 ROWS = 100_000  # at most, however narrow they are
+TITLES = 30  # lines among which the names may stand
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,29 @@ def _needed_of(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) 
     names = needed(usecase, labelled)
     missing = [name for name in names if name not in schema]
     if missing:
-        raise InputError(_missing_columns(file, missing, [name for name in schema if not name.startswith("__")]))
+        present = [name for name in schema if not name.startswith("__")]
+        raise InputError(_missing_columns(file, missing, present, usecase.data.separator))
     time = usecase.data.time
     return [*names, *([time] if time and time in schema and time not in names else [])]
 
 
-def _missing_columns(file: Path, missing: list[str], present: list[str]) -> str:
+def _missing_columns(file: Path, missing: list[str], present: list[str], separator: str) -> str:
     lacking, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
+    if line := _line_of_names(file, missing, separator):
+        return f"{file.name} has no column {lacking}: line {line} looks like the names; delete what stands above it."
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
     return f"{file.name} has no column {lacking}; it has {shown}{unlike(missing, present)}.{hint}"
+
+
+def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
+    """The line below the first, of a few, that holds most of the names; 0 where none does, or they are no lines."""
+    if file.name.lower().endswith(".parquet"):
+        return 0
+    with files.opened(file) as handle:
+        lines = [line.decode(errors="replace").strip() for line in islice(handle, TITLES)]
+    cells = [{cell.strip(' "') for cell in line.split(separator)} for line in lines]
+    most = [number for number, held in enumerate(cells, 1) if 2 * len(held & set(missing)) > len(missing)]
+    return most[0] if most and most[0] > 1 else 0
 
 
 def as_text(name: str, decimal: str = ".") -> pl.Expr:

@@ -25,7 +25,12 @@ TABLES = {
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
-EPOCHS = {"epoch s": ("seconds", 1_000_000), "epoch ms": ("milliseconds", 1_000)}
+EPOCHS = {  # how many microseconds each is
+    "epoch s": ("seconds", 1e6),
+    "epoch ms": ("milliseconds", 1e3),
+    "epoch us": ("microseconds", 1.0),
+    "epoch ns": ("nanoseconds", 1e-3),
+}
 NO_NUMERAL = "is not 1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'."
 # formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
 CLOCKS = ("hh:mm:ss", "mm:ss")
@@ -40,8 +45,8 @@ YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
 )
 DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQio])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
 DATES = Matching(
-    rf"(?:epoch m?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
-    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s' or 'epoch ms' (numbers since 1970)",
+    rf"(?:epoch [mun]?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
+    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s', ms, us or ns (numbers since 1970)",
 )
 NO_DATE = f"is not {DATES}."
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
@@ -66,7 +71,7 @@ FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
 class Column:
     """One raw column: its name and type, the range of a number, the format and time zone of a date.
 
-    `format` of a date is one of strptime, or "epoch s" or "epoch ms" for numbers since 1970, which are moments of UTC;
+    `format` of a date is one of strptime, or "epoch s" (ms, us, ns) for numbers since 1970, which are moments of UTC;
     of a number 1234.5 as the column writes it ("€ 1.234,5", "(1,234.5)"), or "hh:mm:ss" or "mm:ss", read as hours.
     Several formats stand with | between them. `missing` are this column's further texts for "no value".
     `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out

@@ -233,7 +233,7 @@ def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
     return found.dt.replace_time_zone("UTC") if zone and form.endswith(OF_UTC) else found
 
 
-def _since_1970(column: pl.Series, unit: int, spelling: Spelling) -> Found:
+def _since_1970(column: pl.Series, unit: float, spelling: Spelling) -> Found:
     """Numbers of so many microseconds each."""
     found, wrong = number(column, spelling, FIRST / unit, LAST / unit)
     return (found * unit).round().cast(pl.Int64).cast(pl.Datetime("us")), wrong

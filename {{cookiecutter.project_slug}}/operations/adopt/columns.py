@@ -15,6 +15,7 @@ from runtime.usecase import EPOCHS
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
 FEW, MANY = 10, 200  # distinct values
+SHEET = 20_000, 73_051  # from 1954 to 2100 in a spreadsheet's days
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,14 @@ def _number(column: Facts, look: Look) -> Decision:
         why += f" (MISSING={shlex.quote(column.odd[0])} keeps them)"
     if column.whole and column.distinct <= FEW:
         why += f'; {column.distinct} whole numbers: if they are codes, make it "category"'
+    if column.low and column.high and SHEET[0] <= column.low <= column.high <= SHEET[1] and _timely(column):
+        why += f"; if a spreadsheet's days since 1900, write them as 2024-01-31 or say {option(column.name, 'out')}"
     form = look.table.formats.get(column.name, "")
     return _in(column, "number", f"{why}, written as {form}" if form else why, form)
+
+
+def _timely(column: Facts) -> bool:
+    return column.distinct > FEW and bool(dates.TIMELY.search(column.name))
 
 
 def _category(column: Facts, why: str, look: Look) -> Decision:

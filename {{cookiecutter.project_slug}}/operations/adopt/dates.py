@@ -102,12 +102,12 @@ def find(column: Facts, look: Look) -> Dates | None:
 
 
 def numbered(column: Facts, look: Look) -> Dates | None:
-    """Numbers of this century's seconds or milliseconds since 1970, if the name or how they stand says so."""
+    """Numbers of this century's seconds, or parts of them, since 1970, if the name or how they stand says so."""
     if column.low is None or column.high is None or column.zero_padded or NAMING.search(column.name.strip()):
         return None
     first, last = YEARS
     for form, (_, unit) in EPOCHS.items():
-        second = 1_000_000 // unit
+        second = round(1e6 / unit)
         if first * second <= column.low and column.high <= last * second:
             apart = column.whole and column.high - column.low > DAY * second
             if not (TIMELY.search(column.name) or (apart and _as_moments(column, look))):
@@ -123,7 +123,8 @@ def _as_moments(column: Facts, look: Look) -> bool:
     held = look.table.frame.select(number.alias("n")).drop_nulls()
     order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None)
     found, distinct = held.select(order, pl.col("n").n_unique().alias("d")).collect(engine="streaming").row(0)
-    own = column.low is not None and column.low > YEARS[1] and distinct >= UNIQUE * column.present
+    milli = column.low is not None and column.high is not None and column.low > YEARS[1] >= column.high / 1000
+    own = milli and distinct >= UNIQUE * column.present
     return bool(own or abs(found or 0.0) >= ORDERED)
 
 

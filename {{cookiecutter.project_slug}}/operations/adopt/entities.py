@@ -1,5 +1,6 @@
 """Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,9 @@ FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in ot
 NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
 LOOKED, TRIED = 60, 8  # columns and candidates, at most
 STEADY, NESTED, ONE_LABEL = 0.1, 0.01, 0.02  # variance within a value, as a share of the whole
+BINS, A_BIN = 20, 5  # of a number's range, at most, and values in each, at least
+TOGETHER, COUNTING = 1.05, 0.9  # runs of a value, on average; the share of steps by which a counter goes up
+CALENDAR = re.compile(r"year|month|week|day|date|hour|min|sec|jahr|monat|woche|tag|stunde|kw|time|zeit", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Entity:
     repeated: float
     variances: Mapping[str, float]  # of the columns that vary at all: within a value, as a share of the whole
     label: str = ""
+    measured: bool = False  # a number whose range tells the steady columns as its values do: they are derived from it
+    together: bool = False  # the rows of a value follow each other
+    counter: str = ""  # a column that counts them then
 
     @property
     def decided(self) -> bool:
@@ -41,8 +48,10 @@ class Entity:
     @property
     def clear(self) -> bool:
         """Whether rows of one value are more alike than chance and a category's meaning make them."""
-        if self.values < FEWEST or self.repeated < REPEATED:
+        if self.values < FEWEST or self.repeated < REPEATED or self.measured:
             return False
+        if self.counter:
+            return True  # a series each, whose neighbours in time are alike
         if self.decided and (self.called or self.steady > 2) and self.rows <= MOST:
             return True  # measurements may change from row to row: whose they are tells the label
         steady = self.steady >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
@@ -50,6 +59,7 @@ class Entity:
 
     def words(self) -> str:
         alike = f", {self.steady} of {len(self.variances)} other columns hardly change within one"
+        alike = f", in one block each that {self.counter!r} counts" if self.counter else alike
         told = ", and the label stays the same within one" if self.decided else alike if len(self.variances) > 1 else ""
         return f"{self.values:,} values of {self.rows:.1f} rows each{told}"
 
@@ -57,13 +67,29 @@ class Entity:
 def find(found: Mapping[str, Facts], decisions: Mapping[str, Decision], look: Look, label: str) -> list[Entity]:
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     named = [name for name, column in found.items() if name != label and _possible(column, decisions[name])]
+    counters = _blocks(found, look, label)
     candidates = sorted(
-        named, key=lambda name: (not _called(found[name]), found[name].numbers > 0, -found[name].distinct)
+        dict.fromkeys([*named, *counters]),
+        key=lambda name: (
+            not counters.get(name),
+            not _called(found[name]),
+            found[name].numbers > 0,
+            -found[name].distinct,
+        ),
     )[:TRIED]
     used = [name for name in found if name != label and decisions[name].type and name not in candidates]
     chosen = [label, *candidates, *used[:: max(1, len(used) // LOOKED)][:LOOKED]]
-    entities = [replace(_measured(found, name, chosen, look), label=label) for name in candidates]
-    entities = sorted(entities, key=lambda each: (not each.clear, -each.steady, each.values))
+    entities = [
+        replace(
+            _measured(found, name, chosen, look),
+            label=label,
+            together=name in counters,
+            counter=counters.get(name, ""),
+        )
+        for name in candidates
+    ]
+    entities = [replace(each, measured=_is_measured(each, found, look)) for each in entities]
+    entities = sorted(entities, key=lambda each: (not each.clear, not each.counter, -each.steady, each.values))
     return _outermost(entities)
 
 
@@ -79,7 +105,9 @@ def wished(found: Mapping[str, Facts], look: Look, name: str, label: str) -> Ent
 
 def hint(entities: Sequence[Entity]) -> str:
     """What may have been meant where nothing is clear."""
-    repeating = [each.name for each in entities if each.clear or (each.called and each.repeated >= REPEATED)]
+    repeating = [
+        each.name for each in entities if each.clear or ((each.called or each.together) and each.repeated >= REPEATED)
+    ]
     names = ", ".join(map(repr, repeating[:3]))
     repeat = f"{names} {'repeats' if len(repeating) == 1 else 'repeat'}"
     return f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
@@ -102,10 +130,62 @@ def _possible(column: Facts, decision: Decision) -> bool:
     return bool(column.name.strip()) and kind and repeats and often and fits
 
 
-def _measured(found: Mapping[str, Facts], name: str, others: Sequence[str], look: Look) -> Entity:
-    """One pass over the table, and one row a value in memory."""
+def _blocks(found: Mapping[str, Facts], look: Look, label: str) -> dict[str, str]:
+    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or ""."""
+    numbers = [name for name, each in found.items() if each.numbers == each.present > 0 and name != label]
+    names = [
+        name
+        for name, each in found.items()
+        if name != label
+        and _few(each)
+        and (not each.numbers or (name in numbers and each.whole))
+        and not CALENDAR.search(name)
+    ][:LOOKED]
+    if not names:
+        return {}
+    texts = look.table.frame.select(tables.text(name, found[name].kind, look.markers).alias(name) for name in names)
+    runs = texts.select(pl.all().ne_missing(pl.all().shift()).sum()).collect().row(0, named=True)
+    together = [name for name in names if runs[name] <= TOGETHER * found[name].distinct]
+    return {name: _counter(found, name, [each for each in numbers if each != name][:LOOKED], look) for name in together}
+
+
+def _few(column: Facts) -> bool:
+    return FEWEST <= column.distinct <= min(MANY, column.present / 4) and tables.readable(column.kind)
+
+
+def _counter(found: Mapping[str, Facts], name: str, numbers: Sequence[str], look: Look) -> str:
+    """The first column that goes up by one from row to row of a value, and back to the next; "" where there is none.
+
+    It may go up by anything where the column is called like an entity.
+    """
+    value = tables.text(name, found[name].kind, look.markers)
+    same = value == value.shift()
+    steps = {other: _amount(found[other], look).diff() for other in numbers}
+    right = {other: step > 0 if _called(found[name]) else step == 1 for other, step in steps.items()}
+    shares = look.table.frame.select(
+        pl.min_horizontal(right[other].filter(same).mean(), (step < 0).filter(~same).mean()).alias(other)
+        for other, step in steps.items()
+    )
+    counted = shares.collect().row(0, named=True) if numbers else {}
+    return next((other for other, share in counted.items() if (share or 0.0) >= COUNTING), "")
+
+
+def _is_measured(entity: Entity, found: Mapping[str, Facts], look: Look) -> bool:
+    """Whether what is the same within a number is nearly the same within a part of its range: that of no id is."""
+    steady = [name for name, share in entity.variances.items() if share <= STEADY]
+    if entity.called or entity.counter or not entity.clear or not found[entity.name].numbers:
+        return False
+    bins = max(3, min(BINS, entity.values // A_BIN))
+    binned = _measured(found, entity.name, steady, look, bins).variances
+    return 2 * sum(binned.get(name, 1.0) <= 2 * STEADY for name in steady) >= len(steady) > 0
+
+
+def _measured(found: Mapping[str, Facts], name: str, others: Sequence[str], look: Look, bins: int = 0) -> Entity:
+    """One pass over the table, and one row a value in memory: or one of so many parts of a number's range."""
     places = {f"c{place}": other for place, other in enumerate(others) if other != name}
-    key = tables.text(name, found[name].kind, look.markers).alias("value")
+    number = _amount(found[name], look)
+    part = ((number.rank("min") - 1) * bins / number.count()).floor()
+    key = (part if bins else tables.text(name, found[name].kind, look.markers)).alias("value")
     held = look.table.frame.select(
         key, *(_amount(found[other], look).alias(place) for place, other in places.items())
     ).filter(pl.col("value").is_not_null())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,20 @@ from dataclasses import dataclass
 import polars as pl
 
 from operations.adopt import tables, times
-from operations.adopt.columns import FEW, Decision
+from operations.adopt.columns import CODE, FEW, Decision
 from operations.adopt.facts import End, Facts, Look
+from operations.adopt.numerals import option
 from operations.adopt.times import Moments
 from operations.adopt.wishes import Question
 
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a far number stands again and again
 APART, MOST = 0.2, 0.4  # a 0 means none where it lies so far from the rest (of its range), in at most this share
+STEPS = 2.5  # by how many steps of its numbers a column begins above a 0 that means none in another column
+LIMIT = re.compile(r"[<>≤≥~]=?\s*\d[\d.,]*|\d[\d.,]*\s*\+")  # beyond what can be measured
+DIGIT = re.compile(r"\d")
+RARE = 0.05  # the share of the cells that other texts with a digit may have
+PERIOD = re.compile(r"(19|20)\d\d(0[1-9]|[1-4]\d|5[0-3])")  # a year with its month or week
 CROWDED = 5  # times as often as a value on average
 DAYS = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 SHOWN = 5
@@ -55,8 +62,17 @@ def suspects(found: dict[str, Facts], look: Look, label: str, task: str) -> list
     columns = [column for name, column in found.items() if name not in told]
     far = [column for column in columns if column.name != label or column.distinct > LABELS]
     few = {label: look.tolerated if task else 0}  # a word in a label that is not said to be an amount is a class
-    words = [suspect for column in columns for suspect in _words(column, few.get(column.name, look.tolerated))]
-    return words + [suspect for column in far for suspect in _far(column, look)]
+    worded = [column for column in columns if column.name != label or not any(map(DIGIT.search, column.odd))]
+    words = [suspect for column in worded for suspect in _words(column, few.get(column.name, look.tolerated))]
+    marked, others = answer.present - answer.numbers - answer.unmarked, answer.distinct - len(answer.marked)
+    rare = others == 2 or (others > 2 and marked <= FEW_CELLS * answer.present)
+    if answer.marked and rare and not (task or classes or _words(answer, 0)):
+        shown = ", ".join(map(repr, answer.marked))
+        words.append(Suspect(answer.marked, f"{shown} in {label!r}: a class too (TASK=multiclass), or no label"))
+    amounts = [suspect for column in far for suspect in _far(column, look)]
+    if any(suspect.why.startswith("0 stands") for suspect in amounts):
+        amounts = [suspect for column in far for suspect in _far(column, look, STEPS)]
+    return words + amounts
 
 
 def moments(
@@ -102,19 +118,28 @@ def written(texts: Sequence[str]) -> str:
 
 
 def _words(column: Facts, tolerated: int) -> list[Suspect]:
-    """A few words without a digit among numbers."""
+    """A few words among numbers; with a digit where they are limits, or rare."""
     odd, words = column.present - column.numbers, column.odd
-    if not tolerated < odd <= FEW_CELLS * column.present or not 0 < len(words) <= FEW_WORDS:
+    limits = all(map(LIMIT.fullmatch, words))  # of which there may be many
+    few = limits or odd <= FEW_CELLS * column.present
+    if not tolerated < odd or not few or not 0 < len(words) <= FEW_WORDS:
         return []
     codes = column.distinct - len(words) <= FEW and any(len(word) < 2 for word in words)
-    if codes or any(character.isdigit() for word in words for character in word):
+    digits = [word for word in words if DIGIT.search(word)]
+    named = column.zero_padded or CODE.search(column.name) or column.distinct - len(words) <= FEW
+    if codes or (digits and (named or (odd > RARE * column.present and not limits))):
         return []
     shown = ", ".join(repr(word) for word in words)
-    return [Suspect(list(words), f"{odd:,} of {column.present:,} cells of {column.name!r} are no numbers ({shown})")]
+    keep = f"; {option(column.name, 'category')} keeps them" if digits else ""
+    why = f"{odd:,} of {column.present:,} cells of {column.name!r} are no numbers ({shown}{keep})"
+    return [Suspect([f"{column.name}={word}" if word in digits else word for word in words], why)]
 
 
-def _far(column: Facts, look: Look) -> list[Suspect]:
-    """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart."""
+def _far(column: Facts, look: Look, steps: float = 0.0) -> list[Suspect]:
+    """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart.
+
+    A 0 also where it is by `steps` below the rest, if any are given.
+    """
     if column.lowest is None or column.highest is None or column.low is None or column.high is None:
         return []
     if max(abs(column.low), abs(column.high)) >= EXACT:
@@ -122,13 +147,16 @@ def _far(column: Facts, look: Look) -> list[Suspect]:
     suspects = []
     rest = column.highest.following - column.lowest.following
     for number, end in ((column.low, column.lowest), (column.high, column.highest)):
+        if abs(number // 100 - end.following // 100) <= 1 and all(map(PERIOD.fullmatch, column.texts)):
+            continue  # the months and weeks of the year before
         far = number != 0 and abs(number - end.following) > max(rest, 1)
+        zero = steps and number == 0 and end.following * (column.distinct - 2) > steps * rest and column.distinct > FEW
         usual = _crowded(end.cells, column.present, column.distinct) and (
             _nines(number)
             or number < 0 <= end.following
             or (number == 0 and abs(end.following) > APART * rest and end.cells < MOST * column.present)
         )
-        if _none(column, number, end) and (far or usual):
+        if zero or (_none(column, number, end) and (far or usual)):
             text = tables.plain(column.name, column.kind, look.markers)
             texts = _where(look.table.number(column.name, text, column.kind) == number, text, look)
             if abs(number) <= 1:  # an ordinary number in other columns

@@ -16,11 +16,12 @@ JOINED = re.compile(r"[a-z](Id|ID|id)$")
 WORDS = {"paid", "unpaid", "prepaid", "bid", "valid", "invalid", "grid", "solid", "liquid", "fluid", "acid", "rapid"}
 WORDS |= {"humid", "covid", "hybrid", "void", "avoid", "rigid", "lipid", "steroid", "aid", "raid", "mid", "kid", "lid"}
 THINGS = "patient|subject|participant|person|customer|client|member|user|visitor|employee|student|player|driver"
+THINGS += "|unit|volunteer|athlete|pupil|proband"
 THINGS += "|machine|device|sensor|engine|vehicle|animal|household|family|account|policy|contract|loan|asset|turbine"
 THINGS += (
     "|kunde|kunden|patienten|maschine|maschinen|anlage|anlagen|gerät|geraet|fahrzeug|konto|appareil|capteur|compte"
 )
-NUMBER = r"[\W_]?(no|nr|num|number|nummer|numero)"
+NUMBER = r"[\W_]?(no|nr|num|number|nummer|numero|#)"
 ENTITY = re.compile(rf"(^|[\W_])({THINGS})s?(?P<ending>{NUMBER}|[\W_]?(name|code))?$", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
 PLURAL = re.compile(r"(s|kunden|patienten|maschinen|anlagen)$", re.IGNORECASE)  # numbers there count the things

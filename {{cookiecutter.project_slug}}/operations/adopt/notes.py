@@ -15,6 +15,7 @@ from runtime.failures import InputError
 
 FIRST, LAST = 30, 3  # lines among which the names are looked for, and those that may be sums or notes
 CHECKED = 50  # columns, at most
+DIGITS = 4  # after the point, all columns together, by which a mean is one and not a usual row
 BLANK = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
 SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
 AMOUNT = re.compile(r"-?\d+(\.\d*)?")
@@ -78,18 +79,24 @@ def check_rows(file: str, frame: pl.LazyFrame) -> None:
     found: list[str] = []
     for cells in reversed(frame.tail(LAST).collect(engine="streaming").to_dicts()):
         held = {name: str(cell).strip() for name, cell in cells.items() if cell is not None and str(cell).strip()}
-        if next(iter(held), "") not in texts or not _below_the_table(frame, held, len(cells)):
+        if not _below_the_table(frame, held, texts, len(cells)):
             break
         found.insert(0, ", ".join(list(held.values())[:4]))
     if found:
         rows = f"the last {len(found)} rows look" if len(found) > 1 else "the last row looks"
         raise InputError(f"{file}: {rows} like sums or notes below the table ({'; '.join(found)}); delete them.")
+    if what := _amount_of_the_rest(frame):
+        raise InputError(f"{file}: the last row is the {what} of the rows above in each column of numbers; delete it.")
 
 
-def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], width: int) -> bool:
-    """Whether a row's first text is one that no other row has, and says that the row is none."""
-    (name, first), *rest = list(held.items())[:CHECKED]
-    total = SUM.fullmatch(first.rstrip(": "))
+def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], texts: Sequence[str], width: int) -> bool:
+    """Whether a row's first text or its word for a sum is one that no other row has, and says that the row is none."""
+    cells = list(held.items())[:CHECKED]
+    totals = [(name, cell) for name, cell in cells if name in texts and SUM.fullmatch(cell.rstrip(": "))]
+    total, (name, first) = bool(totals), next(iter([*totals, *cells]), ("", ""))
+    if name not in texts:
+        return False
+    rest = [(other, cell) for other, cell in cells if other != name]
     if not total and not (len(held) == 1 < width and NOTE.fullmatch(first) and not forms.DAY.fullmatch(first)):
         return False
     text, kinds = pl.col(name).str.strip_chars(), frame.collect_schema()
@@ -104,3 +111,34 @@ def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], width: int) -> b
         high is None or high <= amount for amount, high in zip(amounts.values(), most, strict=True)
     )
     return bool(same == 1 and (len(held) < width or largest if total else worded <= LAST))
+
+
+def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
+    """What the last row is of those above, "sum" or "mean", in two columns of numbers or more; "" where it is neither.
+
+    A mean must say more than whole numbers do, which may well be that of a column.
+    """
+    kinds = frame.collect_schema().items()
+    names = [name for name, kind in kinds if kind == pl.String or kind.is_numeric()][:CHECKED]
+    texts = pl.col(names).cast(pl.String, strict=False).str.strip_chars()
+    cells = frame.select(texts.str.replace(",", ".", literal=True))
+    last = next(cells.tail(1).collect(engine="streaming").iter_rows(named=True), {})
+    amounts = {name: text for name, text in last.items() if text and AMOUNT.fullmatch(text)}
+    numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in amounts}
+    facts = cells.select(
+        *(each.sum().alias(f"sum {name}") for name, each in numbers.items()),
+        *(each.count().alias(f"count {name}") for name, each in numbers.items()),
+        *((each.max() > each.min()).alias(f"varies {name}") for name, each in numbers.items()),
+    )
+    row = facts.collect(engine="streaming").row(0, named=True) if numbers else {}
+    varying = [name for name in amounts if row[f"varies {name}"] and row[f"count {name}"] > LAST]
+    digits = {name: len(amounts[name].partition(".")[2]) for name in varying}
+    for what in ("sum", "mean"):
+        apart = []
+        for name in varying:
+            others, amount = row[f"count {name}"] - 1, float(amounts[name])
+            rest = (row[f"sum {name}"] - amount) / (others if what == "mean" else 1)
+            apart.append(abs(rest - amount) > 0.51 * 10.0 ** -digits[name])
+        if len(varying) > 1 and not any(apart) and (what == "sum" or sum(digits.values()) >= DIGITS):
+            return what
+    return ""

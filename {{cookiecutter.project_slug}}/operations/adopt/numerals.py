@@ -91,7 +91,8 @@ class Column:
 
 def option(name: str, kind: str) -> str:
     """TYPES as a shell takes it."""
-    return "TYPES=" + shlex.quote(f"{name}={kind}")
+    quoted = '"' + name.replace('"', '""') + '"' if name[:1] == '"' or "," in name else name
+    return "TYPES=" + shlex.quote(f"{quoted}={kind}")
 
 
 def read(table: Table, found: dict[str, Facts], wishes: Wishes, missing: Sequence[str]) -> Table:

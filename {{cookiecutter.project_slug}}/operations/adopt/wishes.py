@@ -10,7 +10,8 @@ from runtime.usecase import numeral
 
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
 NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
-TYPE = re.compile(r"\s*(.+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*)\))?\s*", re.DOTALL)
+KINDS = "number|category|boolean|date|out"
+TYPE = re.compile(rf'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*({KINDS})\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL)
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
@@ -42,13 +43,14 @@ class Wishes:
 
     def columns(self) -> dict[str, tuple[str, str]]:
         """The type and the format that TYPES gives to columns. Raises InputError for what is none."""
-        found = {}
-        for said in re.split(r",(?![^(]*\))", self.types) if self.types else []:
-            told = TYPE.fullmatch(said)
+        found, at = {}, 0
+        while at < len(self.types):
+            told = TYPE.match(self.types, at)
             if not told or (told[2] == "number" and not numeral(told[3] or "")):
-                form = "TYPES='day=date(%d.%m.%Y),price=number(€ 1.234,5),code=category,note=out'"
-                raise InputError(f"TYPES={said.strip()} is not like {form}.")
-            found[told[1]] = (told[2], told[3] or "")
+                form = "TYPES='day=date(%d.%m.%Y),price=number(€ 1.234,5),\"size, cm\"=category,note=out'"
+                raise InputError(f"TYPES={self.types[at:].strip()} is not like {form}.")
+            name = told[1][1:-1].replace('""', '"') if told[1][0] == '"' == told[1][-1] else told[1]
+            found[name], at = (told[2], told[3] or ""), told.end()
         return found
 
     def markers(self) -> list[str]:
