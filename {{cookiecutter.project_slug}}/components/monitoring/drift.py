@@ -114,7 +114,7 @@ def decide(effects: Sequence[Effect], settings: Drift) -> list[Comparison]:
     ]
 
 
-def effect(before: Counts, now: Counts, means: Counts | None = None, deviation: float = 0.0) -> Effect:
+def effect(before: Counts, now: Counts, means: "Counts | None" = None, deviation: float = 0.0) -> Effect:
     """Compare two counts; `means` are the values the bins stand for (numbers only), the last bin is "missing"."""
     if before.sum() == 0 or now.sum() == 0:
         return Effect(0.0, 0.0, 0.0, 0.0, None, None, 1.0)

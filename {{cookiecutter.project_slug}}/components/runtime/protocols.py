@@ -7,16 +7,19 @@ and the run says so.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]  # rows × features; a category is the position of its name in `categories`, NaN is missing
-Predicted = NDArray[
-    np.float64
-]  # binary: the positive class's probability a row; multiclass: rows × classes; else values
+if TYPE_CHECKING:  # the image of processing has no NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+Matrix: TypeAlias = (
+    "NDArray[np.float32]"  # rows × features; a category is the position of its name in `categories`, NaN is missing
+)
+# binary: the positive class's probability a row; multiclass: rows × classes; else values
+Predicted: TypeAlias = "NDArray[np.float64]"
 Feature = Mapping[str, Any]  # name, source (the raw column), kind (its type), and `categories` of a category
 
 
@@ -25,7 +28,7 @@ class Table:
     """Examples: features (rows × features) and labels (rows; a class is its position in Problem.classes)."""
 
     features: Matrix
-    labels: NDArray[np.float64]
+    labels: "NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,9 @@ class Attributions:
     standard error of a value, where values are estimated by sampling.
     """
 
-    values: NDArray[np.float64]
-    base: NDArray[np.float64]
-    raw: NDArray[np.float64]
+    values: "NDArray[np.float64]"
+    base: "NDArray[np.float64]"
+    raw: "NDArray[np.float64]"
     sampling_error: float = 0.0
 
 
@@ -114,7 +117,7 @@ class AttributionsFile(Protocol):
 
 
 Bins = dict[str, Any]  # name, kind, and `edges` (right ends of a number's bins but the last) or `values` (known ones)
-Counts = NDArray[np.float64]  # rows a bin, the last is "missing"
+Counts: TypeAlias = "NDArray[np.float64]"  # rows a bin, the last is "missing"
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Distributions:
 
     before: Counts
     now: Counts
-    means: Counts | None = None
+    means: "Counts | None" = None
     deviation: float = 0.0
 
 
