@@ -16,9 +16,9 @@ import drift_tables as tables
 import drift_verdicts as verdicts
 import numpy as np
 import polars as pl
+from components.monitoring import drift
 from drift_tables import MIXED, POINTS, Shift, Shifts
 from drift_verdicts import LEARNED, Known, Verdict, counted, learned, real
-from monitoring import drift
 from scipy import stats
 
 SEED = 11

@@ -11,10 +11,10 @@ from typing import Any
 import drift_tables as tables
 import numpy as np
 import polars as pl
-from monitoring import drift, verdict
-from runtime import usecase
-from runtime.protocols import Counts
-from runtime.usecase import UseCase
+from batchloop.container import usecase, verdict
+from batchloop.container.protocols import Counts
+from batchloop.container.usecase import UseCase
+from components.monitoring import drift
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]

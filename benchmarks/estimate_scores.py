@@ -6,10 +6,9 @@ from functools import cache
 
 import numpy as np
 import polars as pl
-from monitoring import cells, estimates, performance
+from batchloop.container import estimates, performance, usecase
+from batchloop.container.usecase import UseCase
 from numpy.typing import NDArray
-from runtime import usecase
-from runtime.usecase import UseCase
 
 Floats = NDArray[np.float64]
 MANY = 100_000  # rows that stand for endless ones
@@ -129,10 +128,10 @@ def measured(world: World, frame: pl.DataFrame) -> dict[str, float]:
     """The metrics that the labels give."""
     columns = estimates._score_columns(case(world, "log_loss"))
     threshold = 0.5 if world.task == "binary" else 0.0
-    counted, hits = cells.count(frame.lazy(), list(columns), threshold), {}
+    counted, hits = performance.count(frame.lazy(), list(columns), threshold), {}
     for name, label in columns.items():
         happened = (frame["__label"] == (label or frame["prediction"])).to_numpy().astype(float)
-        numbers = cells.places(frame[name].to_numpy(), threshold)
+        numbers = performance.places(frame[name].to_numpy(), threshold)
         hits[name] = np.bincount(numbers, weights=happened)[np.unique(numbers)]
     return {name: float(metric(counted, hits)) for name, metric in performance.METRICS[world.task].items()}
 

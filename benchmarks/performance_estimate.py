@@ -14,9 +14,9 @@ from typing import Any
 import estimate_scores as scores
 import numpy as np
 import polars as pl
+from batchloop.container import estimates, performance
 from drift_decision import head, interval, line
 from estimate_scores import World
-from monitoring import cells, estimates, performance
 
 SEED = 13
 LEVEL, DROP, MINIMUM = 0.01, 0.05, 200  # [drift] significance, performance_drop, minimum_rows as shipped
@@ -56,7 +56,7 @@ def alarms(world: World, known: Mapping[str, Any], frame: pl.DataFrame, only: st
     The limits that judged draws for people are left out, but where they decide.
     """
     validation = estimates._known(known)
-    counted = cells.count(frame.lazy(), list(known["cells"]), known["threshold"])
+    counted = performance.count(frame.lazy(), list(known["cells"]), known["threshold"])
     modes = {name: one.weights[None] for name, one in validation.calibrations.items()}
     now, before = (performance._hits(each, validation, modes) for each in (counted, validation.cells))
     parts, found = (known["sample"], estimates._of_batch(known, frame.lazy(), len(frame))), set()
@@ -130,7 +130,7 @@ def coverage(title: str, some: Iterable[Cell]) -> None:
             if "cells" not in known:
                 continue
             tries += 1
-            counted = cells.count(now.lazy(), list(known["cells"]), known["threshold"])
+            counted = performance.count(now.lazy(), list(known["cells"]), known["threshold"])
             found = performance.expected(cell.world.task, counted, estimates._known(known))
             for name, value in scores.measured(cell.world, now).items():
                 inside[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9

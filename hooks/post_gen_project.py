@@ -40,7 +40,7 @@ def aws_resources(choice: str) -> None:
     if choice == "create" and temporary():
         print(f"Nothing is created in AWS from a temporary folder; where the repository stays: {COMMANDS[choice]}")
         return
-    command = [sys.executable, "-B", "-m", "operations", "bootstrap", choice]
+    command = [sys.executable, "-B", "-m", "batchloop", "bootstrap", choice]
     try:
         failed = subprocess.run(command, check=False).returncode != 0
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from jinja2.ext import Extension
 LONGEST_PAIR = 40
 LONGEST_SLUG = 32
 LEGAL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-REGION = re.compile(  # as pipelines/environment.py has it
+REGION = re.compile(  # as batchloop/environment.py has it
     r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
 )
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}

@@ -56,7 +56,7 @@ def rendered(
 
 def finish(repository: Path, aws: Account, folder: Path) -> str:
     """What `make bootstrap CREATE=yes ENV=dev` runs."""
-    command = [sys.executable, "-m", "operations", "bootstrap", "create", "--env", "dev"]
+    command = [sys.executable, "-m", "batchloop", "bootstrap", "create", "--env", "dev"]
     done = subprocess.run(
         command, cwd=repository, env=environment(aws, folder), capture_output=True, text=True, check=True
     )

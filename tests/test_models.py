@@ -70,7 +70,7 @@ class Taken:
         return done.stdout + done.stderr
 
     def operation(self, *words: str, succeeds: bool = True) -> str:
-        return self.run(".venv/bin/python", "-m", "operations", *words, succeeds=succeeds)
+        return self.run(".venv/bin/python", "-m", "batchloop", *words, succeeds=succeeds)
 
     def newest(self, pattern: str) -> Path:
         found = self.folder.glob(f"local/storage/{pattern}")

@@ -11,10 +11,10 @@ from sagemaker.mlops.workflow.steps import ProcessingStep, TransformStep
 from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train.configs import Networking
 
-from pipelines import jobs
-from pipelines.environment import Environment
-from pipelines.jobs import Context, ProcessingJob
-from runtime.usecase import UseCase
+from batchloop.container.usecase import UseCase
+from batchloop.environment import Environment
+from batchloop.pipelines import steps
+from batchloop.pipelines.steps import Context, ProcessingJob
 
 PARQUET = "application/x-parquet"
 
@@ -55,8 +55,8 @@ def _parameters(where: Environment) -> list[Parameter]:
         ParameterString("LabelsVersion", "none"),
         ParameterInteger("MaxPayloadInMB", 6),
         ParameterInteger("MaxConcurrentTransforms", 2),
-        *jobs.image_parameters(where),
-        *jobs.instance_parameters(where, ("processing", "transform", "monitoring", "explainability")),
+        *steps.image_parameters(where),
+        *steps.instance_parameters(where, ("processing", "transform", "monitoring", "explainability")),
     ]
 
 
@@ -69,7 +69,7 @@ def _prepare_features(context: Context) -> ProcessingStep:
         outputs=["features", "summary"],
         spread=("raw",),
     )
-    return jobs.processing(context, job)
+    return steps.processing(context, job)
 
 
 def _create_model(context: Context) -> ModelStep:
@@ -86,7 +86,7 @@ def _create_model(context: Context) -> ModelStep:
             security_group_ids=list(where.security_groups) or None,
         ),
     )
-    return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=jobs.service_retries())
+    return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=steps.service_retries())
 
 
 def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep) -> TransformStep:
@@ -97,7 +97,7 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         instance_type=context["TransformInstanceType"],
         instance_count=where.instances["transform"].count,
         strategy="SingleRecord",
-        output_path=jobs.place(context, "ScoreFeatures", "predictions"),
+        output_path=steps.place(context, "ScoreFeatures", "predictions"),
         output_kms_key=where.kms_key or None,
         volume_kms_key=where.kms_key or None,
         accept=PARQUET,
@@ -107,9 +107,9 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         sagemaker_session=context.session,
     )
     arguments = transformer.transform(
-        data=jobs.output_of(prepare, "features"), data_type="S3Prefix", content_type=PARQUET, split_type="None"
+        data=steps.output_of(prepare, "features"), data_type="S3Prefix", content_type=PARQUET, split_type="None"
     )
-    step = CountedTransformStep(name="ScoreFeatures", step_args=arguments, retry_policies=jobs.job_retries())
+    step = CountedTransformStep(name="ScoreFeatures", step_args=arguments, retry_policies=steps.job_retries())
     step.count = context["TransformInstanceCount"]
     return step
 
@@ -129,7 +129,7 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
         outputs=["drift"],
         cached=False,  # what a reused step stored lies with the execution that ran it, where the loop does not look
     )
-    return jobs.processing(context, job)
+    return steps.processing(context, job)
 
 
 def _explain_predictions(context: Context, prepare: ProcessingStep) -> ProcessingStep:
@@ -138,10 +138,10 @@ def _explain_predictions(context: Context, prepare: ProcessingStep) -> Processin
         component="explainability",
         arguments=["serve"],
         inputs={
-            "features": jobs.output_of(prepare, "features"),
+            "features": steps.output_of(prepare, "features"),
             "model": context["Model"],
             "explainer": context["Explainer"],
         },
         outputs=["explanations"],
     )
-    return jobs.processing(context, job)
+    return steps.processing(context, job)

@@ -25,11 +25,11 @@ from sagemaker.train.configs import (
 )
 from sagemaker.train.model_trainer import ModelTrainer
 
-from pipelines import jobs
-from pipelines.environment import Environment
-from pipelines.jobs import Context, ProcessingJob
-from runtime import metrics
-from runtime.usecase import UseCase, digest
+from batchloop.container import metrics
+from batchloop.container.usecase import UseCase, digest
+from batchloop.environment import Environment
+from batchloop.pipelines import steps as pipelines_steps
+from batchloop.pipelines.steps import Context, ProcessingJob
 
 SPLITS = ("train", "validation", "test", "champion_test")
 
@@ -43,10 +43,10 @@ def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
     baseline = _learn_baseline(context, train)
     explainer = _learn_explainer(context, prepare, train)
     artifacts = {
-        "preprocessor": jobs.output_of(prepare, "preprocessor"),
+        "preprocessor": pipelines_steps.output_of(prepare, "preprocessor"),
         "model": _model(train),
-        "baseline": jobs.output_of(baseline, "baseline"),
-        "explainer": jobs.output_of(explainer, "explainer"),
+        "baseline": pipelines_steps.output_of(baseline, "baseline"),
+        "explainer": pipelines_steps.output_of(explainer, "explainer"),
         "evaluation": _evaluation(train),
     }
     check = ConditionStep(
@@ -78,8 +78,8 @@ def _parameters(usecase: UseCase, where: Environment) -> list[Parameter]:
         ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
         ParameterString("ApprovalStatus", where.approval, enum_values=["Approved", "PendingManualApproval"]),
         ParameterString("GitCommit", "unknown"),
-        *jobs.image_parameters(where),
-        *jobs.instance_parameters(where, jobs.COMPONENTS),
+        *pipelines_steps.image_parameters(where),
+        *pipelines_steps.instance_parameters(where, pipelines_steps.COMPONENTS),
     ]
 
 
@@ -108,18 +108,20 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
         outputs=["preprocessor", *SPLITS],
         listed=("earlier",),
     )
-    return jobs.processing(context, job)
+    return pipelines_steps.processing(context, job)
 
 
 def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
-    channels = {name: jobs.output_of(prepare, name) for name in SPLITS} | {"champion": context["ChampionModel"]}
+    channels = {name: pipelines_steps.output_of(prepare, name) for name in SPLITS} | {
+        "champion": context["ChampionModel"]
+    }
     data = [InputData(channel_name=name, data_source=uri) for name, uri in channels.items()]
     trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
     return TrainingStep(
         name="TrainModel",
         step_args=trainer.train(input_data_config=data),
-        cache_config=jobs.CACHE,
-        retry_policies=jobs.job_retries(),
+        cache_config=pipelines_steps.CACHE,
+        retry_policies=pipelines_steps.job_retries(),
     )
 
 
@@ -152,10 +154,10 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             security_group_ids=list(where.security_groups) or None,
         ),
         output_data_config=OutputDataConfig(
-            s3_output_path=jobs.place(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
+            s3_output_path=pipelines_steps.place(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
         ),
         checkpoint_config=CheckpointConfig(
-            s3_uri=jobs.place(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
+            s3_uri=pipelines_steps.place(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
         ),
         tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags],
     )
@@ -177,7 +179,7 @@ def _learn_baseline(context: Context, train: TrainingStep) -> ProcessingStep:
         inputs={"raw": context["TrainingData"], "evaluation": _evaluation(train)},
         outputs=["baseline", "report"],
     )
-    return jobs.processing(context, job)
+    return pipelines_steps.processing(context, job)
 
 
 def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingStep) -> ProcessingStep:
@@ -185,10 +187,10 @@ def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingS
         name="LearnExplainer",
         component="explainability",
         arguments=["train"],
-        inputs={"model": _model(train), "features": jobs.output_of(prepare, "validation")},
+        inputs={"model": _model(train), "features": pipelines_steps.output_of(prepare, "validation")},
         outputs=["explainer", "report"],
     )
-    return jobs.processing(context, job)
+    return pipelines_steps.processing(context, job)
 
 
 def _model(train: TrainingStep) -> Any:
@@ -224,7 +226,7 @@ def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list
 
 def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any]) -> ModelStep:
     """A model package that names all four artifacts and images: what a release is made from."""
-    images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in jobs.COMPONENTS}
+    images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in pipelines_steps.COMPONENTS}
     builder = ModelBuilder(
         model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
         s3_model_data_url=artifacts["model"],
@@ -250,7 +252,7 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
             "contract": digest(usecase.contract()),
         },
     )
-    return ModelStep(name="RegisterModel", step_args=package, retry_policies=jobs.service_retries())
+    return ModelStep(name="RegisterModel", step_args=package, retry_policies=pipelines_steps.service_retries())
 
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:

@@ -11,17 +11,16 @@ from typing import Any
 
 import polars as pl
 
-import algorithm.train
-import explainability.serve
-import explainability.train
-import monitoring.serve
-import monitoring.train
-import processing.serve
-import processing.train
-from algorithm import bodies
-from algorithm.application import Application
-from operations import adopt
-from runtime import artifacts, models, paths, usecase
+import components.algorithm.train
+import components.explainability.serve
+import components.explainability.train
+import components.monitoring.serve
+import components.monitoring.train
+import components.processing.serve
+import components.processing.train
+from batchloop.adopt import adopting
+from batchloop.container import artifacts, job, models, server, usecase
+from batchloop.container.server import Application
 
 USECASE = """
 [usecase]
@@ -82,7 +81,7 @@ class Flow:
     def adopt(self, data: Path, *options: str) -> int:
         """The exit code: 0 adopted, 1 refused, 2 a question."""
         folders = ["--usecase", str(self.root / "usecase.toml"), "--folder", str(self.root / "data")]
-        return adopt.main(["--data", str(data), *folders, *options])
+        return adopting.main(["--data", str(data), *folders, *options])
 
     def train(self) -> None:
         """Raises InputError as the jobs would fail."""
@@ -90,14 +89,14 @@ class Flow:
         none = self.root / "none"
         none.mkdir(exist_ok=True)
         artifacts.write_json(none / artifacts.MANIFEST, {"component": artifacts.ABSENT})
-        prepare = self._job("prepare", processing.train.train, {"raw": raw, "champion": none})
+        prepare = self._job("prepare", components.processing.train.train, {"raw": raw, "champion": none})
         outputs = {name: prepare / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
         channels = {name: outputs[name] for name in SPLITS} | {"champion": none}
-        fit = self._job("fit", algorithm.train.train, channels, training=True)
+        fit = self._job("fit", components.algorithm.train.train, channels, training=True)
         evaluation = {"raw": raw, "evaluation": fit / "output" / "data"}
-        learn = self._job("learn", monitoring.train.train, evaluation)
+        learn = self._job("learn", components.monitoring.train.train, evaluation)
         explained = {"model": fit / "model", "features": outputs["validation"]}
-        explain = self._job("explain", explainability.train.train, explained)
+        explain = self._job("explain", components.explainability.train.train, explained)
         released = {
             "preprocessor": outputs["preprocessor"],
             "model": fit / "model",
@@ -110,7 +109,9 @@ class Flow:
     def score(self, data: Path, labels: Path | None = None) -> Scored:
         """The batch at `data`, and what the drift report says with or without labels."""
         release = self.root / "release"
-        prepare = self._job("features", processing.serve.serve, {"raw": data, "preprocessor": release / "preprocessor"})
+        prepare = self._job(
+            "features", components.processing.serve.serve, {"raw": data, "preprocessor": release / "preprocessor"}
+        )
         features = prepare / "processing" / "output" / "features"
         answers = self.root / "predictions"
         shutil.rmtree(answers, ignore_errors=True)
@@ -120,9 +121,9 @@ class Flow:
             (answers / f"{file.name}.out").write_bytes(_answer(application, file))
         inputs = {"raw": data, "predictions": answers, "baseline": release / "baseline"}
         inputs |= {"explainer": release / "explainer"} | ({"labels": labels} if labels else {})
-        drift = self._job("drift", monitoring.serve.serve, inputs)
+        drift = self._job("drift", components.monitoring.serve.serve, inputs)
         given = {"features": features, "model": release / "model", "explainer": release / "explainer"}
-        self._job("reasons", explainability.serve.serve, given)
+        self._job("reasons", components.explainability.serve.serve, given)
         return Scored(
             pl.concat([pl.read_parquet(file) for file in sorted(answers.glob("*.out"))], how="vertical_relaxed"),
             artifacts.read_json(prepare / "processing" / "output" / "summary" / "summary.json"),
@@ -134,7 +135,7 @@ class Flow:
         shutil.rmtree(root, ignore_errors=True)
         with _environment(ML_ROOT=str(root), USECASE_FILE=str(self.root / "usecase.toml")):
             for given, source in inputs.items():
-                place = paths.channel(given) if training else paths.processing_input(given)
+                place = job.channel(given) if training else job.processing_input(given)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if source.is_file():
                     place.mkdir()
@@ -151,7 +152,7 @@ class Flow:
 
 def _answer(application: Application, file: Path) -> bytes:
     with file.open("rb") as body:
-        request = {"PATH_INFO": "/invocations", "REQUEST_METHOD": "POST", "CONTENT_TYPE": bodies.PARQUET}
+        request = {"PATH_INFO": "/invocations", "REQUEST_METHOD": "POST", "CONTENT_TYPE": server.PARQUET}
         answer = application.answer({**request, "wsgi.input": body})
     assert answer.status == 200, answer.body
     return answer.body

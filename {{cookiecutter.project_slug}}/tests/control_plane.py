@@ -18,11 +18,10 @@ import boto3
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from functions import after_inference, labels_arrived, memory, publish_release, start_inference, storage
-from functions.clients import Aws
-from functions.memory import Memory, Settings
-from functions.places import Places
-from pipelines import constraints
+from batchloop.control import handlers, memory, release, storage
+from batchloop.control.memory import Memory, Settings
+from batchloop.control.names import Aws, Places
+from batchloop.pipelines import check
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 BUCKET = "team-case-dev-123456789012"
@@ -161,8 +160,8 @@ class SageMaker:
 
 def checked(operation: str, request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, after both were held against the model; answers may leave out members that nobody here reads."""
-    assert list(constraints.request(operation, request)) == []
-    shape = constraints.service().operation_model(operation).output_shape
+    assert list(check.request(operation, request)) == []
+    shape = check.service().operation_model(operation).output_shape
     problems = ParamValidator().validate(answer, shape).generate_report().splitlines()
     assert [line for line in problems if line and not line.startswith("Missing required")] == []
     return copy.deepcopy(answer)
@@ -283,12 +282,12 @@ class World:
 
     def publish(self, version: int, time: str = "2026-11-20T10:00:00Z", **metadata: str) -> str:
         event = self.approval(self.register(version, **metadata), time)
-        return publish_release.run(event, self.aws, self.places, NOW)
+        return release.run(event, self.aws, self.places, NOW)
 
     def start(self, window: str = WINDOW) -> str:
         """Data, and a run that scores it; the execution's ARN."""
         self.put(f"{self.places.data(window, 'production')}/rows.parquet")
-        return start_inference.run({"window": window}, self.aws, self.places, NOW).split()[-1]
+        return handlers.run({"window": window}, self.aws, self.places, NOW).split()[-1]
 
     def ended(self, arn: str, status: str = "Succeeded", start: str = "2026-11-24T06:00:00Z") -> Event:
         """The execution's end, and the event of it."""
@@ -318,7 +317,7 @@ class World:
         return self.ended(arn, start="2026-11-30T06:00:00Z")
 
     def judge(self, event: Event, now: datetime = NOW) -> str:
-        return after_inference.run(event, self.aws, self.places, now)
+        return handlers.run_after_inference(event, self.aws, self.places, now)
 
     def label(self, window: str = WINDOW, name: str = "rows.parquet", part: str = "train") -> Event:
         """Labels, and the event of their arrival."""
@@ -329,7 +328,7 @@ class World:
         return event
 
     def arrived(self, event: Event, now: datetime = NOW) -> str:
-        return labels_arrived.run(event, self.aws, self.places, now)
+        return handlers.run_labels_arrived(event, self.aws, self.places, now)
 
     def state(self) -> dict[str, Any]:
         """Everything that lasts."""

@@ -16,9 +16,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from operations import bootstrap, compiling
-from operations.bootstrap.account import Clients
-from operations.repository import Repository
+from batchloop.cloud import bootstrap
+from batchloop.cloud.session import Clients
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
 from tests.cloudformation import CloudFormation
 from tests.test_bootstrap import READING, Wire
 
@@ -143,13 +144,14 @@ class Account:
 
 def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """What is deployed: this repository's functions and environment files, and its stack."""
-    monkeypatch.setattr(compiling, "definition", lambda _here, _environment, name: {**DEFINITION, "Metadata": name})
+    monkeypatch.setattr(definitions, "definition", lambda _here, _environment, name: {**DEFINITION, "Metadata": name})
     (folder / "usecase.toml").write_text(USECASE)
     (folder / "environments").mkdir()
     for file in (ROOT / "environments").glob("*.toml"):
         (folder / "environments" / file.name).write_text(file.read_text(encoding="utf-8"))
     environment(folder, account=f'"{ACCOUNT}"', region=f'"{REGION}"')
-    shutil.copytree(ROOT / "infra" / "functions", folder / "infra" / "functions", ignore=lambda *_: ["__pycache__"])
+    shutil.copytree(ROOT / "batchloop", folder / "batchloop", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "infra").mkdir()
     shutil.copy(ROOT / "infra" / "stack.yaml", folder / "infra" / "stack.yaml")
     (folder / "local").mkdir()
     (folder / "local" / "images-dev.json").write_text(json.dumps({"processing": "r/processing@sha256:1"}))
@@ -167,12 +169,12 @@ def environment(folder: Path, **values: str) -> None:
 def in_use(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands reach this account, wait for nothing, and need two components instead of four."""
     account.reset()
-    monkeypatch.setattr("operations.bootstrap.account.connect", account.connect)
-    monkeypatch.setattr("operations.clients.client", account.client)
-    monkeypatch.setattr("operations.bootstrap.wanted.COMPONENTS", ("processing", "algorithm"))
-    monkeypatch.setattr("operations.costing.summary", lambda *_: ["about a coffee a month"])
-    monkeypatch.setattr("operations.deploying.stack.SECONDS", 0)
-    monkeypatch.setattr("operations.deploying.changesets.SECONDS", 0)
+    monkeypatch.setattr("batchloop.cloud.session.connect", account.connect)
+    monkeypatch.setattr("batchloop.cloud.session.client", account.client)
+    monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", ("processing", "algorithm"))
+    monkeypatch.setattr("batchloop.cost.summary", lambda *_: ["about a coffee a month"])
+    monkeypatch.setattr("batchloop.cloud.stack.SECONDS", 0)
+    monkeypatch.setattr("batchloop.cloud.stack.SECONDS_CHANGESETS", 0)
 
 
 def bootstrapped(repository: Repository, account: Account) -> None:

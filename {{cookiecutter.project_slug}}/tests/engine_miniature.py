@@ -1,4 +1,4 @@
-"""A repository in small: the real operations, components of a few lines, definitions written by hand."""
+"""A repository in small: the real plumbing, components of a few lines, definitions written by hand."""
 
 import json
 import os
@@ -160,7 +160,7 @@ def processing(name: str, component: str, inputs: dict[str, Any], outputs: list[
     arguments = {
         "AppSpecification": {
             "ImageUri": {"Get": f"Parameters.{component.capitalize()}Image"},
-            "ContainerEntrypoint": ["python", "-m", component],
+            "ContainerEntrypoint": ["python", "-m", f"components.{component}"],
             "ContainerArguments": ["train"],
         },
         "Environment": more.pop("environment", {}),
@@ -287,7 +287,7 @@ class Miniature:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """The command, started as a user's shell would."""
         environment = {"COMPONENTS_PYTHON": sys.executable, **os.environ, "AWS_SECRET_ACCESS_KEY": "secret"}
-        command = [sys.executable, "-m", "operations", *words]
+        command = [sys.executable, "-m", "batchloop", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.root, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -320,21 +320,18 @@ def build(root: Path) -> Miniature:
     mini = Miniature(root)
     root.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__", "adopt*")
-    shutil.copytree(ROOT / "operations", root / "operations", ignore=ignored)
-    shutil.copytree(ROOT / "infra" / "functions", root / "infra" / "functions", ignore=ignored)
-    shutil.copytree(ROOT / "components" / "runtime", root / "components" / "runtime", ignore=ignored)
+    shutil.copytree(ROOT / "batchloop", root / "batchloop", ignore=ignored)
+    mini.write("components/__init__.py", "")
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():
         mini.write(f"components/{name}/__main__.py", source)
-    mini.write("components/algorithm/hyperparameters.py", "")  # takes all of them
+    mini.write("batchloop/container/fitting.py", "")  # takes all hyperparameters
     mini.write("usecase.toml", USECASE)
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")
-    mini.write("pipelines/checker.py", CHECKER)
-    for name in ("environment", "expressions"):
-        mini.write(f"pipelines/{name}.py", (ROOT / "pipelines" / f"{name}.py").read_text(encoding="utf-8"))
-    mini.write("pipelines/compile.py", "import shutil, sys\nfrom pathlib import Path\n")
-    with (root / "pipelines" / "compile.py").open("a") as file:
+    mini.write("batchloop/pipelines/check.py", CHECKER)
+    mini.write("batchloop/pipelines/compile.py", "import shutil, sys\nfrom pathlib import Path\n")
+    with (root / "batchloop" / "pipelines" / "compile.py").open("a") as file:
         file.write("into = sys.argv[sys.argv.index('--output') + 1]\n")
         file.write("for name in ('training', 'inference'):\n    shutil.copy(f'pipelines/{name}.json', into)\n")
     mini.definitions()

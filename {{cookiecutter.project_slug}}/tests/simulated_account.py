@@ -14,20 +14,14 @@ import botocore.session
 from botocore import xform_name
 from botocore.validate import ParamValidator
 
-from functions.clients import Aws
-from functions.memory import Settings
-from functions.places import Places
-from operations.engine import running
-from operations.engine.running import Order
-from operations.simulating.loop import Loop
-from operations.simulating.options import Simulated
-from operations.simulating.s3 import S3
-from operations.simulating.sagemaker import SageMaker
-from operations.simulating.services import CloudWatch, Ecr, Pages, Sns, Ssm
-from operations.simulating.stages import Stage
-from operations.simulating.state import State
-from operations.simulating.world import World, furnish
-from runtime import usecase
+from batchloop.container import usecase
+from batchloop.control.memory import Settings
+from batchloop.control.names import Aws, Places
+from batchloop.engine import running
+from batchloop.engine.running import Order
+from batchloop.simulate.loop import Loop
+from batchloop.simulate.services import S3, CloudWatch, Ecr, Pages, SageMaker, Sns, Ssm, State
+from batchloop.simulate.world import Simulated, Stage, World, furnish
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"

@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from functions.clients import Aws
-from operations import bootstrap, pushing, releasing
-from operations.deploying import deploy
-from operations.failures import Failure
-from operations.images import Image
-from operations.releasing import signing
-from operations.repository import COMPONENTS, Repository
-from operations.tearing_down import teardown
+from batchloop.cloud import bootstrap, push, release, session
+from batchloop.cloud.deploy import deploy
+from batchloop.cloud.images import Image
+from batchloop.cloud.teardown import teardown
+from batchloop.control.names import Aws
+from batchloop.repository import COMPONENTS, Failure, Repository
 from tests import deployed
 from tests.deployed import ACCOUNT, NAME, REGION, Account
 from tests.test_releasing import set_account
@@ -36,15 +34,15 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     found = Account()
     with mock_aws():
         deployed.in_use(found, monkeypatch)
-        monkeypatch.setattr("operations.bootstrap.wanted.COMPONENTS", COMPONENTS)
-        monkeypatch.setattr(signing, "connect", lambda region, _profile: connected(found, region))
+        monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS)
+        monkeypatch.setattr(session, "connect_signing", lambda region, _profile: connected(found, region))
         yield found
 
 
-def connected(account: Account, region: str) -> signing.Clients:
+def connected(account: Account, region: str) -> session.SigningClients:
     ecr, s3, sagemaker, ssm = (account.client(name, region) for name in ("ecr", "s3", "sagemaker", "ssm"))
     aws = Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm)
-    return signing.Clients(account.client("sts", region), aws)
+    return session.SigningClients(account.client("sts", region), aws)
 
 
 @pytest.fixture
@@ -53,9 +51,9 @@ def repository(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "local" / "images-dev.json").unlink()
     set_account(tmp_path, "staging", ACCOUNT)
     images = [Image(name, f"local/team/case/{name}:c0ffee", {}, "") for name in COMPONENTS]
-    monkeypatch.setattr("operations.images.current", lambda _: images)
-    monkeypatch.setattr("operations.images.build", lambda *_: images)
-    monkeypatch.setattr(pushing, "docker", lambda *words, **_: docker(account, *words))
+    monkeypatch.setattr("batchloop.cloud.images.current", lambda _: images)
+    monkeypatch.setattr("batchloop.cloud.images.build", lambda *_: images)
+    monkeypatch.setattr(push, "docker", lambda *words, **_: docker(account, *words))
     return found
 
 
@@ -108,10 +106,10 @@ def test_from_the_first_day_to_the_last(
     repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Failure, match="make bootstrap CREATE=yes"):
-        pushing.push(repository, "dev")
+        push.push(repository, "dev")
     for environment in ("dev", "staging"):
         assert bootstrap.run(repository.root, "create", environment, account.connect) == 0
-        assert pushing.push(repository, environment) == 0
+        assert push.push(repository, environment) == 0
         assert deploy(repository, environment, True) == 0
         capsys.readouterr()
         assert deploy(repository, environment, True) == 0
@@ -120,14 +118,14 @@ def test_from_the_first_day_to_the_last(
 
     for version in (1, 2):
         registered(account, version)
-        assert releasing.release(repository, "dev") == 0
+        assert release.release(repository, "dev") == 0
         assert released(account, "dev")["version"] == version
     for image in released(account, "dev")["images"].values():
         assert re.fullmatch(
             rf"{ACCOUNT}\.dkr\.ecr\.{REGION}\.amazonaws\.com/team/case/\w+@sha256:[0-9a-f]{{64}}", image
         )
 
-    assert releasing.promote(repository, "dev", "staging") == 0
+    assert release.promote(repository, "dev", "staging") == 0
     promoted = released(account, "staging")
     assert promoted["images"] == released(account, "dev")["images"]
     assert promoted["model_package"] == released(account, "dev")["model_package"]
@@ -136,7 +134,7 @@ def test_from_the_first_day_to_the_last(
         assert bucket == f"{STAGING}-{ACCOUNT}"
         assert account.past("s3").list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
 
-    assert releasing.rollback(repository, "dev") == 0
+    assert release.rollback(repository, "dev") == 0
     assert (released(account, "dev")["version"], released(account, "dev")["model_package"][-2:]) == (3, "/1")
     assert released(account, "staging") == promoted
 

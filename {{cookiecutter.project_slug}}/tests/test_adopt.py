@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn import datasets
 
-from operations.adopt import main
-from runtime import raw, usecase
+from batchloop.adopt.adopting import main
+from batchloop.container import raw, usecase
 
 # what a repository starts with, less what adopting must not need
 BEFORE = """

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operations.adopt import main
-from runtime import raw, usecase
+from batchloop.adopt.adopting import main
+from batchloop.container import raw, usecase
 from tests.test_adopt import BEFORE, asked, prove, rows, run
 
 COUNT = 120  # of the rows in rows()

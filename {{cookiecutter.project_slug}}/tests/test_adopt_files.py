@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
-from runtime import raw, usecase
+from batchloop.container import raw, usecase
 from tests.test_adopt import BEFORE, prove, run
 
 COUNT = 300

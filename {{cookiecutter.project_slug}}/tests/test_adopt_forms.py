@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from processing import features
-from runtime import raw, usecase
-from runtime.usecase import UseCase
+from batchloop.container import raw, usecase
+from batchloop.container.usecase import UseCase
+from components.processing import features
 from tests.test_adopt import BEFORE, asked, rows, run
 from tests.test_adopt_edges import adopted
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from runtime import raw, usecase
+from batchloop.container import raw, usecase
 from tests.test_adopt import asked, rows
 from tests.test_adopt_edges import adopted, labels, types
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from algorithm import comparison
-from algorithm.comparison import Side
-from runtime import measures
+from batchloop.container import evaluation, measures
+from batchloop.container.evaluation import Side
 
 
 def pair(rows, seed=1, noise=(2.0, 1.0)):
@@ -19,7 +18,7 @@ def pair(rows, seed=1, noise=(2.0, 1.0)):
 
 def test_the_comparison_is_of_the_same_rows_and_says_what_each_model_says():
     labels, champion, challenger = pair(2000)
-    found = comparison.compare("binary", "auc", labels, champion, challenger)
+    found = evaluation.compare("binary", "auc", labels, champion, challenger)
     assert found["rows"] == 2000
     assert found["champion"] == measures.binary(labels, champion.predicted, 0.5)["auc"]
     assert found["lead"] == pytest.approx(found["challenger"] - found["champion"])
@@ -34,21 +33,21 @@ def test_the_comparison_is_of_the_same_rows_and_says_what_each_model_says():
 
 def test_each_model_predicts_by_its_own_threshold():
     scores = np.array([0.2, 0.4, 0.6])
-    assert comparison.disagreement("binary", Side(scores, 0.5), Side(scores, 0.3)) == pytest.approx(1 / 3)
-    assert comparison.disagreement("regression", Side(scores, 0.5), Side(scores + 1, 0.5)) is None
+    assert evaluation.disagreement("binary", Side(scores, 0.5), Side(scores, 0.3)) == pytest.approx(1 / 3)
+    assert evaluation.disagreement("regression", Side(scores, 0.5), Side(scores + 1, 0.5)) is None
     several = [Side(np.array([[0.6, 0.4], [0.1, 0.9]]), 0.5), Side(np.array([[0.4, 0.6], [0.2, 0.8]]), 0.5)]
-    assert comparison.disagreement("multiclass", *several) == 0.5
+    assert evaluation.disagreement("multiclass", *several) == 0.5
 
 
 def test_the_same_model_has_no_lead_and_its_limits_are_zero():
     labels, champion, _ = pair(500)
-    assert comparison.limits("binary", "auc", labels, champion, champion) == (0.0, 0.0)
+    assert evaluation.limits("binary", "auc", labels, champion, champion) == (0.0, 0.0)
 
 
 def test_a_lead_is_positive_where_the_challengers_error_is_smaller():
     labels = np.arange(300.0)
     better, worse = Side(labels + 1, 0.5), Side(labels + np.where(labels % 2, 3, 4), 0.5)
-    found = comparison.compare("regression", "rmse", labels, worse, better)
+    found = evaluation.compare("regression", "rmse", labels, worse, better)
     assert 0 < found["lead_low"] <= found["lead"] <= found["lead_high"]
     assert found["disagreement"] is None
 
@@ -59,7 +58,7 @@ def test_limits_hold_the_true_lead_nineteen_times_of_twenty():
     values = [measures.binary(labels, side.predicted, 0.5)["accuracy"] for side in sides]
     truth, inside = values[1] - values[0], 0
     for seed in range(1, 61):
-        low, high = comparison.limits("binary", "accuracy", *pair(400, seed))
+        low, high = evaluation.limits("binary", "accuracy", *pair(400, seed))
         inside += low <= truth <= high
     assert inside >= 51
 
@@ -78,39 +77,39 @@ def test_limits_of_rows_that_come_in_groups_hold_the_true_lead_nineteen_times_of
     truth, inside, alone = values[1] - values[0], 0, 0
     for seed in range(1, 61):
         rows, champion, challenger = repeated(100, seed)
-        low, high = comparison.limits("binary", "accuracy", rows, champion, challenger)
+        low, high = evaluation.limits("binary", "accuracy", rows, champion, challenger)
         inside += low <= truth <= high
-        low, high = comparison.limits("binary", "accuracy", rows, champion, Side(challenger.predicted, 0.5))
+        low, high = evaluation.limits("binary", "accuracy", rows, champion, Side(challenger.predicted, 0.5))
         alone += low <= truth <= high
     assert inside >= 51
     assert alone < 40
 
 
 def test_groups_of_any_size_are_drawn_whole():
-    members = comparison._members(np.array([5, -1, 5, 2, -3, 5]))
+    members = evaluation._members(np.array([5, -1, 5, 2, -3, 5]))
     assert len(members) == 4
     assert members.drawn(np.array([3, 0, 3])).tolist() == [0, 2, 5, 4, 0, 2, 5]
 
 
 def test_rows_of_one_group_say_nothing_of_how_sure_the_lead_is():
     labels, champion, challenger = pair(50)
-    low, high = comparison.limits("binary", "auc", labels, champion, Side(challenger.predicted, 0.5, np.zeros(50, int)))
+    low, high = evaluation.limits("binary", "auc", labels, champion, Side(challenger.predicted, 0.5, np.zeros(50, int)))
     assert np.isnan([low, high]).all()
 
 
 def test_resamples_of_a_large_table_are_smaller_and_their_spread_is_scaled(monkeypatch):
     case = pair(4000)
-    whole = np.diff(comparison.limits("binary", "accuracy", *case))[0]
-    monkeypatch.setattr(comparison, "ROWS", 500)
-    assert np.diff(comparison.limits("binary", "accuracy", *case))[0] == pytest.approx(whole, rel=0.25)
+    whole = np.diff(evaluation.limits("binary", "accuracy", *case))[0]
+    monkeypatch.setattr(evaluation, "ROWS", 500)
+    assert np.diff(evaluation.limits("binary", "accuracy", *case))[0] == pytest.approx(whole, rel=0.25)
 
 
 def test_a_lead_that_can_not_be_measured_is_null():
     labels = np.zeros(50)
-    found = comparison.compare("binary", "auc", labels, Side(np.linspace(0, 1, 50), 0.5), Side(np.full(50, 0.5), 0.5))
+    found = evaluation.compare("binary", "auc", labels, Side(np.linspace(0, 1, 50), 0.5), Side(np.full(50, 0.5), 0.5))
     assert (found["lead"], found["lead_low"], found["lead_high"]) == (None, None, None)
-    assert comparison.lines(found)[:2] == [("gate:lead_low", 0.0), ("gate:lead_high", 0.0)]
+    assert evaluation.lines(found)[:2] == [("gate:lead_low", 0.0), ("gate:lead_high", 0.0)]
 
 
 def test_without_a_champion_the_lines_are_zeros():
-    assert {value for _, value in comparison.lines(None)} == {0.0}
+    assert {value for _, value in evaluation.lines(None)} == {0.0}

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from algorithm import evaluation
-from runtime import measures
-from runtime import metrics as names
-from runtime.failures import InputError
+from batchloop.container import evaluation, measures
+from batchloop.container import metrics as names
+from batchloop.container.job import InputError
 
 
 def binary_case(seed, rows=400):

@@ -22,14 +22,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from algorithm import bodies, model
-from runtime import artifacts, models, tables, usecase
-from runtime.protocols import Problem, Table
+from batchloop.container import artifacts, models, tables, usecase
+from batchloop.container import server as container_server
+from batchloop.container.protocols import Problem, Table
+from components.algorithm import model
 
-COMPONENTS = Path(__file__).parents[1] / "components"
+ROOT = Path(__file__).parents[1]
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
 WITHOUT = "import sys, runpy; sys.modules |= {'pandas': None, 'sklearn': None}; "
-AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('algorithm', None, '__main__')"
+AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('components.algorithm', None, '__main__')"
 PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
 CITIES = ["other", "bern", "köln", "oslo"]
 FEATURES: list[dict[str, Any]] = [
@@ -100,7 +101,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        values = {"ML_ROOT": str(root), "USECASE_FILE": str(root / "usecase.toml"), "PYTHONPATH": str(COMPONENTS)}
+        values = {"ML_ROOT": str(root), "USECASE_FILE": str(root / "usecase.toml"), "PYTHONPATH": str(ROOT)}
         values |= {"SERVE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
         self.log = (root / "server.log").open("w+")
         self.process = subprocess.Popen(
@@ -492,8 +493,8 @@ def test_a_model_of_another_contract_or_a_damaged_one_does_not_start(tmp_path):
 
 
 def test_serving_does_not_wait_for_optuna():
-    code = WITHOUT + "from algorithm import serve, train; print('optuna' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(COMPONENTS)}
+    code = WITHOUT + "from components.algorithm import serve, train; print('optuna' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "False"
 
@@ -509,8 +510,8 @@ def test_serving_does_not_wait_for_optuna():
     ],
 )
 def test_carriage_returns_and_huge_cells_are_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(bodies.BodyError):
-        assert bodies.read(body, "text/csv", ()).drop("__error", strict=False).width == 2
+    with contextlib.suppress(container_server.BodyError):
+        assert container_server.read(body, "text/csv", ()).drop("__error", strict=False).width == 2
 
 
 def test_a_body_that_would_fill_the_memory_is_refused_in_a_line(server):

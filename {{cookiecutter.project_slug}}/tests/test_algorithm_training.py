@@ -16,16 +16,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from algorithm import checkpoints, model, train
-from algorithm.model import Best
-from runtime import artifacts, models, tables
-from runtime.failures import InputError
-from runtime.protocols import Problem, Table
+from batchloop.container import artifacts, fitting, models, tables
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Problem, Table
+from components.algorithm import model, train
+from components.algorithm.model import Best
 
-COMPONENTS = Path(__file__).parents[1] / "components"
+ROOT = Path(__file__).parents[1]
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
 WITHOUT = "import sys, runpy; sys.modules |= {'pandas': None, 'sklearn': None}; "
-AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('algorithm', None, '__main__')"
+AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('components.algorithm', None, '__main__')"
 LABELS = {"binary": ["no", "yes"], "multiclass": ["a", "b", "c"], "regression": []}
 METRIC = {"binary": ("auc", 0.5), "multiclass": ("macro_f1", 0.3), "regression": ("rmse", 9.0)}
 CITIES = ["other", "bern", "köln", "oslo"]
@@ -140,7 +140,7 @@ def evaluation(root):
 
 
 def command(root, *arguments, **environment):
-    values = {"ML_ROOT": str(root), "USECASE_FILE": str(root / "usecase.toml"), "PYTHONPATH": str(COMPONENTS)}
+    values = {"ML_ROOT": str(root), "USECASE_FILE": str(root / "usecase.toml"), "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-c", AS_IN_THE_IMAGE, "train", *arguments]
     return subprocess.Popen(
         line, env={**os.environ, **values, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -500,7 +500,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(tmp_path, run, capl
     assert time.monotonic() - started < 5
     assert not (root / "model/model.txt").exists()
     rounds = int(re.findall(r"interrupted after (\d+) rounds", errors)[0])
-    assert checkpoints.EVERY <= rounds < 3000
+    assert fitting.EVERY <= rounds < 3000
     kept = checkpoint.read_text().partition("\n")[2]
     with caplog.at_level("INFO"):
         run(root)
@@ -520,9 +520,9 @@ def checkpoint(tmp_path):
     """A written checkpoint, and how to open it again under an identity."""
 
     def opened(identity):
-        return checkpoints.Checkpoint(tmp_path, identity, checkpoints.Interruption())
+        return fitting.Checkpoint(tmp_path, identity, fitting.Interruption())
 
-    opened("ours").after_round(checkpoints.EVERY, 0.25, lambda: "line 1\nline 2")
+    opened("ours").after_round(fitting.EVERY, 0.25, lambda: "line 1\nline 2")
     return opened
 
 
@@ -567,11 +567,11 @@ def test_early_stopping_is_not_forgotten_over_an_interruption():
 
 
 def test_a_search_is_not_repeated_after_an_interruption(tmp_path):
-    checkpoints.remember(tmp_path, ["data", 3], {"num_leaves": 9})
-    assert checkpoints.recall(tmp_path, ["data", 3]) == {"num_leaves": 9}
-    assert checkpoints.recall(tmp_path, ["data", 4]) is None
-    (tmp_path / checkpoints.TUNED).write_text("[")
-    assert checkpoints.recall(tmp_path, ["data", 3]) is None
+    fitting.remember(tmp_path, ["data", 3], {"num_leaves": 9})
+    assert fitting.recall(tmp_path, ["data", 3]) == {"num_leaves": 9}
+    assert fitting.recall(tmp_path, ["data", 4]) is None
+    (tmp_path / fitting.TUNED).write_text("[")
+    assert fitting.recall(tmp_path, ["data", 3]) is None
 
 
 def test_a_model_whose_files_do_not_fit_is_refused(tmp_path, run):

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from algorithm import model, twins
-from runtime.protocols import Problem, Table
+from batchloop.container import leakage
+from batchloop.container.protocols import Problem, Table
+from components.algorithm import model
 
 HYPERPARAMETERS = {
     "learning_rate": 0.1,
@@ -54,8 +55,8 @@ def find(features, labels, task="binary", kinds=None, sources=None, *, groups=No
     def fit(train, validation, judged):
         return model.predict(model.fit(train, validation, HYPERPARAMETERS, problem), judged)
 
-    question = twins.Question(task, METRICS[task], 0.5, fit)
-    return twins.find(parts[0], {"validation": parts[1], "test": parts[2]}, described, question)
+    question = leakage.Question(task, METRICS[task], 0.5, fit)
+    return leakage.find(parts[0], {"validation": parts[1], "test": parts[2]}, described, question)
 
 
 LEAKS: dict[str, Any] = {

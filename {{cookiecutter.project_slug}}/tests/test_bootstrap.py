@@ -21,9 +21,9 @@ from botocore.httpsession import URLLib3Session
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
-from operations import bootstrap
-from operations.bootstrap.account import Clients
-from operations.failures import Failure
+from batchloop.cloud import bootstrap
+from batchloop.cloud.session import Clients
+from batchloop.repository import Failure
 from tests.engine_miniature import ROOT, Miniature, build
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -371,7 +371,7 @@ def test_what_belongs_to_somebody_else_is_not_touched_and_the_others_go_on(
 @pytest.fixture
 def half(monkeypatch: pytest.MonkeyPatch) -> State:
     """What has to be there for two of the components, which is enough where every call of a run is to fail once."""
-    monkeypatch.setattr("operations.bootstrap.wanted.COMPONENTS", COMPONENTS[:2])
+    monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS[:2])
     others = COMPONENTS[2:]
     return {name: its for name, its in wanted().items() if not any(f"/{other}" in name for other in others)}
 
@@ -592,7 +592,7 @@ def mini(tmp_path: Path) -> Miniature:
 
 
 def test_names_are_planned_with_the_standard_library_alone(mini: Miniature) -> None:
-    code = "import sys; sys.path.insert(0, '.'); from operations.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.path.insert(0, '.'); from batchloop.__main__ import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-I", "-S", "-c", code, "bootstrap"]
     planned, created = (
         subprocess.run([*command, choice], cwd=mini.root, capture_output=True, text=True, check=False, env={})
@@ -625,4 +625,4 @@ def test_the_command_creates_and_a_refused_one_ends_with_what_to_do(
 def test_make_creates_only_when_it_is_told_to(words: tuple[str, ...], choice: str) -> None:
     command = ["make", "--dry-run", "--old-file=setup", "bootstrap", "ENV=prod", *words]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert shown.strip().endswith(f'-m operations bootstrap {choice} --env="$ENV"')
+    assert shown.strip().endswith(f'-m batchloop bootstrap {choice} --env="$ENV"')

@@ -13,12 +13,9 @@ from typing import Any
 
 import pytest
 
-from operations import costing
-from operations.costing import estimates, prices, standing
-from operations.costing.estimates import Estimate, Options
-from operations.costing.schedules import runs_a_month
-from operations.failures import Failure
-from operations.repository import Repository
+from batchloop import cost
+from batchloop.cost import Estimate, Options, runs_a_month
+from batchloop.repository import Failure, Repository
 
 ROOT = Path(__file__).resolve().parents[1]
 TODAY = date(2026, 3, 1)
@@ -108,7 +105,7 @@ def here(tmp_path: Path) -> Repository:
     files = {
         "usecase.toml": USECASE,
         "environments/dev.toml": environment,
-        "operations/prices.toml": PRICES,
+        "batchloop/prices.toml": PRICES,
         "infra/stack.yaml": STACK,
     }
     for name, text in files.items():
@@ -125,7 +122,7 @@ def change(here: Repository, name: str, old: str, new: str) -> None:
 
 
 def estimate(here: Repository, today: date = TODAY, **options: Any) -> Estimate:
-    return estimates.make(here, "dev", Options(**options), today)
+    return cost.make(here, "dev", Options(**options), today)
 
 
 def most(found: Estimate, step: str) -> float | None:
@@ -215,14 +212,14 @@ def test_spare_capacity_is_a_range_and_only_training_has_it(here: Repository) ->
 
 def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     change(here, "environments/dev.toml", 'algorithm = { type = "ml.m5.xlarge"', 'algorithm = { type = "ml.p9.large"')
-    change(here, "operations/prices.toml", "processing_disk_gb_month = 0.73\n", "")
-    change(here, "operations/prices.toml", "s3_gb_month = 0.02\n", "")
+    change(here, "batchloop/prices.toml", "processing_disk_gb_month = 0.73\n", "")
+    change(here, "batchloop/prices.toml", "s3_gb_month = 0.02\n", "")
     found = estimate(here, minutes=MINUTES)
     assert most(found, "TrainModel") is None
     assert found.run("training")[1] == pytest.approx(0.05 + 0.03 + 0.12)
     assert found.fixed == pytest.approx(3.6)
     assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-9: in no total",)
-    assert costing.show(here, "dev", Options(minutes=MINUTES)) == 0
+    assert cost.show_costing(here, "dev", Options(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     [row] = [line for line in said.splitlines() if "TrainModel" in line]
     assert row.split()[-2:] == ["no", "price"]
@@ -236,7 +233,7 @@ def test_another_region_s_prices_are_said_to_be_that(here: Repository) -> None:
     change(here, "environments/dev.toml", "eu-south-9", "ap-east-7")
     [remark] = estimate(here).remarks
     assert remark == "there are no prices for ap-east-7: the figures are eu-south-9's, an order of magnitude"
-    assert "no prices for ap-east-7" in " ".join(costing.summary(here, "dev"))
+    assert "no prices for ap-east-7" in " ".join(cost.summary(here, "dev"))
 
 
 def test_prices_older_than_a_year_are_said_to_be_old(here: Repository) -> None:
@@ -244,7 +241,7 @@ def test_prices_older_than_a_year_are_said_to_be_old(here: Repository) -> None:
     assert estimate(here, today=written + timedelta(days=365)).remarks == ()
     [remark] = estimate(here, today=written + timedelta(days=366)).remarks
     assert "the prices are 12 months old" in remark
-    assert "operations/prices.toml" in remark
+    assert "batchloop/prices.toml" in remark
 
 
 DAYS = 365.25 / 12
@@ -288,7 +285,7 @@ def test_where_the_schedule_does_not_tell_runs_are_asked_for(
     change(here, "environments/dev.toml", "cron(0 6 1 * ? *)", schedule)
     [remark] = estimate(here).remarks
     assert "RUNS=30" in remark
-    costing.show(here, "dev", Options())
+    cost.show_costing(here, "dev", Options())
     assert "one month, without scoring runs" in capsys.readouterr().out
     assert estimate(here, runs=4).remarks == ()
 
@@ -350,14 +347,14 @@ def test_what_is_no_amount_is_refused(here: Repository, options: dict[str, Any],
 
 def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(here: Repository) -> None:
     with pytest.raises(Failure, match="there is no environment 'test'"):
-        estimates.make(here, "test", Options(), TODAY)
-    change(here, "operations/prices.toml", "work_minutes = 7\n", "")
-    with pytest.raises(Failure, match=r"operations/prices.toml has no 'work_minutes'"):
+        cost.make(here, "test", Options(), TODAY)
+    change(here, "batchloop/prices.toml", "work_minutes = 7\n", "")
+    with pytest.raises(Failure, match=r"batchloop/prices.toml has no 'work_minutes'"):
         estimate(here)
-    (here.root / "operations" / "prices.toml").write_text("date =")
+    (here.root / "batchloop" / "prices.toml").write_text("date =")
     with pytest.raises(Failure, match="not valid TOML"):
         estimate(here)
-    (here.root / "operations" / "prices.toml").unlink()
+    (here.root / "batchloop" / "prices.toml").unlink()
     with pytest.raises(Failure, match="missing"):
         estimate(here)
 
@@ -365,9 +362,9 @@ def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(
 def test_the_table_shows_its_figures_and_says_what_they_assume(
     here: Repository, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costing, "today", lambda: TODAY)
+    monkeypatch.setattr(cost, "today", lambda: TODAY)
     change(here, "environments/dev.toml", "spot = false", "spot = true")
-    assert costing.show(here, "dev", Options(minutes=MINUTES)) == 0
+    assert cost.show_costing(here, "dev", Options(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     rows = {" ".join(line.split()) for line in said.splitlines()}
     assert "amount minutes taken USD" in rows
@@ -382,11 +379,11 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
 
 def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: Repository) -> None:
     program = (
-        f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'components'), str(ROOT / 'infra')]}\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from operations import costing\n"
-        "from operations.repository import Repository\n"
-        f"print(*costing.summary(Repository(Path({str(here.root)!r})), 'dev'), sep='\\n')\n"
+        "from batchloop import cost\n"
+        "from batchloop.repository import Repository\n"
+        f"print(*cost.summary(Repository(Path({str(here.root)!r})), 'dev'), sep='\\n')\n"
     )
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True, capture_output=True, text=True)
     said = ran.stdout.splitlines()
@@ -397,10 +394,10 @@ def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: R
 
 
 def test_a_plan_does_not_fail_because_its_cost_can_t_be_told(here: Repository) -> None:
-    (here.root / "operations" / "prices.toml").unlink()
-    assert costing.summary(here, "dev") == [
+    (here.root / "batchloop" / "prices.toml").unlink()
+    assert cost.summary(here, "dev") == [
         "what it would cost can't be told:",
-        "operations/prices.toml is missing: the cost can't be told without prices.",
+        "batchloop/prices.toml is missing: the cost can't be told without prices.",
     ]
 
 
@@ -417,20 +414,20 @@ SMALL = [
 
 @pytest.mark.parametrize(("amount", "text"), SMALL)
 def test_small_amounts_do_not_look_like_nothing(amount: float, text: str) -> None:
-    assert costing.money(amount) == text
+    assert cost.money(amount) == text
 
 
 def test_alarms_are_counted_by_their_metrics_and_one_needs_a_schedule(here: Repository) -> None:
-    assert standing.watchers(here, scheduled=True) == (3, 1)
-    assert standing.watchers(here, scheduled=False) == (2, 1)
-    assert standing.watchers(Repository(ROOT), scheduled=True) == (7, 1)
+    assert cost.watchers(here, scheduled=True) == (3, 1)
+    assert cost.watchers(here, scheduled=False) == (2, 1)
+    assert cost.watchers(Repository(ROOT), scheduled=True) == (7, 1)
 
 
 def test_the_table_of_this_repository_knows_every_type_that_jobs_may_be_given_here(here: Repository) -> None:
-    shutil.copy(ROOT / "operations" / "prices.toml", here.root / "operations" / "prices.toml")
-    types = tomllib.loads((ROOT / "operations" / "instances.toml").read_text(encoding="utf-8"))["types"]
+    shutil.copy(ROOT / "batchloop" / "prices.toml", here.root / "batchloop" / "prices.toml")
+    types = tomllib.loads((ROOT / "batchloop" / "engine" / "instances.toml").read_text(encoding="utf-8"))["types"]
     for region in ("us-east-1", "eu-central-1", "eu-west-1"):
-        found = prices.load(here, region)
+        found = cost.load(here, region)
         assert found.region == region
         assert set(types) == set(found.hours)
         assert all(0.04 < price < 7 for price in found.hours.values())
@@ -443,17 +440,17 @@ def test_the_table_of_this_repository_knows_every_type_that_jobs_may_be_given_he
             "metric_month",
             "log_gb",
         }
-    assert prices.load(here, "me-south-1").region == "us-east-1"
+    assert cost.load(here, "me-south-1").region == "us-east-1"
 
 
 def test_the_table_counts_the_metrics_that_the_functions_publish() -> None:
     published: set[str] = set()
-    for file in (ROOT / "infra" / "functions").glob("*.py"):
+    for file in (ROOT / "batchloop" / "control").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            measured = isinstance(node, ast.Call) and ast.unparse(node.func) == "notices.measure"
+            measured = isinstance(node, ast.Call) and ast.unparse(node.func) in ("reports.measure", "measure")
             if measured or (isinstance(node, ast.FunctionDef) and node.name == "_metrics"):
                 dicts = [inner for inner in ast.walk(node) if isinstance(inner, ast.Dict)]
                 keys = [key.value for inner in dicts for key in inner.keys if isinstance(key, ast.Constant)]
                 published |= {key for key in keys if isinstance(key, str) and key[:1].isupper()}
-    table = tomllib.loads((ROOT / "operations" / "prices.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((ROOT / "batchloop" / "prices.toml").read_text(encoding="utf-8"))
     assert len(published) == table["assumed"]["custom_metrics"], sorted(published)

@@ -11,9 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions import memory
-from functions.decision import Action, Arrival, Circumstances, Decision, alarming, candidates, decide, recent, settled
-from functions.memory import (
+from batchloop.control import memory
+from batchloop.control.decision import (
+    Action,
+    Arrival,
+    Circumstances,
+    Decision,
+    alarming,
+    candidates,
+    decide,
+    recent,
+    settled,
+)
+from batchloop.control.memory import (
     DRIFT,
     IDLE,
     MOST,

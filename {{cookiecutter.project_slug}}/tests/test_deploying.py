@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from operations.deploying import changes, consent, deploy, packaging, states, template
-from operations.failures import Failure
-from operations.repository import Repository
-from pipelines import environment as environments
-from runtime import usecase
-from runtime.failures import InputError
+from batchloop import environment as environments
+from batchloop.cloud import deploy, stack
+from batchloop.cloud.deploy import deploy as deploy_deploy
+from batchloop.container import usecase
+from batchloop.container.job import InputError
+from batchloop.repository import Failure, Repository
 from tests import deployed
 from tests.cloudformation import parsed
 from tests.deployed import ACCOUNT, BUCKET, NAME, REGION, ROOT, TAGS, Account
@@ -61,7 +61,7 @@ def ready(repository: Repository, account: Account, capsys: pytest.CaptureFixtur
 @pytest.fixture
 def there(ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]) -> Repository:
     """It was deployed once."""
-    assert deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, "dev", True) == 0
     account.wire.calls.clear()
     capsys.readouterr()
     return ready
@@ -69,7 +69,7 @@ def there(ready: Repository, account: Account, capsys: pytest.CaptureFixture[str
 
 def failure(repository: Repository, confirmed: bool = True) -> str:
     with pytest.raises(Failure) as raised:
-        deploy(repository, "dev", confirmed)
+        deploy_deploy(repository, "dev", confirmed)
     return str(raised.value)
 
 
@@ -103,18 +103,18 @@ def test_without_a_yes_everything_is_shown_and_nothing_is_left_behind(
 
 def test_a_typed_yes_is_one(ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch, "yes")
-    assert deploy(ready, "dev", False) == 0
+    assert deploy_deploy(ready, "dev", False) == 0
     assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
 
 
 def test_an_end_of_input_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _prompt: (_ for _ in ()).throw(EOFError))
-    assert consent.typed("?") == ""
+    assert deploy.typed("?") == ""
 
 
 def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Repository, account: Account) -> None:
-    (there.root / "infra" / "functions" / "notices.py").write_text("# other code\n")
+    (there.root / "batchloop" / "control" / "notices.py").write_text("# other code\n")
     (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
     before = account.exist()
     failure(there, confirmed=False)
@@ -128,7 +128,7 @@ def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Reposito
 def test_a_first_deployment_makes_everything_in_two_passes(
     ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, "dev", True) == 0
     exist = account.exist()
     assert exist["stacks"] == {NAME: "UPDATE_COMPLETE"}
     assert set(FUNCTIONS.values()) < set(exist["resources"][0])
@@ -162,7 +162,7 @@ def test_a_second_deployment_changes_nothing_needs_no_yes_and_says_so(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = account.exist()
-    assert deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, "dev", False) == 0
     assert account.exist() == before
     assert set(account.writes) == {"CreateChangeSet", "DeleteChangeSet"}
     assert "dev is as this repository says; nothing was changed." in capsys.readouterr().out
@@ -171,16 +171,16 @@ def test_a_second_deployment_changes_nothing_needs_no_yes_and_says_so(
 def test_another_commit_alone_changes_nothing(
     there: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operations.parameters.git_commit", lambda _repository: "0" * 40)
-    assert deploy(there, "dev", False) == 0
+    monkeypatch.setattr("batchloop.pipelines.definitions.git_commit", lambda _repository: "0" * 40)
+    assert deploy_deploy(there, "dev", False) == 0
     assert "UpdatePipeline" not in account.writes
 
 
 def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (there.root / "infra" / "functions" / "notices.py").write_text("# other code\n")
-    assert deploy(there, "dev", True) == 0
+    (there.root / "batchloop" / "control" / "notices.py").write_text("# other code\n")
+    assert deploy_deploy(there, "dev", True) == 0
     assert len([key for key in account.objects() if KEY_OF_CODE.fullmatch(key)]) == 2
     assert account.writes.count("PutObject") == account.writes.count("ExecuteChangeSet") == 1
     said = capsys.readouterr().out
@@ -188,7 +188,7 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     assert f"{NAME}-training: unchanged" in said
     account.wire.calls.clear()
     (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
-    assert deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, "dev", True) == 0
     assert "ExecuteChangeSet" not in account.writes
     assert account.writes.count("UpdatePipeline") == 2
 
@@ -197,7 +197,7 @@ def test_what_somebody_deleted_comes_back(there: Repository, account: Account) -
     account.past("s3").delete_object(Bucket=BUCKET, Key="team/case/none/manifest.json")
     account.past("sagemaker").delete_pipeline(PipelineName=f"{NAME}-training")
     failure(there, confirmed=False)
-    assert deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, "dev", True) == 0
     assert "team/case/none/manifest.json" in account.objects()
     assert f"{NAME}-training" in account.pipelines()
 
@@ -210,7 +210,7 @@ def test_the_release_and_a_mail_to_confirm_are_told(
     deployed.environment(there.root, notice_email='"people@example.org"', schedule='"cron(0 6 * * ? *)"')
     for value, told in ((manifest, "release: 7 of 2026-11-20, arn:package/7"), ("{}", "release: damaged")):
         account.past("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
-        assert deploy(there, "dev", True) == 0
+        assert deploy_deploy(there, "dev", True) == 0
         said = capsys.readouterr().out
         assert told in said
         assert "confirm the mail that people@example.org got" in said
@@ -225,7 +225,7 @@ def test_whatever_would_be_replaced_or_deleted_is_called_out(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.environment(there.root, notice_email='"people@example.org"', create_key="true")
-    assert deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, "dev", True) == 0
     assert "ATTENTION" not in capsys.readouterr().out
     deployed.environment(there.root, notice_email='""', create_key="false")
     failure(there, confirmed=False)
@@ -250,10 +250,10 @@ def test_a_replacement_is_said_with_what_becomes_of_the_old_one(
 ) -> None:
     about = {"LogicalResourceId": "Queue", "ResourceType": "AWS::SQS::Queue", "Replacement": replacement}
     policies = {"PolicyAction": policy} if policy else {}
-    found = changes.read(
+    found = stack.read(
         [{"Type": "Resource", "ResourceChange": {"Action": "Modify", **about, **policies}}, {"Type": "Hook"}]
     )
-    _, row, *said = changes.table(found)
+    _, row, *said = stack.table(found)
     assert row.split() == ["change", "Queue", "AWS::SQS::Queue", column]
     assert said == ([f"  ATTENTION: Queue (AWS::SQS::Queue) {loss}"] if loss else [])
 
@@ -301,7 +301,7 @@ def test_what_such_a_stack_has_left_is_taken_over_by_the_next(
     account.cloudformation.failing = {}
     account.cloudformation.delete_stack(StackName=NAME)
     account.cloudformation.time_passes()
-    assert deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, "dev", True) == 0
     said = capsys.readouterr().out
     assert f"the bucket {BUCKET} is left from an earlier stack, and is taken over" in said
     assert re.search(r"take over +Models +AWS::SageMaker::ModelPackageGroup", said)
@@ -310,17 +310,17 @@ def test_what_such_a_stack_has_left_is_taken_over_by_the_next(
 
 
 def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there: Repository, account: Account) -> None:
-    (there.root / "infra" / "functions" / "notices.py").write_text("# other code\n")
+    (there.root / "batchloop" / "control" / "notices.py").write_text("# other code\n")
     account.cloudformation.failing = {"AfterInference": "the code is too large"}
     told = failure(there)
     assert told.startswith("AfterInference (AWS::Lambda::Function) failed: the code is too large\n")
     assert "UPDATE_ROLLBACK_COMPLETE: it could not be changed and works as it did before" in told
     account.cloudformation.failing = {}
-    assert deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, "dev", True) == 0
     assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
 
 
-@pytest.mark.parametrize("status", [*sorted(set(states.TO_DO) - set(states.READY)), "SOMETHING_NEW"])
+@pytest.mark.parametrize("status", [*sorted(set(stack.TO_DO) - set(stack.READY)), "SOMETHING_NEW"])
 def test_a_state_that_can_not_be_deployed_to_is_a_sentence(there: Repository, account: Account, status: str) -> None:
     account.cloudformation.stack(NAME)["StackStatus"] = status
     told = failure(there).splitlines()[-1]
@@ -340,7 +340,7 @@ def test_a_stack_that_somebody_works_on_is_waited_for(
         stack["StackStatus"] = "UPDATE_COMPLETE"
 
     stack["ahead"] = [lambda: None, lambda: None, done]
-    assert deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, "dev", False) == 0
     assert f"{NAME} is UPDATE_IN_PROGRESS: waiting for it" in capsys.readouterr().out
 
 
@@ -358,7 +358,7 @@ def test_an_update_that_is_none_is_known_in_the_older_words_too(
 ) -> None:
     answer = {"Status": "FAILED", "StatusReason": "No updates are to be performed.", "Changes": []}
     monkeypatch.setattr(type(account.cloudformation), "do_describe_change_set", lambda _self, _request: answer)
-    assert deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, "dev", False) == 0
 
 
 # ---- not ours, not ready, not signed in
@@ -392,7 +392,7 @@ def test_a_key_that_the_left_bucket_is_encrypted_with_has_to_be_named(ready: Rep
     deployed.environment(ready.root, create_key="true")
     assert f'write kms_key = "{KEY}" into environments/dev.toml' in failure(ready)
     deployed.environment(ready.root, kms_key=f'"{KEY}"')
-    assert deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, "dev", True) == 0
 
 
 def test_what_bootstrap_and_push_make_has_to_be_there(
@@ -434,7 +434,7 @@ def test_a_change_set_that_can_not_be_taken_away_is_said_and_taken_away_next_tim
     account.refuse("DeleteChangeSet", "AccessDenied", 403)
     failure(ready, confirmed=False)
     assert "the change set deploy of team-case-dev could not be deleted" in capsys.readouterr().out
-    assert account.exist()["stacks"] == {NAME: states.REVIEW}
+    assert account.exist()["stacks"] == {NAME: stack.REVIEW}
     account.fail(-1, "denied")
     failure(ready, confirmed=False)
     assert account.exist() == NOTHING
@@ -454,7 +454,7 @@ def test_a_stack_that_somebody_else_prepares_is_left_to_them(
     monkeypatch.setattr(type(account.cloudformation), "do_create_change_set", both)
     failure(ready, confirmed=False)
     assert account.exist()["change sets"] == ["theirs"]
-    assert account.stacks() == {NAME: states.REVIEW}
+    assert account.stacks() == {NAME: stack.REVIEW}
 
 
 # ---- failures on the way
@@ -469,7 +469,7 @@ def test_credentials_that_expire_while_waiting_are_said_and_the_next_run_goes_on
     assert told.startswith("your AWS credentials have expired; sign in again. CloudFormation goes on with team-case")
     account.fail(-1, "expired")
     account.cloudformation.time_passes()
-    assert deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, "dev", True) == 0
     assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
 
 
@@ -479,7 +479,7 @@ def test_whoever_stops_waiting_is_told_that_it_goes_on(
     def interrupted(_seen: object) -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("operations.deploying.events.Events.news", interrupted)
+    monkeypatch.setattr("batchloop.cloud.stack.Events.news", interrupted)
     told = "stopped waiting. CloudFormation goes on with team-case-dev meanwhile, and the same command from there."
     assert failure(ready) == told
 
@@ -493,12 +493,12 @@ def test_whoever_stops_before_that_leaves_nothing_behind(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        deploy(ready, "dev", False)
+        deploy_deploy(ready, "dev", False)
     assert account.exist() == NOTHING
 
 
 def test_waiting_ends(ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operations.deploying.stack.LONGEST", -1)
+    monkeypatch.setattr("batchloop.cloud.stack.LONGEST", -1)
     assert "nobody waits any longer. CloudFormation goes on with team-case-dev" in failure(ready)
 
 
@@ -507,7 +507,7 @@ def test_whatever_call_fails_a_second_run_finishes(
     repository: Repository, everywhere: Account, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """What bootstrap made is not looked at here: its own tests let each of those calls fail."""
-    monkeypatch.setattr("operations.deploying.readiness.check", lambda _target: None)
+    monkeypatch.setattr("batchloop.cloud.deploy.check", lambda _target: None)
 
     def begun() -> None:
         deployed.in_use(everywhere, monkeypatch)
@@ -515,7 +515,7 @@ def test_whatever_call_fails_a_second_run_finishes(
 
     with mock_aws():
         begun()
-        deploy(repository, "dev", True)
+        deploy_deploy(repository, "dev", True)
         number, wanted = len(everywhere.wire.calls), everywhere.exist()
     assert number > 40
     silent = 0
@@ -524,13 +524,13 @@ def test_whatever_call_fails_a_second_run_finishes(
             begun()
             everywhere.fail(failing, kind)
             try:
-                deploy(repository, "dev", True)
+                deploy_deploy(repository, "dev", True)
                 silent += 1  # taking a change set away may fail, and is then said
             except Failure:
                 pass
             everywhere.fail(-1, kind)
             everywhere.cloudformation.time_passes()
-            deploy(repository, "dev", True)
+            deploy_deploy(repository, "dev", True)
             assert everywhere.exist() == wanted, failing
     assert silent <= 1
 
@@ -541,43 +541,44 @@ def test_whatever_call_fails_a_second_run_finishes(
 def test_the_same_content_is_the_same_package_wherever_and_whenever_it_is_made(
     repository: Repository, tmp_path: Path
 ) -> None:
-    first = packaging.package(repository.root)
+    first = deploy.package(repository.root)
     copied = tmp_path / "elsewhere"
-    (copied / "infra" / "functions" / "__pycache__").mkdir(parents=True)
-    (copied / "infra" / "functions" / "__pycache__" / "x.pyc").write_bytes(b"x")
-    for file in [*(repository.root / "infra" / "functions").glob("*.py"), repository.root / "usecase.toml"]:
+    (copied / "batchloop" / "control" / "__pycache__").mkdir(parents=True)
+    (copied / "batchloop" / "control" / "__pycache__" / "x.pyc").write_bytes(b"x")
+    code = repository.root / "batchloop"
+    for file in [code / "__init__.py", *(code / "control").glob("*.py"), repository.root / "usecase.toml"]:
         place = copied / file.relative_to(repository.root)
         place.write_bytes(file.read_bytes())
         place.chmod(0o600)
-    assert packaging.package(copied).body == first.body
+    assert deploy.package(copied).body == first.body
     with zipfile.ZipFile(BytesIO(first.body)) as archive:
         names = archive.namelist()
-        assert {"usecase.toml", "functions/start_inference.py", "functions/__init__.py"} <= set(names)
+        assert {"usecase.toml", "batchloop/control/handlers.py", "batchloop/__init__.py"} <= set(names)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("usecase.toml") == (repository.root / "usecase.toml").read_bytes()
     (copied / "usecase.toml").write_text("# other\n")
-    assert packaging.package(copied).digest != first.digest
+    assert deploy.package(copied).digest != first.digest
     with pytest.raises(Failure, match="holds no code"):
-        packaging.package(tmp_path / "nowhere")
+        deploy.package(tmp_path / "nowhere")
 
 
 def test_the_package_is_what_the_handlers_are_imported_from(repository: Repository, tmp_path: Path) -> None:
     """As in Lambda: the folder of the zip on the path, usecase.toml beside the package."""
-    with zipfile.ZipFile(BytesIO(packaging.package(repository.root).body)) as archive:
+    with zipfile.ZipFile(BytesIO(deploy.package(repository.root).body)) as archive:
         archive.extractall(tmp_path / "task")
-    source = (tmp_path / "task" / "functions" / "places.py").resolve()
-    assert (source.parents[1] / "usecase.toml").is_file()
+    source = (tmp_path / "task" / "batchloop" / "control" / "names.py").resolve()
+    assert (source.parents[2] / "usecase.toml").is_file()
 
 
 def test_the_template_is_sent_without_comments_and_says_the_same(repository: Repository) -> None:
-    body = template.body(ROOT)
+    body = deploy.body(ROOT)
     assert parsed(body) == written()
     assert not [line for line in body.splitlines() if line.lstrip().startswith("#")]
-    assert len(body.encode()) <= template.LIMIT
+    assert len(body.encode()) <= deploy.LIMIT
     with (repository.root / "infra" / "stack.yaml").open("a") as file:
-        file.write(f'\nx: "{"x" * template.LIMIT}"\n')
+        file.write(f'\nx: "{"x" * deploy.LIMIT}"\n')
     with pytest.raises(Failure, match="CloudFormation takes 51,200"):
-        template.body(repository.root)
+        deploy.body(repository.root)
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])
@@ -594,7 +595,7 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
         }
         deployed.environment(repository.root, **build, **mail, **limits, security_groups='["sg-0123abcd"]')
     case = usecase.load(repository.root / "usecase.toml")
-    values = template.parameters(environments.load(repository.root / "environments", name, case), "")
+    values = deploy.parameters(environments.load(repository.root / "environments", name, case), "")
     declared = written()["Parameters"]
     assert set(values) == set(declared)
     for key, entry in declared.items():

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from monitoring import drift, page, profile, serve, train, verdict
-from runtime import artifacts, paths, usecase
-from runtime.protocols import Counts
+from batchloop.container import artifacts, drift_report, job, profile, usecase, verdict
+from batchloop.container.protocols import Counts
+from components.monitoring import drift, serve, train
 
 USECASE = """
 [usecase]
@@ -184,18 +184,18 @@ def visits(rows: int, seed: int, year: int) -> pl.DataFrame:
 def report(settings: str, place: Path) -> dict[str, Any]:
     """drift.json of a batch of the year after training."""
     (place / "usecase.toml").write_text(settings)
-    source, scored = paths.processing_input("raw"), pl.Series("prediction", np.random.default_rng(3).normal(size=2_000))
-    for folder in (source, paths.processing_input("evaluation"), paths.processing_input("predictions")):
+    source, scored = job.processing_input("raw"), pl.Series("prediction", np.random.default_rng(3).normal(size=2_000))
+    for folder in (source, job.processing_input("evaluation"), job.processing_input("predictions")):
         folder.mkdir(parents=True)
     visits(2_000, 1, 2024).write_csv(source / "table.csv")
     predictions = pl.DataFrame({"prediction": scored, "error": pl.Series([None] * 2_000, dtype=pl.String)})
-    predictions.write_parquet(paths.processing_input("evaluation") / "predictions.parquet")
-    predictions.write_parquet(paths.processing_input("predictions") / "rows.parquet.out")
+    predictions.write_parquet(job.processing_input("evaluation") / "predictions.parquet")
+    predictions.write_parquet(job.processing_input("predictions") / "rows.parquet.out")
     train.train({})
-    shutil.move(paths.processing_output("baseline"), paths.processing_input("baseline"))
+    shutil.move(job.processing_output("baseline"), job.processing_input("baseline"))
     visits(2_000, 2, 2025).write_csv(source / "table.csv")
     serve.serve({})
-    found: dict[str, Any] = artifacts.read_json(paths.processing_output("drift") / "drift.json")
+    found: dict[str, Any] = artifacts.read_json(job.processing_output("drift") / "drift.json")
     return found
 
 
@@ -218,7 +218,7 @@ def test_a_column_that_moves_by_its_nature_is_shown_and_does_not_decide(why: str
         None,
     )
     assert last["psi"] > 1
-    text = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    text = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert f"move by their nature: admitted ({why})" in text
     assert "left out" in text
 
@@ -243,5 +243,5 @@ def test_the_page_says_how_many_other_values_there_were_in_training_too() -> Non
     found = judged(case, values(20_000, 1), instead("few", "<new>")(values(200, 2)), KINDS)
     rows, columns = verdict.learned(values(20_000, 1).lazy(), KINDS, 20)
     learned = {"rows": rows, "columns": columns, "scores": []}
-    text = page.batch(case, learned, json.loads(json.dumps(found)))
+    text = drift_report.batch(case, learned, json.loads(json.dumps(found)))
     assert "5.00% other values (0.00% in training): &lt;new&gt;" in text

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine_miniature import Miniature, copied, processes_of
 
-FOLDERS = ("components", "pipelines", "operations", "infra", "environments", "data", "locks")
+FOLDERS = ("batchloop", "components", "pipelines", "infra", "environments", "data", "locks")
 
 
 @pytest.fixture(scope="module")

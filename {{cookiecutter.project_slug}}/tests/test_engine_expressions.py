@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from operations.engine import graph
-from operations.failures import Failure
-from pipelines import checker, expressions
-from pipelines.expressions import ExpressionError, Scope
+from batchloop.engine import graph
+from batchloop.pipelines import check, expressions
+from batchloop.pipelines.expressions import ExpressionError, Scope
+from batchloop.repository import Failure
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_path_that_can_not_be_read_is_refused_before_and_while_it_runs(scope: 
     with pytest.raises(ExpressionError, match="is no path"):
         expressions.get(path, scope)
     fail = {"Name": "A", "Type": "Fail", "Arguments": {"ErrorMessage": {"Get": path}}}
-    problems = checker.check({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
+    problems = check.check({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
     assert len(problems) == 1
     assert "is no path" in problems[0]
 

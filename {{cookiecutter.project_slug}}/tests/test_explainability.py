@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from algorithm import model
-from explainability import attributions, rows, serve, summary, train
-from runtime import artifacts, job, models, paths, usecase
-from runtime.failures import InputError
-from runtime.models import Model
-from runtime.protocols import Problem, Table
-from runtime.tables import matrix as matrix_of
-from runtime.usecase import Explanation
+from batchloop.container import artifacts, explanations, job, models, usecase
+from batchloop.container.job import InputError
+from batchloop.container.models import Model
+from batchloop.container.protocols import Problem, Table
+from batchloop.container.tables import matrix as matrix_of
+from batchloop.container.usecase import Explanation
+from components.algorithm import model
+from components.explainability import attributions, serve, train
 
 USECASE = """
 [usecase]
@@ -109,7 +109,7 @@ def settle(folder: Path, task: str, count: int = 0, rule: str = "random") -> Non
 
 
 def put(frame: pl.DataFrame) -> None:
-    folder = paths.processing_input("features")
+    folder = job.processing_input("features")
     folder.mkdir(parents=True, exist_ok=True)
     half = len(frame) // 2
     for number, part in enumerate((frame[:half], frame[half:])):
@@ -117,18 +117,18 @@ def put(frame: pl.DataFrame) -> None:
 
 
 def learn(task: str = "binary") -> dict[str, Any]:
-    write_model(paths.processing_input("model"), fitted(task))
+    write_model(job.processing_input("model"), fitted(task))
     put(features(600, seed=2))
     train.train({})
-    paths.processing_output("explainer").rename(paths.processing_input("explainer"))
-    value: dict[str, Any] = artifacts.read_json(paths.processing_input("explainer") / "explainer.json")
+    job.processing_output("explainer").rename(job.processing_input("explainer"))
+    value: dict[str, Any] = artifacts.read_json(job.processing_input("explainer") / "explainer.json")
     return value
 
 
 def explain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     put(frame)
     serve.serve({})
-    folder = paths.processing_output("explanations")
+    folder = job.processing_output("explanations")
     return pl.read_parquet(folder / "explanations.parquet"), artifacts.read_json(folder / "summary.json")
 
 
@@ -152,7 +152,7 @@ def test_attributions_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(attributions, "explain", explain)
     with pytest.raises(InputError, match="miss its raw score"):
-        list(summary.explained(found, {}, features(50, seed=3)))
+        list(explanations.explained(found, {}, features(50, seed=3)))
 
 
 def test_a_single_split_is_attributed_to_its_feature_as_the_definition_says() -> None:
@@ -210,10 +210,10 @@ def test_all_rows_a_random_sample_or_the_highest_scores_are_explained(place: Pat
 
 
 def test_the_highest_scores_are_kept_across_batches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rows, "BATCH", 37)
+    monkeypatch.setattr(explanations, "BATCH", 37)
     found, frame = fitted("binary"), features(500, seed=5)
     frame.write_parquet(tmp_path / "features-00000.parquet")
-    chosen = rows.choose(rows.scan(tmp_path), found, Explanation(rows=25, rule="highest"))
+    chosen = explanations.choose(explanations.scan(tmp_path), found, Explanation(rows=25, rule="highest"))
     best = np.sort(models.predict(found, matrix_of(frame, FEATURES)))[-25:]
     kept = np.sort(models.predict(found, matrix_of(chosen.frame, FEATURES)))
     assert kept == pytest.approx(best)
@@ -242,12 +242,12 @@ def test_importance_that_moved_is_measured_against_the_reference() -> None:
 @pytest.mark.usefixtures("place")
 def test_an_explainer_of_another_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     learn()
-    write_model(paths.processing_input("model"), fitted("binary", seed=9))
+    write_model(job.processing_input("model"), fitted("binary", seed=9))
     put(features(100))
     monkeypatch.setattr(sys, "argv", ["explainability", "serve"])
     assert job.run("explainability", train.train, serve.serve) == 1
-    assert "learned from another model" in (paths.root() / "output" / "message").read_text()
-    assert not paths.processing_output("explanations").exists()
+    assert "learned from another model" in (job.root() / "output" / "message").read_text()
+    assert not job.processing_output("explanations").exists()
 
 
 @pytest.mark.usefixtures("place")
@@ -255,7 +255,7 @@ def test_pages_show_hostile_names_as_text() -> None:
     learn()
     explain(features(100))
     for folder in ("report", "explanations"):
-        page = (paths.processing_output(folder) / "report.html").read_text(encoding="utf-8")
+        page = (job.processing_output(folder) / "report.html").read_text(encoding="utf-8")
         assert "<b>" not in page
         assert "&lt;b&gt;town" in page
 
@@ -264,22 +264,22 @@ def test_pages_show_hostile_names_as_text() -> None:
 def test_the_same_batch_is_explained_in_the_same_bytes() -> None:
     learn()
     explain(features(100))
-    first = artifacts.fingerprint(paths.processing_output("explanations"))
+    first = artifacts.fingerprint(job.processing_output("explanations"))
     explain(features(100))
-    assert artifacts.fingerprint(paths.processing_output("explanations")) == first
+    assert artifacts.fingerprint(job.processing_output("explanations")) == first
 
 
 def test_the_parts_of_a_date_add_up_to_its_column() -> None:
     parts = [{"name": f"since__{part}", "source": "since"} for part in ("days", "month")]
-    found = summary.by_source([*parts, {"name": "age", "source": "age"}], np.array([1.0, 2.0, 2.5]))
+    found = explanations.by_source([*parts, {"name": "age", "source": "age"}], np.array([1.0, 2.0, 2.5]))
     assert found == {"since": 3.0, "age": 2.5}
 
 
 def test_values_are_said_as_people_read_them() -> None:
     said = {
-        "boolean": summary.in_words(pl.Series([1.0, 0.0, None]), {"name": "x", "kind": "boolean"}),
-        "date": summary.in_words(pl.Series([20000.5]), {"name": "x__days", "kind": "date"}),
-        "number": summary.in_words(pl.Series([1234.5, None]), {"name": "x", "kind": "number"}),
+        "boolean": explanations.in_words(pl.Series([1.0, 0.0, None]), {"name": "x", "kind": "boolean"}),
+        "date": explanations.in_words(pl.Series([20000.5]), {"name": "x__days", "kind": "date"}),
+        "number": explanations.in_words(pl.Series([1234.5, None]), {"name": "x", "kind": "number"}),
     }
     assert said["boolean"].to_list() == ["yes", "no", "missing"]
     assert said["date"].to_list() == ["2024-10-04"]
@@ -288,8 +288,8 @@ def test_values_are_said_as_people_read_them() -> None:
 
 def test_importance_does_not_depend_on_how_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     found, frame = fitted("binary"), features(500, seed=6)
-    whole = summary.summarise(found, list(summary.explained(found, {}, frame)))
-    monkeypatch.setattr(rows, "CHUNK", 130)
-    cut = summary.summarise(found, list(summary.explained(found, {}, frame)))
+    whole = explanations.summarise(found, list(explanations.explained(found, {}, frame)))
+    monkeypatch.setattr(explanations, "CHUNK", 130)
+    cut = explanations.summarise(found, list(explanations.explained(found, {}, frame)))
     assert cut.importance == pytest.approx(whole.importance)
     assert cut.values == pytest.approx(whole.values)

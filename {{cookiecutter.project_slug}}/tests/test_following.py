@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from operations import following
-from operations.bootstrap.account import Clients
-from operations.failures import Failure
-from operations.following import Asked
-from operations.repository import Repository
+from batchloop.cloud import run as cloud_run
+from batchloop.cloud.run import Asked
+from batchloop.cloud.session import Clients
+from batchloop.repository import Failure, Repository
 from tests import control_plane, deployed
 from tests.control_plane import BUCKET, WINDOW, World, checked, refused, session
 
@@ -82,9 +81,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         known = {"sagemaker": made.sagemaker, "s3": made.aws.s3}
         ssm, ecr = made.aws.ssm, made.aws.ecr
         clients = Clients(session().client("sts"), ecr, ssm)
-        monkeypatch.setattr("operations.bootstrap.account.connect", lambda _region: clients)
-        monkeypatch.setattr("operations.clients.client", lambda service, _region: known[service])
-        monkeypatch.setattr("operations.following.SECONDS", 0)
+        monkeypatch.setattr("batchloop.cloud.session.connect", lambda _region: clients)
+        monkeypatch.setattr("batchloop.cloud.session.client", lambda service, _region: known[service])
+        monkeypatch.setattr("batchloop.cloud.run.SECONDS", 0)
         yield made
 
 
@@ -105,7 +104,7 @@ def labelled(world: World, window: str = WINDOW) -> None:
 
 def failure(repository: Repository, asked: Asked) -> str:
     with pytest.raises(Failure) as raised:
-        following.run(repository, "dev", asked)
+        cloud_run.run(repository, "dev", asked)
     return str(raised.value)
 
 
@@ -119,7 +118,7 @@ def test_training_is_given_what_a_retraining_is_given(
         Name=world.places.parameter("components/algorithm/image"), Value="pushed@sha256:1", Overwrite=True
     )
     labelled(world)
-    assert following.run(repository, "dev", Asked("training", WINDOW)) == 0
+    assert cloud_run.run(repository, "dev", Asked("training", WINDOW)) == 0
     [run] = sagemaker.started("training")
     storage = f"s3://{BUCKET}/team/case"
     assert run["parameters"] == {
@@ -135,7 +134,7 @@ def test_training_is_given_what_a_retraining_is_given(
 def test_training_challenges_the_release(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     world.publish(1)
     labelled(world)
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     released, [run] = world.released(), sagemaker.started("training")
     assert run["parameters"]["ChampionModel"] == released["artifacts"]["model"]
     assert run["parameters"]["ProcessingImage"] == released["images"]["processing"]
@@ -146,10 +145,10 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
 ) -> None:
     world.publish(1)
     labelled(world)
-    following.run(repository, "dev", Asked("training", fresh=True))
+    cloud_run.run(repository, "dev", Asked("training", fresh=True))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
     assert "the release can't be read" in failure(repository, Asked("training"))
-    following.run(repository, "dev", Asked("training", fresh=True))
+    cloud_run.run(repository, "dev", Asked("training", fresh=True))
     for run in sagemaker.started("training"):
         assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none"
         assert "No champion was asked for" in run["request"]["PipelineExecutionDescription"]
@@ -162,7 +161,7 @@ def test_training_learns_from_the_earlier_windows_that_the_settings_ask_for(
         file.write('[retraining]\nlearn = "last 2"\n')
     for day in (22, 23, 24):
         labelled(world, f"2026-11-{day}")
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     [run] = sagemaker.started("training")
     assert "from window 2026-11-24 and 1 earlier window (2026-11-23)." in run["request"]["PipelineExecutionDescription"]
     assert run["parameters"]["EarlierData"].startswith(f"s3://{BUCKET}/team/case/dev/training/earlier/2026-11-24-")
@@ -174,7 +173,7 @@ def test_inference_is_given_what_the_schedule_gives_it(
     world.publish(1)
     world.start()
     sagemaker.remembers = True
-    assert following.run(repository, "dev", Asked("inference", WINDOW)) == 0
+    assert cloud_run.run(repository, "dev", Asked("inference", WINDOW)) == 0
     scheduled, by_hand = sagemaker.started("inference")
     assert by_hand["parameters"] == scheduled["parameters"]
     assert by_hand["token"] != scheduled["token"], "what was scored before is scored again when a person asks for it"
@@ -186,7 +185,7 @@ def test_without_a_window_the_newest_with_rows_is_taken(
     for window in ("2026-9", "2026-10"):
         labelled(world, window)
     world.put(f"{world.places.data('2026-11', 'production')}/rows.parquet")
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     assert sagemaker.started("training")[0]["parameters"]["TrainingData"].endswith("/2026-10/train")
     assert "learns from window 2026-10" in capsys.readouterr().out
 
@@ -196,7 +195,7 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
 ) -> None:
     labelled(world)
     chosen = ("Trials=5  ContinueTraining = true", "TrainingData=s3://mine/rows=1")
-    following.run(repository, "dev", Asked("training", "", chosen))
+    cloud_run.run(repository, "dev", Asked("training", "", chosen))
     given = sagemaker.started("training")[0]["parameters"]
     assert (given["Trials"], given["ContinueTraining"], given["TrainingData"]) == ("5", "true", "s3://mine/rows=1")
     assert "there is no parameter 'Nonsense'" in failure(repository, Asked("training", "", ("Nonsense=1",)))
@@ -253,7 +252,7 @@ def test_a_use_case_with_its_own_validation_needs_it(
     labelled(world)
     assert f"data/{WINDOW}/validation" in failure(repository, Asked("training"))
     world.put(f"{world.places.data(WINDOW, 'validation')}/rows.parquet")
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation")
 
 
@@ -264,7 +263,7 @@ def test_each_change_of_a_step_is_one_line(
     world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labelled(world)
-    assert following.run(repository, "dev", Asked("training")) == 0
+    assert cloud_run.run(repository, "dev", Asked("training")) == 0
     said = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert said == [
         ["PrepareTrainingData", "Executing"],
@@ -288,14 +287,14 @@ def test_a_step_says_what_else_there_is_to_know(
         ]
     ]
     labelled(world)
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     said = capsys.readouterr().out
     assert "Succeeded (try 2, from the cache)" in said
     assert "Succeeded (true)" in said
     assert f"registered: {package}" in said
     assert "approves it" not in said
     deployed.environment(repository.root, approval='"PendingManualApproval"')
-    following.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Asked("training"))
     assert "it is released once somebody approves it" in capsys.readouterr().out
 
 
@@ -306,7 +305,7 @@ def test_a_scoring_says_where_its_predictions_are(
     world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
     job = {"Metadata": {"TransformJob": {"Arn": f"{AWS}:transform-job/pipelines-1-score"}}}
     sagemaker.looks = [[("ScoreFeatures", "Succeeded", job)]]
-    assert following.run(repository, "dev", Asked("inference")) == 0
+    assert cloud_run.run(repository, "dev", Asked("inference")) == 0
     place = f"s3://{BUCKET}/team/case/dev/inference/000000000000"
     assert f"predictions: {place}/ScoreFeatures/predictions/" in capsys.readouterr().out
 
@@ -323,7 +322,7 @@ def test_a_step_that_failed_says_why_and_where_its_log_is(
     sagemaker.looks = [[("Good", "Succeeded", {}), ("Bad", "Failed", about)]]
     sagemaker.end = ("Failed", "Step failure: One or multiple steps failed.")
     labelled(world)
-    assert following.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Asked("training")) == 1
     said = capsys.readouterr().out
     assert "Failed.\nStep failure: One or multiple steps failed.\nBad failed: row 3: no such plan\n" in said
     command = f"aws logs tail /aws/sagemaker/{kind}s --region eu-central-1 --since 1d"
@@ -338,7 +337,7 @@ def test_a_model_that_the_gate_refuses_says_its_numbers(
     fail = {"Metadata": {"Fail": {"ErrorMessage": "test:auc is 0.61 and must be 0.7"}}}
     sagemaker.looks, sagemaker.end = [[("RejectModel", "Failed", fail)]], ("Failed", "")
     labelled(world)
-    assert following.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Asked("training")) == 1
     assert "RejectModel failed: test:auc is 0.61 and must be 0.7" in capsys.readouterr().out
 
 
@@ -348,7 +347,7 @@ def test_any_other_end_is_no_success(
 ) -> None:
     sagemaker.looks, sagemaker.end = [[("TrainModel", "Stopped", {})]], (status, "")
     labelled(world)
-    assert following.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Asked("training")) == 1
     assert f"{status}." in capsys.readouterr().out
 
 
@@ -356,10 +355,10 @@ def test_a_look_that_fails_is_tried_again_and_many_in_a_row_end_the_following(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     labelled(world)
-    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (following.PATIENCE - 1)
+    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (cloud_run.PATIENCE - 1)
     sagemaker.failing = [*some, None, *some]
-    assert following.run(repository, "dev", Asked("training")) == 0
-    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * following.PATIENCE
+    assert cloud_run.run(repository, "dev", Asked("training")) == 0
+    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * cloud_run.PATIENCE
     told = failure(repository, Asked("training"))
     assert "was throttled" in told
     assert "The run goes on; to look at it:\n  aws sagemaker list-pipeline-execution-steps" in told
@@ -387,8 +386,8 @@ def test_an_interruption_ends_the_following_and_not_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     labelled(world)
-    monkeypatch.setattr("operations.following.time.sleep", _interrupted)
-    assert following.run(repository, "dev", Asked("training")) == 130
+    monkeypatch.setattr("batchloop.cloud.run.time.sleep", _interrupted)
+    assert cloud_run.run(repository, "dev", Asked("training")) == 130
     arn = next(iter(sagemaker.executions))
     said = capsys.readouterr().out
     assert f"aws sagemaker stop-pipeline-execution --region eu-central-1 --pipeline-execution-arn {arn}" in said
@@ -399,5 +398,5 @@ def test_following_ends_some_day(
     world: World, sagemaker: SageMaker, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labelled(world)
-    monkeypatch.setattr("operations.following.LONGEST", -1)
+    monkeypatch.setattr("batchloop.cloud.run.LONGEST", -1)
     assert "nobody follows any longer; the run goes on" in failure(repository, Asked("training"))

@@ -19,26 +19,12 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from functions import (
-    after_inference,
-    clients,
-    events,
-    executions,
-    labels_arrived,
-    learning,
-    notices,
-    parameters,
-    places,
-    publish_release,
-    release,
-    start_inference,
-    storage,
-)
-from functions.clients import Aws
-from functions.memory import IDLE, RETRAINING, WAITING, Memory, Settings
-from functions.release import NotReleased
-from monitoring import verdict
-from runtime import usecase
+from batchloop.container import usecase, verdict
+from batchloop.control import handlers, release, reports, retraining, storage
+from batchloop.control import names as control_names
+from batchloop.control.memory import IDLE, RETRAINING, WAITING, Memory, Settings
+from batchloop.control.names import Aws
+from batchloop.control.release import NotReleased
 from tests.control_plane import (
     ACCOUNT,
     ARN,
@@ -126,20 +112,20 @@ def test_a_new_release_leaves_the_images_that_were_pushed_for_the_next_training(
 )
 def test_other_changes_of_packages_release_nothing(world: World, detail: dict[str, Any]) -> None:
     event = world.approval(world.register(1), **detail)
-    assert "no approval" in publish_release.run(event, world.aws, world.places, NOW)
+    assert "no approval" in release.run(event, world.aws, world.places, NOW)
     assert (world.writes, world.messages) == ([], [])
 
 
 def test_an_event_that_names_the_approval_among_its_changes_releases(world: World) -> None:
     event = world.approval(world.register(1), UpdatedModelPackageFields=["ModelApprovalStatus"])
-    publish_release.run(event, world.aws, world.places, NOW)
+    release.run(event, world.aws, world.places, NOW)
     assert world.released()["version"] == 1
 
 
 def test_a_package_that_has_been_rejected_since_is_not_released(world: World) -> None:
     arn = world.register(1)
     world.sagemaker.packages[arn]["ModelApprovalStatus"] = "Rejected"
-    assert "no longer approved" in publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert "no longer approved" in release.run(world.approval(arn), world.aws, world.places, NOW)
     assert world.value("release") == "none"
 
 
@@ -147,7 +133,7 @@ def test_an_approval_that_comes_again_does_not_roll_back(live: World) -> None:
     """Any later change of an approved package is the same event with a newer time."""
     live.publish(2, "2026-11-21T10:00:00Z")
     again = live.approval(f"{ARN}:model-package/team-case-dev/1", "2026-11-22T10:00:00Z")
-    assert "was released before" in publish_release.run(again, live.aws, live.places, NOW)
+    assert "was released before" in release.run(again, live.aws, live.places, NOW)
     assert live.released()["model_package"].endswith("/2")
 
 
@@ -169,7 +155,7 @@ def test_a_release_whose_image_is_gone_is_refused(world: World, component: str) 
     arn = world.register(1)
     digest = world.images[component].partition("@")[2]
     world.aws.ecr.batch_delete_image(repositoryName=f"team/case/{component}", imageIds=[{"imageDigest": digest}])
-    said = publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    said = release.run(world.approval(arn), world.aws, world.places, NOW)
     assert f"{world.images[component]} does not exist" in said
     assert world.value("release") == "none"
     assert said in world.messages[0]["Message"]
@@ -182,7 +168,7 @@ def test_a_release_whose_artifact_is_gone_is_refused(world: World, artifact: str
     key = storage.split(uri)[1]
     world.aws.s3.delete_object(Bucket=BUCKET, Key=key if artifact == "model" else f"{key}/manifest.json")
     world.put(f"{uri}-of-another/manifest.json")
-    assert f"{uri} does not exist" in publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert f"{uri} does not exist" in release.run(world.approval(arn), world.aws, world.places, NOW)
     assert world.value("release") == "none"
 
 
@@ -201,7 +187,7 @@ def test_images_outside_ecr_are_taken_as_they_are(world: World) -> None:
 def test_a_package_that_the_pipeline_did_not_register_is_refused(world: World) -> None:
     arn = world.register(1)
     del world.sagemaker.packages[arn]["CustomerMetadataProperties"]["baseline"]
-    assert "no baseline" in publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert "no baseline" in release.run(world.approval(arn), world.aws, world.places, NOW)
 
 
 @pytest.mark.parametrize("body", [b"not a tar", packed({"evaluation.json": b"[]"}), packed({"other.json": b"{}"})])
@@ -209,7 +195,7 @@ def test_a_release_without_its_evaluation_has_no_metrics(world: World, body: byt
     arn = world.register(1)
     uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
     world.put(uri, body)
-    publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    release.run(world.approval(arn), world.aws, world.places, NOW)
     assert world.released()["metrics"] == {}
 
 
@@ -218,7 +204,7 @@ def test_a_release_says_that_validation_repeats_training(world: World) -> None:
     uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
     found = {"metric": "auc", "test": {"auc": 0.99}, "leak": {"trusted": False, "reason": "twins"}}
     world.put(uri, packed({"evaluation.json": json.dumps(found).encode()}))
-    publish_release.run(world.approval(arn), world.aws, world.places, NOW)
+    release.run(world.approval(arn), world.aws, world.places, NOW)
     assert world.released()["metrics"]["gate:trusted"] == 0
 
 
@@ -296,7 +282,7 @@ def test_the_newest_window_is_scored_with_everything_of_the_release(live: World)
     live.put(f"{live.places.data('2026-12-01', 'train')}/rows.parquet")
     live.put(f"{live.places.data('2026-12-02', 'production')}/")  # a folder made in the console
     live.put(f"{live.places.data('2026-12-03 (copy)', 'production')}/rows.parquet")
-    said = start_inference.run({"window": ""}, live.aws, live.places, NOW)
+    said = handlers.run({"window": ""}, live.aws, live.places, NOW)
     assert said.startswith("Window 2026-11-24 is scored with release 1.")
     [run] = live.sagemaker.started("inference")
     artifacts = live.released()["artifacts"]
@@ -315,7 +301,7 @@ def test_the_newest_window_is_scored_with_everything_of_the_release(live: World)
 def test_a_window_can_be_named(live: World) -> None:
     live.start("2026-11-23")
     live.start("2026-11-24")
-    start_inference.run({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
+    handlers.run({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
     named = [run["parameters"]["ProductionData"].split("/")[-2] for run in live.sagemaker.started("inference")]
     assert named == ["2026-11-23", "2026-11-24", "2026-11-23"]
 
@@ -330,7 +316,7 @@ def test_a_new_release_scores_the_window_anew(live: World) -> None:
 @pytest.mark.parametrize("window", ["", "2026-11-30", "../dev/inference", "a/b"])
 def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: World, window: str) -> None:
     live.put(f"{live.places.data('a', 'b')}/production/rows.parquet")
-    start_inference.run({"window": window}, live.aws, live.places, NOW)
+    handlers.run({"window": window}, live.aws, live.places, NOW)
     assert live.sagemaker.executions == {}
     assert "so nothing is scored" in live.messages[0]["Subject"]
     assert live.measured == [{"NothingToScore": 1}]
@@ -338,7 +324,7 @@ def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: Worl
 
 def test_before_the_first_release_nothing_is_scored_and_people_are_told(world: World) -> None:
     world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
-    assert start_inference.run({}, world.aws, world.places, NOW) == "nothing is released yet."
+    assert handlers.run({}, world.aws, world.places, NOW) == "nothing is released yet."
     assert world.sagemaker.executions == {}
     assert "Start team-case-dev-training" in world.messages[0]["Message"]
 
@@ -616,7 +602,7 @@ def test_a_release_that_learned_from_the_window_meanwhile_needs_no_retraining(li
     event = live.scored()
     live.label()
     arn = live.register(2, window=WINDOW)
-    publish_release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
+    release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
     assert "has learned from it already" in live.judge(event)
     assert live.sagemaker.started("training") == []
 
@@ -702,11 +688,11 @@ def test_a_retraining_learns_from_the_earlier_windows_that_are_asked_for(
 
 def test_other_files_or_other_contents_are_another_input_and_the_same_ones_are_not(live: World) -> None:
     windows(live, "last 2")
-    seen = [learning.plan(live.aws, live.places, WINDOW).values["EarlierData"] for _ in range(2)]
+    seen = [retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"] for _ in range(2)]
     live.put(f"{live.places.data('2026-11-23', 'train')}/rows.parquet", b"corrected")
-    seen.append(learning.plan(live.aws, live.places, WINDOW).values["EarlierData"])
+    seen.append(retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"])
     live.label("2026-11-23", "late.parquet")
-    seen.append(learning.plan(live.aws, live.places, WINDOW).values["EarlierData"])
+    seen.append(retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"])
     assert len(set(seen)) == 3
 
 
@@ -720,7 +706,7 @@ def test_the_release_says_from_which_windows_it_learned(live: World) -> None:
         uri = live.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
         body = json.dumps({**json.loads(EVALUATION), "earlier": names}).encode()
         live.put(uri, packed({"evaluation.json": body}))
-        publish_release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
+        release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
         assert live.released()["earlier_windows"] == said
         assert said in live.messages[-1]["Message"]
 
@@ -762,7 +748,7 @@ def test_the_end_of_a_training_settles_the_loop_at_once(live: World) -> None:
 
 
 def test_only_one_training_runs_also_when_a_person_started_it(live: World) -> None:
-    executions.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
+    storage.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
     event = live.scored()
     live.label()
     assert "another one is still running" in live.judge(event)
@@ -1004,10 +990,10 @@ def action(live: World, name: str, window: str = WINDOW) -> Any:
     """Something that can be done twice."""
     if name == "start":
         live.put(f"{live.places.data(WINDOW, 'production')}/rows.parquet")
-        return lambda: start_inference.run({"window": ""}, live.aws, live.places, NOW)
+        return lambda: handlers.run({"window": ""}, live.aws, live.places, NOW)
     if name == "approve":
         event = live.approval(live.register(2), "2026-11-21T10:00:00Z")
-        return lambda: publish_release.run(event, live.aws, live.places, NOW)
+        return lambda: release.run(event, live.aws, live.places, NOW)
     if name == "labels":
         live.judge(live.scored())
         arrival = live.label()
@@ -1070,25 +1056,25 @@ def test_a_parameter_that_is_not_there_is_one_without_a_value(live: World) -> No
     live.judge(live.scored())
     assert live.remembered().state == WAITING
     live.aws.ssm.delete_parameter(Name="/team/case/dev/release")
-    assert start_inference.run({}, live.aws, live.places, NOW) == "nothing is released yet."
+    assert handlers.run({}, live.aws, live.places, NOW) == "nothing is released yet."
 
 
 def test_a_write_over_an_unseen_value_is_taken_back(live: World) -> None:
     name = "/team/case/dev/retraining"
-    stored = parameters.read(live.aws.ssm, name)
+    stored = storage.read(live.aws.ssm, name)
     once(live, "provide-client-params.ssm.PutParameter", lambda: put(live, name, "theirs"))
-    with pytest.raises(parameters.Conflict):
-        parameters.write(live.aws.ssm, stored, "ours")
+    with pytest.raises(storage.Conflict):
+        storage.write(live.aws.ssm, stored, "ours")
     assert live.value("retraining") == "theirs"
 
 
 def test_a_value_that_changed_since_it_was_read_is_not_written_over(live: World) -> None:
     name = "/team/case/dev/retraining"
-    stored = parameters.read(live.aws.ssm, name)
+    stored = storage.read(live.aws.ssm, name)
     put(live, name, "theirs")
     live.writes.clear()
-    with pytest.raises(parameters.Conflict):
-        parameters.write(live.aws.ssm, stored, "ours")
+    with pytest.raises(storage.Conflict):
+        storage.write(live.aws.ssm, stored, "ours")
     assert live.writes == []
 
 
@@ -1196,7 +1182,7 @@ def test_the_loop_closes_from_drift_to_a_new_release(live: World) -> None:
     training = live.remembered().execution
     live.judge(live.ended(training))
     arn = live.register(2, window="2026-11-24")
-    publish_release.run(live.approval(arn, "2026-11-24T12:00:00Z"), live.aws, live.places, NOW)
+    release.run(live.approval(arn, "2026-11-24T12:00:00Z"), live.aws, live.places, NOW)
     event = live.scored("2026-11-25", **HEALTHY)
     live.judge(event, NOW + timedelta(days=1))
     run = live.sagemaker.executions[event["detail"]["pipelineExecutionArn"]]
@@ -1228,7 +1214,7 @@ def test_the_parameters_that_are_given_are_those_that_the_pipelines_declare(live
 
 @pytest.mark.parametrize(("subject", "expected"), [("ünï\ncode\ttext", "?n? code text"), ("x" * 200, "x" * 86 + "...")])
 def test_subjects_are_short_ascii_on_one_line(live: World, subject: str, expected: str) -> None:
-    notices.tell(live.aws, live.places, subject, {"A": "grün", "B": ""})
+    reports.tell(live.aws, live.places, subject, {"A": "grün", "B": ""})
     assert live.messages[0]["Subject"] == f"case dev: {expected}"
     assert live.messages[0]["Message"] == "A: grün"
     assert len(live.messages[0]["Subject"]) < 100
@@ -1237,7 +1223,7 @@ def test_subjects_are_short_ascii_on_one_line(live: World, subject: str, expecte
 def test_every_message_is_short_ascii_and_says_what_to_do(live: World) -> None:
     for name, window in (("drift", "2026-11-24"), ("failed", "2026-11-25"), ("few", "2026-11-26")):
         action(live, name, window)()
-    start_inference.run({"window": "none such"}, live.aws, live.places, NOW)
+    handlers.run({"window": "none such"}, live.aws, live.places, NOW)
     assert len(live.messages) == 4
     for message in live.messages:
         assert message["Subject"].isascii()
@@ -1249,10 +1235,10 @@ def test_every_message_is_short_ascii_and_says_what_to_do(live: World) -> None:
 @pytest.mark.parametrize(
     "called",
     [
-        (start_inference, {"window": ""}),
-        (after_inference, RUN_CHANGED),
-        (publish_release, PACKAGE_CHANGED),
-        (labels_arrived, OBJECT_CREATED),
+        (handlers.start_inference, {"window": ""}),
+        (handlers.after_inference, RUN_CHANGED),
+        (release.publish_release, PACKAGE_CHANGED),
+        (handlers.labels_arrived, OBJECT_CREATED),
     ],
 )
 def test_handlers_find_their_names_in_the_environment_and_log_what_they_did(
@@ -1265,8 +1251,8 @@ def test_handlers_find_their_names_in_the_environment_and_log_what_they_did(
     (tmp_path / "usecase.toml").write_text(
         '[retraining]\nbudget = 7\n[drift]\nminimum_rows = 5\n[split]\nmethod = "given"\n'
     )
-    (tmp_path / "functions").mkdir()
-    monkeypatch.setattr(places, "__file__", str(tmp_path / "functions" / "places.py"))
+    (tmp_path / "batchloop" / "control").mkdir(parents=True)
+    monkeypatch.setattr(control_names, "__file__", str(tmp_path / "batchloop" / "control" / "names.py"))
     names = {
         "NAMESPACE": "team",
         "USECASE": "case",
@@ -1276,31 +1262,31 @@ def test_handlers_find_their_names_in_the_environment_and_log_what_they_did(
     }
     for name, value in (names | {"AWS_DEFAULT_REGION": REGION}).items():
         monkeypatch.setenv(name, value)
-    module, event = called
-    said = module.handler(event, None)
+    handler, event = called
+    said = handler(event, None)
     assert capsys.readouterr().out == f"{said}\n"
-    here = places.here()
+    here = control_names.here()
     assert here == replace(world.places, settings=Settings(budget=7, minimum_rows=5), given_validation=True)
 
 
 def test_a_client_is_made_for_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     with mock_aws():
-        made = clients.connect()
+        made = control_names.connect()
     assert {getattr(made, field.name).meta.service_model.service_name for field in fields(Aws)} == {
         field.name for field in fields(Aws)
     }
 
 
 def test_an_event_that_is_none_of_these_fails_loudly() -> None:
-    for parse in (events.run_changed, events.package_changed, events.object_created):
+    for parse in (reports.run_changed, reports.package_changed, reports.object_created):
         with pytest.raises(KeyError):
             parse({"source": "aws.ec2"})
 
 
 @pytest.mark.parametrize("time", ["2026-11-24T06:00:00Z", "2026-11-24T08:00:00.5+02:00"])
 def test_times_are_kept_in_utc_so_that_they_sort(time: str) -> None:
-    assert events.moment(time) == "2026-11-24T06:00:00+00:00"
+    assert reports.moment(time) == "2026-11-24T06:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -1316,11 +1302,11 @@ def test_times_are_kept_in_utc_so_that_they_sort(time: str) -> None:
     ],
 )
 def test_a_window_is_known_by_where_its_data_lies(uri: str, window: str) -> None:
-    assert places.Places("team", "case", "dev", "my.bucket", "", Settings()).window(uri, "train") == window
+    assert control_names.Places("team", "case", "dev", "my.bucket", "", Settings()).window(uri, "train") == window
 
 
 def test_pipeline_names_in_arns_are_compared_in_lower_case() -> None:
-    assert events.run_changed(RUN_CHANGED).pipeline == "mypipeline-123"
+    assert reports.run_changed(RUN_CHANGED).pipeline == "mypipeline-123"
 
 
 def test_the_settings_of_this_use_case_are_valid() -> None:
@@ -1328,8 +1314,8 @@ def test_the_settings_of_this_use_case_are_valid() -> None:
 
 
 def test_functions_need_nothing_but_what_lambda_has() -> None:
-    allowed = set(sys.stdlib_module_names) | {"boto3", "botocore", "functions"}
-    for file in sorted((ROOT / "infra" / "functions").glob("*.py")):
+    allowed = set(sys.stdlib_module_names) | {"boto3", "botocore", "batchloop"}
+    for file in sorted((ROOT / "batchloop" / "control").glob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 11))
         assert ast.get_docstring(tree), file.name
         for node in ast.walk(tree):

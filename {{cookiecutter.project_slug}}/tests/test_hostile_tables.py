@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_series_equal
 
-from operations import labelling
-from operations.labelling import Options
-from operations.repository import Repository
-from runtime import files, raw
-from runtime.usecase import UseCase
-from runtime.values import canonical
+from batchloop import labelling
+from batchloop.container import files, raw
+from batchloop.container.usecase import UseCase
+from batchloop.container.values import canonical
+from batchloop.labelling import Options
+from batchloop.repository import Repository
 from tests import hostile_tables as hostile
 from tests.component_flow import Flow, Scored
 from tests.hostile_tables import Case, World

@@ -76,7 +76,7 @@ def test_only_what_changed_is_built_and_the_file_is_named(mini: Miniature) -> No
 
 
 def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from operations.engine.storage import write_json\n"
+    code = "import sys; from pathlib import Path; from batchloop.engine.storage import write_json\n"
     code += "for number in range(2000): write_json(Path(sys.argv[1]), {'number': number})"
     command = [sys.executable, "-c", code, str(tmp_path / "images.json")]
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]

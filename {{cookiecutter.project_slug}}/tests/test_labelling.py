@@ -11,16 +11,16 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from batchloop import labelling
+from batchloop.container import usecase
+from batchloop.container.job import InputError
+from batchloop.engine import graph
+from batchloop.engine.graph import Selection
+from batchloop.repository import Failure
 from data.sample import Shift, customers
-from operations import labelling
-from operations.engine import graph, selecting
-from operations.engine.selecting import Selection
-from operations.failures import Failure
-from runtime import usecase
-from runtime.failures import InputError
 from tests.engine_miniature import USECASE, Miniature, copied
 
-FOLDERS = ("components", "pipelines", "operations", "infra", "environments", "data", "locks")
+FOLDERS = ("batchloop", "components", "pipelines", "infra", "environments", "data", "locks")
 ROWS = 2000
 
 
@@ -191,11 +191,11 @@ def record(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_selected_step_runs_with_what_another_execution_left(tmp_path: Path) -> None:
-    chosen, results = selecting.selected(LINE, Selection(("c",), "run-1"), "p", record(tmp_path))
+    chosen, results = graph.selected(LINE, Selection(("c",), "run-1"), "p", record(tmp_path))
     assert (set(chosen), chosen["c"].needs, results) == ({"c"}, frozenset(), {"b": {"Out": "x"}})
-    chosen, _ = selecting.selected(LINE, Selection(("c", "d"), "run-1"), "p", tmp_path)
+    chosen, _ = graph.selected(LINE, Selection(("c", "d"), "run-1"), "p", tmp_path)
     assert [set(chosen[name].needs) for name in "cd"] == [set(), {"c"}]
-    chosen, results = selecting.selected(LINE, Selection(("a",)), "p", tmp_path)
+    chosen, results = graph.selected(LINE, Selection(("a",)), "p", tmp_path)
     assert (set(chosen), results) == ({"a"}, {})
 
 
@@ -216,7 +216,7 @@ def test_a_selection_is_refused_where_the_service_refuses_it(
     tmp_path: Path, selection: Selection, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Failure, match=said):
-        selecting.selected(LINE, selection, "p", record(tmp_path, **changes))
+        graph.selected(LINE, selection, "p", record(tmp_path, **changes))
 
 
 def test_labels_that_contradict_or_are_unknown_are_not_learned_from(copy: Miniature) -> None:

@@ -9,11 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from algorithm import hyperparameters
-from explainability import summary
-from runtime import artifacts, models, usecase
-from runtime.failures import InputError
-from runtime.protocols import Matrix, Problem, Table
+from batchloop.container import artifacts, explanations, fitting, models, usecase
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Matrix, Problem, Table
 from tests.component_flow import Flow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +85,7 @@ def test_a_table_is_adopted_learned_scored_and_explained(tmp_path: Path, task: s
         assert np.mean(scored["prediction"].to_numpy() == made[600:]["label"].to_numpy()) > 0.65
     explainer = artifacts.read_json(flow.root / "release" / "explainer" / "explainer.json")
     assert explainer["importance"][0]["feature"] == "x"
-    assert explainer["method"] == summary.module().METHOD
+    assert explainer["method"] == explanations.module().METHOD
 
 
 @problems
@@ -147,8 +145,8 @@ def test_a_class_that_training_lacks_has_its_column() -> None:
 
 def explain(model: models.Model, features: Matrix) -> Any:
     """What attributions.py learned from other rows goes through JSON, as in explainer.json."""
-    learned = summary.module().fit(model.fitted, table(200, PROBLEMS[0], seed=4).features)
-    return summary.module().explain(model.fitted, json.loads(json.dumps(learned, allow_nan=False)), features)
+    learned = explanations.module().fit(model.fitted, table(200, PROBLEMS[0], seed=4).features)
+    return explanations.module().explain(model.fitted, json.loads(json.dumps(learned, allow_nan=False)), features)
 
 
 @problems
@@ -156,9 +154,9 @@ def test_attributions_add_up_to_the_raw_score(known: Known, problem: Problem) ->
     features = table(50, problem, seed=5).features
     found = explain(known(problem), features)
     assert found.values.shape == (50, 3 if problem.task == "multiclass" else 1, 3)
-    assert summary.additivity_error(found).max() <= summary.module().TOLERANCE
-    assert summary.importance(found.values).argmax() == 0
-    assert found.sampling_error < summary.importance(found.values).max() / 2
+    assert explanations.additivity_error(found).max() <= explanations.module().TOLERANCE
+    assert explanations.importance(found.values).argmax() == 0
+    assert found.sampling_error < explanations.importance(found.values).max() / 2
 
 
 @problems
@@ -170,9 +168,9 @@ def test_a_row_is_explained_the_same_in_any_batch(known: Known, problem: Problem
 
 def test_a_hyperparameter_that_it_does_not_know_is_refused() -> None:
     case = usecase.load(ROOT / "usecase.toml")
-    hyperparameters.refuse(case, CHOSEN)
+    fitting.refuse(case, CHOSEN)
     with pytest.raises(InputError, match="no_such_setting"):
-        hyperparameters.refuse(case, {**CHOSEN, "no_such_setting": 3})
+        fitting.refuse(case, {**CHOSEN, "no_such_setting": 3})
 
 
 class Watched:

@@ -14,10 +14,10 @@ import pytest
 from scipy import spatial, stats
 from sklearn import metrics
 
-from monitoring import drift, page, profile, serve, train
-from runtime import artifacts, job, paths, usecase
-from runtime.failures import InputError
-from runtime.protocols import Counts
+from batchloop.container import artifacts, drift_report, job, profile, usecase
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Counts
+from components.monitoring import drift, serve, train
 
 USECASE = """
 [usecase]
@@ -167,16 +167,16 @@ def learn(rows: int = 4000, scored: pl.DataFrame | None = None, evaluation: obje
     put(table(rows), "raw/table.csv")
     put(predictions(rows) if scored is None else scored, "evaluation/predictions.parquet")
     if evaluation is not None:
-        artifacts.write_json(paths.processing_input("evaluation") / "evaluation.json", evaluation)
+        artifacts.write_json(job.processing_input("evaluation") / "evaluation.json", evaluation)
     train.train({})
-    shutil.rmtree(paths.processing_input("baseline"), ignore_errors=True)
-    paths.processing_output("baseline").rename(paths.processing_input("baseline"))
-    value: dict[str, Any] = artifacts.read_json(paths.processing_input("baseline") / "baseline.json")
+    shutil.rmtree(job.processing_input("baseline"), ignore_errors=True)
+    job.processing_output("baseline").rename(job.processing_input("baseline"))
+    value: dict[str, Any] = artifacts.read_json(job.processing_input("baseline") / "baseline.json")
     return value
 
 
 def put(frame: pl.DataFrame, name: str) -> None:
-    file = paths.root() / "processing" / "input" / name
+    file = job.root() / "processing" / "input" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".csv":
         frame.write_csv(file)
@@ -189,7 +189,7 @@ def judge(frame: pl.DataFrame, scored: pl.DataFrame | None = None) -> dict[str, 
     put(frame, "raw/table.csv")
     put(predictions(len(frame), seed=2) if scored is None else scored, "predictions/features-00000.parquet.out")
     serve.serve({})
-    text = (paths.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
+    text = (job.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
     value: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
     return value
 
@@ -211,9 +211,9 @@ def test_short_and_empty_lines_are_no_drift() -> None:
     put(predictions(2000, seed=2), "predictions/features-00000.parquet.out")
     text = table(2000, seed=2).write_csv() + ",,,,,\n" * 1000
     short = "".join(f"x{number},1\n" for number in range(1000))
-    (paths.processing_input("raw") / "table.csv").write_text(text.replace("\nc1000,", f"\n{short}c1000,", 1))
+    (job.processing_input("raw") / "table.csv").write_text(text.replace("\nc1000,", f"\n{short}c1000,", 1))
     serve.serve({})
-    report = json.loads((paths.processing_output("drift") / "drift.json").read_text())
+    report = json.loads((job.processing_output("drift") / "drift.json").read_text())
     assert report["rows"] == 2000
     assert report["verdict"] == "no drift"
 
@@ -316,17 +316,17 @@ def test_a_baseline_of_another_contract_is_refused(tmp_path: Path) -> None:
 def test_no_predictions_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     learn()
     put(table(500), "raw/table.csv")
-    paths.processing_input("predictions").mkdir()
+    job.processing_input("predictions").mkdir()
     monkeypatch.setattr(sys, "argv", ["monitoring", "serve"])
     assert job.run("monitoring", train.train, serve.serve) == 1
-    assert "no *.out file" in (paths.root() / "output" / "message").read_text()
+    assert "no *.out file" in (job.root() / "output" / "message").read_text()
 
 
 def test_pages_show_hostile_names_as_text_and_load_nothing() -> None:
     learn()
     judge(table(1000, seed=2, shift=1.0))
     for folder in ("report", "drift"):
-        page = (paths.processing_output(folder) / "report.html").read_text(encoding="utf-8")
+        page = (job.processing_output(folder) / "report.html").read_text(encoding="utf-8")
         assert "<script" not in page
         assert "&lt;script&gt;alert(1)" in page
         assert "://" not in page
@@ -337,7 +337,7 @@ def test_a_column_may_be_called_like_a_score() -> None:
     baseline, report = learn(), judge(table(1000, seed=2, shift=1.0))
     for column in (*baseline["columns"], *report["columns"]):
         column["name"] = {"income": "score"}.get(column["name"], column["name"])
-    written = page.batch(usecase.load(), baseline, report)
+    written = drift_report.batch(usecase.load(), baseline, report)
     assert written.count(">score<") == 2  # rows of a column and of the score
 
 
@@ -374,7 +374,7 @@ def labelled(rows: int = 4000, high: float = 2.0) -> pl.DataFrame:
 
 
 def explain(importance: object, contract: dict[str, Any] | None = None) -> None:
-    folder = paths.processing_input("explainer")
+    folder = job.processing_input("explainer")
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.write_json(folder / "explainer.json", {"source_importance": importance})
     artifacts.write_manifest(folder, "explainability", contract or usecase.load().contract())
@@ -403,7 +403,7 @@ def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -
     found = report["performance"]
     assert found["alarm"]
     assert found["high"] < 0.65
-    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert "a worse model expected" in page
     assert "repaid has changed" in page  # the method's limit is said
     assert "validation 0.78" in page  # by its name, beside the line
@@ -430,7 +430,7 @@ def test_no_drift_beside_a_worse_model_says_what_follows_from_it(tmp_path: Path,
     counts, words = RULES[rules]
     assert (report["verdict"], report["alarms"], report["counts"]) == ("no drift", ["performance"], counts)
     assert words in report["consequence"]
-    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert "No drift, but a worse model expected" in page
     assert words in page
 
@@ -448,7 +448,7 @@ def test_a_metric_that_validation_did_not_have_gives_no_line_to_compare_with() -
     learn(scored=labelled(), evaluation={**EVALUATION, "validation": {"accuracy": 0.72}})
     found = judge(table(2000, seed=2))["performance"]
     assert (found["reference"], found["alarm"]) == (None, False)
-    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert "Expected now" in page
     assert "the line is" not in page
 
@@ -469,7 +469,7 @@ def test_where_performance_can_not_be_expected_the_report_says_why(name: str) ->
     assert report["performance"]["estimated"] is None
     assert reason in report["performance"]["reason"]
     assert not report["performance"]["alarm"]
-    assert reason in (paths.processing_output("drift") / "report.html").read_text().replace("&#39;", "'")
+    assert reason in (job.processing_output("drift") / "report.html").read_text().replace("&#39;", "'")
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -477,7 +477,7 @@ def test_performance_is_not_expected_from_a_split_that_repeats_training(trusted:
     reason = "90% of the validation rows have a near-twin in training"
     baseline = learn(scored=labelled(), evaluation={**EVALUATION, "leak": {"trusted": trusted, "reason": reason}})
     assert ("reference" in baseline["performance"]) is trusted
-    page = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("report") / "report.html").read_text(encoding="utf-8")
     assert "but validation repeats training" in page
     assert reason in page
     found = judge(table(2000, seed=2))["performance"]
@@ -488,7 +488,7 @@ def test_performance_is_not_expected_from_a_split_that_repeats_training(trusted:
 def test_a_baseline_without_calibration_and_a_batch_of_few_rows_give_no_estimate() -> None:
     learn(scored=labelled(), evaluation=EVALUATION)
     assert "fewer than" in judge(table(99, seed=2))["performance"]["reason"]
-    file = paths.processing_input("baseline") / "baseline.json"
+    file = job.processing_input("baseline") / "baseline.json"
     artifacts.write_json(file, {key: value for key, value in artifacts.read_json(file).items() if key != "performance"})
     assert "train again" in judge(table(500, seed=2))["performance"]["reason"]
 
@@ -502,7 +502,7 @@ def test_a_value_has_no_chance_of_being_right(tmp_path: Path) -> None:
     assert found["metric"] == "rmse"
     assert "only labels can tell" in found["reason"]
     assert "not known without labels" in report["reason"]  # in the terminal, the notice and the page's first sentence
-    page = (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
     assert page.count("the realised performance is computed") == 2
 
 
@@ -546,7 +546,7 @@ def test_drift_in_what_the_model_uses_comes_first_and_the_verdict_says_how_much_
     assert report["drifted_importance"] == pytest.approx(0.7)
     assert report["drifted_important"] == ["income"]
     assert "2 of 5 columns drifted; they carry 70 % of the model's reasons, above all income" in report["reason"]
-    page = (paths.processing_output("drift") / "report.html").read_text()
+    page = (job.processing_output("drift") / "report.html").read_text()
     assert "reasons %" in page
     assert page.count('class="marked"') == 2
     assert "missing before, %" in page
@@ -574,12 +574,12 @@ def test_drift_is_found_without_an_explainer_that_can_be_read(name: str) -> None
 
 def test_the_person_who_approves_sees_champion_and_challenger_beside_each_other() -> None:
     learn(scored=labelled(), evaluation={**EVALUATION, "comparison": COMPARISON})
-    page = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    page = (job.processing_output("report") / "report.html").read_text(encoding="utf-8")
     assert "Champion and challenger" in page
     assert "+0.0400 (95 %: +0.0100 to +0.0700)" in page
     assert "12.3 % of the rows" in page
     learn(scored=labelled(), evaluation={**EVALUATION, "comparison": None, "not_comparable": "it is a <forest>."})
-    text = (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    text = (job.processing_output("report") / "report.html").read_text(encoding="utf-8")
     assert "can&#39;t be compared with the new one: it is a &lt;forest&gt;." in text
     learn(scored=labelled(), evaluation={**EVALUATION, "comparison": None})
-    assert "challenger" not in (paths.processing_output("report") / "report.html").read_text(encoding="utf-8")
+    assert "challenger" not in (job.processing_output("report") / "report.html").read_text(encoding="utf-8")

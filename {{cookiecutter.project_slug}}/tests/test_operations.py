@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from operations.engine.summary import Summary
+from batchloop.engine.running import Summary
 from tests.engine_miniature import ROOT, Miniature, build, processes_of, training, until
 
 
@@ -416,7 +416,7 @@ def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(mini.root)
-        os.execv(sys.executable, [sys.executable, "-m", "operations", "train"])
+        os.execv(sys.executable, [sys.executable, "-m", "batchloop", "train"])
     try:
         while block := os.read(terminal, 65536):
             said += block
@@ -429,7 +429,7 @@ def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
 
 def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> None:
     command = [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, '.')\n"]
-    command[-1] += "from operations.__main__ import main; sys.exit(main(['bootstrap', 'plan']))"
+    command[-1] += "from batchloop.__main__ import main; sys.exit(main(['bootstrap', 'plan']))"
     done = subprocess.run(command, cwd=mini.root, capture_output=True, text=True, check=True, env={})
     assert "nothing was created" in done.stdout
     for name in ("processing", "algorithm", "monitoring", "explainability"):
@@ -445,7 +445,7 @@ import errno, os, pathlib, sys
 def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 pathlib.Path.write_text = full
-from operations.__main__ import main
+from batchloop.__main__ import main
 sys.exit(main(["train"]))
 """
     environment = {"COMPONENTS_PYTHON": sys.executable, **os.environ}
@@ -456,11 +456,9 @@ sys.exit(main(["train"]))
 
 
 def test_running_needs_neither_the_sdk_nor_boto3() -> None:
-    code = "import sys; from operations import __main__, training, scoring, models; print(*sys.modules)"
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "components", ROOT / "infra")))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
-    )
+    code = "import sys; from batchloop import __main__, local; print(*sys.modules)"
+    given = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
     assert not {"sagemaker", "boto3", "botocore", "polars", "rich"} & set(done.stdout.split())
 
 

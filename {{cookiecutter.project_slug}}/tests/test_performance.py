@@ -10,10 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as peer
 
-from monitoring import calibration, cells, estimates, performance
-from monitoring.cells import Cells
-from monitoring.performance import Known
-from runtime import usecase
+from batchloop.container import estimates, performance, usecase
+from batchloop.container.performance import Cells, Known
 
 Floats = NDArray[np.float64]
 Label = NDArray[np.bool_]
@@ -28,7 +26,7 @@ def grouped(scores: Floats, labels: Label, threshold: float = THRESHOLD) -> tupl
 
 
 def counted(scores: Floats, threshold: float = THRESHOLD) -> dict[str, Cells]:
-    return cells.count(pl.LazyFrame({"score": scores}), ["score"], threshold)
+    return performance.count(pl.LazyFrame({"score": scores}), ["score"], threshold)
 
 
 def sklearn(scores: Floats, labels: Label) -> dict[str, float]:
@@ -52,9 +50,9 @@ def drawn(random: np.random.Generator, rows: int, high: float = 4.0) -> tuple[Fl
 
 def known(scores: Floats, labels: Label) -> Known:
     """What a labelled validation split teaches."""
-    groups, numbers = counted(scores), cells.places(scores, THRESHOLD)
+    groups, numbers = counted(scores), performance.places(scores, THRESHOLD)
     hits = np.bincount(numbers, weights=labels.astype(float))[np.unique(numbers)].astype(float)
-    return Known(groups, {"score": calibration.fit(groups["score"].scores, groups["score"].rows, hits)})
+    return Known(groups, {"score": performance.fit(groups["score"].scores, groups["score"].rows, hits)})
 
 
 def perfect() -> Known:
@@ -63,7 +61,7 @@ def perfect() -> Known:
     rows = np.full(400, 1e9)
     return Known(
         {"score": Cells(scores, rows, (scores >= THRESHOLD).astype(float))},
-        {"score": calibration.fit(scores, rows, rows * scores)},
+        {"score": performance.fit(scores, rows, rows * scores)},
     )
 
 
@@ -149,9 +147,9 @@ def test_the_estimate_follows_a_shift_of_the_scores_and_can_not_see_labels_that_
 
 def test_without_labels_a_score_is_taken_at_its_word_and_no_chance_is_certain() -> None:
     scores = np.array([1e-9, 0.001, 0.2, 0.5, 0.999])
-    few = calibration.fit(scores, np.full(5, 1e-9), np.zeros(5))
+    few = performance.fit(scores, np.full(5, 1e-9), np.zeros(5))
     assert few.chances(scores) == pytest.approx(scores)
-    never = calibration.fit(scores, np.full(5, 100.0), np.zeros(5)).chances(np.linspace(0, 1, 99))
+    never = performance.fit(scores, np.full(5, 100.0), np.zeros(5)).chances(np.linspace(0, 1, 99))
     assert 0 < never[0] < never[-1] < 1
 
 
@@ -179,7 +177,7 @@ def test_one_score_for_all_is_judged_and_not_a_crash(score: float) -> None:
 
 def test_no_cell_lies_across_the_threshold_and_scores_that_are_missing_do_not_count() -> None:
     scores = pl.LazyFrame({"score": [0.0, 0.3999999, THRESHOLD, 1.0, None, float("nan")]})
-    found = cells.count(scores, ["score"], THRESHOLD)["score"]
+    found = performance.count(scores, ["score"], THRESHOLD)["score"]
     assert found.scores == pytest.approx([0.0, 0.3999999, THRESHOLD, 1.0])
     assert found.chosen.tolist() == [0, 0, 1, 1]
     assert found.rows.sum() == 4
@@ -283,9 +281,9 @@ def test_limits_over_several_classes_are_as_wide_as_labels_scatter() -> None:
     chances = softmax(3.0 * random.normal(size=(1000, 3)))
     names = ["score:c0", "score:c1", "score:c2"]
     frame = pl.DataFrame({"score": chances.max(axis=1), **dict(zip(names, chances.T, strict=True))})
-    groups = cells.count(frame.lazy(), frame.columns, 0.0)
+    groups = performance.count(frame.lazy(), frame.columns, 0.0)
     many = {name: dataclasses.replace(one, rows=1e6 * one.rows) for name, one in groups.items()}
-    sure = {name: calibration.fit(one.scores, one.rows, one.rows * one.scores) for name, one in many.items()}
+    sure = {name: performance.fit(one.scores, one.rows, one.rows * one.scores) for name, one in many.items()}
     found = performance.expected("multiclass", groups, Known(many, sure))
     drawn: dict[str, list[float]] = {"auc": [], "brier": []}
     for _ in range(150):
@@ -316,7 +314,7 @@ def test_the_chance_of_a_drop_is_every_share_as_often_as_it_says() -> None:
     below, random = 0, np.random.default_rng(12)
     for _ in range(200):
         learned = known(*drawn(random, 300))
-        parts = tuple({"score": cells.places(drawn(random, rows)[0], THRESHOLD)} for rows in (300, 80))
+        parts = tuple({"score": performance.places(drawn(random, rows)[0], THRESHOLD)} for rows in (300, 80))
         below += performance.chance(("binary", "f1"), learned, parts, 0.1) < 0.1  # type: ignore[arg-type]
     assert 6 <= below <= 36
 

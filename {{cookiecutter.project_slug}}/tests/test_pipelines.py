@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from operations.costing.jobs import STEPS
-from pipelines import checker, constraints, environment, expressions
-from runtime import usecase
-from runtime.failures import InputError
+from batchloop import environment
+from batchloop.container import usecase
+from batchloop.container.job import InputError
+from batchloop.cost import STEPS
+from batchloop.pipelines import check, expressions
 
 ROOT = Path(__file__).resolve().parents[1]
 USECASE = """
@@ -49,7 +50,7 @@ import socket, sys
 def refuse(*_, **__):
     raise SystemExit("the network was used")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from pipelines.compile import main
+from batchloop.pipelines.compile import main
 for folder in sys.argv[1:]:
     sys.argv = ["compile", "--env", folder.rpartition("/")[2], "--root", folder, "--output", folder + "/out"]
     if main():
@@ -81,7 +82,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 def compiled(folders: list[Path]) -> dict[str, Definitions]:
     """Both definitions of each folder's environment, compiled by a process that must not use the network."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    variables = kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}", "HOME": str(folders[0])}
+    variables = kept | {"PYTHONPATH": str(ROOT), "HOME": str(folders[0])}
     subprocess.run([sys.executable, "-c", NO_NETWORK, *map(str, folders)], env=variables, check=True)
     return {folder.name: written(folder) for folder in folders}
 
@@ -109,7 +110,7 @@ def dev(everything: dict[str, Definitions]) -> Definitions:
 def test_every_definition_passes_the_checker(definitions: dict[str, Definition]) -> None:
     assert set(definitions) == set(PIPELINES)
     for definition in definitions.values():
-        assert checker.check(definition) == []
+        assert check.check(definition) == []
 
 
 def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
@@ -118,7 +119,7 @@ def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path],
 
 
 def steps(definition: Definition) -> dict[str, Any]:
-    return {step["Name"]: step for step in checker._all(definition["Steps"])}
+    return {step["Name"]: step for step in check._all(definition["Steps"])}
 
 
 def test_what_varies_is_a_parameter_and_every_output_lies_under_the_execution_s_id(dev: dict[str, Definition]) -> None:
@@ -193,7 +194,7 @@ def broken(definition: Definition, change: Callable[[Definition], Any]) -> list[
     changed = json.loads(json.dumps(definition))  # four times as fast as a deep copy
     change(changed)
     assert changed != definition
-    return checker.check(changed)
+    return check.check(changed)
 
 
 CHANGES: dict[str, Callable[[Definition], Any]] = {
@@ -282,8 +283,8 @@ def required(definition: Definition) -> Iterator[tuple[Any, ...]]:
     for place in places(definition):
         if place[-1:] == ("Arguments",):
             kind = at(definition, place[:-1])["Type"]
-            if kind in checker.CALLS:
-                call = constraints.service().operation_model(checker.CALLS[kind][0]).input_shape
+            if kind in check.CALLS:
+                call = check.service().operation_model(check.CALLS[kind][0]).input_shape
                 yield from members(at(definition, place), call, place)
             else:
                 yield from ((*place, key) for key in at(definition, place))
@@ -327,7 +328,8 @@ def test_renaming_any_input_output_or_parameter_is_noticed(definitions: Definiti
 
 def test_the_training_job_s_channels_are_those_that_the_algorithm_reads(definitions: Definitions) -> None:
     """No API model and no folder knows their names, so the checker can't."""
-    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "components" / "algorithm").glob("*.py"))
+    files = [*(ROOT / "components" / "algorithm").glob("*.py"), *(ROOT / "batchloop" / "container").glob("*.py")]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     channels = step(definitions["training"], "TrainModel")["InputDataConfig"]
     assert channels
     assert [entry["ChannelName"] for entry in channels if f'"{entry["ChannelName"]}"' not in source] == []
@@ -338,7 +340,7 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
         (pipeline, name, step["Type"].lower())
         for pipeline, definition in definitions.items()
         for name, step in steps(definition).items()
-        if step["Type"] in constraints.JOBS
+        if step["Type"] in check.JOBS
     }
     assert {(job.pipeline, job.name, job.kind) for job in STEPS} == found
     for pipeline, definition in definitions.items():
@@ -353,8 +355,8 @@ def test_the_checker_is_a_command(
 ) -> None:
     (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
     (tmp_path / "bad.json").write_text(json.dumps(dev["inference"] | {"Version": "1", "Extra": 1}))
-    assert checker.main([str(tmp_path / "good.json")]) == 0
-    assert checker.main([str(tmp_path / "bad.json")]) == 1
+    assert check.main([str(tmp_path / "good.json")]) == 0
+    assert check.main([str(tmp_path / "bad.json")]) == 1
     assert "unknown key 'Extra'" in capsys.readouterr().err
 
 

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from processing import earlier, features, serve, split, train
-from runtime import artifacts, job, paths, raw, usecase
-from runtime.failures import InputError
-from runtime.usecase import Column, Features
+from batchloop.container import artifacts, job, raw, split, usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Column, Features
+from components.processing import features, serve, train
 
 USECASE = """
 [usecase]
@@ -74,14 +74,14 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
     monkeypatch.setenv("ML_ROOT", str(tmp_path / "opt ml"))
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
     for name in ("raw", "validation", "champion"):
-        paths.processing_input(name).mkdir(parents=True)
+        job.processing_input(name).mkdir(parents=True)
     write()
     return write
 
 
 def put(frame: pl.DataFrame, name: str = "raw/table.csv", separator: str = ",") -> Path:
     """Write a frame as an input of the job."""
-    file = paths.root() / "processing" / "input" / name
+    file = job.root() / "processing" / "input" / name
     if file.suffix == ".parquet":
         frame.write_parquet(file)
     else:
@@ -90,11 +90,11 @@ def put(frame: pl.DataFrame, name: str = "raw/table.csv", separator: str = ",") 
 
 
 def part(name: str) -> pl.DataFrame:
-    return pl.read_parquet(paths.processing_output(name) / "*.parquet")
+    return pl.read_parquet(job.processing_output(name) / "*.parquet")
 
 
 def learned() -> dict[str, Any]:
-    value: dict[str, Any] = artifacts.read_json(paths.processing_output("preprocessor") / "preprocessor.json")
+    value: dict[str, Any] = artifacts.read_json(job.processing_output("preprocessor") / "preprocessor.json")
     return value
 
 
@@ -136,9 +136,7 @@ def test_training_twice_writes_the_same_bytes() -> None:
     written = []
     for _ in range(2):
         train.train({})
-        written.append(
-            {name: artifacts.fingerprint(paths.processing_output(name)) for name in ("train", "preprocessor")}
-        )
+        written.append({name: artifacts.fingerprint(job.processing_output(name)) for name in ("train", "preprocessor")})
     assert written[0] == written[1]
 
 
@@ -158,7 +156,7 @@ def test_only_the_training_part_is_learned_from() -> None:
 def test_serve_makes_of_a_training_row_what_training_made_of_it() -> None:
     put(table())
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
     serve.serve({})
     served = part("features").filter(pl.col("id").is_in(part("train")["id"].implode())).drop("__error")
     assert_frame_equal(served, part("train").drop("repaid"))
@@ -168,7 +166,7 @@ def test_serve_makes_of_a_training_row_what_training_made_of_it() -> None:
 def test_rare_and_unknown_categories_become_other_and_missing_stays_missing() -> None:
     put(table())
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
     put(pl.concat([table(3), table(1).with_columns(pl.lit("Nowhere").alias("home town"), pl.lit("new").alias("id"))]))
     serve.serve({})
     assert part("features")["home town"].to_list() == ["Oslo", "Rome", None, "other"]
@@ -236,10 +234,10 @@ def test_given_validation_files_are_the_validation_part(settings: Callable[..., 
 def test_the_champion_s_preprocessor_prepares_its_test_rows_and_can_be_kept() -> None:
     put(table())
     train.train({})
-    assert artifacts.is_absent(paths.processing_output("champion_test"))
+    assert artifacts.is_absent(job.processing_output("champion_test"))
     first = learned()
-    paths.processing_input("champion").rmdir()
-    paths.processing_output("preprocessor").rename(paths.processing_input("champion"))
+    job.processing_input("champion").rmdir()
+    job.processing_output("preprocessor").rename(job.processing_input("champion"))
     put(table().with_columns(pl.col("home town").replace("Rome", "Paris")))
     train.train({})
     assert first != learned()
@@ -266,14 +264,14 @@ def test_a_champion_of_other_code_or_contract_stops_no_training_and_is_said(
 ) -> None:
     put(table())
     train.train({})
-    paths.processing_input("champion").rmdir()
-    champion = paths.processing_output("preprocessor").rename(paths.processing_input("champion"))
+    job.processing_input("champion").rmdir()
+    champion = job.processing_output("preprocessor").rename(job.processing_input("champion"))
     text = (champion / file).read_text()
     assert old in text
     (champion / file).write_text(text.replace(old, new))
     train.train({})
-    assert artifacts.is_absent(paths.processing_output("champion_test"))
-    assert why in artifacts.absence(paths.processing_output("champion_test"))
+    assert artifacts.is_absent(job.processing_output("champion_test"))
+    assert why in artifacts.absence(job.processing_output("champion_test"))
     with pytest.raises(InputError, match=r"FRESH=yes"):
         train.train({"continue_training": "true"})
 
@@ -281,14 +279,14 @@ def test_a_champion_of_other_code_or_contract_stops_no_training_and_is_said(
 def put_earlier(window: str, first: int, rows: int = ROWS, key: str = "ns/case/data/") -> pl.DataFrame:
     """The rows of an earlier window, as the manifest's keys lay them out."""
     frame = table(rows).with_columns(pl.Series("id", [f"c{n}" for n in range(first, first + rows)]))
-    folder = paths.processing_input("earlier") / key / window / "train"
+    folder = job.processing_input("earlier") / key / window / "train"
     folder.mkdir(parents=True)
     frame.write_csv(folder / "table.csv")
     return frame
 
 
 def described(name: str = "train") -> dict[str, Any]:
-    value: dict[str, Any] = artifacts.read_json(paths.processing_output(name) / "features.json")
+    value: dict[str, Any] = artifacts.read_json(job.processing_output(name) / "features.json")
     return value
 
 
@@ -312,9 +310,9 @@ def test_rows_of_earlier_windows_join_the_training_part_alone(
         *(f"c{n}" for n in (*range(1000, 1400), *range(2000, 2400))),
     }
     assert described()["earlier"] == ["2026-01-01", "2026-01-02"]
-    before = artifacts.fingerprint(paths.processing_output("train"))
+    before = artifacts.fingerprint(job.processing_output("train"))
     train.train({})
-    assert artifacts.fingerprint(paths.processing_output("train")) == before
+    assert artifacts.fingerprint(job.processing_output("train")) == before
 
 
 @pytest.mark.usefixtures("settings")
@@ -342,10 +340,10 @@ def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window(
     case = usecase.parse(
         tomllib.loads(USECASE.format(method="random", impute="none", bad_rows=0, separator=",", time=""))
     )
-    held = earlier.held_out(newest.with_columns(pl.lit("x").alias("id")), case)
+    held = split.held_out(newest.with_columns(pl.lit("x").alias("id")), case)
     assert held.columns == ["id", raw.GROUP]
     rows = pl.LazyFrame({raw.GROUP: ["a", "b", "d", None], "id": ["1", "2", "3", "4"]})
-    assert earlier.unseen(rows, held).collect()["id"].to_list() == ["1", "3", "4"]
+    assert split.unseen(rows, held).collect()["id"].to_list() == ["1", "3", "4"]
 
 
 @pytest.mark.parametrize(
@@ -363,7 +361,7 @@ def test_an_earlier_window_of_another_contract_is_left_out_and_said(
 ) -> None:
     put(table())
     put_earlier("2026-01-01", 1000)
-    file = paths.processing_input("earlier") / "ns/case/data/2026-01-02/train/table.csv"
+    file = job.processing_input("earlier") / "ns/case/data/2026-01-02/train/table.csv"
     file.parent.mkdir(parents=True)
     change(table()).write_csv(file)
     train.train({})
@@ -374,7 +372,7 @@ def test_an_earlier_window_of_another_contract_is_left_out_and_said(
 
 @pytest.mark.usefixtures("settings")
 def test_the_empty_artifact_is_no_earlier_window() -> None:
-    folder = paths.processing_input("earlier") / "team/case/none"
+    folder = job.processing_input("earlier") / "team/case/none"
     folder.mkdir(parents=True)
     artifacts.write_absent(folder)
     put(table())
@@ -387,11 +385,11 @@ def test_a_batch_is_cut_into_files_that_fit_a_request(settings: Callable[..., No
     settings()
     put(table(4000))
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
     batch = pl.concat([table(4000)] * 5)
     put(batch)
     serve.serve({"max_payload_mb": "1"})
-    files = sorted(paths.processing_output("features").iterdir())
+    files = sorted(job.processing_output("features").iterdir())
     assert len(files) > 1
     assert all(file.suffix == ".parquet" and file.stat().st_size <= 2**20 for file in files)
     assert (
@@ -404,7 +402,7 @@ def test_a_row_that_breaks_the_contract_keeps_its_place_and_gets_a_reason(settin
     settings(bad_rows=0.5)
     put(table())
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
     put(table(4).with_columns(pl.Series("income", ["12", "abc", "-5", "7"])))
     serve.serve({})
     reasons = part("features")["__error"].to_list()
@@ -418,8 +416,8 @@ def test_reasons_stay_with_their_rows_in_a_long_table_of_several_files(settings:
     settings(bad_rows=0.5)
     put(table())
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
-    (paths.processing_input("raw") / "table.csv").unlink()
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
+    (job.processing_input("raw") / "table.csv").unlink()
     for name in ("a", "b", "c"):
         rows = table(20_000).with_columns(pl.concat_str([pl.lit(name), pl.col("id")]).alias("id"))
         odd = pl.when(pl.int_range(pl.len()) % 7 == 3).then(pl.concat_str([pl.lit("bad "), pl.col("id")]))
@@ -437,10 +435,10 @@ def serving_after_training(batch: str, learned: pl.DataFrame | None = None) -> d
     """The summary of a batch of raw text that is served after training on a table, or the usual one."""
     put(table() if learned is None else learned)
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
-    (paths.processing_input("raw") / "table.csv").write_text(batch)
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
+    (job.processing_input("raw") / "table.csv").write_text(batch)
     serve.serve({})
-    summary: dict[str, Any] = artifacts.read_json(paths.processing_output("summary") / "summary.json")
+    summary: dict[str, Any] = artifacts.read_json(job.processing_output("summary") / "summary.json")
     return summary
 
 
@@ -485,7 +483,7 @@ def test_short_lines_are_left_out_of_training(settings: Callable[..., None]) -> 
     whole = table().write_csv().splitlines()
     for place in range(100, 105):
         whole[place] = whole[place].split(",")[0] + ",100"
-    (paths.processing_input("raw") / "table.csv").write_text("\n".join([*whole, ""]) + ",,,\n" * 600)
+    (job.processing_input("raw") / "table.csv").write_text("\n".join([*whole, ""]) + ",,,\n" * 600)
     train.train({})
     assert sum(part(name).height for name in ("train", "validation", "test")) == ROWS - 5
 
@@ -498,7 +496,7 @@ def test_a_column_of_categories_that_training_never_saw_is_an_error_of_the_batch
         InputError, match=r"'home town': training knew no value of its .* 'ROME'.* it knew 'Oslo', 'Rome'"
     ):
         serving_after_training(shouted.write_csv())
-    assert not any(paths.processing_output("features").iterdir())
+    assert not any(job.processing_output("features").iterdir())
 
 
 def test_a_column_that_moves_by_its_nature_may_hold_new_categories_only(
@@ -543,8 +541,8 @@ def test_codes_that_became_floats_are_the_codes_that_were_learned() -> None:
     codes = pl.Series("home town", [10001, 10002] * 200)
     put(table().with_columns(codes))
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
-    (paths.processing_input("raw") / "table.csv").unlink()
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
+    (job.processing_input("raw") / "table.csv").unlink()
     put(table(4).with_columns(pl.Series("home town", [10001.0, None, 10002.0, 7.0])), "raw/t.parquet")
     serve.serve({})
     assert part("features")["home town"].to_list() == ["10001", None, "10002", "other"]
@@ -637,22 +635,22 @@ def test_a_broken_table_is_refused_in_one_sentence_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write(paths.processing_input("raw"))
+    write(job.processing_input("raw"))
     monkeypatch.setattr(sys, "argv", ["processing", "train"])
     assert job.run("processing", train.train, serve.serve) == 1
-    message = (paths.root() / "output" / "message").read_text(encoding="utf-8")
+    message = (job.root() / "output" / "message").read_text(encoding="utf-8")
     assert sentence in message, name
     assert "\n" not in message
     assert "Traceback" not in capsys.readouterr().err
-    assert not any(file.is_file() for file in paths.processing_output("").rglob("*"))
-    assert not paths.scratch().exists()
+    assert not any(file.is_file() for file in job.processing_output("").rglob("*"))
+    assert not job.scratch().exists()
 
 
 def test_an_artifact_of_another_contract_is_refused(settings: Callable[..., None]) -> None:
     put(table())
     train.train({})
-    paths.processing_output("preprocessor").rename(paths.processing_input("preprocessor"))
-    file = paths.processing_input("preprocessor") / "manifest.json"
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
+    file = job.processing_input("preprocessor") / "manifest.json"
     manifest = json.loads(file.read_text())
     columns = [column for column in manifest["columns"] if column["name"] != "income"]
     file.write_text(json.dumps(manifest | {"contract": "0" * 16, "columns": columns}))

@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from processing import features
-from runtime import files, lines, raw, usecase, values
-from runtime.failures import InputError
-from runtime.usecase import Data, UseCase
-from runtime.values import Spelling
+from batchloop.container import files, lines, raw, usecase, values
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Data, UseCase
+from batchloop.container.values import Spelling
+from components.processing import features
 
-COMPONENTS = Path(raw.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 HEADER = "id,income,town,own,since,label\n"
 GOOD = "a,1.5,Oslo,yes,2024-01-31,no\n"
 
@@ -463,7 +463,7 @@ CHILD = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 import sys, time
-from processing import serve, train
+from components.processing import serve, train
 start = time.process_time()
 {"train": train.train, "serve": serve.serve}[sys.argv[1]]({})
 print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -488,7 +488,7 @@ def wide(root: Path, columns: int, parts: int) -> Path:
 
 def costs(root: Path) -> list[tuple[float, float]]:
     """Processor seconds and MiB that training and serving take."""
-    environment = {**os.environ, "PYTHONPATH": str(COMPONENTS), "ML_ROOT": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ML_ROOT": str(root)}
     environment["USECASE_FILE"] = str(root / "usecase.toml")
     found = []
     for mode in ("train", "serve"):

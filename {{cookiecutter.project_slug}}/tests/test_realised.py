@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from sklearn import metrics as peer
 
-from monitoring import realised, resampling, serve, train
-from monitoring.resampling import Judged
-from runtime import artifacts, paths
-from runtime.failures import InputError
+from batchloop.container import artifacts, job, realised
+from batchloop.container.job import InputError
+from batchloop.container.realised import Judged
+from components.monitoring import serve, train
 
 USECASE = """
 [usecase]
@@ -48,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def contract(task: str = "binary", identity: str = "id") -> None:
     filled = USECASE.format(task=task, id=identity, classes=json.dumps(CLASSES[task]), metric=METRICS[task])
-    Path(paths.root().parent / "usecase.toml").write_text(filled)
+    Path(job.root().parent / "usecase.toml").write_text(filled)
 
 
 def scored(task: str, rows: int = ROWS, seed: int = 1, noise: float = 0.0) -> pl.DataFrame:
@@ -79,7 +79,7 @@ def scored(task: str, rows: int = ROWS, seed: int = 1, noise: float = 0.0) -> pl
 
 
 def put(frame: pl.DataFrame, name: str) -> None:
-    file = paths.root() / "processing" / "input" / name
+    file = job.root() / "processing" / "input" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     frame.write_csv(file) if file.suffix == ".csv" else frame.write_parquet(file)
 
@@ -100,9 +100,9 @@ def learn(task: str = "binary", identity: str = "id") -> None:
         "threshold": 0.5,
         "validation": {METRICS[task]: by_scikit_learn(task, scored(task))},
     }
-    artifacts.write_json(paths.processing_input("evaluation") / "evaluation.json", report)
+    artifacts.write_json(job.processing_input("evaluation") / "evaluation.json", report)
     train.train({})
-    paths.processing_output("baseline").rename(paths.processing_input("baseline"))
+    job.processing_output("baseline").rename(job.processing_input("baseline"))
 
 
 def labels(batch: pl.DataFrame) -> pl.DataFrame:
@@ -116,13 +116,13 @@ def measure(batch: pl.DataFrame, given: pl.DataFrame | None) -> dict[str, Any]:
     if given is not None:
         put(given, "labels/part.csv")
     serve.serve({})
-    text = (paths.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
+    text = (job.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
     return found
 
 
 def page() -> str:
-    return (paths.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    return (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
 
 
 def by_scikit_learn(task: str, batch: pl.DataFrame) -> float:
@@ -181,7 +181,7 @@ def test_a_batch_without_labels_says_nothing_of_them() -> None:
 
 
 def _folder(name: str) -> Path:
-    folder = paths.processing_input(name)
+    folder = job.processing_input(name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -289,7 +289,7 @@ def test_a_table_without_the_label_is_named() -> None:
 
 def test_a_baseline_from_before_gives_the_value_and_no_alarm() -> None:
     learn()
-    file = paths.processing_input("baseline") / "baseline.json"
+    file = job.processing_input("baseline") / "baseline.json"
     artifacts.write_json(file, {key: value for key, value in artifacts.read_json(file).items() if key != "validation"})
     batch = scored("binary", 1000, seed=5, noise=1.0)
     found = measure(batch, labels(batch))["realised"]
@@ -313,9 +313,9 @@ def test_batches_as_good_as_validation_rarely_alarm(task: str, rows: int) -> Non
     """The level is 1 %; of 30 batches at most 3 may alarm (binomial, 99.9 %), before the drop is even looked at."""
     rng, alarms, metric = np.random.default_rng(rows), 0, METRICS[task]
     whole = judged(task, scored(task, 30 * rows + ROWS, seed=3))
-    before = resampling.spreads(_rows(whole, np.arange(ROWS)))[metric]
+    before = realised.spreads(_rows(whole, np.arange(ROWS)))[metric]
     for number in range(30):
-        now = resampling.spreads(_rows(whole, ROWS + number * rows + rng.permutation(rows)))[metric]
+        now = realised.spreads(_rows(whole, ROWS + number * rows + rng.permutation(rows)))[metric]
         drop = (before.value - now.value) * (1 if metric == "auc" else -1)
         alarms += drop > 2.326 * np.hypot(before.error, now.error)
     assert alarms <= 3
@@ -338,7 +338,7 @@ def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> Non
     right = np.repeat(np.random.default_rng(1).random(200) < 0.8, 10)
     apart = Judged("binary", right.astype(float), np.full(2000, 0.9))
     together = Judged("binary", right.astype(float), np.full(2000, 0.9), groups=np.repeat(np.arange(200), 10))
-    narrow, wide = (resampling.spreads(one)["accuracy"] for one in (apart, together))
+    narrow, wide = (realised.spreads(one)["accuracy"] for one in (apart, together))
     assert wide.value == narrow.value == right.mean()
     assert wide.error == pytest.approx(narrow.error * 10**0.5, rel=0.2)
 
@@ -346,7 +346,7 @@ def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> Non
 def test_many_rows_are_drawn_in_part_and_their_limits_are_scaled() -> None:
     random = np.random.default_rng(2)
     values = random.normal(size=60_000)
-    found = resampling.spreads(Judged("regression", values, np.zeros(60_000)))["mae"]
+    found = realised.spreads(Judged("regression", values, np.zeros(60_000)))["mae"]
     assert found.error == pytest.approx(np.abs(values).std() / 60_000**0.5, rel=0.2)
 
 
@@ -354,7 +354,7 @@ def test_labels_that_arrive_twice_give_the_same_report() -> None:
     learn()
     batch = scored("binary", 1000, seed=5)
     first = measure(batch, labels(batch))
-    shutil.rmtree(paths.processing_output("drift"))
+    shutil.rmtree(job.processing_output("drift"))
     assert measure(batch, labels(batch)) == first
 
 

@@ -15,15 +15,15 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moto import mock_aws
 
-from functions import publish_release, release, storage
-from functions.clients import Aws
-from functions.parameters import LIMIT
-from operations import releasing
-from operations.failures import Failure
-from operations.releasing import copying, differences, registries, signing
-from operations.repository import Repository
+from batchloop.cloud import registries, session
+from batchloop.cloud import release as cloud_release
+from batchloop.control import release, storage
+from batchloop.control.names import Aws
+from batchloop.control.storage import LIMIT
+from batchloop.repository import Failure, Repository
 from tests import test_bootstrap
-from tests.control_plane import ACCOUNT, BUCKET, COMPONENTS, KEYS, NOW, REGION, World, session
+from tests.control_plane import ACCOUNT, BUCKET, COMPONENTS, KEYS, NOW, REGION, World
+from tests.control_plane import session as control_plane_session
 from tests.stack.template import everything
 from tests.test_bootstrap import Body, Wire, silence
 
@@ -50,20 +50,20 @@ WIRES = [Wire()]  # the last one is the test's
 def signed_in(access: str, secret: str, token: str | None) -> Any:
     """A session that shares what has been read of the services, because that takes longer than all the rest."""
     core = botocore.session.Session()
-    core.register_component("data_loader", session()._session.get_component("data_loader"))
+    core.register_component("data_loader", control_plane_session()._session.get_component("data_loader"))
     keys = {"aws_access_key_id": access, "aws_secret_access_key": secret, "aws_session_token": token}
     return boto3.Session(botocore_session=core, region_name=REGION, **keys)
 
 
 @cache
-def wired(access: str, secret: str, token: str | None, attempts: int) -> signing.Clients:
+def wired(access: str, secret: str, token: str | None, attempts: int) -> session.SigningClients:
     """Clients with the test's wire between them and moto."""
     mine = signed_in.__wrapped__(access, secret, token)
     mine.events.register_first("before-send", lambda **given: WIRES[-1].before_send(**given))  # noqa: PLW0108
     mine.events.register("after-call", lambda **given: WIRES[-1].after_call(**given))  # noqa: PLW0108
     config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
     made = {name: mine.client(name, config=config) for name in ("sts", "ecr", "s3", "sagemaker", "ssm")}
-    return signing.Clients(made.pop("sts"), Aws(cloudwatch=None, sns=None, **made))
+    return session.SigningClients(made.pop("sts"), Aws(cloudwatch=None, sns=None, **made))
 
 
 class Here:
@@ -78,9 +78,9 @@ class Here:
         self.keys: dict[str, tuple[str, str, str | None]] = {"": MINE}
         self.attempts = 1
         self.past = self.world.aws
-        self.models = session().client("sagemaker")
+        self.models = control_plane_session().client("sagemaker")
 
-    def connect(self, region: str, profile: str) -> signing.Clients:
+    def connect(self, region: str, profile: str) -> session.SigningClients:
         assert region == REGION
         self.profiles.append(profile)
         return wired(*self.keys[profile], self.attempts)
@@ -90,7 +90,7 @@ class Here:
         keys = MINE
         if account != ACCOUNT:
             role = {"RoleArn": f"arn:aws:iam::{account}:role/people", "RoleSessionName": "ada"}
-            given = session().client("sts").assume_role(**role)["Credentials"]
+            given = control_plane_session().client("sts").assume_role(**role)["Credentials"]
             keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
         clients = {name: signed_in(*keys).client(name) for name in ("ecr", "s3", "ssm")}
         where = {"LocationConstraint": REGION}
@@ -133,13 +133,13 @@ class Here:
         self.past.ssm.put_parameter(Name=f"/team/case/{environment}/release", Value=text, Overwrite=True)
 
     def rollback(self, *arguments: Any) -> int:
-        return releasing.rollback(self.repository, "dev", *arguments)
+        return cloud_release.rollback(self.repository, "dev", *arguments)
 
     def promote(self, target: str = "prod", source: str = "dev", **options: str) -> int:
-        return releasing.promote(self.repository, source, target, **options)
+        return cloud_release.promote(self.repository, source, target, **options)
 
     def release(self, *arguments: Any, **options: Any) -> int:
-        return releasing.release(self.repository, "dev", *arguments, **options)
+        return cloud_release.release(self.repository, "dev", *arguments, **options)
 
 
 def set_account(root: Path, environment: str, account: str) -> None:
@@ -168,7 +168,7 @@ def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     """With nothing released."""
     with mock_aws():
         made = Here(root)
-        monkeypatch.setattr(signing, "connect", made.connect)
+        monkeypatch.setattr(session, "connect_signing", made.connect)
         yield made
 
 
@@ -214,11 +214,11 @@ def test_by_hand_and_by_event_the_same_is_released(here: Here, capsys: pytest.Ca
     arn = here.register(1)
     here.release()
     by_hand, before = here.released(), here.state()
-    said = publish_release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
+    said = release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
     assert said == f"{arn} is release 1."
     assert here.state() == before
     here.write("none")
-    publish_release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
+    release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
     assert without_occasion(here.released()) == without_occasion(by_hand)
     capsys.readouterr()
     before = here.state()
@@ -286,7 +286,7 @@ def test_a_model_that_the_pipeline_did_not_register_is_refused(here: Here) -> No
 
 def table(here: Here, capsys: pytest.CaptureFixture[str]) -> list[str]:
     capsys.readouterr()
-    assert releasing.show(here.repository, "dev") == 0
+    assert cloud_release.show(here.repository, "dev") == 0
     return capsys.readouterr().out.splitlines()
 
 
@@ -302,28 +302,28 @@ def test_the_history_shows_the_newest_release_first(live: Here, capsys: pytest.C
 
 def test_the_metric_that_the_gate_judged_stands_first() -> None:
     metrics = {"validation:f1": 0.1, "test:accuracy": 0.9, "test:auc": 0.8, "test:f1": 0.8, "gate:value": 0.8}
-    assert differences.measured(metrics, "f1") == ["f1 0.8", "auc 0.8", "accuracy 0.9"]
-    assert differences.measured(metrics, "accuracy") == ["auc 0.8", "f1 0.8", "accuracy 0.9"]
-    assert differences.measured({"test:accuracy": 0.9, "test:auc": 0.8}, "auc") == ["auc 0.8", "accuracy 0.9"]
-    assert differences.measured({}, "auc") == []
+    assert cloud_release.measured(metrics, "f1") == ["f1 0.8", "auc 0.8", "accuracy 0.9"]
+    assert cloud_release.measured(metrics, "accuracy") == ["auc 0.8", "f1 0.8", "accuracy 0.9"]
+    assert cloud_release.measured({"test:accuracy": 0.9, "test:auc": 0.8}, "auc") == ["auc 0.8", "accuracy 0.9"]
+    assert cloud_release.measured({}, "auc") == []
 
 
 def test_a_release_whose_validation_repeats_training_is_not_to_be_trusted() -> None:
     metrics = {"test:auc": 0.9, "test:f1": 0.8, "gate:value": 0.9}
     said = "auc 0.9 (validation repeats training: not to be trusted on new rows)"
-    assert differences.measured({**metrics, "gate:trusted": 0.0}, "auc") == [said, "f1 0.8"]
-    assert differences.measured(metrics, "auc") == ["auc 0.9", "f1 0.8"]
+    assert cloud_release.measured({**metrics, "gate:trusted": 0.0}, "auc") == [said, "f1 0.8"]
+    assert cloud_release.measured(metrics, "auc") == ["auc 0.9", "f1 0.8"]
 
 
 def test_without_releases_the_history_says_how_to_make_one(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert table(here, capsys) == ["dev has no release yet; `make release ENV=dev` makes the newest approved model it."]
     here.past.ssm.delete_parameter(Name="/team/case/dev/release")
-    said = failure(lambda: releasing.show(here.repository, "dev"))
+    said = failure(lambda: cloud_release.show(here.repository, "dev"))
     assert said == "there is no parameter /team/case/dev/release; `make bootstrap CREATE=yes ENV=dev` makes it."
 
 
 def test_what_was_taken_back_at_once_is_no_release(live: Here, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two who write at the same time: the later one puts the other's back (functions.parameters)."""
+    """Two who write at the same time: the later one puts the other's back (batchloop.control.storage)."""
     third = live.released()
     live.write(json.dumps(third | {"reason": "taken back"}))
     live.write(json.dumps(third))
@@ -533,7 +533,7 @@ def test_a_promoted_release_can_be_rolled_back_and_promoted_once_more(prod: Here
     prod.rollback(2)
     prod.promote()
     assert prod.released("prod")["model_package"].endswith("/2")
-    assert releasing.rollback(prod.repository, "prod") == 0
+    assert cloud_release.rollback(prod.repository, "prod") == 0
     assert (prod.released("prod")["version"], prod.released("prod")["model_package"][-2:]) == (3, "/3")
 
 
@@ -551,7 +551,7 @@ def test_by_way_of_a_third_environment_artifacts_come_to_the_same_place(prod: He
 
 def test_an_artifact_outside_the_runs_keeps_its_whole_path(prod: Here) -> None:
     places = prod.world.places
-    assert copying.destination(places, places, "s3://shared/models/5/model.tar.gz") == (
+    assert registries.destination(places, places, "s3://shared/models/5/model.tar.gz") == (
         f"s3://{BUCKET}/team/case/dev/training/promoted/dev/models/5/model.tar.gz"
     )
 
@@ -713,7 +713,7 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
 def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, Aws]) -> None:
     here, _ = abroad
     giving, taking = (
-        signing.sign_in(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
+        session.sign_in_signing(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
     assert registries.images(giving, taking, elsewhere) == elsewhere
@@ -803,7 +803,7 @@ def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
     with pytest.raises(Failure, match="there is no environment 'test'; there are: dev, prod, staging"):
-        releasing.show(live.repository, "test")
+        cloud_release.show(live.repository, "test")
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")
     assert failure(live.rollback) == "environments/dev.toml, line 13: spot = 'yes' is not true or false."
@@ -813,15 +813,17 @@ def test_credentials_are_the_ambient_ones_or_the_profile_s(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test_bootstrap.alone(monkeypatch, tmp_path)
-    assert failure(lambda: releasing.promote(Repository(root), "dev", "prod")) == "there are no AWS credentials here"
-    said = failure(lambda: releasing.promote(Repository(root), "dev", "prod", "absent"))
+    assert (
+        failure(lambda: cloud_release.promote(Repository(root), "dev", "prod")) == "there are no AWS credentials here"
+    )
+    said = failure(lambda: cloud_release.promote(Repository(root), "dev", "prod", "absent"))
     assert said == "signing in failed: The config profile (absent) could not be found."
     (tmp_path / "credentials").write_text("[dev]\naws_access_key_id = DEV\naws_secret_access_key = x\n")
     ambient = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_ACCESS_KEY_ID": "AMBIENT"}
     for name, value in (ambient | {"AWS_SECRET_ACCESS_KEY": "x"}).items():
         monkeypatch.setenv(name, value)
     for profile, key in (("dev", "DEV"), ("", "AMBIENT")):
-        made = signing.connect(REGION, profile)
+        made = session.connect_signing(REGION, profile)
         for client in (made.sts, made.aws.s3, made.aws.ssm):
             assert client._request_signer._credentials.access_key == key
             assert client.meta.region_name == REGION

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from runtime import report
-from runtime.report import Interval, Point, Section, Verdict, glossary, rendering, scales
+from batchloop.container import report
+from batchloop.container.report import Interval, Point, Section, Verdict
 
 HOSTILE = "<script>alert('x')</script> \" & {{ 7 * 7 }}"
 
@@ -35,19 +35,19 @@ def test_numbers_are_written_for_people(value: object, text: str) -> None:
 
 
 def test_numbers_of_a_column_have_their_points_below_each_other() -> None:
-    assert rendering.aligned([0.5, 0.125, None, 2]) == ["0.500", "0.125", "–", "2.000"]
+    assert report.aligned([0.5, 0.125, None, 2]) == ["0.500", "0.125", "–", "2.000"]
 
 
 def test_no_digit_is_lost_or_invented_by_alignment() -> None:
     for values in ([0.00012, 0.5], [1e-9, 1.0], [12345.25, 0.5], [3, 4]):
-        assert rendering.aligned(list(values)) == [report.number(value) for value in values]
+        assert report.aligned(list(values)) == [report.number(value) for value in values]
 
 
 def test_long_labels_are_cut_to_the_room_they_take() -> None:
-    assert rendering.short("abcdef", 6) == "abcdef"
-    assert rendering.short("abcdefg", 6) == "abcde…"
-    assert rendering.short("列の名前", 6) == "列の…"
-    assert rendering.room("列a") == 3
+    assert report.short("abcdef", 6) == "abcdef"
+    assert report.short("abcdefg", 6) == "abcde…"
+    assert report.short("列の名前", 6) == "列の…"
+    assert report.room("列a") == 3
 
 
 def hostile_body() -> Markup:
@@ -98,7 +98,7 @@ def test_every_bar_lies_within_its_chart(values: list[float]) -> None:
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-6, 1e12))
 def test_ticks_are_few_round_different_and_within(low: float, span: float) -> None:
-    found = scales.ticks(low, low + span)
+    found = report.ticks(low, low + span)
     assert 1 <= len(found) <= 5
     assert all(low - 1e-6 * span <= value <= low + span * (1 + 1e-6) for value, _ in found)
 
@@ -113,7 +113,7 @@ def test_ticks_are_few_round_different_and_within(low: float, span: float) -> No
     ],
 )
 def test_ticks_are_numbers_people_choose(low: float, high: float, texts: list[str]) -> None:
-    assert [text for _, text in scales.ticks(low, high)] == texts
+    assert [text for _, text in report.ticks(low, high)] == texts
 
 
 def test_charts_say_in_words_what_they_show() -> None:
@@ -177,8 +177,8 @@ def test_headers_the_glossary_knows_are_explained_once_at_the_end() -> None:
     page = report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])
     assert page.count('title="Population stability index') == 1
     assert re.findall(r'<dt id="(.*?)">(.*?)</dt>', page) == [
-        (glossary.anchor("PSI"), "PSI"),
-        (glossary.anchor("importance"), "importance"),
+        (report.anchor("PSI"), "PSI"),
+        (report.anchor("importance"), "importance"),
     ]
     assert "What the words mean" not in report.page("t", Verdict("w", "good", "r", "n"), [])
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from runtime import artifacts, job, paths, usecase
-from runtime.failures import InputError
+from batchloop.container import artifacts, job, usecase
+from batchloop.container.job import InputError
 
 VALID: dict[str, Any] = {
     "usecase": {"name": "loans", "title": "Loans", "description": "who repays", "namespace": "bank"},
@@ -214,8 +214,8 @@ def test_a_training_job_s_reason_is_in_the_failure_file(monkeypatch: pytest.Monk
 
 def test_arguments_win_over_hyperparameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ML_ROOT", str(tmp_path))
-    paths.hyperparameters().parent.mkdir(parents=True)
-    paths.hyperparameters().write_text('{"trials": "3", "seed": "1"}')
+    job.hyperparameters().parent.mkdir(parents=True)
+    job.hyperparameters().write_text('{"trials": "3", "seed": "1"}')
     assert job.settings(["--seed", "2"]) == {"trials": "3", "seed": "2"}
     with pytest.raises(InputError, match="--key value pairs"):
         job.settings(["--seed"])

@@ -14,16 +14,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import polars as pl
 import pytest
 
-from algorithm import hyperparameters
-from functions.memory import Settings
-from operations import commands, parameters
-from operations import settings as both
-from operations.adopt import dates
-from operations.failures import Failure
-from operations.repository import Repository
-from pipelines.environment import Build, Environment, Instances
-from runtime import artifacts, metrics, settings, usecase
-from runtime.failures import InputError, listed, unlike
+from batchloop import cli
+from batchloop.adopt import dates
+from batchloop.container import artifacts, fitting, metrics, settings, usecase
+from batchloop.container.job import InputError, listed, unlike
+from batchloop.control.memory import Settings
+from batchloop.environment import Build, Environment, Instances
+from batchloop.pipelines import definitions
+from batchloop.repository import Failure, Repository
 from tests.engine_miniature import Miniature, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,7 +283,7 @@ def refused(folder: Path, place: Place, line: str) -> str:
     text[place[2] - 1] = line
     changed = "\n".join(text)
     with pytest.raises(Failure) as raised:
-        both.read(written(folder, changed) if is_case else written(folder, where=changed), "dev")
+        definitions.read(written(folder, changed) if is_case else written(folder, where=changed), "dev")
     said = str(raised.value)
     assert "\n" not in said
     assert said.startswith("usecase.toml, line " if is_case else "environments/dev.toml, line ")
@@ -384,12 +382,12 @@ def test_a_key_that_is_missing_is_asked_for_and_one_given_twice_is_refused(tmp_p
     kind = DATACLASSES.get(f"{table}.")
     twice = "\n".join([*lines[:number], lines[number - 1], *lines[number:]])
     with pytest.raises(Failure, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
-        both.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
+        definitions.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
     without = "\n".join([*lines[: number - 1], *lines[number:]])
     [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]
     if entry and entry.default is MISSING and entry.default_factory is MISSING:
         with pytest.raises(Failure, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
-            both.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
+            definitions.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
         assert "\n" not in str(raised.value)
 
 
@@ -430,7 +428,7 @@ def test_what_aws_takes_is_taken(tmp_path: Path, schedule: str) -> None:
     text = text.replace("subnets = []", 'subnets = ["subnet-0123abcd"]').replace(
         "security_groups = []", 'security_groups = ["sg-0123456789abcdef0"]'
     )
-    assert both.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
+    assert definitions.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
 
 
 @pytest.mark.parametrize("name", ["dev", "a" * 38, "Dev", "my-env", "my_env"])
@@ -438,10 +436,10 @@ def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -
     repository = written(tmp_path)
     (tmp_path / "environments" / f"{name}.toml").write_text(ENVIRONMENT, encoding="utf-8")
     if name == "dev":
-        assert both.read(repository, name)[1].prefix == "bank-loans-dev"
+        assert definitions.read(repository, name)[1].prefix == "bank-loans-dev"
     else:
         with pytest.raises(Failure, match=rf"^environments/{name}.toml: the name of this file .* 48 characters"):
-            both.read(repository, name)
+            definitions.read(repository, name)
 
 
 @pytest.mark.parametrize(
@@ -458,7 +456,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
     tmp_path: Path, chosen: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(Failure, match=re.escape(sentence)) as raised:
-        both.check_chosen(written(tmp_path), "dev", chosen)
+        definitions.check_chosen(written(tmp_path), "dev", chosen)
     [(name, value)] = chosen.items()
     assert str(raised.value).startswith(f"SET={name}={value}: ")
 
@@ -480,8 +478,8 @@ def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
     kinds = {"QualityLimit": "Float", "Trials": "Integer", "Name": "String"}
     definition = {"Parameters": [{"Name": name, "Type": kind, "DefaultValue": 0} for name, kind in kinds.items()]}
     with pytest.raises(Failure, match=re.escape(sentence)):
-        parameters.values(definition, {}, [words])
-    assert parameters.values(definition, {}, [" Trials = 3  Name=a b "]) == {
+        definitions.values(definition, {}, [words])
+    assert definitions.values(definition, {}, [" Trials = 3  Name=a b "]) == {
         "QualityLimit": 0.0,
         "Trials": 3,
         "Name": "a b",
@@ -491,9 +489,11 @@ def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
 def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
     text = USECASE.replace('"binary"', '"regression"').replace('["no", "yes"]', "[]").replace('"auc"', '"r2"')
     text = text.replace("performance_drop = 0.05", "performance_drop = 5")
-    assert both.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
+    assert definitions.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
     with pytest.raises(Failure, match=r'\[retraining\] on needs one of "drift" and "realised"'):
-        both.read(written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev")
+        definitions.read(
+            written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev"
+        )
 
 
 def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
@@ -512,7 +512,7 @@ def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
 )
 def test_a_wrong_option_is_one_line_with_the_name_that_make_has_for_it(words: list[str], sentence: str) -> None:
     with pytest.raises(Failure, match=re.escape(sentence)) as raised:
-        commands.parser().parse_args(words)
+        cli.parser().parse_args(words)
     assert "\n" not in str(raised.value)
 
 
@@ -555,10 +555,10 @@ def test_every_key_that_is_read_has_its_examples_here() -> None:
 
 
 def test_everything_right_is_taken_and_so_is_what_this_repository_says(tmp_path: Path) -> None:
-    case, where = both.read(written(tmp_path), "dev")
+    case, where = definitions.read(written(tmp_path), "dev")
     assert (case.columns[2].name, case.gate.minimum, where.monthly_budget) == ("since ['] =.#", 0.7, 0)
     for file in (ROOT / "environments").glob("*.toml"):
-        both.read(Repository(ROOT), file.stem)
+        definitions.read(Repository(ROOT), file.stem)
 
 
 WHOLE = [
@@ -585,7 +585,7 @@ WHOLE = [
 def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: str, sentence: str) -> None:
     text = USECASE.replace(before, after, 1)
     with pytest.raises(Failure, match=re.escape(sentence)) as raised:
-        both.read(written(tmp_path, text), "dev")
+        definitions.read(written(tmp_path, text), "dev")
     number = re.search(r"^usecase.toml, line (\d+): ", str(raised.value))
     assert number
     line = text.splitlines()[int(number[1]) - 1]
@@ -597,7 +597,7 @@ def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: 
 )
 def test_every_job_of_an_environment_has_its_instances(tmp_path: Path, before: str, after: str) -> None:
     with pytest.raises(Failure, match=r"^environments/dev.toml, line \d+: \[instances\] .*(algorithm|volume_gb)"):
-        both.read(written(tmp_path, where=ENVIRONMENT.replace(before, after, 1)), "dev")
+        definitions.read(written(tmp_path, where=ENVIRONMENT.replace(before, after, 1)), "dev")
 
 
 @pytest.mark.parametrize(
@@ -625,9 +625,9 @@ def test_the_line_of_a_key_is_found_as_the_parser_finds_it(text: str, path: tupl
 def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -> None:
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
-    assert both.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
+    assert definitions.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
     with pytest.raises(Failure, match="line 80: "):
-        both.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
+        definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
 
 
 @pytest.mark.parametrize(
@@ -644,7 +644,7 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes, se
     repository = written(tmp_path)
     (tmp_path / "usecase.toml").write_bytes(content)
     with pytest.raises(Failure, match=sentence):
-        both.read(repository, "dev")
+        definitions.read(repository, "dev")
 
 
 @pytest.mark.parametrize(
@@ -710,7 +710,7 @@ def test_what_training_would_refuse_is_refused_without_data(
     text = USECASE.replace(before, after, 1)
     written(tmp_path, text)
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
-    assert hyperparameters.main([]) == 1
+    assert fitting.main([]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert sentence in said
     assert f"usecase.toml, line {text.splitlines().index(after) + 1}: " in said
@@ -721,8 +721,8 @@ def test_an_override_of_a_hyperparameter_is_tried_as_well(
 ) -> None:
     written(tmp_path)
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
-    assert hyperparameters.main([]) == hyperparameters.main(["num_leaves=15", "seed=8"]) == 0
-    assert hyperparameters.main(["num_leaves=1"]) == 1
+    assert fitting.main([]) == fitting.main(["num_leaves=15", "seed=8"]) == 0
+    assert fitting.main(["num_leaves=1"]) == 1
     assert "usecase.toml: [hyperparameters] num_leaves = 1: " in capsys.readouterr().err
 
 
@@ -738,7 +738,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
         ("usecase.toml", "[gate]", '[retraining]\non = ["drfit"]\n[gate]', "the nearest is 'drift'"),
         ("usecase.toml", "minimum = 0.5", "minimum = 50", "usecase.toml, line 19: [gate] minimum = 50: auc is from"),
         ("environments/dev.toml", "count = 1", "count = 0", "environments/dev.toml, line "),
-        ("components/algorithm/hyperparameters.py", "", "raise SystemExit('error: no')", "no"),
+        ("batchloop/container/fitting.py", "", "raise SystemExit('error: no')", "no"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "compile"])
@@ -773,7 +773,7 @@ VALUES = [
 def test_make_hands_a_value_on_as_it_is(tmp_path: Path, value: str, given: str) -> None:
     program = tmp_path / "program.py"
     program.write_text("import sys\nsys.stdout.buffer.write(sys.argv[-1].encode())\n", encoding="utf-8")
-    operations = f"OPERATIONS={shlex.quote(sys.executable)} {shlex.quote(str(program))}"
+    operations = f"BATCHLOOP={shlex.quote(sys.executable)} {shlex.quote(str(program))}"
     words = ["make", "--old-file=setup", "adopt", operations, *([f"LABEL={value}"] if given == "argument" else [])]
     own = os.environ | ({"LABEL": value} if given == "variable" else {})
     done = subprocess.run(words, cwd=ROOT, env=own, capture_output=True, check=True)

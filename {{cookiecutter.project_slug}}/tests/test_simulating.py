@@ -14,21 +14,20 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from algorithm import predictions
+from batchloop.container import measures as component
+from batchloop.container import metrics, tables
+from batchloop.control import handlers, retraining, storage
+from batchloop.engine.storage import Storage
+from batchloop.repository import Failure
+from batchloop.simulate import loop as simulate_loop
+from batchloop.simulate import simulation
+from batchloop.simulate import world as simulate_world
+from batchloop.simulate.loop import FIRST, Loop
+from batchloop.simulate.services import S3, State
+from batchloop.simulate.simulation import Row, Table
+from batchloop.simulate.world import Options, Simulated, Stage
 from data import sample
 from data import stages as sample_stages
-from functions import labels_arrived, parameters, retraining
-from operations.engine.storage import Storage
-from operations.failures import Failure
-from operations.simulating import events, measures, page, scores, simulation, stages, table
-from operations.simulating.loop import FIRST, Loop
-from operations.simulating.options import Options, Simulated
-from operations.simulating.s3 import S3
-from operations.simulating.stages import Stage
-from operations.simulating.state import State
-from operations.simulating.table import Row, Table
-from runtime import measures as component
-from runtime import metrics
 from tests.control_plane import OBJECT_CREATED, PACKAGE_CHANGED, RUN_CHANGED
 from tests.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
 
@@ -129,9 +128,9 @@ def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) 
     world.aws.s3.storage.write_json(late, {"stage": "drift unlabelled"})
     event = copy.deepcopy(OBJECT_CREATED)
     event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
-    said = labels_arrived.run(event, world.aws, world.places, world.now)
+    said = handlers.run_labels_arrived(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
-    assert labels_arrived.run(event, world.aws, world.places, world.now) == "Nothing waits for this."
+    assert handlers.run_labels_arrived(event, world.aws, world.places, world.now) == "Nothing waits for this."
     assert learned(finish(loop)) == ["calm", "drift unlabelled"]
 
 
@@ -173,8 +172,10 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     assert learned(loop) == ["calm"]
     world, place = loop.world, loop.world.places.data("2026-01-02", "train")
     world.aws.s3.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
-    event = events.object_created(ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00")
-    labels_arrived.run(event, world.aws, world.places, world.now)
+    event = simulate_world.object_created(
+        ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00"
+    )
+    handlers.run_labels_arrived(event, world.aws, world.places, world.now)
     [arn] = world.executing()
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
     assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
@@ -232,11 +233,11 @@ def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused
 
 def test_a_write_over_an_unseen_value_is_noticed(quick: Loop) -> None:
     ssm, name = quick.world.aws.ssm, quick.world.places.parameter("release")
-    seen = parameters.read(ssm, name)
-    parameters.write(ssm, seen, "somebody else's")
-    with pytest.raises(parameters.Conflict):
-        parameters.write(ssm, seen, "mine")
-    assert parameters.read(ssm, f"{name}:1").text == "none"
+    seen = storage.read(ssm, name)
+    storage.write(ssm, seen, "somebody else's")
+    with pytest.raises(storage.Conflict):
+        storage.write(ssm, seen, "mine")
+    assert storage.read(ssm, f"{name}:1").text == "none"
     with pytest.raises(ClientError, match="ParameterVersionNotFound"):
         ssm.get_parameter(Name=f"{name}:9")
     with pytest.raises(ClientError, match="ParameterAlreadyExists"):
@@ -291,7 +292,7 @@ def test_events_are_whole(quick: Loop) -> None:
     finish(quick)
     arn, run = next(iter(quick.world.state["executions"].items()))
     package = quick.world.aws.sagemaker.registry.packages()[0]
-    ours = [events.run_changed(arn, run), events.package_changed(package, "Approved", run["ended"])]
+    ours = [simulate_world.run_changed(arn, run), simulate_world.package_changed(package, "Approved", run["ended"])]
     for event, documented in zip(ours, (RUN_CHANGED, PACKAGE_CHANGED), strict=True):
         assert set(event) == set(documented)
         assert set(documented["detail"]) - {"MetadataProperties"} == set(event["detail"])
@@ -320,7 +321,7 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
     folder = user_stages(tmp_path / "mine", "10", "9", "2", "first")
     (folder / "9" / "about.txt").write_text("the ninth\n")
     (folder / "window").write_text("sample\n")
-    found = stages.found(Simulated(tmp_path), Options(stages=str(folder)))
+    found = simulate_world.found(Simulated(tmp_path), Options(stages=str(folder)))
     assert [stage.name for stage in found] == ["first", "2", "9", "10"]
     assert [stage.about for stage in found] == ["", "", "the ninth", ""]
 
@@ -328,21 +329,21 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
     repository = Simulated(tmp_path)
     with pytest.raises(Failure, match="no folder"):
-        stages.found(repository, Options(stages=str(tmp_path / "none")))
+        simulate_world.found(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(Failure, match="no <stage>/production"):
-        stages.found(repository, Options(stages=str(tmp_path / "empty")))
+        simulate_world.found(repository, Options(stages=str(tmp_path / "empty")))
     folder = user_stages(tmp_path / "mine", "1", "2")
     (folder / "2" / "production" / "rows.csv").unlink()
     with pytest.raises(Failure, match=r"stage 2: .*production holds nothing"):
-        stages.found(repository, Options(stages=str(folder)))
+        simulate_world.found(repository, Options(stages=str(folder)))
 
 
 def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "window").write_text("adopted\n")
     with pytest.raises(Failure, match="give STAGES=folder"):
-        stages.found(Simulated(tmp_path), Options())
+        simulate_world.found(Simulated(tmp_path), Options())
 
 
 def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -387,7 +388,7 @@ def scored(task: str, rows: int = 400) -> tuple[Any, pl.DataFrame, np.ndarray[An
         predicted = shares[:, 1] if task == "binary" else shares
         names = pl.Series([classes[int(label)] for label in labels])
     metadata = {"task": task, "classes": list(classes), "threshold": 0.5}
-    frame = predictions.table(identity, predicted, metadata).with_columns(names.alias("label"))
+    frame = tables.table(identity, predicted, metadata).with_columns(names.alias("label"))
     if task != "regression":
         frame = frame.with_columns(pl.col("prediction").cast(pl.String))
     return (classes, frame, labels, predicted)
@@ -397,27 +398,27 @@ def scored(task: str, rows: int = 400) -> tuple[Any, pl.DataFrame, np.ndarray[An
 def test_metrics_are_those_of_the_algorithm(task: str) -> None:
     classes, frame, labels, predicted = scored(task)
     expected = component.measure(task, labels, predicted, 0.5)
-    for name in measures.MEASURES[task]:
+    for name in simulate_loop.MEASURES[task]:
         case: Any = SimpleNamespace(data=SimpleNamespace(task=task, classes=classes), gate=SimpleNamespace(metric=name))
-        assert measures.name(case) == name
-        assert measures.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
+        assert simulate_loop.name(case) == name
+        assert simulate_loop.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
 
 
 def test_a_metric_that_can_t_be_measured_here_gives_way_to_one_that_can() -> None:
-    for task, names in metrics.NAMES.items():
-        for name in names:
+    for task, measured in metrics.NAMES.items():
+        for name in measured:
             case: Any = SimpleNamespace(data=SimpleNamespace(task=task), gate=SimpleNamespace(metric=name))
-            assert measures.name(case) in measures.MEASURES[task]
+            assert simulate_loop.name(case) in simulate_loop.MEASURES[task]
 
 
 def test_rows_without_a_label_or_a_prediction_count_for_nothing() -> None:
     _, frame, _, _ = scored("binary")
-    whole = measures.measure(CASE, frame)
+    whole = simulate_loop.measure(CASE, frame)
     more = frame.with_columns(pl.lit("broken").alias("error"), pl.lit("no").alias("label"))
     unlabelled = frame.with_columns(pl.lit(None, pl.String).alias("label"))
-    assert measures.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
-    assert measures.measure(CASE, unlabelled) is None
-    assert measures.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
+    assert simulate_loop.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
+    assert simulate_loop.measure(CASE, unlabelled) is None
+    assert simulate_loop.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
 
 
 @pytest.mark.parametrize(("where", "known"), [("production", 20), ("train", 10), ("nowhere", 0)])
@@ -429,7 +430,7 @@ def test_labels_are_found_in_production_or_by_id_in_train(tmp_path: Path, where:
     late = rows.head(10) if where == "train" else rows.head(10).drop("churned")
     late.write_csv(tmp_path / "1" / "train" / "a.csv")
     loop = open_quick(tmp_path / "account", ["calm"])
-    found = scores.Scores(loop.world, loop.stages)._labels(Stage(1, tmp_path / "1"), "1:")
+    found = simulate_loop.Scores(loop.world, loop.stages)._labels(Stage(1, tmp_path / "1"), "1:")
     assert found.height == known
     wanted = dict(zip("1:" + rows["customer_id"], rows["churned"], strict=True))
     assert all(wanted[row["id"]] == row["label"] for row in found.iter_rows(named=True))
@@ -445,7 +446,7 @@ def test_a_pipeline_is_reduced_to_what_its_transform_needs() -> None:
     steps[2]["Arguments"] = {**steps[2]["Arguments"], "c": {"Get": "Parameters.C"}}  # type: ignore[dict-item]
     definition = {"Version": "1", "Parameters": [{"Name": "A"}, {"Name": "C"}], "Steps": steps}
     before = copy.deepcopy(definition)
-    reduced = scores.only_scoring(definition)
+    reduced = simulate_loop.only_scoring(definition)
     assert [step["Name"] for step in reduced["Steps"]] == ["Prepare", "Score"]
     assert reduced["Parameters"] == [{"Name": "A"}]
     assert definition == before
@@ -495,14 +496,14 @@ def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
 def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:
     regression = made(row(1, unknown="not known: only labels can tell"), row(2), metric="rmse")
     assert regression.text()[-1] == "performance without labels: not known: only labels can tell"
-    assert "Without labels: not known: only labels can tell." in page.page(regression)
+    assert "Without labels: not known: only labels can tell." in simulation.page(regression)
 
 
 def test_estimates_stand_in_the_table_where_there_are_any() -> None:
     lines = made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)).text()
     assert lines[0].endswith("estimated")
     assert lines[2].endswith("0.700 (0.600 to 0.800)")
-    assert "0.700 (0.600 to 0.800)" in page.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
+    assert "0.700 (0.600 to 0.800)" in simulation.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
 
 
 def test_what_labels_gave_stands_beside_what_was_expected(tmp_path: Path) -> None:
@@ -512,7 +513,7 @@ def test_what_labels_gave_stands_beside_what_was_expected(tmp_path: Path) -> Non
     assert lines[0].split()[-2:] == ["estimated", "realised"]
     assert lines[1].endswith("0.800 (0.700 to 0.900)  0.650 (0.600 to 0.700), worse")
     assert lines[2].split()[-2:] == ["–", "–"]
-    shown = page.page(result)
+    shown = simulation.page(result)
     assert "Realised, by labels" in shown
     assert "stage 1, realised" in shown
     assert result.csv().splitlines()[1].endswith(",0.65,0.6,0.7,TRUE")
@@ -525,7 +526,7 @@ def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None
     assert (
         result.verdict()[1] == "1 of 2 windows drifted, 1 more was expected to score worse, and 0 led to a new release."
     )
-    assert page.page(result).count('class="marked"') == 2
+    assert simulation.page(result).count('class="marked"') == 2
     assert simulation._remark(worse) == "tick 2 was expected to score worse and stays at 0.600: No budget."
     assert row(1, estimated=0.7).estimate() == "0.700"
 
@@ -545,14 +546,14 @@ def test_the_csv_holds_every_value() -> None:
 def test_the_loop_closes_where_retraining_made_it_better(metric: str, after: float, closes: bool) -> None:
     result = made(row(1), row(2, before=0.5, after=after, **RETRAINED), metric=metric)
     assert result.verdict()[0] is closes
-    assert ("the loop closes" in page.page(result)) is closes
+    assert ("the loop closes" in simulation.page(result)) is closes
 
 
 def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     worth = {"calm": 0.8, "drift": 0.7, "drift more": 0.6}
-    monkeypatch.setattr(scores.Scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(scores.Scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
-    result = table.build(finish(quick))
+    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
+    result = simulation.build(finish(quick))
     assert [entry.drift for entry in result.rows] == [False, False, True, False, True, True, False]
     assert [entry.learned_on for entry in result.rows] == [
         "calm",
@@ -571,19 +572,19 @@ def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch:
 
 
 def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores.Scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(scores.Scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
+    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
     finish(quick)
     run = quick.world.state["ticks"][1]["run"].rpartition("/")[2]
     place = f"{quick.world.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"
     storage = quick.world.aws.s3.storage
     performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72, "alarm": True}
     storage.write_json(place, storage.read_json(place) | {"performance": performance})
-    second = table.build(quick).rows[1]
+    second = simulation.build(quick).rows[1]
     assert (second.estimated, second.low, second.high, second.worse) == (0.7123, 0.7, 0.72, True)
-    assert (table.build(quick).rows[0].estimated, table.build(quick).rows[0].worse) == (None, False)
+    assert (simulation.build(quick).rows[0].estimated, simulation.build(quick).rows[0].worse) == (None, False)
     storage.write_json(place, storage.read_json(place) | {"performance": "not known"})
-    assert table.build(quick).rows[1].estimated is None
+    assert simulation.build(quick).rows[1].estimated is None
 
 
 def test_the_clock_is_simulated(quick: Loop) -> None:

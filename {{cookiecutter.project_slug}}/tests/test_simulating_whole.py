@@ -16,13 +16,15 @@ import pytest
 
 from tests.engine_miniature import Miniature, copied, processes_of
 
-FOLDERS = ("components", "pipelines", "operations", "environments", "data", "locks", "infra")
+FOLDERS = ("batchloop", "components", "pipelines", "environments", "data", "locks", "infra")
 CHOSEN = ("0-original", "3-wallet", "4-onward")
 STARTED = """
 import sys
-from operations import repository, simulating
-options = simulating.Options(stages="chosen", decision="off" not in sys.argv, fresh="fresh" in sys.argv)
-raise SystemExit(simulating.simulate(repository.here(), options))
+from batchloop import repository
+from batchloop.simulate import simulation
+from batchloop.simulate.world import Options
+options = Options(stages="chosen", decision="off" not in sys.argv, fresh="fresh" in sys.argv)
+raise SystemExit(simulation.simulate(repository.here(), options))
 """
 
 
@@ -33,9 +35,8 @@ class Copy:
     root: Path
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        path = os.pathsep.join(str(self.root / folder) for folder in ("", "components", "infra"))
         command = [sys.executable, "-c", STARTED, *words]
-        given = os.environ | {"PYTHONPATH": path}
+        given = os.environ | {"PYTHONPATH": str(self.root)}
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.root, env=given, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 

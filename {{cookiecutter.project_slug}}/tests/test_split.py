@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operations import ending
-from operations.engine.running import Finished
-from operations.engine.scheduler import Progress
-from operations.repository import Repository
-from processing import split, train
-from runtime import artifacts, job, paths, raw, usecase
-from runtime.failures import InputError
+from batchloop import local
+from batchloop.container import artifacts, job, raw, split, usecase
+from batchloop.container.job import InputError
+from batchloop.engine.running import Finished
+from batchloop.engine.scheduler import Progress
+from batchloop.repository import Repository
+from components.processing import train
 
 USECASE = """
 [usecase]
@@ -67,19 +67,19 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
     monkeypatch.setenv("ML_ROOT", str(tmp_path / "opt"))
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
     for name in ("raw", "validation", "champion"):
-        paths.processing_input(name).mkdir(parents=True)
+        job.processing_input(name).mkdir(parents=True)
     write()
     return write
 
 
 def put(frame: pl.DataFrame, name: str = "raw/visits.csv") -> Path:
-    file = paths.processing_input("") / name
+    file = job.processing_input("") / name
     frame.write_parquet(file) if file.suffix == ".parquet" else frame.write_csv(file)
     return file
 
 
 def parts() -> dict[str, pl.DataFrame]:
-    return {name: pl.read_parquet(paths.processing_output(name) / "*.parquet") for name in split.PARTS}
+    return {name: pl.read_parquet(job.processing_output(name) / "*.parquet") for name in split.PARTS}
 
 
 def groups() -> dict[str, set[str]]:
@@ -218,11 +218,11 @@ def test_the_champion_s_test_rows_are_of_groups_that_it_has_not_seen() -> None:
     put(visits())
     train.train({})
     seen = groups()["train"]
-    paths.processing_input("champion").rmdir()
-    paths.processing_output("preprocessor").rename(paths.processing_input("champion"))
+    job.processing_input("champion").rmdir()
+    job.processing_output("preprocessor").rename(job.processing_input("champion"))
     put(visits(200, 3))
     train.train({})
-    test = pl.read_parquet(paths.processing_output("champion_test") / "*.parquet")
+    test = pl.read_parquet(job.processing_output("champion_test") / "*.parquet")
     assert test["visit"].to_list() == parts()["test"]["visit"].to_list()
     assert not groups()["test"] & seen
 
@@ -242,7 +242,7 @@ def test_a_warning_of_a_step_can_be_told_from_its_other_lines(
     log.write_text(capsys.readouterr().out)
     assert "1 features; rows: train" in log.read_text()
     finished = Finished("now", {name: Progress(name) for name in ("PrepareTrainingData", "Reused")})
-    ending.warnings(Repository(tmp_path), finished)
+    local.warnings(Repository(tmp_path), finished)
     said = capsys.readouterr().out
     assert said.startswith("PrepareTrainingData: warning: rows have a time ('day'), and the split is random")
     assert said.count("\n") == 1
@@ -271,5 +271,5 @@ def test_a_file_without_the_group_column_is_refused_for_training_and_fine_for_sc
     put(visits().drop("patient"))
     with pytest.raises(InputError, match="has no column 'patient'"):
         train.train({})
-    assert raw.read(paths.processing_input("raw"), usecase.load()).frame.collect().height == 2000
-    assert artifacts.is_absent(paths.processing_output("train"))
+    assert raw.read(job.processing_input("raw"), usecase.load()).frame.collect().height == 2000
+    assert artifacts.is_absent(job.processing_output("train"))

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from operations.deploying import deploy
-from operations.failures import Failure
-from operations.repository import Repository
-from operations.tearing_down import teardown
+from batchloop.cloud.deploy import deploy
+from batchloop.cloud.teardown import teardown
+from batchloop.repository import Failure, Repository
 from tests import deployed
 from tests.deployed import ACCOUNT, BUCKET, NAME, REGION, Account
 
@@ -181,7 +180,7 @@ def test_whatever_call_fails_a_second_run_finishes(
     tmp_path: Path, everywhere: Account, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A call fails without having been carried out (broken), or is carried out and its answer is lost."""
-    monkeypatch.setattr("operations.deploying.readiness.check", lambda _target: None)
+    monkeypatch.setattr("batchloop.cloud.deploy.check", lambda _target: None)
     repository = deployed.repository(tmp_path, monkeypatch)
     number = 1
     failing = 0

@@ -2,17 +2,16 @@
 
 The method is Shapley values by sampled permutations (Štrumbelj and Kononenko, "Explaining prediction models and
 individual predictions with feature contributions", 2014), each walked forwards and backwards. It asks the model for
-scores and for nothing else, so it explains any. What a function takes and gives is said in runtime/protocols.py.
+scores and for nothing else, so it explains any. See batchloop/container/protocols.py.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from batchloop.container.protocols import Attributions, Matrix
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
-
-from runtime.protocols import Attributions, Matrix
 
 METHOD = "Shapley values by sampled permutations, against rows of the validation split"
 UNIT = "log-odds"  # of the raw score of classes; a regression's is the label's

@@ -1,6 +1,6 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
-Gradient boosted trees by histograms (scikit-learn). What a function takes and gives is said in runtime/protocols.py.
+Gradient boosted trees by histograms (scikit-learn). See batchloop/container/protocols.py.
 """
 
 import re
@@ -11,12 +11,11 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from batchloop.container import models
+from batchloop.container.protocols import Matrix, Predicted, Problem, Table
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from skops import io
 from threadpoolctl import threadpool_limits
-
-from runtime import models
-from runtime.protocols import Matrix, Predicted, Problem, Table
 
 Estimator = Any  # HistGradientBoostingClassifier or HistGradientBoostingRegressor
 FILE = "model.skops"

@@ -2,15 +2,14 @@
 
 The model is linear, so the attribution is exact: weight × deviation from the feature's mean in training, a category's
 columns added up. The base value is the score of the mean. What a function takes and gives is said in
-runtime/protocols.py.
+batchloop/container/protocols.py.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from runtime.protocols import Attributions, Matrix
+from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "weight × deviation from the training mean (exact for a linear model)"
 UNIT = "log-odds"  # of the raw score of classes; a regression's is the label's

@@ -2,7 +2,7 @@
 
 Logistic regression, of several classes multinomial, and ridge regression for numbers (scikit-learn). A number is scaled
 and, where it is missing, its mean and a mark that it was; a category is one column each. Fitted, it is a table of
-weights. What a function takes and gives is said in runtime/protocols.py.
+weights. See batchloop/container/protocols.py.
 """
 
 import json
@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Table
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
-
-from runtime.protocols import Feature, Matrix, Predicted, Problem, Table
 
 FILE = "model.json"
 HARDLY = 1e-3  # the weight of a row that stands for a class without one

@@ -2,7 +2,7 @@
 
 The method is path-dependent TreeSHAP (Lundberg et al., "From local explanations to global understanding with
 explainable AI for trees", 2020), as XGBoost computes it, in single precision. What a function takes and gives is said
-in runtime/protocols.py.
+in batchloop/container/protocols.py.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
-
-from runtime.protocols import Attributions, Matrix
+from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "path-dependent TreeSHAP (XGBoost pred_contribs)"
 UNIT = "log-odds"  # of the raw score of classes; a regression's is the label's

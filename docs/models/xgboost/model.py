@@ -1,6 +1,6 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
-Gradient boosted trees (XGBoost). What a function takes and gives is said in runtime/protocols.py.
+Gradient boosted trees (XGBoost). See batchloop/container/protocols.py.
 """
 
 import warnings
@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
-
-from runtime import models, settings
-from runtime.failures import InputError
-from runtime.protocols import Matrix, Predicted, Problem, Progress, Table
+from batchloop.container import models, settings
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table
 
 OBJECTIVES = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
 LOSSES = {"binary": "logloss", "multiclass": "mlogloss", "regression": "rmse"}

@@ -1,7 +1,7 @@
 """`python -m algorithm train|serve`."""
 
-from algorithm import serve, train
-from runtime import job
+from batchloop.container import job
+from components.algorithm import serve, train
 
 if __name__ == "__main__":
     raise SystemExit(job.run("algorithm", train.train, serve.serve))

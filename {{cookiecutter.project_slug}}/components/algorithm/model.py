@@ -14,9 +14,9 @@ import numpy as np
 from lightgbm.basic import LightGBMError
 from lightgbm.callback import EarlyStopException
 
-from runtime import models, settings
-from runtime.failures import InputError
-from runtime.protocols import Matrix, Predicted, Problem, Progress, Table
+from batchloop.container import models, settings
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}

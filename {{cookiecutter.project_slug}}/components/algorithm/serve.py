@@ -10,9 +10,9 @@ from typing import Any
 
 import waitress
 
-from algorithm.application import Application
-from runtime import artifacts, models, paths, usecase
-from runtime.failures import InputError
+from batchloop.container import artifacts, job, models, usecase
+from batchloop.container.job import InputError
+from batchloop.container.server import Application
 
 log = logging.getLogger(__name__)
 GRACE = 4.5  # seconds for requests in flight after SIGTERM
@@ -30,8 +30,8 @@ def serve(settings: Mapping[str, str]) -> None:
     """
     del settings  # a transform job has none
     case = usecase.load()
-    artifacts.check_manifest(paths.model(), "algorithm", case.contract())
-    loaded = models.load(paths.model())
+    artifacts.check_manifest(job.model(), "algorithm", case.contract())
+    loaded = models.load(job.model())
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a batch is
     workers = max(THREADS, os.cpu_count() or 1)
     server = _listen(Application(loaded, case.data.missing, workers, case.prediction.escape_formulas), workers)

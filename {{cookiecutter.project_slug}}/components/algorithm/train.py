@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from algorithm import champion, checkpoints, evaluation, hyperparameters, predictions, tables, twins
-from algorithm.champion import Champion
-from runtime import artifacts, job, measures, models, paths, usecase
-from runtime.failures import InputError
-from runtime.models import Model
-from runtime.protocols import Matrix, Predicted, Problem, Table
-from runtime.settings import explained
-from runtime.usecase import UseCase
+from batchloop.container import artifacts, evaluation, fitting, job, leakage, measures, models, tables, usecase
+from batchloop.container.evaluation import Champion
+from batchloop.container.job import InputError
+from batchloop.container.models import Model
+from batchloop.container.protocols import Matrix, Predicted, Problem, Table
+from batchloop.container.settings import explained
+from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
@@ -49,28 +48,28 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    with explained("usecase.toml"), checkpoints.interruptible() as interruption:
-        chosen = hyperparameters.resolve(case.hyperparameters, settings)
-        hyperparameters.refuse(case, chosen)
-        trials = hyperparameters.whole(settings, "trials", case.tuning.trials)
+    with explained("usecase.toml"), fitting.interruptible() as interruption:
+        chosen = fitting.resolve(case.hyperparameters, settings)
+        fitting.refuse(case, chosen)
+        trials = fitting.whole(settings, "trials", case.tuning.trials)
         run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
-        checkpoint = checkpoints.Checkpoint(paths.checkpoints(), run.identity(), interruption, run.start)
+        checkpoint = fitting.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
         _write(run, Model(_fit(run, checkpoint), _metadata(run)))
-        checkpoints.remove(paths.checkpoints())
+        fitting.remove(job.checkpoints())
 
 
 def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
-    schema = tables.schema(paths.channel("train"))
+    schema = tables.schema(job.channel("train"))
     classes = case.data.classes if case.data.task != "regression" else ()
-    learned, validation = (tables.read(paths.channel(name), schema, classes) for name in ("train", "validation"))
+    learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
     with tempfile.TemporaryDirectory() as scratch:
-        before = champion.load(case, Path(scratch))
-    start = champion.start(before, schema, classes) if onward else None
+        before = evaluation.load(case, Path(scratch))
+    start = evaluation.start(before, schema, classes) if onward else None
     problem = Problem(case.data.task, classes, tuple(schema["features"]), os.cpu_count() or 1)
     taken = ["train", "validation", *(["champion"] if onward else [])]
-    parents = {name: artifacts.fingerprint(paths.channel(name)) for name in taken}
+    parents = {name: artifacts.fingerprint(job.channel(name)) for name in taken}
     return Run(case, schema, learned, validation, chosen, problem, before, start, parents)
 
 
@@ -87,19 +86,19 @@ def _tuned(run: Run, trials: int) -> Run:
     """The run with the best hyperparameters that were found, or as it is without a search."""
     if trials == 0 or not run.case.tuning.search:
         return run
-    from algorithm import tuning  # noqa: PLC0415 - only a search needs Optuna, and serving must start fast
+    from batchloop.container import tuning  # noqa: PLC0415 - only a search needs Optuna, and serving must start fast
 
     options = tuning.ranges(run.case.tuning.search, run.hyperparameters)
     budget = tuning.Budget(trials, run.case.tuning.timeout_seconds, int(run.hyperparameters.get("seed", 0)))
-    folder, identity = paths.checkpoints(), [*run.identity(), trials, budget.timeout_seconds]
-    found = checkpoints.recall(folder, identity)
+    folder, identity = job.checkpoints(), [*run.identity(), trials, budget.timeout_seconds]
+    found = fitting.recall(folder, identity)
     if found is None:
         found = tuning.search((run.train, run.validation), run.hyperparameters, options, run.problem, budget)
-        checkpoints.remember(folder, identity, found)
+        fitting.remember(folder, identity, found)
     return replace(run, hyperparameters=found)
 
 
-def _fit(run: Run, checkpoint: checkpoints.Checkpoint) -> Any:
+def _fit(run: Run, checkpoint: fitting.Checkpoint) -> Any:
     """Fit from the start, or from where an interrupted run left off, as far as the model can."""
     given = (run.train, run.validation, run.hyperparameters, run.problem)
     if not models.takes_progress():
@@ -124,20 +123,20 @@ def _metadata(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, fitted: Model) -> None:
     """Model, evaluation and predictions, or none of them; the metrics are printed for the training job to catch."""
-    with artifacts.writing(paths.model()) as folder, artifacts.writing(paths.training_output()) as output:
+    with artifacts.writing(job.model()) as folder, artifacts.writing(job.training_output()) as output:
         models.save(fitted, folder)
         artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
         judged = models.load(folder)  # what will serve
         predicted = models.predict(judged, run.validation.features, run.problem.threads)
         report = _evaluate(run, judged, predicted)
         artifacts.write_json(output / "evaluation.json", report)
-        identity = tables.ids(paths.channel("validation"), run.schema)
-        labels = predictions.labels(run.validation.labels, judged.metadata)
-        table = predictions.table(identity, predicted, judged.metadata).with_columns(labels)
-        if (groups := tables.groups(paths.channel("validation"))) is not None:
+        identity = tables.ids(job.channel("validation"), run.schema)
+        labels = tables.labels(run.validation.labels, judged.metadata)
+        table = tables.table(identity, predicted, judged.metadata).with_columns(labels)
+        if (groups := tables.groups(job.channel("validation"))) is not None:
             table = table.with_columns(groups)
         table.write_parquet(output / "predictions.parquet")
-    for line in evaluation.lines(report):
+    for line in evaluation.lines_evaluation(report):
         print(line, flush=True)
 
 
@@ -146,9 +145,9 @@ def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
     metadata, metric = judged.metadata, run.case.gate.metric
     measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
     candidate = evaluation.Contender(
-        judged, champion.test_rows("test", judged), tables.coded(tables.groups(paths.channel("test")))
+        judged, evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
     )
-    rival, reason = champion.contender(run.champion)
+    rival, reason = evaluation.contender(run.champion)
     report = {**evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads), "not_comparable": reason}
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
@@ -163,8 +162,8 @@ def _leak(run: Run, judged: Mapping[str, Table]) -> dict[str, Any]:
         fitted = models.fit(learned, validation, run.hyperparameters, run.problem)
         return models.predict(Model(fitted, {"classes": run.problem.classes}), rows, run.problem.threads)
 
-    question = twins.Question(run.case.data.task, run.case.gate.metric, run.case.prediction.threshold, fit)
-    found = twins.find(run.train, judged, run.schema["features"], question)
+    question = leakage.Question(run.case.data.task, run.case.gate.metric, run.case.prediction.threshold, fit)
+    found = leakage.find(run.train, judged, run.schema["features"], question)
     if found["reason"]:
         log.warning("%s", found["reason"])
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from runtime.protocols import Attributions, Matrix
+from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "path-dependent TreeSHAP (LightGBM pred_contrib)"
 UNIT = "log-odds"  # of the raw score of classes; a regression's is the label's

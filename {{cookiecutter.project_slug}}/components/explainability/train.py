@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from explainability import page, rows, summary
-from runtime import artifacts, models, paths, usecase
-from runtime.models import Model
-from runtime.tables import matrix
+from batchloop.container import artifacts, explanations, job, models, usecase
+from batchloop.container.models import Model
+from batchloop.container.tables import matrix
 
 log = logging.getLogger(__name__)
 
@@ -18,37 +17,37 @@ def train(settings: Mapping[str, str]) -> None:
     """Write explainer (explainer.json) and report (report.html)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    folder = artifacts.unpacked(paths.processing_input("model"), Path(tempfile.mkdtemp()))
+    folder = artifacts.unpacked(job.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
     fitted = models.load(folder)
-    chosen = rows.choose(rows.scan(paths.processing_input("features")), fitted, case.explanation)
-    learned = summary.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
-    found = summary.summarise(fitted, list(summary.explained(fitted, learned, chosen.frame)))
+    chosen = explanations.choose(explanations.scan(job.processing_input("features")), fitted, case.explanation)
+    learned = explanations.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
+    found = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
     explainer = _explainer(fitted, found, chosen) | {"learned": learned}
-    with artifacts.writing(paths.processing_output("report")) as report:
-        (report / "report.html").write_text(page.reference(case, explainer), encoding="utf-8")
-    with artifacts.writing(paths.processing_output("explainer")) as target:
+    with artifacts.writing(job.processing_output("report")) as report:
+        (report / "report.html").write_text(explanations.reference(case, explainer), encoding="utf-8")
+    with artifacts.writing(job.processing_output("explainer")) as target:
         artifacts.write_json(target / "explainer.json", explainer)
         parents = {"model": artifacts.fingerprint(folder)}
         artifacts.write_manifest(target, "explainability", case.contract(), parents)
     log.info("%s rows explained; additivity error %.1g", explainer["rows"], explainer["additivity_error"])
 
 
-def _explainer(fitted: Model, found: summary.Summary, chosen: rows.Chosen) -> dict[str, Any]:
+def _explainer(fitted: Model, found: explanations.Summary, chosen: explanations.Chosen) -> dict[str, Any]:
     return {
-        "method": summary.module().METHOD,
+        "method": explanations.module().METHOD,
         "unit": unit(fitted),
         "rows": len(chosen.frame),
         "of": chosen.scoreable,
         "base_values": found.base,
-        "tolerance": summary.module().TOLERANCE,
+        "tolerance": explanations.module().TOLERANCE,
         "additivity_error": found.error,
         "sampling_error": found.sampling_error,
-        "importance": summary.described(fitted, found),
-        "source_importance": summary.by_source(fitted.metadata["features"], found.importance),
+        "importance": explanations.described(fitted, found),
+        "source_importance": explanations.by_source(fitted.metadata["features"], found.importance),
     }
 
 
 def unit(fitted: Model) -> str:
     """What attributions are measured in."""
-    return "the label's unit" if fitted.metadata["task"] == "regression" else summary.module().UNIT
+    return "the label's unit" if fitted.metadata["task"] == "regression" else explanations.module().UNIT

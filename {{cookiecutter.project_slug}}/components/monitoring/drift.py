@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from monitoring.profile import CELLS, values
-from runtime.protocols import Bins, Comparison, Counts, Distributions
-from runtime.usecase import Drift
+from batchloop.container.profile import CELLS, values
+from batchloop.container.protocols import Bins, Comparison, Counts, Distributions
+from batchloop.container.usecase import Drift
 
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 CATEGORIES = 200  # bins of a category at most

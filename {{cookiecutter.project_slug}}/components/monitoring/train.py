@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from monitoring import estimates, page, realised, verdict
-from runtime import artifacts, paths, raw, usecase
-from runtime.failures import InputError
+from batchloop.container import artifacts, drift_report, estimates, job, raw, realised, usecase, verdict
+from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +18,12 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    table = raw.read(paths.processing_input("raw"), case)
+    table = raw.read(job.processing_input("raw"), case)
     kinds = {column.name: column.type for column in case.columns}
     rows, columns = verdict.learned(table.intact, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{table.files[0].name} holds a header and no rows.")
-    evaluation = artifacts.unpacked(paths.processing_input("evaluation"), Path(tempfile.mkdtemp()))
+    evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = verdict.learned(scored, score_kinds(scored), case.drift.bins)
     judged = _evaluation(evaluation)
@@ -36,10 +35,10 @@ def train(settings: Mapping[str, str]) -> None:
         "performance": estimates.learned(case, scored, judged),
         "validation": realised.learned(case, scored, judged),
     }
-    with artifacts.writing(paths.processing_output("report")) as report:
-        text = page.baseline(case, baseline, judged)
+    with artifacts.writing(job.processing_output("report")) as report:
+        text = drift_report.baseline(case, baseline, judged)
         (report / "report.html").write_text(text, encoding="utf-8")
-    with artifacts.writing(paths.processing_output("baseline")) as folder:
+    with artifacts.writing(job.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
         artifacts.write_manifest(folder, "monitoring", case.contract(), parents)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from runtime.usecase import Column, Features
+from batchloop.container.usecase import Column, Features
 
 Feature = dict[str, Any]
 OTHER = "other"  # the category of rare and unknown values

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processing import checks, tables
-from runtime import artifacts, hosts, paths, raw, usecase
-from runtime.failures import InputError
+from batchloop.container import artifacts, feature_tables, job, raw, usecase
+from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
@@ -20,26 +19,26 @@ def serve(settings: Mapping[str, str]) -> None:
     have a part of the raw files, or none; the names of what they write begin with the host's.
     """
     case = usecase.load()
-    preprocessor = paths.processing_input("preprocessor")
+    preprocessor = job.processing_input("preprocessor")
     artifacts.check_manifest(preprocessor, "processing", case.contract())
-    learned: tables.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
-    host = hosts.current()
-    if host.several and not any(paths.processing_input("raw").rglob("*")):
+    learned: feature_tables.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
+    host = job.current()
+    if host.several and not any(job.processing_input("raw").rglob("*")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
-    table = raw.read(paths.processing_input("raw"), case)
-    counts = checks.count(table, case, labelled=False)
-    checks.check(table, case, counts)
+    table = raw.read(job.processing_input("raw"), case)
+    counts = raw.count(table, case, labelled=False)
+    raw.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
-    with artifacts.writing(paths.processing_output("features")) as folder:
-        rows = max(1, limit // 2 // tables.bytes_per_row(learned))
-        files = tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
+    with artifacts.writing(job.processing_output("features")) as folder:
+        rows = max(1, limit // 2 // feature_tables.bytes_per_row(learned))
+        files = feature_tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
         _check_sizes(files, limit)
-        warnings = checks.shared_ids(table, case) + checks.check_known(
-            table, case, learned, tables.known(files, learned)
+        warnings = raw.shared_ids(table, case) + raw.check_known(
+            table, case, learned, feature_tables.known(files, learned)
         )
-    with artifacts.writing(paths.processing_output("summary")) as folder:
-        first = checks.first_break(table) if counts.broken else None
+    with artifacts.writing(job.processing_output("summary")) as folder:
+        first = raw.first_break(table) if counts.broken else None
         summary: dict[str, Any] = {
             "rows": counts.rows,
             "broken": counts.broken,

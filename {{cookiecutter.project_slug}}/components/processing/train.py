@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from processing import checks, earlier, features, split, tables
-from runtime import artifacts, job, paths, raw, usecase
-from runtime.failures import InputError, told
-from runtime.usecase import UseCase
+from batchloop.container import artifacts, feature_tables, job, raw, split, usecase
+from batchloop.container.job import InputError, told
+from batchloop.container.usecase import UseCase
+from components.processing import features
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ def train(settings: Mapping[str, str]) -> None:
         learned = champion
     else:
         training = frame.filter(pl.col(split.PART) == "train")
-        learned = tables.schema(case, features.fit(training, case.columns, case.features))
-    rows = tables.write_parts(frame, {**learned, "earlier": list(before)}, split.PARTS)
+        learned = feature_tables.schema(case, features.fit(training, case.columns, case.features))
+    rows = feature_tables.write_parts(frame, {**learned, "earlier": list(before)}, split.PARTS)
     _check_parts(rows)
-    tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion, reason)
-    known = tables.known(sorted(paths.processing_output("train").glob("*.parquet")), learned)
-    with artifacts.writing(paths.processing_output("preprocessor")) as folder:
+    feature_tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion, reason)
+    known = feature_tables.known(sorted(job.processing_output("train").glob("*.parquet")), learned)
+    with artifacts.writing(job.processing_output("preprocessor")) as folder:
         artifacts.write_json(folder / "preprocessor.json", {"known": known} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
@@ -52,11 +52,11 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
             'of what comes later; [split] method = "time" does',
             case.data.time,
         )
-    usable = _usable(case, paths.processing_input("raw"))
+    usable = _usable(case, job.processing_input("raw"))
     frame = split.assigned(usable, case)
     if case.split.method != "given":
         return frame
-    given = _usable(case, paths.processing_input("validation"))
+    given = _usable(case, job.processing_input("validation"))
     split.check_apart(usable, given, case.split.group)
     return pl.concat([frame, given.with_columns(pl.lit("validation").alias(split.PART))], how="diagonal")
 
@@ -67,31 +67,31 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     After a change of the contract that is every window before it: they stop no training.
     """
     found: dict[str, pl.LazyFrame] = {}
-    windows = earlier.windows(paths.processing_input("earlier"))
-    held = earlier.held_out(newest, case) if windows else pl.DataFrame()
+    windows = split.windows(job.processing_input("earlier"))
+    held = split.held_out(newest, case) if windows else pl.DataFrame()
     for name, folder in windows.items():
         try:
-            rows = _usable(case, folder, earlier.check)
+            rows = _usable(case, folder, split.check)
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
-        found[name] = earlier.unseen(rows, held).with_columns(pl.lit("train").alias(split.PART))
+        found[name] = split.unseen(rows, held).with_columns(pl.lit("train").alias(split.PART))
     if found:
         log.info("learning from earlier windows too: %s", ", ".join(found))
     return found
 
 
 def _usable(
-    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase, checks.Counts], None] = checks.check_training
+    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase, raw.Counts], None] = raw.check_training
 ) -> pl.LazyFrame:
     table = raw.read(folder, case, labelled=True)
-    counts = checks.count(table, case, labelled=True)
+    counts = raw.count(table, case, labelled=True)
     check(table, case, counts)
     if counts.broken:
-        log.warning("%s rows break the contract and are left out; first: %s", counts.broken, checks.first_break(table))
+        log.warning("%s rows break the contract and are left out; first: %s", counts.broken, raw.first_break(table))
     if table.empty:
         log.warning("%s empty lines are no rows", f"{table.empty:,}")
-    for warning in checks.shared_ids(table, case):
+    for warning in raw.shared_ids(table, case):
         log.warning("%s", warning)
     if counts.unlabelled:
         log.warning("%s rows have no label and are left out", counts.unlabelled)
@@ -100,18 +100,18 @@ def _usable(
     return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
-def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[tables.Schema | None, str]:
+def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[feature_tables.Schema | None, str]:
     """What the champion's preprocessor learned; without it the reason, "" where no model is released yet.
 
     A preprocessor of another contract or of other code, or a damaged one, stops no training.
     """
-    folder = paths.processing_input("champion")
+    folder = job.processing_input("champion")
     try:
         if artifacts.is_absent(folder):
             return None, artifacts.absence(folder)
         artifacts.check_manifest(folder, "processing", case.contract())
-        learned: tables.Schema = artifacts.read_json(folder / "preprocessor.json")
-        frame.select(tables.columns(learned)).collect_schema()
+        learned: feature_tables.Schema = artifacts.read_json(folder / "preprocessor.json")
+        frame.select(feature_tables.columns(learned)).collect_schema()
     except Exception as error:
         reason = f"the champion's preprocessor can't be used: {told(error)}"
         log.warning("not comparable: %s", reason)

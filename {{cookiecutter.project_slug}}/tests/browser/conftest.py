@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from runtime import report
-from runtime.report import Interval, Point, Section, Verdict
+from batchloop.container import report
+from batchloop.container.report import Interval, Point, Section, Verdict
 from tests.browser.opened import Browser, start
 from tests.engine_miniature import Miniature
 from tests.test_engine_components import copy as copy  # noqa: PLC0414 - a fixture: the repository, trained

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from batchloop import repository
+from batchloop.cloud import images
 from data import sample
-from operations import images, repository
 from tests.contract.containers import JOBS, Contract, serving
 
 ROWS = 3000

@@ -211,7 +211,8 @@ class Contract:
         words = ["train"]
         if not spec.trains:
             options += ["--entrypoint", "python"]
-            words = ["-m", spec.component, spec.mode, *(word for pair in how.settings.items() for word in pair)]
+            settings = (word for pair in how.settings.items() for word in pair)
+            words = ["-m", f"components.{spec.component}", spec.mode, *settings]
         running = Running(self.images[spec.component], root, options, words)
         self.started.append(running)
         return running

@@ -28,8 +28,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipelines import environment, session
-from runtime import usecase
+from batchloop import environment
+from batchloop.container import usecase
+from batchloop.pipelines import compile
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION, BUCKET, STORAGE = "eu-central-1", "witness", "s3://witness"  # of an S3 that is on this machine
@@ -39,7 +40,7 @@ def witness(data: Path, output: Path, label: str, given: dict[str, Any]) -> dict
     """Run both pipelines, the second on what the first has learned; how each went."""
     case = usecase.load(ROOT / "usecase.toml")
     where = environment.load(ROOT / "environments", "dev", case)
-    offline = session.offline(where.region, where.bucket)
+    offline = compile.offline(where.region, where.bucket)
     from sagemaker.core.common_utils import download_folder  # noqa: PLC0415 - the SDK needs the session first
 
     from pipelines import inference, training  # noqa: PLC0415

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from operations.bootstrap import wanted
+from batchloop.cloud import session
 from tests.contract.conftest import HERE
 from tests.contract.containers import said, until
 
@@ -120,14 +120,14 @@ def build(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 def client(build: Build, service: str) -> Any:
-    needs = wanted.read(build.root, "dev")
+    needs = session.read(build.root, "dev")
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
     return boto3.client(service, region_name=needs.region, endpoint_url=build.environment["AWS_ENDPOINT_URL"], **keys)
 
 
 def digests(build: Build) -> dict[str, str]:
     """What the parameters say about each component's image."""
-    prefix = f"/{wanted.read(build.root, 'dev').namespace}/{wanted.read(build.root, 'dev').usecase}/dev/components"
+    prefix = f"/{session.read(build.root, 'dev').namespace}/{session.read(build.root, 'dev').usecase}/dev/components"
     names = {component: f"{prefix}/{component}/image" for component in COMPONENTS}
     return {key: client(build, "ssm").get_parameter(Name=name)["Parameter"]["Value"] for key, name in names.items()}
 
@@ -154,7 +154,7 @@ def test_without_its_parameters_a_build_says_what_makes_them_and_goes_no_further
 
 
 def test_a_build_pushes_every_image_and_writes_both_pipelines(build: Build, registry: str) -> None:
-    command = [sys.executable, "-m", "operations", "bootstrap", "create", "--env", "dev"]
+    command = [sys.executable, "-m", "batchloop", "bootstrap", "create", "--env", "dev"]
     subprocess.run(command, cwd=build.root, env=build.environment, check=True, capture_output=True)
     good, told = build.run()
     assert good, told
@@ -171,7 +171,7 @@ def test_a_build_pushes_every_image_and_writes_both_pipelines(build: Build, regi
 
 
 def pipeline(build: Build, name: str) -> str:
-    needs = wanted.read(build.root, "dev")
+    needs = session.read(build.root, "dev")
     return f"{needs.namespace}-{needs.usecase}-dev-{name}"
 
 

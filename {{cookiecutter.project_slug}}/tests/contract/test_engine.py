@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.engine.containers import limits
+from batchloop.engine.containers import limits
 from tests.contract.containers import said, until
 from tests.engine_miniature import Miniature
 from tests.test_engine_components import copy  # noqa: F401 - a fixture

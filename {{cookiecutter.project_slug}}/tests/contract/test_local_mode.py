@@ -22,8 +22,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from operations.repository import Repository
-from runtime import metrics
+from batchloop.container import metrics
+from batchloop.repository import Repository
 from tests.contract.conftest import HERE
 from tests.contract.containers import Contract, said
 from tests.engine_miniature import Miniature
@@ -102,8 +102,7 @@ def variables(home: Path) -> dict[str, str]:
     unwanted = re.compile("AWS_|SAGEMAKER_|.*_proxy$", re.IGNORECASE)
     kept = {key: value for key, value in os.environ.items() if not unwanted.match(key)}
     kept.setdefault("DOCKER_CONFIG", str(Path.home() / ".docker"))  # plugins and contexts of docker lie there
-    path = os.pathsep.join([str(HERE.root), str(HERE.root / "components")])
-    return kept | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": path}
+    return kept | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(HERE.root)}
 
 
 def end(process: "subprocess.Popen[bytes]", label: str) -> None:
@@ -169,7 +168,7 @@ def rejection(mini: Miniature) -> dict[str, Any]:
 
 
 def command(mini: Miniature, *words: str) -> tuple[int, str]:
-    """Exit code and words of `operations …` with docker."""
+    """Exit code and words of `batchloop …` with docker."""
     process = mini.start(*words, "--on", "docker")
     try:
         out, err = process.communicate(timeout=LIMIT)

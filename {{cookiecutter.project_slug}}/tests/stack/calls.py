@@ -37,10 +37,10 @@ def operations(service: str) -> dict[str, str]:
 
 
 class Package:
-    """A folder of modules that call AWS through clients named by their services: `aws.s3.get_object()`, `ssm.put_…`."""
+    """A package that calls AWS through clients named by their services: `aws.s3.get_object()`, `ssm.put_…`."""
 
-    def __init__(self, folder: Path, services: tuple[str, ...]) -> None:
-        self._name, self._services = folder.name, services
+    def __init__(self, root: Path, folder: Path, services: tuple[str, ...]) -> None:
+        self._name, self._services = folder.relative_to(root).as_posix().replace("/", "."), services
         self._trees = {file.stem: ast.parse(file.read_text(encoding="utf-8")) for file in folder.glob("*.py")}
         self._defined = {place: node for module in self._trees for place, node in self._definitions(module)}
         self._imported = {module: dict(self._imports(module)) for module in self._trees}
@@ -61,9 +61,9 @@ class Package:
     def _imports(self, module: str) -> Iterator[tuple[str, Place]]:
         """Names that stand for a module of the package, or for something in one."""
         for node in ast.walk(self._trees[module]):
-            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != self._name:
+            if not isinstance(node, ast.ImportFrom) or not f"{node.module}.".startswith(f"{self._name}."):
                 continue
-            source = (node.module or "").partition(".")[2]
+            source = (node.module or "").removeprefix(self._name).lstrip(".")
             for alias in node.names:
                 yield alias.asname or alias.name, (source, alias.name) if source else (alias.name, "")
 

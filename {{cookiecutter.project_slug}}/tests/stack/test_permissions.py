@@ -16,6 +16,7 @@ SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
 BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
 
+MODULES = {"publish_release": "release"}  # the others are in handlers
 ROLES = sorted(name for name, entry in template()["Resources"].items() if entry["Type"] == "AWS::IAM::Role")
 
 
@@ -61,7 +62,7 @@ def test_nobody_may_do_everything() -> None:
 
 @pytest.mark.parametrize("module", FUNCTIONS)
 def test_a_function_may_make_the_calls_of_its_code_and_no_other(module: str) -> None:
-    needed = Package(ROOT / "infra" / "functions", SERVICES).actions(module)
+    needed = Package(ROOT, ROOT / "batchloop" / "control", SERVICES).actions(MODULES.get(module, "handlers"), module)
     granted = actions(everything().statements(f"{FUNCTIONS[module]}Role"))
     assert needed - granted == set(), "the code calls them, the role does not grant them"
     assert granted - needed - BEHIND_THE_CODE == set(), "the role grants them, the code calls none"
@@ -102,7 +103,7 @@ def sample(folder: Path, start: str = SAMPLE["start.py"]) -> Package:
     (folder / "sample").mkdir()
     for name, text in {**SAMPLE, "start.py": start}.items():
         (folder / "sample" / name).write_text(text)
-    return Package(folder / "sample", SERVICES)
+    return Package(folder, folder / "sample", SERVICES)
 
 
 def test_calls_are_found_wherever_a_handler_leads_and_nowhere_else(tmp_path: Path) -> None:
@@ -133,11 +134,10 @@ def test_a_call_that_can_not_be_read_is_refused(tmp_path: Path, call: str) -> No
 
 
 def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "infra"))
     stack = everything()
     variables = stack.of("AWS::Lambda::Function")["AfterInference"]["Environment"]["Variables"]
     names = [variables[name] for name in ("NAMESPACE", "USECASE", "ENVIRONMENT", "BUCKET", "TOPIC_ARN")]
-    places = importlib.import_module("functions.places").Places(*names, settings=None)
+    places = importlib.import_module("batchloop.control.names").Places(*names, settings=None)
     run, image = places.pipeline("inference"), places.parameter("components/processing/image")
     wanted = {
         "StartInference": [("ssm:GetParameter", "release"), ("sagemaker:StartPipelineExecution", f"pipeline/{run}")],
@@ -213,6 +213,6 @@ def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
     methods = {
         name: f"{service}:{operation}" for service in SERVICES for name, operation in operations(service).items()
     }
-    code = [(ROOT / "operations" / name).read_text() for name in ("pushing.py", "upserting.py")]
+    code = [(ROOT / "batchloop" / "cloud" / name).read_text() for name in ("push.py", "upsert.py")]
     called = {methods[name] for text in code for name in re.findall(r'"(\w+)"', text) if name in methods}
     assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted

@@ -1,0 +1,1 @@
+"""The plumbing: owned by the template, replaced as a whole by an update."""

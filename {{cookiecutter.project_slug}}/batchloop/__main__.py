@@ -1,0 +1,34 @@
+"""`python -m batchloop <command>`: what the Makefile calls. What is wrong is said in a sentence."""
+
+import importlib
+import sys
+
+from batchloop import cli
+from batchloop.repository import Failure, full
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        if words[:1] == ["adopt"]:
+            return int(importlib.import_module("batchloop.adopt.adopting").main(words[1:]))
+        chosen = cli.parser().parse_args(words)
+        return int(chosen.run(chosen))
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except Exception as error:
+        if (sentence := full(error)) is None:
+            raise
+        print(sentence, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

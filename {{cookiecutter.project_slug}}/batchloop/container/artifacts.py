@@ -1,0 +1,205 @@
+"""Artifacts: a folder of files and a manifest that says who learned it, under which contract, from what."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchloop.container.job import InputError, listed
+from batchloop.container.usecase import digest
+
+MANIFEST = "manifest.json"
+ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
+PARTIAL = ".partial"
+EXPANSION, SMALL = 100, 100 * 2**20  # an archive may unpack to 100 times its size, and always to this many bytes
+ROOM = 1024  # bytes: a disk with less is full
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` to write into; its files move up only when everything went well, the manifest last.
+
+    Inside, because a container's output folder is a mount of its own, and files can't be renamed across mounts.
+    """
+    partial = begin(folder)
+    try:
+        with room(folder):
+            yield partial
+            finish(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def room(*folders: Path) -> Iterator[None]:
+    """Let a failure inside that comes from a full disk be that OSError: libraries tell it in many ways."""
+    try:
+        yield
+    except Exception as error:
+        if any(shutil.disk_usage(folder).free < ROOM for folder in folders):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def begin(folder: Path) -> Path:
+    """An empty folder inside `folder` for what is being written."""
+    partial = folder / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written: {error.strerror}.") from None
+    return partial
+
+
+def finish(folder: Path) -> None:
+    """Move what was written into its place."""
+    for file in sorted((folder / PARTIAL).iterdir(), key=lambda file: (file.name == MANIFEST, file.name)):
+        file.replace(folder / file.name)
+    (folder / PARTIAL).rmdir()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON with sorted keys nowhere changed: the order is the reader's."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises InputError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.name} is missing from {path.parent.name}/; was the artifact uploaded whole?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path.name} in {path.parent.name}/ is not valid JSON ({error}); write the artifact again."
+        ) from None
+
+
+def write_manifest(
+    folder: Path, component: str, contract: Mapping[str, Any], parents: Mapping[str, str] | None = None
+) -> None:
+    """Say what `folder` is: the contract and its hash; `parents` maps an artifact's name to its fingerprint."""
+    version = os.environ.get("CODE_VERSION", "unversioned")
+    value = {
+        "component": component,
+        "mode": "train",
+        "code_version": version,
+        "contract": digest(contract),
+        "parents": dict(parents or {}),
+        **contract,
+    }
+    write_json(folder / MANIFEST, value)
+
+
+def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of an artifact that `component` learned under `contract`. Raises InputError for any other."""
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    if manifest.get("component") != component:
+        raise InputError(
+            f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
+        )
+    if manifest.get("contract") != digest(contract):
+        found = listed(changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
+        raise InputError(
+            f"{component}'s artifact was learned under another contract: {found}; "
+            "train again, or restore [data] and [columns] of usecase.toml."
+        )
+    return manifest
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What usecase.toml says otherwise than an artifact's manifest, in words."""
+    now = json.loads(json.dumps(after))
+    old, new = ({column["name"]: column for column in contract["columns"]} for contract in (before, now))
+    found = [f"column {name!r} is new" for name in new if name not in old]
+    found += [f"column {name!r} is gone" for name in old if name not in new]
+    pairs = [(f"column {name!r} ", old[name], new[name]) for name in new if name in old]
+    for what, was, is_now in [("[data] ", before["data"], now["data"]), *pairs]:
+        for key in [key for key in was | is_now if was.get(key) != is_now.get(key)]:
+            found.append(f"{what}{key} was {_shown(was.get(key))}, now {_shown(is_now.get(key))}")
+    return found or ["the order of the columns"]
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def is_absent(folder: Path) -> bool:
+    """Whether `folder` holds the empty artifact (or nothing at all)."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    manifest = folder / MANIFEST
+    return manifest.is_file() and read_json(manifest).get("component") == ABSENT
+
+
+def write_absent(folder: Path, reason: str = "") -> None:
+    """Make `folder` the empty artifact; `reason` says why, where it is not that none was made yet."""
+    write_json(folder / MANIFEST, {"component": ABSENT, "reason": reason})
+
+
+def absence(folder: Path) -> str:
+    """The reason in an empty artifact, "" where it gives none."""
+    manifest = folder / MANIFEST
+    return str(read_json(manifest).get("reason", "")) if manifest.is_file() else ""
+
+
+def fingerprint(folder: Path) -> str:
+    """A short hash of an artifact's files (names and contents)."""
+    sha = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        sha.update(file.relative_to(folder).as_posix().encode())
+        with file.open("rb") as handle:
+            sha.update(hashlib.file_digest(handle, "sha256").digest())
+    return sha.hexdigest()[:16]
+
+
+def unpacked(folder: Path, into: Path) -> Path:
+    """The folder itself, or `into` with what a .tar.gz in it held (a training job's output arrives packed)."""
+    archives = sorted(folder.glob("*.tar.gz"))
+    if not archives:
+        return folder
+    extract(archives[0], into)
+    return into
+
+
+def extract(archive: Path, into: Path) -> None:
+    """Extract an archive of plain files.
+
+    Raises InputError for a damaged one, links, names that lead outside, and one that would grow beyond all measure.
+
+    Not with tarfile's own filter, which Debian 12's Python 3.11 does not have.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    limit, total = max(SMALL, EXPANSION * archive.stat().st_size), 0
+    try:
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                total += member.size
+                if total > limit:
+                    raise InputError(
+                        f"{archive.name} of {archive.stat().st_size:,} bytes unpacks to more than {limit:,}; "
+                        "no artifact of this repository does."
+                    )
+                _extract(packed, member, into)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
+
+
+def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:
+    target = into / member.name
+    if member.isdir():
+        return
+    source = packed.extractfile(member) if member.isfile() else None
+    if source is None or ".." in target.parts or not target.is_relative_to(into):
+        raise InputError(f"the archive holds {member.name!r}, which is no plain file below its folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as out:
+        shutil.copyfileobj(source, out)

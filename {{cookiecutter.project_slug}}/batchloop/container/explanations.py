@@ -1,0 +1,306 @@
+"""Which rows are explained, and reading just those: exact attributions cost about a hundred times a prediction."""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from batchloop.container import models, raw, report
+from batchloop.container.job import InputError
+from batchloop.container.models import Model
+from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
+from batchloop.container.report import Section, Verdict
+from batchloop.container.tables import matrix
+from batchloop.container.usecase import Explanation, UseCase
+
+BATCH = 50_000  # rows read at once
+CHUNK = 2_000  # rows explained at once: attributions take 8 bytes × outputs × features each
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows to explain, in the table's order, and how many could have been."""
+
+    frame: pl.DataFrame
+    scoreable: int
+
+
+def scan(folder: Path) -> pl.LazyFrame:
+    """The scoreable rows in a folder of features, numbered in `__position`. Raises InputError for an empty folder."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise InputError(f"{folder.name} holds no Parquet files of features.")
+    frame = pl.scan_parquet(files)
+    if raw.ERROR in frame.collect_schema():
+        frame = frame.filter(pl.col(raw.ERROR).is_null()).drop(raw.ERROR)
+    return frame.with_row_index("__position")
+
+
+def choose(frame: pl.LazyFrame, fitted: Model, settings: Explanation) -> Chosen:
+    """All rows, or as many as asked for: at random (by seed) or those with the highest scores."""
+    rows = frame.select(pl.len()).collect(engine="streaming").item()
+    if rows == 0:
+        raise InputError("there is no row to explain: every row of the batch breaks the contract, or it is empty.")
+    if settings.rows == 0 or settings.rows >= rows:
+        return Chosen(frame.collect(engine="streaming"), rows)
+    positions = _random(rows, settings) if settings.rule == "random" else _highest(frame, fitted, settings.rows)
+    kept = frame.filter(pl.col("__position").is_in(positions.implode())).collect(engine="streaming")
+    return Chosen(kept.sort("__position"), rows)
+
+
+def _random(rows: int, settings: Explanation) -> pl.Series:
+    drawn = np.random.default_rng(settings.seed).choice(rows, settings.rows, replace=False, shuffle=False)
+    return pl.Series(np.sort(drawn), dtype=pl.get_index_type())
+
+
+def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> pl.Series:
+    """Positions of the rows with the highest score, the earlier row first among equals; memory does not grow."""
+    best: list[tuple[float, int]] = []
+    for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
+        scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
+        strength = scores if scores.ndim == 1 else scores.max(axis=1)
+        pairs = zip(strength.tolist(), (-batch["__position"].cast(pl.Int64)).to_list(), strict=True)
+        best = heapq.nlargest(count, [*best, *pairs])
+    return pl.Series(sorted(-position for _, position in best), dtype=pl.get_index_type())
+
+
+def chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The frame in parts that are small enough for their attributions."""
+    yield from frame.iter_slices(CHUNK)
+
+
+Values = NDArray[np.float64]
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of the explained rows: importance a feature, attributions towards the prediction, values, base, worst errors."""
+
+    importance: Values
+    values: Values  # rows × features
+    matrix: Matrix  # rows × features
+    base: list[float]
+    error: float
+    sampling_error: float
+
+
+def module() -> AttributionsFile:
+    """★ components/explainability/attributions.py."""
+    return cast(AttributionsFile, import_module("components.explainability.attributions"))
+
+
+def explained(
+    model: Model, learned: Mapping[str, Any], frame: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, Attributions]]:
+    """Each chunk of rows with its attributions. Raises InputError where they do not add up."""
+    for chunk in chunks(frame):
+        found = module().explain(model.fitted, learned, matrix(chunk, model.metadata["features"]))
+        _check(found)
+        yield chunk, found
+
+
+def additivity_error(found: Attributions) -> Values:
+    """How far base + values of each row and output are from the raw score, relative to it where it is larger than 1."""
+    deviation: Values = np.abs(found.values.sum(axis=2) + found.base - found.raw) / np.maximum(1.0, np.abs(found.raw))
+    return deviation
+
+
+def _check(found: Attributions) -> None:
+    deviation, tolerance = additivity_error(found), module().TOLERANCE
+    if deviation.size and deviation.max() > tolerance:
+        row = int(deviation.max(axis=1).argmax())
+        raise InputError(
+            f"the attributions of row {row + 1} miss its raw score by {deviation.max():.2g} (tolerance {tolerance:g}); "
+            "the model can't be explained in this way: check the model's files and attributions.py."
+        )
+
+
+def summarise(model: Model, parts: list[tuple[pl.DataFrame, Attributions]]) -> Summary:
+    """The whole of some explained chunks."""
+    total = sum(len(chunk) for chunk, _ in parts)
+    weighted = [importance(found.values) * (len(chunk) / total) for chunk, found in parts]
+    return Summary(
+        importance=np.sum(weighted, axis=0),
+        values=np.concatenate([towards_prediction(found) for _, found in parts]),
+        matrix=np.concatenate([matrix(chunk, model.metadata["features"]) for chunk, _ in parts]),
+        base=[float(value) for value in parts[0][1].base[0]],
+        error=max(float(additivity_error(found).max(initial=0.0)) for _, found in parts),
+        sampling_error=max(found.sampling_error for _, found in parts),
+    )
+
+
+def described(model: Model, found: Summary) -> list[dict[str, Any]]:
+    """A line a feature, the most important first: importance, direction, quantiles of its attributions."""
+    lines = []
+    for place, feature in enumerate(model.metadata["features"]):
+        values = found.values[:, place]
+        numeric = feature["kind"] != "category"
+        lines.append(
+            {
+                "feature": feature["name"],
+                "source": feature["source"],
+                "importance": float(found.importance[place]),
+                "direction": direction(found.matrix[:, place], values) if numeric else None,
+                "quantiles": [float(value) for value in np.quantile(values, QUANTILES)],
+            }
+        )
+    return sorted(lines, key=lambda line: (-line["importance"], line["feature"]))
+
+
+def importance(values: Values) -> Values:
+    """Mean absolute attribution of each feature, summed over outputs; `values` rows × outputs × features."""
+    result: Values = np.abs(values).sum(axis=1).mean(axis=0)
+    return result
+
+
+def by_source(features: Sequence[Feature], scores: Values) -> dict[str, float]:
+    """Importance a raw column, the most important first: the parts of a date add up."""
+    total: dict[str, float] = {}
+    for feature, score in zip(features, scores, strict=True):
+        total[feature["source"]] = total.get(feature["source"], 0.0) + float(score)
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def towards_prediction(found: Attributions) -> Values:
+    """Rows × features: the attributions of the output that decided; with several classes that of the predicted one."""
+    chosen = found.raw.argmax(axis=1)
+    result: Values = found.values[np.arange(len(chosen)), chosen]
+    return result
+
+
+def top(values: Values, count: int) -> NDArray[np.intp]:
+    """Rows × count: the positions of the features that moved a row most, ties in the features' order."""
+    return np.argsort(-np.abs(values), axis=1, kind="stable")[:, :count]
+
+
+def in_words(column: pl.Series, feature: Feature) -> pl.Series:
+    """A feature's values as people read them."""
+    text = column.cast(pl.String)
+    if feature["kind"] == "boolean":
+        text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
+    elif feature["name"].endswith("__days"):
+        text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)
+    elif feature["kind"] in ("number", "date"):
+        text = pl.Series([None if value is None else f"{value:,.6g}" for value in column], dtype=pl.String)
+    return text.fill_null("missing").alias(feature["name"])
+
+
+def direction(column: Any, values: Values) -> float | None:
+    """The correlation of a number's value and its attribution, from -1 to 1; None where either does not vary."""
+    present = ~np.isnan(column)
+    if present.sum() < 2 or np.ptp(column[present]) == 0 or np.ptp(values[present]) == 0:
+        return None
+    return round(float(np.corrcoef(column[present], values[present])[0, 1]), 6)
+
+
+def moved(before: Values, after: Values) -> float:
+    """How far importance has moved, from 0 (the same shares) to 1 (nothing in common): total variation distance."""
+    shares = [
+        scores / scores.sum() if scores.sum() > 0 else np.full(len(scores), 1 / len(scores))
+        for scores in (before, after)
+    ]
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+
+
+SHOWN = 15  # features in a chart
+LITTLE, MUCH = 0.1, 0.25  # of importance that has moved (total variation, 0 to 1)
+
+
+def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
+    """The page of train mode."""
+    first = explainer["importance"][0]
+    verdict = Verdict(
+        word=f"{first['feature']} matters most",
+        tone="good",
+        reason=f"{explainer['rows']:,} rows of the validation split were explained with {explainer['method']}; "
+        f"attributions add up to the raw score within {explainer['additivity_error']:.1g}{_sampled(explainer)}.",
+        next_step="Look for features that should not matter: they may leak the label.",
+    )
+    return report.page(f"{case.title}: what the model looks at", verdict, [_importance(explainer), _spread(explainer)])
+
+
+def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> str:
+    """The page of serve mode; `examples` are rows of explanations."""
+    sections = [_moved(summary), _importance(summary), _examples(examples, summary["unit"])]
+    return report.page(f"{case.title}: why these predictions", _verdict(summary), sections)
+
+
+def _verdict(summary: Mapping[str, Any]) -> Verdict:
+    moved = summary["moved"]
+    count = f"{summary['explained']:,} of {summary['rows']:,} rows were explained ({summary['rule']}); "
+    reason = count + f"{moved:.1%} of the importance has moved to other features since training{_sampled(summary)}."
+    if moved < LITTLE:
+        return Verdict("The model decides as it was trained to", "good", reason, "Nothing to do.")
+    if moved < MUCH:
+        return Verdict("The reasons have shifted", "unknown", reason, "Compare with the drift report of this run.")
+    return Verdict("Other reasons than in training", "bad", reason, "Read the drift report; consider to train again.")
+
+
+def _sampled(found: Mapping[str, Any]) -> str:
+    """What is to be said where attributions are estimates."""
+    error = found["sampling_error"]
+    return (
+        f"; each is an estimate by sampling, with a standard error of up to {error:.2g} {found['unit']}"
+        if error
+        else ""
+    )
+
+
+def _importance(found: Mapping[str, Any]) -> Section:
+    items = [(line["feature"], line["importance"]) for line in found["importance"][:SHOWN]]
+    return Section(
+        "Importance",
+        "The mean absolute attribution: by how much a feature moves the raw score of a row, on average.",
+        report.bars(items, found["unit"], f"The {len(items)} most important features"),
+    )
+
+
+def _spread(found: Mapping[str, Any]) -> Section:
+    unit = found["unit"]
+    headers = ["feature", "raw column", f"importance, {unit}", "direction", "5 %", "25 %", "median", "75 %", "95 %"]
+    rows = [
+        [line["feature"], line["source"], line["importance"], line["direction"], *line["quantiles"]]
+        for line in found["importance"]
+    ]
+    text = f"The last five columns are quantiles of the attributions, in {unit}; nine of ten lie within the outer two."
+    return Section("Every feature", text, report.table(headers, rows))
+
+
+def _moved(summary: Mapping[str, Any]) -> Section:
+    headers = ["feature", f"importance, {summary['unit']}", "in training", "rank", "in training"]
+    rows = [
+        [line["feature"], line["importance"], line["reference"], line["rank"], line["reference_rank"]]
+        for line in summary["importance"][:SHOWN]
+    ]
+    text = "Importance in this batch beside that in the validation split."
+    return Section("Then and now", text, report.table(headers, rows))
+
+
+def _examples(examples: pl.DataFrame, unit: str) -> Section:
+    """A chart a row: what pushed its score up, what down."""
+    count = sum(name.endswith("_feature") for name in examples.columns)
+    identity = examples.columns[0]
+    charts = [
+        report.bars(
+            [_reason(row, rank) for rank in range(1, count + 1)],
+            f"raw score {row['raw_score']:.4g} {unit}",
+            f"{identity} {row[identity]}",
+        )
+        for row in examples.iter_rows(named=True)
+    ]
+    text = (
+        "The first explained rows with their strongest reasons; explanations.parquet has every explained row. A bar "
+        f"to the right pushes the score up, one to the left down, by so much {unit}."
+    )
+    return Section("Examples", text, report.join(*charts))
+
+
+def _reason(row: Mapping[str, Any], rank: int) -> tuple[str, float]:
+    return f"{row[f'reason_{rank}_feature']} = {row[f'reason_{rank}_value']}", row[f"reason_{rank}_attribution"]

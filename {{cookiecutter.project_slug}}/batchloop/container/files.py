@@ -1,0 +1,265 @@
+"""Finding and opening raw files, and saying plainly what is wrong with one."""
+
+import atexit
+import codecs
+import gzip
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from batchloop.container import job, lines
+from batchloop.container.job import InputError, listed
+from batchloop.container.lines import RAGGED, ROW, Rows
+from batchloop.container.usecase import Data
+
+TEXTS = (".csv", ".txt", ".tsv")
+KINDS = (*TEXTS, *(f"{kind}.gz" for kind in TEXTS), ".zip", ".parquet")
+PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as the web reads them
+HEAD, BLOCK = 65536, 1 << 20
+SEPARATORS = (",", ";", "\t", "|")
+INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
+COLUMNS_AT_ONCE = 200
+
+
+def find(folder: Path) -> list[Path]:
+    """The tables in a folder and in those below it, linked ones too, by name.
+
+    Raises InputError where there is none, and for a link that leads nowhere.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        raise InputError(f"{_called(folder)}: no such file or folder.")
+    candidates = sorted(_below(folder)) if folder.is_dir() else [folder]
+    found = [path for path in candidates if path.name.lower().endswith(KINDS)]
+    for path in candidates:
+        if not path.exists():
+            raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
+    if not found:
+        inside = candidates or sorted(folder.glob("[!._]*"))
+        held = f"only {inside[0].name}{'/' * inside[0].is_dir()}" if inside else "nothing"
+        raise InputError(f"{_called(folder)} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files in a folder and in those below; a folder that links lead to again is read once, hidden ones are not."""
+    seen = {os.path.realpath(folder)}
+
+    def new(path: Path) -> bool:
+        known = len(seen)
+        seen.add(os.path.realpath(path))
+        return len(seen) > known
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        folders[:] = [name for name in sorted(folders) if name[0] not in "._" and new(Path(place) / name)]
+        yield from (Path(place) / name for name in names if name[0] not in "._")
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename} can't be read: {error.strerror}.")
+
+
+def _called(folder: Path) -> str:
+    """The folder as its owner knows it: a job's input is a copy of the place that the service was told."""
+    own = folder.name if folder.is_relative_to(job.root()) else str(folder)
+    return job.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
+
+
+def read(file: Path, data: Data) -> Rows:
+    """The rows of one file, CSV cells as text. Raises InputError."""
+    if file.is_dir():
+        raise InputError(f"{file.name} is a folder; name the table in it.")
+    if file.stat().st_size == 0:
+        raise InputError(f"{file.name} is empty (0 bytes).")
+    head = _head(file)
+    if file.name.lower().endswith(".parquet"):
+        return _parquet(file, head)
+    if head.startswith(PARQUET):
+        raise InputError(f"{file.name} is a Parquet file with a CSV name; rename it to end in .parquet.")
+    copy = _plain(file, data.encoding, head)
+    with copy.open("rb") as handle:
+        if b"\x00" in handle.read(HEAD):
+            raise InputError(
+                f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
+            )
+    try:
+        return lines.read(copy, file.name, data.separator, data.header, scratch("lines-") / "lines.csv")
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise explain(error, [copy], file.name) from None
+
+
+def _head(file: Path) -> bytes:
+    with _unpacking(file), opened(file) as handle:
+        return handle.read(HEAD)
+
+
+@contextmanager
+def _unpacking(file: Path) -> Iterator[None]:
+    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not know
+        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
+
+
+def scan(file: Path, data: Data) -> pl.LazyFrame:
+    """A lazy frame of one file with `__row` (1 is the first row of data) and its columns, CSV cells as text.
+
+    Lines with too few or too many cells are left out: nobody knows what their cells mean. Raises InputError.
+    """
+    frame = read(file, data).frame
+    return frame.filter(pl.col(RAGGED).is_null()).drop(RAGGED) if RAGGED in frame.collect_schema() else frame
+
+
+def scratch(prefix: str) -> Path:
+    """A folder for files that are gone when the program ends, or the job."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
+    """A file's bytes, unpacked where they are packed, whatever its name says. Raises InputError for several in one."""
+    with file.open("rb") as handle:
+        head = handle.read(4)
+    if head[:2] == GZIP:
+        return gzip.open(file)
+    return _unzipped(file) if head == ZIP else file.open("rb")
+
+
+def _unzipped(file: Path) -> io.BufferedReader:
+    archive = zipfile.ZipFile(file)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if len(names) == 1:
+        return io.BufferedReader(archive.open(names[0]))  # type: ignore[arg-type]  # it can readinto
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    raise InputError(f"{file.name} holds {len(names)} files ({shown or 'none'}); a table is one: unpack it yourself.")
+
+
+def _parquet(file: Path, head: bytes) -> Rows:
+    with file.open("rb") as handle:
+        handle.seek(-min(4, file.stat().st_size), os.SEEK_END)
+        tail = handle.read()
+    if head[:4] != PARQUET:
+        raise InputError(f"{file.name} is not a Parquet file, whatever its name says.")
+    if tail != PARQUET:
+        raise InputError(f"{file.name} is truncated: its end is missing; copy it again.")
+    try:
+        frame = pl.scan_parquet(file, row_index_name=ROW, row_index_offset=1, glob=False)
+        kinds = frame.collect_schema()
+        frame = frame.drop([name for name in kinds if name.startswith(INDEX)])
+        empty = _empty(
+            frame, {name: kind for name, kind in kinds.items() if name != ROW and not name.startswith(INDEX)}
+        )
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{file.name} can't be read as Parquet: {_first_line(error)}") from None
+    if not len(empty):
+        return Rows(frame)
+    frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
+    return Rows(frame, len(empty))
+
+
+def _empty(frame: pl.LazyFrame, kinds: dict[str, pl.DataType]) -> pl.Series:
+    """The rows that hold nothing in any column; after the first column there are rarely any candidates left."""
+    names, rows, start = list(kinds), pl.Series(dtype=pl.UInt32), 0
+    while start < len(names):
+        some = names[start : start + (COLUMNS_AT_ONCE if start else 1)]
+        left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
+        blank = pl.all_horizontal(_blank(name, kinds[name]) for name in some)
+        rows = left.filter(blank).select(ROW).collect(engine="streaming")[ROW]
+        if rows.is_empty():
+            break
+        start += len(some)
+    return rows
+
+
+def _blank(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind == pl.String:
+        return column.is_null() | (column.str.strip_chars() == "")
+    return column.is_null() | column.is_nan() if kind.is_float() else column.is_null()
+
+
+def _plain(file: Path, encoding: str, head: bytes) -> Path:
+    """The file itself, or a copy of it as UTF-8 without packing: neither can be read in parts."""
+    mark = next((name for bom, name in MARKS.items() if head.startswith(bom)), "")
+    try:
+        wanted = codecs.lookup(mark or encoding).name
+    except LookupError:
+        raise InputError(f"[data] encoding = {encoding!r} is not known; windows-1252, utf-8 and utf-16 are.") from None
+    with file.open("rb") as handle:
+        packed = handle.read(4)
+    if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:
+        return file
+    copy = scratch("plain-") / "plain.csv"
+    with _unpacking(file), opened(file) as source, copy.open("wb") as target:
+        if wanted == "utf-8":
+            shutil.copyfileobj(source, target, BLOCK)
+        else:
+            _recode(source, target, wanted if mark else SAME.get(wanted, wanted), file.name)
+    return copy
+
+
+def _recode(source: gzip.GzipFile | io.BufferedReader, target: IO[bytes], encoding: str, name: str) -> None:
+    """Write text as UTF-8. Raises InputError for text of another encoding, UTF-8 among them."""
+    decoder, unicode, foreign = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), False
+    valid = not encoding.startswith("utf")
+    try:
+        while block := source.read(BLOCK):
+            target.write(decoder.decode(block).encode())
+            foreign = foreign or not block.isascii()
+            valid = valid and _decodes(unicode, block)
+        target.write(decoder.decode(b"", final=True).encode())
+    except UnicodeError as error:
+        why = f"{name} is not {encoding} text, as [data] encoding says ({error})"
+        raise InputError(f"{why}; write its own there, and save all files alike.") from None
+    if valid and foreign:
+        raise InputError(
+            f"{name} is UTF-8 text, and [data] encoding says {encoding}: save all files alike, and say how."
+        )
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
+    try:
+        decoder.decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
+    """What a failure while reading means, with the file and the line where they can be told."""
+    text = _first_line(error)
+    for file in (file for file in files if file.name.lower().endswith(KINDS[:-1])):
+        if "utf" in text.lower() and (line := _bad_line(file)):
+            advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
+            return InputError(f"{name or file.name}: line {line} is not UTF-8 text; {advice}.")
+    return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
+
+
+def _bad_line(file: Path) -> int | None:
+    with opened(file) as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,256 @@
+"""The one way a component says that its input is wrong, and any failure in one line."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+NUMBER = re.compile(r"-?\d+([.,]\d+)?")
+
+
+class InputError(Exception):
+    """Something a person can mend: the message names the file, the column, the row, and what to do."""
+
+
+def told(error: Exception) -> str:
+    """A failure in one line that ends with a full stop: an InputError's own words, the kind of any other before it."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{text}." if isinstance(error, InputError) else f"{type(error).__name__}: {text[:200]}."
+
+
+def unlike(absent: Iterable[str], present: Sequence[str]) -> str:
+    """Why the names of a table's columns may not be those that are looked for, "" where nothing is near."""
+    names = {name.strip().lower(): name for name in present}
+    for name in absent:
+        if close := names.get(name.strip().lower()):
+            return f"; {close!r} differs from {name!r} in upper and lower case or blanks: write both alike"
+    if len(present) == 1 and (found := [sign for sign in (";", "\t", "|", ",") if sign in present[0]]):
+        return f"; its cells seem to be separated by {found[0]!r}"
+    return "; does the first line hold the names?" if any(map(NUMBER.fullmatch, names)) else ""
+
+
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Names for a sentence: at most so many, and how many more there are."""
+    every = [str(name) for name in names]
+    more = [f"and {len(every) - most:,} more"] if len(every) > most else []
+    return ", ".join([*every[:most], *more])
+
+
+def root() -> Path:
+    """The folder that is /opt/ml inside a container."""
+    return Path(os.environ.get("ML_ROOT", "/opt/ml"))
+
+
+def processing_input(name: str) -> Path:
+    """The folder into which a processing job's input of this name was copied."""
+    return root() / "processing" / "input" / name
+
+
+def processing_output(name: str) -> Path:
+    """The folder whose files a processing job uploads under this output's name."""
+    return root() / "processing" / "output" / name
+
+
+def channel(name: str) -> Path:
+    """The folder of a training job's input channel."""
+    return root() / "input" / "data" / name
+
+
+def model() -> Path:
+    """What a training job packs as model.tar.gz, and a transform container finds unpacked."""
+    return root() / "model"
+
+
+def training_output() -> Path:
+    """What a training job packs as output.tar.gz."""
+    return root() / "output" / "data"
+
+
+def checkpoints() -> Path:
+    """Files that survive an interrupted training job."""
+    return root() / "checkpoints"
+
+
+def hyperparameters() -> Path:
+    """The training job's string-to-string map."""
+    return root() / "input" / "config" / "hyperparameters.json"
+
+
+def failure(component: str) -> Path:
+    """Where the reason for a failure goes: the service shows its first kilobyte."""
+    return root() / "output" / ("failure" if component == "algorithm" else "message")
+
+
+def scratch() -> Path:
+    """Room for files that live as long as the job: on the volume that was sized for the data."""
+    return root() / "scratch"
+
+
+log = logging.getLogger(__name__)
+SHARDED = "ShardedByS3Key"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """This host's name, all names, and the inputs of which this host has only its part."""
+
+    name: str = ""
+    names: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        return len(self.names) > 1
+
+    @property
+    def prefix(self) -> str:
+        """What keeps this host's files apart from the others', which are stored in the same place."""
+        return f"{self.name}-" if self.several else ""
+
+
+def current() -> Hosts:
+    """What the service wrote for this job; a job without those files is alone."""
+    config = root() / "config"
+    training = root() / "input" / "config"
+    resources = _read(config / "resourceconfig.json") or _read(training / "resourceconfig.json")
+    inputs = _read(config / "processingjobconfig.json").get("ProcessingInputs") or []
+    sources = {item.get("InputName", "?"): item.get("S3Input") or {} for item in inputs}
+    shards = [name for name, source in sources.items() if source.get("S3DataDistributionType") == SHARDED]
+    channels = _read(training / "inputdataconfig.json")
+    shards += [name for name, channel in channels.items() if channel.get("S3DistributionType") == SHARDED]
+    return Hosts(resources.get("current_host", ""), tuple(resources.get("hosts", ())), tuple(shards))
+
+
+def source(name: str) -> str:
+    """The place that a processing job's input of this name was copied from; "" where nobody says."""
+    inputs = _read(root() / "config" / "processingjobconfig.json").get("ProcessingInputs") or []
+    places = {item.get("InputName"): (item.get("S3Input") or {}).get("S3Uri", "") for item in inputs}
+    return str(places.get(name, "")).removeprefix("file://")
+
+
+def has_work(mode: str) -> bool:
+    """Whether this host does the job, for a mode that needs everything at once: the first one alone does.
+
+    Raises InputError where no host has everything.
+    """
+    hosts = current()
+    if hosts.several and hosts.shards:
+        raise InputError(
+            f"{mode} needs all of {', '.join(hosts.shards)} on one host, but the {len(hosts.names)} hosts were each "
+            "given a part; use one instance, or FullyReplicated inputs."
+        )
+    if hosts.several and hosts.name != min(hosts.names):
+        log.info("%s of %s hosts has nothing to do: %s is not spread", hosts.name, len(hosts.names), mode)
+        return False
+    return True
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+Mode = Callable[[Mapping[str, str]], None]
+LIMIT = 1024  # bytes of a failure text that SageMaker shows
+WARNING = "warning: "
+FULL = "No space left on device"  # in the system's words, which every library passes on
+
+
+def run(component: str, train: Mode, serve: Mode, spread: str = "") -> int:
+    """Run one mode, named by the first argument; the exit code says whether it worked.
+
+    A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
+    `spread` names the mode that may work on a part of its input beside other hosts; elsewhere the first host works.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    logging.getLogger().handlers[0].setFormatter(Words())
+    modes = {"train": train, "serve": serve}
+    if len(sys.argv) < 2 or sys.argv[1] not in modes:
+        print(f"usage: python -m {component} train|serve [--key value ...]", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, stop)  # the first process of a container would not notice it otherwise
+    mode = sys.argv[1]
+    try:
+        if mode == spread or has_work(f"{component} {mode}"):
+            with _scratch():
+                modes[mode](settings(sys.argv[2:]))
+    except InputError as error:
+        return fail(component, str(error))
+    except SystemExit as stopped:
+        return fail(component, str(stopped))
+    except Exception as error:  # the reason must reach the failure file, whatever it is
+        traceback.print_exc()
+        if FULL in str(error):
+            return fail(component, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
+        where = f"unexpected in {component} {mode}; the log has the traceback"
+        return fail(component, f"{type(error).__name__}: {error} ({where})")
+    return 0
+
+
+class Words(logging.Formatter):
+    """The message alone; what wants attention says so, and can be found among other lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{WARNING}{text}" if record.levelno >= logging.WARNING else text
+
+
+def stop(_number: int, _frame: FrameType | None) -> None:
+    """End on SIGTERM, tidily: what was half written goes."""
+    raise SystemExit("stopped by SIGTERM before it was done")
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Temporary files go to the volume that was sized for the data, and are gone afterwards."""
+    before = tempfile.tempdir
+    try:
+        scratch().mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(scratch())
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(scratch(), ignore_errors=True)
+
+
+def settings(arguments: list[str]) -> dict[str, str]:
+    """Hyperparameters where there are any, then `--key value` pairs over them."""
+    file = hyperparameters()
+    values: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if len(arguments) % 2 or any(not key.startswith("--") for key in arguments[::2]):
+        raise InputError(f"arguments come as --key value pairs, not {' '.join(arguments)!r}.")
+    return values | {key.removeprefix("--"): value for key, value in zip(arguments[::2], arguments[1::2], strict=True)}
+
+
+def flag(values: Mapping[str, str], name: str) -> bool:
+    """A setting that is "true" or "false". Raises InputError for anything else."""
+    text = values.get(name, "false").strip().lower()
+    if text not in ("true", "false"):
+        raise InputError(f"{name} is {text!r}; it must be true or false.")
+    return text == "true"
+
+
+def fail(component: str, message: str) -> int:
+    """Write the reason where SageMaker looks for it, print it, and give the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    file = failure(component)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(message.encode()[:LIMIT].decode(errors="ignore").encode())
+    except OSError as error:
+        print(f"the reason could not be written to {file}: {error}", file=sys.stderr)
+    return 1

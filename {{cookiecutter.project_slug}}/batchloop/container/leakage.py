@@ -1,0 +1,260 @@
+"""Rows that stand in training too, or nearly: whether the model answers them by heart, and how good it is otherwise.
+
+Where rows of one entity (a patient's visits, say) are split one by one, validation and test hold near-twins of training
+rows, and measure memory. Two questions tell that from a table whose rows are alike by nature, such as a few yes-or-no
+columns. First: are there more twins than between rows put together from the halves of two rows? Second, and only then:
+is a model worse on rows whose twins were kept from it than one of as many rows that has seen them?
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchloop.container import measures
+from batchloop.container.protocols import Feature, Matrix, Table
+
+log = logging.getLogger(__name__)
+Keys = NDArray[np.uint64]
+Fit = Callable[[Table, Table, Matrix], NDArray[np.float64]]  # train, validation, rows to predict → predictions
+ROWS, JUDGED, FITTED, FEWEST = 200_000, 10_000, 20_000, 20  # rows that are looked at, judged, fitted, and enough
+BINS, SUBSETS, SEED = 16, 6, 7
+CLOSE = 8  # bits of a float32 that rounding may change: numbers within 0.003 % are the same
+EXCESS = 0.05  # more twins than by nature, as a share of the rows
+HARM = 0.1  # of what guessing loses: so much of the measured skill is memory, and the metric is not to be trusted
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be judged: the task, the gate's metric, the threshold, and how a model is fitted."""
+
+    task: str
+    metric: str
+    threshold: float
+    fit: Fit
+
+
+def find(train: Table, judged: Mapping[str, Table], features: Sequence[Feature], question: Question) -> dict[str, Any]:
+    """The `leak` of evaluation.json, plain data.
+
+    twins: the share of each split's rows with a near-twin in training. expected: the share by nature. seen and unseen:
+    the metric on rows with twins, of a model that has seen these twins and of one that has not; null where there are no
+    more twins than by nature. trusted: false where the measured metrics are mostly memory. reason: what is wrong, in
+    words, or null.
+    """
+    nothing: dict[str, Any] = {
+        "twins": {},
+        "expected": None,
+        "seen": None,
+        "unseen": None,
+        "trusted": True,
+        "reason": None,
+    }
+    if len({feature["source"] for feature in features}) < 2 or not train.labels.size:
+        return nothing
+    some = _some(train, ROWS)
+    found = _most_telling(some, {name: _some(table, JUDGED) for name, table in judged.items()}, features)
+    share = max(found.twins.values(), default=0.0)
+    plain = {**nothing, "twins": found.twins, "expected": found.expected}
+    if not found.telling:
+        return plain
+    compared = _compared(some, found.keys, question)
+    if compared is None:
+        return plain
+    seen, unseen, memory = compared
+    plain |= {"seen": seen, "unseen": unseen}
+    if memory <= HARM:
+        return plain
+    trusted = memory * found.excess <= HARM
+    return {**plain, "trusted": trusted, "reason": _reason(share, found.expected, question.metric, seen, unseen)}
+
+
+def _reason(share: float, expected: float, metric: str, seen: float | None, unseen: float | None) -> str:
+    values = "" if seen is None or unseen is None else f" ({metric} {seen:.3f}, and {unseen:.3f} without them)"
+    return (
+        f"{share:.0%} of the validation or test rows have a near-twin in training ({expected:.0%} by nature), and the "
+        f"model knows such rows by heart{values}; if they are of one entity, say which column names it: "
+        '[split] method = "group"'
+    )
+
+
+def _some(table: Table, rows: int) -> Table:
+    """At most so many rows, evenly spread."""
+    if table.labels.size <= rows:
+        return table
+    places = np.random.default_rng(SEED).choice(table.labels.size, rows, replace=False, shuffle=False)
+    return Table(table.features[places], table.labels[places])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to call rows alike: the key of each training row, the share of rows with a twin, and that by nature.
+
+    chance: how far the two may be apart by accident, four standard errors where rows of one key count as one.
+    """
+
+    keys: Keys
+    twins: dict[str, float]
+    expected: float
+    chance: float
+
+    @property
+    def excess(self) -> float:
+        return max(self.twins.values()) - self.expected
+
+    @property
+    def telling(self) -> bool:
+        return self.excess >= max(EXCESS, self.chance)
+
+
+def _most_telling(train: Table, judged: Mapping[str, Table], features: Sequence[Feature]) -> Candidate:
+    """Equal or coarsely equal values, in all columns or half of them: what finds most twins beyond those by nature.
+
+    Equal values in all columns where nothing does.
+    """
+    partners = _partners(train.features, features)
+    tables = {"": train, **judged}
+    found = []
+    for coarse in (False, True):
+        halves = _subsets(features)
+        sums = {name: np.zeros((len(halves), 2, table.labels.size), np.uint64) for name, table in tables.items()}
+        for place, feature in enumerate(features):
+            edges = _edges(train.features[:, place]) if coarse and feature["kind"] != "category" else None
+            for name, table in tables.items():
+                code = _codes(table.features[:, place], edges, place)
+                for subset, sides in enumerate(halves):
+                    side = sides.get(feature["source"])
+                    if side is not None:
+                        sums[name][subset, side] += code
+        found += [_candidate({name: each[n] for name, each in sums.items()}, partners) for n in range(len(halves))]
+    most = max((candidate.excess for candidate in found if candidate.telling), default=0.0)
+    return next((each for each in found if each.telling and each.excess >= 0.8 * most), found[0])
+
+
+def _candidate(sides: Mapping[str, Keys], partners: NDArray[np.int64]) -> Candidate:
+    keys = sides[""][0] + sides[""][1]
+    known = np.unique(keys)
+    crossed = sides[""][0][:JUDGED] + sides[""][1][partners[:JUDGED]]
+    judged = {name: each[0] + each[1] for name, each in sides.items() if name}
+    expected, distinct = _share(crossed, known), min(len(np.unique(each)) for each in judged.values())
+    chance = 4 * np.sqrt(expected * (1 - expected) / max(1, distinct))
+    return Candidate(keys, {name: _share(each, known) for name, each in judged.items()}, expected, float(chance))
+
+
+def _share(keys: Keys, known: Keys) -> float:
+    places = np.minimum(np.searchsorted(known, keys), known.size - 1)
+    return float(np.mean(known[places] == keys)) if keys.size else 0.0
+
+
+def _subsets(features: Sequence[Feature]) -> list[dict[str, int]]:
+    """Raw columns on two sides: all of them, and halves, since a twin may differ in a few columns."""
+    random, names = np.random.default_rng(SEED), list(dict.fromkeys(feature["source"] for feature in features))
+    sizes = [len(names), *([len(names) // 2] * SUBSETS if len(names) >= 4 else [])]
+    chosen = [random.permutation(len(names))[:size] for size in sizes]
+    return [{names[column]: place % 2 for place, column in enumerate(columns)} for columns in chosen]
+
+
+def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int64]:
+    """For each row another one at random, of the same value in the finest category: the contract names what that is."""
+    columns = [features[:, place] for place, feature in enumerate(described) if feature["kind"] == "category"]
+    finest = max(columns, key=lambda column: len(np.unique(column)), default=np.zeros(len(features)))
+    rows = np.arange(len(features))
+    order = np.lexsort((np.random.default_rng(SEED).random(rows.size), finest))
+    last = np.append(np.diff(finest[order]) != 0, True)
+    starts = np.append(0, np.flatnonzero(last)[:-1] + 1)
+    following = np.where(last, starts[np.cumsum(last) - last], np.minimum(rows + 1, rows.size - 1))
+    partners = np.empty_like(rows)
+    partners[order] = order[following]
+    return partners
+
+
+def _edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    known = values[~np.isnan(values)]
+    return np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if known.size else known
+
+
+def _codes(values: NDArray[np.float32], edges: NDArray[np.float32] | None, column: int) -> Keys:
+    """Each value as a number that is the same for the same value of the same column, and any other otherwise."""
+    if edges is None:
+        bits = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0)).view(np.uint32)
+        codes = (bits.astype(np.uint64) + np.uint64(1 << (CLOSE - 1))) >> np.uint64(CLOSE)
+    else:
+        codes = np.where(np.isnan(values), BINS, np.searchsorted(edges, values, side="right")).astype(np.uint64)
+    return _mixed(codes + np.uint64((column + 1) << 32))
+
+
+def _mixed(state: Keys) -> Keys:
+    """SplitMix64's, so that sums of several columns' codes do not meet by accident."""
+    state = state * GOLDEN
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _compared(train: Table, keys: Keys, question: Question) -> tuple[float | None, float | None, float] | None:
+    """The metric with twins and without, and the share of guessing's loss between them; None where rows are too few.
+
+    Twins are kept together: half of them only the first model sees, as many other rows only the second. Both are judged
+    on a fifth of that half, as far as its twins are in the rest.
+    """
+    draws = _mixed(keys).astype(np.float64) / 2.0**64
+    rows = np.flatnonzero(draws < FITTED / keys.size)
+    random = np.random.default_rng(SEED)
+    first = (_mixed(keys[rows] + np.uint64(1)) >> np.uint64(63)).astype(bool)
+    apart = random.random(rows.size) < 0.2
+    twins, others = rows[first & ~apart], rows[~first]
+    held = rows[first & apart]
+    held = held[np.isin(keys[held], keys[twins])]
+    if held.size < FEWEST or others.size < FEWEST or np.all(train.labels[others] == train.labels[others][0]):
+        return None
+    filling = random.permutation(others)[: max(0, others.size - twins.size)]
+    judged = _table(train, held)
+    seeing, blind = (
+        question.fit(_table(train, np.sort(chosen)), judged, judged.features)
+        for chosen in (np.concatenate([twins, filling]), others)
+    )
+    values = [_finite(_measure(question, judged, predicted)) for predicted in (seeing, blind)]
+    guessed = _losses(question.task, judged.labels, _guess(question.task, train.labels[others], blind))
+    gains = _losses(question.task, judged.labels, blind) - _losses(question.task, judged.labels, seeing)
+    certain = gains.mean() > 3 * _error(gains, keys[held])
+    return values[0], values[1], float(gains.mean() / guessed.mean()) if certain and guessed.mean() else 0.0
+
+
+def _table(table: Table, rows: NDArray[np.int64]) -> Table:
+    return Table(table.features[rows], table.labels[rows])
+
+
+def _measure(question: Question, judged: Table, predicted: NDArray[np.float64]) -> float:
+    return measures.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _guess(task: str, labels: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What one would say of each row without looking at it."""
+    if task != "multiclass":
+        return np.full(like.shape, labels.mean())
+    shares = np.bincount(labels.astype(int), minlength=like.shape[1]) / labels.size
+    return np.tile(shares, (like.shape[0], 1))
+
+
+def _losses(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row: the squared error, for classes the squared distance of the probabilities from what is true."""
+    if task == "multiclass":
+        losses = np.sum((predicted - np.eye(predicted.shape[1])[labels.astype(int)]) ** 2, axis=1)
+    else:
+        losses = (predicted - labels) ** 2
+    return np.asarray(losses, dtype=np.float64)
+
+
+def _error(values: NDArray[np.float64], keys: Keys) -> float:
+    """The standard error of the mean, rows of one key counted as one."""
+    _, places = np.unique(keys, return_inverse=True)
+    sums = np.bincount(places, values - values.mean())
+    return float(np.sqrt(np.sum(sums**2)) / values.size)

@@ -1,0 +1,53 @@
+"""The names of the metrics, a task each, which of them are better when smaller, and the values they can have."""
+
+from math import inf
+
+from batchloop.container.settings import nearest, refused
+
+CALIBRATION = "expected_calibration_error"
+BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
+MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
+REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
+NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
+UNBOUNDED = frozenset(("log_loss", *REGRESSION)) - {"r2"}
+SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
+
+
+def check(metric: str, task: str) -> None:
+    """Raises Wrong for a metric that this task's evaluation does not hold."""
+    if metric not in NAMES[task]:
+        raise refused(f"[gate] metric = {metric!r} is not a metric of a {task} task; {nearest(metric, NAMES[task])}.")
+
+
+def values(metric: str, task: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    if metric == "r2":
+        return -inf, 1
+    return 0, inf if metric in UNBOUNDED else 2 if (metric, task) == ("brier", "multiclass") else 1
+
+
+def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:
+    """Raises Wrong for a limit that no model can reach, or none can miss by the nature of the metric."""
+    check(metric, task)
+    low, high = values(metric, task)
+    if not low <= minimum <= high:
+        never = (minimum > high) != (metric in SMALLER_IS_BETTER)
+        span = f"from {low:g} to {high:g}" if high < inf else f"{low:g} or more"
+        span = span if low > -inf else f"{high:g} or less"
+        share = f"; is {minimum / 100:g} meant?" if high == 1 < minimum <= 100 else "."
+        said = f"{metric} is {span}, so no model can {'reach' if never else 'miss'} it{share}"
+        raise refused(f"[gate] minimum = {minimum:g}: {said}")
+    for key, value in (("[gate] minimum_lead", minimum_lead), ("[drift] performance_drop", drop)):
+        if not low - high <= value < high - low:
+            raise refused(f"{key} = {value:g}: {metric} is from {low:g} to {high:g}, so none can differ by as much.")
+
+
+def passes_all(task: str, metric: str, minimum: float) -> bool:
+    """Whether a limit is the worst value there is, so that every model keeps to it."""
+    low, high = values(metric, task)
+    return minimum == (high if metric in SMALLER_IS_BETTER else low)
+
+
+def lead(metric: str, value: float, other: float) -> float:
+    """By how much `value` is better than `other`: positive is better, whichever way the metric points."""
+    return other - value if metric in SMALLER_IS_BETTER else value - other

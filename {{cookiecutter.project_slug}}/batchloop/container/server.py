@@ -1,0 +1,342 @@
+"""Request and response bodies: Parquet, CSV with a header, JSON lines; a body is bounded in what it makes of memory."""
+
+import codecs
+import io
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import polars as pl
+
+from batchloop.container import lines, raw, scoring
+from batchloop.container.job import InputError
+from batchloop.container.models import Model
+
+PARQUET, CSV = "application/x-parquet", "text/csv"
+JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
+TYPES = (PARQUET, CSV, *JSON_LINES)
+LINE, LINE_A_COLUMN = 2**20, 2**10  # bytes: a line may have the first, and the second for each column of the model
+WIDER = 1000  # columns that a table may have beside those of the model
+SEEN = 10  # lines that are looked at to say what is there where a column is not
+CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+MARKS = {  # how a body begins that is no text, whatever its Content-Type says
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "packed with gzip",
+    b"PK\x03\x04": "a zip archive",
+    codecs.BOM_UTF16_LE: "UTF-16 text",
+    codecs.BOM_UTF16_BE: "UTF-16 text",
+}
+CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
+NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
+# a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
+
+
+class BodyError(Exception):
+    """A body that can't be read; the message says where it breaks."""
+
+
+def media_type(header: str) -> str:
+    """A header's type without parameters, in lower case."""
+    return header.partition(";")[0].strip().lower()
+
+
+def encoded(content_type: str, content_encoding: str) -> str:
+    """In which way that is not read a body comes, by its headers; "" where it is plain UTF-8."""
+    foreign = CHARSET.search(content_type)
+    packed = content_encoding.strip().lower() not in ("", "identity")
+    return f"Content-Encoding {content_encoding}" if packed else f"charset {foreign[1]}" if foreign else ""
+
+
+def accepted(header: str, content_type: str) -> str | None:
+    """The type to answer in: the first one the Accept header names, the request's own where it has no wish."""
+    wishes = [media_type(part) for part in header.split(",") if part.strip()]
+    for wish in wishes or ["*/*"]:
+        if wish in TYPES:
+            return wish
+        if wish == "*/*" or (wish.endswith("/*") and content_type.startswith(wish[:-1])):
+            return content_type
+    return None
+
+
+def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame:
+    """The table in a body, all of it text for CSV; `columns` are the model's, the id first.
+
+    JSON values of features are text too. A line of CSV with too few or too many cells has the reason in `__error`, as
+    has one of JSON without all `columns`. Raises BodyError, also for a body that would take far more memory than a
+    table for this model does.
+    """
+    if not body:
+        raise BodyError("the body is empty (0 bytes)")
+    try:
+        if content_type == PARQUET:
+            return _parquet(body, columns)
+        _check_text(body, content_type)
+        _check_lines(body, len(columns))
+        return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
+    except InputError as error:
+        raise BodyError(str(error)) from None
+    except UNREADABLE as error:
+        raise BodyError(_explain(body, content_type, error)) from None
+
+
+def write(frame: pl.DataFrame, content_type: str) -> bytes:
+    """The table as a body."""
+    target = io.BytesIO()
+    if content_type == PARQUET:
+        frame.write_parquet(target, compression="lz4")
+    elif content_type == CSV:
+        frame.write_csv(target)
+    else:
+        frame.write_ndjson(target)
+    return target.getvalue()
+
+
+def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a ' before each text that a spreadsheet would run as a formula; numbers stay as they are."""
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(
+        pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
+        for text in texts
+    )
+
+
+def _check_text(body: bytes, content_type: str) -> None:
+    kinds = [kind for mark, kind in MARKS.items() if body.startswith(mark)] or ["UTF-16 text"] * (0 in body[:2])
+    if kinds:
+        raise BodyError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
+
+
+def _check_lines(body: bytes, columns: int) -> None:
+    """Raises BodyError for a line or a number of rows that no table for the model has."""
+    limit, start = LINE + LINE_A_COLUMN * columns, 0
+    while start + limit < len(body):
+        end = body.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            number = body.count(b"\n", 0, start) + 1
+            raise BodyError(f"line {number} has more than {limit:,} bytes, and no row for this model has")
+        start = end + 1
+    _check_cells(body.count(b"\n"), columns)
+
+
+def _check_cells(rows: int, columns: int) -> None:
+    if rows * columns > CELLS:
+        most = CELLS // columns
+        raise BodyError(f"the body has {rows:,} rows; a request may have {most:,}: send it in parts")
+
+
+def _parquet(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
+    """Only the columns that are needed; all of them, without rows, where one is not there."""
+    frame = pl.scan_parquet(io.BytesIO(body))
+    names = frame.collect_schema().names()
+    if not set(columns) <= set(names):
+        return frame.head(0).collect()
+    _check_cells(frame.select(pl.len()).collect().item(), len(columns))
+    return frame.select(name for name in names if name in columns or name == raw.ERROR).collect()
+
+
+def _csv(body: bytes, columns: int) -> pl.DataFrame:
+    width = body.partition(b"\n")[0].count(b",") + 1
+    if width > columns + WIDER:
+        raise BodyError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
+    frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
+    return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
+
+
+def _with_errors(frame: pl.DataFrame, errors: pl.Series) -> pl.DataFrame:
+    """The table with reasons, before those that it may have brought with it."""
+    known = [frame[raw.ERROR].cast(pl.String)] if raw.ERROR in frame.columns else []
+    return frame.with_columns(pl.coalesce(errors, *known).alias(raw.ERROR))
+
+
+def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
+    """Texts, so that a wrong value spoils its own row and not the type of its column; whole ids stay numbers.
+
+    The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
+    if not (first := body.lstrip().partition(b"\n")[0]):
+        raise BodyError("the body holds nothing but empty lines")
+    json.loads(first, object_pairs_hook=_once)
+    absent = [name for name in columns if not any(key in body for key in _keys(name))]
+    if absent:
+        found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
+        if not set(columns) <= set(found.columns):
+            return found.clear()
+    frame = pl.read_ndjson(io.BytesIO(body), schema=dict.fromkeys((*columns, raw.ERROR), pl.String))
+    if not columns:
+        return frame
+    identity = frame[columns[0]]
+    whole = identity.cast(pl.Int64, strict=False)
+    written = any(re.search(re.escape(key) + rb"\s*:\s*-?\d", body) for key in _keys(columns[0]))
+    if written and whole.cast(pl.String).equals(identity, null_equal=True):
+        frame = frame.with_columns(whole)
+    return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    lines.check_twice("line 1", [name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _keys(name: str) -> set[bytes]:
+    """A name as JSON has it, in ASCII or not."""
+    return {json.dumps(name, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)}
+
+
+def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
+    """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
+    found = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
+    if not gaps or len(found) != frame.height:
+        return frame
+    reasons: list[str | None] = [None] * frame.height
+    for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
+        number, line = found[row]
+        known = json.loads(line)
+        absent = [name for name in gaps if name not in known]
+        reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
+    return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
+
+
+def _explain(body: bytes, content_type: str, error: BaseException) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if content_type == PARQUET:
+        return f"the body is not a readable Parquet file: {reason}"
+    broken = _broken_line(body, content_type)
+    return broken or f"the body is not readable as {content_type}: {reason}"
+
+
+def _broken_line(body: bytes, content_type: str) -> str | None:
+    """What is wrong with the first line that is, counted from 1."""
+    for number, line in enumerate(_lines(body), start=1):
+        try:
+            text = line.decode("utf-8")
+            if content_type in JSON_LINES and text.strip() and not isinstance(_loaded(text), dict):
+                return f"line {number} is not a JSON object"
+        except UnicodeDecodeError as error:
+            return f"line {number}, byte {error.start + 1} is not UTF-8"
+        except json.JSONDecodeError as error:
+            return f"line {number}, column {error.colno} is not JSON: {error.msg}"
+        except ValueError as error:
+            return f"line {number} is not readable: {error}"
+        except RecursionError:
+            return f"line {number} is not a JSON object of values: it is nested too deeply"
+    return None
+
+
+def _loaded(text: str) -> Any:
+    """A line of JSON. Raises ValueError for numbers that are none, which Python alone would take."""
+
+    def number(said: str) -> float:
+        if not math.isfinite(value := float(said)):
+            raise ValueError(f"{said} is no number of JSON; write null where there is no value")
+        return value
+
+    return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return body.rstrip(b"\r\n").split(b"\n")
+
+
+log = logging.getLogger(__name__)
+ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
+SAID = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
+IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
+TEXT, JSON = "text/plain; charset=utf-8", "application/json"
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What goes back; every refusal is one line of text."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    type: str = TEXT
+    allow: str = ""
+
+
+@dataclass(frozen=True)
+class Application:
+    """Answers /ping, /execution-parameters and /invocations with one model.
+
+    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once. Where
+    `escape_formulas` is set, texts that a spreadsheet would run are marked in CSV answers.
+    """
+
+    model: Model
+    missing: tuple[str, ...]
+    workers: int
+    escape_formulas: bool = True
+
+    def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            response = self.answer(environ)
+        except Exception:  # one request must not take the server down, and its reason is in the log
+            log.exception("unexpected error while answering %s", environ.get("PATH_INFO"))
+            response = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error; the log of the container has it")
+        headers = [("Content-Type", response.type), ("Content-Length", str(len(response.body)))]
+        headers += [("Allow", response.allow)] if response.allow else []
+        start_response(f"{response.status.value} {response.status.phrase}", headers)
+        return [response.body]
+
+    def answer(self, environ: Mapping[str, Any]) -> Response:
+        """The response to one request."""
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        if path not in ROUTES:
+            return refusal(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
+        if method != ROUTES[path]:
+            message = f"{path} takes {ROUTES[path]}, not {method}"
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, allow=ROUTES[path])
+        if path == "/ping":
+            return Response(HTTPStatus.OK)
+        if path == "/execution-parameters":
+            return Response(HTTPStatus.OK, json.dumps(parameters(self.workers)).encode(), JSON)
+        return self.invoke(environ)
+
+    def invoke(self, environ: Mapping[str, Any]) -> Response:
+        """Predictions for the table in the body."""
+        content_type = media_type(environ.get("CONTENT_TYPE", ""))
+        if content_type not in TYPES:
+            message = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
+            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+        said = encoded(environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+        if said:
+            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{said} is not read; send plain UTF-8")
+        accept = accepted(environ.get("HTTP_ACCEPT", ""), content_type)
+        if accept is None:
+            message = f"Accept {environ['HTTP_ACCEPT']!r} is none of {', '.join(TYPES)}"
+            return refusal(HTTPStatus.NOT_ACCEPTABLE, message)
+        try:
+            frame = read(environ["wsgi.input"].read(), content_type, scoring.columns(self.model))
+            scored = scoring.score(self.model, frame, self.missing)
+        except (BodyError, scoring.ColumnError) as error:
+            return refusal(HTTPStatus.BAD_REQUEST, str(error))
+        if self.escape_formulas and accept == CSV:
+            scored = without_formulas(scored)
+        return Response(HTTPStatus.OK, write(scored, accept), accept)
+
+
+def refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
+    """A response of one line that says what is wrong."""
+    said = message if len(message) <= SAID else f"{message[:SAID]} …"
+    return Response(status, f"{' '.join(said.split())}\n".encode(), allow=allow)
+
+
+def parameters(workers: int) -> dict[str, Any]:
+    """What to send at once: whole files, one a request; the transform job's own settings win where it has any."""
+    largest = int(os.environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6"))
+    at_once = max(1, min(workers, IN_FLIGHT // max(1, largest)))
+    return {
+        "MaxConcurrentTransforms": int(os.environ.get("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", at_once)),
+        "BatchStrategy": os.environ.get("SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD"),
+        "MaxPayloadInMB": largest,
+    }

@@ -1,0 +1,265 @@
+"""TOML as frozen dataclasses: a field's annotation is its type and range; what is refused has its key, line and remedy.
+
+A number's range is `Annotated[int, Range(ge=0)]`, a text's pattern `Annotated[str, Matching(…, "in words")]`, and a
+choice a Literal. The standard library alone: every image and the tools outside them read settings.
+"""
+
+import re
+import tomllib
+from ast import literal_eval
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from batchloop.container.job import InputError, listed
+
+Settings = TypeVar("Settings")
+LARGEST, HUGE = 2**31 - 1, 1e300  # whole numbers and numbers that every library here takes
+KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+LISTS = "a list of texts"
+# the place that a rule's words begin with: [table] key …, or [columns] 'a name': key …
+QUOTED = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:: ([a-z_]+)\b)?"""
+PLACE = re.compile(rf"(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|{QUOTED})?")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, named as pydantic and msgspec name them; a whole number has LARGEST without one."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def holds(self, value: float) -> bool:
+        above = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
+        return above and (self.le is None or value <= self.le) and (self.lt is None or value < self.lt)
+
+    def __str__(self) -> str:
+        low = f" from {self.ge:,}" if self.ge is not None else f" above {self.gt:,}" if self.gt is not None else ""
+        high = f" to {self.le:,}" if self.le is not None else f" below {self.lt:,}" if self.lt is not None else ""
+        return (
+            low + (" up" if low.startswith(" from") and not high else " and" if low and " below" in high else "") + high
+        )
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A text, or each of several, that matches a pattern as a whole; `words` say what it is."""
+
+    pattern: str
+    words: str
+
+    def holds(self, value: str | tuple[str, ...]) -> bool:
+        return all(re.fullmatch(self.pattern, text) for text in ([value] if isinstance(value, str) else value))
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class Wrong(InputError):
+    """A setting that is refused; `path` leads to it: its tables, then its key."""
+
+    def __init__(self, words: str, *path: str) -> None:
+        super().__init__(words)
+        self.path = path
+
+
+def read(file: Path, name: str) -> tuple[dict[str, Any], str]:
+    """The tables of a TOML file and its text. Raises FileNotFoundError, and InputError where it can't be read."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text), text
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{name} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8 text; save it as UTF-8.") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{name} is not valid TOML: {error}.") from None
+
+
+@contextmanager
+def explained(name: str, text: str = "") -> Iterator[None]:
+    """Let what is refused inside say the file and, where its text is given, the line. Raises InputError."""
+    try:
+        yield
+    except Wrong as wrong:
+        number = line(text, wrong.path)
+        raise InputError(f"{name}{f', line {number}' if number else ''}: {wrong}") from None
+
+
+def table(kind: type[Settings], path: tuple[str, ...], values: Any, **fixed: Any) -> Settings:
+    """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises Wrong."""
+    where = shown(path)
+    if not isinstance(values, Mapping):
+        kind_of = "a list of tables" if isinstance(values, list) else _toml(values)
+        raise Wrong(f"{where} is {kind_of}, and should be one table.", *path)
+    hints = get_type_hints(kind, include_extras=True)
+    known = [entry for entry in fields(kind) if entry.name not in fixed]  # type: ignore[arg-type]
+    found = {}
+    for key, value in values.items():
+        if key not in (names := [entry.name for entry in known]):
+            raise Wrong(f"{where or 'it'} has an unknown key {key!r}; {nearest(key, names)}.", *path, key)
+        found[key] = _value(hints[key], value, (*path, key))
+    for entry in known:
+        if entry.name not in found and entry.default is MISSING and entry.default_factory is MISSING:
+            raise Wrong(f"{where or 'it'} needs {entry.name}: {wanted(hints[entry.name])}.", *path)
+    return kind(**found, **fixed)
+
+
+def filled(tables: Mapping[str, Any], name: str) -> Any:
+    """A table that must be there. Raises Wrong."""
+    if not tables.get(name):
+        raise Wrong(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
+    return tables[name]
+
+
+def check(rules: Iterable[tuple[object, str]]) -> None:
+    """Raises Wrong with the words of the first rule that does not hold."""
+    for holds, words in rules:
+        if not holds:
+            raise refused(words)
+
+
+def refused(words: str) -> Wrong:
+    """Words that begin with the [table] and key that they are about, as an error that knows its place."""
+    header, key, quoted, inner = found.groups("") if (found := PLACE.match(words)) else ("", "", "", "")
+    names = [*header.split("."), key or (literal_eval(quoted) if quoted else ""), inner]
+    return Wrong(words, *(name for name in names if name))
+
+
+def parsed(kind: Any, text: str) -> Any:
+    """A text as true or false, a finite number or itself without blanks around it; None where it is none."""
+    word = text.strip()
+    try:
+        value = {"true": True, "false": False}[word.lower()] if kind is bool else kind(word)
+    except (ValueError, KeyError):
+        return None
+    return value if isinstance(value, str) or abs(value) < HUGE else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What was probably meant, in words, or what there is."""
+    names = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), names, 1)
+    return f"the nearest is {names[close[0]]!r}" if close else f"known are {listed(names.values(), 20)}"
+
+
+def shown(path: tuple[str, ...]) -> str:
+    """A table as a person finds it: [drift], or [columns] 'age'."""
+    return f"[{path[0]}]" + (f" {path[1]!r}" if len(path) > 1 else "") if path else ""
+
+
+def wanted(hint: Any) -> str:
+    """What a value of a type is, in words."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        words = [str(rule) for rule in arguments[1:]]
+        return words[0] if isinstance(arguments[1], Matching) else wanted(arguments[0]) + "".join(words)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is UnionType:
+        return wanted(arguments[0])
+    if origin is tuple and arguments[0] is not str:
+        return f"a list of {wanted(arguments[0]).removeprefix('one of ')}"
+    return KINDS.get(hint, LISTS if origin is tuple else "a table")
+
+
+def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
+    """A TOML value as the type that a field has. Raises Wrong."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    base = arguments[0] if origin in (Annotated, UnionType) else hint
+    if is_dataclass(base) and isinstance(base, type):
+        return table(base, path, value)
+    if get_origin(base) is Annotated:  # an optional number with a range
+        return _value(base, value, path)
+    taken = _typed(base, value)
+    rules = arguments[1:] if origin is Annotated else ()
+    if taken is None or not all(rule.holds(taken) for rule in rules):
+        raise Wrong(f"{_key(path)} = {_toml(value)} is not {wanted(hint)}{_hint(base, value)}.", *path)
+    return taken
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """The value where it is of this type, else None; whole numbers are numbers too, booleans are not."""
+    origin, number = get_origin(kind), isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is Literal:
+        return value if isinstance(value, str) and value in get_args(kind) else None
+    if origin is tuple:
+        item = get_args(kind)[0]
+        return tuple(value) if isinstance(value, list) and all(_typed(item, one) is not None for one in value) else None
+    if kind is float:
+        return float(value) if number and abs(value) < HUGE else None  # neither NaN nor infinite
+    if kind is int:
+        return value if number and isinstance(value, int) and abs(value) <= LARGEST else None
+    if origin is not None:  # a mapping of its own rules
+        return value if isinstance(value, Mapping) else None
+    return value if isinstance(value, kind) else None
+
+
+def _hint(kind: Any, value: Any) -> str:
+    """A remedy for the common slips: a number in quotes, a choice with a typing error, texts without quotes."""
+    if kind is int and isinstance(value, int) and abs(value) > LARGEST:
+        return f"; {LARGEST:,} is the most"
+    if kind in (bool, int, float) and isinstance(value, str):
+        return "; leave out the quotes" if re.fullmatch(r"\s*(true|false|[-+.\d]+)\s*", value) else ""
+    if get_origin(kind) is Literal and isinstance(value, str):
+        close = get_close_matches(value.lower(), get_args(kind), 1)
+        return f"; the nearest is {close[0]!r}" if close else ""
+    if get_origin(kind) is not tuple or not isinstance(value, list):
+        return ""
+    wrong = [one for one in value if _typed(get_args(kind)[0], one) is None]
+    texts = all(isinstance(one, str) for one in wrong)
+    return "".join(_hint(get_args(kind)[0], one) for one in wrong[:1]) if texts else "; put each in quotes"
+
+
+def _key(path: tuple[str, ...]) -> str:
+    return f"{shown(path[:-1])} {path[-1]}".lstrip()
+
+
+def _toml(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def line(text: str, path: tuple[str, ...]) -> int | None:
+    """The line on which the statement begins that gives `path`, or else its table; None where neither is there.
+
+    The parser itself finds it: the shortest beginning of the text that is TOML and holds the path ends with that
+    statement. So quoted and dotted keys, inline tables and lists over several lines need no rules of their own.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    for length in range(len(path), 0, -1):
+        low, high = 0, len(lines)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if _holds(_beginning(lines, middle)[1], path[:length]) else (middle + 1, high)
+        if _holds(_beginning(lines, low)[1], path[:length]):
+            return _beginning(lines, low - 1)[0] + 1
+    return None
+
+
+def _beginning(lines: list[str], most: int) -> tuple[int, Mapping[str, Any]]:
+    """The longest beginning of at most so many lines that is TOML: how many they are, and their tables."""
+    for count in range(most, 0, -1):
+        try:
+            return count, tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue
+    return 0, {}
+
+
+def _holds(tables: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if isinstance(tables, list) and tables:
+            return True  # [[table]]: which of them is not known
+        if not isinstance(tables, Mapping) or name not in tables:
+            return False
+        tables = tables[name]
+    return True

@@ -1,0 +1,204 @@
+"""Which row goes into which part: a number from 0 to 1 a row or group, and the borders between the parts."""
+
+import logging
+import zlib
+from pathlib import Path
+
+import polars as pl
+
+from batchloop.container import files, raw
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Split, UseCase
+
+log = logging.getLogger(__name__)
+PARTS = ("train", "validation", "test")
+PART = "__part"
+MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
+FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
+DRAW, HERE = "__draw", [f"__in:{part}" for part in PARTS]
+PLACE = pl.col(raw.ROW).cast(pl.UInt64)
+
+
+def assigned(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
+    """The frame with `__part`: train, validation or test; with [split] group no group is in two of them.
+
+    Raises InputError where a split by time isn't possible, or there are fewer groups than parts.
+    """
+    split = usecase.split
+    # rows are numbered through all files: row 1 of every file would have the same number, and so the same part
+    frame = frame.drop(raw.ROW).with_row_index(raw.ROW, offset=1)
+    if split.method == "time":
+        frame = frame.with_columns(_by_time(frame, usecase))
+        return _one_part_a_group(frame, split) if split.group else frame
+    if not split.group:
+        return frame.with_columns(_part(draws(split.seed), _shares(split)))
+    drawn = frame.with_columns(_group_draws(split.seed).alias(DRAW))
+    return drawn.with_columns(_part(pl.col(DRAW), _borders(drawn, split))).drop(DRAW)
+
+
+def draws(seed: int, key: pl.Expr = PLACE) -> pl.Expr:
+    """A reproducible number in [0, 1) for each row, from the seed and the row's number or another key.
+
+    SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014): the same on every
+    machine and version, which a library's own hash does not promise. UInt64 arithmetic wraps, as the method needs.
+    """
+    start = (seed * GOLDEN) & MASK
+    state = key * _u64(GOLDEN) + _u64(start)
+    state = (state ^ (state // _u64(2**30))) * _u64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state // _u64(2**27))) * _u64(0x94D049BB133111EB)
+    return (state ^ (state // _u64(2**31))).cast(pl.Float64) / 2.0**64
+
+
+def _u64(value: int) -> pl.Expr:
+    return pl.lit(value, dtype=pl.UInt64)
+
+
+def _group_draws(seed: int) -> pl.Expr:
+    """The same number for all rows of a group, in every file and window; a row without a group is one of its own.
+
+    So a group that was held out once is held out again, and a released model is compared on groups it has not seen.
+    """
+    key = pl.col(raw.GROUP).map_batches(_checksums, return_dtype=pl.UInt64, is_elementwise=True)
+    return draws(seed, pl.coalesce(key, PLACE))
+
+
+def _checksums(texts: pl.Series) -> pl.Series:
+    """CRC-32 of the UTF-8 bytes, which standards fix; two groups of one checksum share a part, which does no harm."""
+    found = [None if text is None else zlib.crc32(text.encode()) for text in texts.to_list()]
+    return pl.Series(texts.name, found, dtype=pl.UInt64)
+
+
+def _shares(split: Split) -> tuple[float, float]:
+    """Below the first border a draw is test, below the second validation."""
+    return split.test, split.test + (0.0 if split.method == "given" else split.validation)
+
+
+def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl.Expr:
+    part = pl.when(draw < borders[0]).then(pl.lit("test")).when(draw < borders[1]).then(pl.lit("validation"))
+    return part.otherwise(pl.lit("train")).alias(PART)
+
+
+def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
+    """The shares as borders, moved to the nearest group where a part would have none; says when parts are uneven."""
+    counted = frame.group_by(DRAW).len().sort(DRAW).collect(engine="streaming")
+    groups, parts = counted[DRAW], 2 if split.method == "given" else 3
+    if len(groups) < parts:
+        raise InputError(
+            f"column {split.group!r} ([split] group) holds {len(groups)} groups, and {parts} parts need one each; "
+            "give more data or another group."
+        )
+    test, second = (int((groups < share).sum()) for share in _shares(split))
+    test = min(max(test, 1), len(groups) - parts + 1)
+    second = test if parts == 2 else min(max(second, test + 1), len(groups) - 1)
+    held = counted["len"].to_list()
+    _say_uneven([held[second:], held[test:second], held[:test]], split)
+    return groups[test], groups[second]
+
+
+def _say_uneven(held: list[list[int]], split: Split) -> None:
+    """Where groups are few or large, a part can be far from the share that was asked for."""
+    test, second = _shares(split)
+    rows, largest = [sum(part) for part in held], max(max(part, default=0) for part in held)
+    total = sum(rows)
+    apart = [
+        f"{part} has {count / total:.0%} of the rows instead of {share:.0%}"
+        for part, count, share in zip(PARTS, rows, (1 - second, second - test, test), strict=True)
+        if abs(count / total - share) > FAR * share
+    ]
+    if apart:
+        log.warning(
+            "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew",
+            ", ".join(apart),
+            split.group,
+            f"{largest:,}",
+            f"{total:,}",
+        )
+
+
+def _by_time(frame: pl.LazyFrame, usecase: UseCase) -> pl.Expr:
+    """The latest rows are test, those before them validation; equal times stay together."""
+    time, split = usecase.data.time, usecase.split
+    shares = (1 - split.test - split.validation, 1 - split.test)
+    borders = frame.select(pl.col(time).quantile(share, "higher").alias(str(share)) for share in shares).collect(
+        engine="streaming"
+    )
+    first, second = borders.row(0)
+    if first is None or first == second:
+        raise InputError(f'column {time!r} does not spread enough to split by time; use [split] method = "random".')
+    part = pl.when(pl.col(time) >= second).then(pl.lit("test")).when(pl.col(time) >= first)
+    return part.then(pl.lit("validation")).otherwise(pl.lit("train")).alias(PART)
+
+
+def _one_part_a_group(frame: pl.LazyFrame, split: Split) -> pl.LazyFrame:
+    """Later and unseen: a group whose rows lie in several parts keeps those in one of them, drawn by the shares.
+
+    Always keeping the earlier rows would empty test where groups run through the whole time, always keeping the later
+    ones would empty train; drawn, the parts keep their proportions, and groups within one part lose nothing.
+    """
+    here = [(pl.col(PART) == part).any().alias(name) for part, name in zip(PARTS, HERE, strict=True)]
+    groups = frame.filter(pl.col(raw.GROUP).is_not_null()).group_by(raw.GROUP).agg(*here, pl.col(raw.ROW).first())
+    shares = (1 - split.test - split.validation, split.validation, split.test)
+    train, validation, test = (pl.col(name) * share for name, share in zip(HERE, shares, strict=True))
+    point = _group_draws(split.seed) * (train + validation + test)
+    chosen = groups.select(raw.GROUP, _part(point, (test, test + validation)).alias(DRAW)).collect(engine="streaming")
+    whole = frame.join(chosen.lazy(), on=raw.GROUP, how="left", maintain_order="left")
+    kept = pl.col(DRAW).is_null() | (pl.col(DRAW) == pl.col(PART))
+    left = whole.select((~kept).sum(), pl.len().alias("rows")).collect(engine="streaming").row(0)
+    if left[0]:
+        log.warning(
+            "%s of %s rows are left out: their %r has rows in two parts of the time, and is kept in one of them",
+            f"{left[0]:,}", f"{left[1]:,}", split.group,
+        )  # fmt: skip
+    return whole.filter(kept).drop(DRAW)
+
+
+def check_apart(frame: pl.LazyFrame, validation: pl.LazyFrame, group: str) -> None:
+    """Raises InputError where rows of the user's own validation files belong to a group of the training files."""
+    if not group:
+        return
+    both = validation.join(frame.select(raw.GROUP).unique(), on=raw.GROUP, how="semi")
+    rows, example, of = pl.len(), pl.col(raw.GROUP).min(), validation.select(pl.len()).collect().item()
+    shared, name = both.select(rows, example).collect(engine="streaming").row(0)
+    if shared:
+        raise InputError(
+            f"{shared:,} of {of:,} rows of the validation files have a {group!r} that is in the training files too "
+            f"(such as {name!r}), so they can't tell what the model is worth on others; keep it on one side."
+        )
+
+
+PART_EARLIER = "train"  # a window's labelled rows lie in data/<window>/train/
+
+
+def windows(folder: Path) -> dict[str, Path]:
+    """Each window's name and folder below an input, by name; none in an empty one.
+
+    The service's guide leaves open how much of a key stands before <window>/train/, so it may be anything.
+    """
+    names = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] not in "._"]
+    tables = [path for path in names if path.name.lower().endswith(files.KINDS)]
+    found: dict[str, Path] = {}
+    for table in tables:
+        place = next((parent for parent in table.parents if parent.name == PART_EARLIER), table.parent)
+        found[place.parent.name if place.name == PART_EARLIER else place.name] = place
+    return found
+
+
+def check(table: raw.RawTable, case: UseCase, counts: raw.Counts) -> None:
+    """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
+    raw.check(table, case, counts)
+    if counts.rows == counts.unlabelled + counts.broken:
+        raise InputError(f"no usable row of {counts.rows:,} has a label.")
+
+
+def held_out(newest: pl.LazyFrame, case: UseCase) -> pl.DataFrame:
+    """Whom the newest window's validation and test rows are of: id and group, where the contract names them."""
+    names = [name for name in (case.data.id, raw.GROUP) if name and name in newest.collect_schema()]
+    rows = newest.filter(pl.col(PART) != "train")
+    return rows.select(names).unique().collect(engine="streaming")
+
+
+def unseen(rows: pl.LazyFrame, held: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of nobody in `held`: the model must not know those it is judged by."""
+    for name in held.columns:
+        rows = rows.join(held.lazy().select(name), on=name, how="anti", maintain_order="left")
+    return rows

@@ -1,0 +1,418 @@
+"""usecase.toml as frozen dataclasses, checked once and in the reader's words."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from batchloop.container import metrics, settings
+from batchloop.container.job import InputError
+from batchloop.container.settings import Matching, Range, Wrong
+
+RESERVED = ("prediction", "score", "error")
+# Keys of [data] that say how files are read, not what the data means.
+READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
+# The tables each component reads; a change in any other does not change what it does.
+TABLES = {
+    "processing": ("data", "columns", "split", "features"),
+    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
+    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
+    "explainability": ("usecase", "data", "columns", "explanation"),
+}
+# formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
+EPOCHS = {  # how many microseconds each is
+    "epoch s": ("seconds", 1e6),
+    "epoch ms": ("milliseconds", 1e3),
+    "epoch us": ("microseconds", 1.0),
+    "epoch ns": ("nanoseconds", 1e-3),
+}
+NO_NUMERAL = "is not 1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'."
+# formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
+CLOCKS = ("hh:mm:ss", "mm:ss")
+NUMERAL = re.compile(
+    r"(?P<open>\()?(?P<prefix>[^\d()|]*?)\s*1(?P<thousands>[.,'’ \u00a0\u2009\u202f]?)234(?:(?P<decimal>[.,])5)?"
+    r"\s*(?P<suffix>[^\d()|]*?)(?P<end>[)-])?"
+)
+
+YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
+    "".join(rf"(?=.*%[-_0]?[{directive}])" for directive in directives)
+    for directives in (["YyGgDFcxvs+"], ["Hk", "M"], ["Il", "M", "pP"], ["HkIlMSpP"])
+)
+DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQio])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
+DATES = Matching(
+    rf"(?:epoch [mun]?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
+    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s', ms, us or ns (numbers since 1970)",
+)
+NO_DATE = f"is not {DATES}."
+HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
+
+NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
+NAMESPACE = Matching(f"(?!aws|ssm|amzn|sthree){NAME.pattern}", f"{NAME}, and aws, ssm, amzn or sthree never first")
+FILLED = Matching(r"(?s).*\S.*", "a name")
+CHARACTER = Matching(r'[^"\s0-9A-Za-z]|[ \t]', "one character, and no letter, digit, quote or line break")
+DECIMAL = Matching("[.,]", '"." or ","')
+NO_CHARACTER = Matching(r"[^\"\r\n0-9A-Za-z+-]?", 'one character or ""')
+LEARN = Matching(
+    "window|all|last [1-9][0-9]{0,5}",
+    '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
+)
+SHARE = Range(ge=0, le=1)
+REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
+PART = Range(gt=0, lt=1)
+FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One raw column: its name and type, the range of a number, the format and time zone of a date.
+
+    `format` of a date is one of strptime, or "epoch s" (ms, us, ns) for numbers since 1970, which are moments of UTC;
+    of a number 1234.5 as the column writes it ("€ 1.234,5", "(1,234.5)"), or "hh:mm:ss" or "mm:ss", read as hours.
+    Several formats stand with | between them. `missing` are this column's further texts for "no value".
+    `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
+    of the drift decision, for one that moves by its nature.
+    """
+
+    name: str
+    type: Literal["number", "category", "boolean", "date"]
+    minimum: float | None = None
+    maximum: float | None = None
+    format: str = ""
+    time_zone: str = ""
+    drift: bool = True
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    task: Literal["binary", "multiclass", "regression"]
+    label: Annotated[str, FILLED]
+    id: str = ""
+    classes: tuple[str, ...] = ()
+    time: str = ""
+    time_format: str = ""
+    time_zone: str = ""
+    label_format: str = ""
+    missing: tuple[str, ...] = ("",)
+    separator: Annotated[str, CHARACTER] = ","
+    encoding: str = "utf-8"
+    decimal: Annotated[str, DECIMAL] = "."
+    thousands: Annotated[str, NO_CHARACTER] = ""
+    header: bool = True
+    bad_rows: Annotated[float, SHARE] = 0.01
+
+
+@dataclass(frozen=True)
+class Split:
+    method: Literal["random", "time", "group", "given"] = "random"
+    group: str = ""
+    validation: Annotated[float, PART] = 0.15
+    test: Annotated[float, PART] = 0.15
+    seed: Annotated[int, FROM_0] = 7
+
+
+@dataclass(frozen=True)
+class Features:
+    rare: Annotated[int, FROM_0] = 20
+    vocabulary: Annotated[int, FROM_1] = 200
+    impute: Literal["none", "median"] = "none"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    trials: Annotated[int, FROM_0] = 0
+    timeout_seconds: Annotated[int, FROM_1] = 1800
+    search: Mapping[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    threshold: Annotated[float, SHARE] = 0.5
+    escape_formulas: bool = True
+
+
+@dataclass(frozen=True)
+class Gate:
+    metric: str
+    minimum: float
+    minimum_lead: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    significance: Annotated[float, PART] = 0.01
+    minimum_effect: Annotated[float, FROM_0] = 0.1
+    minimum_rows: Annotated[int, FROM_1] = 200
+    bins: Annotated[int, Range(ge=2, le=1000)] = 20
+    performance_drop: Annotated[float, FROM_0] = 0.05
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What follows from an alarm; the control plane reads the table too."""
+
+    enabled: bool = True
+    on: tuple[Literal["drift", "performance", "realised"], ...] = ("drift", "performance", "realised")
+    learn: Annotated[str, LEARN] = "window"
+    alarms: Annotated[int, REMEMBERED] = 1
+    windows: Annotated[int, REMEMBERED] = 1
+    cooldown_hours: Annotated[float, FROM_0] = 24
+    budget: Annotated[int, Range(ge=0, le=20)] = 4
+    budget_days: Annotated[float, FROM_0] = 30
+
+
+@dataclass(frozen=True)
+class Explanation:
+    rows: Annotated[int, FROM_0] = 2000
+    rule: Literal["random", "highest"] = "random"
+    top: Annotated[int, FROM_1] = 5
+    seed: Annotated[int, FROM_0] = 7
+
+
+KINDS: dict[str, Any] = {
+    "data": Data,
+    "split": Split,
+    "features": Features,
+    "tuning": Tuning,
+    "prediction": Prediction,
+    "gate": Gate,
+    "drift": Drift,
+    "retraining": Retraining,
+    "explanation": Explanation,
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """[usecase]: the names that begin every AWS name, and the texts that people read."""
+
+    name: Annotated[str, NAME]
+    title: str = ""
+    description: str = ""
+    namespace: Annotated[str, NAMESPACE] = ""
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """Everything in usecase.toml; `columns` keeps the file's order."""
+
+    name: str
+    title: str
+    description: str
+    namespace: str
+    data: Data
+    columns: tuple[Column, ...]
+    split: Split
+    features: Features
+    hyperparameters: Mapping[str, Any]
+    tuning: Tuning
+    prediction: Prediction
+    gate: Gate
+    drift: Drift
+    explanation: Explanation
+    retraining: Retraining = field(default_factory=Retraining)
+
+    def contract(self) -> dict[str, Any]:
+        """What the data means, without what is left at its default: artifacts learned under another one are refused."""
+        data = {key: value for key, value in _chosen(self.data).items() if key not in READING}
+        columns = [{key: value for key, value in _chosen(column).items() if key != "drift"} for column in self.columns]
+        return {"data": data, "columns": columns}
+
+
+def _chosen(table: Any) -> dict[str, Any]:
+    """A table's keys that are not at their defaults."""
+    defaults = {entry.name: entry.default for entry in fields(table)}
+    return {key: value for key, value in asdict(table).items() if value != defaults[key]}
+
+
+def of_labels(case: UseCase, group: str = "") -> UseCase:
+    """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
+    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
+
+
+def digest(value: object) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()[:16]
+
+
+def location() -> Path:
+    """USECASE_FILE, or usecase.toml beside the component packages, as in an image."""
+    beside = Path(__file__).resolve().parents[2] / "usecase.toml"
+    return Path(os.environ.get("USECASE_FILE", beside))
+
+
+def load(path: Path | None = None) -> UseCase:
+    """Read and check usecase.toml. Raises InputError with the line, the table, the key and what would be right."""
+    path = path or location()
+    try:
+        return parse(*settings.read(path, path.name))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run from the folder that holds usecase.toml.") from None
+
+
+def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
+    """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
+    with settings.explained("usecase.toml", text):
+        _known(tables)
+        parsed = UseCase(
+            **asdict(about(tables)),
+            columns=_columns(settings.filled(tables, "columns")),
+            hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
+            **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
+        )
+        for column in parsed.columns:
+            settings.check(_column_rules(column))
+        settings.check(_rules(parsed))
+        gate, drop = parsed.gate, parsed.drift.performance_drop
+        metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
+        return parsed
+
+
+def about(tables: Mapping[str, Any]) -> About:
+    """[usecase]. Raises Wrong."""
+    return settings.table(About, ("usecase",), settings.filled(tables, "usecase"))
+
+
+def _known(tables: Mapping[str, Any]) -> None:
+    """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
+    known = ["usecase", "columns", "hyperparameters", *KINDS]
+    for name, value in tables.items():
+        if not isinstance(value, Mapping) and name not in known:
+            homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
+            belongs = f"it belongs into {' or '.join(homes)}" if homes else "no table has such a key"
+            raise Wrong(f"{name!r} stands outside all tables; {belongs}.", name)
+        if name not in known:
+            raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
+    for name in ("data", "gate"):
+        settings.filled(tables, name)
+
+
+def _columns(table: Any) -> tuple[Column, ...]:
+    if not isinstance(table, Mapping):
+        raise Wrong("[columns] is a list, and should be one table.", "columns")
+    return tuple(settings.table(Column, ("columns", name), spec, name=name) for name, spec in table.items())
+
+
+def _hyperparameters(values: Any) -> dict[str, Any]:
+    """Names are the model library's, so only what any training job takes is checked here. Raises Wrong."""
+    if not isinstance(values, Mapping):
+        raise Wrong("[hyperparameters] should be a table.", "hyperparameters")
+    if len(values) > HYPERPARAMETERS:
+        raise Wrong(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.", "hyperparameters")
+    for name, value in values.items():
+        kinds = "a number, true, false or a text"
+        if not isinstance(value, str | int | float) or not (isinstance(value, str) or abs(value) < settings.HUGE):
+            raise Wrong(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
+        if len(str(value)) > LONGEST:
+            raise Wrong(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
+    return dict(values)
+
+
+def usable(name: str) -> bool:
+    """Whether a column's name is free: __ begins the runtime's own, and ^…$ is a pattern to Polars."""
+    return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
+
+
+def zone(name: str) -> bool:
+    """Whether a time zone is one of IANA's; true where this machine has no list of them."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return not available_timezones()
+    return True
+
+
+Rules = Iterator[tuple[object, str]]
+
+
+def _column_rules(column: Column) -> Rules:
+    """What a column's keys ask of each other."""
+    low, high, where = column.minimum, column.maximum, f"[columns] {column.name!r}"
+    yield usable(column.name), f"{where}: names can't begin with __ or look like ^…$; rename the column."
+    ranged = low is not None or high is not None
+    yield not ranged or column.type == "number", f"{where}: minimum and maximum are for numbers, it is a {column.type}."
+    ordered = low is None or high is None or low <= high
+    yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
+    for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
+        fits = not getattr(column, key) or column.type in kinds
+        yield fits, f"{where}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
+    known, wrong = (numeral, NO_NUMERAL) if column.type == "number" else (_dated, NO_DATE)
+    yield known(column.format), f"{where}: format = {column.format!r} {wrong}"
+    yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
+
+
+def numeral(form: str) -> bool:
+    """Whether a format is one of numbers."""
+    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
+
+
+def _dated(form: str) -> bool:
+    """Whether a format is one of dates, or several of them."""
+    return not form or all(DATES.holds(part) for part in form.split("|"))
+
+
+def _encoded(name: str) -> bool:
+    """Whether text can be read in it; some codecs are none of text."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def _zoned(name: str) -> bool:
+    return not name or zone(name)
+
+
+def _unknown_zone(name: str) -> str:
+    close = "" if _zoned(name) else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
+    return f"{name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
+
+
+def _rules(usecase: UseCase) -> Rules:
+    """Rules that span keys."""
+    data, names, split = usecase.data, [column.name for column in usecase.columns], usecase.split
+    for key in ("id", "label", "time"):
+        name = getattr(data, key)
+        yield usable(name), f"[data] {key} = {name!r}: names can't begin with __ or look like ^…$; rename the column."
+    yield bool(data.id) or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
+    holds: object = data.label not in names
+    yield holds, f"[columns] {data.label!r} is the label: the model would see the answer; take it out."
+    yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
+    yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
+    yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
+    holds = _encoded(data.encoding)
+    yield holds, f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are."
+    yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
+    holds = data.task != "binary" or len(data.classes) == 2
+    yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
+    yield data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."
+    yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
+    yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
+    yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
+    yield numeral(data.label_format), f"[data] label_format = {data.label_format!r} {NO_NUMERAL}"
+    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_DATE}"
+    yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
+    holds = split.method != "time" or data.time
+    yield holds, '[split] method = "time" needs [data] time: the column that says when a row happened.'
+    holds = split.method != "group" or split.group
+    yield holds, '[split] method = "group" needs [split] group: the column whose rows stay together.'
+    holds = split.method != "random" or not split.group
+    yield holds, f'[split] group = {split.group!r} says nothing to method = "random"; say method = "group".'
+    holds = not split.group or split.group != data.label
+    yield holds, f"[split] group = {split.group!r} is the label; name another column."
+    yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
+    kinds = {column.name: column.type for column in usecase.columns}
+    useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
+    yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    loop = usecase.retraining
+    holds = loop.alarms <= loop.windows
+    yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
+    reasons = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    yield reasons, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
+    yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

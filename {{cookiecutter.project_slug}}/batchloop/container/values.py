@@ -1,0 +1,269 @@
+"""What a cell says, whichever file it came from: text, number, yes or no, date.
+
+CSV and Parquet of one table must be the same table, though 10001 is 10001.0 where a column had gaps, True is true, and
+midnight is written in three ways. So every value that is compared as text (a label, an id, a category, a group) has one
+canonical text, and so have the contract's own classes and markers that it is compared with:
+
+- whole numbers have no fraction: 10001.0 and 10001.00 are 10001, as is 10001,0 where a comma stands before decimals;
+  1.50, 007 and 1e5 stay what they are,
+- True, TRUE and a boolean are true, likewise false,
+- a moment is 2024-01-31 13:30:00 (no T, no empty fraction), and at midnight only its day.
+
+Functions take a column as it was read, and give its values and which cells hold something that is none; None says that
+no cell does. A text of the missing markers, an empty one, NaN and infinity are no value, and nothing wrong.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from batchloop.container.job import InputError
+from batchloop.container.usecase import CLOCKS, EPOCHS, NUMERAL
+
+TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
+FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")
+WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
+WHOLE = r"(-?(?:0|[1-9]\d*))([.,])0+"
+MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
+OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
+SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
+HOUR = 3_600_000_000  # microseconds
+CLOCK = r"^(-)?(?:(\d+) days?,? ?\+?)?(\d{1,4}):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
+QUARTERS = {f"Q{number}": f"Q{3 * number - 2:02}" for number in range(1, 5)}
+OF_UTC = ("Z", "UTC", "GMT")  # endings of formats
+Found = tuple[pl.Series, pl.Series | None]
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How values are written: the texts that mean "no value", the marks in a number, or its formats."""
+
+    missing: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
+    format: str = ""
+
+    @cached_property
+    def markers(self) -> list[str]:
+        """Texts without a value, as canonical texts too."""
+        return sorted({"", *self.missing, *map(canonical, self.missing)})
+
+    @cached_property
+    def numbers(self) -> list[float]:
+        """Numbers without a value, such as -999: Parquet has them as numbers."""
+        found = pl.Series(self.markers).cast(pl.Float64, strict=False)
+        return found.filter(found.is_finite()).to_list()
+
+
+def canonical(text: str, decimal: str = ".") -> str:
+    """The one text for a value that can be written in several ways."""
+    if (whole := re.fullmatch(WHOLE, text)) and whole[2] in (".", decimal):
+        return "0" if float(whole[1]) == 0 else whole[1]
+    if text in ("True", "TRUE", "False", "FALSE"):
+        return text.lower()
+    if re.fullmatch(MOMENT, text):
+        day, clock = text[:10], text[11:] if text.count(":") == 2 else f"{text[11:]}:00"
+        clock = clock.rstrip("0").rstrip(".") if "." in clock else clock
+        return day if clock == "00:00:00" else f"{day} {clock}"
+    return text
+
+
+def texts(column: pl.Series, missing: Iterable[str], decimal: str = ".") -> pl.Series:
+    """Canonical texts without blanks around them; null where there is no value."""
+    plain = _plain(column)
+    other = plain.str.contains(OTHERS)
+    if other.any():
+        odd = plain.filter(other).unique().drop_nulls()
+        plain = plain.replace(odd, pl.Series([canonical(text, decimal) for text in odd], dtype=pl.String))
+    return _without(plain, missing)
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Text of a column of any kind, without blanks around it."""
+    if column.dtype.is_float():
+        return _finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
+    if column.dtype in (pl.Time, pl.Duration):  # 1 day, 2:03:04
+        column = pl.Series(column.name, [None if cell is None else str(cell) for cell in column], dtype=pl.String)
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _without(column: pl.Series, missing: Iterable[str]) -> pl.Series:
+    gone = column.is_in(list(missing))
+    return column.set(gone, None) if gone.any() else column
+
+
+def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
+    """Cells that hold something, but no value."""
+    return None if present.null_count() == values.null_count() else present.is_not_null() & values.is_null()
+
+
+def number(column: pl.Series, spelling: Spelling, low: float | None = None, high: float | None = None) -> Found:
+    """Float64, null outside the range."""
+    found, wrong = _number(column, spelling)
+    if low is None and high is None:
+        return found, wrong
+    outside = (found < (low if low is not None else -float("inf"))) | (
+        found > (high if high is not None else float("inf"))
+    )
+    if not outside.any():
+        return found, wrong
+    outside = outside.fill_null(value=False)
+    return found.set(outside, None), outside if wrong is None else outside | wrong
+
+
+def _number(column: pl.Series, spelling: Spelling) -> Found:
+    if column.dtype in (pl.Time, pl.Duration):
+        column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        found = column.cast(pl.Float64)
+        return _finite(_without_numbers(found, spelling)), None
+    if spelling.decimal == "." and not spelling.thousands + spelling.format and column.dtype == pl.String:
+        found = column.cast(pl.Float64, strict=False)
+        if found.null_count() == column.null_count():  # the usual case: every cell is a number or empty
+            return _finite(_without_numbers(found, spelling)), None
+    present = _without(_plain(column), spelling.markers)
+    text = present.str.replace("\u2212", "-", literal=True)
+    found = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
+    for form in spelling.format.split("|"):
+        one = _hours(text, form) if form in CLOCKS else _written(text, form, spelling)
+        found = found.zip_with(found.is_not_null(), one)
+    wrong = _wrong(present, found)
+    return _finite(_without_numbers(found, spelling)), wrong
+
+
+def _without_numbers(found: pl.Series, spelling: Spelling) -> pl.Series:
+    return found.set(found.is_in(spelling.numbers), None) if spelling.numbers else found
+
+
+def _finite(found: pl.Series) -> pl.Series:
+    finite = found.is_finite()
+    return found if finite.all() else found.set(~finite, None)
+
+
+def _hours(text: pl.Series, form: str) -> pl.Series:
+    """Clocks and durations as hours; of two parts the last are seconds where the form is "mm:ss"."""
+    parts = text.to_frame("t").select(pl.col("t").str.extract_groups(CLOCK)).unnest("t")
+    sign, days, first, second, third, half = (pl.col(name) for name in parts.columns)
+    first, second, third = (
+        part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in (first, second, third)
+    )
+    first = pl.when(half.is_null()).then(first).otherwise(first % 12 + 12 * (half.str.to_lowercase() == "p"))
+    seconds = first * 3600 + second * 60 + third.fill_null(0)
+    if form == "mm:ss":
+        seconds = pl.when(third.is_null()).then(first * 60 + second).otherwise(seconds)
+    days = days.cast(pl.Float64).fill_null(0) * 24 * 3600
+    back = pl.when(sign == "-").then(-1).otherwise(1)
+    seconds = pl.when(days == 0).then(seconds * back).otherwise(days * back + seconds)  # "-1 days +23:00:00" is an hour
+    return parts.select((seconds * 1_000_000).round() / HOUR).to_series().alias(text.name)
+
+
+def _written(text: pl.Series, form: str, spelling: Spelling) -> pl.Series:
+    """Numbers; null where the marks stand where they can't, as in 1.5 if a point separates thousands."""
+    decimal, thousands = spelling.decimal, spelling.thousands
+    if shown := NUMERAL.fullmatch(form):
+        thousands = shown["thousands"]
+        decimal = shown["decimal"] or ("," if thousands == "." else ".")
+        text = _bare(text, shown)
+    elif decimal == "." and not thousands:
+        return text.cast(pl.Float64, strict=False)
+    for group in (SPACES, QUOTES):
+        if thousands and thousands in group:
+            text = text.str.replace_all(f"[{group}]", thousands)
+    mark, group = re.escape(decimal), re.escape(thousands)
+    grouped = rf"\d{{1,3}}(?:{group}\d{{3}})+|" if thousands else ""
+    form = rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$"
+    fits = text.str.contains(form)
+    plain = text.str.replace_all(thousands, "", literal=True) if thousands else text
+    return plain.str.replace(decimal, ".", literal=True).set(~fits, None).cast(pl.Float64, strict=False)
+
+
+def _bare(text: pl.Series, form: re.Match[str]) -> pl.Series:
+    """Without the unit that the form has before or behind a number, and a minus for brackets or one that ends it."""
+    if form["prefix"] or form["suffix"]:
+        before, behind = re.escape(form["prefix"]), re.escape(form["suffix"])
+        pattern = rf"^(\(|[+-])?\s*{before}\s*(.+?)\s*{behind}\s*([)-])?$"
+        text = text.str.replace(pattern, "${1}${2}${3}").set(~text.str.contains(pattern), None)
+    if form["open"] and form["end"] == ")":
+        text = text.str.replace(r"^\((.*)\)$", "-$1")
+    return text.str.replace(r"^(.*\S)\s*-$", "-$1") if form["end"] == "-" else text
+
+
+def boolean(column: pl.Series, spelling: Spelling) -> Found:
+    """Boolean, from words such as yes and no, and from 0 and 1."""
+    if column.dtype == pl.Boolean:
+        return column, None
+    present = texts(column, spelling.markers, spelling.decimal)
+    found = present.str.to_lowercase().replace_strict(WORDS, default=None, return_dtype=pl.Boolean)
+    return found, _wrong(present, found)
+
+
+def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Found:
+    """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
+
+    Numbers since 1970 are moments of UTC, and stay so where no zone is given. Raises InputError for a column of other
+    moments with a zone where none is given.
+    """
+    if column.dtype.is_temporal():
+        found = _local(column, zone)
+        gone = pl.Series(spelling.markers, dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()
+        return (found.set(found.is_in(gone.implode()), None) if len(gone) else found), None
+    if form in EPOCHS:
+        found, wrong = _since_1970(column, EPOCHS[form][1], spelling)
+        return _local(found.dt.replace_time_zone("UTC") if zone else found, zone), wrong
+    present = _without(_plain(column), spelling.markers)
+    if "." not in form:  # 20240131.0, from a column with gaps
+        present = present.str.replace(r"^(\d+)\.0+$", "$1")
+    found = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
+    for each in form.split("|"):
+        found = found.zip_with(found.is_not_null(), _local(_moments(present, each, zone), zone))
+    return found, _wrong(present, found)
+
+
+def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
+    """Of one format; without a day it is the first of the month, the quarter (%q) or the week (%V)."""
+    if "%q" in form:
+        text, form = text.str.replace_many(QUARTERS), form.replace("%q", "%m")
+    if form and not re.search("%-?[deju]", form):
+        text, form = text + " 1", f"{form} {'%u' if '%V' in form else '%d'}"
+    found = text.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
+    return found.dt.replace_time_zone("UTC") if zone and form.endswith(OF_UTC) else found
+
+
+def _since_1970(column: pl.Series, unit: float, spelling: Spelling) -> Found:
+    """Numbers of so many microseconds each."""
+    found, wrong = number(column, spelling, FIRST / unit, LAST / unit)
+    return (found * unit).round().cast(pl.Int64).cast(pl.Datetime("us")), wrong
+
+
+def _local(column: pl.Series, zone: str) -> pl.Series:
+    held = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
+    if held is None:
+        return column.cast(pl.Datetime("us"))
+    if not zone:
+        raise InputError(
+            f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count; "
+            f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml.'
+        )
+    return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
+
+
+def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Found:
+    """The contract's own texts of classes, by their canonical ones; true and false are also 1 and 0."""
+    present = texts(column, spelling.markers, spelling.decimal)
+    found = present.replace_strict(aliases(classes), default=None, return_dtype=pl.String)
+    return found, _wrong(present, found)
+
+
+def aliases(classes: Sequence[str]) -> Mapping[str, str]:
+    """Canonical text → class."""
+    known = {canonical(name): name for name in classes}
+    if len(known) < len(classes):
+        raise InputError(f"usecase.toml [data] classes = {list(classes)} names one value in two ways.")
+    for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
+        if set(known) == set(pair.values()):
+            known |= {other: known[name] for other, name in pair.items()}
+    return known

@@ -1,0 +1,172 @@
+"""environments/<name>.toml as frozen dataclasses: where the pipelines run, on what, and who approves."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from batchloop.container import settings
+from batchloop.container.job import InputError
+from batchloop.container.settings import Matching, Range, Wrong
+from batchloop.container.usecase import UseCase
+
+JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
+# What the service takes: "CreateProcessingJob" in the SageMaker API reference, and its training jobs take more.
+COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
+HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
+
+
+LONGEST = 48  # letters of a prefix: the functions' names have 64, and 16 of them come after it
+REGION = (
+    r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
+)
+
+
+def _arn(service: str, what: str, resource: str) -> Matching:
+    """ "" or the ARN of something of a service."""
+    region, example = ("", "") if service == "iam" else (REGION, "eu-central-1")
+    example = f"arn:aws:{service}:{example}:111122223333:{resource.partition('/')[0]}/…"
+    return Matching(
+        rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?", f"the ARN of {what}, like {example}"
+    )
+
+
+def _ids(kind: str) -> Matching:
+    """Ids of something in EC2."""
+    return Matching(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f'a list of ids like "{kind}-0123456789abcdef0"')
+
+
+def _field(value: str, special: str = "") -> str:
+    """A field of a cron expression: values, ranges, steps and what this field alone may hold."""
+    part = rf"(\*|({value})(-({value}))?)(/\d+)?"
+    return rf"({part}(,{part})*{special})"
+
+
+# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
+DAY = _field(r"0?[1-9]|[12]\d|3[01]", r"|L(-\d\d?)?|LW|\d\d?W")
+MONTH = _field(r"0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC")
+WEEKDAY = _field(r"[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT", r"|[1-7]?L|\w{1,3}#[1-5]")
+CLOCK, YEAR = f"{_field('[0-5]?[0-9]')} {_field('[01]?[0-9]|2[0-3]')}", _field("[12][0-9]{3}")
+CRON = rf"{CLOCK} ({DAY} {MONTH} \?|\? {MONTH} {WEEKDAY}) {YEAR}"
+SCHEDULE = Matching(
+    rf"(?i:cron\({CRON}\)|rate\([1-9]\d* (minute|hour|day)s?\)|)",
+    'one like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one of '
+    'the two days) or "rate(12 hours)"',
+)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What one job runs on; `volume_gb` is its disk."""
+
+    type: Annotated[
+        str, Matching(r"ml\.[a-z]+\d[a-z0-9-]*\.(medium|large|\d*xlarge|metal)", "an instance type like 'ml.m5.large'")
+    ]
+    count: Annotated[int, COUNT]
+    volume_gb: Annotated[int, GIGABYTES]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What CodeBuild clones, through which connection; without a connection there is no build project."""
+
+    connection: Annotated[str, _arn("codeconnections", "a connection", "connection/[0-9a-f-]{36}")]
+    provider: Literal["GITHUB", "GITHUB_ENTERPRISE", "GITLAB", "GITLAB_SELF_MANAGED", "BITBUCKET"]
+    repository: Annotated[str, Matching(r"(https://\S+)?", "an address that begins with https://")]
+    branch: Annotated[str, Matching(r"[A-Za-z0-9._/-]+", "a branch's name")]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment; `prefix` begins the name of everything that belongs to it."""
+
+    name: str  # of its file: lower case letters and digits
+    namespace: str
+    slug: str
+    account: Annotated[str, Matching(r"\d{12}", "twelve digits in quotes")]
+    region: Annotated[str, Matching(REGION, "a region like 'eu-central-1'")]
+    bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?", "a bucket's name")]
+    role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")]
+    approval: Literal["Approved", "PendingManualApproval"]
+    schedule: Annotated[str, SCHEDULE]
+    kms_key: Annotated[str, _arn("kms", "a key", "key/(mrk-)?[0-9a-f-]{32,36}")]
+    create_key: bool
+    permissions_boundary: Annotated[str, _arn("iam", "a policy", r"policy/[\w+=,.@/-]+")]
+    subnets: Annotated[tuple[str, ...], _ids("subnet")]
+    security_groups: Annotated[tuple[str, ...], _ids("sg")]
+    spot: bool
+    max_runtime_seconds: Annotated[int, SECONDS]
+    hours_between_runs: Annotated[int, HOURS]
+    notice_email: Annotated[str, Matching(r"([^@\s]+@[^@\s]+)?", "a mail address")]
+    monthly_budget: Annotated[float, Range(ge=0)]
+    build: Build
+    instances: Mapping[str, Instances]
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.namespace}-{self.slug}-{self.name}"
+
+    @property
+    def storage(self) -> str:
+        """The S3 prefix under which everything of the use case lies."""
+        return f"s3://{self.bucket}/{self.namespace}/{self.slug}"
+
+    def image(self, component: str) -> str:
+        """The component's ECR repository, without a tag."""
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/{self.namespace}/{self.slug}/{component}"
+
+
+def load(folder: Path, name: str, usecase: UseCase) -> Environment:
+    """Read and check environments/<name>.toml. Raises InputError with the line, the key and what would be right."""
+    shown = f"environments/{name}.toml"
+    try:
+        values, text = settings.read(folder / f"{name}.toml", shown)
+    except FileNotFoundError:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
+        raise InputError(f"there is no environment {name!r}; there are {known}.") from None
+    if not usecase.namespace:
+        raise InputError("usecase.toml: [usecase] needs namespace: the team or organisation that AWS names begin with.")
+    with settings.explained(shown, text):
+        return parse(values, name, usecase)
+
+
+def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
+    """An environment from TOML tables. Raises Wrong."""
+    found = settings.table(Environment, (), values, name=name, namespace=usecase.namespace, slug=usecase.name)
+    found = replace(found, instances=_instances(found.instances))
+    settings.check(_rules(found))
+    return replace(
+        found,
+        bucket=found.bucket or f"{found.prefix}-{found.account}",
+        role=found.role or f"arn:aws:iam::{found.account}:role/{found.prefix}-execution",
+    )
+
+
+def _rules(found: Environment) -> Iterator[tuple[object, str]]:
+    """Rules that span keys."""
+    yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
+    for key, place, other in (("kms_key", 3, "region"), ("role", 4, "account")):
+        there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
+        yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    addressed = found.build.repository or not found.build.connection
+    yield addressed, "[build] repository: a connection needs the repository's https:// address."
+    for job, instances in found.instances.items():
+        disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
+        yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
+    named = re.fullmatch("[a-z][a-z0-9]*", found.name) and len(found.prefix) <= LONGEST
+    yield (
+        named,
+        f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "
+        f"AWS names: the file's has lower case letters and digits alone, and all of it at most {LONGEST} characters.",
+    )
+
+
+def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
+    for job in tables:
+        if job not in JOBS:
+            raise Wrong(f"[instances] has an unknown job {job!r}; {settings.nearest(job, JOBS)}.", "instances", job)
+    for job in JOBS:
+        if job not in tables:
+            raise Wrong(f"[instances] needs {job}, with type, count and volume_gb.", "instances")
+    return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}

@@ -1,0 +1,1 @@
+"""The training and the inference pipeline: SageMaker SDK in, a checked JSON definition out."""

@@ -1,0 +1,230 @@
+"""usecase.toml and environments/*.toml with all their checks; what is wrong in them is a Failure."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batchloop import environment as environments
+from batchloop import repository as batchloop_repository
+from batchloop.container import metrics, settings, usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
+from batchloop.environment import Environment
+from batchloop.repository import Failure, Repository
+
+# pipeline parameters, and the settings that they stand in for; a job's instances besides
+PLACES: dict[str, tuple[str, ...]] = {
+    "QualityLimit": ("gate", "minimum"),
+    "MinimumLead": ("gate", "minimum_lead"),
+    "Trials": ("tuning", "trials"),
+}
+PLACES |= {
+    f"{job.capitalize()}Instance{key.capitalize()}": ("instances", job, key)
+    for job in environments.JOBS
+    for key in ("type", "count")
+}
+
+
+def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
+    """The use case and one environment of it. Raises Failure with the file, the line, the key and what is right."""
+    case = read_case(repository)
+    try:
+        return case, environments.load(repository.root / "environments", environment, case)
+    except InputError as error:
+        raise Failure(str(error)) from None
+
+
+def read_case(repository: Repository) -> UseCase:
+    """The use case alone. Raises Failure."""
+    try:
+        return usecase.load(repository.root / "usecase.toml")
+    except InputError as error:
+        raise Failure(str(error)) from None
+
+
+def check_chosen(repository: Repository, environment: str, chosen: Mapping[str, Any]) -> None:
+    """Check pipeline parameters as the settings that they stand in for. Raises Failure."""
+    tables = repository.tables()
+    where = settings.read(repository.root / "environments" / f"{environment}.toml", environment)[0]
+    for name in set(chosen) & set(PLACES):
+        *path, key = PLACES[name]
+        inner: Any = where if path[0] in where else tables
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[key] = chosen[name]
+    try:
+        environments.parse(where, environment, usecase.parse(tables))
+    except InputError as error:
+        said = " ".join(f"{name}={value}" for name, value in chosen.items())
+        raise Failure(f"SET={said}: {str(error).removeprefix('usecase.toml: ')}") from None
+
+
+NEXT = re.compile(r"\s+(?=\w+\s*=)")  # between two of several Name=value; a value may hold blanks
+KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
+
+
+def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
+    """Every declared parameter's value. `known` may hold more than this definition declares; `chosen` is Name=value.
+
+    Raises Failure for a name that is not declared, a value of the wrong type, and a parameter without a value.
+    """
+    declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
+    given = {name: value for name, value in known.items() if name in declared} | pairs(chosen, declared)
+    found = {}
+    for name, parameter in declared.items():
+        if name not in given and "DefaultValue" not in parameter:
+            raise Failure(f"parameter {name} has no value; add SET={name}=…")
+        found[name] = typed(parameter, given.get(name, parameter.get("DefaultValue")))
+    return found
+
+
+def pairs(chosen: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
+    """What Name=value pairs say. Raises Failure for a name that is not declared, or is given two values."""
+    found: dict[str, str] = {}
+    for pair in (pair for text in chosen for pair in NEXT.split(text.strip())):
+        name, equals, value = map(str.strip, pair.partition("="))
+        if not equals or not value:
+            raise Failure(f"SET={pair} is not Name=value.")
+        if name not in declared:
+            raise Failure(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
+        if name in found:
+            raise Failure(f"SET gives {name} two values, {found[name]} and {value}; leave one of them out.")
+        found[name] = value
+    return found
+
+
+def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that Name=value pairs have given."""
+    return {name: values[name] for name in pairs(words, values)}
+
+
+def hyperparameters(definition: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The hyperparameters that a training step gets from chosen parameters."""
+    found = [
+        step["Arguments"].get("HyperParameters", {})
+        for step in definition.get("Steps", ())
+        if step["Type"] == "Training"
+    ]
+    taken = {name: value.get("Get") for given in found for name, value in given.items() if isinstance(value, Mapping)}
+    texts = {f"Parameters.{name}": str(value) for name, value in chosen.items()}
+    return {name: texts[get] for name, get in taken.items() if get in texts}
+
+
+def typed(parameter: Mapping[str, Any], value: Any) -> Any:
+    """The value as the parameter's type. Raises Failure."""
+    allowed = parameter.get("EnumValues")
+    if allowed and value not in allowed:
+        raise Failure(f"{parameter['Name']} = {value!r} is none of {', '.join(map(str, allowed))}.")
+    kind = KINDS.get(parameter["Type"], str)
+    if (found := settings.parsed(kind, str(value))) is None:
+        raise Failure(f"{parameter['Name']} = {value!r} is not {settings.KINDS[kind]}.")
+    return found
+
+
+def location(text: str) -> str:
+    """A path of the user's as a URI; s3:// stays. Raises Failure for a path that does not exist."""
+    if text.startswith(("s3://", "file://")):
+        return text
+    path = Path(text).expanduser().absolute()
+    if not path.exists():
+        raise Failure(f"{text} does not exist.")
+    return path.as_uri()
+
+
+def git_commit(repository: Repository) -> str:
+    """The commit at work, with -dirty where files differ from it; "uncommitted" before the first."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            command, cwd=repository.root, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "uncommitted"
+    return done.stdout.strip() or "uncommitted"
+
+
+NAMES = ("training", "inference")
+STAMP = "sources"
+
+
+def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
+    """The compiled training or inference definition. Raises Failure where it can't be compiled."""
+    ensure(repository, environment)
+    loaded: dict[str, Any] = json.loads((repository.compiled(environment) / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def show(repository: Repository, environment: str) -> int:
+    """Compile and check anew, and say where; the exit code."""
+    compile_all(repository, environment)
+    print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
+    return 0
+
+
+def ensure(repository: Repository, environment: str) -> bool:
+    """Compile, unless the definitions are those of the present sources; whether it had to."""
+    folder, wanted = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    stamp = folder / STAMP
+    whole = all((folder / f"{name}.json").is_file() for name in NAMES)
+    if whole and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return False
+    print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
+    compile_all(repository, environment)
+    return True
+
+
+def compile_all(repository: Repository, environment: str) -> None:
+    """Check every setting, compile and check, in processes of their own: the SDK takes seconds to import.
+
+    Raises Failure.
+    """
+    case = read(repository, environment)[0]
+    check_hyperparameters(repository)
+    if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
+        print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
+    folder, made_from = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).unlink(missing_ok=True)
+    run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
+    run_module(repository, "batchloop.pipelines.check", *(str(folder / f"{name}.json") for name in NAMES))
+    (folder / STAMP).write_text(made_from, encoding="utf-8")
+
+
+def check_chosen_compiling(
+    repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> None:
+    """Check what is chosen in place of settings as they are checked. Raises Failure."""
+    if chosen:
+        check_chosen(repository, environment, chosen)
+    if found := hyperparameters(definition, chosen):
+        check_hyperparameters(repository, found)
+
+
+def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:
+    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
+    pairs = [f"{name}={value}" for name, value in (chosen or {}).items()]
+    try:
+        run_module(repository, "batchloop.container.fitting", *pairs, python=repository.python())
+    except Failure as failure:  # LightGBM's own complaint stands above
+        raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
+
+
+def run_module(repository: Repository, module: str, *arguments: str, python: str = sys.executable) -> str:
+    """What a module of this repository prints, run by a Python. Raises Failure with what it says is wrong."""
+    path = str(repository.root)
+    command = [python, "-m", module, *arguments]
+    variables = os.environ | {"PYTHONPATH": path, "USECASE_FILE": str(repository.root / "usecase.toml")}
+    done = subprocess.run(  # noqa: S603 - this repository's own modules
+        command, cwd=repository.root, env=variables, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
+        if "Traceback" in said:
+            raise Failure(f"python -m {module} failed: {said.splitlines()[-1]}")
+        raise Failure(said.removeprefix("error: "))
+    return done.stdout
