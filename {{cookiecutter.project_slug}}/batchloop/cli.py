@@ -128,7 +128,7 @@ def _bootstrap(chosen: Chosen) -> int:
 def _cost(chosen: Chosen) -> int:
     from batchloop.cost import Options as Assumed  # noqa: PLC0415
 
-    return call("cost", "show_costing", chosen.env, Assumed(chosen.minutes, chosen.runs, chosen.retrainings, chosen.gb))
+    return call("cost", "show_cost", chosen.env, Assumed(chosen.minutes, chosen.runs, chosen.retrainings, chosen.gb))
 
 
 def _run(chosen: Chosen) -> int:

@@ -456,7 +456,7 @@ def _table(estimate: Estimate) -> "Table":
     for pipeline, title in TITLES.items():
         for job in estimate.jobs:
             if job.step.pipeline == pipeline:
-                table.add_row(f"  {job.step.name}", *_job_table(job))
+                table.add_row(f"  {job.step.name}", *_job_row(job))
         label = title if estimate.whole(pipeline) else f"{title}{WITHOUT}"
         table.add_row(label, "", "", "", between(*estimate.run(pipeline)), style="bold")
         table.add_row()
@@ -464,7 +464,7 @@ def _table(estimate: Estimate) -> "Table":
     return table
 
 
-def _job_table(job: JobCost) -> tuple[str, str, str, str]:
+def _job_row(job: JobCost) -> tuple[str, str, str, str]:
     cost = "no price" if job.most is None or job.least is None else between(job.least, job.most)
     return f"{job.instances.count} × {job.instances.type}", f"{job.minutes:.1f}", job.origin, cost
 
@@ -510,7 +510,7 @@ def _below(estimate: Estimate) -> Iterator[str]:
     yield "the functions, events and queues, which come to cents a month."
 
 
-def show_costing(repository: Repository, environment: str, options: Options) -> int:
+def show_cost(repository: Repository, environment: str, options: Options) -> int:
     """Print the table, the totals and what they assume; the exit code. Raises Failure."""
 
     show(make(repository, environment, options, today()))

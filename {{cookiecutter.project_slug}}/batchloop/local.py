@@ -107,7 +107,7 @@ def train(repository: Repository, options: Options) -> int:
         known["ArtifactsPrefix"] = "s3://runs/training"
         known["ContinueTraining"] = str(options.onward).lower()
         values = definitions.values(definition, known, options.chosen)
-        definitions.check_chosen_compiling(
+        definitions.check_chosen_settings(
             repository, options.environment, definition, definitions.chosen(options.chosen, values)
         )
         name = repository.pipeline(options.environment, "training")
@@ -240,7 +240,7 @@ def score(repository: Repository, options: Options) -> int:
         known = {**released_parameters(release), "ProductionData": data, "ArtifactsPrefix": "s3://runs/inference"}
         known["LabelledData"] = _labels(repository, data, release)
         values = definitions.values(definition, known, options.chosen)
-        definitions.check_chosen_compiling(
+        definitions.check_chosen_settings(
             repository, options.environment, definition, definitions.chosen(options.chosen, values)
         )
         changed = _changed(repository, release)

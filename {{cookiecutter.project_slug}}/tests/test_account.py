@@ -35,14 +35,14 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with mock_aws():
         deployed.in_use(found, monkeypatch)
         monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS)
-        monkeypatch.setattr(session, "connect_signing", lambda region, _profile: connected(found, region))
+        monkeypatch.setattr(session, "connect_profile", lambda region, _profile: connected(found, region))
         yield found
 
 
-def connected(account: Account, region: str) -> session.SigningClients:
+def connected(account: Account, region: str) -> session.ProfileClients:
     ecr, s3, sagemaker, ssm = (account.client(name, region) for name in ("ecr", "s3", "sagemaker", "ssm"))
     aws = Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm)
-    return session.SigningClients(account.client("sts", region), aws)
+    return session.ProfileClients(account.client("sts", region), aws)
 
 
 @pytest.fixture

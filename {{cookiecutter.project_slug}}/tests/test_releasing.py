@@ -56,14 +56,14 @@ def signed_in(access: str, secret: str, token: str | None) -> Any:
 
 
 @cache
-def wired(access: str, secret: str, token: str | None, attempts: int) -> session.SigningClients:
+def wired(access: str, secret: str, token: str | None, attempts: int) -> session.ProfileClients:
     """Clients with the test's wire between them and moto."""
     mine = signed_in.__wrapped__(access, secret, token)
     mine.events.register_first("before-send", lambda **given: WIRES[-1].before_send(**given))  # noqa: PLW0108
     mine.events.register("after-call", lambda **given: WIRES[-1].after_call(**given))  # noqa: PLW0108
     config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
     made = {name: mine.client(name, config=config) for name in ("sts", "ecr", "s3", "sagemaker", "ssm")}
-    return session.SigningClients(made.pop("sts"), Aws(cloudwatch=None, sns=None, **made))
+    return session.ProfileClients(made.pop("sts"), Aws(cloudwatch=None, sns=None, **made))
 
 
 class Here:
@@ -80,7 +80,7 @@ class Here:
         self.past = self.world.aws
         self.models = control_plane_session().client("sagemaker")
 
-    def connect(self, region: str, profile: str) -> session.SigningClients:
+    def connect(self, region: str, profile: str) -> session.ProfileClients:
         assert region == REGION
         self.profiles.append(profile)
         return wired(*self.keys[profile], self.attempts)
@@ -168,7 +168,7 @@ def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     """With nothing released."""
     with mock_aws():
         made = Here(root)
-        monkeypatch.setattr(session, "connect_signing", made.connect)
+        monkeypatch.setattr(session, "connect_profile", made.connect)
         yield made
 
 
@@ -713,7 +713,7 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
 def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, Aws]) -> None:
     here, _ = abroad
     giving, taking = (
-        session.sign_in_signing(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
+        session.sign_in_profile(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
     assert registries.images(giving, taking, elsewhere) == elsewhere
@@ -823,7 +823,7 @@ def test_credentials_are_the_ambient_ones_or_the_profile_s(
     for name, value in (ambient | {"AWS_SECRET_ACCESS_KEY": "x"}).items():
         monkeypatch.setenv(name, value)
     for profile, key in (("dev", "DEV"), ("", "AMBIENT")):
-        made = session.connect_signing(REGION, profile)
+        made = session.connect_profile(REGION, profile)
         for client in (made.sts, made.aws.s3, made.aws.ssm):
             assert client._request_signer._credentials.access_key == key
             assert client.meta.region_name == REGION

@@ -356,8 +356,8 @@ def _decided(wishes: Wishes, table: Table) -> tuple[Seen, Contract, list[Decisio
     if wishes.id:
         gaps.check(look.table, found[wishes.id], look.markers)
     named = wishes.id or gaps.find(found, look, wishes.label)
-    time = _time_adopting(decisions, wishes.time)
-    group, repeats = _group_adopting(wishes, looked, decisions, named)
+    time = _time_decision(decisions, wishes.time)
+    group, repeats = _group_decision(wishes, looked, decisions, named)
     special = {name for name in (wishes.label, named, wishes.time, group) if name}
     events = {name: why for name, why in columns.events(moments).items() if name not in special}
     others = {name: decision for name, decision in decisions.items() if name not in special}
@@ -464,7 +464,7 @@ def _look(wishes: Wishes, table: Table) -> tuple[Table, Looked]:
     return table, Looked(found, look, added, unlabelled)
 
 
-def _time_adopting(decisions: dict[str, Decision], name: str) -> Decision | None:
+def _time_decision(decisions: dict[str, Decision], name: str) -> Decision | None:
     if not name:
         return None
     decision = decisions[name]
@@ -473,7 +473,7 @@ def _time_adopting(decisions: dict[str, Decision], name: str) -> Decision | None
     return decision
 
 
-def _group_adopting(
+def _group_decision(
     wishes: Wishes, looked: Looked, decisions: dict[str, Decision], named: str
 ) -> tuple[str, list[str]]:
     """The column whose rows stay together, "" for none, and sentences about it."""

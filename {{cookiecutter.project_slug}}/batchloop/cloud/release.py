@@ -159,7 +159,7 @@ def release(
     """
     if approve and model is None:
         raise Failure("APPROVE=yes approves one version; name it with MODEL=.")
-    there = session.sign_in_signing(repository, environment)
+    there = session.sign_in_profile(repository, environment)
     package = _chosen(there, model)
     number, status = package["ModelPackageVersion"], package["ModelApprovalStatus"]
     if status != APPROVED:
@@ -228,7 +228,7 @@ METRICS = 3
 
 def show(repository: Repository, environment: str) -> int:
     """One row a release, newest first; the exit code. SSM keeps the last hundred versions of the parameter."""
-    there = session.sign_in_signing(repository, environment)
+    there = session.sign_in_profile(repository, environment)
     now = current(there)
     found = history(there)
     if now.damage:
@@ -268,7 +268,7 @@ def _print(rows: list[tuple[str, ...]]) -> None:
 
 def rollback(repository: Repository, environment: str, version: int | None = None, reason: str = "") -> int:
     """Go back to a release, or to the one before what is released now; the exit code. Raises Failure."""
-    there = session.sign_in_signing(repository, environment)
+    there = session.sign_in_profile(repository, environment)
     now, known = current(there), history(there)
     wanted = _before(known, now.manifest) if version is None else _named(known, version)
     if wanted is None:
@@ -313,7 +313,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     """
     if source == target:
         raise Failure(f"FROM and TO are both {source}; name two environments.")
-    giving, taking = _source(repository, source, profile), session.sign_in_signing(repository, target)
+    giving, taking = _source(repository, source, profile), session.sign_in_profile(repository, target)
     for there in (giving, taking):
         if not there.needs.account_is_set:
             raise Failure(f'write account = "{there.account}" into {there.needs.file} first, so that no other is met.')
@@ -333,7 +333,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
 
 def _source(repository: Repository, environment: str, profile: str) -> SignedIn:
     try:
-        return session.sign_in_signing(repository, environment, profile)
+        return session.sign_in_profile(repository, environment, profile)
     except NotSignedIn:
         raise
     except Failure as failure:

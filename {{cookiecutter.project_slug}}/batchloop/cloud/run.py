@@ -103,7 +103,7 @@ def start(target: Target, client: Any, asked: Asked) -> str:
             values, said = _values(aws, places, asked, window)
             every = definitions.values(declared, values, asked.chosen)
             chosen = definitions.chosen(asked.chosen, every)
-            definitions.check_chosen_compiling(target.repository, target.where.name, declared, chosen)
+            definitions.check_chosen_settings(target.repository, target.where.name, declared, chosen)
             values |= {
                 name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()
             }

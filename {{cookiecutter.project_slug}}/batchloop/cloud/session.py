@@ -208,12 +208,16 @@ class Account:
 def connect(region: str) -> Clients:
     """Clients for the credentials that boto3 finds; AWS_MAX_ATTEMPTS changes how often they try (3 times)."""
     import boto3  # noqa: PLC0415 - names can be planned without it
-    from botocore.config import Config  # noqa: PLC0415
 
-    retries = {"mode": "standard"}
-    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries)
-    session = boto3.Session(region_name=region)
+    session, config = boto3.Session(region_name=region), _config()
     return Clients(*(session.client(service, config=config) for service in ("sts", "ecr", "ssm")))
+
+
+def _config() -> Any:
+    """How long every client waits for AWS, and that it tries again."""
+    from botocore.config import Config  # noqa: PLC0415 - names can be planned without it
+
+    return Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"mode": "standard"})
 
 
 def sign_in(wanted: Wanted, connecting: Connect = connect) -> Account:
@@ -250,14 +254,12 @@ def _check(wanted: Wanted) -> None:
 def client(service: str, region: str) -> Any:
     """A client with the credentials that boto3 finds."""
     import boto3  # noqa: PLC0415 - takes a while, and most commands do without
-    from botocore.config import Config  # noqa: PLC0415
 
-    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"mode": "standard"})
-    return boto3.client(service, region_name=region, config=config)
+    return boto3.client(service, region_name=region, config=_config())
 
 
 @dataclass(frozen=True)
-class SigningClients:
+class ProfileClients:
     """boto3 clients of one region; `aws` is what the functions' code works with, without the two that tell people."""
 
     sts: Any
@@ -270,7 +272,7 @@ class SignedIn:
 
     needs: Wanted
     account: str
-    clients: SigningClients
+    clients: ProfileClients
     places: Places
 
     @property
@@ -292,27 +294,24 @@ class SignedIn:
         return str(ask(self.clients.sts, "get_caller_identity", "Arn"))
 
 
-def connect_signing(region: str, profile: str) -> SigningClients:
+def connect_profile(region: str, profile: str) -> ProfileClients:
     """Clients with the credentials of a profile, "" is those that boto3 finds."""
     import boto3  # noqa: PLC0415 - takes a while
-    from botocore.config import Config  # noqa: PLC0415
 
-    timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
-    config = Config(retries={"mode": "standard"}, **timeouts)
-    session = boto3.Session(region_name=region, profile_name=profile or None)
+    session, config = boto3.Session(region_name=region, profile_name=profile or None), _config()
     sts, ecr, s3, sagemaker, ssm = (
         session.client(service, config=config) for service in ("sts", "ecr", "s3", "sagemaker", "ssm")
     )
-    return SigningClients(sts, Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm))
+    return ProfileClients(sts, Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm))
 
 
-def sign_in_signing(repository: Repository, environment: str, profile: str = "") -> SignedIn:
+def sign_in_profile(repository: Repository, environment: str, profile: str = "") -> SignedIn:
     """Raises Failure where the files or the credentials are not those of this environment."""
     needs = read(repository.root, environment)
-    made = list[SigningClients]()
+    made = list[ProfileClients]()
 
     def connected(region: str) -> Clients:
-        made.append(connect_signing(region, profile))
+        made.append(connect_profile(region, profile))
         return Clients(made[0].sts, made[0].aws.ecr, made[0].aws.ssm)
 
     number = sign_in(needs, connected).number

@@ -290,9 +290,9 @@ def _row(column: Mapping[str, Any]) -> list[object]:
         column["name"],
         ("yes" if column["drifted"] else "no") if column["decides"] else "left out",
         _percent(column.get("importance")),
-        *(_rounded_page(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
+        *(_rounded_value(column[key]) for key in ("psi", "ks", "js", "wasserstein")),
         column.get("adjusted_p_value"),
-        *(_rounded_page(100 * column[key]) for key in ("missing", "missing_baseline", "invalid")),
+        *(_rounded_value(100 * column[key]) for key in ("missing", "missing_baseline", "invalid")),
         _note(column),
     ]
 
@@ -301,7 +301,7 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
-def _rounded_page(value: float | None) -> float | None:
+def _rounded_value(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
@@ -316,10 +316,10 @@ def _note(column: Mapping[str, Any]) -> str:
 
 
 def _charts(bins: Mapping[str, Any], columns: list[dict[str, Any]]) -> list[Markup]:
-    return [_chart_page(bins[column["name"]], column) for column in columns[:CHARTS]]
+    return [_column_chart(bins[column["name"]], column) for column in columns[:CHARTS]]
 
 
-def _chart_page(learned: Mapping[str, Any], now: Mapping[str, Any]) -> Markup:
+def _column_chart(learned: Mapping[str, Any], now: Mapping[str, Any]) -> Markup:
     """Shares a bin, then and now; a long tail of categories is left out."""
     before, after = (np.asarray(counts, float) for counts in (learned["counts"], now["counts"]))
     names = profile.labels(dict(learned))

@@ -182,7 +182,7 @@ SAID = {"drift": "drift", "performance": "a worse model is expected", "realised"
 
 def of(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
     """What drift.json says of the alarms."""
-    return {"alarms": list(alarms), "counts": counted(case, alarms), "consequence": in_words_consequences(case, alarms)}
+    return {"alarms": list(alarms), "counts": counted(case, alarms), "consequence": consequence_in_words(case, alarms)}
 
 
 def counted(case: UseCase, alarms: Sequence[str]) -> list[str]:
@@ -190,7 +190,7 @@ def counted(case: UseCase, alarms: Sequence[str]) -> list[str]:
     return [alarm for alarm in alarms if case.retraining.enabled and alarm in case.retraining.on]
 
 
-def in_words_consequences(case: UseCase, alarms: Sequence[str]) -> str:
+def consequence_in_words(case: UseCase, alarms: Sequence[str]) -> str:
     """A sentence, or "" where there is no alarm."""
     if not alarms:
         return ""

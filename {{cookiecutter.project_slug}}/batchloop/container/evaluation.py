@@ -228,7 +228,7 @@ def finite(values: Mapping[str, float]) -> Metrics:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def lines_evaluation(evaluation: Mapping[str, Any]) -> list[str]:
+def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """The lines a training job's metric definitions catch: `metric <split>:<name>=<value>`."""
     found = [
         (f"{split}:{name}", value)

@@ -194,10 +194,10 @@ class Training:
     target: str
 
 
-def step_training(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
+def training_step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
     """Run the job, unless the same code learned from the same channels with the same hyperparameters before."""
     job = _read_training(name, arguments, run)
-    return run.once(_identity_training(job, run), lambda key: _work_training(name, job, run, key))
+    return run.once(_training_identity(job, run), lambda key: _run_training(name, job, run, key))
 
 
 def _read_training(name: str, arguments: Mapping[str, Any], run: Execution) -> Training:
@@ -217,7 +217,7 @@ def _read_training(name: str, arguments: Mapping[str, Any], run: Execution) -> T
     )
 
 
-def _identity_training(job: Training, run: Execution) -> dict[str, Any]:
+def _training_identity(job: Training, run: Execution) -> dict[str, Any]:
     return {
         "type": "Training",
         "code": run.backend.code(job.container.image),
@@ -228,7 +228,7 @@ def _identity_training(job: Training, run: Execution) -> dict[str, Any]:
     }
 
 
-def _work_training(name: str, job: Training, run: Execution, key: str) -> Stored:
+def _run_training(name: str, job: Training, run: Execution, key: str) -> Stored:
     channels = [run.storage.mount(uri, f"/opt/ml/input/data/{channel}") for channel, uri in job.channels.items()]
     # an interrupted fit goes on from where it was, as it would on a spot instance
     checkpoints = run.cache.folder / "checkpoints" / key
@@ -285,7 +285,7 @@ class Transform:
     target: str
 
 
-def step_transform(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
+def transform_step(name: str, arguments: Mapping[str, Any], run: Execution) -> Outcome:
     """Run the job, unless the same server answered the same files with the same model before."""
     model = run.models[need(arguments, "ModelName")]
     environment = {**model.get("Environment", {}), **arguments.get("Environment", {}), **batch_environment(arguments)}
@@ -297,10 +297,10 @@ def step_transform(name: str, arguments: Mapping[str, Any], run: Execution) -> O
         arguments["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"],
         arguments["TransformOutput"]["S3OutputPath"],
     )
-    return run.once(_identity_transform(job, run), lambda _key: _work_transform(name, job, run))
+    return run.once(_transform_identity(job, run), lambda _key: _run_transform(name, job, run))
 
 
-def _identity_transform(job: Transform, run: Execution) -> dict[str, Any]:
+def _transform_identity(job: Transform, run: Execution) -> dict[str, Any]:
     return {
         "type": "Transform",
         "code": run.backend.code(job.container.image),
@@ -312,7 +312,7 @@ def _identity_transform(job: Transform, run: Execution) -> dict[str, Any]:
     }
 
 
-def _work_transform(name: str, job: Transform, run: Execution) -> Stored:
+def _run_transform(name: str, job: Transform, run: Execution) -> Stored:
     files = run.storage.files(job.source)
     check(files, int(job.request.get("MaxPayloadInMB") or DEFAULT_PAYLOAD))
     process = run.job(name, job.container)
@@ -380,9 +380,9 @@ def fail(_name: str, arguments: Mapping[str, Any], _run: Execution) -> Outcome:
 
 BY_TYPE: Mapping[str, Step] = {
     "Processing": step,
-    "Training": step_training,
+    "Training": training_step,
     "Model": model,
-    "Transform": step_transform,
+    "Transform": transform_step,
     "RegisterModel": register,
     "Fail": fail,
 }

@@ -195,7 +195,7 @@ def compile_all(repository: Repository, environment: str) -> None:
     (folder / STAMP).write_text(made_from, encoding="utf-8")
 
 
-def check_chosen_compiling(
+def check_chosen_settings(
     repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> None:
     """Check what is chosen in place of settings as they are checked. Raises Failure."""

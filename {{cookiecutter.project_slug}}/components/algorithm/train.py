@@ -136,7 +136,7 @@ def _write(run: Run, fitted: Model) -> None:
         if (groups := tables.groups(job.channel("validation"))) is not None:
             table = table.with_columns(groups)
         table.write_parquet(output / "predictions.parquet")
-    for line in evaluation.lines_evaluation(report):
+    for line in evaluation.metric_lines(report):
         print(line, flush=True)
 
 
