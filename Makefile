@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo contract test check fix setup install lock clean
+.PHONY: help demo contract browser test check fix setup install scanners lock clean
 
 PYTHON ?= python3
 override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the rendered Makefile gets all that is given
@@ -22,11 +22,16 @@ demo: setup ## render the default use case into build/, then train, score, monit
 	@$(MAKE) -C $(DEMO) train
 	@$(MAKE) -C $(DEMO) score
 
-contract: demo ## the rendered repo's contract suite: its images, asked what SageMaker asks of them (needs docker)
+contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker)
 	@$(MAKE) -C $(DEMO) contract
+	@RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile
 
-test: setup ## render it in many ways; in one, run everything that its users would run
-	@$(BIN)/python -m pytest
+browser: setup ## the reports in a real browser (Debian: chromium, chromium-driver)
+	@$(BIN)/python -m pytest tests/plumbing/browser
+
+test: setup scanners ## render it in many ways, and test everything in it
+	@$(BIN)/python -m pytest tests/plumbing -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests --ignore tests/plumbing
 
 check: setup ## formatting, lint and types of the template's own code; the rendered repo's run in `make test`
 	@$(BIN)/ruff format --check --quiet .
@@ -48,13 +53,17 @@ install:
 	@$(BIN)/uv pip sync --quiet --require-hashes --python .venv requirements.lock "$(TEMPLATE)/locks/uv.txt"
 	@cp requirements.lock .venv/installed
 
+scanners: # in an environment of their own, which the rendered repository has too
+	@cmp -s "$(TEMPLATE)/locks/scanners.txt" .venv-scanners/installed || { $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-scanners \
+	  && $(BIN)/uv pip sync --quiet --require-hashes --python .venv-scanners "$(TEMPLATE)/locks/scanners.txt" && cp "$(TEMPLATE)/locks/scanners.txt" .venv-scanners/installed; }
+
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE=yes]
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group development --output-file locks/development.txt
 	@cd "$(TEMPLATE)" && for group in uv components processing algorithm monitoring explainability; do \
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group scanners --output-file locks/scanners.txt
-	@$(BIN)/$(COMPILE) --group development --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
+	@$(BIN)/$(COMPILE) --group development --group "$(TEMPLATE)/pyproject.toml:development" --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 	@$(BIN)/$(COMPILE) --group models --constraint "$(TEMPLATE)/locks/development.txt" --output-file docs/models/requirements.lock
 
 clean: ## remove what make demo rendered

@@ -16,10 +16,11 @@ import drift_tables as tables
 import drift_verdicts as verdicts
 import numpy as np
 import polars as pl
-from components.monitoring import drift
 from drift_tables import MIXED, POINTS, Shift, Shifts
 from drift_verdicts import LEARNED, Known, Verdict, counted, learned, real
 from scipy import stats
+
+from components.monitoring import drift
 
 SEED = 11
 ROWS = (200, 500, 5_000, 100_000)  # 200 is [drift] minimum_rows

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
-from batchloop.container import profile, verdict
-from components.monitoring import drift
 from drift_decision import SEED, head, interval, line
 from drift_tables import Floats
+
+from batchloop.container import profile, verdict
+from components.monitoring import drift
 
 REFERENCE = (50, 100, 200, 1_000, 5_000)
 ROWS = (200, 3_000, 100_000)

@@ -11,11 +11,12 @@ from typing import Any
 import drift_tables as tables
 import numpy as np
 import polars as pl
+from scipy import stats
+
 from batchloop.container import usecase, verdict
 from batchloop.container.protocols import Counts
 from batchloop.container.usecase import UseCase
 from components.monitoring import drift
-from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "{{cookiecutter.project_slug}}" / "usecase.toml"

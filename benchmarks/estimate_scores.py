@@ -6,9 +6,10 @@ from functools import cache
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+
 from batchloop.container import estimates, performance, usecase
 from batchloop.container.usecase import UseCase
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 MANY = 100_000  # rows that stand for endless ones

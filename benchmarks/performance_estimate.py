@@ -14,9 +14,10 @@ from typing import Any
 import estimate_scores as scores
 import numpy as np
 import polars as pl
-from batchloop.container import estimates, performance
 from drift_decision import head, interval, line
 from estimate_scores import World
+
+from batchloop.container import estimates, performance
 
 SEED = 13
 LEVEL, DROP, MINIMUM = 0.01, 0.05, 200  # [drift] significance, performance_drop, minimum_rows as shipped

@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import commit, run_in
 from pytest_cookies.plugin import Cookies
+
+from conftest import commit, run_in
 
 CORRECT = [
     "Customer churn",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from account import FAULTS, Account, account
 from conftest import commit, run_in
 

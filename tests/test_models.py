@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import ROOT, TEMPLATE, run_in
 
 EXAMPLES = ROOT / "docs" / "models"
@@ -26,11 +27,6 @@ REFUSED = {
     "xgboost": ("MaxDepth=-1", "max_depth"),
 }
 PLACES = {"model.py": "components/algorithm", "attributions.py": "components/explainability"}
-# name LightGBM's files, hyperparameters or functions
-OF_LIGHTGBM = (
-    *("test_algorithm_serving", "test_algorithm_training", "test_algorithm_twins"),
-    *("test_explainability", "test_settings"),
-)
 
 
 def take(name: str, folder: Path) -> None:
@@ -154,7 +150,7 @@ def test_a_value_that_it_can_not_use_is_refused_before_anything_runs(taken: Take
 
 def test_it_holds_what_every_model_has_to(taken: Taken) -> None:
     """The three tasks, gaps, a class that training lacks, read back, repeated, interrupted."""
-    said = taken.run(taken.python, "-m", "pytest", "tests/test_model.py", "-rs", "-p", "no:cacheprovider")
+    said = taken.run(taken.python, "-m", "pytest", "tests/test_model.py", "tests/test_attributions.py", "-rs", "-p", "no:cacheprovider")
     assert ("SKIPPED" in said) is not GOES_ON[taken.name]
 
 
@@ -166,8 +162,6 @@ def whole(
     folder = render(tmp_path_factory.mktemp(request.param), project_name=request.param, aws_resources="skip")
     run_in(folder)("make", "setup")
     take(request.param, folder)
-    for file in OF_LIGHTGBM:
-        (folder / "tests" / f"{file}.py").unlink()
     run_in(folder)("make", "lock")
     run_in(folder)("make", "setup", "scanners")
     return Taken(request.param, folder, str(folder / ".venv-components" / "bin" / "python"))

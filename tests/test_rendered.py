@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT, TEMPLATE, run_in, template_files
 
 Render = Callable[..., Path]

@@ -1,91 +1,17 @@
-"""What ★ model.py and attributions.py have to hold, whichever library they are written for."""
+"""★ What model.py has to hold, whichever library it is written for."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
-from batchloop.container import artifacts, explanations, fitting, models, usecase
+from batchloop.container import fitting, models
 from batchloop.container.job import InputError
-from batchloop.container.protocols import Matrix, Problem, Table
-from tests.component_flow import Flow
-
-ROOT = Path(__file__).resolve().parents[1]
-CHOSEN = usecase.load(ROOT / "usecase.toml").hyperparameters
-KINDS = ("a", "b", "c", "d")
-FEATURES: tuple[dict[str, Any], ...] = (
-    {"name": "x", "source": "x", "kind": "number"},
-    {"name": "noise", "source": "noise", "kind": "number"},
-    {"name": "kind", "source": "kind", "kind": "category", "categories": ["other", *KINDS]},
-)
-CLASSES = {"binary": ("no", "yes"), "multiclass": ("low", "middle", "high"), "regression": ()}
-PROBLEMS = [Problem(task, classes, FEATURES, threads=1) for task, classes in CLASSES.items()]
-problems = pytest.mark.parametrize("problem", PROBLEMS, ids=list(CLASSES))
-
-
-def frame(rows: int, task: str, seed: int = 3) -> pl.DataFrame:
-    """Rows of which `x` says much, `kind` something, and `noise`, which has gaps, nothing."""
-    random = np.random.default_rng(seed)
-    x, kind = random.normal(size=rows), random.integers(0, len(KINDS), rows)
-    signal = 1.5 * x + (kind == 1) + random.normal(size=rows) / 2
-    label: Any = 10 * signal + 3
-    if task != "regression":
-        label = np.array(CLASSES[task])[np.digitize(signal, [0.0] if task == "binary" else [-1.0, 1.5])]
-    noise = pl.Series(random.normal(size=rows)).set(pl.Series(random.random(rows) < 0.1), None)
-    columns = {"id": np.arange(rows), "x": x, "noise": noise, "kind": np.array(KINDS)[kind], "label": label}
-    return pl.DataFrame(columns)
-
-
-def table(rows: int, problem: Problem, seed: int = 3) -> Table:
-    """The same as the model sees it."""
-    made = frame(rows, problem.task, seed)
-    codes = made["kind"].cast(pl.Enum(FEATURES[2]["categories"])).to_physical()
-    label = made["label"].cast(pl.Enum(problem.classes)).to_physical() if problem.classes else made["label"]
-    features = made.select("x", "noise", codes.alias("kind")).to_numpy().astype(np.float32)
-    return Table(features, label.to_numpy().astype(np.float64))
-
-
-def fitted(problem: Problem, progress: Any = None, rows: int = 400) -> models.Model:
-    made = models.fit(table(rows, problem), table(200, problem, seed=4), CHOSEN, problem, progress)
-    metadata = {"task": problem.task, "classes": list(problem.classes), "features": list(FEATURES)}
-    return models.Model(made, metadata)
-
-
-@pytest.fixture(scope="module")
-def known() -> Callable[[Problem], models.Model]:
-    """One model a task."""
-    made: dict[str, models.Model] = {}
-
-    def model(problem: Problem) -> models.Model:
-        return made.setdefault(problem.task, made.get(problem.task) or fitted(problem))
-
-    return model
-
-
-Known = Callable[[Problem], models.Model]
-
-
-@pytest.mark.parametrize("task", list(CLASSES))
-def test_a_table_is_adopted_learned_scored_and_explained(tmp_path: Path, task: str) -> None:
-    made, flow = frame(700, task), Flow(tmp_path / "case").begin()
-    made[:600].write_csv(tmp_path / "table.csv")
-    made[600:].drop("label").write_csv(tmp_path / "new.csv")
-    assert flow.adopt(tmp_path / "table.csv", "--label", "label", "--id", "id", "--task", task) == 0
-    flow.train()
-    scored = flow.score(tmp_path / "new.csv").predictions
-    assert scored["id"].cast(pl.String).to_list() == [str(number) for number in range(600, 700)]
-    assert scored["error"].is_null().all()
-    if task == "regression":
-        assert np.corrcoef(scored["prediction"].to_numpy(), made[600:]["label"].to_numpy())[0, 1] > 0.85
-    else:
-        assert np.mean(scored["prediction"].to_numpy() == made[600:]["label"].to_numpy()) > 0.65
-    explainer = artifacts.read_json(flow.root / "release" / "explainer" / "explainer.json")
-    assert explainer["importance"][0]["feature"] == "x"
-    assert explainer["method"] == explanations.module().METHOD
+from batchloop.container.protocols import Problem
+from batchloop.container.usecase import UseCase
+from tests.conftest import FEATURES, HYPERPARAMETERS, PROBLEMS, Known, fitted, problems, table
 
 
 @problems
@@ -133,44 +59,19 @@ def test_read_back_it_predicts_the_same(known: Known, problem: Problem, tmp_path
 def test_a_class_that_training_lacks_has_its_column() -> None:
     problem = Problem("multiclass", ("low", "middle", "high", "never"), FEATURES)
     made = models.Model(
-        models.fit(table(400, PROBLEMS[1]), table(200, PROBLEMS[1], seed=4), CHOSEN, problem),
+        models.fit(table(400, PROBLEMS[1]), table(200, PROBLEMS[1], seed=4), HYPERPARAMETERS, problem),
         {"classes": list(problem.classes), "features": list(FEATURES)},
     )
     features = table(50, PROBLEMS[1], seed=5).features
     predicted = models.predict(made, features)
     assert predicted.shape == (50, 4)
     assert predicted[:, 3].max() < 0.1
-    assert explain(made, features).raw.shape == (50, 4)
 
 
-def explain(model: models.Model, features: Matrix) -> Any:
-    """What attributions.py learned from other rows goes through JSON, as in explainer.json."""
-    learned = explanations.module().fit(model.fitted, table(200, PROBLEMS[0], seed=4).features)
-    return explanations.module().explain(model.fitted, json.loads(json.dumps(learned, allow_nan=False)), features)
-
-
-@problems
-def test_attributions_add_up_to_the_raw_score(known: Known, problem: Problem) -> None:
-    features = table(50, problem, seed=5).features
-    found = explain(known(problem), features)
-    assert found.values.shape == (50, 3 if problem.task == "multiclass" else 1, 3)
-    assert explanations.additivity_error(found).max() <= explanations.module().TOLERANCE
-    assert explanations.importance(found.values).argmax() == 0
-    assert found.sampling_error < explanations.importance(found.values).max() / 2
-
-
-@problems
-def test_a_row_is_explained_the_same_in_any_batch(known: Known, problem: Problem) -> None:
-    features = table(50, problem, seed=5).features
-    whole, alone = explain(known(problem), features), explain(known(problem), features[7:8])
-    assert alone.values[0] == pytest.approx(whole.values[7], abs=1e-6)
-
-
-def test_a_hyperparameter_that_it_does_not_know_is_refused() -> None:
-    case = usecase.load(ROOT / "usecase.toml")
-    fitting.refuse(case, CHOSEN)
+def test_a_hyperparameter_that_it_does_not_know_is_refused(case: UseCase) -> None:
+    fitting.refuse(case, HYPERPARAMETERS)
     with pytest.raises(InputError, match="no_such_setting"):
-        fitting.refuse(case, {**CHOSEN, "no_such_setting": 3})
+        fitting.refuse(case, {**HYPERPARAMETERS, "no_such_setting": 3})
 
 
 class Watched:

@@ -1,387 +1,50 @@
-"""Both pipelines compile offline for every environment and task, and the checker finds whatever is broken in them."""
+"""Both pipelines compile without AWS for every environment, and are what SageMaker takes."""
 
-import copy
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchloop import environment
-from batchloop.container import usecase
-from batchloop.container.job import InputError
-from batchloop.cost import STEPS
-from batchloop.pipelines import check, expressions
+from batchloop.pipelines import check
+from batchloop.pipelines.compile import compile_all
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-USECASE = """
-[usecase]
-name = "loans"
-namespace = "bank"
-[data]
-task = "{task}"
-id = "id"
-label = "repaid"
-classes = {classes}
-[columns]
-income = {{ type = "number" }}
-[split]
-method = "{method}"
-[hyperparameters]
-learning_rate = 0.05
-native_categories = false
-[gate]
-metric = "{metric}"
-minimum = 0.5
-"""
-CASES = {
-    "dev": {"task": "binary", "metric": "auc", "classes": '["no", "yes"]', "method": "random"},
-    "staging": {"task": "multiclass", "metric": "log_loss", "classes": '["a", "b", "c"]', "method": "given"},
-    "prod": {"task": "regression", "metric": "rmse", "classes": "[]", "method": "random"},
-}
-# any use of the network, and any credentials, would end the process; one process, as the SDK takes seconds to import
-NO_NETWORK = """
-import socket, sys
-def refuse(*_, **__):
-    raise SystemExit("the network was used")
-socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from batchloop.pipelines.compile import main
-for folder in sys.argv[1:]:
-    sys.argv = ["compile", "--env", folder.rpartition("/")[2], "--root", folder, "--output", folder + "/out"]
-    if main():
-        raise SystemExit(1)
-"""
-PIPELINES = ("training", "inference")
-Definition = dict[str, Any]
-Definitions = dict[str, Definition]
+ENVIRONMENTS = sorted(file.stem for file in (ROOT / "environments").glob("*.toml"))
+Definitions = dict[str, dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A folder, called like the environment, with usecase.toml and environments of one of the cases."""
-
-    def written(name: str) -> Path:
-        folder = tmp_path_factory.mktemp("repository") / name
-        folder.mkdir()
-        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]))
-        (folder / "environments").mkdir()
-        for file in (ROOT / "environments").glob("*.toml"):
-            text = file.read_text(encoding="utf-8")
-            lines = ['region = "eu-central-1"' if line.startswith("region") else line for line in text.splitlines()]
-            (folder / "environments" / file.name).write_text("\n".join(lines))
-        return folder
-
-    return written
+@pytest.fixture(scope="module", params=ENVIRONMENTS)
+def definitions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Definitions:
+    files = compile_all(ROOT, request.param, tmp_path_factory.mktemp(request.param))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
-def compiled(folders: list[Path]) -> dict[str, Definitions]:
-    """Both definitions of each folder's environment, compiled by a process that must not use the network."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    variables = kept | {"PYTHONPATH": str(ROOT), "HOME": str(folders[0])}
-    subprocess.run([sys.executable, "-c", NO_NETWORK, *map(str, folders)], env=variables, check=True)
-    return {folder.name: written(folder) for folder in folders}
-
-
-def written(folder: Path) -> Definitions:
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (folder / "out").glob("*.json")}
-
-
-@pytest.fixture(scope="session")
-def everything(repository: Callable[[str], Path]) -> dict[str, Definitions]:
-    """What every environment compiles to."""
-    return compiled([repository(name) for name in CASES])
-
-
-@pytest.fixture(params=list(CASES))
-def definitions(request: pytest.FixtureRequest, everything: dict[str, Definitions]) -> Definitions:
-    return everything[request.param]
-
-
-@pytest.fixture
-def dev(everything: dict[str, Definitions]) -> Definitions:
-    return everything["dev"]
-
-
-def test_every_definition_passes_the_checker(definitions: dict[str, Definition]) -> None:
-    assert set(definitions) == set(PIPELINES)
+def test_the_checker_has_nothing_to_say(definitions: Definitions) -> None:
+    assert set(definitions) == {"training", "inference"}
     for definition in definitions.values():
         assert check.check(definition) == []
 
 
-def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
-    again = compiled([repository("dev")])["dev"]
-    assert json.dumps(again) == json.dumps(dev)
+def test_steps_run_in_their_order(definitions: Definitions) -> None:
+    names = {name: [step["Name"] for step in definition["Steps"]] for name, definition in definitions.items()}
+    training = ["PrepareTrainingData", "TrainModel", "LearnBaseline", "LearnExplainer", "CheckQuality"]
+    inference = ["PrepareFeatures", "CreateModel", "ScoreFeatures", "DetectDrift", "ExplainPredictions"]
+    assert [name for name in names["training"] if name in training] == training
+    assert [name for name in names["inference"] if name in inference] == inference
 
 
-def steps(definition: Definition) -> dict[str, Any]:
-    return {step["Name"]: step for step in check._all(definition["Steps"])}
-
-
-def test_what_varies_is_a_parameter_and_every_output_lies_under_the_execution_s_id(dev: dict[str, Definition]) -> None:
-    for definition in dev.values():
-        for step in steps(definition).values():
-            for output in step["Arguments"].get("ProcessingOutputConfig", {}).get("Outputs", []):
-                parts = output["S3Output"]["S3Uri"]["Std:Join"]["Values"]
-                assert parts[:2] == [{"Get": "Parameters.ArtifactsPrefix"}, {"Get": "Execution.PipelineExecutionId"}]
-    train = steps(dev["training"])["TrainModel"]["Arguments"]
-    assert train["HyperParameters"]["learning_rate"] == {"Get": "Parameters.LearningRate"}
-    assert train["AlgorithmSpecification"]["TrainingImage"] == {"Get": "Parameters.AlgorithmImage"}
-
-
-def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[str, Definition]) -> None:
-    for definition in dev.values():
-        for step in steps(definition).values():
+def test_jobs_have_no_network_and_their_images_are_parameters(definitions: Definitions) -> None:
+    for definition in definitions.values():
+        for step in definition["Steps"]:
+            arguments = step["Arguments"]
             if step["Type"] == "Processing":
-                assert step["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] is True
-                again = step["Name"] == "DetectDrift"  # with more labels at the same place its request is the same
-                assert step.get("CacheConfig") == (None if again else {"Enabled": True, "ExpireAfter": "P30D"})
-                assert len(step["RetryPolicies"]) == 3
-    assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
-    assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
+                assert arguments["NetworkConfig"]["EnableNetworkIsolation"] is True, step["Name"]
+                assert arguments["AppSpecification"]["ImageUri"]["Get"].startswith("Parameters."), step["Name"]
+            if step["Type"] in ("Training", "Model"):
+                assert arguments["EnableNetworkIsolation"] is True, step["Name"]
 
 
-def test_given_validation_files_are_an_input_of_their_own(definitions: dict[str, Definition]) -> None:
-    inputs = steps(definitions["training"])["PrepareTrainingData"]["Arguments"]["ProcessingInputs"]
-    declared = {parameter["Name"] for parameter in definitions["training"]["Parameters"]}
-    given = "staging" in steps(definitions["training"])["RegisterModel"]["Arguments"]["ModelPackageGroupName"]
-    assert ("validation" in {entry["InputName"] for entry in inputs}) is given
-    assert ("ValidationData" in declared) is given
-
-
-def test_earlier_windows_are_a_manifest_of_files_and_by_default_none(definitions: dict[str, Definition]) -> None:
-    inputs = steps(definitions["training"])["PrepareTrainingData"]["Arguments"]["ProcessingInputs"]
-    kinds = {entry["InputName"]: entry["S3Input"]["S3DataType"] for entry in inputs}
-    assert kinds.pop("earlier") == "ManifestFile"
-    assert set(kinds.values()) == {"S3Prefix"}
-    [default] = [entry for entry in definitions["training"]["Parameters"] if entry["Name"] == "EarlierData"]
-    assert default["DefaultValue"].endswith("/none/earlier.manifest")
-    baseline = steps(definitions["training"])["LearnBaseline"]["Arguments"]["ProcessingInputs"]
-    assert "earlier" not in {entry["InputName"] for entry in baseline}  # drift is from the newest data
-
-
-def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition]) -> None:
-    step = steps(definitions["training"])["CheckQuality"]["Arguments"]
-    message = json.dumps(steps(definitions["training"])["RejectModel"])
-    smaller = "auc" not in message
-    assert step["Conditions"][0]["Type"] == ("LessThanOrEqualTo" if smaller else "GreaterThanOrEqualTo")
-    assert [inner["Type"] for inner in step["Conditions"][1]["Conditions"]] == [
-        "LessThanOrEqualTo",
-        "GreaterThanOrEqualTo",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("compared", "lead", "passes"), [(0.0, 0.0, True), (1.0, 0.0, False), (1.0, 0.01, True), (1.0, -0.2, False)]
-)
-def test_a_lead_is_asked_only_where_a_champion_could_be_compared(
-    definitions: dict[str, Definition], compared: float, lead: float, passes: bool
-) -> None:
-    """Also of the first model, where the lead that is asked is above zero."""
-    asked = steps(definitions["training"])["CheckQuality"]["Arguments"]["Conditions"][1]
-    found = {"gate:compared": {"Value": compared}, "gate:lead": {"Value": lead}}
-    train = {"TrainModel": {"FinalMetricDataList": found}}
-    scope = expressions.Scope({"MinimumLead": 0.01}, {}, lambda _uri: {}, train)
-    assert expressions.holds(asked, scope) is passes
-
-
-def broken(definition: Definition, change: Callable[[Definition], Any]) -> list[str]:
-    """The checker's answer to a changed copy."""
-    changed = json.loads(json.dumps(definition))  # four times as fast as a deep copy
-    change(changed)
-    assert changed != definition
-    return check.check(changed)
-
-
-CHANGES: dict[str, Callable[[Definition], Any]] = {
-    "a number among the hyperparameters": lambda d: step(d, "TrainModel")["HyperParameters"].update(trials=3),
-    "a numeric parameter as hyperparameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(
-        trials={"Get": "Parameters.Trials"}
-    ),
-    "an unknown enum value": lambda d: step(d, "TrainModel")["AlgorithmSpecification"].update(TrainingInputMode="Fle"),
-    "a pattern that does not match": lambda d: step(d, "TrainModel").update(RoleArn="nobody"),
-    "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
-    "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
-    "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),
-    "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
-    "a default of another type": lambda d: d["Parameters"][0].update(DefaultValue=3),
-    "a default that is no choice": lambda d: d["Parameters"][0].update(EnumValues=["a"]),
-    "a step twice": lambda d: d["Steps"].append(copy.deepcopy(d["Steps"][0])),
-    "a step that is gone": lambda d: d["Steps"].pop(0),
-    "a cycle": lambda d: d["Steps"][0].update(DependsOn=["TrainModel"]),
-    "a step that waits for one in a branch": lambda d: d["Steps"][0].update(DependsOn=["RegisterModel"]),
-    "an unknown step type": lambda d: d["Steps"][0].update(Type="Magic"),
-    "a retry on something unknown": lambda d: d["Steps"][0]["RetryPolicies"][0].update(ExceptionType=["Step.Bored"]),
-    "a retry without an end": lambda d: d["Steps"][0]["RetryPolicies"][0].pop("MaxAttempts"),
-    "a cache that expires in words": lambda d: d["Steps"][0]["CacheConfig"].update(ExpireAfter="a month"),
-    "a metric that nobody prints": lambda d: step(d, "TrainModel")["AlgorithmSpecification"]["MetricDefinitions"].pop(),
-    "text where numbers are compared": lambda d: step(d, "CheckQuality")["Conditions"][0].update(RightValue="high"),
-    "another kind of comparison": lambda d: step(d, "CheckQuality")["Conditions"][0].update(Type="Resembles"),
-    "a choice of nothing": lambda d: step(d, "CheckQuality")["Conditions"][1].update(Conditions=[]),
-    "text in one of two comparisons": lambda d: step(d, "CheckQuality")["Conditions"][1]["Conditions"][0].update(
-        RightValue="high"
-    ),
-    "no else": lambda d: step(d, "CheckQuality").pop("ElseSteps"),
-    "a failure without words": lambda d: step(d, "RejectModel").clear(),
-    "no version": lambda d: d.pop("Version"),
-    "more than a mebibyte": lambda d: d["Parameters"][0].update(DefaultValue="x" * 2**20),
-}
-
-
-def step(definition: Definition, name: str) -> Any:
-    return steps(definition)[name]["Arguments"]
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
-    assert broken(dev["training"], CHANGES[name])
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every object in a JSON value."""
-    if isinstance(value, dict):
-        yield path
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(item, (*path, key))
-
-
-def at(value: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        value = value[key]
-    return value
-
-
-def setting(path: tuple[Any, ...], value: Any) -> Callable[[Definition], Any]:
-    """A change that puts a value at a path."""
-    return lambda definition: at(definition, path[:-1]).update({path[-1]: value})
-
-
-def removing(path: tuple[Any, ...]) -> Callable[[Definition], Any]:
-    """A change that takes away what is at a path."""
-    return lambda definition: at(definition, path[:-1]).pop(path[-1])
-
-
-FREE = ("HyperParameters", "CustomerMetadataProperties", "Environment")  # maps of the API: any key is right
-OURS = ("Metadata", "PipelineExperimentConfig")  # the SDK's, which no API model describes
-KEYS = {"Parameters": ("Name", "Type"), "Conditions": ("Type", "LeftValue", "RightValue"), "Std:Join": ("On", "Values")}
-
-
-def test_an_unknown_key_anywhere_is_refused(definitions: Definitions) -> None:
-    for definition in definitions.values():
-        tried = [path for path in places(definition) if not set(path) & {*FREE, *OURS}]
-        assert len(tried) > 120
-        assert [path for path in tried if not broken(definition, setting((*path, "Surprise"), "!"))] == []
-
-
-def required(definition: Definition) -> Iterator[tuple[Any, ...]]:
-    """The path of every member that an API call demands, and of what the parts of a definition can't do without."""
-    yield from ((key,) for key in ("Version", "Parameters", "Steps"))
-    for place in places(definition):
-        if place[-1:] == ("Arguments",):
-            kind = at(definition, place[:-1])["Type"]
-            if kind in check.CALLS:
-                call = check.service().operation_model(check.CALLS[kind][0]).input_shape
-                yield from members(at(definition, place), call, place)
-            else:
-                yield from ((*place, key) for key in at(definition, place))
-        elif len(place) >= 2 and place[-2] in ("Steps", "IfSteps", "ElseSteps"):
-            yield from ((*place, key) for key in ("Name", "Type", "Arguments"))
-        elif place[-1:] == ("Std:Join",) or (len(place) >= 2 and place[-2] in KEYS):
-            choice = place[-2] == "Conditions" and at(definition, place)["Type"] == "Or"
-            keys = ("Type", "Conditions") if choice else KEYS.get(place[-1], KEYS.get(place[-2], ()))
-            yield from ((*place, key) for key in keys)
-
-
-def members(value: Any, shape: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    if shape.type_name == "structure" and isinstance(value, dict):
-        for key in value:
-            if key in shape.required_members:
-                yield (*path, key)
-            if key in shape.members:
-                yield from members(value[key], shape.members[key], (*path, key))
-    elif shape.type_name == "list" and isinstance(value, list):
-        for position, item in enumerate(value):
-            yield from members(item, shape.member, (*path, position))
-
-
-def test_any_required_field_that_is_missing_is_noticed(definitions: Definitions) -> None:
-    for definition in definitions.values():
-        tried = list(required(definition))
-        assert len(tried) > 150
-        assert [path for path in tried if not broken(definition, removing(path))] == []
-
-
-NAMES = ("InputName", "OutputName")
-
-
-def test_renaming_any_input_output_or_parameter_is_noticed(definitions: Definitions) -> None:
-    for definition in definitions.values():
-        named = [(*path, key) for path in places(definition) for key in NAMES if key in at(definition, path)]
-        named += [("Parameters", number, "Name") for number in range(len(definition["Parameters"]))]
-        assert len(named) > 30
-        assert [path for path in named if not broken(definition, setting(path, "renamed"))] == []
-
-
-def test_the_training_job_s_channels_are_those_that_the_algorithm_reads(definitions: Definitions) -> None:
-    """No API model and no folder knows their names, so the checker can't."""
-    files = [*(ROOT / "components" / "algorithm").glob("*.py"), *(ROOT / "batchloop" / "container").glob("*.py")]
-    source = "".join(file.read_text(encoding="utf-8") for file in files)
-    channels = step(definitions["training"], "TrainModel")["InputDataConfig"]
-    assert channels
-    assert [entry["ChannelName"] for entry in channels if f'"{entry["ChannelName"]}"' not in source] == []
-
-
-def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definitions) -> None:
-    found = {
-        (pipeline, name, step["Type"].lower())
-        for pipeline, definition in definitions.items()
-        for name, step in steps(definition).items()
-        if step["Type"] in check.JOBS
-    }
-    assert {(job.pipeline, job.name, job.kind) for job in STEPS} == found
-    for pipeline, definition in definitions.items():
-        for job in STEPS:
-            if job.pipeline == pipeline:
-                instances = f"Parameters.{job.job.capitalize()}InstanceType"
-                assert instances in json.dumps(steps(definition)[job.name]), job
-
-
-def test_the_checker_is_a_command(
-    dev: dict[str, Definition], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
-    (tmp_path / "bad.json").write_text(json.dumps(dev["inference"] | {"Version": "1", "Extra": 1}))
-    assert check.main([str(tmp_path / "good.json")]) == 0
-    assert check.main([str(tmp_path / "bad.json")]) == 1
-    assert "unknown key 'Extra'" in capsys.readouterr().err
-
-
-WRONG = [
-    ("account", '"12"', "twelve digits"),
-    ("region", '"Frankfurt"', "eu-central-1"),
-    ("approval", '"Maybe"', "not one of Approved"),
-    ("spot", '"yes"', "not true or false"),
-    ("subnets", '["subnet-0123abcd"]', "go together"),
-    ("surprise", "1", "unknown key 'surprise'"),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "sentence"), WRONG)
-def test_a_wrong_environment_is_refused(repository: Callable[[str], Path], key: str, value: str, sentence: str) -> None:
-    folder = repository("dev")
-    case, file = usecase.load(folder / "usecase.toml"), folder / "environments" / "dev.toml"
-    kept = [line for line in file.read_text().splitlines() if not line.startswith(f"{key} ")]
-    file.write_text("\n".join([f"{key} = {value}", *kept]))
-    with pytest.raises(InputError, match=sentence):
-        environment.load(folder / "environments", "dev", case)
-    shutil.rmtree(folder)
-
-
-def test_an_unknown_environment_is_answered_with_the_known_ones(repository: Callable[[str], Path]) -> None:
-    folder = repository("dev")
-    with pytest.raises(InputError, match="there are dev, prod, staging"):
-        environment.load(folder / "environments", "test", usecase.load(folder / "usecase.toml"))
+def test_a_model_is_registered_only_if_it_passes_the_gate(definitions: Definitions) -> None:
+    [gate] = [step["Arguments"] for step in definitions["training"]["Steps"] if step["Type"] == "Condition"]
+    assert [step["Type"] for step in gate["ElseSteps"]] == ["Fail"]
+    assert "RegisterModel" in [step["Type"] for step in gate["IfSteps"]]

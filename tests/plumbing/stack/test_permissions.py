@@ -1,0 +1,219 @@
+"""The roles in infra/stack.yaml: no call of the code is missing, and none is granted that nothing makes."""
+
+import fnmatch
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plumbing.rendered import ROOT
+from plumbing.stack.calls import Package, Unclear, operations
+from plumbing.stack.policies import listed, problems
+from plumbing.stack.template import ACCOUNT, FUNCTIONS, HERE, POLICIES, Stack, everything, template, texts
+
+SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
+# What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
+BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
+
+MODULES = {"publish_release": "release"}  # the others are in handlers
+ROLES = sorted(name for name, entry in template()["Resources"].items() if entry["Type"] == "AWS::IAM::Role")
+
+
+def actions(statements: list[dict[str, Any]]) -> set[str]:
+    return {action for statement in statements for action in listed(statement["Action"])}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_statements_are_ones_that_iam_understands(role: str) -> None:
+    statements = everything().statements(role)
+    assert statements
+    for statement in statements:
+        assert not list(problems(statement)), f"{role} {statement['Sid']}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ({"Action": "s3:Frobnicate", "Resource": "*"}, "there is no action"),
+        ({"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bucket/*"}, "never sees"),
+        ({"Action": "sns:Publish", "Resource": "*"}, "never sees"),
+        ({"Action": "ecr:DescribeImages", "Resource": f"arn:aws:ssm:{HERE}:parameter/a"}, "never sees"),
+        (
+            {
+                "Action": "s3:ListBucket",
+                "Resource": "arn:aws:s3:::b",
+                "Condition": {"StringLike": {"s3:prefixes": "a"}},
+            },
+            "knows no condition",
+        ),
+        ({"Action": "s3:GetObject", "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b"]}, "no action of"),
+    ],
+)
+def test_statements_that_do_nothing_or_too_much_are_noticed(statement: dict[str, Any], problem: str) -> None:
+    assert problem in " ".join(problems({"Effect": "Allow", "Sid": "it", **statement}))
+
+
+def test_nobody_may_do_everything() -> None:
+    for kind in POLICIES:
+        for properties in everything().of(kind).values():
+            assert not [text for text in texts(properties) if text.endswith(":*") and text.count(":") == 1]
+
+
+@pytest.mark.parametrize("module", FUNCTIONS)
+def test_a_function_may_make_the_calls_of_its_code_and_no_other(module: str) -> None:
+    needed = Package(ROOT, ROOT / "batchloop" / "control", SERVICES).actions(MODULES.get(module, "handlers"), module)
+    granted = actions(everything().statements(f"{FUNCTIONS[module]}Role"))
+    assert needed - granted == set(), "the code calls them, the role does not grant them"
+    assert granted - needed - BEHIND_THE_CODE == set(), "the role grants them, the code calls none"
+
+
+SAMPLE = {
+    "__init__.py": "",
+    "handler": "",
+    "start.py": """
+from functools import partial
+from sample import store
+from sample.other import Box, table as chosen
+def handler(event, aws):
+    aws.sagemaker.start_pipeline_execution(PipelineName="p")
+    chosen["a"](aws)
+    return Box(aws).save, partial(aws.ssm.put_parameter, Name="n"), store.read(aws.s3)
+def unused(aws):
+    aws.s3.delete_object()
+""",
+    "store.py": """
+def read(s3):
+    return s3.head_object(), s3.get_paginator("list_objects_v2").paginate()
+def never(ssm):
+    ssm.get_parameter()
+""",
+    "other.py": """
+class Box:
+    def save(self):
+        self.aws.sns.publish()
+def _look(aws):
+    aws.s3.put_object()
+table = {"a": _look}
+""",
+}
+
+
+def sample(folder: Path, start: str = SAMPLE["start.py"]) -> Package:
+    (folder / "sample").mkdir()
+    for name, text in {**SAMPLE, "start.py": start}.items():
+        (folder / "sample" / name).write_text(text)
+    return Package(folder, folder / "sample", SERVICES)
+
+
+def test_calls_are_found_wherever_a_handler_leads_and_nowhere_else(tmp_path: Path) -> None:
+    expected = {
+        "s3:GetObject",
+        "s3:ListBucket",
+        "s3:PutObject",
+        "sagemaker:StartPipelineExecution",
+        "sns:Publish",
+        "ssm:PutParameter",
+    }
+    assert sample(tmp_path).actions("start") == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "client.put_object()",
+        "aws.s3.get_paginator(name)",
+        "aws.s3.frobnicate()",
+        "getattr(aws.s3, name)()",
+        "client.get_paginator('x')",
+    ],
+)
+def test_a_call_that_can_not_be_read_is_refused(tmp_path: Path, call: str) -> None:
+    with pytest.raises(Unclear):
+        sample(tmp_path, f"def handler(event, aws, client, name):\n    {call}\n").actions("start")
+
+
+def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = everything()
+    variables = stack.of("AWS::Lambda::Function")["AfterInference"]["Environment"]["Variables"]
+    names = [variables[name] for name in ("NAMESPACE", "USECASE", "ENVIRONMENT", "BUCKET", "TOPIC_ARN")]
+    places = importlib.import_module("batchloop.control.names").Places(*names, settings=None)
+    run, image = places.pipeline("inference"), places.parameter("components/processing/image")
+    wanted = {
+        "StartInference": [("ssm:GetParameter", "release"), ("sagemaker:StartPipelineExecution", f"pipeline/{run}")],
+        "AfterInference": [
+            ("ssm:PutParameter", "retraining"),
+            ("ssm:GetParameter", "release"),
+            ("ssm:GetParameter", image),
+            ("s3:GetObject", f"{places.runs('inference')}/1/DetectDrift/drift/drift.json"),
+            ("sagemaker:DescribePipelineExecution", f"pipeline/{run}/execution/1"),
+            ("sagemaker:StartPipelineExecution", f"pipeline/{places.pipeline('training')}"),
+        ],
+        "LabelsArrived": [("ssm:PutParameter", "retraining"), ("sns:Publish", places.topic)],
+        "PublishRelease": [
+            ("ssm:PutParameter", "release"),
+            ("ssm:PutParameter", image),
+            ("s3:GetObject", f"{places.runs('training')}/1/TrainModel/output.tar.gz"),
+            ("sagemaker:DescribeModelPackage", f"model-package/{places.prefix}/7"),
+            ("ecr:DescribeImages", "repository/team/case/algorithm"),
+        ],
+    }
+    for function, calls in wanted.items():
+        statements = stack.statements(f"{function}Role")
+        for action, name in calls:
+            assert allowed(statements, action, arn(action, name, places)), f"{function} {action} {name}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_reaches_into_another_environment_or_use_case(role: str) -> None:
+    """Nor into one whose name begins alike: `case-dev` in prod is team-case-dev-prod."""
+    bucket, sagemaker = f"arn:aws:s3:::team-case-dev-{ACCOUNT}", f"arn:aws:sagemaker:{HERE}"
+    strangers = [f"arn:aws:ssm:{HERE}:parameter/team/{name}/release" for name in ("case/prod", "other/dev")]
+    strangers += [f"{bucket}/team/case/prod/{pipeline}/1/x" for pipeline in ("inference", "training")]
+    strangers += [f"{bucket}/team/other/{place}" for place in ("dev/inference/1/x", "data/1/train/x")]
+    for name in ("team-case-prod", "team-other-dev", "team-case-dev-prod"):
+        strangers += [f"{sagemaker}:pipeline/{name}-inference{tail}" for tail in ("", "/execution/1")]
+        strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-execution"]
+    strangers += [f"arn:aws:ecr:{HERE}:repository/team/other/algorithm"]
+    globs = {glob for statement in everything().statements(role) for glob in listed(statement["Resource"])} - {"*"}
+    assert not [(stranger, glob) for stranger in strangers for glob in globs if fnmatch.fnmatchcase(stranger, glob)]
+
+
+def arn(action: str, name: str, places: Any) -> str:
+    service = action.partition(":")[0]
+    if name.startswith(("arn:", "s3:")):
+        return name.replace("s3://", "arn:aws:s3:::")
+    if service == "ssm":
+        return f"arn:aws:ssm:{HERE}:parameter{name if name.startswith('/') else places.parameter(name)}"
+    return f"arn:aws:{service}:{HERE}:{name}"
+
+
+def allowed(statements: list[dict[str, Any]], action: str, resource: str) -> bool:
+    fitting = [statement for statement in statements if action in listed(statement["Action"])]
+    return any(fnmatch.fnmatchcase(resource, glob) for statement in fitting for glob in listed(statement["Resource"]))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_has_the_boundary_that_is_asked_for(role: str) -> None:
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    assert everything(PermissionsBoundaryArn=boundary).of("AWS::IAM::Role")[role]["PermissionsBoundary"] == boundary
+    assert "PermissionsBoundary" not in everything(PermissionsBoundaryArn="").of("AWS::IAM::Role")[role]
+
+
+def test_network_interfaces_are_for_a_vpc_and_keys_for_whoever_has_one() -> None:
+    plain = actions(Stack().statements("ExecutionRole"))
+    with_vpc = actions(Stack(SubnetIds="subnet-1").statements("ExecutionRole")) - plain
+    with_key = actions(Stack(CreateKey="true").statements("ExecutionRole")) - plain
+    assert {action.partition(":")[0] for action in with_vpc} == {"ec2"}
+    assert {action.partition(":")[0] for action in with_key} == {"kms"}
+
+
+def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
+    granted = actions(everything().statements("BuildRole"))
+    methods = {
+        name: f"{service}:{operation}" for service in SERVICES for name, operation in operations(service).items()
+    }
+    code = [(ROOT / "batchloop" / "cloud" / name).read_text() for name in ("push.py", "upsert.py")]
+    called = {methods[name] for text in code for name in re.findall(r'"(\w+)"', text) if name in methods}
+    assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted

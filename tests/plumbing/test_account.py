@@ -1,0 +1,156 @@
+"""An account from its first day to its last: every command of the README in order, and what is left in the end.
+
+moto and tests/cloudformation.py stand where AWS would, a few lines for docker; tests/contract/test_buildspec.py pushes
+real images.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from batchloop.cloud import bootstrap, push, release, session
+from batchloop.cloud.deploy import deploy
+from batchloop.cloud.images import Image
+from batchloop.cloud.teardown import teardown
+from batchloop.control.names import Aws
+from batchloop.repository import COMPONENTS, Failure, Repository
+from plumbing import deployed
+from plumbing.deployed import ACCOUNT, NAME, REGION, Account
+from plumbing.test_releasing import set_account
+
+STAGING = "team-case-staging"
+ARTIFACTS = {"preprocessor": "PrepareTrainingData", "model": "TrainModel", "baseline": "LearnBaseline"}
+ARTIFACTS |= {"explainer": "LearnExplainer"}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """All four components, unlike in the tests of single commands."""
+    found = Account()
+    with mock_aws():
+        deployed.in_use(found, monkeypatch)
+        monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS)
+        monkeypatch.setattr(session, "connect_profile", lambda region, _profile: connected(found, region))
+        yield found
+
+
+def connected(account: Account, region: str) -> session.ProfileClients:
+    ecr, s3, sagemaker, ssm = (account.client(name, region) for name in ("ecr", "s3", "sagemaker", "ssm"))
+    aws = Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm)
+    return session.ProfileClients(account.client("sts", region), aws)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    found = deployed.repository(tmp_path, monkeypatch)
+    (tmp_path / "local" / "images-dev.json").unlink()
+    set_account(tmp_path, "staging", ACCOUNT)
+    images = [Image(name, f"local/team/case/{name}:c0ffee", {}, "") for name in COMPONENTS]
+    monkeypatch.setattr("batchloop.cloud.images.current", lambda _: images)
+    monkeypatch.setattr("batchloop.cloud.images.build", lambda *_: images)
+    monkeypatch.setattr(push, "docker", lambda *words, **_: docker(account, *words))
+    return found
+
+
+def docker(account: Account, *words: str) -> str:
+    """The registry is moto's: a push puts a manifest, an inspection finds its digest."""
+    if words[0] in ("login", "tag"):
+        return ""
+    repository, _, tag = words[-1].partition("/")[2].rpartition(":")
+    ecr = account.past("ecr")
+    if words[0] == "push":
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "of": repository})
+        ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
+        return ""
+    try:
+        [found] = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
+    except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
+        raise Failure("not found") from None
+    return json.dumps({"digest": found["imageDigest"]})
+
+
+def registered(account: Account, version: int) -> None:
+    """What a training run in dev leaves: artifacts, and a model package that names them."""
+    images = {name: value(account, f"dev/components/{name}/image") for name in COMPONENTS}
+    run = f"team/case/dev/training/{version:012}"
+    for step in ARTIFACTS.values():
+        account.past("s3").put_object(Bucket=f"{NAME}-{ACCOUNT}", Key=f"{run}/{step}/x/manifest.json", Body=b"{}")
+    about = {name: f"s3://{NAME}-{ACCOUNT}/{run}/{step}/x" for name, step in ARTIFACTS.items()}
+    about |= {f"{name}_image": image for name, image in images.items()}
+    about |= {"training_data": f"s3://{NAME}-{ACCOUNT}/team/case/data/2026-0{version}/train", "git_commit": "c0ffee"}
+    client = account.past("sagemaker")
+    if version == 1:  # the stack's own resource
+        client.create_model_package_group(ModelPackageGroupName=NAME)
+    client.create_model_package(
+        ModelPackageGroupName=NAME,
+        ModelApprovalStatus="Approved",
+        CustomerMetadataProperties={**about, "contract": "37292a7f3b7932a2"},
+    )
+
+
+def value(account: Account, name: str) -> str:
+    return str(account.past("ssm").get_parameter(Name=f"/team/case/{name}")["Parameter"]["Value"])
+
+
+def released(account: Account, environment: str) -> dict[str, Any]:
+    return dict(json.loads(value(account, f"{environment}/release")))
+
+
+def test_from_the_first_day_to_the_last(
+    repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Failure, match="make bootstrap CREATE=yes"):
+        push.push(repository, "dev")
+    for environment in ("dev", "staging"):
+        assert bootstrap.run(repository.root, "create", environment, account.connect) == 0
+        assert push.push(repository, environment) == 0
+        assert deploy(repository, environment, True) == 0
+        capsys.readouterr()
+        assert deploy(repository, environment, True) == 0
+        assert "nothing was changed" in capsys.readouterr().out
+    assert account.stacks() == {NAME: "UPDATE_COMPLETE", STAGING: "UPDATE_COMPLETE"}
+
+    for version in (1, 2):
+        registered(account, version)
+        assert release.release(repository, "dev") == 0
+        assert released(account, "dev")["version"] == version
+    for image in released(account, "dev")["images"].values():
+        assert re.fullmatch(
+            rf"{ACCOUNT}\.dkr\.ecr\.{REGION}\.amazonaws\.com/team/case/\w+@sha256:[0-9a-f]{{64}}", image
+        )
+
+    assert release.promote(repository, "dev", "staging") == 0
+    promoted = released(account, "staging")
+    assert promoted["images"] == released(account, "dev")["images"]
+    assert promoted["model_package"] == released(account, "dev")["model_package"]
+    for uri in promoted["artifacts"].values():
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        assert bucket == f"{STAGING}-{ACCOUNT}"
+        assert account.past("s3").list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
+
+    assert release.rollback(repository, "dev") == 0
+    assert (released(account, "dev")["version"], released(account, "dev")["model_package"][-2:]) == (3, "/1")
+    assert released(account, "staging") == promoted
+
+    capsys.readouterr()
+    for name, environment in ((NAME, "dev"), (STAGING, "staging")):
+        assert teardown(repository, environment, name) == 0
+    said = capsys.readouterr().out
+    assert account.stacks() == {}
+    assert account.pipelines() == {}
+    assert account.parameters() == set()
+    kept = [its["Name"] for its in account.past("s3").list_buckets()["Buckets"]]
+    assert sorted(kept) == [f"{NAME}-{ACCOUNT}", f"{STAGING}-{ACCOUNT}"]
+    models = account.past("sagemaker").list_model_packages(ModelPackageGroupName=NAME)
+    assert len(models["ModelPackageSummaryList"]) == 2
+    for component in COMPONENTS:
+        assert account.past("ecr").describe_images(repositoryName=f"team/case/{component}")["imageDetails"]
+        assert f"keeps: the image repository team/case/{component}" in said
+    for words in (*kept, f"the model package group {NAME}", f"the model package group {STAGING}"):
+        assert words in said

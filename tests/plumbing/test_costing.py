@@ -1,0 +1,456 @@
+"""What `make cost` says: figures worked out by hand, and that it never passes over what it does not know."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchloop import cost
+from batchloop.cost import Estimate, Options, runs_a_month
+from batchloop.repository import Failure, Repository
+from plumbing.rendered import ROOT
+
+TODAY = date(2026, 3, 1)
+USECASE = """
+[usecase]
+name = "loans"
+namespace = "bank"
+[data]
+task = "binary"
+id = "id"
+label = "repaid"
+classes = ["no", "yes"]
+[columns]
+income = { type = "number" }
+[hyperparameters]
+learning_rate = 0.05
+[gate]
+metric = "auc"
+minimum = 0.5
+"""
+# over prod.toml, so that whatever else an environment must have is there
+ENVIRONMENT = {
+    "region": '"eu-south-9"',
+    "schedule": '"cron(0 6 1 * ? *)"',
+    "kms_key": '""',
+    "create_key": "false",
+    "hours_between_runs": "26",
+    "spot": "false",
+    "processing": '{ type = "ml.m5.large", count = 1, volume_gb = 30 }',
+    "algorithm": '{ type = "ml.m5.xlarge", count = 1, volume_gb = 30 }',
+    "transform": '{ type = "ml.m5.large", count = 1, volume_gb = 0 }',
+    "monitoring": '{ type = "ml.m5.large", count = 1, volume_gb = 30 }',
+    "explainability": '{ type = "ml.m5.xlarge", count = 1, volume_gb = 30 }',
+}
+# a cent and two cents a minute; a gigabyte of disk is 0.001 and 0.002 an hour
+PRICES = """
+date = 2026-02-01
+currency = "USD"
+source = "nobody's pages"
+elsewhere = "eu-south-9"
+[spot]
+saves_up_to = 0.9
+[assumed]
+start_minutes = 1
+work_minutes = 7
+retrainings = 1
+data_gb = 20
+images_gb = 3
+log_gb_a_run = 0.1
+custom_metrics = 10
+[regions.eu-south-9]
+processing_disk_gb_month = 0.73
+training_disk_gb_month = 1.46
+s3_gb_month = 0.02
+ecr_gb_month = 0.1
+kms_key_month = 1.0
+alarm_month = 0.1
+dashboard_month = 3.0
+metric_month = 0.365
+log_gb = 0.5
+[regions.eu-south-9.instance_hour]
+"ml.m5.large" = 0.6
+"ml.m5.xlarge" = 1.2
+"""
+STACK = """
+Resources:
+  NoRun:
+    Type: AWS::CloudWatch::Alarm
+    Condition: WatchesRuns
+  Errors:
+    Type: AWS::CloudWatch::Alarm
+    Properties: {Metrics: [{MetricStat: {Stat: Sum}}, {MetricStat: {Stat: Sum}}, {Expression: a}]}
+  Dashboard:
+    Type: AWS::CloudWatch::Dashboard
+  Bucket:
+    Type: AWS::S3::Bucket
+"""
+MINUTES = "processing=4 algorithm=9 transform=2 monitoring=2 explainability=5"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Repository:
+    environment = (ROOT / "environments" / "prod.toml").read_text(encoding="utf-8")
+    for key, value in ENVIRONMENT.items():
+        environment, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", environment)
+        assert found == 1, key
+    files = {
+        "usecase.toml": USECASE,
+        "environments/dev.toml": environment,
+        "batchloop/prices.toml": PRICES,
+        "infra/stack.yaml": STACK,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return Repository(tmp_path)
+
+
+def change(here: Repository, name: str, old: str, new: str) -> None:
+    file = here.root / name
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def estimate(here: Repository, today: date = TODAY, **options: Any) -> Estimate:
+    return cost.make(here, "dev", Options(**options), today)
+
+
+def most(found: Estimate, step: str) -> float | None:
+    [job] = [job for job in found.jobs if job.step.name == step]
+    return job.most
+
+
+def test_a_run_costs_its_jobs_minutes_and_disks(here: Repository) -> None:
+    found = estimate(here, minutes=MINUTES)
+    assert most(found, "PrepareTrainingData") == pytest.approx(5 * 0.01 + 30 * 0.001 * 5 / 60)
+    assert most(found, "TrainModel") == pytest.approx(10 * 0.02 + 30 * 0.002 * 10 / 60)
+    assert most(found, "ScoreFeatures") == pytest.approx(3 * 0.01), "batch transform sizes its own disk"
+    assert found.run("training") == pytest.approx((0.417, 0.417))
+    assert found.run("inference") == pytest.approx((0.237, 0.237))
+    assert found.remarks == ()
+
+
+def test_a_month_is_its_runs_and_what_is_kept(here: Repository) -> None:
+    found = estimate(here, minutes=MINUTES, retrainings=2)
+    charges = {charge.what: charge.cost for charge in found.charges}
+    assert charges == pytest.approx(
+        {
+            "S3": 20 * 0.02,
+            "images in ECR": 3 * 0.1,
+            "alarms": 3 * 0.1,
+            "dashboard": 3.0,
+            "metrics": 10 * 0.365 * 3 / 730,
+            "logs": 3 * 0.1 * 0.5,
+        }
+    )
+    assert found.fixed == pytest.approx(4.0)
+    assert found.month == pytest.approx((4.165 + 0.237 + 2 * 0.417,) * 2)
+
+
+def test_runs_trainings_and_gigabytes_are_the_caller_s_to_say(here: Repository) -> None:
+    usual = estimate(here, minutes=MINUTES, runs=0, retrainings=0, gb=0)
+    assert usual.month == pytest.approx((3.6, 3.6))
+    assert estimate(here, minutes=MINUTES, runs=10, retrainings=0, gb=0).month[1] == pytest.approx(
+        3.6 + 10 * 0.237 + 10 * 0.365 * 10 / 730 + 0.5
+    )
+    assert estimate(here, runs=0, gb=100).fixed == pytest.approx(3.6 + 2.0)
+
+
+def test_metrics_are_charged_for_a_whole_month_at_most(here: Repository) -> None:
+    [metrics] = [charge for charge in estimate(here, runs=5000).charges if charge.what == "metrics"]
+    assert metrics.cost == pytest.approx(3.65)
+
+
+KEYS = [
+    ('kms_key = ""', 'kms_key = "arn:aws:kms:eu-south-9:000000000000:key/11111111-2222-3333-4444-555555555555"'),
+    ("create_key = false", "create_key = true"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), KEYS)
+def test_a_key_is_charged_where_the_environment_names_or_makes_one(here: Repository, old: str, new: str) -> None:
+    change(here, "environments/dev.toml", old, new)
+    assert estimate(here).fixed == pytest.approx(5.0)
+
+
+def test_the_alarm_for_missing_runs_is_charged_only_where_it_watches(here: Repository) -> None:
+    change(here, "environments/dev.toml", "hours_between_runs = 26", "hours_between_runs = 0")
+    assert estimate(here).fixed == pytest.approx(3.9)
+
+
+def test_every_instance_is_billed_with_its_disk(here: Repository) -> None:
+    one = most(estimate(here), "PrepareTrainingData")
+    change(
+        here,
+        "environments/dev.toml",
+        'processing = { type = "ml.m5.large", count = 1',
+        'processing = { type = "ml.m5.large", count = 3',
+    )
+    assert one is not None
+    assert most(estimate(here), "PrepareTrainingData") == pytest.approx(3 * one)
+
+
+def test_spare_capacity_is_a_range_and_only_training_has_it(here: Repository) -> None:
+    change(here, "environments/dev.toml", "spot = false", "spot = true")
+    found = estimate(here, minutes=MINUTES, retrainings=2)
+    [train] = [job for job in found.jobs if job.step.name == "TrainModel"]
+    assert (train.least, train.most) == pytest.approx((0.02 + 0.01, 0.21)), "the disk is not cheaper"
+    assert found.run("training") == pytest.approx((0.237, 0.417))
+    assert found.run("inference") == pytest.approx((0.237, 0.237))
+    assert found.month[1] - found.month[0] == pytest.approx(2 * 0.18)
+
+
+def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    change(here, "environments/dev.toml", 'algorithm = { type = "ml.m5.xlarge"', 'algorithm = { type = "ml.p9.large"')
+    change(here, "batchloop/prices.toml", "processing_disk_gb_month = 0.73\n", "")
+    change(here, "batchloop/prices.toml", "s3_gb_month = 0.02\n", "")
+    found = estimate(here, minutes=MINUTES)
+    assert most(found, "TrainModel") is None
+    assert found.run("training")[1] == pytest.approx(0.05 + 0.03 + 0.12)
+    assert found.fixed == pytest.approx(3.6)
+    assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-9: in no total",)
+    assert cost.show_cost(here, "dev", Options(minutes=MINUTES)) == 0
+    said = capsys.readouterr().out
+    [row] = [line for line in said.splitlines() if "TrainModel" in line]
+    assert row.split()[-2:] == ["no", "price"]
+    assert "one training, without what has no price" in said
+    assert "one scoring run, without" not in said
+    assert "one month, without what has no price" in said
+    assert "note: no price for the disks of processing jobs, ml.p9.large, S3" in said
+
+
+def test_another_region_s_prices_are_said_to_be_that(here: Repository) -> None:
+    change(here, "environments/dev.toml", "eu-south-9", "ap-east-7")
+    [remark] = estimate(here).remarks
+    assert remark == "there are no prices for ap-east-7: the figures are eu-south-9's, an order of magnitude"
+    assert "no prices for ap-east-7" in " ".join(cost.summary(here, "dev"))
+
+
+def test_prices_older_than_a_year_are_said_to_be_old(here: Repository) -> None:
+    written = date(2026, 2, 1)
+    assert estimate(here, today=written + timedelta(days=365)).remarks == ()
+    [remark] = estimate(here, today=written + timedelta(days=366)).remarks
+    assert "the prices are 12 months old" in remark
+    assert "batchloop/prices.toml" in remark
+
+
+DAYS = 365.25 / 12
+SCHEDULES = [
+    ("", 0),
+    ("rate(1 hour)", 730),
+    ("rate(30 minutes)", 1460),
+    ("rate(7 days)", 730 / 168),
+    ("cron(0 6 * * ? *)", DAYS),
+    ("cron(0 6 ? * * *)", DAYS),
+    ("cron(0/15 8-17 ? * MON-FRI *)", 4 * 10 * DAYS * 5 / 7),
+    ("cron(0 */6 * * ? *)", 4 * DAYS),
+    ("cron(5,35 0 ? * sun *)", 2 * DAYS / 7),
+    ("cron(0 6 ? * 1 *)", DAYS / 7),
+    ("cron(0 6 1,15 * ? *)", 2),
+    ("cron(0 6 31 * ? *)", 7 / 12),
+    ("cron(0 6 29 2 ? *)", 0.25 / 12),
+    ("cron(0 6 L * ? *)", 1),
+    ("cron(0 6 ? * 2#1 *)", 1),
+    ("cron(0 6 * JAN,JUL ? *)", 62 / 12),
+]
+
+
+@pytest.mark.parametrize(("schedule", "runs"), SCHEDULES)
+def test_the_runs_of_a_month_follow_from_the_schedule(schedule: str, runs: float) -> None:
+    assert runs_a_month(schedule) == pytest.approx(runs)
+
+
+UNCOUNTABLE = [
+    "cron(0 6 * * ? 2030)",
+    "cron(0 6 ? * FRI-MON *)",
+    "cron(0 6 ? * L *)",
+]
+
+
+@pytest.mark.parametrize("schedule", UNCOUNTABLE)
+def test_where_the_schedule_does_not_tell_runs_are_asked_for(
+    here: Repository, schedule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs_a_month(schedule) is None
+    change(here, "environments/dev.toml", "cron(0 6 1 * ? *)", schedule)
+    [remark] = estimate(here).remarks
+    assert "RUNS=30" in remark
+    cost.show_cost(here, "dev", Options())
+    assert "one month, without scoring runs" in capsys.readouterr().out
+    assert estimate(here, runs=4).remarks == ()
+
+
+def test_a_single_date_is_no_number_of_runs_a_month() -> None:
+    assert runs_a_month("at(2026-01-01T00:00:00)") is None
+
+
+def test_an_environment_without_a_schedule_says_that_its_month_has_no_runs(here: Repository) -> None:
+    change(here, "environments/dev.toml", "cron(0 6 1 * ? *)", "")
+    [remark] = estimate(here).remarks
+    assert remark.startswith("dev has no schedule")
+    assert estimate(here, runs=3).remarks == ()
+
+
+def record(here: Repository, name: str, steps: dict[str, tuple[str, float]]) -> None:
+    folder = here.root / "local" / "runs" / name
+    folder.mkdir(parents=True)
+    written = {step: {"state": state, "seconds": seconds} for step, (state, seconds) in steps.items()}
+    value = {"execution": name, "started": f"{name[:4]}-{name[4:6]}-{name[6:8]}T08:00:00+00:00", "steps": written}
+    (folder / "run.json").write_text(json.dumps(value))
+
+
+def test_a_job_takes_as_long_as_the_newest_run_here_in_which_it_worked(here: Repository) -> None:
+    record(
+        here, "20260101-1", {"TrainModel": ("done", 60), "DetectDrift": ("done", 120), "LearnBaseline": ("failed", 9)}
+    )
+    record(here, "20260102-1", {"TrainModel": ("done", 180), "DetectDrift": ("unchanged, reused", 0.01)})
+    (here.root / "local" / "runs" / "20260103-1").mkdir()
+    (here.root / "local" / "runs" / "20260103-1" / "run.json").write_text('{"steps": {')
+    found = {job.step.name: (job.minutes, job.origin) for job in estimate(here, minutes="monitoring=5").jobs}
+    assert found["TrainModel"] == (1 + 3, "as here, 2026-01-02")
+    assert found["DetectDrift"] == (1 + 5, "as given")
+    assert found["PrepareFeatures"] == (1 + 7, "assumed")
+    assert {job.step.name: job.minutes for job in estimate(here).jobs}["DetectDrift"] == 1 + 2
+    assert {job.step.name: job.origin for job in estimate(here).jobs}["LearnBaseline"] == "assumed"
+
+
+def test_minutes_of_a_step_go_before_those_of_its_job(here: Repository) -> None:
+    found = {job.step.name: job.minutes for job in estimate(here, minutes="processing=4 PrepareFeatures=0.5").jobs}
+    assert (found["PrepareTrainingData"], found["PrepareFeatures"]) == (5, 1.5)
+
+
+WRONG = [
+    ({"minutes": "proccessing=4"}, "there is no job 'proccessing'; there are .*processing"),
+    ({"minutes": "processing"}, "MINUTES: processing needs a number from 0"),
+    ({"minutes": "processing=-1"}, "MINUTES: processing needs a number from 0"),
+    ({"runs": float("nan")}, "RUNS needs a number from 0"),
+    ({"retrainings": -1}, "RETRAININGS needs a number from 0"),
+    ({"gb": float("inf")}, "GB needs a number from 0"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), WRONG)
+def test_what_is_no_amount_is_refused(here: Repository, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Failure, match=sentence):
+        estimate(here, **options)
+
+
+def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(here: Repository) -> None:
+    with pytest.raises(Failure, match="there is no environment 'test'"):
+        cost.make(here, "test", Options(), TODAY)
+    change(here, "batchloop/prices.toml", "work_minutes = 7\n", "")
+    with pytest.raises(Failure, match=r"batchloop/prices.toml has no 'work_minutes'"):
+        estimate(here)
+    (here.root / "batchloop" / "prices.toml").write_text("date =")
+    with pytest.raises(Failure, match="not valid TOML"):
+        estimate(here)
+    (here.root / "batchloop" / "prices.toml").unlink()
+    with pytest.raises(Failure, match="missing"):
+        estimate(here)
+
+
+def test_the_table_shows_its_figures_and_says_what_they_assume(
+    here: Repository, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "today", lambda: TODAY)
+    change(here, "environments/dev.toml", "spot = false", "spot = true")
+    assert cost.show_cost(here, "dev", Options(minutes=MINUTES)) == 0
+    said = capsys.readouterr().out
+    rows = {" ".join(line.split()) for line in said.splitlines()}
+    assert "amount minutes taken USD" in rows
+    assert "TrainModel 1 × ml.m5.xlarge 10.0 as given 0.030 to 0.21" in rows
+    assert "one training 0.24 to 0.42" in rows
+    assert "one scoring run 0.24" in rows
+    assert "one month 4.58 to 4.76" in rows
+    for assumption in ("1 for the start of each job (assumed)", "up to 90% less", "nobody's pages", "free tiers"):
+        assert assumption in said
+    assert "note:" not in said
+
+
+def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: Repository) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from batchloop import cost\n"
+        "from batchloop.repository import Repository\n"
+        f"print(*cost.summary(Repository(Path({str(here.root)!r})), 'dev'), sep='\\n')\n"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True, capture_output=True, text=True)
+    said = ran.stdout.splitlines()
+    assert 2 <= len(said) <= 4
+    assert said[0].startswith("about 0.41 USD a scoring run and 0.50 a training (prices of eu-south-9, February 2026)")
+    assert said[1].startswith("about 5.02 USD a month with 1 scoring runs, 1 training(s) and 20 GB; 4.00 of it even if")
+    assert said[-1] == "what that assumes: make cost ENV=dev"
+
+
+def test_a_plan_does_not_fail_because_its_cost_can_t_be_told(here: Repository) -> None:
+    (here.root / "batchloop" / "prices.toml").unlink()
+    assert cost.summary(here, "dev") == [
+        "what it would cost can't be told:",
+        "batchloop/prices.toml is missing: the cost can't be told without prices.",
+    ]
+
+
+SMALL = [
+    (0, "0.00"),
+    (0.0001, "<0.001"),
+    (0.0005, "0.001"),
+    (0.0042, "0.004"),
+    (0.0994, "0.099"),
+    (0.0995, "0.10"),
+    (1234.5, "1,234.50"),
+]
+
+
+@pytest.mark.parametrize(("amount", "text"), SMALL)
+def test_small_amounts_do_not_look_like_nothing(amount: float, text: str) -> None:
+    assert cost.money(amount) == text
+
+
+def test_alarms_are_counted_by_their_metrics_and_one_needs_a_schedule(here: Repository) -> None:
+    assert cost.watchers(here, scheduled=True) == (3, 1)
+    assert cost.watchers(here, scheduled=False) == (2, 1)
+    assert cost.watchers(Repository(ROOT), scheduled=True) == (7, 1)
+
+
+def test_the_table_of_this_repository_knows_every_type_that_jobs_may_be_given_here(here: Repository) -> None:
+    shutil.copy(ROOT / "batchloop" / "prices.toml", here.root / "batchloop" / "prices.toml")
+    types = tomllib.loads((ROOT / "batchloop" / "engine" / "instances.toml").read_text(encoding="utf-8"))["types"]
+    for region in ("us-east-1", "eu-central-1", "eu-west-1"):
+        found = cost.load(here, region)
+        assert found.region == region
+        assert set(types) == set(found.hours)
+        assert all(0.04 < price < 7 for price in found.hours.values())
+        assert {name for name in found.figures if "disk" not in name} == {
+            "s3_gb_month",
+            "ecr_gb_month",
+            "kms_key_month",
+            "alarm_month",
+            "dashboard_month",
+            "metric_month",
+            "log_gb",
+        }
+    assert cost.load(here, "me-south-1").region == "us-east-1"
+
+
+def test_the_table_counts_the_metrics_that_the_functions_publish() -> None:
+    published: set[str] = set()
+    for file in (ROOT / "batchloop" / "control").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            measured = isinstance(node, ast.Call) and ast.unparse(node.func) in ("reports.measure", "measure")
+            if measured or (isinstance(node, ast.FunctionDef) and node.name == "_metrics"):
+                dicts = [inner for inner in ast.walk(node) if isinstance(inner, ast.Dict)]
+                keys = [key.value for inner in dicts for key in inner.keys if isinstance(key, ast.Constant)]
+                published |= {key for key in keys if isinstance(key, str) and key[:1].isupper()}
+    table = tomllib.loads((ROOT / "batchloop" / "prices.toml").read_text(encoding="utf-8"))
+    assert len(published) == table["assumed"]["custom_metrics"], sorted(published)

@@ -1,0 +1,130 @@
+"""What `make images` decides, and what it says when docker can't: with a stand-in for the docker command."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plumbing.engine_miniature import Miniature, build
+from plumbing.rendered import ROOT
+
+STAND_IN = """#!/bin/sh
+echo "$@" >> "$0.calls"
+case "$*" in
+  "image inspect"*) test -e "$0.built" && exit 0; echo "Error: No such image: x" >&2; exit 1;;
+  "buildx bake"*) cat > "$0.plan"; {bake};;
+  "history"*) printf '5 COPY b\\n7 COPY a\\n0 RUN venv --without-pip /opt/packages\\n9000000 base\\n';;
+  *) {other};;
+esac
+"""
+
+
+@pytest.fixture
+def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Miniature:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+    return build(tmp_path / "repository")
+
+
+def stand_in(mini: Miniature, bake: str = 'touch "$0.built"', other: str = "exit 0") -> Path:
+    """A docker that answers so; what it was called with is in docker.calls, the build plan in docker.plan."""
+    file = mini.root.parent / "bin" / "docker"
+    file.write_text(STAND_IN.replace("{bake}", bake).replace("{other}", other))
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    return file
+
+
+def test_what_is_missing_is_built_at_once_and_sizes_leave_out_the_base(mini: Miniature) -> None:
+    docker = stand_in(mini)
+    said = mini.run("images")
+    plan = json.loads(Path(f"{docker}.plan").read_text())
+    assert plan["group"]["default"]["targets"] == ["processing", "algorithm", "monitoring", "explainability"]
+    assert plan["target"]["algorithm"]["platforms"] == ["linux/amd64"]
+    [tag] = plan["target"]["algorithm"]["tags"]
+    assert tag.startswith("local/team/mini/algorithm:")
+    assert "building algorithm: there is none yet" in said
+    assert "0 MB  built" in said, "12 bytes; the base has 9 MB"
+
+
+def test_what_is_there_is_not_built(mini: Miniature) -> None:
+    docker = stand_in(mini)
+    mini.run("images")
+    Path(f"{docker}.plan").unlink()
+    said = mini.run("images")
+    assert said.count("unchanged") == 4
+    assert not Path(f"{docker}.plan").exists()
+
+
+def test_only_what_changed_is_built_and_the_file_is_named(mini: Miniature) -> None:
+    docker = stand_in(mini)
+    mini.run("images")
+    tags = {}
+    for change in ("components/algorithm/__main__.py", "usecase.toml"):
+        Path(f"{docker}.built").unlink()
+        text = (mini.root / change).read_text()
+        mini.write(change, text.replace("rounds = 3", "rounds = 4") + "\n# changed\n")
+        said = mini.run("images")
+        plan = json.loads(Path(f"{docker}.plan").read_text())
+        tags[change] = {name: target["tags"][0] for name, target in plan["target"].items()}
+    assert "building algorithm: usecase.toml [hyperparameters] changed" in said
+    assert "building monitoring: it is no longer on this machine" in said
+    before, after = tags.values()
+    assert {name for name in before if before[name] != after[name]} == {"algorithm"}
+
+
+def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from batchloop.engine.storage import write_json\n"
+    code += "for number in range(2000): write_json(Path(sys.argv[1]), {'number': number})"
+    command = [sys.executable, "-c", code, str(tmp_path / "images.json")]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert json.loads((tmp_path / "images.json").read_text()) == {"number": 1999}
+
+
+def test_a_mirror_and_pips_settings_reach_the_build(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = stand_in(mini)
+    monkeypatch.setenv("BASE_IMAGE", "mirror.example/python:3.11")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/etc/our pip.conf")
+    mini.run("images")
+    target = json.loads(Path(f"{docker}.plan").read_text())["target"]["monitoring"]
+    assert target["args"]["BASE_IMAGE"] == "mirror.example/python:3.11"
+    assert target["secret"] == ["id=pip,src=/etc/our pip.conf"]
+
+
+def say(text: str) -> str:
+    return f"echo '{text}' >&2; exit 1"
+
+
+FULL = "ERROR: write /x: no space left on device"
+NO_BASE = "ERROR: python:3.11: failed to resolve source metadata for docker.io/library/python"
+STEP = "#9 [monitoring 1/4] RUN pip\\n#9 0.5 ERROR: No matching distribution found for polars\\nERROR: failed to solve"
+
+
+@pytest.mark.parametrize(
+    ("bake", "other", "sentence"),
+    [
+        ("exit 0", say("Cannot connect to the Docker daemon at unix:///x"), "Docker's daemon is not running; start it"),
+        ("exit 0", say("permission denied while trying to connect to the daemon"), "you may not use Docker's daemon"),
+        (say(FULL.replace("'", "")), "exit 0", "the disk is full; `docker system prune`"),
+        (say(NO_BASE), "exit 0", "the base image can't be pulled"),
+        (say("unknown command: docker buildx"), "exit 0", "docker's buildx plugin is not installed"),
+        (f"printf '{STEP}' ; exit 1", "exit 0", "No matching distribution found for polars (monitoring)"),
+    ],
+)
+def test_what_is_wrong_with_docker_is_one_sentence(mini: Miniature, bake: str, other: str, sentence: str) -> None:
+    stand_in(mini, bake, other)
+    said = mini.run("images", code=1)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if not line.startswith(("building", "  log:"))]) == 1
+
+
+def test_without_docker_it_says_what_needs_it(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mini.root.parent / "none").mkdir()
+    monkeypatch.setenv("PATH", str(mini.root.parent / "none"))
+    assert mini.run("images", code=1) == "docker is not installed; only images and ON=docker need it.\n"
+    assert "docker is not installed" in mini.run("train", "--on", "docker", code=1)

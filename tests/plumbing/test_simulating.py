@@ -1,0 +1,597 @@
+"""The simulation: stand-ins that answer as AWS does, a loop that may be killed anywhere, and the table it ends in."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import numpy as np
+import polars as pl
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from batchloop.container import measures as component
+from batchloop.container import metrics, tables
+from batchloop.control import handlers, retraining, storage
+from batchloop.engine.storage import Storage
+from batchloop.repository import Failure
+from batchloop.simulate import loop as simulate_loop
+from batchloop.simulate import simulation
+from batchloop.simulate import world as simulate_world
+from batchloop.simulate.loop import FIRST, Loop
+from batchloop.simulate.services import S3, State
+from batchloop.simulate.simulation import Row, Table
+from batchloop.simulate.world import Options, Simulated, Stage
+from data import sample
+from data import stages as sample_stages
+from plumbing.control_plane import OBJECT_CREATED, PACKAGE_CHANGED, RUN_CHANGED
+from plumbing.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
+
+NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"]
+
+
+def finish(loop: Loop) -> Loop:
+    while loop.step():
+        pass
+    return loop
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Loop:
+    return open_quick(tmp_path, NAMES)
+
+
+def learned(loop: Loop) -> list[str]:
+    """The stages that the releases learned from, oldest first."""
+    return [str(loop.stage_of(manifest["training_data"])) for manifest in loop.world.releases()]
+
+
+# the loop
+
+
+def test_drift_is_retrained_on_and_the_next_tick_uses_the_new_release(quick: Loop) -> None:
+    finish(quick)
+    assert learned(quick) == ["calm", "drift", "drift more"]
+    used = [quick.world.state["executions"][tick["run"]]["parameters"]["Model"] for tick in quick.world.state["ticks"]]
+    models = [manifest["artifacts"]["model"] for manifest in quick.world.releases()]
+    assert used == [models[0], models[0], models[0], models[1], models[1], models[1], models[2]]
+
+
+def test_each_tick_says_why_in_the_words_of_the_function(quick: Loop) -> None:
+    whys = [tick["why"] for tick in finish(quick).world.state["ticks"]]
+    assert whys[0] == "Window 2026-01-01 has not drifted."
+    assert "the model is retrained on window 2026-01-03" in whys[2]
+    assert whys[3] == "Window 2026-01-04 has not drifted."
+
+
+def test_the_files_of_earlier_windows_are_given_where_the_settings_ask_for_them(tmp_path: Path) -> None:
+    world = finish(open_quick(tmp_path, ["calm", "unlabelled calm", "drift"], rules=without(learn="all"))).world
+    [run] = [run for run in world.state["executions"].values() if "EarlierData" in run["parameters"]]
+    listed = world.aws.s3.storage.listed(run["parameters"]["EarlierData"])
+    assert [key for key, _ in listed] == ["2026-01-01/train/about.json"]
+    assert "It also learns from 1 earlier window (2026-01-01)." in world.state["ticks"][2]["why"]
+    assert len(world.aws.s3.storage.listed(f"{world.places.storage}/none/earlier.manifest")) == 1
+
+
+def test_a_model_that_fails_the_gate_is_no_release_and_does_not_stop_the_loop(quick: Loop) -> None:
+    finish(quick)
+    [failed] = [run for run in quick.world.state["executions"].values() if run["status"] == "Failed"]
+    assert failed["why"] == "The model is not good enough."
+    assert "bad drift" not in learned(quick)
+    assert learned(quick)[-1] == "drift more"
+
+
+def test_the_cooldown_and_the_budget_count_in_simulated_days(tmp_path: Path) -> None:
+    names = ["calm", *(f"drift {number}" for number in range(8))]
+    slow = finish(open_quick(tmp_path / "slow", names, rules=without(cooldown_hours=48, budget=20)))
+    assert learned(slow) == ["calm", "drift 0", "drift 2", "drift 4", "drift 6"]
+    poor = finish(open_quick(tmp_path / "poor", names, rules=without(budget=2)))
+    assert learned(poor) == ["calm", "drift 0", "drift 1"]
+    assert "budget of 2" in poor.world.state["ticks"][-1]["why"]
+
+
+def test_two_of_three_windows_must_drift_where_the_settings_say_so(tmp_path: Path) -> None:
+    names = ["calm", "drift once", "calm", "drift", "drift", "calm"]
+    loop = finish(open_quick(tmp_path, names, rules=without(alarms=2, windows=2)))
+    assert [loop.world.places.window(entry["training_data"], "train") for entry in loop.world.releases()] == [
+        "2026-01-01",
+        "2026-01-05",
+    ]
+
+
+def test_without_the_decision_nothing_is_retrained(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, NAMES, rules=without(enabled=False)))
+    assert learned(loop) == ["calm"]
+    assert "[retraining] enabled = false" in loop.world.state["ticks"][2]["why"]
+
+
+def test_where_a_person_approves_the_simulated_one_does(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm person", "drift person", "calm"]))
+    assert learned(loop) == ["calm person", "drift person"]
+    assert [manifest["reason"] for manifest in loop.world.releases()] == ["by the simulated person"] * 2
+
+
+def test_a_stage_without_labels_waits_for_them(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
+    assert learned(loop) == ["calm"]
+    assert "waits for the labels of window 2026-01-02" in loop.world.state["ticks"][1]["why"]
+
+
+def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
+    world, late = loop.world, "s3://bucket/team/case/data/2026-01-02/train/about.json"
+    assert world.places.data("2026-01-02", "train") == late.rpartition("/")[0]
+    world.aws.s3.storage.write_json(late, {"stage": "drift unlabelled"})
+    event = copy.deepcopy(OBJECT_CREATED)
+    event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
+    said = handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+    assert said.endswith("the model is retrained on window 2026-01-02.")
+    assert handlers.run_labels_arrived(event, world.aws, world.places, world.now) == "Nothing waits for this."
+    assert learned(finish(loop)) == ["calm", "drift unlabelled"]
+
+
+def test_a_model_that_is_expected_to_score_worse_is_retrained_in_the_simulation_too(tmp_path: Path) -> None:
+    names = ["calm", "worse", "calm"]
+    assert learned(finish(open_quick(tmp_path / "both", names))) == ["calm", "worse"]
+    assert learned(finish(open_quick(tmp_path / "one", names, rules=without(on=("drift",))))) == ["calm"]
+
+
+def test_a_first_model_that_is_not_good_enough_ends_it(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="from stage bad, was not released: The model is not good enough"):
+        finish(open_quick(tmp_path, ["bad"]))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_it_may_be_killed_around_every_write_and_ends_the_same(tmp_path: Path, after: bool) -> None:
+    names = ["calm", "drift", "calm"]
+    whole = finish(open_quick(tmp_path / "whole", names))
+    wanted = lasting(whole)
+    counting = Dying(tmp_path / "counted" / "state.json")
+    finish(open_quick(tmp_path / "counted", names, counting))
+    assert counting.saves > 20
+    for last in range(1, counting.saves + 1):
+        folder = tmp_path / f"{last}"
+        with pytest.raises(Killed):
+            finish(open_quick(folder, names, Dying(folder / "local" / "simulation" / "state.json", last, after)))
+        again = finish(open_quick(folder, names))
+        assert lasting(again)["ticks"] == wanted["ticks"], last
+        assert lasting(again)["executions"] == wanted["executions"], last
+        assert learned(again) == learned(whole), last
+
+
+# the stand-ins
+
+
+def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_path: Path) -> None:
+    """Nothing has drifted, and nothing worse was expected; what is wrong only labels tell, and two windows later."""
+    loop = finish(open_quick(tmp_path, ["calm", "known wrong unlabelled", "calm", "calm"]))
+    assert learned(loop) == ["calm"]
+    world, place = loop.world, loop.world.places.data("2026-01-02", "train")
+    world.aws.s3.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
+    event = simulate_world.object_created(
+        ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00"
+    )
+    handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+    [arn] = world.executing()
+    assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
+    assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
+    finish(loop)
+    assert learned(loop) == ["calm", "known wrong unlabelled"]
+    [run] = [run for run in world.state["executions"].values() if run["description"].startswith("Labels of")]
+    assert "have come late: by its labels auc is 0.7, 0.8 on validation; labels are there" in run["description"]
+    assert world.report(world.state["ticks"][1]["run"])["realised"]["alarm"]
+
+
+def test_labels_that_are_there_are_measured_with_the_scoring_and_what_they_refute_is_no_alarm(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "worse known", "worse known wrong"]))
+    assert learned(loop) == ["calm", "worse known wrong"]
+    whys = [tick["why"] for tick in loop.world.state["ticks"]]
+    assert "not 0.7 as was expected" in whys[1]
+    assert not any("selected" in run for run in loop.world.state["executions"].values())
+
+
+REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
+    "a step that is not there": {"SelectedSteps": [{"StepName": "Detect"}]},
+    "without what it needs": {"SelectedSteps": [{"StepName": "DetectDrift"}]},
+    "an execution that is not there": {
+        "SelectedSteps": [{"StepName": "DetectDrift"}],
+        "SourcePipelineExecutionArn": f"{ACCOUNT}:pipeline/team-case-dev-inference/execution/x",
+    },
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSED_SELECTIONS, "one that has not ended", "one of another pipeline"])
+def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str) -> None:
+    sagemaker = quick.world.aws.sagemaker
+    about = {"PipelineParameters": [], "PipelineName": "team-case-dev-inference"}
+    source = sagemaker.start_pipeline_execution(**about, ClientRequestToken="a" * 64)["PipelineExecutionArn"]
+    run = quick.world.state["executions"][source]
+    if name == "one of another pipeline":
+        run |= {"status": "Succeeded", "pipeline": "team-case-dev-training"}
+    wanted = REFUSED_SELECTIONS.get(
+        name, {"SelectedSteps": [{"StepName": "DetectDrift"}], "SourcePipelineExecutionArn": source}
+    )
+    with pytest.raises(ClientError, match="ValidationException"):
+        sagemaker.start_pipeline_execution(**about, ClientRequestToken="b" * 64, SelectiveExecutionConfig=wanted)
+
+
+def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused(quick: Loop) -> None:
+    client = quick.world.aws.sagemaker
+    request = {"PipelineName": "team-case-dev-training", "ClientRequestToken": "a" * 64}
+    first, second = (client.start_pipeline_execution(**request, PipelineParameters=[]) for _ in range(2))
+    arn = f"{ACCOUNT}:pipeline/team-case-dev-training/execution/{'a' * 12}"
+    assert first == second == {"PipelineExecutionArn": arn}
+    with pytest.raises(ClientError, match="no parameter Typo"):
+        client.start_pipeline_execution(**request, PipelineParameters=[{"Name": "Typo", "Value": "x"}])
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        client.start_pipeline_execution(**request | {"PipelineName": "another"}, PipelineParameters=[])
+
+
+def test_a_write_over_an_unseen_value_is_noticed(quick: Loop) -> None:
+    ssm, name = quick.world.aws.ssm, quick.world.places.parameter("release")
+    seen = storage.read(ssm, name)
+    storage.write(ssm, seen, "somebody else's")
+    with pytest.raises(storage.Conflict):
+        storage.write(ssm, seen, "mine")
+    assert storage.read(ssm, f"{name}:1").text == "none"
+    with pytest.raises(ClientError, match="ParameterVersionNotFound"):
+        ssm.get_parameter(Name=f"{name}:9")
+    with pytest.raises(ClientError, match="ParameterAlreadyExists"):
+        ssm.put_parameter(Name=name, Value="x", Type="String")
+
+
+KEYS = ["a/b/1.csv", "a/b/2.csv", "a/bc/1.csv", "a/d.csv", "e.csv", "a/b2"]
+
+
+@pytest.fixture
+def buckets(tmp_path: Path) -> Iterator[tuple[S3, Any]]:
+    """The same objects here and in moto's S3."""
+    with mock_aws():
+        real = boto3.client("s3", region_name="us-east-1")
+        real.create_bucket(Bucket="bucket")
+        for key in KEYS:
+            real.put_object(Bucket="bucket", Key=key, Body=b"x")
+            (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "bucket" / key).write_bytes(b"x")
+        yield S3(Storage(tmp_path)), real
+
+
+def test_objects_are_listed_as_s3_lists_them(buckets: tuple[S3, Any]) -> None:
+    for prefix in ("", "a", "a/", "a/b", "a/b/", "a/b/1.csv", "none", "none/", "e"):
+        for request in ({"MaxKeys": 1}, {"MaxKeys": 2}, {}, {"Delimiter": "/"}):
+            ours, theirs = (bucket.list_objects_v2(Bucket="bucket", Prefix=prefix, **request) for bucket in buckets)
+            assert keys(ours) == keys(theirs), (prefix, request)
+            folders = [[entry["Prefix"] for entry in answer.get("CommonPrefixes", [])] for answer in (ours, theirs)]
+            assert folders[0] == folders[1], (prefix, request)
+
+
+def keys(answer: dict[str, Any]) -> list[str]:
+    return [entry["Key"] for entry in answer.get("Contents", [])]
+
+
+def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[S3, Any]) -> None:
+    for bucket in buckets:
+        assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
+        with pytest.raises(ClientError, match="NoSuchKey"):
+            bucket.get_object(Bucket="bucket", Key="a/b")
+
+
+def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
+    quick.world.aws.ecr.digests.clear()
+    with pytest.raises(Failure, match="was not released"):
+        finish(quick)
+    said = (quick.world.repository.local / "notices.jsonl").read_text()
+    assert "an approved model can't be released" in said
+
+
+def test_events_are_whole(quick: Loop) -> None:
+    finish(quick)
+    arn, run = next(iter(quick.world.state["executions"].items()))
+    package = quick.world.aws.sagemaker.registry.packages()[0]
+    ours = [simulate_world.run_changed(arn, run), simulate_world.package_changed(package, "Approved", run["ended"])]
+    for event, documented in zip(ours, (RUN_CHANGED, PACKAGE_CHANGED), strict=True):
+        assert set(event) == set(documented)
+        assert set(documented["detail"]) - {"MetadataProperties"} == set(event["detail"])
+        for name in ("detail-type", "source", "version"):
+            assert event[name] == documented[name]
+
+
+def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(Failure, match="FRESH=yes"):
+        State(tmp_path / "state.json")
+
+
+# stages
+
+
+def user_stages(folder: Path, *names: str) -> Path:
+    for name in names:
+        for part in ("production", "train"):
+            (folder / name / part).mkdir(parents=True)
+            (folder / name / part / "rows.csv").write_text("a\n1\n")
+    return folder
+
+
+def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> None:
+    folder = user_stages(tmp_path / "mine", "10", "9", "2", "first")
+    (folder / "9" / "about.txt").write_text("the ninth\n")
+    (folder / "window").write_text("sample\n")
+    found = simulate_world.found(Simulated(tmp_path), Options(stages=str(folder)))
+    assert [stage.name for stage in found] == ["first", "2", "9", "10"]
+    assert [stage.about for stage in found] == ["", "", "the ninth", ""]
+
+
+def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
+    repository = Simulated(tmp_path)
+    with pytest.raises(Failure, match="no folder"):
+        simulate_world.found(repository, Options(stages=str(tmp_path / "none")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Failure, match="no <stage>/production"):
+        simulate_world.found(repository, Options(stages=str(tmp_path / "empty")))
+    folder = user_stages(tmp_path / "mine", "1", "2")
+    (folder / "2" / "production" / "rows.csv").unlink()
+    with pytest.raises(Failure, match=r"stage 2: .*production holds nothing"):
+        simulate_world.found(repository, Options(stages=str(folder)))
+
+
+def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "window").write_text("adopted\n")
+    with pytest.raises(Failure, match="give STAGES=folder"):
+        simulate_world.found(Simulated(tmp_path), Options())
+
+
+def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = user_stages(tmp_path / "mine", "1")
+    (folder / "1" / "train" / ".hidden").write_text("x")
+    stage = Stage(1, folder / "1")
+    (tmp_path / "window" / ".train").mkdir(parents=True)
+    (tmp_path / "window" / ".train" / "half").write_text("of an earlier attempt")
+    stage.bring(tmp_path / "window")
+    stage.bring(tmp_path / "window")
+    files = sorted(path.relative_to(tmp_path / "window").as_posix() for path in (tmp_path / "window").rglob("*.*"))
+    assert files == ["production/rows.csv", "train/rows.csv"]
+
+
+def test_the_sample_s_stages_are_the_same_bytes_and_keep_their_labels(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        sample_stages.write(tmp_path / name, 200, 7)
+    for name, (_, words) in sample_stages.STAGES.items():
+        one, two = (tmp_path / which / name / "production" / "customers.csv" for which in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+        assert (tmp_path / "one" / name / "about.txt").read_text() == f"{words}\n"
+        assert "churned" in pl.read_csv(one).columns
+    every = [pl.read_csv(file)["customer_id"] for file in (tmp_path / "one").rglob("*.csv")]
+    assert pl.concat(every).is_unique().all()
+
+
+# what predictions were worth
+
+
+def scored(task: str, rows: int = 400) -> tuple[Any, pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A use case, predictions with labels, and the same as the component's own metrics take them."""
+    random = np.random.default_rng(3)
+    classes = {"binary": ("no", "yes"), "multiclass": ("c", "a", "b"), "regression": ()}[task]
+    identity = pl.Series("id", [str(number) for number in range(rows)])
+    if task == "regression":
+        labels, predicted = random.normal(size=rows), random.normal(size=rows)
+        names = pl.Series(labels)
+    else:
+        labels = random.integers(0, len(classes), rows).astype(float)
+        raw = random.random((rows, len(classes))) + 0.7 * np.eye(len(classes))[labels.astype(int)]
+        shares = raw / raw.sum(axis=1, keepdims=True)
+        predicted = shares[:, 1] if task == "binary" else shares
+        names = pl.Series([classes[int(label)] for label in labels])
+    metadata = {"task": task, "classes": list(classes), "threshold": 0.5}
+    frame = tables.table(identity, predicted, metadata).with_columns(names.alias("label"))
+    if task != "regression":
+        frame = frame.with_columns(pl.col("prediction").cast(pl.String))
+    return (classes, frame, labels, predicted)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_metrics_are_those_of_the_algorithm(task: str) -> None:
+    classes, frame, labels, predicted = scored(task)
+    expected = component.measure(task, labels, predicted, 0.5)
+    for name in simulate_loop.MEASURES[task]:
+        case: Any = SimpleNamespace(data=SimpleNamespace(task=task, classes=classes), gate=SimpleNamespace(metric=name))
+        assert simulate_loop.name(case) == name
+        assert simulate_loop.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_a_metric_that_can_t_be_measured_here_gives_way_to_one_that_can() -> None:
+    for task, measured in metrics.NAMES.items():
+        for name in measured:
+            case: Any = SimpleNamespace(data=SimpleNamespace(task=task), gate=SimpleNamespace(metric=name))
+            assert simulate_loop.name(case) in simulate_loop.MEASURES[task]
+
+
+def test_rows_without_a_label_or_a_prediction_count_for_nothing() -> None:
+    _, frame, _, _ = scored("binary")
+    whole = simulate_loop.measure(CASE, frame)
+    more = frame.with_columns(pl.lit("broken").alias("error"), pl.lit("no").alias("label"))
+    unlabelled = frame.with_columns(pl.lit(None, pl.String).alias("label"))
+    assert simulate_loop.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
+    assert simulate_loop.measure(CASE, unlabelled) is None
+    assert simulate_loop.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
+
+
+@pytest.mark.parametrize(("where", "known"), [("production", 20), ("train", 10), ("nowhere", 0)])
+def test_labels_are_found_in_production_or_by_id_in_train(tmp_path: Path, where: str, known: int) -> None:
+    rows = sample.customers(20, 1)
+    for part in ("production", "train"):
+        (tmp_path / "1" / part).mkdir(parents=True)
+    (rows if where == "production" else rows.drop("churned")).write_csv(tmp_path / "1" / "production" / "a.csv")
+    late = rows.head(10) if where == "train" else rows.head(10).drop("churned")
+    late.write_csv(tmp_path / "1" / "train" / "a.csv")
+    loop = open_quick(tmp_path / "account", ["calm"])
+    found = simulate_loop.Scores(loop.world, loop.stages)._labels(Stage(1, tmp_path / "1"), "1:")
+    assert found.height == known
+    wanted = dict(zip("1:" + rows["customer_id"], rows["churned"], strict=True))
+    assert all(wanted[row["id"]] == row["label"] for row in found.iter_rows(named=True))
+
+
+def test_a_pipeline_is_reduced_to_what_its_transform_needs() -> None:
+    get = {"Get": "Steps.Prepare.X"}
+    steps = [
+        {"Name": "Prepare", "Type": "Processing", "Arguments": {"a": {"Get": "Parameters.A"}}},
+        {"Name": "Score", "Type": "Transform", "Arguments": {"a": get}},
+        {"Name": "Detect", "Type": "Processing", "Arguments": {"a": {"Get": "Steps.Score.X"}, "b": get}},
+    ]
+    steps[2]["Arguments"] = {**steps[2]["Arguments"], "c": {"Get": "Parameters.C"}}  # type: ignore[dict-item]
+    definition = {"Version": "1", "Parameters": [{"Name": "A"}, {"Name": "C"}], "Steps": steps}
+    before = copy.deepcopy(definition)
+    reduced = simulate_loop.only_scoring(definition)
+    assert [step["Name"] for step in reduced["Steps"]] == ["Prepare", "Score"]
+    assert reduced["Parameters"] == [{"Name": "A"}]
+    assert definition == before
+
+
+# the table
+
+
+def row(tick: int, **changes: Any) -> Row:
+    values: dict[str, Any] = {
+        "tick": tick,
+        "window": f"2026-01-{tick:02}",
+        "input": f"stage {tick}",
+        "about": "",
+        "learned_on": "stage 1",
+        "drift": False,
+        "drifted": (),
+        "retrained_on": "",
+        "before": 0.8,
+        "after": None,
+        "estimated": None,
+        "low": None,
+        "high": None,
+        "worse": False,
+        "why": "",
+    }
+    return Row(**values | changes)
+
+
+def made(*rows: Row, metric: str = "auc") -> Table:
+    return Table(metric, True, rows, {"stage 1": {entry.input: entry.before for entry in rows}})
+
+
+RETRAINED = {"drift": True, "retrained_on": "stage 2", "drifted": ("age", "plan")}
+
+
+def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
+    lines = made(row(1), row(2, before=0.5, after=0.75, **RETRAINED), row(3, drift=None, before=None)).text()
+    assert [line.split() for line in lines[1:]] == [
+        ["1", "stage", "1", "stage", "1", "FALSE", "–", "0.800", "–"],
+        ["2", "stage", "2", "stage", "1", "TRUE", "stage", "2", "0.500", "0.750"],
+        ["3", "stage", "3", "stage", "1", "–", "–", "–", "–"],
+    ]
+    assert "estimated" not in lines[0]
+
+
+def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:
+    regression = made(row(1, unknown="not known: only labels can tell"), row(2), metric="rmse")
+    assert regression.text()[-1] == "performance without labels: not known: only labels can tell"
+    assert "Without labels: not known: only labels can tell." in simulation.page(regression)
+
+
+def test_estimates_stand_in_the_table_where_there_are_any() -> None:
+    lines = made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)).text()
+    assert lines[0].endswith("estimated")
+    assert lines[2].endswith("0.700 (0.600 to 0.800)")
+    assert "0.700 (0.600 to 0.800)" in simulation.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
+
+
+def test_what_labels_gave_stands_beside_what_was_expected(tmp_path: Path) -> None:
+    measured = {"realised": 0.65, "realised_low": 0.6, "realised_high": 0.7, "realised_worse": True}
+    result = made(row(1, estimated=0.8, low=0.7, high=0.9, **measured), row(2))
+    lines = result.text()
+    assert lines[0].split()[-2:] == ["estimated", "realised"]
+    assert lines[1].endswith("0.800 (0.700 to 0.900)  0.650 (0.600 to 0.700), worse")
+    assert lines[2].split()[-2:] == ["–", "–"]
+    shown = simulation.page(result)
+    assert "Realised, by labels" in shown
+    assert "stage 1, realised" in shown
+    assert result.csv().splitlines()[1].endswith(",0.65,0.6,0.7,TRUE")
+
+
+def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None:
+    worse = row(2, estimated=0.7, low=0.6, high=0.8, worse=True, before=0.6, why="No budget.")
+    result = made(row(1, drift=True, worse=True), worse)
+    assert result.text()[2].endswith("0.700 (0.600 to 0.800), worse")
+    assert (
+        result.verdict()[1] == "1 of 2 windows drifted, 1 more was expected to score worse, and 0 led to a new release."
+    )
+    assert simulation.page(result).count('class="marked"') == 2
+    assert simulation._remark(worse) == "tick 2 was expected to score worse and stays at 0.600: No budget."
+    assert row(1, estimated=0.7).estimate() == "0.700"
+
+
+def test_the_csv_holds_every_value() -> None:
+    text = made(row(1, before=1.0), row(2, before=0.5, after=0.75, why='said "so", twice', **RETRAINED)).csv()
+    found = pl.read_csv(text.encode(), infer_schema=False)
+    assert found["drift"].to_list() == ["FALSE", "TRUE"]
+    assert (found["tick"].to_list(), found["before"].to_list()) == (["1", "2"], ["1.0", "0.5"])
+    assert found["drifted"].to_list() == [None, "age plan"]
+    assert found["why"].to_list()[1] == 'said "so", twice'
+
+
+@pytest.mark.parametrize(
+    ("metric", "after", "closes"), [("auc", 0.6, True), ("auc", 0.4, False), ("rmse", 0.4, True), ("rmse", 0.6, False)]
+)
+def test_the_loop_closes_where_retraining_made_it_better(metric: str, after: float, closes: bool) -> None:
+    result = made(row(1), row(2, before=0.5, after=after, **RETRAINED), metric=metric)
+    assert result.verdict()[0] is closes
+    assert ("the loop closes" in simulation.page(result)) is closes
+
+
+def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    worth = {"calm": 0.8, "drift": 0.7, "drift more": 0.6}
+    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
+    result = simulation.build(finish(quick))
+    assert [entry.drift for entry in result.rows] == [False, False, True, False, True, True, False]
+    assert [entry.learned_on for entry in result.rows] == [
+        "calm",
+        "calm",
+        "calm",
+        "drift",
+        "drift",
+        "drift",
+        "drift more",
+    ]
+    assert [entry.retrained_on for entry in result.rows] == ["", "", "drift", "", "", "drift more", ""]
+    assert [entry.after for entry in result.rows] == [None, None, 0.7, None, None, 0.6, None]
+    assert "The training failed: The model is not good enough." in result.rows[4].why
+    assert list(result.matrix) == ["calm", "drift", "drift more"]
+    assert json.loads(json.dumps(result.plain()))["rows"][2]["retrained_on"] == "drift"
+
+
+def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
+    finish(quick)
+    run = quick.world.state["ticks"][1]["run"].rpartition("/")[2]
+    place = f"{quick.world.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"
+    storage = quick.world.aws.s3.storage
+    performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72, "alarm": True}
+    storage.write_json(place, storage.read_json(place) | {"performance": performance})
+    second = simulation.build(quick).rows[1]
+    assert (second.estimated, second.low, second.high, second.worse) == (0.7123, 0.7, 0.72, True)
+    assert (simulation.build(quick).rows[0].estimated, simulation.build(quick).rows[0].worse) == (None, False)
+    storage.write_json(place, storage.read_json(place) | {"performance": "not known"})
+    assert simulation.build(quick).rows[1].estimated is None
+
+
+def test_the_clock_is_simulated(quick: Loop) -> None:
+    finish(quick)
+    started = [quick.world.state["executions"][tick["run"]]["started"] for tick in quick.world.state["ticks"]]
+    assert started[0] == FIRST.isoformat()
+    assert started[3].startswith("2026-01-04T06:00")
+    _, memory = retraining.recall(quick.world.aws, quick.world.places)
+    assert memory.started[0] == "2026-01-03T06:10:00+00:00"
+    assert len(memory.windows) <= max(RULES.windows, 2)

@@ -1,0 +1,212 @@
+"""A table's whole way through the components in one process: adopt, train, score; a job is a folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from batchloop.adopt import adopting
+from batchloop.container import artifacts, job, models, raw, server, usecase
+from batchloop.container.usecase import Column, UseCase
+
+USECASE = """
+[usecase]
+name = "case"
+title = "A case"
+description = "d"
+namespace = "team"
+[data]
+task = "binary"
+label = "label"
+classes = ["0", "1"]
+[columns]
+x = { type = "number" }
+[split]
+method = "random"
+[features]
+rare = 5
+[hyperparameters]
+{hyperparameters}
+[gate]
+metric = "auc"
+minimum = 0.5
+[explanation]
+rows = 50
+"""
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = {"num_iterations": 20, "early_stopping_rounds": 5, "learning_rate": 0.1, "num_leaves": 7, "min_data_in_leaf": 5}
+SPLITS = ("train", "validation", "test", "champion_test")
+Mode = Callable[[Mapping[str, str]], None]
+
+
+def rows(case: UseCase, count: int, seed: int = 1) -> pl.DataFrame:
+    """Made-up rows under a use case's contract: id, time, group, columns and a label that the columns say much of."""
+    random = np.random.default_rng(seed)
+    columns = {column.name: _values(column, count, random) for column in case.columns}
+    ranks = [pl.Series(values).rank("ordinal").to_numpy() / count for values in columns.values()]
+    signal = sum(ranks[:3]) / min(3, len(ranks)) + random.normal(0, 0.1, count)
+    label: Any = signal
+    if case.data.classes:
+        borders = np.quantile(signal, np.arange(1, len(case.data.classes)) / len(case.data.classes))
+        label = np.array(case.data.classes)[np.digitize(signal, borders)]
+    table = {case.data.label: label, **columns}
+    for name in {case.data.time, *(column.name for column in case.columns if column.type == "date")} - {""}:
+        table.setdefault(name, _values(Column(name, "date"), count, random))
+    if case.split.group:
+        table.setdefault(case.split.group, [f"g{number % (count // 4)}" for number in range(count)])
+    if case.data.id:
+        table[case.data.id] = [f"{seed}-{number}" for number in range(count)]
+    return pl.DataFrame(table)
+
+
+def _values(column: Column, count: int, random: np.random.Generator) -> Any:
+    match column.type:
+        case "category":
+            return np.array([f"{column.name} {letter}" for letter in "abcd"])[random.integers(0, 4, count)]
+        case "boolean":
+            return random.random(count) < 0.5
+        case "date":
+            days = pl.Series(random.integers(0, 1200, count)) + 18_000  # from 2019 on
+            return days.cast(pl.Int32).cast(pl.Date)
+    low = column.minimum if column.minimum is not None else min(0.0, (column.maximum or 1.0) - 1.0)
+    high = column.maximum if column.maximum is not None else max(1.0, low + 100.0)
+    return np.round(random.uniform(low, high, count))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a batch was answered with: features, predictions, processing's summary and the drift report."""
+
+    features: pl.DataFrame
+    predictions: pl.DataFrame
+    summary: dict[str, Any]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A repository in small at `root`: usecase.toml, data/adopted/ and the artifacts of one release."""
+
+    root: Path
+
+    def begin(self, text: str = "") -> "Flow":
+        """With this usecase.toml, or one to adopt a table into, with the model's hyperparameters."""
+        self.root.mkdir(parents=True)
+        if not text:
+            chosen = usecase.load(ROOT / "usecase.toml").hyperparameters
+            lines = [f"{name} = {json.dumps(QUICK.get(name, value))}" for name, value in chosen.items()]
+            text = USECASE.replace("{hyperparameters}", "\n".join(lines))
+        (self.root / "usecase.toml").write_text(text, encoding="utf-8")
+        return self
+
+    def case(self) -> UseCase:
+        return usecase.load(self.root / "usecase.toml")
+
+    def adopt(self, data: Path, *options: str) -> int:
+        """The exit code: 0 adopted, 1 refused, 2 a question."""
+        folders = ["--usecase", str(self.root / "usecase.toml"), "--folder", str(self.root / "data")]
+        return adopting.main(["--data", str(data), *folders, *options])
+
+    def prepare(self, table: Path, validation: Path | None = None) -> dict[str, Path]:
+        """Processing's outputs by name. Raises InputError as the job would fail."""
+        given = {"validation": validation} if validation else {}
+        folder = self._job("processing", "train", {"raw": table, "champion": self._none(), **given})
+        return {name: folder / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
+
+    def train(self, table: Path | None = None, validation: Path | None = None) -> None:
+        """The four components in train mode. Raises InputError as the jobs would fail."""
+        table = table or self.root / "data" / "adopted" / "train"
+        outputs = self.prepare(table, validation)
+        channels = {name: outputs[name] for name in SPLITS} | {"champion": self._none()}
+        fit = self._job("algorithm", "train", channels)
+        learn = self._job("monitoring", "train", {"raw": table, "evaluation": fit / "output" / "data"})
+        explained = {"model": fit / "model", "features": outputs["validation"]}
+        explain = self._job("explainability", "train", explained)
+        released = {
+            "preprocessor": outputs["preprocessor"],
+            "model": fit / "model",
+            "baseline": learn / "processing" / "output" / "baseline",
+            "explainer": explain / "processing" / "output" / "explainer",
+        }
+        for name, folder in released.items():
+            shutil.rmtree(self.root / "release" / name, ignore_errors=True)
+            shutil.copytree(folder, self.root / "release" / name)
+
+    def score(self, data: Path, labels: Path | None = None) -> Scored:
+        """The batch at `data`, and what the drift report says with or without labels."""
+        release = self.root / "release"
+        prepared = self._job("processing", "serve", {"raw": data, "preprocessor": release / "preprocessor"})
+        output, answers = prepared / "processing" / "output", self.root / "predictions"
+        shutil.rmtree(answers, ignore_errors=True)
+        answers.mkdir()
+        application = server.Application(models.load(release / "model"), self.case().data.missing, 1)
+        for file in sorted((output / "features").glob("*.parquet")):
+            (answers / f"{file.name}.out").write_bytes(_answer(application, file))
+        inputs = {"raw": data, "predictions": answers, "baseline": release / "baseline"}
+        inputs |= {"explainer": release / "explainer"} | ({"labels": labels} if labels else {})
+        drift = self._job("monitoring", "serve", inputs)
+        given = {"model": release / "model", "explainer": release / "explainer"}
+        self._job("explainability", "serve", {"features": output / "features", **given})
+        return Scored(
+            pl.read_parquet(output / "features" / "*.parquet"),
+            pl.concat([pl.read_parquet(file) for file in sorted(answers.glob("*.out"))], how="vertical_relaxed"),
+            artifacts.read_json(output / "summary" / "summary.json"),
+            artifacts.read_json(drift / "processing" / "output" / "drift" / "drift.json"),
+        )
+
+    def typed(self, table: Path) -> pl.DataFrame:
+        """Rows as features.py gets them: every column in its contract's type."""
+        return raw.read(table, self.case()).frame.collect()
+
+    def _none(self) -> Path:
+        """The empty artifact: there is no champion."""
+        folder = self.root / "none"
+        folder.mkdir(exist_ok=True)
+        artifacts.write_json(folder / artifacts.MANIFEST, {"component": artifacts.ABSENT})
+        return folder
+
+    def _job(self, component: str, mode: str, inputs: Mapping[str, Path]) -> Path:
+        root = self.root / "jobs" / f"{component}-{mode}"
+        shutil.rmtree(root, ignore_errors=True)
+        with _environment(ML_ROOT=str(root), USECASE_FILE=str(self.root / "usecase.toml")):
+            for name, source in inputs.items():
+                target = job.channel(name) if component == "algorithm" else job.processing_input(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if source.is_file():
+                    target.mkdir()
+                    shutil.copy(source, target)
+                else:
+                    shutil.copytree(source, target)
+            start = cast(Mode, getattr(import_module(f"components.{component}.{mode}"), mode))
+            start({"trials": "0"} if component == "algorithm" else {})
+        return root
+
+
+def _answer(application: server.Application, file: Path) -> bytes:
+    with file.open("rb") as body:
+        request = {"PATH_INFO": "/invocations", "REQUEST_METHOD": "POST", "CONTENT_TYPE": server.PARQUET}
+        answer = application.answer({**request, "wsgi.input": body})
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
