@@ -152,15 +152,6 @@ def test_it_holds_what_every_model_has_to(taken: Taken) -> None:
     """The three tasks, gaps, a class that training lacks, read back, repeated, interrupted."""
     files = ("tests/test_model.py", "tests/test_attributions.py")
     said = taken.run(taken.python, "-m", "pytest", *files, "-rs", "-p", "no:cacheprovider")
-        taken.python,
-        "-m",
-        "pytest",
-        "tests/test_model.py",
-        "tests/test_attributions.py",
-        "-rs",
-        "-p",
-        "no:cacheprovider",
-    )
     assert ("SKIPPED" in said) is not GOES_ON[taken.name]
 
 
