@@ -1,6 +1,6 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
-Gradient boosted trees (LightGBM). What a function takes and gives is said in runtime/protocols.py.
+Gradient boosted trees (LightGBM). What a function takes and gives is said in batchloop/container/protocols.py.
 """
 
 import json

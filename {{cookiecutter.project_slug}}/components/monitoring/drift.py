@@ -2,7 +2,7 @@
 
 Both distributions are counts over the same bins. Effect sizes say how much has changed, whatever the number of rows;
 the decision needs an effect that matters *and* a test that excludes chance, corrected for the number of columns. What
-`profile` and `compare` take and give is said in runtime/protocols.py.
+`profile` and `compare` take and give is said in batchloop/container/protocols.py.
 """
 
 import math
