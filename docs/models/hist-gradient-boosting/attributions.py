@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from batchloop.container.protocols import Attributions, Matrix
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+
+from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "Shapley values by sampled permutations, against rows of the validation split"
 UNIT = "log-odds"  # of the raw score of classes; a regression's is the label's

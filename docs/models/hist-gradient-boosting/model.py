@@ -11,11 +11,12 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from batchloop.container import models
-from batchloop.container.protocols import Matrix, Predicted, Problem, Table
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from skops import io
 from threadpoolctl import threadpool_limits
+
+from batchloop.container import models
+from batchloop.container.protocols import Matrix, Predicted, Problem, Table
 
 Estimator = Any  # HistGradientBoostingClassifier or HistGradientBoostingRegressor
 FILE = "model.skops"

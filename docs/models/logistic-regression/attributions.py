@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "weight × deviation from the training mean (exact for a linear model)"

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Table
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
+
+from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Table
 
 FILE = "model.json"
 HARDLY = 1e-3  # the weight of a row that stands for a class without one

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+
 from batchloop.container.protocols import Attributions, Matrix
 
 METHOD = "path-dependent TreeSHAP (XGBoost pred_contribs)"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+
 from batchloop.container import models, settings
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table

@@ -2,7 +2,8 @@
 
 The method is path-dependent TreeSHAP (Lundberg et al., "From local explanations to global understanding with
 explainable AI for trees", 2020), as LightGBM computes it. Attributions and base value add up to the raw score (log-odds
-for classes, the label's unit for regression). What a function takes and gives is said in batchloop/container/protocols.py.
+for classes, the label's unit for regression). What a function takes and gives is said in
+batchloop/container/protocols.py.
 """
 
 from collections.abc import Mapping
