@@ -24,6 +24,7 @@ import pytest
 
 from batchloop.container import artifacts, models, tables, usecase
 from batchloop.container import server as container_server
+from batchloop.container.job import InputError
 from batchloop.container.protocols import Problem, Table
 from components.algorithm import model
 
@@ -510,7 +511,7 @@ def test_serving_does_not_wait_for_optuna():
     ],
 )
 def test_carriage_returns_and_huge_cells_are_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(container_server.BodyError):
+    with contextlib.suppress(InputError):
         assert container_server.read(body, "text/csv", ()).drop("__error", strict=False).width == 2
 
 
