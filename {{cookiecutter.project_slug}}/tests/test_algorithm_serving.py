@@ -31,7 +31,7 @@ from components.algorithm import model
 ROOT = Path(__file__).parents[1]
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
 WITHOUT = "import sys, runpy; sys.modules |= {'pandas': None, 'sklearn': None}; "
-AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('components.algorithm', None, '__main__')"
+AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('batchloop.container', None, '__main__')"
 PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
 CITIES = ["other", "bern", "köln", "oslo"]
 FEATURES: list[dict[str, Any]] = [
@@ -106,7 +106,7 @@ class Server:
         values |= {"SERVE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
         self.log = (root / "server.log").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", AS_IN_THE_IMAGE, "serve"],
+            [sys.executable, "-c", AS_IN_THE_IMAGE, "algorithm", "serve"],
             env={**os.environ, **values},
             stdout=self.log,
             stderr=subprocess.STDOUT,
