@@ -97,7 +97,7 @@ ALGORITHM = (
     + """
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-def train():
+def learn():
     config = json.loads((root / "input/config/hyperparameters.json").read_text())
     (root / "model" / "model.txt").write_text(read(root / "input/data/train") + json.dumps(config))
     auc = float(config["auc"])
@@ -125,8 +125,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-if sys.argv[1] == "train":
-    train()
+if sys.argv[2] == "train":
+    learn()
 else:
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     ThreadingHTTPServer((os.environ["SERVE_HOST"], port), Handler).serve_forever()
@@ -161,7 +161,7 @@ def processing(name: str, component: str, inputs: dict[str, Any], outputs: list[
     arguments = {
         "AppSpecification": {
             "ImageUri": {"Get": f"Parameters.{component.capitalize()}Image"},
-            "ContainerEntrypoint": ["python", "-m", f"components.{component}"],
+            "ContainerEntrypoint": ["python", "-m", "batchloop.container", component],
             "ContainerArguments": ["train"],
         },
         "Environment": more.pop("environment", {}),
@@ -325,7 +325,8 @@ def build(root: Path) -> Miniature:
     mini.write("components/__init__.py", "")
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():
-        mini.write(f"components/{name}/__main__.py", source)
+        mini.write(f"components/{name}/train.py", source + "\ntrain = serve = lambda settings: None\n")
+        mini.write(f"components/{name}/serve.py", f"from components.{name}.train import serve\n")
     mini.write("batchloop/container/fitting.py", "")  # takes all hyperparameters
     mini.write("usecase.toml", USECASE)
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))

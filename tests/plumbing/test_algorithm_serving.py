@@ -24,13 +24,14 @@ import pytest
 
 from batchloop.container import artifacts, models, tables, usecase
 from batchloop.container import server as container_server
+from batchloop.container.job import InputError
 from batchloop.container.protocols import Problem, Table
 from components.algorithm import model
 from plumbing.rendered import ROOT
 
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
 WITHOUT = "import sys, runpy; sys.modules |= {'pandas': None, 'sklearn': None}; "
-AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('components.algorithm', None, '__main__')"
+AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('batchloop.container', None, '__main__')"
 PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
 CITIES = ["other", "bern", "köln", "oslo"]
 FEATURES: list[dict[str, Any]] = [
@@ -105,7 +106,7 @@ class Server:
         values |= {"SERVE_HOST": "127.0.0.1", "SAGEMAKER_BIND_TO_PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
         self.log = (root / "server.log").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", AS_IN_THE_IMAGE, "serve"],
+            [sys.executable, "-c", AS_IN_THE_IMAGE, "algorithm", "serve"],
             env={**os.environ, **values},
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -510,7 +511,7 @@ def test_serving_does_not_wait_for_optuna():
     ],
 )
 def test_carriage_returns_and_huge_cells_are_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(container_server.BodyError):
+    with contextlib.suppress(InputError):
         assert container_server.read(body, "text/csv", ()).drop("__error", strict=False).width == 2
 
 

@@ -24,7 +24,7 @@ from plumbing.rendered import ROOT
 
 # As in the image: LightGBM would import pandas and scikit-learn where it finds them, which takes seconds.
 WITHOUT = "import sys, runpy; sys.modules |= {'pandas': None, 'sklearn': None}; "
-AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('components.algorithm', None, '__main__')"
+AS_IN_THE_IMAGE = WITHOUT + "runpy.run_module('batchloop.container', None, '__main__')"
 LABELS = {"binary": ["no", "yes"], "multiclass": ["a", "b", "c"], "regression": []}
 METRIC = {"binary": ("auc", 0.5), "multiclass": ("macro_f1", 0.3), "regression": ("rmse", 9.0)}
 CITIES = ["other", "bern", "köln", "oslo"]
@@ -140,7 +140,7 @@ def evaluation(root):
 
 def command(root, *arguments, **environment):
     values = {"ML_ROOT": str(root), "USECASE_FILE": str(root / "usecase.toml"), "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-c", AS_IN_THE_IMAGE, "train", *arguments]
+    line = [sys.executable, "-c", AS_IN_THE_IMAGE, "algorithm", "train", *arguments]
     return subprocess.Popen(
         line, env={**os.environ, **values, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

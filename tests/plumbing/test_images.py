@@ -63,7 +63,7 @@ def test_only_what_changed_is_built_and_the_file_is_named(mini: Miniature) -> No
     docker = stand_in(mini)
     mini.run("images")
     tags = {}
-    for change in ("components/algorithm/__main__.py", "usecase.toml"):
+    for change in ("components/algorithm/train.py", "usecase.toml"):
         Path(f"{docker}.built").unlink()
         text = (mini.root / change).read_text()
         mini.write(change, text.replace("rounds = 3", "rounds = 4") + "\n# changed\n")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -313,12 +312,11 @@ def test_a_baseline_of_another_contract_is_refused(tmp_path: Path) -> None:
         judge(table(500))
 
 
-def test_no_predictions_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_predictions_is_said() -> None:
     learn()
     put(table(500), "raw/table.csv")
     job.processing_input("predictions").mkdir()
-    monkeypatch.setattr(sys, "argv", ["monitoring", "serve"])
-    assert job.run("monitoring", train.train, serve.serve) == 1
+    assert job.run("monitoring serve", serve.serve) == 1
     assert "no *.out file" in (job.root() / "output" / "message").read_text()
 
 

@@ -58,7 +58,7 @@ def test_a_second_training_reuses_what_did_not_change(mini: Miniature) -> None:
 def test_a_model_whose_validation_repeats_training_is_not_to_be_trusted(mini: Miniature) -> None:
     said = mini.run("train")
     assert "trusted" not in said + mini.run("models")
-    file = mini.root / "components/algorithm/__main__.py"
+    file = mini.root / "components/algorithm/train.py"
     leak = '"leak": {"trusted": False, "reason": "9 of 10 rows have a twin"}'
     file.write_text(file.read_text().replace('"champion": None', f'"champion": None, {leak}'))
     said = mini.run("train")
@@ -80,7 +80,7 @@ def test_changed_hyperparameters_do_not_run_processing_again(mini: Miniature) ->
 def test_changed_code_runs_its_component_again(mini: Miniature) -> None:
     mini.run("train")
     mini.run("train")
-    with (mini.root / "components/monitoring/__main__.py").open("a") as file:
+    with (mini.root / "components/monitoring/train.py").open("a") as file:
         file.write("# changed\n")
     mini.run("train")
     states = mini.states()
@@ -152,8 +152,8 @@ def test_a_killed_run_leaves_no_process_and_is_resumed_by_the_same_command(mini:
     process.kill()
     process.communicate()
     until(lambda: not processes_of(mini.root))
-    mini.write("components/monitoring/__main__.py", "print('0 quick')\n")
-    mini.write("components/explainability/__main__.py", "print('0 quick')\n")
+    mini.write("components/monitoring/train.py", "print('0 quick')\ntrain = dict\n")
+    mini.write("components/explainability/train.py", "print('0 quick')\ntrain = dict\n")
     mini.run("train")
     assert (mini.states()["Prepare"], mini.states()["Train"]) == ("unchanged, reused", "unchanged, reused")
     assert mini.states()["Baseline"] == "done"

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 import tomllib
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -632,12 +631,10 @@ def test_a_broken_table_is_refused_in_one_sentence_and_nothing_is_written(
     name: str,
     write: Callable[[Path], object],
     sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write(job.processing_input("raw"))
-    monkeypatch.setattr(sys, "argv", ["processing", "train"])
-    assert job.run("processing", train.train, serve.serve) == 1
+    assert job.run("processing train", train.train) == 1
     message = (job.root() / "output" / "message").read_text(encoding="utf-8")
     assert sentence in message, name
     assert "\n" not in message

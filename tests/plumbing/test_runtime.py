@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import tarfile
 import types
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from batchloop.container import artifacts, job, usecase
+from batchloop.container.__main__ import main
 from batchloop.container.job import InputError
 
 VALID: dict[str, Any] = {
@@ -193,8 +193,7 @@ def start(monkeypatch: pytest.MonkeyPatch, root: Path, error: Exception, compone
         raise error
 
     monkeypatch.setenv("ML_ROOT", str(root))
-    monkeypatch.setattr(sys, "argv", [component, "train"])
-    return job.run(component, broken, broken)
+    return job.run(f"{component} train", broken)
 
 
 def test_the_reason_of_a_failure_fits_the_kilobyte_that_is_shown(
@@ -214,14 +213,13 @@ def test_a_training_job_s_reason_is_in_the_failure_file(monkeypatch: pytest.Monk
 
 def test_arguments_win_over_hyperparameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ML_ROOT", str(tmp_path))
-    job.hyperparameters().parent.mkdir(parents=True)
-    job.hyperparameters().write_text('{"trials": "3", "seed": "1"}')
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text('{"trials": "3", "seed": "1"}')
     assert job.settings(["--seed", "2"]) == {"trials": "3", "seed": "2"}
     with pytest.raises(InputError, match="--key value pairs"):
         job.settings(["--seed"])
 
 
-def test_an_unknown_mode_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["monitoring", "fly"])
-    assert job.run("monitoring", lambda _: None, lambda _: None) == 2
+def test_an_unknown_mode_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["monitoring", "fly"]) == 2
     assert "train|serve" in capsys.readouterr().err

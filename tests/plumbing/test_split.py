@@ -2,7 +2,6 @@
 
 import datetime
 import logging
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -235,8 +234,7 @@ def test_a_warning_of_a_step_can_be_told_from_its_other_lines(
     logger = logging.getLogger()
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "level", logging.WARNING)
-    monkeypatch.setattr(sys, "argv", ["processing", "train"])
-    assert job.run("processing", train.train, train.train) == 0
+    assert job.run("processing train", train.train) == 0
     log = tmp_path / "local" / "runs" / "now" / "logs" / "PrepareTrainingData.log"
     log.parent.mkdir(parents=True)
     log.write_text(capsys.readouterr().out)

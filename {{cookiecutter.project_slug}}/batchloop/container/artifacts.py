@@ -67,36 +67,28 @@ def finish(folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Indented JSON with sorted keys nowhere changed: the order is the reader's."""
+    """Indented JSON; the order of keys is the reader's."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises InputError where it is missing or damaged."""
+    folder = path.parent.name
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path.name} is missing from {path.parent.name}/; was the artifact uploaded whole?") from None
+        raise InputError(f"{path.name} is missing from {folder}/; was the artifact uploaded whole?") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path.name} in {path.parent.name}/ is not valid JSON ({error}); write the artifact again."
-        ) from None
+        raise InputError(f"{path.name} in {folder}/ is not valid JSON ({error}); write the artifact again.") from None
 
 
 def write_manifest(
     folder: Path, component: str, contract: Mapping[str, Any], parents: Mapping[str, str] | None = None
 ) -> None:
     """Say what `folder` is: the contract and its hash; `parents` maps an artifact's name to its fingerprint."""
-    version = os.environ.get("CODE_VERSION", "unversioned")
-    value = {
-        "component": component,
-        "mode": "train",
-        "code_version": version,
-        "contract": digest(contract),
-        "parents": dict(parents or {}),
-        **contract,
-    }
-    write_json(folder / MANIFEST, value)
+    origin = {"component": component, "mode": "train", "code_version": os.environ.get("CODE_VERSION", "unversioned")}
+    hashes = {"contract": digest(contract), "parents": dict(parents or {})}
+    write_json(folder / MANIFEST, {**origin, **hashes, **contract})
 
 
 def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,29 +99,29 @@ def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) ->
             f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
         )
     if manifest.get("contract") != digest(contract):
-        found = listed(changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
+        changed = listed(_changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
         raise InputError(
-            f"{component}'s artifact was learned under another contract: {found}; "
+            f"{component}'s artifact was learned under another contract: {changed}; "
             "train again, or restore [data] and [columns] of usecase.toml."
         )
     return manifest
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What usecase.toml says otherwise than an artifact's manifest, in words."""
+
+    def shown(value: Any) -> str:
+        return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
     now = json.loads(json.dumps(after))
     old, new = ({column["name"]: column for column in contract["columns"]} for contract in (before, now))
-    found = [f"column {name!r} is new" for name in new if name not in old]
-    found += [f"column {name!r} is gone" for name in old if name not in new]
+    changed = [f"column {name!r} is new" for name in new if name not in old]
+    changed += [f"column {name!r} is gone" for name in old if name not in new]
     pairs = [(f"column {name!r} ", old[name], new[name]) for name in new if name in old]
     for what, was, is_now in [("[data] ", before["data"], now["data"]), *pairs]:
         for key in [key for key in was | is_now if was.get(key) != is_now.get(key)]:
-            found.append(f"{what}{key} was {_shown(was.get(key))}, now {_shown(is_now.get(key))}")
-    return found or ["the order of the columns"]
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            changed.append(f"{what}{key} was {shown(was.get(key))}, now {shown(is_now.get(key))}")
+    return changed or ["the order of the columns"]
 
 
 def is_absent(folder: Path) -> bool:
@@ -178,28 +170,24 @@ def extract(archive: Path, into: Path) -> None:
     Not with tarfile's own filter, which Debian 12's Python 3.11 does not have.
     """
     into.mkdir(parents=True, exist_ok=True)
-    limit, total = max(SMALL, EXPANSION * archive.stat().st_size), 0
+    size, total = archive.stat().st_size, 0
+    limit = max(SMALL, EXPANSION * size)
     try:
         with tarfile.open(archive) as packed:
             for member in packed:
-                total += member.size
+                target, total = into / member.name, total + member.size
                 if total > limit:
                     raise InputError(
-                        f"{archive.name} of {archive.stat().st_size:,} bytes unpacks to more than {limit:,}; "
+                        f"{archive.name} of {size:,} bytes unpacks to more than {limit:,}; "
                         "no artifact of this repository does."
                     )
-                _extract(packed, member, into)
+                source = packed.extractfile(member) if member.isfile() else None
+                if member.isdir():
+                    continue
+                if source is None or ".." in target.parts or not target.is_relative_to(into):
+                    raise InputError(f"the archive holds {member.name!r}, which is no plain file below its folder.")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
-
-
-def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:
-    target = into / member.name
-    if member.isdir():
-        return
-    source = packed.extractfile(member) if member.isfile() else None
-    if source is None or ".." in target.parts or not target.is_relative_to(into):
-        raise InputError(f"the archive holds {member.name!r}, which is no plain file below its folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source, target.open("wb") as out:
-        shutil.copyfileobj(source, out)

@@ -32,28 +32,28 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
 def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
     """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
     folders = {part: artifacts.begin(job.processing_output(part)) for part in parts}
-    base = job.processing_output("")
+    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
+    rows = dict.fromkeys(parts, 0)
+
+    def name(context: Any) -> str:
+        part = context.partition_keys[split.PART][0]
+        return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
+
     target = pl.PartitionBy(
-        base, key=split.PART, include_key=False, file_path_provider=_part_file, approximate_bytes_per_file=2**60
+        job.processing_output(""),
+        key=split.PART,
+        include_key=False,
+        file_path_provider=name,
+        approximate_bytes_per_file=2**60,
     )
-    wanted = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
     with artifacts.room(*folders.values()):
-        frame.select(*wanted, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
-        return {part: _finish(part, partial, learned) for part, partial in folders.items()}
-
-
-def _finish(part: str, partial: Path, learned: Schema) -> int:
-    """The part's rows, once its files are in their place."""
-    file = partial / "part-00000.parquet"
-    rows = pl.scan_parquet(file).select(pl.len()).collect().item() if file.exists() else 0
-    artifacts.write_json(partial / "features.json", learned)
-    artifacts.finish(job.processing_output(part))
-    return int(rows)
-
-
-def _part_file(context: Any) -> str:
-    part = context.partition_keys[split.PART][0]
-    return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
+        frame.select(*selected, pl.col(split.PART)).sink_parquet(target, mkdir=True, engine="streaming")
+        for part, folder in folders.items():
+            if (file := folder / "part-00000.parquet").exists():
+                rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item()
+            artifacts.write_json(folder / "features.json", learned)
+            artifacts.finish(job.processing_output(part))
+    return rows
 
 
 def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: str) -> None:

@@ -37,42 +37,36 @@ def find(folder: Path) -> list[Path]:
 
     Raises InputError where there is none, and for a link that leads nowhere.
     """
+    # as its owner knows it: a job's input is a copy of the place that the service was told
+    own = folder.name if folder.is_relative_to(job.root()) else str(folder)
+    called = job.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
     if not folder.exists() and not folder.is_symlink():
-        raise InputError(f"{_called(folder)}: no such file or folder.")
+        raise InputError(f"{called}: no such file or folder.")
     candidates = sorted(_below(folder)) if folder.is_dir() else [folder]
-    found = [path for path in candidates if path.name.lower().endswith(KINDS)]
     for path in candidates:
         if not path.exists():
             raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
-    if not found:
-        inside = candidates or sorted(folder.glob("[!._]*"))
-        held = f"only {inside[0].name}{'/' * inside[0].is_dir()}" if inside else "nothing"
-        raise InputError(f"{_called(folder)} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
-    return found
+    if tables := [path for path in candidates if path.name.lower().endswith(KINDS)]:
+        return tables
+    inside = candidates or sorted(folder.glob("[!._]*"))
+    held = f"only {inside[0].name}{'/' * inside[0].is_dir()}" if inside else "nothing"
+    raise InputError(f"{called} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
 
 
 def _below(folder: Path) -> Iterator[Path]:
     """Files in a folder and in those below; a folder that links lead to again is read once, hidden ones are not."""
     seen = {os.path.realpath(folder)}
 
-    def new(path: Path) -> bool:
-        known = len(seen)
-        seen.add(os.path.realpath(path))
-        return len(seen) > known
+    def unreadable(error: OSError) -> None:
+        raise InputError(f"{error.filename} can't be read: {error.strerror}.")
 
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        folders[:] = [name for name in sorted(folders) if name[0] not in "._" and new(Path(place) / name)]
-        yield from (Path(place) / name for name in names if name[0] not in "._")
-
-
-def _unreadable(error: OSError) -> None:
-    raise InputError(f"{error.filename} can't be read: {error.strerror}.")
-
-
-def _called(folder: Path) -> str:
-    """The folder as its owner knows it: a job's input is a copy of the place that the service was told."""
-    own = folder.name if folder.is_relative_to(job.root()) else str(folder)
-    return job.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        inside, folders[:] = sorted(name for name in folders if name[0] not in "._"), []
+        for name in inside:
+            if (real := os.path.realpath(Path(parent) / name)) not in seen:
+                seen.add(real)
+                folders.append(name)
+        yield from (Path(parent) / name for name in names if name[0] not in "._")
 
 
 def read(file: Path, data: Data) -> Rows:
@@ -81,7 +75,8 @@ def read(file: Path, data: Data) -> Rows:
         raise InputError(f"{file.name} is a folder; name the table in it.")
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
-    head = _head(file)
+    with _unpacking(file), opened(file) as packed:
+        head = packed.read(HEAD)
     if file.name.lower().endswith(".parquet"):
         return _parquet(file, head)
     if head.startswith(PARQUET):
@@ -96,24 +91,6 @@ def read(file: Path, data: Data) -> Rows:
         return lines.read(copy, file.name, data.separator, data.header, scratch("lines-") / "lines.csv")
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise explain(error, [copy], file.name) from None
-
-
-def _head(file: Path) -> bytes:
-    with _unpacking(file), opened(file) as handle:
-        return handle.read(HEAD)
-
-
-@contextmanager
-def _unpacking(file: Path) -> Iterator[None]:
-    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
-    try:
-        yield
-    except PermissionError as error:
-        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not know
-        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
 
 
 def scan(file: Path, data: Data) -> pl.LazyFrame:
@@ -132,16 +109,27 @@ def scratch(prefix: str) -> Path:
     return folder
 
 
+@contextmanager
+def _unpacking(file: Path) -> Iterator[None]:
+    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not know
+        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
+
+
 def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     """A file's bytes, unpacked where they are packed, whatever its name says. Raises InputError for several in one."""
     with file.open("rb") as handle:
         head = handle.read(4)
     if head[:2] == GZIP:
         return gzip.open(file)
-    return _unzipped(file) if head == ZIP else file.open("rb")
-
-
-def _unzipped(file: Path) -> io.BufferedReader:
+    if head != ZIP:
+        return file.open("rb")
     archive = zipfile.ZipFile(file)
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if len(names) == 1:
@@ -160,11 +148,8 @@ def _parquet(file: Path, head: bytes) -> Rows:
         raise InputError(f"{file.name} is truncated: its end is missing; copy it again.")
     try:
         frame = pl.scan_parquet(file, row_index_name=ROW, row_index_offset=1, glob=False)
-        kinds = frame.collect_schema()
-        frame = frame.drop([name for name in kinds if name.startswith(INDEX)])
-        empty = _empty(
-            frame, {name: kind for name, kind in kinds.items() if name != ROW and not name.startswith(INDEX)}
-        )
+        frame = frame.drop([name for name in frame.collect_schema() if name.startswith(INDEX)])
+        empty = _empty_rows(frame)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{file.name} can't be read as Parquet: {_first_line(error)}") from None
     if not len(empty):
@@ -173,25 +158,24 @@ def _parquet(file: Path, head: bytes) -> Rows:
     return Rows(frame, len(empty))
 
 
-def _empty(frame: pl.LazyFrame, kinds: dict[str, pl.DataType]) -> pl.Series:
+def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
     """The rows that hold nothing in any column; after the first column there are rarely any candidates left."""
-    names, rows, start = list(kinds), pl.Series(dtype=pl.UInt32), 0
-    while start < len(names):
-        some = names[start : start + (COLUMNS_AT_ONCE if start else 1)]
+
+    def blank(name: str, kind: pl.DataType) -> pl.Expr:
+        column = pl.col(name)
+        nothing = column.str.strip_chars() == "" if kind == pl.String else column.is_nan() if kind.is_float() else False
+        return column.is_null() | nothing
+
+    blanks = [blank(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
+    rows, start = pl.Series(dtype=pl.UInt32), 0
+    while start < len(blanks):
         left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
-        blank = pl.all_horizontal(_blank(name, kinds[name]) for name in some)
-        rows = left.filter(blank).select(ROW).collect(engine="streaming")[ROW]
+        some = blanks[start : start + (COLUMNS_AT_ONCE if start else 1)]
+        rows = left.filter(pl.all_horizontal(some)).select(ROW).collect(engine="streaming")[ROW]
         if rows.is_empty():
             break
         start += len(some)
     return rows
-
-
-def _blank(name: str, kind: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if kind == pl.String:
-        return column.is_null() | (column.str.strip_chars() == "")
-    return column.is_null() | column.is_nan() if kind.is_float() else column.is_null()
 
 
 def _plain(file: Path, encoding: str, head: bytes) -> Path:
@@ -216,49 +200,38 @@ def _plain(file: Path, encoding: str, head: bytes) -> Path:
 
 def _recode(source: gzip.GzipFile | io.BufferedReader, target: IO[bytes], encoding: str, name: str) -> None:
     """Write text as UTF-8. Raises InputError for text of another encoding, UTF-8 among them."""
-    decoder, unicode, foreign = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")(), False
-    valid = not encoding.startswith("utf")
+    decoder, utf8 = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")()
+    ascii_only, is_utf8 = True, not encoding.startswith("utf")
     try:
         while block := source.read(BLOCK):
             target.write(decoder.decode(block).encode())
-            foreign = foreign or not block.isascii()
-            valid = valid and _decodes(unicode, block)
+            ascii_only = ascii_only and block.isascii()
+            try:
+                is_utf8 = is_utf8 and utf8.decode(block) is not None
+            except UnicodeDecodeError:
+                is_utf8 = False
         target.write(decoder.decode(b"", final=True).encode())
     except UnicodeError as error:
         why = f"{name} is not {encoding} text, as [data] encoding says ({error})"
         raise InputError(f"{why}; write its own there, and save all files alike.") from None
-    if valid and foreign:
+    if is_utf8 and not ascii_only:
         raise InputError(
             f"{name} is UTF-8 text, and [data] encoding says {encoding}: save all files alike, and say how."
         )
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
-    try:
-        decoder.decode(block)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
     """What a failure while reading means, with the file and the line where they can be told."""
     text = _first_line(error)
-    for file in (file for file in files if file.name.lower().endswith(KINDS[:-1])):
-        if "utf" in text.lower() and (line := _bad_line(file)):
-            advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
-            return InputError(f"{name or file.name}: line {line} is not UTF-8 text; {advice}.")
+    for file in (file for file in files if "utf" in text.lower() and file.name.lower().endswith(KINDS[:-1])):
+        with opened(file) as handle:
+            for number, line in enumerate(handle, start=1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
+                    return InputError(f"{name or file.name}: line {number} is not UTF-8 text; {advice}.")
     return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
-
-
-def _bad_line(file: Path) -> int | None:
-    with opened(file) as handle:
-        for number, line in enumerate(handle, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,7 @@
-"""The one way a component says that its input is wrong, and any failure in one line."""
+"""A job in a container: its folders under /opt/ml, its hosts and settings, and how it ends.
+
+Every component is started by this one function, and says in one way that its input is wrong.
+"""
 
 import json
 import logging
@@ -16,7 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+log = logging.getLogger(__name__)
 NUMBER = re.compile(r"-?\d+([.,]\d+)?")
+SHARDED = "ShardedByS3Key"
+LIMIT = 1024  # bytes of a failure text that SageMaker shows
+FULL = "No space left on device"  # in the system's words, which every library passes on
+Mode = Callable[[Mapping[str, str]], None]
 
 
 class InputError(Exception):
@@ -35,8 +43,8 @@ def unlike(absent: Iterable[str], present: Sequence[str]) -> str:
     for name in absent:
         if close := names.get(name.strip().lower()):
             return f"; {close!r} differs from {name!r} in upper and lower case or blanks: write both alike"
-    if len(present) == 1 and (found := [sign for sign in (";", "\t", "|", ",") if sign in present[0]]):
-        return f"; its cells seem to be separated by {found[0]!r}"
+    if len(present) == 1 and (marks := [sign for sign in (";", "\t", "|", ",") if sign in present[0]]):
+        return f"; its cells seem to be separated by {marks[0]!r}"
     return "; does the first line hold the names?" if any(map(NUMBER.fullmatch, names)) else ""
 
 
@@ -82,23 +90,9 @@ def checkpoints() -> Path:
     return root() / "checkpoints"
 
 
-def hyperparameters() -> Path:
-    """The training job's string-to-string map."""
-    return root() / "input" / "config" / "hyperparameters.json"
-
-
-def failure(component: str) -> Path:
-    """Where the reason for a failure goes: the service shows its first kilobyte."""
-    return root() / "output" / ("failure" if component == "algorithm" else "message")
-
-
 def scratch() -> Path:
     """Room for files that live as long as the job: on the volume that was sized for the data."""
     return root() / "scratch"
-
-
-log = logging.getLogger(__name__)
-SHARDED = "ShardedByS3Key"
 
 
 @dataclass(frozen=True)
@@ -121,25 +115,35 @@ class Hosts:
 
 def current() -> Hosts:
     """What the service wrote for this job; a job without those files is alone."""
-    config = root() / "config"
     training = root() / "input" / "config"
-    resources = _read(config / "resourceconfig.json") or _read(training / "resourceconfig.json")
-    inputs = _read(config / "processingjobconfig.json").get("ProcessingInputs") or []
-    sources = {item.get("InputName", "?"): item.get("S3Input") or {} for item in inputs}
-    shards = [name for name, source in sources.items() if source.get("S3DataDistributionType") == SHARDED]
-    channels = _read(training / "inputdataconfig.json")
-    shards += [name for name, channel in channels.items() if channel.get("S3DistributionType") == SHARDED]
-    return Hosts(resources.get("current_host", ""), tuple(resources.get("hosts", ())), tuple(shards))
+    resources = _read(root() / "config" / "resourceconfig.json") or _read(training / "resourceconfig.json")
+    inputs = [(name, given.get("S3DataDistributionType")) for name, given in _inputs().items()]
+    channels = _read(training / "inputdataconfig.json").items()
+    inputs += [(name, channel.get("S3DistributionType")) for name, channel in channels]
+    shards = tuple(name for name, distribution in inputs if distribution == SHARDED)
+    return Hosts(resources.get("current_host", ""), tuple(resources.get("hosts", ())), shards)
 
 
 def source(name: str) -> str:
     """The place that a processing job's input of this name was copied from; "" where nobody says."""
+    return str(_inputs().get(name, {}).get("S3Uri", "")).removeprefix("file://")
+
+
+def _inputs() -> dict[str, Mapping[str, Any]]:
+    """A processing job's inputs by name."""
     inputs = _read(root() / "config" / "processingjobconfig.json").get("ProcessingInputs") or []
-    places = {item.get("InputName"): (item.get("S3Input") or {}).get("S3Uri", "") for item in inputs}
-    return str(places.get(name, "")).removeprefix("file://")
+    return {given.get("InputName", "?"): given.get("S3Input") or {} for given in inputs}
 
 
-def has_work(mode: str) -> bool:
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _has_work(mode: str) -> bool:
     """Whether this host does the job, for a mode that needs everything at once: the first one alone does.
 
     Raises InputError where no host has everything.
@@ -156,48 +160,26 @@ def has_work(mode: str) -> bool:
     return True
 
 
-def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-Mode = Callable[[Mapping[str, str]], None]
-LIMIT = 1024  # bytes of a failure text that SageMaker shows
-WARNING = "warning: "
-FULL = "No space left on device"  # in the system's words, which every library passes on
-
-
-def run(component: str, train: Mode, serve: Mode, spread: str = "") -> int:
-    """Run one mode, named by the first argument; the exit code says whether it worked.
+def run(name: str, mode: Mode, arguments: Sequence[str] = (), every_host: bool = False) -> int:
+    """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
-    `spread` names the mode that may work on a part of its input beside other hosts; elsewhere the first host works.
+    A mode for `every_host` may work on a part of its input beside other hosts; elsewhere the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     logging.getLogger().handlers[0].setFormatter(Words())
-    modes = {"train": train, "serve": serve}
-    if len(sys.argv) < 2 or sys.argv[1] not in modes:
-        print(f"usage: python -m {component} train|serve [--key value ...]", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, stop)  # the first process of a container would not notice it otherwise
-    mode = sys.argv[1]
+    signal.signal(signal.SIGTERM, _stop)  # the first process of a container would not notice it otherwise
     try:
-        if mode == spread or has_work(f"{component} {mode}"):
+        if every_host or _has_work(name):
             with _scratch():
-                modes[mode](settings(sys.argv[2:]))
-    except InputError as error:
-        return fail(component, str(error))
-    except SystemExit as stopped:
-        return fail(component, str(stopped))
+                mode(settings(arguments))
+    except (InputError, SystemExit) as error:
+        return _fail(name, str(error))
     except Exception as error:  # the reason must reach the failure file, whatever it is
         traceback.print_exc()
         if FULL in str(error):
-            return fail(component, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
-        where = f"unexpected in {component} {mode}; the log has the traceback"
-        return fail(component, f"{type(error).__name__}: {error} ({where})")
+            return _fail(name, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
+        return _fail(name, f"{type(error).__name__}: {error} (unexpected in {name}; the log has the traceback)")
     return 0
 
 
@@ -206,10 +188,10 @@ class Words(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return f"{WARNING}{text}" if record.levelno >= logging.WARNING else text
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
-def stop(_number: int, _frame: FrameType | None) -> None:
+def _stop(_number: int, _frame: FrameType | None) -> None:
     """End on SIGTERM, tidily: what was half written goes."""
     raise SystemExit("stopped by SIGTERM before it was done")
 
@@ -227,9 +209,9 @@ def _scratch() -> Iterator[None]:
         shutil.rmtree(scratch(), ignore_errors=True)
 
 
-def settings(arguments: list[str]) -> dict[str, str]:
-    """Hyperparameters where there are any, then `--key value` pairs over them."""
-    file = hyperparameters()
+def settings(arguments: Sequence[str]) -> dict[str, str]:
+    """A training job's hyperparameters where there are any, then `--key value` pairs over them."""
+    file = root() / "input" / "config" / "hyperparameters.json"
     values: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if len(arguments) % 2 or any(not key.startswith("--") for key in arguments[::2]):
         raise InputError(f"arguments come as --key value pairs, not {' '.join(arguments)!r}.")
@@ -244,10 +226,10 @@ def flag(values: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
-def fail(component: str, message: str) -> int:
+def _fail(name: str, message: str) -> int:
     """Write the reason where SageMaker looks for it, print it, and give the exit code."""
     print(f"error: {message}", file=sys.stderr)
-    file = failure(component)
+    file = root() / "output" / ("failure" if name.startswith("algorithm ") else "message")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(message.encode()[:LIMIT].decode(errors="ignore").encode())

@@ -6,7 +6,6 @@ columns. First: are there more twins than between rows put together from the hal
 is a model worse on rows whose twins were kept from it than one of as many rows that has seen them?
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from batchloop.container import measures
 from batchloop.container.protocols import Feature, Matrix, Table
 
-log = logging.getLogger(__name__)
 Keys = NDArray[np.uint64]
 Fit = Callable[[Table, Table, Matrix], NDArray[np.float64]]  # train, validation, rows to predict → predictions
 ROWS, JUDGED, FITTED, FEWEST = 200_000, 10_000, 20_000, 20  # rows that are looked at, judged, fitted, and enough
@@ -46,7 +44,7 @@ def find(train: Table, judged: Mapping[str, Table], features: Sequence[Feature],
     more twins than by nature. trusted: false where the measured metrics are mostly memory. reason: what is wrong, in
     words, or null.
     """
-    nothing: dict[str, Any] = {
+    leak: dict[str, Any] = {
         "twins": {},
         "expected": None,
         "seen": None,
@@ -55,39 +53,35 @@ def find(train: Table, judged: Mapping[str, Table], features: Sequence[Feature],
         "reason": None,
     }
     if len({feature["source"] for feature in features}) < 2 or not train.labels.size:
-        return nothing
-    some = _some(train, ROWS)
-    found = _most_telling(some, {name: _some(table, JUDGED) for name, table in judged.items()}, features)
-    share = max(found.twins.values(), default=0.0)
-    plain = {**nothing, "twins": found.twins, "expected": found.expected}
-    if not found.telling:
-        return plain
-    compared = _compared(some, found.keys, question)
+        return leak
+    sample = _sample(train, ROWS)
+    alike = _most_telling(sample, {name: _sample(table, JUDGED) for name, table in judged.items()}, features)
+    leak |= {"twins": alike.twins, "expected": alike.expected}
+    compared = _compare(sample, alike.keys, question) if alike.telling else None
     if compared is None:
-        return plain
+        return leak
     seen, unseen, memory = compared
-    plain |= {"seen": seen, "unseen": unseen}
-    if memory <= HARM:
-        return plain
-    trusted = memory * found.excess <= HARM
-    return {**plain, "trusted": trusted, "reason": _reason(share, found.expected, question.metric, seen, unseen)}
+    leak |= {"seen": seen, "unseen": unseen}
+    if memory > HARM:
+        values = f" ({question.metric} {seen:.3f}, and {unseen:.3f} without them)" if None not in (seen, unseen) else ""
+        leak["trusted"] = memory * alike.excess <= HARM
+        leak["reason"] = (
+            f"{max(alike.twins.values()):.0%} of the validation or test rows have a near-twin in training "
+            f"({alike.expected:.0%} by nature), and the model knows such rows by heart{values}; if they are of one "
+            'entity, say which column names it: [split] method = "group"'
+        )
+    return leak
 
 
-def _reason(share: float, expected: float, metric: str, seen: float | None, unseen: float | None) -> str:
-    values = "" if seen is None or unseen is None else f" ({metric} {seen:.3f}, and {unseen:.3f} without them)"
-    return (
-        f"{share:.0%} of the validation or test rows have a near-twin in training ({expected:.0%} by nature), and the "
-        f"model knows such rows by heart{values}; if they are of one entity, say which column names it: "
-        '[split] method = "group"'
-    )
-
-
-def _some(table: Table, rows: int) -> Table:
+def _sample(table: Table, rows: int) -> Table:
     """At most so many rows, evenly spread."""
     if table.labels.size <= rows:
         return table
-    places = np.random.default_rng(SEED).choice(table.labels.size, rows, replace=False, shuffle=False)
-    return Table(table.features[places], table.labels[places])
+    return _rows(table, np.random.default_rng(SEED).choice(table.labels.size, rows, replace=False, shuffle=False))
+
+
+def _rows(table: Table, rows: NDArray[np.int64]) -> Table:
+    return Table(table.features[rows], table.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -116,46 +110,45 @@ def _most_telling(train: Table, judged: Mapping[str, Table], features: Sequence[
 
     Equal values in all columns where nothing does.
     """
+    random, names = np.random.default_rng(SEED), list(dict.fromkeys(feature["source"] for feature in features))
+    # raw columns on two sides: all of them, and halves, since a twin may differ in a few columns
+    sizes = [len(names), *([len(names) // 2] * SUBSETS if len(names) >= 4 else [])]
+    orders = [random.permutation(len(names))[:size] for size in sizes]
+    halves = [{names[column]: place % 2 for place, column in enumerate(columns)} for columns in orders]
     partners = _partners(train.features, features)
-    tables = {"": train, **judged}
-    found = []
+    tables, candidates = {"": train, **judged}, list[Candidate]()
     for coarse in (False, True):
-        halves = _subsets(features)
         sums = {name: np.zeros((len(halves), 2, table.labels.size), np.uint64) for name, table in tables.items()}
         for place, feature in enumerate(features):
-            edges = _edges(train.features[:, place]) if coarse and feature["kind"] != "category" else None
+            known = train.features[:, place][~np.isnan(train.features[:, place])]
+            edges = None
+            if coarse and feature["kind"] != "category":
+                edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if known.size else known
             for name, table in tables.items():
-                code = _codes(table.features[:, place], edges, place)
+                codes = _codes(table.features[:, place], edges, place)
                 for subset, sides in enumerate(halves):
-                    side = sides.get(feature["source"])
-                    if side is not None:
-                        sums[name][subset, side] += code
-        found += [_candidate({name: each[n] for name, each in sums.items()}, partners) for n in range(len(halves))]
-    most = max((candidate.excess for candidate in found if candidate.telling), default=0.0)
-    return next((each for each in found if each.telling and each.excess >= 0.8 * most), found[0])
+                    if (side := sides.get(feature["source"])) is not None:
+                        sums[name][subset, side] += codes
+        candidates += [_candidate({name: each[n] for name, each in sums.items()}, partners) for n in range(len(halves))]
+    most = max((each.excess for each in candidates if each.telling), default=0.0)
+    return next((each for each in candidates if each.telling and each.excess >= 0.8 * most), candidates[0])
 
 
 def _candidate(sides: Mapping[str, Keys], partners: NDArray[np.int64]) -> Candidate:
-    keys = sides[""][0] + sides[""][1]
+    """Keys are the sums of both sides; those by nature put together the sides of two rows of training."""
+    first, second = sides[""]
+    keys = first + second
     known = np.unique(keys)
-    crossed = sides[""][0][:JUDGED] + sides[""][1][partners[:JUDGED]]
+
+    def share(keys: Keys) -> float:
+        places = np.minimum(np.searchsorted(known, keys), known.size - 1)
+        return float(np.mean(known[places] == keys)) if keys.size else 0.0
+
     judged = {name: each[0] + each[1] for name, each in sides.items() if name}
-    expected, distinct = _share(crossed, known), min(len(np.unique(each)) for each in judged.values())
-    chance = 4 * np.sqrt(expected * (1 - expected) / max(1, distinct))
-    return Candidate(keys, {name: _share(each, known) for name, each in judged.items()}, expected, float(chance))
-
-
-def _share(keys: Keys, known: Keys) -> float:
-    places = np.minimum(np.searchsorted(known, keys), known.size - 1)
-    return float(np.mean(known[places] == keys)) if keys.size else 0.0
-
-
-def _subsets(features: Sequence[Feature]) -> list[dict[str, int]]:
-    """Raw columns on two sides: all of them, and halves, since a twin may differ in a few columns."""
-    random, names = np.random.default_rng(SEED), list(dict.fromkeys(feature["source"] for feature in features))
-    sizes = [len(names), *([len(names) // 2] * SUBSETS if len(names) >= 4 else [])]
-    chosen = [random.permutation(len(names))[:size] for size in sizes]
-    return [{names[column]: place % 2 for place, column in enumerate(columns)} for columns in chosen]
+    expected = share(first[:JUDGED] + second[partners[:JUDGED]])
+    distinct = max(1, min(len(np.unique(each)) for each in judged.values()))
+    chance = 4 * np.sqrt(expected * (1 - expected) / distinct)
+    return Candidate(keys, {name: share(each) for name, each in judged.items()}, expected, float(chance))
 
 
 def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int64]:
@@ -166,15 +159,9 @@ def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int6
     order = np.lexsort((np.random.default_rng(SEED).random(rows.size), finest))
     last = np.append(np.diff(finest[order]) != 0, True)
     starts = np.append(0, np.flatnonzero(last)[:-1] + 1)
-    following = np.where(last, starts[np.cumsum(last) - last], np.minimum(rows + 1, rows.size - 1))
     partners = np.empty_like(rows)
-    partners[order] = order[following]
+    partners[order] = order[np.where(last, starts[np.cumsum(last) - last], np.minimum(rows + 1, rows.size - 1))]
     return partners
-
-
-def _edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    known = values[~np.isnan(values)]
-    return np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if known.size else known
 
 
 def _codes(values: NDArray[np.float32], edges: NDArray[np.float32] | None, column: int) -> Keys:
@@ -195,53 +182,38 @@ def _mixed(state: Keys) -> Keys:
     return state ^ (state >> np.uint64(31))
 
 
-def _compared(train: Table, keys: Keys, question: Question) -> tuple[float | None, float | None, float] | None:
+def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None, float | None, float] | None:
     """The metric with twins and without, and the share of guessing's loss between them; None where rows are too few.
 
     Twins are kept together: half of them only the first model sees, as many other rows only the second. Both are judged
     on a fifth of that half, as far as its twins are in the rest.
     """
-    draws = _mixed(keys).astype(np.float64) / 2.0**64
-    rows = np.flatnonzero(draws < FITTED / keys.size)
+    rows = np.flatnonzero(_mixed(keys).astype(np.float64) / 2.0**64 < FITTED / keys.size)
     random = np.random.default_rng(SEED)
     first = (_mixed(keys[rows] + np.uint64(1)) >> np.uint64(63)).astype(bool)
     apart = random.random(rows.size) < 0.2
-    twins, others = rows[first & ~apart], rows[~first]
-    held = rows[first & apart]
+    twins, others, held = rows[first & ~apart], rows[~first], rows[first & apart]
     held = held[np.isin(keys[held], keys[twins])]
     if held.size < FEWEST or others.size < FEWEST or np.all(train.labels[others] == train.labels[others][0]):
         return None
     filling = random.permutation(others)[: max(0, others.size - twins.size)]
-    judged = _table(train, held)
-    seeing, blind = (
-        question.fit(_table(train, np.sort(chosen)), judged, judged.features)
-        for chosen in (np.concatenate([twins, filling]), others)
-    )
-    values = [_finite(_measure(question, judged, predicted)) for predicted in (seeing, blind)]
-    guessed = _losses(question.task, judged.labels, _guess(question.task, train.labels[others], blind))
-    gains = _losses(question.task, judged.labels, blind) - _losses(question.task, judged.labels, seeing)
-    certain = gains.mean() > 3 * _error(gains, keys[held])
-    return values[0], values[1], float(gains.mean() / guessed.mean()) if certain and guessed.mean() else 0.0
-
-
-def _table(table: Table, rows: NDArray[np.int64]) -> Table:
-    return Table(table.features[rows], table.labels[rows])
-
-
-def _measure(question: Question, judged: Table, predicted: NDArray[np.float64]) -> float:
-    return measures.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _guess(task: str, labels: NDArray[np.float64], like: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What one would say of each row without looking at it."""
-    if task != "multiclass":
-        return np.full(like.shape, labels.mean())
-    shares = np.bincount(labels.astype(int), minlength=like.shape[1]) / labels.size
-    return np.tile(shares, (like.shape[0], 1))
+    judged = _rows(train, held)
+    samples = [_rows(train, np.sort(chosen)) for chosen in (np.concatenate([twins, filling]), others)]
+    seeing, blind = (question.fit(sample, judged, judged.features) for sample in samples)
+    guessed = np.full(blind.shape, train.labels[others].mean())
+    if question.task == "multiclass":
+        guessed[:] = np.bincount(train.labels[others].astype(int), minlength=blind.shape[1]) / others.size
+    losses = [_losses(question.task, judged.labels, predicted) for predicted in (seeing, blind, guessed)]
+    gains = losses[1] - losses[0]
+    _, places = np.unique(keys[held], return_inverse=True)  # rows of one key count as one
+    error = np.sqrt(np.sum(np.bincount(places, gains - gains.mean()) ** 2)) / gains.size
+    certain, guessing = gains.mean() > 3 * error, losses[2].mean()
+    metrics = [
+        measures.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
+        for predicted in (seeing, blind)
+    ]
+    seen, unseen = (float(value) if np.isfinite(value) else None for value in metrics)
+    return seen, unseen, float(gains.mean() / guessing) if certain and guessing else 0.0
 
 
 def _losses(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -251,10 +223,3 @@ def _losses(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float6
     else:
         losses = (predicted - labels) ** 2
     return np.asarray(losses, dtype=np.float64)
-
-
-def _error(values: NDArray[np.float64], keys: Keys) -> float:
-    """The standard error of the mean, rows of one key counted as one."""
-    _, places = np.unique(keys, return_inverse=True)
-    sums = np.bincount(places, values - values.mean())
-    return float(np.sqrt(np.sum(sums**2)) / values.size)

@@ -6,9 +6,10 @@ columns do. Beside a column `c` that can be wrong stands `__invalid:c`: the cell
 its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,20 @@ from batchloop.container import files, values
 from batchloop.container.job import InputError, listed, unlike
 from batchloop.container.lines import RAGGED, ROW
 from batchloop.container.usecase import EPOCHS, Column, UseCase
-from batchloop.container.values import FALSE, TRUE, Found, Spelling
+from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]
 
 
+Schema = dict[str, Any]  # what preprocessor.json holds
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
-CELLS = 2_000_000  # read at once
+CELLS, ROWS = 2_000_000, 100_000  # read at once, rows however narrow they are
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
-ROWS = 100_000  # at most, however narrow they are
 TITLES = 30  # lines among which the names may stand
+FEW = 3  # rows, below which a batch of new categories is only warned of
+BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class RawTable:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
     `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and the
@@ -69,45 +72,10 @@ class Wanted:
 
     source: str
     name: str
-    parse: Callable[[pl.Series], Found]
+    parse: Callable[[pl.Series], Parsed]
     wrong: str = ""
     flagged: bool = False
     kept: bool = False
-
-
-@dataclass
-class _Batches:
-    """Files as frames of text or of Parquet's types, small ones of one kind together; counts empty lines."""
-
-    found: list[Path]
-    usecase: UseCase
-    labelled: bool
-    empty: int = 0
-    held: list[pl.DataFrame] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[pl.DataFrame]:
-        for file in self.found:
-            try:
-                yield from self._of(file)
-            except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-                raise files.explain(error, [file]) from None
-        if self.held:
-            yield pl.concat(self.held)
-
-    def _of(self, file: Path) -> Iterator[pl.DataFrame]:
-        rows = files.read(file, self.usecase.data)
-        self.empty += rows.empty
-        names = _needed_of(rows.frame.collect_schema(), file, self.usecase, self.labelled)
-        ragged = pl.col(RAGGED) if RAGGED in rows.frame.collect_schema() else pl.lit(None, dtype=pl.String)
-        place = (pl.lit(file.name).alias(FILE), pl.col(ROW).cast(pl.UInt32), ragged.alias(RAGGED))
-        size = max(1, min(ROWS, CELLS // (len(names) + len(place))))
-        for batch in rows.frame.select(*names, *place).collect_batches(chunk_size=size, maintain_order=True):
-            if self.held and (self.held[0].schema != batch.schema or sum(map(len, self.held)) + len(batch) > size):
-                yield pl.concat(self.held)
-                self.held.clear()
-            self.held.append(batch)
-        if not self.held:
-            self.held.append(rows.frame.select(*names, *place).head(0).collect())
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -116,44 +84,59 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     Raises InputError for a folder without files, a damaged file, one without a needed column, or a column of moments
     whose time zone is not said.
     """
-    found = files.find(folder)
-    batches = _Batches(found, usecase, labelled)
+    tables, empty, parts = files.find(folder), list[int](), list[Path]()
     scratch = files.scratch("parsed-")
-    parts: list[Path] = []
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        for batch in batches:
+        for batch in _batches(tables, usecase, labelled, empty):
             parts.append(scratch / f"{len(parts):05d}.parquet")
-            wanted = _wanted(usecase, batch.schema, labelled)
-            _parsed(batch, wanted, pool).write_parquet(parts[-1], compression="lz4", statistics=False)
-    return RawTable(pl.scan_parquet(parts, glob=False), tuple(found), usecase.data.id or NO_ID, batches.empty)
+            parsed = _parsed(batch, _parsers(usecase, batch.schema, labelled), pool)
+            parsed.write_parquet(parts[-1], compression="lz4", statistics=False)
+    return RawTable(pl.scan_parquet(parts, glob=False), tuple(tables), usecase.data.id or NO_ID, sum(empty))
 
 
-def needed(usecase: UseCase, labelled: bool) -> list[str]:
-    """The columns a raw file must have, by name."""
+def _batches(tables: list[Path], usecase: UseCase, labelled: bool, empty: list[int]) -> Iterator[pl.DataFrame]:
+    """Files as frames of text or of Parquet's types, small ones of one kind together; `empty` lines of each file."""
+    held: list[pl.DataFrame] = []
+    for file in tables:
+        try:
+            rows = files.read(file, usecase.data)
+            empty.append(rows.empty)
+            schema = rows.frame.collect_schema()
+            names = _needed(schema, file, usecase, labelled)
+            ragged = pl.col(RAGGED) if RAGGED in schema else pl.lit(None, dtype=pl.String)
+            origin = (pl.lit(file.name).alias(FILE), pl.col(ROW).cast(pl.UInt32), ragged.alias(RAGGED))
+            frame = rows.frame.select(*names, *origin)
+            size = max(1, min(ROWS, CELLS // (len(names) + len(origin))))
+            for batch in frame.collect_batches(chunk_size=size, maintain_order=True):
+                if held and (held[0].schema != batch.schema or sum(map(len, held)) + len(batch) > size):
+                    yield pl.concat(held)
+                    held.clear()
+                held.append(batch)
+            if not held:
+                held.append(frame.head(0).collect())
+        except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+            raise files.explain(error, [file]) from None
+    yield pl.concat(held)
+
+
+def _needed(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) -> list[str]:
+    """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
     data, split = usecase.data, usecase.split
     names = [column.name for column in usecase.columns] + [data.id]
     if labelled:
         names += [data.label, split.group, data.time if split.method == "time" else ""]
-    return [name for name in dict.fromkeys(names) if name]
-
-
-def _needed_of(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) -> list[str]:
-    """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
-    names = needed(usecase, labelled)
+    names = [name for name in dict.fromkeys(names) if name]
     missing = [name for name in names if name not in schema]
-    if missing:
-        present = [name for name in schema if not name.startswith("__")]
-        raise InputError(_missing_columns(file, missing, present, usecase.data.separator))
-    time = usecase.data.time
-    return [*names, *([time] if time and time in schema and time not in names else [])]
-
-
-def _missing_columns(file: Path, missing: list[str], present: list[str], separator: str) -> str:
-    lacking, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
-    if line := _line_of_names(file, missing, separator):
-        return f"{file.name} has no column {lacking}: line {line} looks like the names; delete what stands above it."
+    if not missing:
+        return [*names, *([data.time] if data.time and data.time in schema and data.time not in names else [])]
+    present = [name for name in schema if not name.startswith("__")]
+    absent, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
+    if line := _line_of_names(file, missing, data.separator):
+        raise InputError(
+            f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
+        )
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    return f"{file.name} has no column {lacking}; it has {shown}{unlike(missing, present)}.{hint}"
+    raise InputError(f"{file.name} has no column {absent}; it has {shown}{unlike(missing, present)}.{hint}")
 
 
 def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
@@ -171,133 +154,91 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
     """A source column as the text that it is under a contract, whichever file it came from."""
 
     def read(cells: pl.Series) -> pl.Series:
-        found = values.texts(cells, (), decimal)
-        return found.str.replace(".", decimal, literal=True) if cells.dtype.is_numeric() else found
+        texts = values.texts(cells, (), decimal)
+        return texts.str.replace(".", decimal, literal=True) if cells.dtype.is_numeric() else texts
 
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
-    """Of a frame whose one column is `id`: how many rows have the id of another one, and the first such ids."""
-    known = ids.drop_nulls()
-    same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
-    if not known.select(same).collect(engine="streaming").item():
-        return 0, []
-    repeated = known.group_by("id").len().filter(pl.col("len") > 1)
-    found = repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode())
-    rows, first = found.collect(engine="streaming").row(0)
-    return rows, list(first)
-
-
-def spelling(usecase: UseCase) -> Spelling:
-    """How the use case's files write values."""
-    return Spelling(usecase.data.missing, usecase.data.decimal, usecase.data.thousands)
-
-
-def _wanted(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Wanted]:
+def _parsers(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Parser]:
     """The id, the contract's columns and the time, then the label and the group of training rows."""
-    data, written = usecase.data, spelling(usecase)
+    data, columns = usecase.data, [*usecase.columns]
+    spelling = Spelling(data.missing, data.decimal, data.thousands)
 
-    def text(cells: pl.Series) -> Found:
-        return values.texts(cells, written.markers, written.decimal), None
+    def text(cells: pl.Series) -> Parsed:
+        return values.texts(cells, spelling.markers, spelling.decimal), None
 
-    def identity(cells: pl.Series) -> Found:
-        found = values.texts(cells, written.markers, written.decimal)
-        return found, found.is_null() if found.null_count() else None
+    def identity(cells: pl.Series) -> Parsed:
+        ids, _ = text(cells)
+        return ids, ids.is_null() if ids.null_count() else None
 
-    wanted = (
-        [Wanted(data.id, data.id, identity, f"column {data.id!r}: the id is missing", kept=True)] if data.id else []
-    )
-    wanted += [_column(column, usecase, written) for column in usecase.columns]
-    if data.time in schema and data.time not in [column.name for column in usecase.columns]:
-        wanted.append(_column(Column(data.time, "date", format=data.time_format), usecase, written))
+    reason = f"column {data.id!r}: the id is missing"
+    parsers = [Parser(data.id, data.id, identity, reason, kept=True)] if data.id else []
+    if data.time in schema and data.time not in [column.name for column in columns]:
+        columns.append(Column(data.time, "date", format=data.time_format))
+    for column in columns:
+        zone = column.time_zone or (data.time_zone if column.name == data.time else "")
+        parsers.append(_column_parser(column, zone, spelling))
     if labelled:
-        wanted.append(_label(usecase, written))
-        wanted += [Wanted(usecase.split.group, GROUP, text)] if usecase.split.group else []
-    return wanted
+        kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
+        if data.task == "regression":
+            kind, parse = "a number", partial(values.number, spelling=replace(spelling, format=data.label_format))
+        parsers.append(Parser(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {kind}"))
+        parsers += [Parser(usecase.split.group, GROUP, text)] if usecase.split.group else []
+    return parsers
 
 
-def _column(column: Column, usecase: UseCase, written: Spelling) -> Wanted:
-    data = usecase.data
-    zone = column.time_zone or (data.time_zone if column.name == data.time else "")
-    written = replace(written, missing=(*written.missing, *column.missing), format=column.format)
+def _column_parser(column: Column, zone: str, spelling: Spelling) -> Parser:
+    form, low, high = column.format, column.minimum, column.maximum
+    written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
+    wanted = {"number": f"a number like {form}" if form else "a number", "boolean": "a yes or no"}
+    wanted["date"] = f"a date like {form or '%Y-%m-%d'}"
+    if form in EPOCHS:
+        wanted["date"] = f"a number of {EPOCHS[form][0]} since 1970"
 
-    def parse(cells: pl.Series) -> Found:
+    def parse(cells: pl.Series) -> Parsed:
         match column.type:
             case "number":
-                return values.number(cells, written, column.minimum, column.maximum)
+                return values.number(cells, written, low, high)
             case "boolean":
                 return values.boolean(cells, written)
             case "date":
-                return values.date(cells, column.format, zone, written)
+                return values.date(cells, form, zone, written)
         return values.texts(cells, written.markers, written.decimal), None
 
-    number = f"a number like {column.format}" if column.format else "a number"
-    kinds = {"number": number, "boolean": "a yes or no", "date": _moment(column.format)}
-    low = "" if column.minimum is None else f" from {column.minimum:g}"
-    high = "" if column.maximum is None else f" up to {column.maximum:g}"
-    wrong = f"column {column.name!r}: '{{}}' is not {kinds.get(column.type, 'a category')}{low}{high}"
-    return Wanted(column.name, column.name, parse, wrong, flagged=column.type in kinds)
+    bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
+    wrong = f"column {column.name!r}: '{{}}' is not {wanted.get(column.type, 'a category')}{bounds}"
+    return Parser(column.name, column.name, parse, wrong, flagged=column.type in wanted)
 
 
-def _moment(form: str) -> str:
-    return f"a number of {EPOCHS[form][0]} since 1970" if form in EPOCHS else f"a date like {form or '%Y-%m-%d'}"
-
-
-def _label(usecase: UseCase, written: Spelling) -> Wanted:
-    """Text for classes, Float64 for regression; null where it is missing, of no known class, or no number."""
-    data = usecase.data
-
-    def parse(cells: pl.Series) -> Found:
-        if data.task == "regression":
-            return values.number(cells, replace(written, format=data.label_format))
-        return values.named(cells, data.classes, written)
-
-    wanted = "a number" if data.task == "regression" else f"one of {listed(data.classes)}"
-    return Wanted(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {wanted}")
-
-
-def _parsed(batch: pl.DataFrame, wanted: list[Wanted], pool: ThreadPoolExecutor) -> pl.DataFrame:
-    """A batch under the contract."""
+def _parsed(batch: pl.DataFrame, parsers: list[Parser], pool: ThreadPoolExecutor) -> pl.DataFrame:
+    """A batch under the contract; the first of a row's reasons stands in `__error`."""
     error, columns = batch[RAGGED].alias(ERROR), list[pl.Series]()
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
 
-    def parsed(want: Wanted) -> Found:
+    def parse(parser: Parser) -> Parsed:
         try:
-            return want.parse(batch[want.source])
+            return parser.parse(batch[parser.source])
         except InputError as problem:
             raise InputError(f"{batch[FILE][0]}: {problem}") from None
         except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
             why = str(problem).partition("\n")[0]
-            raise InputError(f"{batch[FILE][0]}: column {want.source!r} can't be read: {why}.") from None
+            raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
-    for want, (found, wrong) in zip(wanted, pool.map(parsed, wanted), strict=True):
-        if wrong is not None:
-            error = _said(error, wrong, batch[want.source], want.wrong)
-        taken = found if ragged is None or want.kept else found.set(ragged, None)
-        columns.append(taken.alias(want.name))
-        if want.flagged:
+    for parser, (cells, wrong) in zip(parsers, pool.map(parse, parsers), strict=True):
+        if wrong is not None and (wrong & error.is_null()).any():
+            rows = (wrong & error.is_null()).arg_true()
+            before, gap, after = parser.wrong.partition("{}")
+            shown = batch[parser.source].gather(rows).cast(pl.String).fill_null("")
+            error = error.scatter(rows, [f"{before}{text[:40] if gap else ''}{after}" for text in shown])
+        columns.append((cells if ragged is None or parser.kept else cells.set(ragged, None)).alias(parser.name))
+        if parser.flagged:
             flag = right if wrong is None else wrong
-            columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + want.name))
+            columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     stem = pl.col(FILE).str.split(".").list.first()
-    return frame if wanted[0].kept else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
-
-
-def _said(error: pl.Series, wrong: pl.Series, cells: pl.Series, sentence: str) -> pl.Series:
-    """The reasons with those of wrong cells, where a row has none yet."""
-    places = (wrong & error.is_null()).arg_true()
-    if places.is_empty():
-        return error
-    before, gap, after = sentence.partition("{}")
-    shown = cells.gather(places).cast(pl.String).fill_null("")
-    return error.scatter(places, [f"{before}{text[:40] if gap else ''}{after}" for text in shown])
-
-
-Schema = dict[str, Any]  # what preprocessor.json holds
-FEW = 3  # rows, below which a batch of new categories is only warned of
-BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
+    return frame if parsers[0].kept else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
 
 
 @dataclass(frozen=True)
@@ -306,40 +247,34 @@ class Counts:
 
     rows: int
     broken: int
-    unlabelled: int
-    classes: int
     present: dict[str, int]
+    unlabelled: int = 0
+    classes: int = 0
     ungrouped: int = 0
 
 
 def count(table: RawTable, usecase: UseCase, labelled: bool) -> Counts:
     """One streaming pass over the table. Raises InputError for a file that turns out unreadable on the way."""
-    label = usecase.data.label
-    expressions = [pl.len().alias("rows"), pl.col(BROKEN).sum().alias("broken")]
-    expressions += [pl.col(column.name).count().alias(f"present:{column.name}") for column in usecase.columns]
+    label, names = pl.col(usecase.data.label), [column.name for column in usecase.columns]
+    expressions = {"rows": pl.len(), "broken": pl.col(BROKEN).sum()}
     if labelled:
-        unlabelled = pl.col(label).is_null() & ~pl.col(BROKEN)
-        classes = pl.col(label).n_unique()
-        expressions += [
-            unlabelled.sum().alias("unlabelled"),
-            (classes - pl.col(label).is_null().any()).alias("classes"),
-        ]
+        expressions["unlabelled"] = (label.is_null() & ~pl.col(BROKEN)).sum()
+        expressions["classes"] = label.n_unique() - label.is_null().any()
     if labelled and usecase.split.group:
-        expressions.append(pl.col(GROUP).null_count().alias("ungrouped"))
+        expressions["ungrouped"] = pl.col(GROUP).null_count()
+    present = [pl.col(name).count().alias(f"present:{name}") for name in names]
     try:
-        row: dict[str, Any] = table.frame.select(expressions).collect(engine="streaming").row(0, named=True)
+        row = table.frame.select(*present, **expressions).collect(engine="streaming").row(0)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    present = {column.name: row[f"present:{column.name}"] for column in usecase.columns}
-    unlabelled, classes, ungrouped = (row.get(name, 0) for name in ("unlabelled", "classes", "ungrouped"))
-    return Counts(row["rows"], row["broken"], unlabelled, classes, present, ungrouped)
+    counts = dict(zip(expressions, row[len(names) :], strict=True))
+    return Counts(present=dict(zip(names, row, strict=False)), **counts)
 
 
 def check(table: RawTable, usecase: UseCase, counts: Counts) -> None:
     """Raises InputError for a table without rows, or with more broken rows than [data] bad_rows allows."""
-    names = listed((file.name for file in table.files), 3)
     if counts.rows == 0:
-        raise InputError(f"{names} holds a header and no rows.")
+        raise InputError(f"{listed((file.name for file in table.files), 3)} holds a header and no rows.")
     if counts.broken > usecase.data.bad_rows * counts.rows:
         raise InputError(
             f"{first_break(table)}; {counts.broken:,} of {counts.rows:,} rows break the contract, "
@@ -350,19 +285,46 @@ def check(table: RawTable, usecase: UseCase, counts: Counts) -> None:
 def check_training(table: RawTable, usecase: UseCase, counts: Counts) -> None:
     """What training needs on top. Raises InputError for one class only, no label at all, or a column without values."""
     check(table, usecase, counts)
-    label, name = usecase.data.label, table.files[0].name
+    label, group, name = usecase.data.label, usecase.split.group, table.files[0].name
     if counts.rows == counts.unlabelled + counts.broken:
         raise InputError(f"{name}: column {label!r} (the label) has no value in any of {counts.rows:,} rows.")
     if counts.classes < 2:
         raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
-    if usecase.split.group and counts.ungrouped == counts.rows:
-        raise InputError(f"{name}: column {usecase.split.group!r} ([split] group) has no value in any row.")
-    empty = [column for column, present in counts.present.items() if present == 0]
-    if empty:
+    if group and counts.ungrouped == counts.rows:
+        raise InputError(f"{name}: column {group!r} ([split] group) has no value in any row.")
+    if empty := next((column for column, present in counts.present.items() if present == 0), ""):
         raise InputError(
-            f"{name}: column {empty[0]!r} has no value in any of {counts.rows:,} rows; "
+            f"{name}: column {empty!r} has no value in any of {counts.rows:,} rows; "
             "take it out of [columns] or mend the export."
         )
+
+
+def first_break(table: RawTable) -> str:
+    """The first row that breaks the contract: file, row and what is wrong."""
+    file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
+    return f"{file}, row {row}: {error}"
+
+
+def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
+    """Of a frame whose one column is `id`: how many rows have the id of another one, and the first such ids."""
+    known = ids.drop_nulls()
+    same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
+    if not known.select(same).collect(engine="streaming").item():
+        return 0, []
+    repeated = known.group_by("id").len().filter(pl.col("len") > 1)
+    rows, first = (
+        repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode()).collect(engine="streaming").row(0)
+    )
+    return rows, list(first)
+
+
+def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
+    """What to warn of where rows have the id of another one: how many, and the first such ids."""
+    name = usecase.data.id
+    rows, first = shared(table.frame.select(pl.col(name).alias("id"))) if name else (0, [])
+    shown = ", ".join(map(repr, first))
+    warning = f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"
+    return [warning] if rows else []
 
 
 def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -374,9 +336,9 @@ def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping
     warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
     for feature in learned["features"]:
         then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
-        bare = _without_zeros(table, feature) if known < present else ""
-        if bare and known:
-            warnings.append(f"column {feature['source']!r}: {bare}")
+        zeros = _without_zeros(table, feature) if known < present else ""
+        if zeros and known:
+            warnings.append(f"column {feature['source']!r}: {zeros}")
         if then is None or known or not present:
             continue
         unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
@@ -385,28 +347,23 @@ def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping
         cells = pl.col(feature["source"]).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
         seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
         wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
-        said = f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
-        said += f"; {bare}" if bare else ""
+        words = (
+            f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
+        )
+        words += f"; {zeros}" if zeros else ""
         if present >= FEW and unknown**present < BY_CHANCE[1] and feature["source"] not in moving:
             raise InputError(
-                f"{said} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
+                f"{words} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
             )
-        warnings.append(said)
+        warnings.append(words)
     return warnings
 
 
-def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
-    """What to warn of where rows have the id of another one: how many, and the first such ids."""
-    rows, first = shared(table.frame.select(pl.col(usecase.data.id).alias("id"))) if usecase.data.id else (0, [])
-    shown = ", ".join(map(repr, first))
-    said = f"{rows:,} rows share their {usecase.data.id!r} with another row, such as {shown}: nothing tells them apart"
-    return [said] if rows else []
-
-
-def _without_zeros(table: RawTable, feature: dict[str, Any]) -> str:
+def _without_zeros(table: RawTable, feature: Mapping[str, Any]) -> str:
     """Codes that lost their leading zeros where they were read as numbers, in words; "" where there are none."""
-    codes = {str(int(code)): code for code in feature.get("categories", ()) if code.isdecimal()}
-    codes = {bare: code for bare, code in codes.items() if bare != code and bare not in feature["categories"]}
+    names: Sequence[str] = feature.get("categories", ())
+    codes = {str(int(code)): code for code in names if code.isdecimal()}
+    codes = {bare: code for bare, code in codes.items() if bare not in names}
     if not codes:
         return ""
     values = pl.col(feature["source"]).filter(~pl.col(BROKEN))
@@ -415,9 +372,3 @@ def _without_zeros(table: RawTable, feature: dict[str, Any]) -> str:
         return ""
     lost = f"leading zeros are missing in {len(cells):,} rows ({cells[0]!r} was {codes[cells[0]]!r} in training)"
     return f"{lost}: write the column as text, not as numbers"
-
-
-def first_break(table: RawTable) -> str:
-    """The first row that breaks the contract: file, row and what is wrong."""
-    file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
-    return f"{file}, row {row}: {error}"

@@ -1,4 +1,7 @@
-"""Request and response bodies: Parquet, CSV with a header, JSON lines; a body is bounded in what it makes of memory."""
+"""The HTTP server of batch transform: bodies are Parquet, CSV with a header or JSON lines, bounded in what they take.
+
+A body is bounded in the memory that its table takes; every refusal is one line of text.
+"""
 
 import codecs
 import io
@@ -14,10 +17,11 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import lines, raw, scoring
+from batchloop.container import lines, raw, tables
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 
+log = logging.getLogger(__name__)
 PARQUET, CSV = "application/x-parquet", "text/csv"
 JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
 TYPES = (PARQUET, CSV, *JSON_LINES)
@@ -39,52 +43,32 @@ NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
 
 
-class BodyError(Exception):
-    """A body that can't be read; the message says where it breaks."""
-
-
-def media_type(header: str) -> str:
-    """A header's type without parameters, in lower case."""
-    return header.partition(";")[0].strip().lower()
-
-
-def encoded(content_type: str, content_encoding: str) -> str:
-    """In which way that is not read a body comes, by its headers; "" where it is plain UTF-8."""
-    foreign = CHARSET.search(content_type)
-    packed = content_encoding.strip().lower() not in ("", "identity")
-    return f"Content-Encoding {content_encoding}" if packed else f"charset {foreign[1]}" if foreign else ""
-
-
-def accepted(header: str, content_type: str) -> str | None:
-    """The type to answer in: the first one the Accept header names, the request's own where it has no wish."""
-    wishes = [media_type(part) for part in header.split(",") if part.strip()]
-    for wish in wishes or ["*/*"]:
-        if wish in TYPES:
-            return wish
-        if wish == "*/*" or (wish.endswith("/*") and content_type.startswith(wish[:-1])):
-            return content_type
-    return None
+ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
+SHOWN = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
+IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
 def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame:
     """The table in a body, all of it text for CSV; `columns` are the model's, the id first.
 
     JSON values of features are text too. A line of CSV with too few or too many cells has the reason in `__error`, as
-    has one of JSON without all `columns`. Raises BodyError, also for a body that would take far more memory than a
+    has one of JSON without all `columns`. Raises InputError, also for a body that would take far more memory than a
     table for this model does.
     """
     if not body:
-        raise BodyError("the body is empty (0 bytes)")
+        raise InputError("the body is empty (0 bytes)")
     try:
         if content_type == PARQUET:
             return _parquet(body, columns)
-        _check_text(body, content_type)
-        _check_lines(body, len(columns))
+        _check_text(body, content_type, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
-    except InputError as error:
-        raise BodyError(str(error)) from None
     except UNREADABLE as error:
-        raise BodyError(_explain(body, content_type, error)) from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if content_type == PARQUET:
+            raise InputError(f"the body is not a readable Parquet file: {reason}") from None
+        broken = _broken_line(body, content_type)
+        raise InputError(broken or f"the body is not readable as {content_type}: {reason}") from None
 
 
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
@@ -99,7 +83,7 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
     return target.getvalue()
 
 
-def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """With a ' before each text that a spreadsheet would run as a formula; numbers stay as they are."""
     texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(
@@ -108,20 +92,17 @@ def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _check_text(body: bytes, content_type: str) -> None:
+def _check_text(body: bytes, content_type: str, columns: int) -> None:
+    """Raises InputError for what is no text, and for a line or a number of rows that no table for the model has."""
     kinds = [kind for mark, kind in MARKS.items() if body.startswith(mark)] or ["UTF-16 text"] * (0 in body[:2])
     if kinds:
-        raise BodyError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
-
-
-def _check_lines(body: bytes, columns: int) -> None:
-    """Raises BodyError for a line or a number of rows that no table for the model has."""
+        raise InputError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
     limit, start = LINE + LINE_A_COLUMN * columns, 0
     while start + limit < len(body):
         end = body.rfind(b"\n", start, start + limit + 1)
         if end < 0:
             number = body.count(b"\n", 0, start) + 1
-            raise BodyError(f"line {number} has more than {limit:,} bytes, and no row for this model has")
+            raise InputError(f"line {number} has more than {limit:,} bytes, and no row for this model has")
         start = end + 1
     _check_cells(body.count(b"\n"), columns)
 
@@ -129,7 +110,7 @@ def _check_lines(body: bytes, columns: int) -> None:
 def _check_cells(rows: int, columns: int) -> None:
     if rows * columns > CELLS:
         most = CELLS // columns
-        raise BodyError(f"the body has {rows:,} rows; a request may have {most:,}: send it in parts")
+        raise InputError(f"the body has {rows:,} rows; a request may have {most:,}: send it in parts")
 
 
 def _parquet(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
@@ -145,7 +126,7 @@ def _parquet(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
 def _csv(body: bytes, columns: int) -> pl.DataFrame:
     width = body.partition(b"\n")[0].count(b",") + 1
     if width > columns + WIDER:
-        raise BodyError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
+        raise InputError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
     frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
     return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
 
@@ -163,8 +144,8 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     if not (first := body.lstrip().partition(b"\n")[0]):
-        raise BodyError("the body holds nothing but empty lines")
-    json.loads(first, object_pairs_hook=_once)
+        raise InputError("the body holds nothing but empty lines")
+    json.loads(first, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [name for name, _ in pairs]))
     absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
         found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
@@ -179,11 +160,6 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     if written and whole.cast(pl.String).equals(identity, null_equal=True):
         frame = frame.with_columns(whole)
     return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    lines.check_twice("line 1", [name for name, _ in pairs])
-    return dict(pairs)
 
 
 def _keys(name: str) -> set[bytes]:
@@ -203,14 +179,6 @@ def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataF
         absent = [name for name in gaps if name not in known]
         reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
     return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
-
-
-def _explain(body: bytes, content_type: str, error: BaseException) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    if content_type == PARQUET:
-        return f"the body is not a readable Parquet file: {reason}"
-    broken = _broken_line(body, content_type)
-    return broken or f"the body is not readable as {content_type}: {reason}"
 
 
 def _broken_line(body: bytes, content_type: str) -> str | None:
@@ -246,21 +214,13 @@ def _lines(body: bytes) -> list[bytes]:
     return body.rstrip(b"\r\n").split(b"\n")
 
 
-log = logging.getLogger(__name__)
-ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
-SAID = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
-IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
-TEXT, JSON = "text/plain; charset=utf-8", "application/json"
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
-
-
 @dataclass(frozen=True)
 class Response:
-    """What goes back; every refusal is one line of text."""
+    """What goes back."""
 
     status: HTTPStatus
     body: bytes = b""
-    type: str = TEXT
+    type: str = "text/plain; charset=utf-8"
     allow: str = ""
 
 
@@ -282,7 +242,7 @@ class Application:
             response = self.answer(environ)
         except Exception:  # one request must not take the server down, and its reason is in the log
             log.exception("unexpected error while answering %s", environ.get("PATH_INFO"))
-            response = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error; the log of the container has it")
+            response = _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error; the log of the container has it")
         headers = [("Content-Type", response.type), ("Content-Length", str(len(response.body)))]
         headers += [("Allow", response.allow)] if response.allow else []
         start_response(f"{response.status.value} {response.status.phrase}", headers)
@@ -292,46 +252,62 @@ class Application:
         """The response to one request."""
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path not in ROUTES:
-            return refusal(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
+            return _refusal(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
         if method != ROUTES[path]:
             message = f"{path} takes {ROUTES[path]}, not {method}"
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, allow=ROUTES[path])
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, allow=ROUTES[path])
         if path == "/ping":
             return Response(HTTPStatus.OK)
         if path == "/execution-parameters":
-            return Response(HTTPStatus.OK, json.dumps(parameters(self.workers)).encode(), JSON)
-        return self.invoke(environ)
+            return Response(HTTPStatus.OK, json.dumps(_parameters(self.workers)).encode(), "application/json")
+        return self._invoke(environ)
 
-    def invoke(self, environ: Mapping[str, Any]) -> Response:
+    def _invoke(self, environ: Mapping[str, Any]) -> Response:
         """Predictions for the table in the body."""
-        content_type = media_type(environ.get("CONTENT_TYPE", ""))
+        header, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "")
+        content_type, packing = _media_type(header), environ.get("HTTP_CONTENT_ENCODING", "")
         if content_type not in TYPES:
             message = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
-            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
-        said = encoded(environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
-        if said:
-            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{said} is not read; send plain UTF-8")
-        accept = accepted(environ.get("HTTP_ACCEPT", ""), content_type)
-        if accept is None:
-            message = f"Accept {environ['HTTP_ACCEPT']!r} is none of {', '.join(TYPES)}"
-            return refusal(HTTPStatus.NOT_ACCEPTABLE, message)
+            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
+        charset, packed = CHARSET.search(header), packing.strip().lower() not in ("", "identity")
+        if packed or charset:
+            encoding = f"Content-Encoding {packing}" if packed else f"charset {charset and charset[1]}"
+            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{encoding} is not read; send plain UTF-8")
+        answer_type = _accepted(accept, content_type)
+        if answer_type is None:
+            return _refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept {accept!r} is none of {', '.join(TYPES)}")
         try:
-            frame = read(environ["wsgi.input"].read(), content_type, scoring.columns(self.model))
-            scored = scoring.score(self.model, frame, self.missing)
-        except (BodyError, scoring.ColumnError) as error:
-            return refusal(HTTPStatus.BAD_REQUEST, str(error))
-        if self.escape_formulas and accept == CSV:
-            scored = without_formulas(scored)
-        return Response(HTTPStatus.OK, write(scored, accept), accept)
+            frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
+            scored = tables.score(self.model, frame, self.missing)
+        except InputError as error:
+            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+        if self.escape_formulas and answer_type == CSV:
+            scored = _without_formulas(scored)
+        return Response(HTTPStatus.OK, write(scored, answer_type), answer_type)
 
 
-def refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
+def _media_type(header: str) -> str:
+    """A header's type without parameters, in lower case."""
+    return header.partition(";")[0].strip().lower()
+
+
+def _accepted(header: str, content_type: str) -> str | None:
+    """The type to answer in: the first one the Accept header names, the request's own where it names none."""
+    for wanted in [_media_type(part) for part in header.split(",") if part.strip()] or ["*/*"]:
+        if wanted in TYPES:
+            return wanted
+        if wanted == "*/*" or (wanted.endswith("/*") and content_type.startswith(wanted[:-1])):
+            return content_type
+    return None
+
+
+def _refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
     """A response of one line that says what is wrong."""
-    said = message if len(message) <= SAID else f"{message[:SAID]} …"
-    return Response(status, f"{' '.join(said.split())}\n".encode(), allow=allow)
+    shown = message if len(message) <= SHOWN else f"{message[:SHOWN]} …"
+    return Response(status, f"{' '.join(shown.split())}\n".encode(), allow=allow)
 
 
-def parameters(workers: int) -> dict[str, Any]:
+def _parameters(workers: int) -> dict[str, Any]:
     """What to send at once: whole files, one a request; the transform job's own settings win where it has any."""
     largest = int(os.environ.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6"))
     at_once = max(1, min(workers, IN_FLIGHT // max(1, largest)))

@@ -7,10 +7,12 @@ choice a Literal. The standard library alone: every image and the tools outside 
 import re
 import tomllib
 from ast import literal_eval
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -20,15 +22,14 @@ from batchloop.container.job import InputError, listed
 Settings = TypeVar("Settings")
 LARGEST, HUGE = 2**31 - 1, 1e300  # whole numbers and numbers that every library here takes
 KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
-LISTS = "a list of texts"
-# the place that a rule's words begin with: [table] key …, or [columns] 'a name': key …
+# what a rule's words begin with: [table] key …, or [columns] 'a name': key …
 QUOTED = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:: ([a-z_]+)\b)?"""
-PLACE = re.compile(rf"(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|{QUOTED})?")
+SUBJECT = re.compile(rf"(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|{QUOTED})?")
 
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, named as pydantic and msgspec name them; a whole number has LARGEST without one."""
+    """Bounds of a number, named as pydantic names them: from `ge` (to `le`), or above `gt` and below `lt`."""
 
     ge: float | None = None
     gt: float | None = None
@@ -40,11 +41,9 @@ class Range:
         return above and (self.le is None or value <= self.le) and (self.lt is None or value < self.lt)
 
     def __str__(self) -> str:
-        low = f" from {self.ge:,}" if self.ge is not None else f" above {self.gt:,}" if self.gt is not None else ""
-        high = f" to {self.le:,}" if self.le is not None else f" below {self.lt:,}" if self.lt is not None else ""
-        return (
-            low + (" up" if low.startswith(" from") and not high else " and" if low and " below" in high else "") + high
-        )
+        if self.gt is not None:
+            return f" above {self.gt:,} and below {self.lt:,}"
+        return f" from {self.ge:,} up" if self.le is None else f" from {self.ge:,} to {self.le:,}"
 
 
 @dataclass(frozen=True)
@@ -96,21 +95,19 @@ def explained(name: str, text: str = "") -> Iterator[None]:
 
 def table(kind: type[Settings], path: tuple[str, ...], values: Any, **fixed: Any) -> Settings:
     """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises Wrong."""
-    where = shown(path)
+    name = _shown(path)
     if not isinstance(values, Mapping):
-        kind_of = "a list of tables" if isinstance(values, list) else _toml(values)
-        raise Wrong(f"{where} is {kind_of}, and should be one table.", *path)
+        found = "a list of tables" if isinstance(values, list) else _toml(values)
+        raise Wrong(f"{name} is {found}, and should be one table.", *path)
     hints = get_type_hints(kind, include_extras=True)
-    known = [entry for entry in fields(kind) if entry.name not in fixed]  # type: ignore[arg-type]
-    found = {}
-    for key, value in values.items():
-        if key not in (names := [entry.name for entry in known]):
-            raise Wrong(f"{where or 'it'} has an unknown key {key!r}; {nearest(key, names)}.", *path, key)
-        found[key] = _value(hints[key], value, (*path, key))
-    for entry in known:
-        if entry.name not in found and entry.default is MISSING and entry.default_factory is MISSING:
-            raise Wrong(f"{where or 'it'} needs {entry.name}: {wanted(hints[entry.name])}.", *path)
-    return kind(**found, **fixed)
+    known = {entry.name: entry for entry in fields(kind) if entry.name not in fixed}  # type: ignore[arg-type]
+    if unknown := next((key for key in values if key not in known), ""):
+        raise Wrong(f"{name or 'it'} has an unknown key {unknown!r}; {nearest(unknown, known)}.", *path, unknown)
+    taken = {key: _value(hints[key], value, (*path, key)) for key, value in values.items()}
+    for key, entry in known.items():
+        if key not in taken and entry.default is MISSING and entry.default_factory is MISSING:
+            raise Wrong(f"{name or 'it'} needs {key}: {wanted(hints[key])}.", *path)
+    return kind(**taken, **fixed)
 
 
 def filled(tables: Mapping[str, Any], name: str) -> Any:
@@ -129,7 +126,8 @@ def check(rules: Iterable[tuple[object, str]]) -> None:
 
 def refused(words: str) -> Wrong:
     """Words that begin with the [table] and key that they are about, as an error that knows its place."""
-    header, key, quoted, inner = found.groups("") if (found := PLACE.match(words)) else ("", "", "", "")
+    match = SUBJECT.match(words)
+    header, key, quoted, inner = match.groups("") if match else ("", "", "", "")
     names = [*header.split("."), key or (literal_eval(quoted) if quoted else ""), inner]
     return Wrong(words, *(name for name in names if name))
 
@@ -151,24 +149,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"the nearest is {names[close[0]]!r}" if close else f"known are {listed(names.values(), 20)}"
 
 
-def shown(path: tuple[str, ...]) -> str:
-    """A table as a person finds it: [drift], or [columns] 'age'."""
-    return f"[{path[0]}]" + (f" {path[1]!r}" if len(path) > 1 else "") if path else ""
-
-
 def wanted(hint: Any) -> str:
     """What a value of a type is, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        words = [str(rule) for rule in arguments[1:]]
-        return words[0] if isinstance(arguments[1], Matching) else wanted(arguments[0]) + "".join(words)
+        words = "".join(map(str, arguments[1:]))
+        return words if isinstance(arguments[1], Matching) else wanted(arguments[0]) + words
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is UnionType:
         return wanted(arguments[0])
-    if origin is tuple and arguments[0] is not str:
-        return f"a list of {wanted(arguments[0]).removeprefix('one of ')}"
-    return KINDS.get(hint, LISTS if origin is tuple else "a table")
+    if origin is tuple:
+        return "a list of texts" if arguments[0] is str else f"a list of {', '.join(get_args(arguments[0]))}"
+    return KINDS.get(hint, "a table")
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    """A table as a person finds it: [drift], or [columns] 'age'."""
+    return f"[{path[0]}]" + (f" {path[1]!r}" if len(path) > 1 else "") if path else ""
 
 
 def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
@@ -177,12 +175,10 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     base = arguments[0] if origin in (Annotated, UnionType) else hint
     if is_dataclass(base) and isinstance(base, type):
         return table(base, path, value)
-    if get_origin(base) is Annotated:  # an optional number with a range
-        return _value(base, value, path)
     taken = _typed(base, value)
-    rules = arguments[1:] if origin is Annotated else ()
-    if taken is None or not all(rule.holds(taken) for rule in rules):
-        raise Wrong(f"{_key(path)} = {_toml(value)} is not {wanted(hint)}{_hint(base, value)}.", *path)
+    if taken is None or not all(rule.holds(taken) for rule in (arguments[1:] if origin is Annotated else ())):
+        key = f"{_shown(path[:-1])} {path[-1]}".lstrip()
+        raise Wrong(f"{key} = {_toml(value)} is not {wanted(hint)}{_remedy(base, value)}.", *path)
     return taken
 
 
@@ -198,12 +194,10 @@ def _typed(kind: Any, value: Any) -> Any:
         return float(value) if number and abs(value) < HUGE else None  # neither NaN nor infinite
     if kind is int:
         return value if number and isinstance(value, int) and abs(value) <= LARGEST else None
-    if origin is not None:  # a mapping of its own rules
-        return value if isinstance(value, Mapping) else None
-    return value if isinstance(value, kind) else None
+    return value if isinstance(value, Mapping if origin else kind) else None  # a mapping has rules of its own
 
 
-def _hint(kind: Any, value: Any) -> str:
+def _remedy(kind: Any, value: Any) -> str:
     """A remedy for the common slips: a number in quotes, a choice with a typing error, texts without quotes."""
     if kind is int and isinstance(value, int) and abs(value) > LARGEST:
         return f"; {LARGEST:,} is the most"
@@ -214,13 +208,11 @@ def _hint(kind: Any, value: Any) -> str:
         return f"; the nearest is {close[0]!r}" if close else ""
     if get_origin(kind) is not tuple or not isinstance(value, list):
         return ""
-    wrong = [one for one in value if _typed(get_args(kind)[0], one) is None]
-    texts = all(isinstance(one, str) for one in wrong)
-    return "".join(_hint(get_args(kind)[0], one) for one in wrong[:1]) if texts else "; put each in quotes"
-
-
-def _key(path: tuple[str, ...]) -> str:
-    return f"{shown(path[:-1])} {path[-1]}".lstrip()
+    item = get_args(kind)[0]
+    wrong = [one for one in value if _typed(item, one) is None]
+    if not all(isinstance(one, str) for one in wrong):
+        return "; put each in quotes"
+    return _remedy(item, wrong[0]) if wrong else ""
 
 
 def _toml(value: Any) -> str:
@@ -236,16 +228,13 @@ def line(text: str, path: tuple[str, ...]) -> int | None:
     """
     lines = text.replace("\r\n", "\n").split("\n")
     for length in range(len(path), 0, -1):
-        low, high = 0, len(lines)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if _holds(_beginning(lines, middle)[1], path[:length]) else (middle + 1, high)
-        if _holds(_beginning(lines, low)[1], path[:length]):
-            return _beginning(lines, low - 1)[0] + 1
+        count = bisect_left(range(len(lines) + 1), True, key=partial(_holds, lines, path[:length]))
+        if count <= len(lines):
+            return _beginning(lines, count - 1)[0] + 1
     return None
 
 
-def _beginning(lines: list[str], most: int) -> tuple[int, Mapping[str, Any]]:
+def _beginning(lines: list[str], most: int) -> tuple[int, Any]:
     """The longest beginning of at most so many lines that is TOML: how many they are, and their tables."""
     for count in range(most, 0, -1):
         try:
@@ -255,7 +244,9 @@ def _beginning(lines: list[str], most: int) -> tuple[int, Mapping[str, Any]]:
     return 0, {}
 
 
-def _holds(tables: Any, path: tuple[str, ...]) -> bool:
+def _holds(lines: list[str], path: tuple[str, ...], most: int) -> bool:
+    """Whether a beginning of the text holds the path."""
+    tables = _beginning(lines, most)[1]
     for name in path:
         if isinstance(tables, list) and tables:
             return True  # [[table]]: which of them is not known

@@ -15,7 +15,7 @@ PARTS = ("train", "validation", "test")
 PART = "__part"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
-DRAW, HERE = "__draw", [f"__in:{part}" for part in PARTS]
+DRAW = "__draw"
 PLACE = pl.col(raw.ROW).cast(pl.UInt64)
 
 
@@ -42,30 +42,29 @@ def draws(seed: int, key: pl.Expr = PLACE) -> pl.Expr:
     SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014): the same on every
     machine and version, which a library's own hash does not promise. UInt64 arithmetic wraps, as the method needs.
     """
-    start = (seed * GOLDEN) & MASK
-    state = key * _u64(GOLDEN) + _u64(start)
-    state = (state ^ (state // _u64(2**30))) * _u64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state // _u64(2**27))) * _u64(0x94D049BB133111EB)
-    return (state ^ (state // _u64(2**31))).cast(pl.Float64) / 2.0**64
 
+    def number(value: int) -> pl.Expr:
+        return pl.lit(value, dtype=pl.UInt64)
 
-def _u64(value: int) -> pl.Expr:
-    return pl.lit(value, dtype=pl.UInt64)
+    state = key * number(GOLDEN) + number((seed * GOLDEN) & MASK)
+    state = (state ^ (state // number(2**30))) * number(0xBF58476D1CE4E5B9)
+    state = (state ^ (state // number(2**27))) * number(0x94D049BB133111EB)
+    return (state ^ (state // number(2**31))).cast(pl.Float64) / 2.0**64
 
 
 def _group_draws(seed: int) -> pl.Expr:
     """The same number for all rows of a group, in every file and window; a row without a group is one of its own.
 
     So a group that was held out once is held out again, and a released model is compared on groups it has not seen.
+    The key is CRC-32, which standards fix; two groups of one checksum share a part, which does no harm.
     """
-    key = pl.col(raw.GROUP).map_batches(_checksums, return_dtype=pl.UInt64, is_elementwise=True)
+
+    def checksums(groups: pl.Series) -> pl.Series:
+        sums = [None if group is None else zlib.crc32(group.encode()) for group in groups.to_list()]
+        return pl.Series(groups.name, sums, dtype=pl.UInt64)
+
+    key = pl.col(raw.GROUP).map_batches(checksums, return_dtype=pl.UInt64, is_elementwise=True)
     return draws(seed, pl.coalesce(key, PLACE))
-
-
-def _checksums(texts: pl.Series) -> pl.Series:
-    """CRC-32 of the UTF-8 bytes, which standards fix; two groups of one checksum share a part, which does no harm."""
-    found = [None if text is None else zlib.crc32(text.encode()) for text in texts.to_list()]
-    return pl.Series(texts.name, found, dtype=pl.UInt64)
 
 
 def _shares(split: Split) -> tuple[float, float]:
@@ -79,7 +78,10 @@ def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl
 
 
 def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
-    """The shares as borders, moved to the nearest group where a part would have none; says when parts are uneven."""
+    """The shares as borders, moved to the nearest group where a part would have none.
+
+    Warns where a part is far from the share that was asked for, since groups are few or large.
+    """
     counted = frame.group_by(DRAW).len().sort(DRAW).collect(engine="streaming")
     groups, parts = counted[DRAW], 2 if split.method == "given" else 3
     if len(groups) < parts:
@@ -87,46 +89,35 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
             f"column {split.group!r} ([split] group) holds {len(groups)} groups, and {parts} parts need one each; "
             "give more data or another group."
         )
-    test, second = (int((groups < share).sum()) for share in _shares(split))
+    shares = _shares(split)
+    test, second = (int((groups < share).sum()) for share in shares)
     test = min(max(test, 1), len(groups) - parts + 1)
     second = test if parts == 2 else min(max(second, test + 1), len(groups) - 1)
-    held = counted["len"].to_list()
-    _say_uneven([held[second:], held[test:second], held[:test]], split)
-    return groups[test], groups[second]
-
-
-def _say_uneven(held: list[list[int]], split: Split) -> None:
-    """Where groups are few or large, a part can be far from the share that was asked for."""
-    test, second = _shares(split)
-    rows, largest = [sum(part) for part in held], max(max(part, default=0) for part in held)
-    total = sum(rows)
-    apart = [
+    sizes = counted["len"]
+    rows, total = [sizes[second:].sum(), sizes[test:second].sum(), sizes[:test].sum()], sizes.sum()
+    wanted = (1 - shares[1], shares[1] - shares[0], shares[0])
+    uneven = [
         f"{part} has {count / total:.0%} of the rows instead of {share:.0%}"
-        for part, count, share in zip(PARTS, rows, (1 - second, second - test, test), strict=True)
+        for part, count, share in zip(PARTS, rows, wanted, strict=True)
         if abs(count / total - share) > FAR * share
     ]
-    if apart:
-        log.warning(
-            "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew",
-            ", ".join(apart),
-            split.group,
-            f"{largest:,}",
-            f"{total:,}",
-        )
+    if uneven:
+        words = "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew"
+        log.warning(words, ", ".join(uneven), split.group, f"{sizes.max():,}", f"{total:,}")
+    return groups[test], groups[second]
 
 
 def _by_time(frame: pl.LazyFrame, usecase: UseCase) -> pl.Expr:
     """The latest rows are test, those before them validation; equal times stay together."""
-    time, split = usecase.data.time, usecase.split
+    time, split = pl.col(usecase.data.time), usecase.split
     shares = (1 - split.test - split.validation, 1 - split.test)
-    borders = frame.select(pl.col(time).quantile(share, "higher").alias(str(share)) for share in shares).collect(
-        engine="streaming"
-    )
-    first, second = borders.row(0)
+    borders = frame.select(time.quantile(share, "higher").alias(str(share)) for share in shares)
+    first, second = borders.collect(engine="streaming").row(0)
     if first is None or first == second:
-        raise InputError(f'column {time!r} does not spread enough to split by time; use [split] method = "random".')
-    part = pl.when(pl.col(time) >= second).then(pl.lit("test")).when(pl.col(time) >= first)
-    return part.then(pl.lit("validation")).otherwise(pl.lit("train")).alias(PART)
+        name = usecase.data.time
+        raise InputError(f'column {name!r} does not spread enough to split by time; use [split] method = "random".')
+    part = pl.when(time >= second).then(pl.lit("test")).when(time >= first).then(pl.lit("validation"))
+    return part.otherwise(pl.lit("train")).alias(PART)
 
 
 def _one_part_a_group(frame: pl.LazyFrame, split: Split) -> pl.LazyFrame:
@@ -135,20 +126,19 @@ def _one_part_a_group(frame: pl.LazyFrame, split: Split) -> pl.LazyFrame:
     Always keeping the earlier rows would empty test where groups run through the whole time, always keeping the later
     ones would empty train; drawn, the parts keep their proportions, and groups within one part lose nothing.
     """
-    here = [(pl.col(PART) == part).any().alias(name) for part, name in zip(PARTS, HERE, strict=True)]
+    names = [f"__in:{part}" for part in PARTS]
+    here = [(pl.col(PART) == part).any().alias(name) for part, name in zip(PARTS, names, strict=True)]
     groups = frame.filter(pl.col(raw.GROUP).is_not_null()).group_by(raw.GROUP).agg(*here, pl.col(raw.ROW).first())
     shares = (1 - split.test - split.validation, split.validation, split.test)
-    train, validation, test = (pl.col(name) * share for name, share in zip(HERE, shares, strict=True))
+    train, validation, test = (pl.col(name) * share for name, share in zip(names, shares, strict=True))
     point = _group_draws(split.seed) * (train + validation + test)
     chosen = groups.select(raw.GROUP, _part(point, (test, test + validation)).alias(DRAW)).collect(engine="streaming")
     whole = frame.join(chosen.lazy(), on=raw.GROUP, how="left", maintain_order="left")
     kept = pl.col(DRAW).is_null() | (pl.col(DRAW) == pl.col(PART))
-    left = whole.select((~kept).sum(), pl.len().alias("rows")).collect(engine="streaming").row(0)
-    if left[0]:
-        log.warning(
-            "%s of %s rows are left out: their %r has rows in two parts of the time, and is kept in one of them",
-            f"{left[0]:,}", f"{left[1]:,}", split.group,
-        )  # fmt: skip
+    left_out, rows = whole.select((~kept).sum(), pl.len().alias("rows")).collect(engine="streaming").row(0)
+    if left_out:
+        words = "%s of %s rows are left out: their %r has rows in two parts of the time, and is kept in one of them"
+        log.warning(words, f"{left_out:,}", f"{rows:,}", split.group)
     return whole.filter(kept).drop(DRAW)
 
 
@@ -166,20 +156,17 @@ def check_apart(frame: pl.LazyFrame, validation: pl.LazyFrame, group: str) -> No
         )
 
 
-PART_EARLIER = "train"  # a window's labelled rows lie in data/<window>/train/
-
-
 def windows(folder: Path) -> dict[str, Path]:
     """Each window's name and folder below an input, by name; none in an empty one.
 
-    The service's guide leaves open how much of a key stands before <window>/train/, so it may be anything.
+    A window's labelled rows lie in data/<window>/train/. The service's guide leaves open how much of a key stands
+    before that, so it may be anything.
     """
-    names = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] not in "._"]
-    tables = [path for path in names if path.name.lower().endswith(files.KINDS)]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] not in "._"]
     found: dict[str, Path] = {}
-    for table in tables:
-        place = next((parent for parent in table.parents if parent.name == PART_EARLIER), table.parent)
-        found[place.parent.name if place.name == PART_EARLIER else place.name] = place
+    for table in (path for path in paths if path.name.lower().endswith(files.KINDS)):
+        place = next((parent for parent in table.parents if parent.name == "train"), table.parent)
+        found[place.parent.name if place.name == "train" else place.name] = place
     return found
 
 

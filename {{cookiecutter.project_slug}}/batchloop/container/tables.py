@@ -1,6 +1,9 @@
-"""Features of a frame as the model's matrix: float32, one row an example, one column a feature."""
+"""Feature tables as the model's matrix (float32, one row an example, one column a feature), and predictions as a table.
 
-from collections.abc import Mapping, Sequence
+A request's table is scored row by row: rows that can't be scored say why, all others are.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +11,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import artifacts, raw
-from batchloop.container.job import InputError, listed
-from batchloop.container.protocols import Feature, Matrix, Table
+from batchloop.container import artifacts, models, raw, values
+from batchloop.container.job import InputError, listed, unlike
+from batchloop.container.models import Model
+from batchloop.container.protocols import Feature, Matrix, Predicted, Table
+
+Schema = Mapping[str, Any]  # what features.json holds: id, label, features
+Reasons = pl.Series | None  # why a row can't be scored, None where all can
+BATCH = 131_072  # rows
+PREDICTION, SCORE, ERROR = "prediction", "score", "error"
+LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
+WANTED = {"number": "a number", "boolean": "a yes or no", "date": "a number (a part of a date)"}
 
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return fill(np.empty((frame.height, len(features)), dtype=np.float32), frame, features)
+    return _fill(np.empty((frame.height, len(features)), dtype=np.float32), frame, features)
 
 
-def fill(target: Matrix, frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
+def _fill(target: Matrix, frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """Write the frame's features into `target`, rows × features, one column at a time; the answer is `target`."""
     for position, feature in enumerate(features):
         column = frame[feature["name"]]
@@ -26,10 +37,6 @@ def fill(target: Matrix, frame: pl.DataFrame, features: Sequence[Feature]) -> Ma
             column = column.cast(pl.Enum(feature["categories"]), strict=False).to_physical()
         target[:, position] = column.cast(pl.Float32).to_numpy()
     return target
-
-
-Schema = Mapping[str, Any]  # what features.json holds: id, label, features
-BATCH = 131_072  # rows
 
 
 def schema(folder: Path) -> Schema:
@@ -55,8 +62,14 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     start = 0
     for batch in frame.select(*names, label).collect_batches(chunk_size=BATCH, maintain_order=True):
         part = slice(start, start + batch.height)
-        fill(table.features[part], batch, described["features"])
-        table.labels[part] = _labels(batch[label], classes, folder)
+        _fill(table.features[part], batch, described["features"])
+        known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
+        numbers = known.cast(pl.Float64)
+        if numbers.null_count():
+            wrong, wanted = batch[label].filter(numbers.is_null())[0], listed(classes)
+            wanted = f"one of {wanted}" if classes else "a number"
+            raise InputError(f"{folder.name}/: label {label!r}: {wrong!r} is not {wanted}; prepare the data again.")
+        table.labels[part] = numbers.to_numpy()
         start += batch.height
     return table
 
@@ -87,58 +100,106 @@ def _scan(folder: Path) -> pl.LazyFrame:
     return pl.scan_parquet(files)
 
 
-def _labels(column: pl.Series, classes: tuple[str, ...], folder: Path) -> NDArray[np.float64]:
-    known = column.cast(pl.Enum(classes), strict=False).to_physical() if classes else column
-    values = known.cast(pl.Float64)
-    if values.null_count():
-        found = column.filter(values.is_null())[0]
-        wanted = f"one of {listed(classes)}" if classes else "a number"
-        raise InputError(f"{folder.name}/: label {column.name!r}: {found!r} is not {wanted}; prepare the data again.")
-    return values.to_numpy()
-
-
-PREDICTION, SCORE, ERROR = "prediction", "score", "error"
-LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
-
-
 def table(
-    identity: pl.Series, predicted: NDArray[np.float64], metadata: Mapping[str, Any], error: pl.Series | None = None
+    identity: pl.Series, predicted: Predicted, metadata: Mapping[str, Any], errors: pl.Series | None = None
 ) -> pl.DataFrame:
     """Id, prediction, score (a probability; `score:<class>` too for several classes) and error, a row an example.
 
     `predicted` is what models.predict gave. A row with an error has no prediction and no score.
     """
-    reasons = (pl.Series([None], dtype=pl.String) if error is None else error).alias(ERROR)
-    if error is None:
-        reasons = reasons.extend_constant(None, len(identity))[: len(identity)]
-    columns = _columns(predicted, metadata)
-    frame = pl.DataFrame([identity, *columns, reasons])
-    names = [column.name for column in columns]
-    return frame.with_columns(pl.when(pl.col(ERROR).is_null()).then(pl.col(name)).alias(name) for name in names)
+    chosen: Any = predicted
+    columns = {}
+    if metadata["task"] == "binary":
+        chosen, columns = predicted >= metadata["threshold"], {SCORE: predicted}
+    elif metadata["task"] == "multiclass":
+        chosen, columns = predicted.argmax(axis=1), {SCORE: predicted.max(axis=1)}
+        columns |= {f"{SCORE}:{name}": predicted[:, place] for place, name in enumerate(metadata["classes"])}
+    prediction = labels(chosen, metadata).alias(PREDICTION)
+    frame = pl.DataFrame([identity, prediction, *(pl.Series(name, column) for name, column in columns.items())])
+    reasons = pl.lit(None, dtype=pl.String) if errors is None else errors
+    answers = [pl.when(pl.col(ERROR).is_null()).then(pl.col(name)).alias(name) for name in (PREDICTION, *columns)]
+    return frame.with_columns(reasons.alias(ERROR)).with_columns(answers)
 
 
-def labels(values: NDArray[np.float64], metadata: Mapping[str, Any]) -> pl.Series:
+def labels(numbers: NDArray[Any], metadata: Mapping[str, Any]) -> pl.Series:
     """The labels of a protocols.Table (class positions, or values) as a column beside predictions: names, or values."""
     if metadata["task"] == "regression":
-        return pl.Series(LABEL, values)
-    return _names(values.astype(np.uint32), pl.Enum(metadata["classes"])).alias(LABEL)
+        return pl.Series(LABEL, numbers)
+    return pl.Series(LABEL, pl.Enum(metadata["classes"]).categories.gather(numbers.astype(np.uint32)).cast(pl.String))
 
 
-def _columns(predicted: NDArray[np.float64], metadata: Mapping[str, Any]) -> list[pl.Series]:
-    if metadata["task"] == "regression":
-        return [pl.Series(PREDICTION, predicted)]
-    classes = pl.Enum(metadata["classes"])
-    if metadata["task"] == "binary":
-        chosen = (predicted >= metadata["threshold"]).astype(np.uint32)
-        return [_names(chosen, classes), pl.Series(SCORE, predicted)]
-    each = [pl.Series(f"{SCORE}:{name}", predicted[:, place]) for place, name in enumerate(metadata["classes"])]
-    return [
-        _names(predicted.argmax(axis=1).astype(np.uint32), classes),
-        pl.Series(SCORE, predicted.max(axis=1)),
-        *each,
-    ]
+def needed(model: Model) -> list[str]:
+    """The columns a request must have: the id and the features."""
+    return [model.metadata["id"], *(feature["name"] for feature in model.metadata["features"])]
 
 
-def _names(chosen: NDArray[np.uint32], classes: pl.Enum) -> pl.Series:
-    """The names of classes, given by position."""
-    return pl.Series(PREDICTION, classes.categories.gather(chosen).cast(pl.String))
+def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.DataFrame:
+    """Predictions in the frame's order. Texts in `missing` are missing values. Raises InputError for a missing column.
+
+    A row with an `__error`, without an id, or with a value of a wrong type gets the reason instead of a prediction;
+    a category the model does not know counts as "other".
+    """
+    absent = [name for name in needed(model) if name not in frame.columns]
+    if absent:
+        which = f"column {absent[0]!r} is" if len(absent) == 1 else f"columns {listed(map(repr, absent), 5)} are"
+        present = [name for name in frame.columns if name != raw.ERROR]
+        raise InputError(f"{which} missing; the table has {listed(map(repr, present), 12)}{unlike(absent, present)}")
+    metadata: Any = model.metadata
+    features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
+    reasons, identity = [], frame[metadata["id"]]
+    if raw.ERROR in frame.columns:  # what processing said; a text without a letter in it is no reason
+        text = frame[raw.ERROR].cast(pl.String)
+        reasons.append(text.set((text.str.strip_chars() == "").fill_null(False), None))
+    if identity.null_count():
+        reasons.append(_reason(identity.is_null(), pl.lit(f"column {identity.name!r}: the id is missing")))
+    for position, feature in enumerate(metadata["features"]):
+        numbers, reason = _numbers(frame[feature["name"]], feature, missing)
+        features[:, position] = numbers.to_numpy()
+        reasons += [] if reason is None else [reason]
+    errors = pl.select(pl.coalesce(reasons)).to_series() if reasons else None
+    return table(identity, models.predict(model, features, threads=1), metadata, errors)
+
+
+def _numbers(column: pl.Series, feature: Feature, missing: Collection[str]) -> tuple[pl.Series, Reasons]:
+    """A column as the model's numbers (Float32, null is missing), and a reason for each value that is none of them."""
+    if feature["kind"] == "category":
+        return _codes(column, feature["categories"], missing)
+    if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        return column.cast(pl.Float32), None
+    wanted = WANTED[feature["kind"]]
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return _wrong_type(column, wanted)
+    text = column.cast(pl.String).str.strip_chars()
+    text = text.set(text.is_in(["", *missing]).fill_null(False), None)
+    numbers = text.cast(pl.Float32, strict=False)
+    if feature["kind"] == "boolean":
+        words = text.str.to_lowercase().replace_strict(values.WORDS, default=None, return_dtype=pl.Boolean)
+        numbers = numbers.fill_null(words.cast(pl.Float32))
+    bad = text.is_not_null() & ~numbers.is_finite().fill_null(False)
+    if not bad.any():
+        return numbers, None
+    shown = column.cast(pl.String).str.slice(0, 40)
+    reason = pl.concat_str([pl.lit(f"column {column.name!r}: '"), shown, pl.lit(f"' is not {wanted}")])
+    return numbers.set(bad, None), _reason(bad, reason)
+
+
+def _codes(column: pl.Series, names: list[str], missing: Collection[str]) -> tuple[pl.Series, Reasons]:
+    """Codes; the first category stands for all that are not known."""
+    kind = pl.Enum(names)
+    if column.dtype != kind:
+        if column.dtype.is_nested() or column.dtype == pl.Binary:
+            return _wrong_type(column, "a category")
+        column = values.texts(column, ["", *missing])
+        known = column.cast(kind, strict=False)
+        column = known.set(column.is_not_null() & known.is_null(), names[0])
+    return column.to_physical().cast(pl.Float32), None
+
+
+def _wrong_type(column: pl.Series, wanted: str) -> tuple[pl.Series, Reasons]:
+    reason = pl.lit(f"column {column.name!r}: a value of type {column.dtype} is not {wanted}")
+    nothing = pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column))
+    return nothing, _reason(column.is_not_null(), reason)
+
+
+def _reason(rows: pl.Series, reason: pl.Expr) -> pl.Series:
+    return pl.select(pl.when(rows).then(reason)).to_series()

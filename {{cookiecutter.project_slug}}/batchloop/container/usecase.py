@@ -5,9 +5,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
 from batchloop.container import metrics, settings
@@ -24,14 +24,13 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
-# formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
-EPOCHS = {  # how many microseconds each is
+EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
     "epoch s": ("seconds", 1e6),
     "epoch ms": ("milliseconds", 1e3),
     "epoch us": ("microseconds", 1.0),
     "epoch ns": ("nanoseconds", 1e-3),
 }
-NO_NUMERAL = "is not 1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'."
+NUMERALS = "1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'"
 # formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
 CLOCKS = ("hh:mm:ss", "mm:ss")
 NUMERAL = re.compile(
@@ -48,7 +47,6 @@ DATES = Matching(
     rf"(?:epoch [mun]?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
     "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s', ms, us or ns (numbers since 1970)",
 )
-NO_DATE = f"is not {DATES}."
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -64,7 +62,7 @@ LEARN = Matching(
 SHARE = Range(ge=0, le=1)
 REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
-FROM_0, FROM_1, FROM_2 = Range(ge=0), Range(ge=1), Range(ge=2)
+FROM_0, FROM_1 = Range(ge=0), Range(ge=1)
 
 
 @dataclass(frozen=True)
@@ -174,19 +172,6 @@ class Explanation:
     seed: Annotated[int, FROM_0] = 7
 
 
-KINDS: dict[str, Any] = {
-    "data": Data,
-    "split": Split,
-    "features": Features,
-    "tuning": Tuning,
-    "prediction": Prediction,
-    "gate": Gate,
-    "drift": Drift,
-    "retraining": Retraining,
-    "explanation": Explanation,
-}
-
-
 @dataclass(frozen=True)
 class About:
     """[usecase]: the names that begin every AWS name, and the texts that people read."""
@@ -197,14 +182,10 @@ class About:
     namespace: Annotated[str, NAMESPACE] = ""
 
 
-@dataclass(frozen=True)
-class UseCase:
+@dataclass(frozen=True, kw_only=True)
+class UseCase(About):
     """Everything in usecase.toml; `columns` keeps the file's order."""
 
-    name: str
-    title: str
-    description: str
-    namespace: str
     data: Data
     columns: tuple[Column, ...]
     split: Split
@@ -219,15 +200,15 @@ class UseCase:
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""
-        data = {key: value for key, value in _chosen(self.data).items() if key not in READING}
-        columns = [{key: value for key, value in _chosen(column).items() if key != "drift"} for column in self.columns]
-        return {"data": data, "columns": columns}
+
+        def chosen(table: Any, left_out: tuple[str, ...]) -> dict[str, Any]:
+            values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
+            return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
+
+        return {"data": chosen(self.data, READING), "columns": [chosen(column, ("drift",)) for column in self.columns]}
 
 
-def _chosen(table: Any) -> dict[str, Any]:
-    """A table's keys that are not at their defaults."""
-    defaults = {entry.name: entry.default for entry in fields(table)}
-    return {key: value for key, value in asdict(table).items() if value != defaults[key]}
+KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
 
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
@@ -242,8 +223,7 @@ def digest(value: object) -> str:
 
 def location() -> Path:
     """USECASE_FILE, or usecase.toml beside the component packages, as in an image."""
-    beside = Path(__file__).resolve().parents[2] / "usecase.toml"
-    return Path(os.environ.get("USECASE_FILE", beside))
+    return Path(os.environ.get("USECASE_FILE", Path(__file__).resolve().parents[2] / "usecase.toml"))
 
 
 def load(path: Path | None = None) -> UseCase:
@@ -258,27 +238,21 @@ def load(path: Path | None = None) -> UseCase:
 def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
     """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
     with settings.explained("usecase.toml", text):
-        _known(tables)
+        _check_tables(tables)
         parsed = UseCase(
-            **asdict(about(tables)),
-            columns=_columns(settings.filled(tables, "columns")),
+            **asdict(settings.table(About, ("usecase",), tables["usecase"])),
+            columns=_columns(tables["columns"]),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
-        for column in parsed.columns:
-            settings.check(_column_rules(column))
-        settings.check(_rules(parsed))
+        for rules in [*map(_column_rules, parsed.columns), _data_rules(parsed), _split_rules(parsed)]:
+            settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
         return parsed
 
 
-def about(tables: Mapping[str, Any]) -> About:
-    """[usecase]. Raises Wrong."""
-    return settings.table(About, ("usecase",), settings.filled(tables, "usecase"))
-
-
-def _known(tables: Mapping[str, Any]) -> None:
+def _check_tables(tables: Mapping[str, Any]) -> None:
     """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
     known = ["usecase", "columns", "hyperparameters", *KINDS]
     for name, value in tables.items():
@@ -288,7 +262,7 @@ def _known(tables: Mapping[str, Any]) -> None:
             raise Wrong(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
             raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
-    for name in ("data", "gate"):
+    for name in ("data", "gate", "usecase", "columns"):
         settings.filled(tables, name)
 
 
@@ -318,6 +292,11 @@ def usable(name: str) -> bool:
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 
+def numeral(form: str) -> bool:
+    """Whether a format is one of numbers, or several of them."""
+    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
+
+
 def zone(name: str) -> bool:
     """Whether a time zone is one of IANA's; true where this machine has no list of them."""
     try:
@@ -330,75 +309,70 @@ def zone(name: str) -> bool:
 Rules = Iterator[tuple[object, str]]
 
 
+def _format_rules(key: str, form: str, number: bool) -> Rules:
+    holds = numeral(form) if number else not form or all(map(DATES.holds, form.split("|")))
+    yield holds, f"{key} = {form!r} is not {NUMERALS if number else DATES}."
+
+
+def _zone_rules(key: str, name: str) -> Rules:
+    holds = not name or zone(name)
+    close = "" if holds else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
+    yield holds, f"{key} = {name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
+
+
+def _name_rules(key: str, name: str) -> Rules:
+    yield usable(name), f"{key}: names can't begin with __ or look like ^…$; rename the column."
+
+
 def _column_rules(column: Column) -> Rules:
     """What a column's keys ask of each other."""
-    low, high, where = column.minimum, column.maximum, f"[columns] {column.name!r}"
-    yield usable(column.name), f"{where}: names can't begin with __ or look like ^…$; rename the column."
-    ranged = low is not None or high is not None
-    yield not ranged or column.type == "number", f"{where}: minimum and maximum are for numbers, it is a {column.type}."
-    ordered = low is None or high is None or low <= high
-    yield ordered, f"{where}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
+    low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
+    yield from _name_rules(name, column.name)
+    holds: object = column.type == "number" or low is high is None
+    yield holds, f"{name}: minimum and maximum are for numbers, it is a {column.type}."
+    holds = low is None or high is None or low <= high
+    yield holds, f"{name}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
     for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
-        fits = not getattr(column, key) or column.type in kinds
-        yield fits, f"{where}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
-    known, wrong = (numeral, NO_NUMERAL) if column.type == "number" else (_dated, NO_DATE)
-    yield known(column.format), f"{where}: format = {column.format!r} {wrong}"
-    yield _zoned(column.time_zone), f"{where}: time_zone = {_unknown_zone(column.time_zone)}"
+        holds = not getattr(column, key) or column.type in kinds
+        yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
+    yield from _format_rules(f"{name}: format", column.format, column.type == "number")
+    yield from _zone_rules(f"{name}: time_zone", column.time_zone)
 
 
-def numeral(form: str) -> bool:
-    """Whether a format is one of numbers."""
-    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
-
-
-def _dated(form: str) -> bool:
-    """Whether a format is one of dates, or several of them."""
-    return not form or all(DATES.holds(part) for part in form.split("|"))
-
-
-def _encoded(name: str) -> bool:
-    """Whether text can be read in it; some codecs are none of text."""
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):
-        return False
-    return True
-
-
-def _zoned(name: str) -> bool:
-    return not name or zone(name)
-
-
-def _unknown_zone(name: str) -> str:
-    close = "" if _zoned(name) else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
-    return f"{name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
-
-
-def _rules(usecase: UseCase) -> Rules:
-    """Rules that span keys."""
-    data, names, split = usecase.data, [column.name for column in usecase.columns], usecase.split
+def _data_rules(case: UseCase) -> Rules:
+    """Rules of [data], alone and beside [columns]."""
+    data, names = case.data, [column.name for column in case.columns]
     for key in ("id", "label", "time"):
-        name = getattr(data, key)
-        yield usable(name), f"[data] {key} = {name!r}: names can't begin with __ or look like ^…$; rename the column."
-    yield bool(data.id) or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
+        yield from _name_rules(f"[data] {key} = {getattr(data, key)!r}", getattr(data, key))
+    yield data.id or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
     holds: object = data.label not in names
     yield holds, f"[columns] {data.label!r} is the label: the model would see the answer; take it out."
     yield data.id not in names, f"[columns] {data.id!r} is the id: it would leak; take it out."
     yield data.id not in RESERVED, f"[data] id = {data.id!r} is a name that predictions use themselves."
     yield data.id != data.label, f"[data] id = {data.id!r} is the label too."
-    holds = _encoded(data.encoding)
+    try:
+        "".encode(data.encoding)
+        holds = True
+    except (LookupError, ValueError):  # some codecs are none of text
+        holds = False
     yield holds, f"[data] encoding = {data.encoding!r} is not known; utf-8, utf-16 and windows-1252 are."
     yield data.thousands != data.decimal, f"[data] thousands = {data.thousands!r} is the sign for decimals too."
-    holds = data.task != "binary" or len(data.classes) == 2
+    count = len(data.classes)
+    holds = data.task != "binary" or count == 2
     yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
-    yield data.task != "multiclass" or len(data.classes) > 2, "[data] classes needs the label's three or more values."
-    yield data.task != "regression" or not data.classes, "[data] classes are for binary and multiclass; leave it empty."
-    yield len(set(data.classes)) == len(data.classes), "[data] classes names a value twice."
+    yield data.task != "multiclass" or count > 2, "[data] classes needs the label's three or more values."
+    yield data.task != "regression" or not count, "[data] classes are for binary and multiclass; leave it empty."
+    yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
-    yield numeral(data.label_format), f"[data] label_format = {data.label_format!r} {NO_NUMERAL}"
-    yield _dated(data.time_format), f"[data] time_format = {data.time_format!r} {NO_DATE}"
-    yield _zoned(data.time_zone), f"[data] time_zone = {_unknown_zone(data.time_zone)}"
-    holds = split.method != "time" or data.time
+    yield from _format_rules("[data] label_format", data.label_format, number=True)
+    yield from _format_rules("[data] time_format", data.time_format, number=False)
+    yield from _zone_rules("[data] time_zone", data.time_zone)
+
+
+def _split_rules(case: UseCase) -> Rules:
+    """Rules of [split] and [retraining]."""
+    data, split, loop = case.data, case.split, case.retraining
+    holds: object = split.method != "time" or data.time
     yield holds, '[split] method = "time" needs [data] time: the column that says when a row happened.'
     holds = split.method != "group" or split.group
     yield holds, '[split] method = "group" needs [split] group: the column whose rows stay together.'
@@ -407,12 +381,11 @@ def _rules(usecase: UseCase) -> Rules:
     holds = not split.group or split.group != data.label
     yield holds, f"[split] group = {split.group!r} is the label; name another column."
     yield usable(split.group), "[split] group can't begin with __ or look like ^…$; rename the column."
-    kinds = {column.name: column.type for column in usecase.columns}
-    useful = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
-    yield useful, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
-    loop = usecase.retraining
+    kinds = {column.name: column.type for column in case.columns}
+    holds = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
+    yield holds, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
-    reasons = set(loop.on) - ({"performance"} if data.task == "regression" else set())
-    yield reasons, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
+    holds = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    yield holds, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

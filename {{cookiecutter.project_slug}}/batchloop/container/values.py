@@ -14,7 +14,7 @@ no cell does. A text of the missing markers, an empty one, NaN and infinity are 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +35,7 @@ HOUR = 3_600_000_000  # microseconds
 CLOCK = r"^(-)?(?:(\d+) days?,? ?\+?)?(\d{1,4}):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
 QUARTERS = {f"Q{number}": f"Q{3 * number - 2:02}" for number in range(1, 5)}
 OF_UTC = ("Z", "UTC", "GMT")  # endings of formats
-Found = tuple[pl.Series, pl.Series | None]
+Parsed = tuple[pl.Series, pl.Series | None]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def canonical(text: str, decimal: str = ".") -> str:
     return text
 
 
-def texts(column: pl.Series, missing: Iterable[str], decimal: str = ".") -> pl.Series:
+def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    plain = _plain(column)
+    plain = _plain(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
         odd = plain.filter(other).unique().drop_nulls()
@@ -82,18 +82,23 @@ def texts(column: pl.Series, missing: Iterable[str], decimal: str = ".") -> pl.S
     return _without(plain, missing)
 
 
-def _plain(column: pl.Series) -> pl.Series:
-    """Text of a column of any kind, without blanks around it."""
+def _plain(column: pl.Series, missing: Collection[str]) -> pl.Series:
+    """Text of a column of any kind, without blanks around it; null where it is one of the missing markers."""
     if column.dtype.is_float():
-        return _finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
+        return _without(_finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0"), missing)
     if column.dtype in (pl.Time, pl.Duration):  # 1 day, 2:03:04
         column = pl.Series(column.name, [None if cell is None else str(cell) for cell in column], dtype=pl.String)
-    return column.cast(pl.String).str.strip_chars()
+    return _without(column.cast(pl.String).str.strip_chars(), missing)
 
 
-def _without(column: pl.Series, missing: Iterable[str]) -> pl.Series:
-    gone = column.is_in(list(missing))
-    return column.set(gone, None) if gone.any() else column
+def _without(column: pl.Series, missing: Collection[str] | Collection[float]) -> pl.Series:
+    gone = column.is_in(list(missing)) if missing else None
+    return column.set(gone, None) if gone is not None and gone.any() else column
+
+
+def _finite(column: pl.Series) -> pl.Series:
+    finite = column.is_finite()
+    return column if finite.all() else column.set(~finite, None)
 
 
 def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
@@ -101,47 +106,36 @@ def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
     return None if present.null_count() == values.null_count() else present.is_not_null() & values.is_null()
 
 
-def number(column: pl.Series, spelling: Spelling, low: float | None = None, high: float | None = None) -> Found:
+def number(column: pl.Series, spelling: Spelling, low: float | None = None, high: float | None = None) -> Parsed:
     """Float64, null outside the range."""
-    found, wrong = _number(column, spelling)
+    numbers, wrong = _numbers(column, spelling)
+    numbers = _finite(_without(numbers, spelling.numbers))
     if low is None and high is None:
-        return found, wrong
-    outside = (found < (low if low is not None else -float("inf"))) | (
-        found > (high if high is not None else float("inf"))
-    )
+        return numbers, wrong
+    infinity = float("inf")
+    outside = (numbers < (-infinity if low is None else low)) | (numbers > (infinity if high is None else high))
     if not outside.any():
-        return found, wrong
+        return numbers, wrong
     outside = outside.fill_null(value=False)
-    return found.set(outside, None), outside if wrong is None else outside | wrong
+    return numbers.set(outside, None), outside if wrong is None else outside | wrong
 
 
-def _number(column: pl.Series, spelling: Spelling) -> Found:
+def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
     if column.dtype in (pl.Time, pl.Duration):
         column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
     if column.dtype.is_numeric() or column.dtype == pl.Null:
-        found = column.cast(pl.Float64)
-        return _finite(_without_numbers(found, spelling)), None
+        return column.cast(pl.Float64), None
     if spelling.decimal == "." and not spelling.thousands + spelling.format and column.dtype == pl.String:
-        found = column.cast(pl.Float64, strict=False)
-        if found.null_count() == column.null_count():  # the usual case: every cell is a number or empty
-            return _finite(_without_numbers(found, spelling)), None
-    present = _without(_plain(column), spelling.markers)
+        numbers = column.cast(pl.Float64, strict=False)
+        if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
+            return numbers, None
+    present = _plain(column, spelling.markers)
     text = present.str.replace("\u2212", "-", literal=True)
-    found = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
+    numbers = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
     for form in spelling.format.split("|"):
-        one = _hours(text, form) if form in CLOCKS else _written(text, form, spelling)
-        found = found.zip_with(found.is_not_null(), one)
-    wrong = _wrong(present, found)
-    return _finite(_without_numbers(found, spelling)), wrong
-
-
-def _without_numbers(found: pl.Series, spelling: Spelling) -> pl.Series:
-    return found.set(found.is_in(spelling.numbers), None) if spelling.numbers else found
-
-
-def _finite(found: pl.Series) -> pl.Series:
-    finite = found.is_finite()
-    return found if finite.all() else found.set(~finite, None)
+        read = _hours(text, form) if form in CLOCKS else _written(text, form, spelling)
+        numbers = numbers.zip_with(numbers.is_not_null(), read)
+    return numbers, _wrong(present, numbers)
 
 
 def _hours(text: pl.Series, form: str) -> pl.Series:
@@ -175,8 +169,7 @@ def _written(text: pl.Series, form: str, spelling: Spelling) -> pl.Series:
             text = text.str.replace_all(f"[{group}]", thousands)
     mark, group = re.escape(decimal), re.escape(thousands)
     grouped = rf"\d{{1,3}}(?:{group}\d{{3}})+|" if thousands else ""
-    form = rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$"
-    fits = text.str.contains(form)
+    fits = text.str.contains(rf"^[+-]?(?:(?:{grouped}\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?$")
     plain = text.str.replace_all(thousands, "", literal=True) if thousands else text
     return plain.str.replace(decimal, ".", literal=True).set(~fits, None).cast(pl.Float64, strict=False)
 
@@ -192,35 +185,37 @@ def _bare(text: pl.Series, form: re.Match[str]) -> pl.Series:
     return text.str.replace(r"^(.*\S)\s*-$", "-$1") if form["end"] == "-" else text
 
 
-def boolean(column: pl.Series, spelling: Spelling) -> Found:
+def boolean(column: pl.Series, spelling: Spelling) -> Parsed:
     """Boolean, from words such as yes and no, and from 0 and 1."""
     if column.dtype == pl.Boolean:
         return column, None
     present = texts(column, spelling.markers, spelling.decimal)
-    found = present.str.to_lowercase().replace_strict(WORDS, default=None, return_dtype=pl.Boolean)
-    return found, _wrong(present, found)
+    parsed = present.str.to_lowercase().replace_strict(WORDS, default=None, return_dtype=pl.Boolean)
+    return parsed, _wrong(present, parsed)
 
 
-def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Found:
+def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Parsed:
     """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
 
     Numbers since 1970 are moments of UTC, and stay so where no zone is given. Raises InputError for a column of other
     moments with a zone where none is given.
     """
     if column.dtype.is_temporal():
-        found = _local(column, zone)
+        moments = _local(column, zone)
         gone = pl.Series(spelling.markers, dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()
-        return (found.set(found.is_in(gone.implode()), None) if len(gone) else found), None
+        return (moments.set(moments.is_in(gone.implode()), None) if len(gone) else moments), None
     if form in EPOCHS:
-        found, wrong = _since_1970(column, EPOCHS[form][1], spelling)
-        return _local(found.dt.replace_time_zone("UTC") if zone else found, zone), wrong
-    present = _without(_plain(column), spelling.markers)
+        unit = EPOCHS[form][1]
+        numbers, wrong = number(column, spelling, FIRST / unit, LAST / unit)
+        moments = (numbers * unit).round().cast(pl.Int64).cast(pl.Datetime("us"))
+        return _local(moments.dt.replace_time_zone("UTC") if zone else moments, zone), wrong
+    present = _plain(column, spelling.markers)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")
-    found = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
+    moments = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
     for each in form.split("|"):
-        found = found.zip_with(found.is_not_null(), _local(_moments(present, each, zone), zone))
-    return found, _wrong(present, found)
+        moments = moments.zip_with(moments.is_not_null(), _local(_moments(present, each, zone), zone))
+    return moments, _wrong(present, moments)
 
 
 def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
@@ -229,17 +224,12 @@ def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
         text, form = text.str.replace_many(QUARTERS), form.replace("%q", "%m")
     if form and not re.search("%-?[deju]", form):
         text, form = text + " 1", f"{form} {'%u' if '%V' in form else '%d'}"
-    found = text.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
-    return found.dt.replace_time_zone("UTC") if zone and form.endswith(OF_UTC) else found
-
-
-def _since_1970(column: pl.Series, unit: float, spelling: Spelling) -> Found:
-    """Numbers of so many microseconds each."""
-    found, wrong = number(column, spelling, FIRST / unit, LAST / unit)
-    return (found * unit).round().cast(pl.Int64).cast(pl.Datetime("us")), wrong
+    moments = text.str.to_datetime(form or None, time_unit="us", strict=False, exact=True)
+    return moments.dt.replace_time_zone("UTC") if zone and form.endswith(OF_UTC) else moments
 
 
 def _local(column: pl.Series, zone: str) -> pl.Series:
+    """What clocks in `zone` showed, without a zone."""
     held = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
     if held is None:
         return column.cast(pl.Datetime("us"))
@@ -251,19 +241,14 @@ def _local(column: pl.Series, zone: str) -> pl.Series:
     return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
 
 
-def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Found:
+def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Parsed:
     """The contract's own texts of classes, by their canonical ones; true and false are also 1 and 0."""
-    present = texts(column, spelling.markers, spelling.decimal)
-    found = present.replace_strict(aliases(classes), default=None, return_dtype=pl.String)
-    return found, _wrong(present, found)
-
-
-def aliases(classes: Sequence[str]) -> Mapping[str, str]:
-    """Canonical text → class."""
     known = {canonical(name): name for name in classes}
     if len(known) < len(classes):
         raise InputError(f"usecase.toml [data] classes = {list(classes)} names one value in two ways.")
     for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}
-    return known
+    present = texts(column, spelling.markers, spelling.decimal)
+    labels = present.replace_strict(known, default=None, return_dtype=pl.String)
+    return labels, _wrong(present, labels)

@@ -210,7 +210,7 @@ class Contract:
         if not spec.trains:
             options += ["--entrypoint", "python"]
             settings = (word for pair in how.settings.items() for word in pair)
-            words = ["-m", f"components.{spec.component}", spec.mode, *settings]
+            words = ["-m", "batchloop.container", spec.component, spec.mode, *settings]
         running = Running(self.images[spec.component], root, options, words)
         self.started.append(running)
         return running

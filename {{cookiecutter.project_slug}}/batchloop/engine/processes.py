@@ -199,7 +199,7 @@ class Processes:
             target.symlink_to(mount.source)
         python = self.repository.python()
         container = job.container
-        first, *rest = container.entrypoint or ("python", "-m", f"components.{container.component}")
+        first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", container.component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
         return self.children.start(Command(words, job.root, self._environment(job) | dict(extra), job.log))
 

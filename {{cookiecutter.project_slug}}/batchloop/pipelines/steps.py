@@ -80,7 +80,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         instance_count=context[f"{prefix}InstanceCount"],
         volume_size_in_gb=where.instances[job.component].volume_gb,
         max_runtime_in_seconds=where.max_runtime_seconds,
-        entrypoint=["python", "-m", f"components.{job.component}"],
+        entrypoint=["python", "-m", "batchloop.container", job.component],
         env=ENVIRONMENT,
         volume_kms_key=where.kms_key or None,
         output_kms_key=where.kms_key or None,

@@ -10,6 +10,7 @@ from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
+EVERY_HOST = True  # each prepares its part of the raw files
 
 
 def serve(settings: Mapping[str, str]) -> None:
