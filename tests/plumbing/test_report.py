@@ -47,7 +47,7 @@ def test_long_labels_are_cut_to_the_room_they_take() -> None:
     assert report.short("abcdef", 6) == "abcdef"
     assert report.short("abcdefg", 6) == "abcde…"
     assert report.short("列の名前", 6) == "列の…"
-    assert report.room("列a") == 3
+    assert report.width("列a") == 3
 
 
 def hostile_body() -> Markup:
@@ -177,8 +177,8 @@ def test_headers_the_glossary_knows_are_explained_once_at_the_end() -> None:
     page = report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])
     assert page.count('title="Population stability index') == 1
     assert re.findall(r'<dt id="(.*?)">(.*?)</dt>', page) == [
-        (report.anchor("PSI"), "PSI"),
-        (report.anchor("importance"), "importance"),
+        ("term-1", "PSI"),
+        ("term-10", "importance"),
     ]
     assert "What the words mean" not in report.page("t", Verdict("w", "good", "r", "n"), [])
 
