@@ -15,8 +15,7 @@ from botocore import xform_name
 from botocore.validate import ParamValidator
 
 from batchloop.container import usecase
-from batchloop.control.memory import Settings
-from batchloop.control.names import Aws, Places
+from batchloop.control.names import Aws, Places, Settings
 from batchloop.engine import running
 from batchloop.engine.running import Order
 from batchloop.simulate.loop import Loop

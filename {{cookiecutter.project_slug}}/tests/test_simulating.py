@@ -128,9 +128,9 @@ def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) 
     world.aws.s3.storage.write_json(late, {"stage": "drift unlabelled"})
     event = copy.deepcopy(OBJECT_CREATED)
     event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
-    said = handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+    said = handlers.object_created(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
-    assert handlers.run_labels_arrived(event, world.aws, world.places, world.now) == "Nothing waits for this."
+    assert handlers.object_created(event, world.aws, world.places, world.now) == "Nothing waits for this."
     assert learned(finish(loop)) == ["calm", "drift unlabelled"]
 
 
@@ -175,7 +175,7 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     event = simulate_world.object_created(
         ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00"
     )
-    handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+    handlers.object_created(event, world.aws, world.places, world.now)
     [arn] = world.executing()
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
     assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]

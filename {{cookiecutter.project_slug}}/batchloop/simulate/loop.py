@@ -272,7 +272,7 @@ class Loop:
         }
         if world.places.given_validation:
             values["ValidationData"] = world.places.data(self.window(stage), "validation")
-        storage.start(world.aws, world.places.pipeline("training"), values, ("first",), "the first model")
+        retraining.start(world.aws, world.places.pipeline("training"), values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:
@@ -308,7 +308,7 @@ class Loop:
             for entry in world.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
                 account = world.aws.sagemaker.account
                 event = simulate_world.object_created(account, bucket, entry["Key"], world.state["now"])
-                handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+                handlers.object_created(event, world.aws, world.places, world.now)
         self._told(f"labels {window}")
         return True
 
@@ -317,7 +317,7 @@ class Loop:
         world, ticks = self.world, self.world.state["ticks"]
         if not ticks or ticks[-1]["run"]:
             return False
-        said = handlers.run(simulate_world.SCHEDULE, world.aws, world.places, world.now)
+        said = handlers.score(simulate_world.SCHEDULE, world.aws, world.places, world.now)
         arn = said.split()[-1]
         if arn not in world.state["executions"]:
             raise Failure(f"the schedule's function started nothing: {said}")
@@ -340,7 +340,7 @@ class Loop:
             if run["status"] == EXECUTING or f"{arn} {status}" in world.state["told"]:
                 continue
             event = simulate_world.package_changed(package, status, run["ended"])
-            release.run(event, world.aws, world.places, world.now)
+            release.package_changed(event, world.aws, world.places, world.now)
             if status == PENDING:
                 given = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
                 world.state["approvals"][arn] = given
@@ -360,9 +360,7 @@ class Loop:
         for arn, run in world.state["executions"].items():
             if run["status"] == EXECUTING or arn in world.state["told"]:
                 continue
-            said = handlers.run_after_inference(
-                simulate_world.run_changed(arn, run), world.aws, world.places, world.now
-            )
+            said = handlers.run_ended(simulate_world.run_changed(arn, run), world.aws, world.places, world.now)
             for tick in world.state["ticks"]:
                 if tick["run"] == arn:
                     tick["why"] = self._decided(arn) or said

@@ -274,6 +274,9 @@ class SageMaker:
         ]
         return {"PipelineExecutionSummaries": found[::-1][: request.get("MaxResults", 10)]}
 
+    def get_paginator(self, name: str) -> Pages:
+        return Pages(getattr(self, name))
+
     def describe_model_package(self, **request: Any) -> Answer:
         """As it was registered, with the approval that was given since."""
         arn = request["ModelPackageName"]

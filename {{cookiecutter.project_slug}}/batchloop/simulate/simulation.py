@@ -152,7 +152,7 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
     trained, failed = _training(loop, place + 1)
     new = next((entry for entry in releases if trained and f"/{trained}/" in entry["artifacts"]["baseline"]), None)
     report = world.report(tick["run"])
-    found, measured = reports.expected(report), _measured(report, simulate_loop.name(world.case))
+    found, measured = reports.performance(report, reports.ESTIMATE), _measured(report, simulate_loop.name(world.case))
     return Row(
         tick=place + 1,
         window=loop.window(stage),
@@ -164,12 +164,12 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
         before=rounded(scores.of_run(tick["run"], stage)),
         after=rounded(scores.of_release(new)[stage.name]) if new else None,
-        estimated=rounded(found.estimated) if found else None,
+        estimated=rounded(found.value) if found else None,
         low=rounded(found.low) if found else None,
         high=rounded(found.high) if found else None,
         worse=bool(found and found.alarm),
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
-        unknown="" if found else reports.why_unknown(report),
+        unknown="" if found else reports.why_unknown(report, reports.ESTIMATE),
         realised=rounded(measured.get("value")),
         realised_low=rounded(measured.get("low")),
         realised_high=rounded(measured.get("high")),

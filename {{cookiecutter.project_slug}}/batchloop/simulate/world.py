@@ -14,8 +14,7 @@ from batchloop.container import files
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.control import release, storage
-from batchloop.control.memory import Settings, order
-from batchloop.control.names import COMPONENTS, Aws, Places
+from batchloop.control.names import COMPONENTS, Aws, Places, Settings, order
 from batchloop.engine import running
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Finished, Order
