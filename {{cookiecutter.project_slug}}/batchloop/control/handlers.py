@@ -13,7 +13,6 @@ from typing import Any
 from batchloop.control import release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, recent
 from batchloop.control.names import COMPONENTS, Aws, Places, handler
-from batchloop.control.release import Manifest
 
 Event = Mapping[str, Any]
 SUCCEEDED = "Succeeded"
@@ -46,7 +45,7 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     return f"{done} {arn}"
 
 
-def scoring(places: Places, released: Manifest, data: str) -> dict[str, str]:
+def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str, str]:
     """The inference pipeline's parameters: everything from one release, so that nothing can be mixed."""
     return {
         "ProductionData": data,
