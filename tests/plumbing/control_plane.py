@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from batchloop.control import handlers, memory, release, storage
-from batchloop.control.memory import Memory, Settings
-from batchloop.control.names import Aws, Places
+from batchloop.control import decision, handlers, release, storage
+from batchloop.control.decision import Memory
+from batchloop.control.names import Aws, Places, Settings
 from batchloop.pipelines import check
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -154,6 +155,9 @@ class SageMaker:
         ]
         return checked("ListPipelineExecutions", request, {"PipelineExecutionSummaries": found[::-1]})
 
+    def get_paginator(self, name: str) -> Any:
+        return SimpleNamespace(paginate=lambda **request: iter([getattr(self, name)(**request)]))
+
     def describe_model_package(self, **request: Any) -> dict[str, Any]:
         return checked("DescribeModelPackage", request, self.packages[request["ModelPackageName"]])
 
@@ -237,7 +241,7 @@ class World:
         return dict(json.loads(self.value("release")))
 
     def remembered(self) -> Memory:
-        return memory.parse(self.value("retraining"))
+        return decision.parse(self.value("retraining"))
 
     def register(self, version: int, window: str = "2026-11-01", **metadata: str) -> str:
         """A model package of the training pipeline, approved, with everything it names; its ARN."""
@@ -282,12 +286,12 @@ class World:
 
     def publish(self, version: int, time: str = "2026-11-20T10:00:00Z", **metadata: str) -> str:
         event = self.approval(self.register(version, **metadata), time)
-        return release.run(event, self.aws, self.places, NOW)
+        return release.package_changed(event, self.aws, self.places, NOW)
 
     def start(self, window: str = WINDOW) -> str:
         """Data, and a run that scores it; the execution's ARN."""
         self.put(f"{self.places.data(window, 'production')}/rows.parquet")
-        return handlers.run({"window": window}, self.aws, self.places, NOW).split()[-1]
+        return handlers.score({"window": window}, self.aws, self.places, NOW).split()[-1]
 
     def ended(self, arn: str, status: str = "Succeeded", start: str = "2026-11-24T06:00:00Z") -> Event:
         """The execution's end, and the event of it."""
@@ -317,7 +321,7 @@ class World:
         return self.ended(arn, start="2026-11-30T06:00:00Z")
 
     def judge(self, event: Event, now: datetime = NOW) -> str:
-        return handlers.run_after_inference(event, self.aws, self.places, now)
+        return handlers.run_ended(event, self.aws, self.places, now)
 
     def label(self, window: str = WINDOW, name: str = "rows.parquet", part: str = "train") -> Event:
         """Labels, and the event of their arrival."""
@@ -328,7 +332,7 @@ class World:
         return event
 
     def arrived(self, event: Event, now: datetime = NOW) -> str:
-        return handlers.run_labels_arrived(event, self.aws, self.places, now)
+        return handlers.object_created(event, self.aws, self.places, now)
 
     def state(self) -> dict[str, Any]:
         """Everything that lasts."""

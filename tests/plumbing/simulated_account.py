@@ -15,13 +15,11 @@ from botocore import xform_name
 from botocore.validate import ParamValidator
 
 from batchloop.container import usecase
-from batchloop.control.memory import Settings
-from batchloop.control.names import Aws, Places
+from batchloop.control.names import Aws, Places, Settings
 from batchloop.engine import running
 from batchloop.engine.running import Order
-from batchloop.simulate.loop import Loop
-from batchloop.simulate.services import S3, CloudWatch, Ecr, Pages, SageMaker, Sns, Ssm, State
-from batchloop.simulate.world import Simulated, Stage, World, furnish
+from batchloop.simulate.account import Account, State
+from batchloop.simulate.loop import Loop, Simulated, Stage, furnish
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
@@ -69,11 +67,15 @@ class Dying(State):
             raise Killed
 
 
-class Quick(World):
+class Quick(Loop):
     """A stage with `drift` in its name drifts for a model from another stage; a `bad` one gives no good model.
 
     A `worse` one is expected to score worse.
     """
+
+    @property
+    def aws(self) -> Aws:
+        return Aws(**{field.name: Checked(self.account, field.name) for field in fields(Aws)})
 
     def run(self, order: Order) -> Any:
         name, given = order.name, order.parameters
@@ -99,7 +101,7 @@ class Quick(World):
             self._write(f"{uri}/about.json", {"stage": stage})
         about = {**artifacts, **{f"{name}_image": image for name, image in IMAGES.items()}}
         about |= {"training_data": given["TrainingData"], "git_commit": "0", "contract": "0"}
-        registry = self.aws.sagemaker.registry
+        registry = self.account.registry
         if not registry.find(place):
             status = "PendingManualApproval" if "person" in stage else "Approved"
             package = {"ModelPackageGroupName": self.places.prefix, "ModelApprovalStatus": status}
@@ -107,10 +109,10 @@ class Quick(World):
         return {}
 
     def _about(self, uri: str) -> str:
-        return str(json.loads((self.aws.s3.storage.path(uri) / "about.json").read_text())["stage"])
+        return str(json.loads((self.account.storage.path(uri) / "about.json").read_text())["stage"])
 
     def _write(self, uri: str, value: object) -> None:
-        self.aws.s3.storage.write_json(uri, value)
+        self.account.storage.write_json(uri, value)
 
 
 @dataclass
@@ -151,19 +153,13 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
     known = {places.pipeline(name): definition for name, definition in definitions.items()}
-    aws = Aws(
-        cloudwatch=CloudWatch(repository.local / "metrics.jsonl"),
-        ecr=Ecr({f"team/case/{name}": DIGEST for name in COMPONENTS}),
-        s3=S3(running.storage(repository)),
-        sagemaker=SageMaker(state, running.registry(repository), known, ACCOUNT),
-        sns=Sns(state, repository.local / "notices.jsonl"),
-        ssm=Ssm(state),
-    )
-    checked = Aws(**{field.name: Checked(getattr(aws, field.name), field.name) for field in fields(Aws)})
-    world = Quick(repository, CASE, places, checked, state, definitions)
+    digests = {f"team/case/{name}": DIGEST for name in COMPONENTS}
+    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT, digests)
+    stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
+    loop = Quick(repository, CASE, places, account, definitions, stages)
     if not state["parameters"]:
-        furnish(world, IMAGES)
-    return Loop(world, [_stage(folder, place, name) for place, name in enumerate(names, 1)])
+        furnish(loop, IMAGES)
+    return loop
 
 
 def _stage(folder: Path, place: int, name: str) -> Stage:
@@ -176,7 +172,7 @@ def _stage(folder: Path, place: int, name: str) -> Stage:
 
 def lasting(loop: Loop) -> dict[str, Any]:
     """What must be the same however often a simulation was interrupted."""
-    state = loop.world.state
+    state = loop.state
     return {name: state[name] for name in ("parameters", "executions", "approvals", "told", "ticks")}
 
 
@@ -212,7 +208,7 @@ class Checked:
 class Paginator:
     """The pages, after a first page was checked."""
 
-    def __init__(self, pages: Pages, call: Any) -> None:
+    def __init__(self, pages: Any, call: Any) -> None:
         self.pages, self.call = pages, call
 
     def paginate(self, **request: Any) -> Iterator[Any]:

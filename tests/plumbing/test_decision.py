@@ -11,32 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchloop.control import memory
 from batchloop.control.decision import (
+    IDLE,
+    MOST,
+    RETRAINING,
+    WAITING,
     Action,
     Arrival,
     Circumstances,
     Decision,
-    alarming,
-    candidates,
-    decide,
-    recent,
-    settled,
-)
-from batchloop.control.memory import (
-    DRIFT,
-    IDLE,
-    MOST,
-    PERFORMANCE,
-    REALISED,
-    REASONS,
-    RETRAINING,
-    WAITING,
     Labelled,
     Memory,
     Observation,
-    Settings,
+    alarming,
+    candidates,
+    decide,
+    parse,
+    recent,
+    settled,
 )
+from batchloop.control.names import DRIFT, PERFORMANCE, REALISED, REASONS, Settings, earlier_windows, order
 
 START = datetime(2026, 11, 24, 6, tzinfo=UTC)
 ONE = Settings(cooldown_hours=24, budget=2, budget_days=30, minimum_rows=100)
@@ -453,7 +447,7 @@ def test_without_a_verdict_no_expectation_counts_either(few: dict[str, Any]) -> 
 def test_a_memory_that_knows_nothing_of_expectations_is_read() -> None:
     entry = {"window": window(1), "run": "r", "time": START.isoformat(), "rows": 900, "drifted": True, "columns": 1}
     text = Memory().text().replace('"windows":[]', f'"windows":[{json.dumps({**entry, "baseline": "12345678"})}]')
-    known = memory.parse(text)
+    known = parse(text)
     assert [alarming(seen, ONE) for seen in known.windows] == [True]
     assert alarming(known.windows[0], replace(ONE, on=(PERFORMANCE,))) is None
     again = saw(2, baseline="12345678")
@@ -463,7 +457,7 @@ def test_a_memory_that_knows_nothing_of_expectations_is_read() -> None:
 def test_names_order_windows_numbers_by_value_and_dates_after_words() -> None:
     names = ["sample", "stage-2", "stage-10", "2026-W9", "2026-W10", "2026-11-23", "2026-11-24"]
     expected = ["sample", "stage-2", "stage-10", "2026-11-23", "2026-11-24", "2026-W9", "2026-W10"]
-    assert sorted(names, key=memory.order) == expected
+    assert sorted(names, key=order) == expected
 
 
 def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
@@ -475,7 +469,7 @@ def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
         numbers |= {"realised": True, "measured": 0.1234}
         long = saw(day % 30, worse=True, **names, **numbers)
         known = decide(known, long, most, around(running=True)).memory
-    assert memory.parse(known.text()) == known
+    assert parse(known.text()) == known
     assert len(known.windows) == len(known.labelled) == MOST
     free = replace(most, budget=MOST, budget_days=0, cooldown_hours=0)
     known = decide(replace(known, state=IDLE), saw(30), free, around(labelled=(30,))).memory
@@ -484,7 +478,7 @@ def test_memory_is_read_as_it_was_written_and_fits_a_parameter() -> None:
 
 
 def test_no_value_yet_is_an_empty_memory() -> None:
-    assert memory.parse("none") == Memory()
+    assert parse("none") == Memory()
 
 
 @pytest.mark.parametrize(
@@ -501,7 +495,7 @@ def test_no_value_yet_is_an_empty_memory() -> None:
 )
 def test_a_damaged_memory_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write `none` into it"):
-        memory.parse(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -521,7 +515,7 @@ def test_learn_says_how_many_earlier_windows(learn: str, earlier: int) -> None:
     ],
 )
 def test_earlier_windows_are_older_and_named_alike(windows: list[str], window: str, expected: list[str]) -> None:
-    assert memory.before(windows, window) == expected
+    assert earlier_windows(windows, window) == expected
 
 
 def test_settings_come_from_usecase_toml_and_have_defaults() -> None:
@@ -612,7 +606,7 @@ def test_whatever_happens_the_rules_hold(rules: Settings, steps: list[Step]) -> 
     for before, seen, decision in loop.decisions:
         assert decision.reason.endswith(".")
         assert "\n" not in decision.reason
-        assert memory.parse(decision.memory.text()) == decision.memory
+        assert parse(decision.memory.text()) == decision.memory
         if decision.action != Action.NONE:
             assert before.state != RETRAINING
             assert decision.memory.windows or before.state == WAITING

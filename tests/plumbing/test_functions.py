@@ -22,8 +22,8 @@ from moto import mock_aws
 from batchloop.container import usecase, verdict
 from batchloop.control import handlers, release, reports, retraining, storage
 from batchloop.control import names as control_names
-from batchloop.control.memory import IDLE, RETRAINING, WAITING, Memory, Settings
-from batchloop.control.names import Aws
+from batchloop.control.decision import IDLE, RETRAINING, WAITING, Memory
+from batchloop.control.names import Aws, Settings
 from batchloop.control.release import NotReleased
 from plumbing.control_plane import (
     ACCOUNT,
@@ -111,20 +111,20 @@ def test_a_new_release_leaves_the_images_that_were_pushed_for_the_next_training(
 )
 def test_other_changes_of_packages_release_nothing(world: World, detail: dict[str, Any]) -> None:
     event = world.approval(world.register(1), **detail)
-    assert "no approval" in release.run(event, world.aws, world.places, NOW)
+    assert "no approval" in release.package_changed(event, world.aws, world.places, NOW)
     assert (world.writes, world.messages) == ([], [])
 
 
 def test_an_event_that_names_the_approval_among_its_changes_releases(world: World) -> None:
     event = world.approval(world.register(1), UpdatedModelPackageFields=["ModelApprovalStatus"])
-    release.run(event, world.aws, world.places, NOW)
+    release.package_changed(event, world.aws, world.places, NOW)
     assert world.released()["version"] == 1
 
 
 def test_a_package_that_has_been_rejected_since_is_not_released(world: World) -> None:
     arn = world.register(1)
     world.sagemaker.packages[arn]["ModelApprovalStatus"] = "Rejected"
-    assert "no longer approved" in release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert "no longer approved" in release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert world.value("release") == "none"
 
 
@@ -132,7 +132,7 @@ def test_an_approval_that_comes_again_does_not_roll_back(live: World) -> None:
     """Any later change of an approved package is the same event with a newer time."""
     live.publish(2, "2026-11-21T10:00:00Z")
     again = live.approval(f"{ARN}:model-package/team-case-dev/1", "2026-11-22T10:00:00Z")
-    assert "was released before" in release.run(again, live.aws, live.places, NOW)
+    assert "was released before" in release.package_changed(again, live.aws, live.places, NOW)
     assert live.released()["model_package"].endswith("/2")
 
 
@@ -154,7 +154,7 @@ def test_a_release_whose_image_is_gone_is_refused(world: World, component: str) 
     arn = world.register(1)
     digest = world.images[component].partition("@")[2]
     world.aws.ecr.batch_delete_image(repositoryName=f"team/case/{component}", imageIds=[{"imageDigest": digest}])
-    said = release.run(world.approval(arn), world.aws, world.places, NOW)
+    said = release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert f"{world.images[component]} does not exist" in said
     assert world.value("release") == "none"
     assert said in world.messages[0]["Message"]
@@ -167,7 +167,7 @@ def test_a_release_whose_artifact_is_gone_is_refused(world: World, artifact: str
     key = storage.split(uri)[1]
     world.aws.s3.delete_object(Bucket=BUCKET, Key=key if artifact == "model" else f"{key}/manifest.json")
     world.put(f"{uri}-of-another/manifest.json")
-    assert f"{uri} does not exist" in release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert f"{uri} does not exist" in release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert world.value("release") == "none"
 
 
@@ -186,7 +186,7 @@ def test_images_outside_ecr_are_taken_as_they_are(world: World) -> None:
 def test_a_package_that_the_pipeline_did_not_register_is_refused(world: World) -> None:
     arn = world.register(1)
     del world.sagemaker.packages[arn]["CustomerMetadataProperties"]["baseline"]
-    assert "no baseline" in release.run(world.approval(arn), world.aws, world.places, NOW)
+    assert "no baseline" in release.package_changed(world.approval(arn), world.aws, world.places, NOW)
 
 
 @pytest.mark.parametrize("body", [b"not a tar", packed({"evaluation.json": b"[]"}), packed({"other.json": b"{}"})])
@@ -194,7 +194,7 @@ def test_a_release_without_its_evaluation_has_no_metrics(world: World, body: byt
     arn = world.register(1)
     uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
     world.put(uri, body)
-    release.run(world.approval(arn), world.aws, world.places, NOW)
+    release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert world.released()["metrics"] == {}
 
 
@@ -203,7 +203,7 @@ def test_a_release_says_that_validation_repeats_training(world: World) -> None:
     uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
     found = {"metric": "auc", "test": {"auc": 0.99}, "leak": {"trusted": False, "reason": "twins"}}
     world.put(uri, packed({"evaluation.json": json.dumps(found).encode()}))
-    release.run(world.approval(arn), world.aws, world.places, NOW)
+    release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert world.released()["metrics"]["gate:trusted"] == 0
 
 
@@ -281,7 +281,7 @@ def test_the_newest_window_is_scored_with_everything_of_the_release(live: World)
     live.put(f"{live.places.data('2026-12-01', 'train')}/rows.parquet")
     live.put(f"{live.places.data('2026-12-02', 'production')}/")  # a folder made in the console
     live.put(f"{live.places.data('2026-12-03 (copy)', 'production')}/rows.parquet")
-    said = handlers.run({"window": ""}, live.aws, live.places, NOW)
+    said = handlers.score({"window": ""}, live.aws, live.places, NOW)
     assert said.startswith("Window 2026-11-24 is scored with release 1.")
     [run] = live.sagemaker.started("inference")
     artifacts = live.released()["artifacts"]
@@ -300,7 +300,7 @@ def test_the_newest_window_is_scored_with_everything_of_the_release(live: World)
 def test_a_window_can_be_named(live: World) -> None:
     live.start("2026-11-23")
     live.start("2026-11-24")
-    handlers.run({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
+    handlers.score({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
     named = [run["parameters"]["ProductionData"].split("/")[-2] for run in live.sagemaker.started("inference")]
     assert named == ["2026-11-23", "2026-11-24", "2026-11-23"]
 
@@ -315,7 +315,7 @@ def test_a_new_release_scores_the_window_anew(live: World) -> None:
 @pytest.mark.parametrize("window", ["", "2026-11-30", "../dev/inference", "a/b"])
 def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: World, window: str) -> None:
     live.put(f"{live.places.data('a', 'b')}/production/rows.parquet")
-    handlers.run({"window": window}, live.aws, live.places, NOW)
+    handlers.score({"window": window}, live.aws, live.places, NOW)
     assert live.sagemaker.executions == {}
     assert "so nothing is scored" in live.messages[0]["Subject"]
     assert live.measured == [{"NothingToScore": 1}]
@@ -323,7 +323,7 @@ def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: Worl
 
 def test_before_the_first_release_nothing_is_scored_and_people_are_told(world: World) -> None:
     world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
-    assert handlers.run({}, world.aws, world.places, NOW) == "nothing is released yet."
+    assert handlers.score({}, world.aws, world.places, NOW) == "nothing is released yet."
     assert world.sagemaker.executions == {}
     assert "Start team-case-dev-training" in world.messages[0]["Message"]
 
@@ -601,7 +601,7 @@ def test_a_release_that_learned_from_the_window_meanwhile_needs_no_retraining(li
     event = live.scored()
     live.label()
     arn = live.register(2, window=WINDOW)
-    release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
+    release.package_changed(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
     assert "has learned from it already" in live.judge(event)
     assert live.sagemaker.started("training") == []
 
@@ -705,7 +705,7 @@ def test_the_release_says_from_which_windows_it_learned(live: World) -> None:
         uri = live.sagemaker.packages[arn]["CustomerMetadataProperties"]["evaluation"]
         body = json.dumps({**json.loads(EVALUATION), "earlier": names}).encode()
         live.put(uri, packed({"evaluation.json": body}))
-        release.run(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
+        release.package_changed(live.approval(arn, "2026-11-24T07:00:00Z"), live.aws, live.places, NOW)
         assert live.released()["earlier_windows"] == said
         assert said in live.messages[-1]["Message"]
 
@@ -747,7 +747,7 @@ def test_the_end_of_a_training_settles_the_loop_at_once(live: World) -> None:
 
 
 def test_only_one_training_runs_also_when_a_person_started_it(live: World) -> None:
-    storage.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
+    retraining.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
     event = live.scored()
     live.label()
     assert "another one is still running" in live.judge(event)
@@ -989,10 +989,10 @@ def action(live: World, name: str, window: str = WINDOW) -> Any:
     """Something that can be done twice."""
     if name == "start":
         live.put(f"{live.places.data(WINDOW, 'production')}/rows.parquet")
-        return lambda: handlers.run({"window": ""}, live.aws, live.places, NOW)
+        return lambda: handlers.score({"window": ""}, live.aws, live.places, NOW)
     if name == "approve":
         event = live.approval(live.register(2), "2026-11-21T10:00:00Z")
-        return lambda: release.run(event, live.aws, live.places, NOW)
+        return lambda: release.package_changed(event, live.aws, live.places, NOW)
     if name == "labels":
         live.judge(live.scored())
         arrival = live.label()
@@ -1055,7 +1055,7 @@ def test_a_parameter_that_is_not_there_is_one_without_a_value(live: World) -> No
     live.judge(live.scored())
     assert live.remembered().state == WAITING
     live.aws.ssm.delete_parameter(Name="/team/case/dev/release")
-    assert handlers.run({}, live.aws, live.places, NOW) == "nothing is released yet."
+    assert handlers.score({}, live.aws, live.places, NOW) == "nothing is released yet."
 
 
 def test_a_write_over_an_unseen_value_is_taken_back(live: World) -> None:
@@ -1171,6 +1171,9 @@ class Broken:
             raise refused(name, "AccessDeniedException")
         return getattr(self.client, name)
 
+    def get_paginator(self, name: str) -> Any:
+        return getattr(self, name) and self.client.get_paginator(name)
+
 
 # the whole loop
 
@@ -1181,7 +1184,7 @@ def test_the_loop_closes_from_drift_to_a_new_release(live: World) -> None:
     training = live.remembered().execution
     live.judge(live.ended(training))
     arn = live.register(2, window="2026-11-24")
-    release.run(live.approval(arn, "2026-11-24T12:00:00Z"), live.aws, live.places, NOW)
+    release.package_changed(live.approval(arn, "2026-11-24T12:00:00Z"), live.aws, live.places, NOW)
     event = live.scored("2026-11-25", **HEALTHY)
     live.judge(event, NOW + timedelta(days=1))
     run = live.sagemaker.executions[event["detail"]["pipelineExecutionArn"]]
@@ -1222,7 +1225,7 @@ def test_subjects_are_short_ascii_on_one_line(live: World, subject: str, expecte
 def test_every_message_is_short_ascii_and_says_what_to_do(live: World) -> None:
     for name, window in (("drift", "2026-11-24"), ("failed", "2026-11-25"), ("few", "2026-11-26")):
         action(live, name, window)()
-    handlers.run({"window": "none such"}, live.aws, live.places, NOW)
+    handlers.score({"window": "none such"}, live.aws, live.places, NOW)
     assert len(live.messages) == 4
     for message in live.messages:
         assert message["Subject"].isascii()
@@ -1277,10 +1280,10 @@ def test_a_client_is_made_for_every_service(monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
-def test_an_event_that_is_none_of_these_fails_loudly() -> None:
-    for parse in (reports.run_changed, reports.package_changed, reports.object_created):
+def test_an_event_that_is_none_of_these_fails_loudly(live: World) -> None:
+    for function in (handlers.run_ended, release.package_changed, handlers.object_created):
         with pytest.raises(KeyError):
-            parse({"source": "aws.ec2"})
+            function({"source": "aws.ec2"}, live.aws, live.places, NOW)
 
 
 @pytest.mark.parametrize("time", ["2026-11-24T06:00:00Z", "2026-11-24T08:00:00.5+02:00"])
@@ -1305,7 +1308,7 @@ def test_a_window_is_known_by_where_its_data_lies(uri: str, window: str) -> None
 
 
 def test_pipeline_names_in_arns_are_compared_in_lower_case() -> None:
-    assert reports.run_changed(RUN_CHANGED).pipeline == "mypipeline-123"
+    assert handlers.run_changed(RUN_CHANGED).pipeline == "mypipeline-123"
 
 
 def test_the_settings_of_this_use_case_are_valid() -> None:

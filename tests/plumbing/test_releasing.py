@@ -214,11 +214,11 @@ def test_by_hand_and_by_event_the_same_is_released(here: Here, capsys: pytest.Ca
     arn = here.register(1)
     here.release()
     by_hand, before = here.released(), here.state()
-    said = release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
+    said = release.package_changed(here.world.approval(arn), here.world.aws, here.world.places, NOW)
     assert said == f"{arn} is release 1."
     assert here.state() == before
     here.write("none")
-    release.run(here.world.approval(arn), here.world.aws, here.world.places, NOW)
+    release.package_changed(here.world.approval(arn), here.world.aws, here.world.places, NOW)
     assert without_occasion(here.released()) == without_occasion(by_hand)
     capsys.readouterr()
     before = here.state()

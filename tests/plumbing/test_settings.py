@@ -18,7 +18,7 @@ from batchloop import cli
 from batchloop.adopt import dates
 from batchloop.container import artifacts, fitting, metrics, settings, usecase
 from batchloop.container.job import InputError, listed, unlike
-from batchloop.control.memory import Settings
+from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
 from batchloop.pipelines import definitions
 from batchloop.repository import Failure, Repository

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,15 +18,13 @@ from moto import mock_aws
 from batchloop.container import measures as component
 from batchloop.container import metrics, tables
 from batchloop.control import handlers, retraining, storage
+from batchloop.engine.cache import Registry
 from batchloop.engine.storage import Storage
 from batchloop.repository import Failure
-from batchloop.simulate import loop as simulate_loop
-from batchloop.simulate import simulation
-from batchloop.simulate import world as simulate_world
-from batchloop.simulate.loop import FIRST, Loop
-from batchloop.simulate.services import S3, State
+from batchloop.simulate import account, simulation
+from batchloop.simulate.account import Account, State
+from batchloop.simulate.loop import FIRST, Loop, Options, Simulated, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
-from batchloop.simulate.world import Options, Simulated, Stage
 from data import sample
 from data import stages as sample_stages
 from plumbing.control_plane import OBJECT_CREATED, PACKAGE_CHANGED, RUN_CHANGED
@@ -47,7 +46,7 @@ def quick(tmp_path: Path) -> Loop:
 
 def learned(loop: Loop) -> list[str]:
     """The stages that the releases learned from, oldest first."""
-    return [str(loop.stage_of(manifest["training_data"])) for manifest in loop.world.releases()]
+    return [str(loop.stage_of(manifest["training_data"])) for manifest in loop.releases()]
 
 
 # the loop
@@ -56,30 +55,30 @@ def learned(loop: Loop) -> list[str]:
 def test_drift_is_retrained_on_and_the_next_tick_uses_the_new_release(quick: Loop) -> None:
     finish(quick)
     assert learned(quick) == ["calm", "drift", "drift more"]
-    used = [quick.world.state["executions"][tick["run"]]["parameters"]["Model"] for tick in quick.world.state["ticks"]]
-    models = [manifest["artifacts"]["model"] for manifest in quick.world.releases()]
+    used = [quick.state["executions"][tick["run"]]["parameters"]["Model"] for tick in quick.state["ticks"]]
+    models = [manifest["artifacts"]["model"] for manifest in quick.releases()]
     assert used == [models[0], models[0], models[0], models[1], models[1], models[1], models[2]]
 
 
 def test_each_tick_says_why_in_the_words_of_the_function(quick: Loop) -> None:
-    whys = [tick["why"] for tick in finish(quick).world.state["ticks"]]
+    whys = [tick["why"] for tick in finish(quick).state["ticks"]]
     assert whys[0] == "Window 2026-01-01 has not drifted."
     assert "the model is retrained on window 2026-01-03" in whys[2]
     assert whys[3] == "Window 2026-01-04 has not drifted."
 
 
 def test_the_files_of_earlier_windows_are_given_where_the_settings_ask_for_them(tmp_path: Path) -> None:
-    world = finish(open_quick(tmp_path, ["calm", "unlabelled calm", "drift"], rules=without(learn="all"))).world
+    world = finish(open_quick(tmp_path, ["calm", "unlabelled calm", "drift"], rules=without(learn="all")))
     [run] = [run for run in world.state["executions"].values() if "EarlierData" in run["parameters"]]
-    listed = world.aws.s3.storage.listed(run["parameters"]["EarlierData"])
+    listed = world.account.storage.listed(run["parameters"]["EarlierData"])
     assert [key for key, _ in listed] == ["2026-01-01/train/about.json"]
     assert "It also learns from 1 earlier window (2026-01-01)." in world.state["ticks"][2]["why"]
-    assert len(world.aws.s3.storage.listed(f"{world.places.storage}/none/earlier.manifest")) == 1
+    assert len(world.account.storage.listed(f"{world.places.storage}/none/earlier.manifest")) == 1
 
 
 def test_a_model_that_fails_the_gate_is_no_release_and_does_not_stop_the_loop(quick: Loop) -> None:
     finish(quick)
-    [failed] = [run for run in quick.world.state["executions"].values() if run["status"] == "Failed"]
+    [failed] = [run for run in quick.state["executions"].values() if run["status"] == "Failed"]
     assert failed["why"] == "The model is not good enough."
     assert "bad drift" not in learned(quick)
     assert learned(quick)[-1] == "drift more"
@@ -91,13 +90,13 @@ def test_the_cooldown_and_the_budget_count_in_simulated_days(tmp_path: Path) -> 
     assert learned(slow) == ["calm", "drift 0", "drift 2", "drift 4", "drift 6"]
     poor = finish(open_quick(tmp_path / "poor", names, rules=without(budget=2)))
     assert learned(poor) == ["calm", "drift 0", "drift 1"]
-    assert "budget of 2" in poor.world.state["ticks"][-1]["why"]
+    assert "budget of 2" in poor.state["ticks"][-1]["why"]
 
 
 def test_two_of_three_windows_must_drift_where_the_settings_say_so(tmp_path: Path) -> None:
     names = ["calm", "drift once", "calm", "drift", "drift", "calm"]
     loop = finish(open_quick(tmp_path, names, rules=without(alarms=2, windows=2)))
-    assert [loop.world.places.window(entry["training_data"], "train") for entry in loop.world.releases()] == [
+    assert [loop.places.window(entry["training_data"], "train") for entry in loop.releases()] == [
         "2026-01-01",
         "2026-01-05",
     ]
@@ -106,31 +105,31 @@ def test_two_of_three_windows_must_drift_where_the_settings_say_so(tmp_path: Pat
 def test_without_the_decision_nothing_is_retrained(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, NAMES, rules=without(enabled=False)))
     assert learned(loop) == ["calm"]
-    assert "[retraining] enabled = false" in loop.world.state["ticks"][2]["why"]
+    assert "[retraining] enabled = false" in loop.state["ticks"][2]["why"]
 
 
 def test_where_a_person_approves_the_simulated_one_does(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm person", "drift person", "calm"]))
     assert learned(loop) == ["calm person", "drift person"]
-    assert [manifest["reason"] for manifest in loop.world.releases()] == ["by the simulated person"] * 2
+    assert [manifest["reason"] for manifest in loop.releases()] == ["by the simulated person"] * 2
 
 
 def test_a_stage_without_labels_waits_for_them(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
     assert learned(loop) == ["calm"]
-    assert "waits for the labels of window 2026-01-02" in loop.world.state["ticks"][1]["why"]
+    assert "waits for the labels of window 2026-01-02" in loop.state["ticks"][1]["why"]
 
 
 def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
-    world, late = loop.world, "s3://bucket/team/case/data/2026-01-02/train/about.json"
+    world, late = loop, "s3://bucket/team/case/data/2026-01-02/train/about.json"
     assert world.places.data("2026-01-02", "train") == late.rpartition("/")[0]
-    world.aws.s3.storage.write_json(late, {"stage": "drift unlabelled"})
+    world.account.storage.write_json(late, {"stage": "drift unlabelled"})
     event = copy.deepcopy(OBJECT_CREATED)
     event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
-    said = handlers.run_labels_arrived(event, world.aws, world.places, world.now)
+    said = handlers.object_created(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
-    assert handlers.run_labels_arrived(event, world.aws, world.places, world.now) == "Nothing waits for this."
+    assert handlers.object_created(event, world.aws, world.places, world.now) == "Nothing waits for this."
     assert learned(finish(loop)) == ["calm", "drift unlabelled"]
 
 
@@ -170,13 +169,11 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     """Nothing has drifted, and nothing worse was expected; what is wrong only labels tell, and two windows later."""
     loop = finish(open_quick(tmp_path, ["calm", "known wrong unlabelled", "calm", "calm"]))
     assert learned(loop) == ["calm"]
-    world, place = loop.world, loop.world.places.data("2026-01-02", "train")
-    world.aws.s3.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
-    event = simulate_world.object_created(
-        ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00"
-    )
-    handlers.run_labels_arrived(event, world.aws, world.places, world.now)
-    [arn] = world.executing()
+    world, place = loop, loop.places.data("2026-01-02", "train")
+    world.account.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
+    event = account.object_created(ACCOUNT, "bucket", "team/case/data/2026-01-02/train/about.json", "2026-01-04T09:00")
+    handlers.object_created(event, world.aws, world.places, world.now)
+    [arn] = [arn for arn, run in world.state["executions"].items() if run["status"] == "Executing"]
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
     assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
     finish(loop)
@@ -189,9 +186,9 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
 def test_labels_that_are_there_are_measured_with_the_scoring_and_what_they_refute_is_no_alarm(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm", "worse known", "worse known wrong"]))
     assert learned(loop) == ["calm", "worse known wrong"]
-    whys = [tick["why"] for tick in loop.world.state["ticks"]]
+    whys = [tick["why"] for tick in loop.state["ticks"]]
     assert "not 0.7 as was expected" in whys[1]
-    assert not any("selected" in run for run in loop.world.state["executions"].values())
+    assert not any("selected" in run for run in loop.state["executions"].values())
 
 
 REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
@@ -206,10 +203,10 @@ REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", [*REFUSED_SELECTIONS, "one that has not ended", "one of another pipeline"])
 def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str) -> None:
-    sagemaker = quick.world.aws.sagemaker
+    sagemaker = quick.aws.sagemaker
     about = {"PipelineParameters": [], "PipelineName": "team-case-dev-inference"}
     source = sagemaker.start_pipeline_execution(**about, ClientRequestToken="a" * 64)["PipelineExecutionArn"]
-    run = quick.world.state["executions"][source]
+    run = quick.state["executions"][source]
     if name == "one of another pipeline":
         run |= {"status": "Succeeded", "pipeline": "team-case-dev-training"}
     wanted = REFUSED_SELECTIONS.get(
@@ -220,7 +217,7 @@ def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str
 
 
 def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused(quick: Loop) -> None:
-    client = quick.world.aws.sagemaker
+    client = quick.aws.sagemaker
     request = {"PipelineName": "team-case-dev-training", "ClientRequestToken": "a" * 64}
     first, second = (client.start_pipeline_execution(**request, PipelineParameters=[]) for _ in range(2))
     arn = f"{ACCOUNT}:pipeline/team-case-dev-training/execution/{'a' * 12}"
@@ -232,7 +229,7 @@ def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused
 
 
 def test_a_write_over_an_unseen_value_is_noticed(quick: Loop) -> None:
-    ssm, name = quick.world.aws.ssm, quick.world.places.parameter("release")
+    ssm, name = quick.aws.ssm, quick.places.parameter("release")
     seen = storage.read(ssm, name)
     storage.write(ssm, seen, "somebody else's")
     with pytest.raises(storage.Conflict):
@@ -248,7 +245,7 @@ KEYS = ["a/b/1.csv", "a/b/2.csv", "a/bc/1.csv", "a/d.csv", "e.csv", "a/b2"]
 
 
 @pytest.fixture
-def buckets(tmp_path: Path) -> Iterator[tuple[S3, Any]]:
+def buckets(tmp_path: Path) -> Iterator[tuple[Account, Any]]:
     """The same objects here and in moto's S3."""
     with mock_aws():
         real = boto3.client("s3", region_name="us-east-1")
@@ -257,10 +254,10 @@ def buckets(tmp_path: Path) -> Iterator[tuple[S3, Any]]:
             real.put_object(Bucket="bucket", Key=key, Body=b"x")
             (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "bucket" / key).write_bytes(b"x")
-        yield S3(Storage(tmp_path)), real
+        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT, {}), real
 
 
-def test_objects_are_listed_as_s3_lists_them(buckets: tuple[S3, Any]) -> None:
+def test_objects_are_listed_as_s3_lists_them(buckets: tuple[Account, Any]) -> None:
     for prefix in ("", "a", "a/", "a/b", "a/b/", "a/b/1.csv", "none", "none/", "e"):
         for request in ({"MaxKeys": 1}, {"MaxKeys": 2}, {}, {"Delimiter": "/"}):
             ours, theirs = (bucket.list_objects_v2(Bucket="bucket", Prefix=prefix, **request) for bucket in buckets)
@@ -273,7 +270,7 @@ def keys(answer: dict[str, Any]) -> list[str]:
     return [entry["Key"] for entry in answer.get("Contents", [])]
 
 
-def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[S3, Any]) -> None:
+def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]) -> None:
     for bucket in buckets:
         assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
         with pytest.raises(ClientError, match="NoSuchKey"):
@@ -281,18 +278,18 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[S3, Any]) -> 
 
 
 def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
-    quick.world.aws.ecr.digests.clear()
+    quick.account.digests.clear()
     with pytest.raises(Failure, match="was not released"):
         finish(quick)
-    said = (quick.world.repository.local / "notices.jsonl").read_text()
+    said = (quick.repository.local / "notices.jsonl").read_text()
     assert "an approved model can't be released" in said
 
 
 def test_events_are_whole(quick: Loop) -> None:
     finish(quick)
-    arn, run = next(iter(quick.world.state["executions"].items()))
-    package = quick.world.aws.sagemaker.registry.packages()[0]
-    ours = [simulate_world.run_changed(arn, run), simulate_world.package_changed(package, "Approved", run["ended"])]
+    arn, run = next(iter(quick.state["executions"].items()))
+    package = quick.account.registry.packages()[0]
+    ours = [account.run_changed(arn, run), account.package_changed(package, "Approved", run["ended"])]
     for event, documented in zip(ours, (RUN_CHANGED, PACKAGE_CHANGED), strict=True):
         assert set(event) == set(documented)
         assert set(documented["detail"]) - {"MetadataProperties"} == set(event["detail"])
@@ -321,7 +318,7 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
     folder = user_stages(tmp_path / "mine", "10", "9", "2", "first")
     (folder / "9" / "about.txt").write_text("the ninth\n")
     (folder / "window").write_text("sample\n")
-    found = simulate_world.found(Simulated(tmp_path), Options(stages=str(folder)))
+    found = find_stages(Simulated(tmp_path), Options(stages=str(folder)))
     assert [stage.name for stage in found] == ["first", "2", "9", "10"]
     assert [stage.about for stage in found] == ["", "", "the ninth", ""]
 
@@ -329,21 +326,21 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
     repository = Simulated(tmp_path)
     with pytest.raises(Failure, match="no folder"):
-        simulate_world.found(repository, Options(stages=str(tmp_path / "none")))
+        find_stages(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(Failure, match="no <stage>/production"):
-        simulate_world.found(repository, Options(stages=str(tmp_path / "empty")))
+        find_stages(repository, Options(stages=str(tmp_path / "empty")))
     folder = user_stages(tmp_path / "mine", "1", "2")
     (folder / "2" / "production" / "rows.csv").unlink()
     with pytest.raises(Failure, match=r"stage 2: .*production holds nothing"):
-        simulate_world.found(repository, Options(stages=str(folder)))
+        find_stages(repository, Options(stages=str(folder)))
 
 
 def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "window").write_text("adopted\n")
     with pytest.raises(Failure, match="give STAGES=folder"):
-        simulate_world.found(Simulated(tmp_path), Options())
+        find_stages(Simulated(tmp_path), Options())
 
 
 def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -352,8 +349,8 @@ def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
     stage = Stage(1, folder / "1")
     (tmp_path / "window" / ".train").mkdir(parents=True)
     (tmp_path / "window" / ".train" / "half").write_text("of an earlier attempt")
-    stage.bring(tmp_path / "window")
-    stage.bring(tmp_path / "window")
+    stage.copy(tmp_path / "window")
+    stage.copy(tmp_path / "window")
     files = sorted(path.relative_to(tmp_path / "window").as_posix() for path in (tmp_path / "window").rglob("*.*"))
     assert files == ["production/rows.csv", "train/rows.csv"]
 
@@ -398,27 +395,20 @@ def scored(task: str, rows: int = 400) -> tuple[Any, pl.DataFrame, np.ndarray[An
 def test_metrics_are_those_of_the_algorithm(task: str) -> None:
     classes, frame, labels, predicted = scored(task)
     expected = component.measure(task, labels, predicted, 0.5)
-    for name in simulate_loop.MEASURES[task]:
-        case: Any = SimpleNamespace(data=SimpleNamespace(task=task, classes=classes), gate=SimpleNamespace(metric=name))
-        assert simulate_loop.name(case) == name
-        assert simulate_loop.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
-
-
-def test_a_metric_that_can_t_be_measured_here_gives_way_to_one_that_can() -> None:
-    for task, measured in metrics.NAMES.items():
-        for name in measured:
-            case: Any = SimpleNamespace(data=SimpleNamespace(task=task), gate=SimpleNamespace(metric=name))
-            assert simulate_loop.name(case) in simulate_loop.MEASURES[task]
+    for name in metrics.NAMES[task]:
+        data, gate = SimpleNamespace(task=task, classes=classes), SimpleNamespace(metric=name)
+        case: Any = SimpleNamespace(data=data, gate=gate, prediction=SimpleNamespace(threshold=0.5))
+        assert simulation.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
 
 
 def test_rows_without_a_label_or_a_prediction_count_for_nothing() -> None:
     _, frame, _, _ = scored("binary")
-    whole = simulate_loop.measure(CASE, frame)
+    whole = simulation.measure(CASE, frame)
     more = frame.with_columns(pl.lit("broken").alias("error"), pl.lit("no").alias("label"))
     unlabelled = frame.with_columns(pl.lit(None, pl.String).alias("label"))
-    assert simulate_loop.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
-    assert simulate_loop.measure(CASE, unlabelled) is None
-    assert simulate_loop.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
+    assert simulation.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
+    assert simulation.measure(CASE, unlabelled) is None
+    assert simulation.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
 
 
 @pytest.mark.parametrize(("where", "known"), [("production", 20), ("train", 10), ("nowhere", 0)])
@@ -430,7 +420,7 @@ def test_labels_are_found_in_production_or_by_id_in_train(tmp_path: Path, where:
     late = rows.head(10) if where == "train" else rows.head(10).drop("churned")
     late.write_csv(tmp_path / "1" / "train" / "a.csv")
     loop = open_quick(tmp_path / "account", ["calm"])
-    found = simulate_loop.Scores(loop.world, loop.stages)._labels(Stage(1, tmp_path / "1"), "1:")
+    found = simulation.Scores(loop).labels(Stage(1, tmp_path / "1"), "1:")
     assert found.height == known
     wanted = dict(zip("1:" + rows["customer_id"], rows["churned"], strict=True))
     assert all(wanted[row["id"]] == row["label"] for row in found.iter_rows(named=True))
@@ -446,9 +436,7 @@ def test_a_pipeline_is_reduced_to_what_its_transform_needs() -> None:
     steps[2]["Arguments"] = {**steps[2]["Arguments"], "c": {"Get": "Parameters.C"}}  # type: ignore[dict-item]
     definition = {"Version": "1", "Parameters": [{"Name": "A"}, {"Name": "C"}], "Steps": steps}
     before = copy.deepcopy(definition)
-    reduced = simulate_loop.only_scoring(definition)
-    assert [step["Name"] for step in reduced["Steps"]] == ["Prepare", "Score"]
-    assert reduced["Parameters"] == [{"Name": "A"}]
+    assert simulation.scoring_steps(definition) == ("Prepare", "Score")
     assert definition == before
 
 
@@ -528,7 +516,7 @@ def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None
     )
     assert simulation.page(result).count('class="marked"') == 2
     assert simulation._remark(worse) == "tick 2 was expected to score worse and stays at 0.600: No budget."
-    assert row(1, estimated=0.7).estimate() == "0.700"
+    assert simulation.interval(0.7, None, None, worse=False) == "0.700"
 
 
 def test_the_csv_holds_every_value() -> None:
@@ -551,8 +539,8 @@ def test_the_loop_closes_where_retraining_made_it_better(metric: str, after: flo
 
 def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     worth = {"calm": 0.8, "drift": 0.7, "drift more": 0.6}
-    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
+    monkeypatch.setattr(simulation.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulation.Scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
     result = simulation.build(finish(quick))
     assert [entry.drift for entry in result.rows] == [False, False, True, False, True, True, False]
     assert [entry.learned_on for entry in result.rows] == [
@@ -568,16 +556,16 @@ def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch:
     assert [entry.after for entry in result.rows] == [None, None, 0.7, None, None, 0.6, None]
     assert "The training failed: The model is not good enough." in result.rows[4].why
     assert list(result.matrix) == ["calm", "drift", "drift more"]
-    assert json.loads(json.dumps(result.plain()))["rows"][2]["retrained_on"] == "drift"
+    assert json.loads(json.dumps(asdict(result)))["rows"][2]["retrained_on"] == "drift"
 
 
 def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulate_loop.Scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(simulate_loop.Scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
+    monkeypatch.setattr(simulation.Scores, "of_run", lambda *_: 0.5)
+    monkeypatch.setattr(simulation.Scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
     finish(quick)
-    run = quick.world.state["ticks"][1]["run"].rpartition("/")[2]
-    place = f"{quick.world.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"
-    storage = quick.world.aws.s3.storage
+    run = quick.state["ticks"][1]["run"].rpartition("/")[2]
+    place = f"{quick.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"
+    storage = quick.account.storage
     performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72, "alarm": True}
     storage.write_json(place, storage.read_json(place) | {"performance": performance})
     second = simulation.build(quick).rows[1]
@@ -589,9 +577,9 @@ def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch:
 
 def test_the_clock_is_simulated(quick: Loop) -> None:
     finish(quick)
-    started = [quick.world.state["executions"][tick["run"]]["started"] for tick in quick.world.state["ticks"]]
+    started = [quick.state["executions"][tick["run"]]["started"] for tick in quick.state["ticks"]]
     assert started[0] == FIRST.isoformat()
     assert started[3].startswith("2026-01-04T06:00")
-    _, memory = retraining.recall(quick.world.aws, quick.world.places)
+    _, memory = retraining.recall(quick.aws, quick.places)
     assert memory.started[0] == "2026-01-03T06:10:00+00:00"
     assert len(memory.windows) <= max(RULES.windows, 2)

@@ -22,7 +22,7 @@ STARTED = """
 import sys
 from batchloop import repository
 from batchloop.simulate import simulation
-from batchloop.simulate.world import Options
+from batchloop.simulate.loop import Options
 options = Options(stages="chosen", decision="off" not in sys.argv, fresh="fresh" in sys.argv)
 raise SystemExit(simulation.simulate(repository.here(), options))
 """

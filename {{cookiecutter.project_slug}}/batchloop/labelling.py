@@ -239,18 +239,17 @@ def _rows(case: UseCase, file: Path) -> pl.DataFrame:
 
 def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:
     """What the loop would decide in an account, where this is the first window that it sees."""
-    from batchloop.control import reports  # noqa: PLC0415 - the control plane's
-    from batchloop.control.decision import Circumstances, decide  # noqa: PLC0415
-    from batchloop.control.memory import Memory, Settings  # noqa: PLC0415
-    from batchloop.control.reports import RunChanged  # noqa: PLC0415
+    from batchloop.control import reports, retraining  # noqa: PLC0415 - the control plane's
+    from batchloop.control.decision import Circumstances, Memory, Observation, decide  # noqa: PLC0415
+    from batchloop.control.names import Settings  # noqa: PLC0415
 
     if not (window := scored.window):
         yield f"{scored.name} is no window: the loop in an account decides by data/<window>/production/ only"
         return
-    run = scored.run
     rules, now = Settings.of(repository.tables()), datetime.now(UTC)
     released = (cache.released(repository.release) or {}).get("artifacts", {}).get("baseline", "")
-    changed = RunChanged(identity, run["pipeline"], "Succeeded", now.isoformat(timespec="seconds"))
-    seen = reports.observation(report, changed, window, run["parameters"]["Baseline"], rules.minimum_rows)
-    around = Circumstances(now, frozenset({window}), baseline=reports.mark(released) if released else "")
+    baseline, time = retraining.mark(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
+    figures = reports.figures(report, rules.minimum_rows)
+    seen = Observation(window, identity, time, baseline=baseline, **figures)
+    around = Circumstances(now, frozenset({window}), baseline=retraining.mark(released) if released else "")
     yield f"in an account the loop would say: {decide(Memory(), seen, rules, around).reason}"

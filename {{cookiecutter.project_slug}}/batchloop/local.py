@@ -152,16 +152,16 @@ def earlier_data(repository: Repository, storage: Storage, options: Options) -> 
 
     Data that is named by its path is no window, and nothing is earlier.
     """
-    from batchloop.control.memory import (  # noqa: PLC0415 - __main__ says where the functions are
+    from batchloop.control.names import (  # noqa: PLC0415 - __main__ says where the functions are
         Settings,
-        before,
         besides,
+        earlier_windows,
     )
 
     settings = Settings.of(repository.tables())
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
-    names = [] if options.data else before(windows, repository.window())
+    names = [] if options.data else earlier_windows(windows, repository.window())
     files = {name: [file for _, file in storage.files((root / name / "train").as_uri())] for name in names}
     chosen = [name for name in names if files[name]][: settings.earlier][::-1]
     if not chosen:

@@ -236,7 +236,7 @@ def test_functions_are_what_the_code_has() -> None:
         function = everything().of("AWS::Lambda::Function")[name]
         assert function["Handler"].endswith(f".{module}")
         file = ROOT / function["Handler"].rpartition(".")[0].replace(".", "/")
-        assert f"def {module}(" in file.with_suffix(".py").read_text()
+        assert f"\n{module} = handler(" in file.with_suffix(".py").read_text()
         assert function["FunctionName"] == f"team-case-dev-{module.replace('_', '-')}"
         assert set(function["Environment"]["Variables"]) == {
             "NAMESPACE",

@@ -11,8 +11,7 @@ from typing import Any
 from batchloop.cloud import upsert
 from batchloop.cloud.session import THROTTLED, CallFailed, Target, answered, ask, opened
 from batchloop.control import handlers, release, retraining, storage
-from batchloop.control.memory import Settings
-from batchloop.control.names import Aws, Places
+from batchloop.control.names import Aws, Places, Settings
 from batchloop.control.release import NotReleased
 from batchloop.pipelines import definitions
 from batchloop.repository import Failure, Repository
@@ -109,7 +108,7 @@ def start(target: Target, client: Any, asked: Asked) -> str:
             }
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
-            return storage.start(aws, name, values, (uuid.uuid4().hex,), said)
+            return retraining.start(aws, name, values, (uuid.uuid4().hex,), said)
     except NotReleased as why:
         raise Failure(f"the release can't be read: {why}") from None
 
@@ -164,7 +163,7 @@ def _values(aws: Aws, places: Places, asked: Asked, window: str) -> tuple[dict[s
         )
     values = handlers.scoring(places, released, places.data(window, "production"))
     said = f"Window {window} is scored with release {released['version']}."
-    return values | retraining.given(aws, places, window), said
+    return values | retraining.labels(aws, places, window), said
 
 
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()

@@ -9,8 +9,7 @@ from typing import Any
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
-from batchloop.control.memory import Settings
-from batchloop.control.names import Aws, Places
+from batchloop.control.names import Aws, Places, Settings
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Failure, Repository

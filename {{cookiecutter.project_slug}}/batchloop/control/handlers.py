@@ -1,46 +1,51 @@
-"""The schedule: score the newest window, or the one it names, with what is released."""
+"""What an event starts: scoring the newest window, deciding after a run has ended, measuring and learning from labels.
+
+All events can come more than once, late, and out of order. Sources: "Events that Amazon SageMaker AI sends to Amazon
+EventBridge" (SageMaker developer guide: several events for one change are expected), "EventBridge event message
+structure" (S3 user guide; keys are not URL-encoded).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from batchloop.control import decision, release, reports, retraining, storage
-from batchloop.control.decision import Action, Arrival, Decision
-from batchloop.control.memory import STATES, WAITING, Observation
-from batchloop.control.names import COMPONENTS, Aws, Places, connect, here
-from batchloop.control.release import Manifest
-from batchloop.control.reports import RunChanged
+from batchloop.control import release, reports, retraining, storage
+from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, recent
+from batchloop.control.names import COMPONENTS, Aws, Places, handler
+
+Event = Mapping[str, Any]
+SUCCEEDED = "Succeeded"
+ENDED = (SUCCEEDED, "Failed", "Stopped", "CompletedWithFailures")
+HEADLINES = {Action.RETRAIN: ", retraining started", Action.WAIT: ", waiting for labels", Action.NONE: ""}
 
 
-def start_inference(event: Mapping[str, Any], _context: Any) -> str:
-    """{"window": ""} or {"window": name}; with "again": any text, a window is scored once more by the same release."""
-    said = run(event, connect(), here(), datetime.now(UTC))
-    print(said)
-    return said
+def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
+    """Score the newest window, or the one that is named, with what is released. What was done, in a sentence.
 
-
-def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """What was done, in a sentence. The same window and release start one execution, however often it is asked."""
+    The event is {"window": ""} or {"window": name}. The same window and release start one execution, however often it
+    is asked; with "again": any text, a window is scored once more.
+    """
     _, released = release.current(aws, places)
     if released is None:
         todo = f"Start {places.pipeline('training')}, and approve the model it registers."
-        return _nothing(aws, places, now, "nothing is released yet", todo)
+        return _nothing_scored(aws, places, now, "nothing is released yet", todo)
     named = str(event.get("window") or "")
     window = named or storage.newest_window(aws, places)
     data = places.data(window, "production")
     if not window or places.window(data, "production") != window or not storage.exists(aws, data):
         todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
-        return _nothing(aws, places, now, f"window {named} has no data" if named else "no window has data", todo)
-    values = scoring(places, released, data) | retraining.given(aws, places, window)
+        why = f"window {named} has no data" if named else "no window has data"
+        return _nothing_scored(aws, places, now, why, todo)
+    values = scoring(places, released, data) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
-    said = f"Window {window} is scored with release {released['version']}."
-    arn = storage.start(aws, places.pipeline("inference"), values, purpose, said)
+    done = f"Window {window} is scored with release {released['version']}."
+    arn = retraining.start(aws, places.pipeline("inference"), values, purpose, done)
     reports.measure(aws, places, now, {"NothingToScore": 0})
-    return f"{said} {arn}"
+    return f"{done} {arn}"
 
 
-def scoring(places: Places, released: Manifest, data: str) -> dict[str, str]:
+def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str, str]:
     """The inference pipeline's parameters: everything from one release, so that nothing can be mixed."""
     return {
         "ProductionData": data,
@@ -50,19 +55,25 @@ def scoring(places: Places, released: Manifest, data: str) -> dict[str, str]:
     }
 
 
-def _nothing(aws: Aws, places: Places, now: datetime, why: str, todo: str) -> str:
+def _nothing_scored(aws: Aws, places: Places, now: datetime, why: str, todo: str) -> str:
     reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
     reports.measure(aws, places, now, {"NothingToScore": 1})
     return f"{why}."
 
 
-SUCCEEDED = "Succeeded"
-ENDED_BADLY = ("Failed", "Stopped", "CompletedWithFailures")
-HEADLINES = {Action.RETRAIN: ", retraining started", Action.WAIT: ", waiting for labels", Action.NONE: ""}
+@dataclass(frozen=True)
+class Run:
+    """An execution's change of status; `pipeline` is its name, `started` when it began (ISO 8601, UTC)."""
 
+    arn: str
+    pipeline: str
+    status: str
+    started: str
 
-class NoVerdict(Exception):
-    """Why a run that succeeded says nothing about drift."""
+    @property
+    def identity(self) -> str:
+        """The execution id, under which the run's outputs lie."""
+        return self.arn.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -72,87 +83,92 @@ class Scored:
     `again`: it did not score, but measured by labels what an earlier run had scored.
     """
 
-    run: RunChanged
+    run: Run
     report: Mapping[str, Any]
-    place: str
+    folder: str
     observation: Observation
     note: str
-    again: bool = False
+    again: bool
 
 
-def after_inference(event: Mapping[str, Any], _context: Any) -> str:
-    """A pipeline execution's status changed."""
-    said = run_after_inference(event, connect(), here(), datetime.now(UTC))
-    print(said)
-    return said
+class NoVerdict(Exception):
+    """Why a run that succeeded says nothing about drift."""
 
 
-def run_after_inference(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """What was decided, in a sentence.
+def run_changed(event: Event) -> Run:
+    """Of "SageMaker Model Building Pipeline Execution Status Change"."""
+    detail = event["detail"]
+    pipeline = detail["pipelineArn"].rpartition("/")[2].lower()  # an ARN's resource name is in lower case
+    started = reports.moment(detail.get("executionStartTime") or event["time"])
+    return Run(detail["pipelineExecutionArn"], pipeline, detail["currentPipelineExecutionStatus"], started)
+
+
+def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
+    """Decide on retraining after a pipeline execution has ended. What was decided, in a sentence.
 
     Of the training pipeline, the end of an execution lets the loop go on at once; without such an event it goes on with
     the next one of the inference pipeline.
     """
-    changed = reports.run_changed(event)
-    if changed.pipeline == places.pipeline("training") and changed.status not in storage.RUNS:
+    run = run_changed(event)
+    if run.pipeline == places.pipeline("training") and run.status not in retraining.RUNS:
         return retraining.go_on(aws, places, now).reason
-    if changed.pipeline != places.pipeline("inference") or changed.status not in (SUCCEEDED, *ENDED_BADLY):
+    if run.pipeline != places.pipeline("inference") or run.status not in ENDED:
         return "This is no end of a scoring run."
-    if changed.status != SUCCEEDED:
-        return _failed(aws, places, now, changed)
+    found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
+    if run.status != SUCCEEDED:
+        return _failed(aws, places, now, run, found)
     try:
-        scored = _scored(aws, places, changed)
+        scored = _scored(aws, places, run, retraining.measures_labels(found))
     except NoVerdict as why:
-        lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": changed.arn}
+        lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
         reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
         reports.measure(aws, places, now, {"RunFailed": 0, "ReportMissing": 1})
         return str(why)
-
-    retraining.start(aws, places, scored.observation.window)  # by labels that have come since it began
+    retraining.measure(aws, places, scored.observation.window)  # by labels that have come since it began
 
     def tell(decided: Decision) -> None:
         if decided.arrival == Arrival.NEW:
             reports.measure(aws, places, now, _metrics(places, now, scored, decided))
-        if _worth_telling(scored, decided):
+        if _is_news(scored, decided):
             _tell(aws, places, scored, decided)
 
     return retraining.advance(aws, places, scored.observation, now, tell).reason
 
 
-def _failed(aws: Aws, places: Places, now: datetime, changed: RunChanged) -> str:
-    found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=changed.arn)
-    again = retraining.selective(found)
-    what = "The measurement by labels" if again else "The scoring run"
-    said = f"{what} ended as {changed.status}: {found.get('FailureReason', 'the service gives no reason')}"
+def _failed(aws: Aws, places: Places, now: datetime, run: Run, found: Mapping[str, Any]) -> str:
+    again = retraining.measures_labels(found)
+    said = f"{'The measurement by labels' if again else 'The scoring run'} ended as {run.status}"
+    said += f": {found.get('FailureReason', 'the service gives no reason')}"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
-    todo = "See the reason in the run's step, and put the labels right: new ones are measured again." if again else todo
-    lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": changed.arn}
-    reports.tell(aws, places, f"a {'measurement' if again else 'scoring run'} ended as {changed.status}", lines)
+    if again:
+        todo = "See the reason in the run's step, and put the labels right: new ones are measured again."
+    lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": run.arn}
+    reports.tell(aws, places, f"a {'measurement' if again else 'scoring run'} ended as {run.status}", lines)
     reports.measure(aws, places, now, {"RunFailed": 1})
     return retraining.go_on(aws, places, now).reason if again else said
 
 
-def _scored(aws: Aws, places: Places, changed: RunChanged) -> Scored:
+def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     """Raises NoVerdict."""
-    given = storage.parameters(aws, changed.arn)
-    again = retraining.selective(aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=changed.arn))
+    given = retraining.parameters(aws, run.arn)
     data, baseline = given.get("ProductionData", ""), given.get("Baseline", "")
     window = places.window(data, "production")
     if not window:
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
-    place = f"{places.runs('inference')}/{changed.identity}/DetectDrift/drift"
-    report = storage.read_json(aws, f"{place}/drift.json") or {}
+    folder = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift"
+    report = storage.read_json(aws, f"{folder}/drift.json") or {}
     try:
-        observation = reports.observation(report, changed, window, baseline, places.settings.minimum_rows)
+        figures = reports.figures(report, places.settings.minimum_rows)
     except (KeyError, TypeError, ValueError):
-        raise NoVerdict(f"{place}/drift.json, about window {window}, is missing or no drift report.") from None
+        raise NoVerdict(f"{folder}/drift.json, about window {window}, is missing or no drift report.") from None
+    observation = Observation(window, run.identity, run.started, baseline=retraining.mark(baseline), **figures)
     _, released = release.current(aws, places)
     older = released is None or released["artifacts"]["baseline"] != baseline
     note = "the release is not the one this run used; the verdict is by the baseline that it used" if older else ""
-    return Scored(changed, report, place, observation, note, again)
+    return Scored(run, report, folder, observation, note, again)
 
 
-def _worth_telling(scored: Scored, decided: Decision) -> bool:
+def _is_news(scored: Scored, decided: Decision) -> bool:
     """Everything but a healthy window, and what was told before; of labels, what they confirm or refute."""
     seen = scored.observation
     news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
@@ -162,21 +178,25 @@ def _worth_telling(scored: Scored, decided: Decision) -> bool:
 
 
 def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
-    seen, found, measured = scored.observation, reports.expected(scored.report), reports.realised(scored.report)
+    seen, report = scored.observation, scored.report
     verdict = {True: "drift", False: "no drift", None: "too few rows for a verdict"}[seen.drifted]
     worse = ", a worse model expected" if seen.worse else ""
     if seen.realised is not None:
         worse = ", a worse model" if seen.realised else ", scored as well as before" if seen.worse else ""
+    estimate, realised = (
+        found.words() if (found := reports.performance(report, part)) else reports.why_unknown(report, part)
+        for part in (reports.ESTIMATE, reports.REALISED)
+    )
     lines = {
         "Window": f"{seen.window} ({seen.rows:,} rows)",
-        "Verdict": f"{scored.report['verdict']}: {scored.report.get('reason', '')}",
-        "Expected performance": found.words() if found else reports.why_unknown(scored.report),
-        "Realised performance": measured.words() if measured else reports.why_unknown(scored.report, "realised"),
-        "Drifted columns that the model uses": ", ".join(reports.important(scored.report)),
+        "Verdict": f"{report['verdict']}: {report.get('reason', '')}",
+        "Expected performance": estimate,
+        "Realised performance": realised,
+        "Drifted columns that the model uses": ", ".join(reports.important(report)),
         "Decision": decided.reason,
         "Note": scored.note,
         "To do": _todo(places, seen, decided),
-        "Report": f"{scored.place}/report.html",
+        "Report": f"{scored.folder}/report.html",
         "Run": scored.run.arn,
         "Training": decided.memory.execution if decided.action == Action.RETRAIN else "",
     }
@@ -197,18 +217,18 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
 
 def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -> dict[str, float | None]:
     """Effects of too few rows are noise, and are left out; of a measurement only what is new."""
-    report, seen, memory = scored.report, scored.observation, decided.memory
-    measured = reports.realised(report)
-    realised = {
-        "RealisedPerformance": measured.value if measured else None,
-        "RealisedDrop": measured.drop if measured else None,
-        "LoopState": STATES.index(memory.state),
-        "RetrainingsInBudget": decision.recent(memory, places.settings, now),
+    report, seen = scored.report, scored.observation
+    realised = reports.performance(report, reports.REALISED)
+    state: dict[str, float | None] = {
+        "RealisedPerformance": realised.value if realised else None,
+        "RealisedDrop": realised.drop if realised else None,
+        "LoopState": STATES.index(decided.memory.state),
+        "RetrainingsInBudget": recent(decided.memory, places.settings, now),
     }
     if scored.again:
-        return realised
+        return state
     judged, scores = seen.drifted is not None, report.get("scores", {})
-    found = reports.expected(report) if judged else None
+    estimate = reports.performance(report, reports.ESTIMATE) if judged else None
     columns = [column for column in report.get("columns", []) if column.get("decides", True)]
     effects = [column.get("psi_beyond_chance") or 0.0 for column in [*columns, *scores.values()]]
     means = [scores.get(name, {}).get("mean") for name in ("prediction", "score")]
@@ -220,26 +240,28 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
         "Drift": float(bool(seen.drifted)) if judged else None,
         "DriftedColumns": seen.columns if judged else None,
         "LargestEffect": max(effects, default=None) if judged else None,
-        "ExpectedPerformance": found.estimated if found else None,
-        "ExpectedDrop": found.drop if found else None,
+        "ExpectedPerformance": estimate.value if estimate else None,
+        "ExpectedDrop": estimate.drop if estimate else None,
         "PredictionMean": next((mean for mean in means if mean is not None), None),
-        **realised,
+        **state,
     }
 
 
-def labels_arrived(event: Mapping[str, Any], _context: Any) -> str:
-    """An object below data/<window>/labels/ or train/ was created."""
-    said = run_labels_arrived(event, connect(), here(), datetime.now(UTC))
-    print(said)
-    return said
+def object_created(event: Event, aws: Aws, places: Places, now: datetime) -> str:
+    """A file below data/<window>/labels/ or train/ has come: measure by it, and retrain where that waits for it.
 
-
-def run_labels_arrived(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """What was done, in a sentence. Every file of a window is an event; the first to find the loop waiting counts."""
-    window = places.window(reports.object_created(event), *retraining.PARTS, *places.labelled)
+    What was done, in a sentence. Every file of a window is an event; the first to find the loop waiting counts.
+    """
+    uri = f"s3://{event['detail']['bucket']['name']}/{event['detail']['object']['key']}"
+    window = places.window(uri, *retraining.PARTS, *places.labelled)
     if not window:
         return "Nothing waits for this."
-    arn = retraining.start(aws, places, window)
-    said = f"Window {window} is measured by its labels in {arn}." if arn else "Nothing waits for this."
-    waiting = retraining.recall(aws, places)[1].state == WAITING
-    return retraining.go_on(aws, places, now).reason if waiting else said
+    arn = retraining.measure(aws, places, window)
+    if retraining.recall(aws, places)[1].state == WAITING:
+        return retraining.go_on(aws, places, now).reason
+    return f"Window {window} is measured by its labels in {arn}." if arn else "Nothing waits for this."
+
+
+start_inference = handler(score)
+after_inference = handler(run_ended)
+labels_arrived = handler(object_created)

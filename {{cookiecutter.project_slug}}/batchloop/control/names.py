@@ -1,13 +1,14 @@
-"""Where everything of one environment lies: names in AWS, from the function's environment variables."""
+"""What everything of one environment is called in AWS, how windows are named, and the settings of the loop."""
 
 import os
 import re
+import sys
 import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from batchloop.control.memory import Settings
 
 COMPONENTS = {
     "processing": "preprocessor",
@@ -16,6 +17,59 @@ COMPONENTS = {
     "explainability": "explainer",
 }
 WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NOTHING = "none"  # the text of a parameter that has no value yet
+REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
+
+
+@dataclass(frozen=True)
+class Settings:
+    """[retraining] of usecase.toml, and [drift] minimum_rows."""
+
+    enabled: bool = True
+    on: tuple[str, ...] = REASONS
+    learn: str = "window"
+    alarms: int = 1
+    windows: int = 1
+    cooldown_hours: float = 24
+    budget: int = 4
+    budget_days: float = 30
+    minimum_rows: int = 200
+
+    @property
+    def earlier(self) -> int:
+        """How many windows before its own a retraining learns from too."""
+        last = re.fullmatch(r"last ([1-9][0-9]{0,5})", self.learn)
+        return int(last[1]) - 1 if last else sys.maxsize if self.learn == "all" else 0
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Any]) -> "Settings":
+        """From the tables of usecase.toml, which batchloop.container.usecase has checked."""
+        table: Mapping[str, Any] = tables.get("retraining", {})
+        given: dict[str, Any] = {name: tuple(value) if name == "on" else value for name, value in table.items()}
+        return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
+
+
+def order(window: str) -> tuple[Any, ...]:
+    """Sorts windows from old to new: by name, numbers by value; names that begin with a letter (sample) come first."""
+    parts = re.split(r"(\d+)", window)
+    return (window[:1].isdigit(), [int(part) if place % 2 else part for place, part in enumerate(parts)], window)
+
+
+def earlier_windows(windows: Iterable[str], window: str) -> list[str]:
+    """The windows older than one, the newest first; only those that are named alike, but for their numbers.
+
+    So another table's window, or the sample, is never taken for an earlier one of these.
+    """
+    kind = re.sub(r"\d+", "0", window)
+    alike = [name for name in windows if re.sub(r"\d+", "0", name) == kind and order(name) < order(window)]
+    return sorted(alike, key=order, reverse=True)
+
+
+def besides(windows: list[str]) -> str:
+    """Earlier windows in words: all of a few, of more the first, the last and their number."""
+    if len(windows) > 5:
+        return f"{len(windows)} earlier windows ({windows[0]} to {windows[-1]})"
+    return f"{len(windows)} earlier window{'s' * (len(windows) > 1)} ({', '.join(windows)})" if windows else ""
 
 
 @dataclass(frozen=True)
@@ -96,3 +150,14 @@ def connect() -> Aws:
 
     session = boto3.Session()
     return Aws(**{field.name: session.client(field.name) for field in fields(Aws)})
+
+
+def handler(work: Callable[[Mapping[str, Any], Aws, Places, datetime], str]) -> Callable[[Mapping[str, Any], Any], str]:
+    """What Lambda calls with an event: it logs and returns what was done, in a sentence."""
+
+    def handle(event: Mapping[str, Any], _context: Any) -> str:
+        done = work(event, connect(), here(), datetime.now(UTC))
+        print(done)
+        return done
+
+    return handle

@@ -4,15 +4,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control import memory, reports, storage
-from batchloop.control.memory import NOTHING, order
-from batchloop.control.names import COMPONENTS, Aws, Places, connect, here
-from batchloop.control.reports import PackageChanged
+from batchloop.control import reports, storage
+from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, handler, order
 from batchloop.control.storage import Stored
 
 Manifest = dict[str, Any]
@@ -20,6 +18,7 @@ SCHEMA = 1
 OCCASION = ("version", "created", "by", "reason")  # what differs between two releases of the same thing
 TEXTS = ("created", "by", "reason", "model_package", "training_data", "git_commit", "contract")
 ECR = re.compile(r"(\d{12})\.dkr\.ecr\.[^/]+/([^@:]+)(?:@(sha256:[0-9a-f]{64})|:([\w.-]+))")
+APPROVED = "Approved"
 
 
 class NotReleased(Exception):
@@ -36,10 +35,9 @@ def parsed(text: str) -> Manifest | None:
     """The manifest that the parameter holds, None for `none`. Raises NotReleased for anything else."""
     if text == NOTHING:
         return None
-    try:
+    manifest: Any = None
+    with suppress(ValueError):
         manifest = json.loads(text)
-    except ValueError:
-        manifest = None
     check(manifest)
     return dict(manifest)
 
@@ -47,79 +45,6 @@ def parsed(text: str) -> Manifest | None:
 def written(manifest: Manifest) -> str:
     """The text that the parameter holds."""
     return json.dumps(manifest, separators=(",", ":"))
-
-
-def history(aws: Aws, places: Places) -> list[Manifest]:
-    """The releases so far, the newest first; SSM keeps 100 versions of a parameter."""
-    pages = aws.ssm.get_paginator("get_parameter_history").paginate(Name=places.parameter("release"))
-    texts = [entry["Value"] for page in pages for entry in page["Parameters"]]
-    found = []
-    for text in reversed(texts):
-        with suppress(NotReleased):  # what an older schema wrote
-            if manifest := parsed(text):
-                found.append(manifest)
-    return found
-
-
-def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: str) -> Manifest:
-    """The manifest of a model package (DescribeModelPackage's answer). Raises NotReleased where it lacks something."""
-    about = package.get("CustomerMetadataProperties", {})
-    wanted = [*COMPONENTS.values(), *(f"{component}_image" for component in COMPONENTS)]
-    if lacking := [name for name in wanted if name not in about]:
-        raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
-    found = _evaluation(aws, package)
-    return {
-        "schema": SCHEMA,
-        "version": 0,
-        "created": created,
-        "by": by,
-        "reason": reason,
-        "model_package": package["ModelPackageArn"],
-        "images": {name: pinned(aws, about[f"{name}_image"]) or about[f"{name}_image"] for name in COMPONENTS},
-        "artifacts": {name: about[name] for name in COMPONENTS.values()},
-        "metrics": _metrics(found),
-        "earlier_windows": memory.besides(sorted(found.get("earlier") or [], key=order)),
-        **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
-    }
-
-
-def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
-    """Make it the release, as `put` does, after a look at what it names.
-
-    Raises NotReleased where the manifest, an image or an artifact is missing, and Conflict.
-    """
-    check(manifest)
-    if gone := list(missing(aws, manifest)):
-        raise NotReleased(f"{', '.join(gone)} {'does' if len(gone) == 1 else 'do'} not exist.")
-    stored, before = current(aws, places)
-    return put(aws, places, stored, before, manifest)
-
-
-def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manifest: Manifest) -> tuple[Manifest, bool]:
-    """Write it over `stored`, as the next version, unless it is what `before` is; the release, and whether it is new.
-
-    `before` is the manifest in `stored`, None where there is none or a damaged one. The parameters
-    components/*/artifact follow it; components/*/image is what `make push` built last, for the next training, and only
-    filled where it is empty. Raises Conflict.
-    """
-    new = before is None or identity(before) != identity(manifest)
-    manifest = {**manifest, "version": _last(aws, places, stored, before) + 1} if new else before or {}
-    if new:
-        storage.write(aws.ssm, stored, written(manifest))
-    for component, artifact in COMPONENTS.items():
-        uri, image = (places.parameter(f"components/{component}/{kind}") for kind in ("artifact", "image"))
-        storage.write(aws.ssm, storage.read(aws.ssm, uri), manifest["artifacts"][artifact])
-        if (empty := storage.read(aws.ssm, image)).text == NOTHING:
-            storage.write(aws.ssm, empty, manifest["images"][component])
-    return manifest, new
-
-
-def _last(aws: Aws, places: Places, stored: Stored, before: Manifest | None) -> int:
-    """The newest release's number: two releases never share one, also where the parameter was damaged in between."""
-    if before:
-        return int(before["version"])
-    earlier = history(aws, places) if stored.version > 1 else []
-    return max((manifest["version"] for manifest in earlier), default=0)
 
 
 def check(manifest: Any) -> None:
@@ -134,6 +59,85 @@ def check(manifest: Any) -> None:
     )
     if not whole:
         raise NotReleased(f"it is no manifest of schema {SCHEMA}; `make rollback` brings an earlier release back.")
+
+
+def history(aws: Aws, places: Places) -> list[Manifest]:
+    """The releases so far, the newest first; SSM keeps 100 versions of a parameter."""
+    pages = aws.ssm.get_paginator("get_parameter_history").paginate(Name=places.parameter("release"))
+    found = []
+    for text in [entry["Value"] for page in pages for entry in page["Parameters"]][::-1]:
+        with suppress(NotReleased):  # what an older schema wrote
+            if manifest := parsed(text):
+                found.append(manifest)
+    return found
+
+
+def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: str) -> Manifest:
+    """The manifest of a model package (DescribeModelPackage's answer). Raises NotReleased where it lacks something."""
+    about = package.get("CustomerMetadataProperties", {})
+    wanted = [*COMPONENTS.values(), *(f"{component}_image" for component in COMPONENTS)]
+    if lacking := [name for name in wanted if name not in about]:
+        raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
+    uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
+    evaluation = (storage.read_json(aws, uri, "evaluation.json") if uri else None) or {}
+    return {
+        "schema": SCHEMA,
+        "version": 0,
+        "created": created,
+        "by": by,
+        "reason": reason,
+        "model_package": package["ModelPackageArn"],
+        "images": {name: pinned(aws, about[f"{name}_image"]) or about[f"{name}_image"] for name in COMPONENTS},
+        "artifacts": {name: about[name] for name in COMPONENTS.values()},
+        "metrics": _metrics(evaluation),
+        "earlier_windows": besides(sorted(evaluation.get("earlier") or [], key=order)),
+        **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
+    }
+
+
+def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """As the training job names them, and `gate:trusted`, 0 where they say little of new rows; {} without any."""
+    splits = {split: evaluation.get(split) or {} for split in ("validation", "test", "champion")}
+    values = {f"{split}:{name}": value for split, metrics in splits.items() for name, value in metrics.items()}
+    values |= {"gate:value": splits["test"].get(evaluation.get("metric")), "gate:lead": evaluation.get("lead")}
+    values |= {"gate:trusted": 0} if (evaluation.get("leak") or {}).get("trusted") is False else {}
+    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
+
+
+def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manifest: Manifest) -> tuple[Manifest, bool]:
+    """Write it over `stored`, as the next version, unless it is what `before` is; the release, and whether it is new.
+
+    `before` is the manifest in `stored`, None where there is none or a damaged one. The parameters
+    components/*/artifact follow it; components/*/image is what `make push` built last, for the next training, and only
+    filled where it is empty. Two releases never share a number, also where the parameter was damaged in between.
+    Raises Conflict.
+    """
+    new = before is None or identity(before) != identity(manifest)
+    if new:
+        earlier = [before] if before else history(aws, places) if stored.version > 1 else []
+        last = max((int(release["version"]) for release in earlier), default=0)
+        manifest = {**manifest, "version": last + 1}
+        storage.write(aws.ssm, stored, written(manifest))
+    else:
+        manifest = before or {}
+    for component, artifact in COMPONENTS.items():
+        uri, image = (places.parameter(f"components/{component}/{kind}") for kind in ("artifact", "image"))
+        storage.write(aws.ssm, storage.read(aws.ssm, uri), manifest["artifacts"][artifact])
+        if (empty := storage.read(aws.ssm, image)).text == NOTHING:
+            storage.write(aws.ssm, empty, manifest["images"][component])
+    return manifest, new
+
+
+def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
+    """Make it the release, as `put` does, after a look at what it names.
+
+    Raises NotReleased where the manifest, an image or an artifact is missing, and Conflict.
+    """
+    check(manifest)
+    if gone := list(missing(aws, manifest)):
+        raise NotReleased(f"{', '.join(gone)} {'does' if len(gone) == 1 else 'do'} not exist.")
+    stored, before = current(aws, places)
+    return put(aws, places, stored, before, manifest)
 
 
 def missing(aws: Aws, manifest: Manifest) -> Iterator[str]:
@@ -160,25 +164,8 @@ def pinned(aws: Aws, image: str) -> str:
 
 def learned_from(manifest: Mapping[str, Any]) -> str:
     """The data that a release learned from, in words; what was released before `earlier_windows` has none."""
-    besides = manifest.get("earlier_windows", "")
-    return f"{manifest['training_data']} and {besides}" if besides else str(manifest["training_data"])
-
-
-def _evaluation(aws: Aws, package: Mapping[str, Any]) -> dict[str, Any]:
-    """What the training job measured; {} where it is no longer there."""
-    uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
-    return (storage.read_json(aws, uri, "evaluation.json") if uri else None) or {}
-
-
-def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
-    """As the training job names them, and `gate:trusted`, 0 where they say little of new rows."""
-    if not found:
-        return {}
-    splits = {split: found.get(split) or {} for split in ("validation", "test", "champion")}
-    values = {f"{split}:{name}": value for split, metrics in splits.items() for name, value in metrics.items()}
-    values |= {"gate:value": splits["test"].get(found.get("metric")), "gate:lead": found.get("lead")}
-    values |= {"gate:trusted": 0} if (found.get("leak") or {}).get("trusted") is False else {}
-    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
+    earlier = manifest.get("earlier_windows", "")
+    return f"{manifest['training_data']} and {earlier}" if earlier else str(manifest["training_data"])
 
 
 def identity(manifest: Manifest) -> Manifest:
@@ -186,54 +173,52 @@ def identity(manifest: Manifest) -> Manifest:
     return {name: value for name, value in manifest.items() if name not in OCCASION}
 
 
-APPROVED = "Approved"
+def package_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
+    """Release a model package of the environment's group that was approved. What was done, in a sentence.
 
-
-def publish_release(event: Mapping[str, Any], _context: Any) -> str:
-    """A model package of the environment's group changed."""
-    said = run(event, connect(), here(), datetime.now(UTC))
-    print(said)
-    return said
-
-
-def run(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """What was done, in a sentence.
-
-    An approved package is released once: what has been released before comes back by `make rollback` only, because
-    any later change of a package is the same event again. An approval older than the release is late, and is not one.
+    Of "SageMaker Model Package State Change"; packages outside any group have neither group nor approval. An approved
+    package is released once: what has been released before comes back by `make rollback` only, because any later change
+    of a package is the same event again. An approval older than the release is late, and is not one.
     """
-    changed = reports.package_changed(event)
-    if (changed.group, changed.status) != (places.prefix, APPROVED) or "ModelApprovalStatus" not in (
-        changed.fields or ("ModelApprovalStatus",)
-    ):
+    detail, time = event["detail"], reports.moment(event["time"])
+    arn, status = detail["ModelPackageArn"], "ModelApprovalStatus"
+    approved = (detail.get("ModelPackageGroupName"), detail.get(status)) == (places.prefix, APPROVED)
+    if not approved or status not in (detail.get("UpdatedModelPackageFields") or [status]):
         return "This is no approval of a model package here."
     try:
-        return _published(aws, places, now, changed)
+        return _published(aws, places, now, arn, time)
     except NotReleased as why:
-        said = f"{changed.arn} is approved and not released: {why}"
+        done = f"{arn} is approved and not released: {why}"
         todo = "Train again, or bring back what is missing and approve it anew. The release stays what it is."
-        reports.tell(aws, places, "an approved model can't be released", {"Decision": said, "To do": todo})
+        reports.tell(aws, places, "an approved model can't be released", {"Decision": done, "To do": todo})
         reports.measure(aws, places, now, {"ReleaseRefused": 1})
-        return said
+        return done
 
 
-def _published(aws: Aws, places: Places, now: datetime, changed: PackageChanged) -> str:
-    package = aws.sagemaker.describe_model_package(ModelPackageName=changed.arn)
+def _published(aws: Aws, places: Places, now: datetime, arn: str, time: str) -> str:
+    package = aws.sagemaker.describe_model_package(ModelPackageName=arn)
     if package.get("ModelApprovalStatus") != APPROVED:
-        return f"{changed.arn} is no longer approved."
+        return f"{arn} is no longer approved."
     _, released = current(aws, places)
-    if released and released["model_package"] != changed.arn:
-        if any(earlier["model_package"] == changed.arn for earlier in history(aws, places)):
-            return f"{changed.arn} was released before; `make rollback` brings it back."
-        if changed.time < reports.moment(released["created"]):
-            raise NotReleased(f"its approval of {changed.time} is older than release {released['version']}.")
+    if released and released["model_package"] != arn:
+        if any(earlier["model_package"] == arn for earlier in history(aws, places)):
+            return f"{arn} was released before; `make rollback` brings it back."
+        if time < reports.moment(released["created"]):
+            raise NotReleased(f"its approval of {time} is older than release {released['version']}.")
     reason = package.get("ApprovalDescription") or "approved"
-    wanted = build(aws, package, _approver(package), reason, changed.time)
-    manifest, new = publish(aws, places, wanted)
+    manifest, new = publish(aws, places, build(aws, package, _approver(package), reason, time))
     if new:
-        reports.tell(aws, places, f"release {manifest['version']} is published", _lines(places, manifest))
+        kept = {name: value for name, value in manifest["metrics"].items() if name.startswith(("test:", "gate:"))}
+        lines = {
+            "Release": f"{manifest['version']}, model package {manifest['model_package']}",
+            "Approved by": f"{manifest['by']} ({manifest['reason']})",
+            "Learned from": learned_from(manifest),
+            "Metrics": ", ".join(f"{name} {value:g}" for name, value in kept.items()),
+            "To do": f"Nothing. `make rollback ENV={places.environment}` goes back to the release before.",
+        }
+        reports.tell(aws, places, f"release {manifest['version']} is published", lines)
     reports.measure(aws, places, now, {"ReleaseVersion": manifest["version"], "ReleaseRefused": 0})
-    return f"{changed.arn} is release {manifest['version']}."
+    return f"{arn} is release {manifest['version']}."
 
 
 def _approver(package: Mapping[str, Any]) -> str:
@@ -244,12 +229,4 @@ def _approver(package: Mapping[str, Any]) -> str:
     return "unknown"
 
 
-def _lines(places: Places, manifest: Manifest) -> dict[str, str]:
-    measured = {name: value for name, value in manifest["metrics"].items() if name.startswith(("test:", "gate:"))}
-    return {
-        "Release": f"{manifest['version']}, model package {manifest['model_package']}",
-        "Approved by": f"{manifest['by']} ({manifest['reason']})",
-        "Learned from": learned_from(manifest),
-        "Metrics": ", ".join(f"{name} {value:g}" for name, value in measured.items()),
-        "To do": f"Nothing. `make rollback ENV={places.environment}` goes back to the release before.",
-    }
+publish_release = handler(package_changed)

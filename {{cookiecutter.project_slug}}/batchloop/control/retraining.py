@@ -1,4 +1,7 @@
-"""What a training is started with: the rows it learns from, the images that run, and the champion it has to beat."""
+"""The executions of the two pipelines: which run, measuring a window by its labels, and retraining on one.
+
+A retraining is given the rows it learns from, the images that run, and the champion that it has to beat.
+"""
 
 import json
 import re
@@ -7,197 +10,205 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control import memory, release, reports, storage
-from batchloop.control.decision import Action, Circumstances, Decision, candidates, decide, settled
-from batchloop.control.memory import NOTHING as MEMORY_NOTHING
-from batchloop.control.memory import RETRAINING, Memory, Observation, before, parse
-from batchloop.control.names import COMPONENTS, Aws, Places
+from batchloop.control import release, reports, storage
+from batchloop.control.decision import (
+    RETRAINING,
+    Action,
+    Circumstances,
+    Decision,
+    Memory,
+    Observation,
+    candidates,
+    decide,
+    parse,
+    settled,
+)
+from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, earlier_windows
 from batchloop.control.release import NotReleased
-from batchloop.control.reports import mark
-from batchloop.control.storage import RUNS, Conflict, Stored
-from batchloop.control.storage import start as storage_start
+from batchloop.control.storage import Conflict, Stored
 
+RUNS = ("Executing", "Stopping")
+PAGE, MOST = 100, 1000  # executions in an answer; as far back as a window's own run is looked for
 CHAMPION = {"ChampionPreprocessor": "preprocessor", "ChampionModel": "model"}
+STEP, PARTS = "DetectDrift", ("labels", "train")
+DATA, VERSION = "LabelledData", "LabelsVersion"  # parameters of the inference pipeline
+DESCRIPTION = re.compile(r"Window (\S+) is (scored|measured)")  # of the executions that the loop starts
+ATTEMPTS = 3
+PATIENCE = timedelta(hours=1)  # how long a retraining that can't be started is tried again
+Tell = Callable[[Decision], None]
+
+
+def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str, **more: Any) -> str:
+    """Start an execution, once for a purpose; its ARN. `more` are further members of the request."""
+    answer = aws.sagemaker.start_pipeline_execution(
+        PipelineName=pipeline,
+        PipelineExecutionDescription=" ".join(why.split())[:1000],
+        PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
+        ClientRequestToken=sha256("\n".join((pipeline, *purpose)).encode()).hexdigest(),
+        **more,
+    )
+    return str(answer["PipelineExecutionArn"])
+
+
+def parameters(aws: Aws, arn: str) -> dict[str, str]:
+    """What an execution was given."""
+    found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
+    return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
+
+
+def executions(aws: Aws, pipeline: str, most: int = PAGE) -> Iterator[dict[str, Any]]:
+    """Executions of a pipeline, the newest first."""
+    request = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": PAGE}
+    pages = aws.sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline, **request)
+    return islice((run for page in pages for run in page["PipelineExecutionSummaries"]), most)
+
+
+def running(aws: Aws, pipeline: str) -> list[str]:
+    """The ARNs of a pipeline's executions that are under way, also of those that a person started."""
+    runs = executions(aws, pipeline)
+    return [run["PipelineExecutionArn"] for run in runs if run["PipelineExecutionStatus"] in RUNS]
+
+
+def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
+    """The parameters that name a window's labels; none where no labels have come.
+
+    They lie in labels/, an id and a label a row being enough, or else in train/ among the rows to learn from.
+    """
+    for uri in (places.data(window, part) for part in PARTS):
+        if files := storage.files(aws, uri):
+            text = "\n".join(f"{key} {tag}" for key, tag in files.items())
+            return {DATA: uri, VERSION: sha256(text.encode()).hexdigest()[:16]}
+    return {}
+
+
+def measures_labels(described: Mapping[str, Any]) -> bool:
+    """Whether an execution measures by labels what an earlier one scored, of DescribePipelineExecution's answer."""
+    return "SelectiveExecutionConfig" in described
+
+
+def measure(aws: Aws, places: Places, window: str) -> str:
+    """The ARN of the execution that measures a window with the labels that are there; "" where there is nothing to do.
+
+    One that is under way is waited for: its end asks again. The same labels are measured once. A refusal is told, and
+    keeps nothing else from being decided.
+    """
+    given = labels(aws, places, window)
+    if not given or window in _measuring(aws, places):
+        return ""
+    source, known = _scored_by(aws, places, window, given[VERSION])
+    if not source:
+        return ""
+    selection = {"SourcePipelineExecutionArn": source, "SelectedSteps": [{"StepName": STEP}]}
+    why, purpose = f"Window {window} is measured: labels have come.", (source, given[VERSION])
+    pipeline, values = places.pipeline("inference"), known | given
+    try:
+        return start(aws, pipeline, values, purpose, why, SelectiveExecutionConfig=selection)
+    except ClientError as refusal:
+        todo = "Mend what is refused, and put the labels there once more."
+        lines = {"Labels": given[DATA], "Decision": f"They are not measured: {refusal}", "To do": todo, "Run": source}
+        reports.tell(aws, places, f"{window}: labels can't be measured", lines)
+        return ""
+
+
+def _measuring(aws: Aws, places: Places) -> frozenset[str]:
+    """The windows that are being measured by their labels right now."""
+    values = [parameters(aws, arn) for arn in running(aws, places.pipeline("inference"))]
+    return frozenset(places.window(given["ProductionData"], "production") for given in values if DATA in given)
+
+
+def _scored_by(aws: Aws, places: Places, window: str, version: str) -> tuple[str, dict[str, str]]:
+    """The newest whole run of a window that succeeded, and its parameters; "" where there is none.
+
+    Also "" where these labels were measured, or tried to be.
+    """
+    for run in executions(aws, places.pipeline("inference"), MOST):
+        described, arn = DESCRIPTION.match(run.get("PipelineExecutionDescription", "")), run["PipelineExecutionArn"]
+        values = {} if described and described[1] != window else parameters(aws, arn)
+        if places.window(values.get("ProductionData", ""), "production") != window:
+            continue
+        if values.get(VERSION) == version:
+            return "", {}
+        whole = not measures_labels(aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn))
+        if whole and run["PipelineExecutionStatus"] == "Succeeded":
+            return arn, values
+    return "", {}
 
 
 @dataclass(frozen=True)
-class Learning:
+class Plan:
     """The training pipeline's parameters, and the version of the release that the new model follows, or 0.
 
     `champion` says what it is compared with, `besides` which windows it learns from besides its own, "" for none;
-    `unusual`: whether there is a release that it is not compared with.
+    `remarks` what of it a person who knows the window does not expect.
     """
 
     values: dict[str, str]
     version: int
     champion: str
     besides: str
-    unusual: bool
-
-    @property
-    def remarks(self) -> str:
-        """What of it a person who knows the window does not expect; sentences, or ""."""
-        besides = f"It also learns from {self.besides}." if self.besides else ""
-        return " ".join(part for part in (besides, f"{self.champion}." if self.unusual else "") if part)
+    remarks: str
 
 
-def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Learning:
+def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     """For a window; `fresh`: without a champion, also where the release is damaged, which raises NotReleased else."""
     released = None
     with suppress(NotReleased) if fresh else nullcontext():
         _, released = release.current(aws, places)
-    champion = {name: released["artifacts"][artifact] for name, artifact in CHAMPION.items()} if released else {}
-    gone = [CHAMPION[name] for name, uri in champion.items() if not storage.exists(aws, uri)]
-    version = released["version"] if released else 0
-    if fresh or gone:
-        champion = dict.fromkeys(CHAMPION, f"{places.storage}/none")
+    version, artifacts = (released["version"], released["artifacts"]) if released else (0, {})
+    gone = [name for name in CHAMPION.values() if released and not storage.exists(aws, artifacts[name])]
+    champion = f"Release {version} is the champion" if released else "There is no champion yet"
+    if fresh:
+        champion = "No champion was asked for: [gate] minimum alone decides"
+    elif gone:
+        lost = f"because its {' and '.join(gone)} is gone from S3"
+        champion = f"Release {version} is not compared, {lost}: [gate] minimum alone decides"
+    compared, none = released and not fresh and not gone, f"{places.storage}/none"
     pushed = {name: storage.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
-    images = (released["images"] if released else {}) | {
-        name: at for name, at in pushed.items() if at != MEMORY_NOTHING
-    }
-    earlier = earlier_windows(aws, places, window)
+    images = (released["images"] if released else {}) | {name: at for name, at in pushed.items() if at != NOTHING}
+    earlier = _earlier(aws, places, window)
     values = {
         "TrainingData": places.data(window, "train"),
-        **({"EarlierData": _listed(aws, places, window, earlier)} if earlier else {}),
+        **({"EarlierData": _manifest(aws, places, window, earlier)} if earlier else {}),
         **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
         "ArtifactsPrefix": places.runs("training"),
-        **(champion or dict.fromkeys(CHAMPION, f"{places.storage}/none")),
+        **{name: artifacts[artifact] if compared else none for name, artifact in CHAMPION.items()},
         **{f"{name.capitalize()}Image": image for name, image in images.items()},
     }
-    return Learning(values, version, _compared(version, gone, fresh), memory.besides(list(earlier)), bool(gone))
+    also = besides(list(earlier))
+    remarks = [f"It also learns from {also}."] * bool(also) + [f"{champion}."] * bool(gone)
+    return Plan(values, version, champion, also, " ".join(remarks))
 
 
-def _compared(version: int, gone: list[str], fresh: bool) -> str:
-    if fresh:
-        return "No champion was asked for: [gate] minimum alone decides"
-    if gone:
-        lost = " and ".join(gone)
-        return f"Release {version} is not compared, because its {lost} is gone from S3: [gate] minimum alone decides"
-    return f"Release {version} is the champion" if version else "There is no champion yet"
-
-
-def earlier_windows(aws: Aws, places: Places, window: str) -> dict[str, dict[str, str]]:
+def _earlier(aws: Aws, places: Places, window: str) -> dict[str, dict[str, str]]:
     """The windows before this one that [retraining] learn asks for, old to new, each with its labelled files.
 
     A window without labels counts for nothing.
     """
     found: dict[str, dict[str, str]] = {}
-    for name in before(storage.windows(aws, places), window) if places.settings.earlier else []:
+    for name in earlier_windows(storage.windows(aws, places), window) if places.settings.earlier else []:
         if len(found) < places.settings.earlier and (files := storage.files(aws, places.data(name, "train"))):
             found[name] = files
     return dict(reversed(found.items()))
 
 
-def _listed(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str, str]]) -> str:
+def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str, str]]) -> str:
     """The URI of a manifest of these files, which is how a processing job takes several folders as one input.
 
     "S3DataSource" in the SageMaker API reference: a prefix, then keys relative to it. It is called after the files
     and what is in them, so that the pipeline's cache, which compares requests, takes other ones for another input.
     """
     prefix = f"{places.storage}/data/"
-    (bucket, folder), files = (
-        storage.split(prefix),
-        {key: tag for keys in earlier.values() for key, tag in keys.items()},
-    )
-    name = sha256(json.dumps(files).encode()).hexdigest()[:16]
+    files = {key: tag for keys in earlier.values() for key, tag in keys.items()}
+    (bucket, folder), name = storage.split(prefix), sha256(json.dumps(files).encode()).hexdigest()[:16]
     uri = f"{places.runs('training')}/earlier/{window}-{name}.manifest"
     text = json.dumps([{"prefix": prefix}, *(key.removeprefix(folder) for key in files)], indent=1)
     aws.s3.put_object(Bucket=bucket, Key=storage.split(uri)[1], Body=text.encode())
     return uri
-
-
-STEP, PARTS = "DetectDrift", ("labels", "train")
-DATA, VERSION = "LabelledData", "LabelsVersion"  # parameters of the inference pipeline
-NOTHING = "none"
-PAGES = 10  # of a hundred executions: as far back as a window's own run is looked for
-OTHERS = re.compile(r"Window (\S+) is (scored|measured)")  # how the executions that the loop starts are described
-
-
-def given(aws: Aws, places: Places, window: str) -> dict[str, str]:
-    """The parameters that name a window's labels; none where no labels have come.
-
-    They lie in labels/, an id and a label a row being enough, or else in train/ among the rows to learn from.
-    """
-    for uri in (places.data(window, part) for part in PARTS):
-        if version := storage.version(aws, uri):
-            return {DATA: uri, VERSION: version}
-    return {}
-
-
-def selective(described: Mapping[str, Any]) -> bool:
-    """Whether an execution measures an earlier one, of DescribePipelineExecution's answer."""
-    return "SelectiveExecutionConfig" in described
-
-
-def start(aws: Aws, places: Places, window: str) -> str:
-    """The ARN of the execution that measures a window with the labels that are there; "" where there is nothing to do.
-
-    One that is under way is waited for: its end asks again. The same labels are measured once. A refusal is told, and
-    keeps nothing else from being decided.
-    """
-    labels = given(aws, places, window)
-    if not labels or window in running(aws, places):
-        return ""
-    source, known = _source(aws, places, window, labels[VERSION])
-    if not source:
-        return ""
-    again = {"SourcePipelineExecutionArn": source, "SelectedSteps": [{"StepName": STEP}]}
-    why, purpose = f"Window {window} is measured: labels have come.", (source, labels[VERSION])
-    pipeline, values = places.pipeline("inference"), known | labels
-    try:
-        return storage.start(aws, pipeline, values, purpose, why, SelectiveExecutionConfig=again)
-    except ClientError as refusal:
-        todo = "Mend what is refused, and put the labels there once more."
-        lines = {"Labels": labels[DATA], "Decision": f"They are not measured: {refusal}", "To do": todo, "Run": source}
-        reports.tell(aws, places, f"{window}: labels can't be measured", lines)
-        return ""
-
-
-def running(aws: Aws, places: Places) -> frozenset[str]:
-    """The windows that are being measured right now."""
-    newest = next(_runs(aws, places))
-    arns = [run["PipelineExecutionArn"] for run in newest if run["PipelineExecutionStatus"] in storage.RUNS]
-    values = [storage.parameters(aws, arn) for arn in arns]
-    return frozenset(places.window(given["ProductionData"], "production") for given in values if DATA in given)
-
-
-def _source(aws: Aws, places: Places, window: str, version: str) -> tuple[str, dict[str, str]]:
-    """The newest whole run of a window that succeeded, and its parameters; "" where there is none.
-
-    Also "" where these labels were measured, or tried to be.
-    """
-    for run in (run for page in _runs(aws, places) for run in page):
-        described, arn = OTHERS.match(run.get("PipelineExecutionDescription", "")), run["PipelineExecutionArn"]
-        values = {} if described and described[1] != window else storage.parameters(aws, arn)
-        if places.window(values.get("ProductionData", ""), "production") != window:
-            continue
-        if values.get(VERSION) == version:
-            return "", {}
-        whole = not selective(aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn))
-        if whole and run["PipelineExecutionStatus"] == "Succeeded":
-            return arn, values
-    return "", {}
-
-
-def _runs(aws: Aws, places: Places) -> Iterator[list[dict[str, Any]]]:
-    """Executions of the inference pipeline, the newest first, a page at a time."""
-    request = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
-    token: dict[str, str] = {}
-    for _ in range(PAGES):
-        found = aws.sagemaker.list_pipeline_executions(PipelineName=places.pipeline("inference"), **request, **token)
-        yield found["PipelineExecutionSummaries"]
-        if not found.get("NextToken"):
-            return
-        token = {"NextToken": found["NextToken"]}
-
-
-Tell = Callable[[Decision], None]
-ATTEMPTS = 3
-PATIENCE = timedelta(hours=1)  # how long a retraining that can't be started is tried again
 
 
 def recall(aws: Aws, places: Places) -> tuple[Stored, Memory]:
@@ -209,13 +220,11 @@ def recall(aws: Aws, places: Places) -> tuple[Stored, Memory]:
 def advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
     """Decide and do it; `tell` is called before it is remembered, so that a message can come twice but is never lost.
 
-    Two events at once: see `parameters`. Raises Conflict after three attempts; Lambda then tries the event again.
+    Two events at once: see `storage`. Raises Conflict after three attempts; Lambda then tries the event again.
     """
     for _ in range(ATTEMPTS - 1):
-        try:
+        with suppress(Conflict):
             return _advance(aws, places, observation, now, tell)
-        except Conflict:
-            continue
     return _advance(aws, places, observation, now, tell)
 
 
@@ -233,16 +242,16 @@ def go_on(aws: Aws, places: Places, now: datetime) -> Decision:
 def _advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
     stored, memory = _settle(aws, places, now)
     wanted = candidates(memory, places.settings, observation.window if observation else "")
-    around = _circumstances(aws, places, wanted, now)
-    decision = decide(memory, observation, places.settings, around)
+    circumstances = _circumstances(aws, places, wanted, now)
+    decision = decide(memory, observation, places.settings, circumstances)
     if decision.action == Action.RETRAIN:
         stored = storage.write(aws.ssm, stored, decision.memory.text())
-        begun = _begun(aws, places, decision.memory)
+        begun = _retrain(aws, places, decision.memory)
         decision = replace(decision, memory=begun, reason=begun.reason)
     tell(decision)
     storage.write(aws.ssm, stored, decision.memory.text())
-    there = decision.action == Action.WAIT and decision.window not in around.measuring
-    if there and _labels(aws, places, decision.window):  # they came while this was decided
+    unmeasured = decision.action == Action.WAIT and decision.window not in circumstances.measuring
+    if unmeasured and _is_labelled(aws, places, decision.window):  # labels came while this was decided
         return _advance(aws, places, None, now, tell)
     return decision
 
@@ -253,11 +262,12 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
     if memory.state != RETRAINING:
         return stored, memory
     if not memory.execution:
-        if _learned(aws, places) == memory.window:  # it ran and was released before its ARN could be written down
+        _, released = release.current(aws, places)
+        if _learned(places, released) == memory.window:  # it ran and was released before its ARN could be written down
             return stored, settled(memory, "ended as Succeeded")
         try:
-            running = _running(aws, places)
-            memory = replace(memory, execution=running) if running else _begun(aws, places, memory)
+            known = running(aws, places.pipeline("training"))
+            memory = replace(memory, execution=known[0]) if known else _retrain(aws, places, memory)
         except ClientError as error:
             if now - datetime.fromisoformat(memory.started[-1]) < PATIENCE:
                 raise
@@ -271,15 +281,6 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
     return stored, _ended(aws, places, memory, f"ended as {status}{f': {why}' if why else ''}")
 
 
-def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
-    memory = settled(memory, how[:500].rstrip("."))
-    if how != "ended as Succeeded":
-        todo = "See why in the run's steps. The next window that drifts is tried again; this one is not."
-        lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
-        reports.tell(aws, places, f"no new model from window {memory.window}", lines)
-    return memory
-
-
 def _status(aws: Aws, arn: str) -> tuple[str, str]:
     try:
         found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
@@ -290,36 +291,46 @@ def _status(aws: Aws, arn: str) -> tuple[str, str]:
     return found["PipelineExecutionStatus"], found.get("FailureReason", "")
 
 
-def _running(aws: Aws, places: Places) -> str:
-    """A training that is under way, also one that a person started; "" where there is none."""
-    request = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
-    found = aws.sagemaker.list_pipeline_executions(PipelineName=places.pipeline("training"), **request)
-    runs = [run for run in found["PipelineExecutionSummaries"] if run["PipelineExecutionStatus"] in RUNS]
-    return str(runs[0]["PipelineExecutionArn"]) if runs else ""
-
-
-def _labels(aws: Aws, places: Places, window: str) -> bool:
-    return all(storage.exists(aws, places.data(window, part)) for part in places.labelled)
+def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
+    memory = settled(memory, how[:500].rstrip("."))
+    if how != "ended as Succeeded":
+        todo = "See why in the run's steps. The next window that drifts is tried again; this one is not."
+        lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
+        reports.tell(aws, places, f"no new model from window {memory.window}", lines)
+    return memory
 
 
 def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) -> Circumstances:
-    labelled = frozenset(window for window in windows if _labels(aws, places, window))
-    measured = running(aws, places) if labelled else frozenset[str]()
     _, released = release.current(aws, places)
-    baseline = mark(released["artifacts"]["baseline"]) if released else ""
-    return Circumstances(now, labelled, _learned(aws, places), bool(_running(aws, places)), measured, baseline)
+    labelled = frozenset(window for window in windows if _is_labelled(aws, places, window))
+    return Circumstances(
+        now,
+        labelled,
+        learned=_learned(places, released),
+        running=bool(running(aws, places.pipeline("training"))),
+        measuring=_measuring(aws, places) if labelled else frozenset(),
+        baseline=mark(released["artifacts"]["baseline"]) if released else "",
+    )
 
 
-def _learned(aws: Aws, places: Places) -> str:
+def _is_labelled(aws: Aws, places: Places, window: str) -> bool:
+    return all(storage.exists(aws, places.data(window, part)) for part in places.labelled)
+
+
+def _learned(places: Places, released: Mapping[str, Any] | None) -> str:
     """The window that the release learned from, "" where that is none or unknown."""
-    _, released = release.current(aws, places)
     return places.window(released["training_data"], "train") if released else ""
 
 
-def _begun(aws: Aws, places: Places, memory: Memory) -> Memory:
+def mark(baseline: str) -> str:
+    """What tells baselines apart: a short hash of where one lies."""
+    return sha256(baseline.encode()).hexdigest()[:8]
+
+
+def _retrain(aws: Aws, places: Places, memory: Memory) -> Memory:
     """With the execution that was started; one retraining is what a window and a release make together."""
     planned = plan(aws, places, memory.window)
     reason = f"{memory.reason} {planned.remarks}".rstrip() if planned.remarks not in memory.reason else memory.reason
     purpose = (memory.window, str(planned.version))
-    execution = storage_start(aws, places.pipeline("training"), planned.values, purpose, reason)
+    execution = start(aws, places.pipeline("training"), planned.values, purpose, reason)
     return replace(memory, execution=execution, reason=reason)

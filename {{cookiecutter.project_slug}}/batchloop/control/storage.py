@@ -1,23 +1,23 @@
-"""The two parameters that hold state, written only where they differ, and never over somebody else's value unseen.
+"""What the functions read and write in AWS: two parameters that hold state, the objects of windows and artifacts.
 
-PutParameter knows no compare-and-set ("PutParameter" in the Systems Manager API reference). A write reads again first,
-and its answer's version shows whether another came in between; then it puts the other's value back and raises Conflict,
-and its caller starts over from what is there. What remains possible: for the moment until it is back, the other's value
-is hidden; whoever reads in that moment may decide once more about a window, and finds the training that already runs.
+The parameters are written only where they differ, and never over somebody else's value unseen. PutParameter knows no
+compare-and-set ("PutParameter" in the Systems Manager API reference): a write reads again first, and its answer's
+version shows whether another came in between; then it puts the other's value back and raises Conflict, and its caller
+starts over from what is there. What remains possible: for the moment until it is back, the other's value is hidden;
+whoever reads in that moment may decide once more about a window, and finds the training that already runs.
 """
 
 import json
 import tarfile
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control.memory import NOTHING, order
-from batchloop.control.names import Aws, Places
+from batchloop.control.names import NOTHING, Aws, Places, order
 
 LIMIT = 8192  # bytes; beyond 4096 Intelligent-Tiering makes it an advanced parameter, which costs a little
+LARGEST = 16 * 2**20  # bytes of a JSON file inside an archive: a function has little memory
 
 
 class Conflict(Exception):
@@ -52,22 +52,15 @@ def write(ssm: Any, stored: Stored, text: str) -> Stored:
         raise ValueError(f"{stored.name} would hold {len(text.encode()):,} bytes; a parameter takes {LIMIT:,}.")
     if read(ssm, stored.name).version != stored.version:
         raise Conflict(stored.name)
-    version = _put(ssm, stored.name, text)
+    request = {"Name": stored.name, "Type": "String", "Tier": "Intelligent-Tiering", "Overwrite": True}
+    version = int(ssm.put_parameter(**request, Value=text)["Version"])
     if version != stored.version + 1:
         between = read(ssm, f"{stored.name}:{version - 1}").text
         # boto3 sends a write again whose answer was lost: then this is our own text, twice
         if (version, between) != (stored.version + 2, text):
-            _put(ssm, stored.name, between)
+            ssm.put_parameter(**request, Value=between)
             raise Conflict(stored.name)
     return Stored(stored.name, text, version)
-
-
-def _put(ssm: Any, name: str, text: str) -> int:
-    request = {"Name": name, "Value": text, "Type": "String", "Tier": "Intelligent-Tiering", "Overwrite": True}
-    return int(ssm.put_parameter(**request)["Version"])
-
-
-LARGEST = 16 * 2**20  # bytes of a JSON file inside an archive: a function has little memory
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -84,19 +77,12 @@ def exists(aws: Aws, uri: str) -> bool:
     return any(name == key or (name.startswith(f"{key}/") and not name.endswith("/")) for name in found)
 
 
-def version(aws: Aws, uri: str) -> str:
-    """A hash of the names and ETags of the objects in a folder; "" where there is none."""
+def files(aws: Aws, uri: str) -> dict[str, str]:
+    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
     bucket, key = split(f"{uri}/")
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    found = [f"{entry['Key']} {entry['ETag']}" for page in pages for entry in page.get("Contents", [])]
-    objects = [line for line in found if not line.partition(" ")[0].endswith("/")]
-    return sha256("\n".join(objects).encode()).hexdigest()[:16] if objects else ""
-
-
-def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
-    """The newest window with something to score, or with another part; "" where there is none."""
-    found = reversed(windows(aws, places))
-    return next((name for name in found if exists(aws, places.data(name, part))), "")
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
 
 
 def windows(aws: Aws, places: Places) -> list[str]:
@@ -107,19 +93,16 @@ def windows(aws: Aws, places: Places) -> list[str]:
     return sorted((name for name in names if places.window(places.data(name, "train"), "train")), key=order)
 
 
-def files(aws: Aws, uri: str) -> dict[str, str]:
-    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
-    bucket, key = split(f"{uri}/")
-    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    entries = [entry for page in pages for entry in page.get("Contents", [])]
-    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
+def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
+    """The newest window with something to score, or with another part; "" where there is none."""
+    return next((name for name in windows(aws, places)[::-1] if exists(aws, places.data(name, part))), "")
 
 
 def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
     """The object in a JSON file, or in the file `inside` a .tar.gz; None where there is none, or something else."""
     bucket, key = split(uri)
     try:
-        body = aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
+        body: Any = aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
         found = _unpacked(body, inside) if inside else json.load(body)
     except (ValueError, EOFError, OSError, tarfile.TarError):
         return None
@@ -134,29 +117,7 @@ def _unpacked(body: Any, name: str) -> Any:
     """Read as a stream: what else is in there may be large."""
     with tarfile.open(fileobj=body, mode="r|gz") as archive:
         for member in archive:
-            if member.name.removeprefix("./") != name or member.size > LARGEST:
-                continue
-            if file := archive.extractfile(member):
+            wanted = member.name.removeprefix("./") == name and member.size <= LARGEST
+            if wanted and (file := archive.extractfile(member)):
                 return json.load(file)
     return None
-
-
-RUNS = ("Executing", "Stopping")
-
-
-def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str, **more: Any) -> str:
-    """Start an execution, once for a purpose; its ARN. `more` are further members of the request."""
-    answer = aws.sagemaker.start_pipeline_execution(
-        PipelineName=pipeline,
-        PipelineExecutionDescription=" ".join(why.split())[:1000],
-        PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
-        ClientRequestToken=sha256("\n".join((pipeline, *purpose)).encode()).hexdigest(),
-        **more,
-    )
-    return str(answer["PipelineExecutionArn"])
-
-
-def parameters(aws: Aws, arn: str) -> dict[str, str]:
-    """What an execution was given."""
-    found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
-    return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}

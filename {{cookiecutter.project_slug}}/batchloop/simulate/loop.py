@@ -1,237 +1,195 @@
-"""What predictions were worth: the gate's metric of a table of predictions and labels, by scikit-learn."""
+"""The simulated loop: stages of data that come one a day, what happens after each, and the account it happens in."""
 
-import json
+import hashlib
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from batchloop import local
+from batchloop import repository as batchloop_repository
 from batchloop.container import files, raw
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase, of_labels
 from batchloop.control import handlers, release, retraining, storage
-from batchloop.control.names import COMPONENTS
-from batchloop.engine import graph, running
-from batchloop.engine.running import Order
-from batchloop.engine.storage import write_json
-from batchloop.pipelines import expressions
-from batchloop.repository import Failure
-from batchloop.simulate import world as simulate_world
-from batchloop.simulate.services import EXECUTING
-from batchloop.simulate.world import Definition, Stage, World
+from batchloop.control.names import COMPONENTS, Aws, Places, Settings, order
+from batchloop.control.release import APPROVED
+from batchloop.engine import running
+from batchloop.engine.graph import Selection
+from batchloop.engine.running import Finished, Order
+from batchloop.pipelines import definitions
+from batchloop.repository import PROCESSES, Failure, Repository
+from batchloop.simulate import account
+from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
 
-if TYPE_CHECKING:
-    import polars as pl
-
-
-Measure = Callable[[UseCase, "pl.DataFrame"], float]
-FALLBACK = {"binary": "auc", "multiclass": "accuracy", "regression": "rmse"}
-
-
-def name(case: UseCase) -> str:
-    """The gate's metric, or, where it can't be measured here, another one of the task."""
-    return case.gate.metric if case.gate.metric in MEASURES[case.data.task] else FALLBACK[case.data.task]
-
-
-def measure(case: UseCase, rows: "pl.DataFrame") -> float | None:
-    """Of rows with `label`, `prediction`, `score` and `error`; None without any, or where labels don't allow it.
-
-    Rows that could not be scored have no prediction and count for nothing.
-    """
-    judged = rows.filter(rows["error"].is_null() & rows["label"].is_not_null())
-    if judged.is_empty() or (case.data.task != "regression" and judged["label"].n_unique() < 2):
-        return None
-    return float(MEASURES[case.data.task][name(case)](case, judged))
-
-
-def _library() -> Any:
-    import sklearn.metrics  # noqa: PLC0415 - takes a second
-
-    return sklearn.metrics
-
-
-def _scored(function: str) -> Measure:
-    """Of a binary task: the positive class against its score."""
-    return lambda case, rows: getattr(_library(), function)(rows["label"] == case.data.classes[-1], rows["score"])
-
-
-def _named(function: str, **options: Any) -> Measure:
-    """The label against the prediction."""
-    return lambda _case, rows: getattr(_library(), function)(rows["label"], rows["prediction"], **options)
-
-
-def _positive(function: str) -> Measure:
-    return lambda case, rows: _named(function, pos_label=case.data.classes[-1], zero_division=0)(case, rows)
-
-
-def _shares(function: str, **options: Any) -> Measure:
-    """Of several classes: the label against every class's score."""
-
-    def measured(case: UseCase, rows: "pl.DataFrame") -> float:
-        shares = rows.select(f"score:{name}" for name in sorted(case.data.classes)).to_numpy()
-        found: float = getattr(_library(), function)(rows["label"], shares, labels=sorted(case.data.classes), **options)
-        return found
-
-    return measured
-
-
-MEASURES: dict[str, dict[str, Measure]] = {
-    "binary": {
-        "auc": _scored("roc_auc_score"),
-        "average_precision": _scored("average_precision_score"),
-        "log_loss": _scored("log_loss"),
-        "brier": _scored("brier_score_loss"),
-        "accuracy": _named("accuracy_score"),
-        "precision": _positive("precision_score"),
-        "recall": _positive("recall_score"),
-        "f1": _positive("f1_score"),
-    },
-    "multiclass": {
-        "accuracy": _named("accuracy_score"),
-        "balanced_accuracy": _named("balanced_accuracy_score"),
-        "macro_f1": _named("f1_score", average="macro"),
-        "auc": _shares("roc_auc_score", multi_class="ovr"),
-        "log_loss": _shares("log_loss"),
-    },
-    "regression": {
-        "rmse": _named("root_mean_squared_error"),
-        "mae": _named("mean_absolute_error"),
-        "r2": _named("r2_score"),
-        "mean_absolute_percentage_error": _named("mean_absolute_percentage_error"),
-        "median_absolute_error": _named("median_absolute_error"),
-    },
-}
-
-Values = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What is measured is kept in a file for each release."""
-
-    world: World
-    stages: list[Stage]
-
-    def of_run(self, arn: str, stage: Stage) -> float | None:
-        """The metric of what an inference execution predicted."""
-        place = f"{self.world.places.runs('inference')}/{arn.rpartition('/')[2]}/ScoreFeatures/predictions"
-        return measure(self.world.case, self._joined(place, self._labels(stage)))
-
-    def of_release(self, manifest: Mapping[str, Any]) -> Values:
-        """Stage → the metric of a release on its production rows; all of them are scored in one go, once."""
-        file = self.world.repository.local / "scores" / f"{manifest['version']}.json"
-        if not file.is_file():
-            file.parent.mkdir(exist_ok=True)
-            write_json(file, self._measured(manifest))
-        found: Values = json.loads(file.read_text(encoding="utf-8"))
-        return found
-
-    def _measured(self, manifest: Mapping[str, Any]) -> Values:
-        values = {
-            "ProductionData": self._rows(),
-            "ArtifactsPrefix": "s3://measuring",
-            **{artifact.capitalize(): uri for artifact, uri in manifest["artifacts"].items()},
-            **{f"{name.capitalize()}Image": manifest["images"][name] for name in COMPONENTS},
-        }
-        definition = only_scoring(self.world.definitions["inference"])
-        known = {parameter["Name"] for parameter in definition["Parameters"]}
-        given = {name: value for name, value in values.items() if name in known}
-        identity = f"release-{manifest['version']}"
-        finished = self.world.run(Order(definition, "measuring", given, identity, quiet=True))
-        if finished.failed:
-            why = "; ".join(step.message for step in finished.failed.values())
-            raise Failure(f"release {manifest['version']} can't be measured: {why}")
-        [place] = [
-            step.properties["TransformOutput"]["S3OutputPath"]
-            for step in finished.steps.values()
-            if "TransformOutput" in step.properties
-        ]
-        return {
-            stage.name: measure(self.world.case, self._joined(place, self._labels(stage, f"{stage.place}:")))
-            for stage in self.stages
-        }
-
-    def _joined(self, uri: str, labels: "pl.DataFrame") -> "pl.DataFrame":
-        """Predictions with their labels."""
-        import polars as pl  # noqa: PLC0415
-
-        stored = running.storage(self.world.repository).files(uri)
-        tables = [pl.read_parquet(path) for name, path in stored if name.endswith(".out")]
-        predictions = pl.concat(tables, how="vertical_relaxed")
-        first = predictions.columns[0]
-        joined = predictions.join(labels, left_on=first, right_on="id", how="inner", maintain_order="left")
-        return joined.with_columns(pl.col("prediction").cast(joined.schema["label"]))
-
-    def _labels(self, stage: Stage, prefix: str = "") -> "pl.DataFrame":
-        """`id`, which `prefix` is put before, and `label`; no rows where nothing is known."""
-        import polars as pl  # noqa: PLC0415
-
-        data = self.world.case.data
-        for part in ("production", *(["train"] if data.id else [])):
-            try:
-                table = raw.read(stage.folder / part, self.world.case, labelled=True)
-            except InputError:
-                continue
-            identity = pl.concat_str([pl.lit(prefix), pl.col(table.id)]).alias("id")
-            return table.frame.select(identity, pl.col(data.label).alias("label")).unique("id", keep="first").collect()
-        return pl.DataFrame(schema={"id": pl.String, "label": pl.String})
-
-    def _rows(self) -> str:
-        """The URI of all stages' production rows, under ids that tell the stages apart."""
-        folder = self.world.repository.local / "rows"
-        if not folder.is_dir():
-            partial = folder.with_name(".rows")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for stage in self.stages:
-                for file in files.find(stage.folder / "production"):
-                    name = f"{stage.place}:{file.name.split('.')[0]}.parquet"
-                    self._marked(stage, files.scan(file, self.world.case.data)).sink_parquet(partial / name)
-            partial.rename(folder)
-        return folder.as_uri()
-
-    def _marked(self, stage: Stage, frame: "pl.LazyFrame") -> "pl.LazyFrame":
-        import polars as pl  # noqa: PLC0415
-
-        name = self.world.case.data.id
-        if name:
-            text = raw.as_text(name).str.strip_chars()
-            frame = frame.with_columns(pl.concat_str([pl.lit(f"{stage.place}:"), text]).alias(name))
-        return frame.drop(raw.ROW)
-
-
-def only_scoring(definition: Definition) -> Definition:
-    """A pipeline without the steps that its batch transform does not need, and without their parameters."""
-    nodes = graph.nodes(definition)
-    wanted = {name for name, node in nodes.items() if node.type == "Transform"}
-    while more := {need for name in wanted for need in nodes[name].needs} - wanted:
-        wanted |= more
-    steps = [step for step in definition["Steps"] if step["Name"] in wanted]
-    used = {path.partition(".")[2] for path in expressions.gets(steps)}
-    declared = [parameter for parameter in definition["Parameters"] if parameter["Name"] in used]
-    return {**definition, "Steps": steps, "Parameters": declared}
-
-
+ABOUT = "about.txt"
+PARTS = ("production", "train", "validation", "labels")
 FIRST = datetime(2026, 1, 1, 6, 0, tzinfo=UTC)
 PERIOD = timedelta(days=1)
 BEFORE = timedelta(hours=1)  # the first training, ahead of the first schedule
-PENDING, APPROVED = "PendingManualApproval", "Approved"
+TAKES = {"inference": timedelta(minutes=10), "training": timedelta(minutes=30)}  # of the simulated clock
+PENDING = "PendingManualApproval"
+
+
+@dataclass(frozen=True)
+class Options:
+    """`stages` is a folder, "" the sample's, which has `rows` and a `seed`; without `decision` nothing is retrained."""
+
+    environment: str = "dev"
+    stages: str = ""
+    decision: bool = True
+    fresh: bool = False
+    rows: int = 4000
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Simulated(Repository):
+    """The same repository, whose runs leave nothing where the user's own are."""
+
+    decision: bool = True
+
+    @property
+    def local(self) -> Path:
+        return self.root / "local" / ("simulation" if self.decision else "simulation-off")
+
+    def compiled(self, environment: str) -> Path:
+        """The user's own: the definitions are the same."""
+        return self.root / "local" / "compiled" / environment
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`place` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
+
+    place: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def time(self) -> datetime:
+        """When its data comes."""
+        return FIRST + (self.place - 1) * PERIOD
+
+    @property
+    def window(self) -> str:
+        """Windows are named after the day their data came."""
+        return f"{self.time:%Y-%m-%d}"
+
+    @property
+    def about(self) -> str:
+        """What it is, in the words of its about.txt; "" without one."""
+        file = self.folder / ABOUT
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+    def copy(self, window: Path, labelled: bool = False) -> None:
+        """Put copies of its files where a window's data lies, each part in one rename.
+
+        `labelled`: its production rows hold their labels, which are the window's labels too.
+        """
+        sources = {part: self.folder / part for part in PARTS}
+        if labelled and not sources["labels"].is_dir():
+            sources["labels"] = sources["production"]
+        for part, source in sources.items():
+            if source.is_dir() and not (window / part).exists():
+                partial = window / f".{part}"
+                shutil.rmtree(partial, ignore_errors=True)
+                shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".*"))
+                partial.rename(window / part)
+
+
+def find_stages(repository: Repository, options: Options) -> list[Stage]:
+    """The user's stages in the order of windows, numbers by value; or the sample's. Raises Failure."""
+    folder = Path(options.stages).expanduser().absolute() if options.stages else _sample(repository, options)
+    if not folder.is_dir():
+        raise Failure(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
+    names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
+    stages = [Stage(place, folder / name) for place, name in enumerate(names, 1)]
+    if not stages:
+        raise Failure(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
+    # later stages may lack train/: a retraining then waits for it
+    for stage, part in [*((stage, "production") for stage in stages), (stages[0], "train")]:
+        try:
+            files.find(stage.folder / part)
+        except InputError as error:
+            raise Failure(f"stage {stage.name}: {error}") from None
+    return stages
+
+
+def _sample(repository: Repository, options: Options) -> Path:
+    """The sample's stages, written anew where they were made with other arguments. Raises Failure."""
+    if repository.window() != "sample":
+        raise Failure(
+            "the sample's stages are none of your own table; give STAGES=folder with <stage>/production and "
+            "<stage>/train (STAGES=data goes through the windows you have)."
+        )
+    folder, made = repository.local / "stages", f"{options.rows} rows, seed {options.seed}"
+    stamp = folder / ".made"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made:
+        shutil.rmtree(folder, ignore_errors=True)
+        arguments = ("--rows", str(options.rows), "--seed", str(options.seed), "--output", str(folder))
+        definitions.run_module(repository, "data.stages", *arguments)
+        stamp.write_text(made, encoding="utf-8")
+    return folder
 
 
 @dataclass(frozen=True)
 class Loop:
-    """`stages` come one a tick."""
+    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference"."""
 
-    world: World
+    repository: Simulated
+    case: UseCase
+    places: Places
+    account: Account
+    definitions: Mapping[str, Mapping[str, Any]]
     stages: list[Stage]
+
+    @property
+    def aws(self) -> Aws:
+        """The account as the functions take it."""
+        return Aws(**dict.fromkeys((field.name for field in fields(Aws)), self.account))
+
+    @property
+    def state(self) -> State:
+        return self.account.state
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.state["now"])
+
+    def releases(self) -> list[dict[str, Any]]:
+        """Every release so far, the oldest first."""
+        return release.history(self.aws, self.places)[::-1]
+
+    def stage_of(self, uri: str) -> str:
+        """The name of the stage whose rows lie at a URI, "" where it is none's."""
+        window = self.places.window(uri, "train", "production")
+        return next((stage.name for stage in self.stages if stage.window == window), "")
+
+    def report(self, arn: str) -> dict[str, Any]:
+        """The drift report of an inference execution, or of the one that measured it last; {} where it left none."""
+        runs = {other: run for other, run in self.state["executions"].items() if run.get("source") == arn}
+        arn = next((other for other, run in reversed(runs.items()) if run["status"] == SUCCEEDED), arn)
+        uri = f"{self.places.runs('inference')}/{arn.rpartition('/')[2]}/DetectDrift/drift/drift.json"
+        return storage.read_json(self.aws, uri) or {}
+
+    def run(self, order: Order) -> Finished:
+        """An order, here and now; of an attempt that was killed the finished steps are reused."""
+        shutil.rmtree(self.repository.local / "runs" / order.identity, ignore_errors=True)
+        order = replace(order, parameters=definitions.values(order.definition, order.parameters, ()))
+        return running.run(self.repository, order, local.make(self.repository, PROCESSES))
 
     def step(self) -> bool:
         """Do the next thing; False when there is nothing left. Raises Failure where the first training fails.
 
         What is to be told comes before what is to be carried out: an event is tried again within minutes.
         """
-        moves: list[Callable[[], bool]] = [
+        steps = (
             self._tell_labels,
             self._start_scoring,
             self._tell_package,
@@ -239,147 +197,176 @@ class Loop:
             self._carry_out,
             self._train_first,
             self._next_tick,
-        ]
-        return any(move() for move in moves)
-
-    def window(self, stage: Stage) -> str:
-        """Windows are named after the day their data came."""
-        return f"{self._time(stage):%Y-%m-%d}"
-
-    def stage_of(self, uri: str) -> str:
-        """The name of the stage whose rows lie at a URI, "" where it is none's."""
-        window = self.world.places.window(uri, "train", "production")
-        return next((stage.name for stage in self.stages if self.window(stage) == window), "")
-
-    def _time(self, stage: Stage) -> datetime:
-        return FIRST + (stage.place - 1) * PERIOD
+        )
+        return any(step() for step in steps)
 
     def _train_first(self) -> bool:
         """As a person does before anything can be scored."""
-        world, stage = self.world, self.stages[0]
-        if world.releases():
+        stage, places = self.stages[0], self.places
+        if self.releases():
             return False
-        if world.state["executions"]:
-            [run] = world.state["executions"].values()
+        if self.state["executions"]:
+            [run] = self.state["executions"].values()
             raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
-        self._set_clock(self._time(stage) - BEFORE)
         self._bring(stage)
-        pushed = {name: world.places.parameter(f"components/{name}/image") for name in COMPONENTS}
+        self.state["now"] = (stage.time - BEFORE).isoformat()
+        parameters = self.state["parameters"]
+        images = {name: parameters[places.parameter(f"components/{name}/image")][-1] for name in COMPONENTS}
         values = {
-            "TrainingData": world.places.data(self.window(stage), "train"),
-            "ArtifactsPrefix": world.places.runs("training"),
-            **{f"{name.capitalize()}Image": world.state["parameters"][place][-1] for name, place in pushed.items()},
+            "TrainingData": places.data(stage.window, "train"),
+            "ArtifactsPrefix": places.runs("training"),
+            **{f"{name.capitalize()}Image": image for name, image in images.items()},
         }
-        if world.places.given_validation:
-            values["ValidationData"] = world.places.data(self.window(stage), "validation")
-        storage.start(world.aws, world.places.pipeline("training"), values, ("first",), "the first model")
+        if places.given_validation:
+            values["ValidationData"] = places.data(stage.window, "validation")
+        retraining.start(self.aws, places.pipeline("training"), values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:
-        state, place = self.world.state, len(self.world.state["ticks"])
+        place = len(self.state["ticks"])
         if place == len(self.stages):
             return False
         self._bring(self.stages[place])
-        state["ticks"].append({"run": "", "why": ""})
-        self._set_clock(self._time(self.stages[place]))
+        self.state["ticks"].append({"run": "", "why": ""})
+        self.state["now"] = self.stages[place].time.isoformat()
+        self.state.save()
         return True
 
     def _bring(self, stage: Stage) -> None:
-        places = self.world.places
-        folder = places.data(self.window(stage), "").rstrip("/")
-        stage.bring(self.world.aws.s3.storage.path(folder), self._labelled(stage))
-
-    def _labelled(self, stage: Stage) -> bool:
-        """Whether a stage's production rows hold their labels: scoring does not look at a column without a contract."""
+        """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
         try:
-            raw.read(stage.folder / "production", of_labels(self.world.case), labelled=True)
+            raw.read(stage.folder / "production", of_labels(self.case), labelled=True)
+            labelled = True
         except InputError:
-            return False
-        return True
+            labelled = False
+        stage.copy(self.account.storage.path(self.places.data(stage.window, "").rstrip("/")), labelled)
 
     def _tell_labels(self) -> bool:
         """The labels of the newest window have been put into S3, a file an event."""
-        world, place = self.world, len(self.world.state["ticks"])
-        window = self.window(self.stages[place - 1]) if place else ""
-        if not window or f"labels {window}" in world.state["told"]:
+        place = len(self.state["ticks"])
+        window = self.stages[place - 1].window if place else ""
+        if not window or f"labels {window}" in self.state["told"]:
             return False
         for part in retraining.PARTS:
-            bucket, key = storage.split(f"{world.places.data(window, part)}/")
-            for entry in world.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
-                account = world.aws.sagemaker.account
-                event = simulate_world.object_created(account, bucket, entry["Key"], world.state["now"])
-                handlers.run_labels_arrived(event, world.aws, world.places, world.now)
-        self._told(f"labels {window}")
-        return True
+            bucket, key = storage.split(f"{self.places.data(window, part)}/")
+            for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
+                event = account.object_created(self.account.arn, bucket, entry["Key"], self.state["now"])
+                handlers.object_created(event, self.aws, self.places, self.now)
+        return self._told(f"labels {window}")
 
     def _start_scoring(self) -> bool:
         """The schedule. Killed and asked again, the same window and release start the same execution."""
-        world, ticks = self.world, self.world.state["ticks"]
+        ticks = self.state["ticks"]
         if not ticks or ticks[-1]["run"]:
             return False
-        said = handlers.run(simulate_world.SCHEDULE, world.aws, world.places, world.now)
-        arn = said.split()[-1]
-        if arn not in world.state["executions"]:
-            raise Failure(f"the schedule's function started nothing: {said}")
+        done = handlers.score(account.SCHEDULE, self.aws, self.places, self.now)
+        arn = done.split()[-1]
+        if arn not in self.state["executions"]:
+            raise Failure(f"the schedule's function started nothing: {done}")
         ticks[-1]["run"] = arn
-        world.state.save()
+        self.state.save()
         return True
 
     def _carry_out(self) -> bool:
-        for arn in self.world.executing()[:1]:
-            self.world.carry_out(arn)
-            return True
-        return False
+        """Run what was started first, with the local engine, and record its end."""
+        waiting = [arn for arn, run in self.state["executions"].items() if run["status"] == EXECUTING]
+        for arn in waiting[:1]:
+            run = self.state["executions"][arn]
+            kind = "training" if run["pipeline"] == self.places.pipeline("training") else "inference"
+            steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
+            selection, identity = Selection(steps, source) if steps else None, arn.rpartition("/")[2]
+            order = Order(self.definitions[kind], run["pipeline"], run["parameters"], identity, True, selection)
+            failed = self.run(order).failed
+            why = "; ".join(step.message for step in failed.values())
+            ended = (datetime.fromisoformat(run["started"]) + TAKES[kind]).isoformat()
+            run |= {"status": FAILED if failed else SUCCEEDED, "why": why[:1024], "ended": ended}
+            self.state["now"] = ended
+            self.state.save()
+        return bool(waiting)
 
     def _tell_package(self) -> bool:
         """A package was registered; where the environment leaves approval to a person, one approves it next."""
-        world = self.world
-        for package in world.aws.sagemaker.registry.packages():
-            arn, run = package["ModelPackageArn"], self._training_of(package)
-            status = world.aws.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"]
-            if run["status"] == EXECUTING or f"{arn} {status}" in world.state["told"]:
+        for package in self.account.registry.packages():
+            # the execution that registered it: its id is a part of where the baseline lies
+            arn, parts = package["ModelPackageArn"], package["CustomerMetadataProperties"]["baseline"].split("/")
+            runs = self.state["executions"].items()
+            run = next(run for execution, run in runs if execution.rpartition("/")[2] in parts)
+            status = self.aws.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"]
+            if run["status"] == EXECUTING or f"{arn} {status}" in self.state["told"]:
                 continue
-            event = simulate_world.package_changed(package, status, run["ended"])
-            release.run(event, world.aws, world.places, world.now)
+            event = account.package_changed(package, status, run["ended"])
+            release.package_changed(event, self.aws, self.places, self.now)
             if status == PENDING:
-                given = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
-                world.state["approvals"][arn] = given
-            self._told(f"{arn} {status}")
-            return True
+                approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
+                self.state["approvals"][arn] = approval
+            return self._told(f"{arn} {status}")
         return False
-
-    def _training_of(self, package: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The execution that registered a package: its id is a part of where the baseline lies."""
-        parts = package["CustomerMetadataProperties"]["baseline"].split("/")
-        runs: Mapping[str, Any] = self.world.state["executions"]
-        return next(run for arn, run in runs.items() if arn.rpartition("/")[2] in parts)
 
     def _tell_end(self) -> bool:
-        """An execution has ended; what was decided on it is what the loop remembers of it."""
-        world = self.world
-        for arn, run in world.state["executions"].items():
-            if run["status"] == EXECUTING or arn in world.state["told"]:
+        """An execution has ended; what was decided on it is what the loop remembers of it.
+
+        Told twice, the function would only say that it knows.
+        """
+        for arn, run in self.state["executions"].items():
+            if run["status"] == EXECUTING or arn in self.state["told"]:
                 continue
-            said = handlers.run_after_inference(
-                simulate_world.run_changed(arn, run), world.aws, world.places, world.now
-            )
-            for tick in world.state["ticks"]:
+            decided = handlers.run_ended(account.run_changed(arn, run), self.aws, self.places, self.now)
+            _, memory = retraining.recall(self.aws, self.places)
+            if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
+                decided = memory.reason or decided
+            for tick in self.state["ticks"]:
                 if tick["run"] == arn:
-                    tick["why"] = self._decided(arn) or said
-            self._told(arn)
-            return True
+                    tick["why"] = decided
+            return self._told(arn)
         return False
 
-    def _decided(self, arn: str) -> str:
-        """The reason as it was remembered first: told twice, the function would only say that it knows."""
-        _, memory = retraining.recall(self.world.aws, self.world.places)
-        seen = any(window.run == arn.rpartition("/")[2] for window in memory.windows)
-        return memory.reason if seen else ""
+    def _told(self, what: str) -> bool:
+        self.state["told"].append(what)
+        self.state.save()
+        return True
 
-    def _told(self, what: str) -> None:
-        self.world.state["told"].append(what)
-        self.world.state.save()
 
-    def _set_clock(self, time: datetime) -> None:
-        self.world.state["now"] = time.isoformat()
-        self.world.state.save()
+def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
+    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
+    case, environment = definitions.read(repository, options.environment)
+    settings = Settings.of(repository.tables())
+    places = Places(
+        namespace=environment.namespace,
+        usecase=environment.slug,
+        environment=environment.name,
+        bucket=environment.bucket,
+        topic=f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices",
+        settings=settings if options.decision else replace(settings, enabled=False),
+        given_validation=repository.tables().get("split", {}).get("method") == "given",
+    )
+    compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
+    digests = {name: _digest(repository, name) for name in COMPONENTS}
+    opened = Account(
+        state=State(repository.local / "state.json"),
+        storage=running.storage(repository),
+        registry=running.registry(repository),
+        definitions={places.pipeline(name): definition for name, definition in compiled.items()},
+        arn=f"arn:aws:sagemaker:{environment.region}:{environment.account}",
+        digests={f"{environment.namespace}/{environment.slug}/{name}": digest for name, digest in digests.items()},
+    )
+    loop = Loop(repository, case, places, opened, compiled, stages)
+    if not loop.state["parameters"]:
+        furnish(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
+    return loop
+
+
+def _digest(repository: Simulated, component: str) -> str:
+    """What stands for an image's digest: it changes with the image's content."""
+    content = batchloop_repository.component(repository, component)
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+def furnish(loop: Loop, images: Mapping[str, str]) -> None:
+    """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
+    none = f"{loop.places.storage}/none"
+    loop.account.storage.write_json(f"{none}/manifest.json", {"component": "none"})
+    loop.account.storage.write_json(f"{none}/earlier.manifest", [{"prefix": f"{none}/"}, "manifest.json"])
+    values = dict.fromkeys(("release", "retraining", *(f"components/{name}/artifact" for name in COMPONENTS)), "none")
+    values |= {f"components/{name}/image": image for name, image in images.items()}
+    loop.state["parameters"] |= {loop.places.parameter(name): [value] for name, value in values.items()}
+    loop.state.save()

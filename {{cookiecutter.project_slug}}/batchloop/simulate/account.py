@@ -1,0 +1,294 @@
+"""What stands in for AWS in a simulation: a client for all services, what it keeps, and the events that AWS would send.
+
+What is no file in its storage is kept in one JSON file, replaced in one rename. A simulation that is killed goes on
+from it. What was under way is done again, and what was being told is told again: events may come twice in AWS too, and
+the functions are made for that.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from batchloop.engine import graph
+from batchloop.engine.cache import Registry
+from batchloop.engine.storage import Storage, write_json
+from batchloop.repository import Failure
+
+Answer = dict[str, Any]
+EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
+SCHEDULE: Mapping[str, Any] = {"window": ""}
+
+
+class State(dict[str, Any]):
+    """The account's parameters, executions and approvals, and the loop's ticks and clock; only `save` makes it last."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            super().__init__(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            super().__init__(now="", parameters={}, executions={}, approvals={}, told=[], ticks=[])
+        except ValueError:
+            raise Failure(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
+
+    def save(self) -> None:
+        """Make it last."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.file, self)
+
+
+def refused(call: str, code: str, why: str) -> ClientError:
+    """How a client says no."""
+    return ClientError({"Error": {"Code": code, "Message": why}}, call)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Answers as boto3's clients do. `definitions` are the compiled pipelines by name, `arn` begins their ARNs.
+
+    `digests` are the images that were pushed, by repository.
+    """
+
+    state: State
+    storage: Storage
+    registry: Registry
+    definitions: Mapping[str, Mapping[str, Any]]
+    arn: str
+    digests: dict[str, str]
+
+    def get_paginator(self, name: str) -> Any:
+        """Everything is on one page."""
+
+        def paginate(**request: Any) -> Iterator[Answer]:
+            yield getattr(self, name)(**request)
+
+        return SimpleNamespace(paginate=paginate)
+
+    # SSM: parameters with all their versions, oldest first
+
+    def get_parameter(self, **request: Any) -> Answer:
+        """The newest version, or the one of `Name:version`."""
+        name, _, version = request["Name"].partition(":")
+        versions = self._versions("GetParameter", name)
+        if not 1 <= int(version or 1) <= len(versions):
+            raise refused("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
+        return {"Parameter": versions[int(version or 0) - 1]}
+
+    def get_parameter_history(self, **request: Any) -> Answer:
+        return {"Parameters": self._versions("GetParameterHistory", request["Name"])}
+
+    def put_parameter(self, **request: Any) -> Answer:
+        name, known = request["Name"], self.state["parameters"]
+        if name in known and not request.get("Overwrite"):
+            raise refused("PutParameter", "ParameterAlreadyExists", f"{name} exists")
+        known.setdefault(name, []).append(request["Value"])
+        self.state.save()
+        return {"Version": len(known[name]), "Tier": "Standard"}
+
+    def _versions(self, call: str, name: str) -> list[Answer]:
+        if name not in self.state["parameters"]:
+            raise refused(call, "ParameterNotFound", name)
+        values = enumerate(self.state["parameters"][name], 1)
+        return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
+
+    # ECR, SNS and CloudWatch: pushed images; messages and metrics, which can come twice, a line each in a file
+
+    def describe_images(self, **request: Any) -> Answer:
+        name, [wanted] = request["repositoryName"], request["imageIds"]
+        if self.digests.get(name) != wanted.get("imageDigest"):
+            raise refused("DescribeImages", "ImageNotFoundException", f"{name} has no image {wanted}")
+        return {"imageDetails": [{"repositoryName": name, "imageDigest": wanted["imageDigest"]}]}
+
+    def publish(self, **request: Any) -> Answer:
+        self._append("notices", {"time": self.state["now"], **request})
+        return {"MessageId": f"{len(request['Message'])}"}
+
+    def put_metric_data(self, **request: Any) -> Answer:
+        for entry in request["MetricData"]:
+            line = {"time": entry["Timestamp"].isoformat(), "namespace": request["Namespace"]}
+            self._append("metrics", {**line, "name": entry["MetricName"], "value": entry["Value"]})
+        return {}
+
+    def _append(self, name: str, line: Answer) -> None:
+        with (self.state.file.parent / f"{name}.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    # S3: objects are the files below the storage's folder; empty folders do not exist, as in S3
+
+    def list_objects_v2(self, **request: Any) -> Answer:
+        """Keys in their order, the first MaxKeys of them; with a Delimiter what begins alike is one prefix."""
+        root, prefix = self.storage.root / request["Bucket"], request.get("Prefix", "")
+        inside = os.walk(root / prefix.rpartition("/")[0])
+        paths = (Path(folder, name).relative_to(root) for folder, _, names in inside for name in names)
+        folders, objects = dict[str, None](), []
+        for key in sorted(key for key in (path.as_posix() for path in paths) if key.startswith(prefix)):
+            below = key.removeprefix(prefix)
+            if request.get("Delimiter") and "/" in below:
+                folders[f"{prefix}{below.partition('/')[0]}/"] = None
+            else:
+                with (root / key).open("rb") as file:
+                    objects.append({"Key": key, "ETag": hashlib.file_digest(file, "sha256").hexdigest()})
+        found = objects[: request.get("MaxKeys")]
+        prefixes = [{"Prefix": name} for name in folders]
+        return {"Contents": found, "CommonPrefixes": prefixes, "IsTruncated": len(found) < len(objects)}
+
+    def get_object(self, **request: Any) -> Answer:
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        if not path.is_file():
+            raise refused("GetObject", "NoSuchKey", request["Key"])
+        return {"Body": io.BytesIO(path.read_bytes())}
+
+    def put_object(self, **request: Any) -> Answer:
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_file = path.with_name(f".{path.name}.partial")
+        partial_file.write_bytes(request["Body"])
+        partial_file.replace(path)
+        return {}
+
+    # SageMaker: executions, which are carried out later, and the packages of the engine's model registry
+
+    def start_pipeline_execution(self, **request: Any) -> Answer:
+        """Nothing runs yet: as in AWS, the answer comes before the work. A token that was used starts nothing."""
+        refuse = partial(refused, "StartPipelineExecution", "ValidationException")
+        name, token = request["PipelineName"], request["ClientRequestToken"]
+        values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
+        declared = {entry["Name"] for entry in self._definition("StartPipelineExecution", name)["Parameters"]}
+        if unknown := sorted(set(values) - declared):
+            raise refuse(f"no parameter {', '.join(unknown)}")
+        arn = f"{self.arn}:pipeline/{name}/execution/{token[:12]}"
+        run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
+        run |= {"description": request.get("PipelineExecutionDescription", "")}
+        if selection := request.get("SelectiveExecutionConfig"):
+            source, steps = (
+                selection.get("SourcePipelineExecutionArn"),
+                [s["StepName"] for s in selection["SelectedSteps"]],
+            )
+            try:
+                outside = graph.needed(graph.nodes(self.definitions[name]), steps)
+            except Failure as failure:
+                raise refuse(str(failure)) from None
+            known = self.state["executions"].get(source, {})
+            ended = known.get("pipeline") == name and known.get("status") in (SUCCEEDED, FAILED)
+            if (source or outside) and not ended:
+                needs = f"The selected steps depend on {', '.join(outside)}"
+                raise refuse(f"Invalid SourcePipelineExecutionArn: {source}. {needs}")
+            run |= {"selected": steps, "source": source or ""}
+        self.state["executions"].setdefault(arn, {**run, "ended": "", "tick": len(self.state["ticks"])})
+        self.state.save()
+        return {"PipelineExecutionArn": arn}
+
+    def list_pipeline_parameters_for_execution(self, **request: Any) -> Answer:
+        values = self._execution("ListPipelineParametersForExecution", request)["parameters"]
+        return {"PipelineParameters": [{"Name": name, "Value": value} for name, value in values.items()]}
+
+    def describe_pipeline_execution(self, **request: Any) -> Answer:
+        run = self._execution("DescribePipelineExecution", request)
+        answer = {"PipelineExecutionArn": request["PipelineExecutionArn"], "PipelineExecutionStatus": run["status"]}
+        if run["why"]:
+            answer["FailureReason"] = run["why"]
+        if steps := [{"StepName": step} for step in run.get("selected", [])]:
+            selection = {"SourcePipelineExecutionArn": run["source"], "SelectedSteps": steps}
+            answer["SelectiveExecutionConfig"] = selection
+        return answer
+
+    def list_pipeline_executions(self, **request: Any) -> Answer:
+        """The newest first, which is how the functions ask for them."""
+        self._definition("ListPipelineExecutions", request["PipelineName"])
+        found = [
+            {
+                "PipelineExecutionArn": arn,
+                "PipelineExecutionStatus": run["status"],
+                "PipelineExecutionDescription": run["description"],
+            }
+            for arn, run in self.state["executions"].items()
+            if run["pipeline"] == request["PipelineName"]
+        ]
+        return {"PipelineExecutionSummaries": found[::-1][: request.get("MaxResults", 10)]}
+
+    def describe_model_package(self, **request: Any) -> Answer:
+        """As it was registered, with the approval that was given since."""
+        arn = request["ModelPackageName"]
+        try:
+            package = self.registry.package(arn)
+        except Failure as failure:
+            raise refused("DescribeModelPackage", "ValidationException", str(failure)) from None
+        registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
+        return {**registered, **self.state["approvals"].get(arn, {})}
+
+    def _definition(self, call: str, name: str) -> Mapping[str, Any]:
+        if name not in self.definitions:
+            raise refused(call, "ResourceNotFound", f"there is no pipeline {name}")
+        return self.definitions[name]
+
+    def _execution(self, call: str, request: Mapping[str, Any]) -> Answer:
+        if request["PipelineExecutionArn"] not in self.state["executions"]:
+            raise refused(call, "ResourceNotFound", request["PipelineExecutionArn"])
+        return dict(self.state["executions"][request["PipelineExecutionArn"]])
+
+
+def run_changed(arn: str, run: Mapping[str, Any]) -> Answer:
+    """The event of a pipeline execution's end."""
+    pipeline = arn.partition("/execution/")[0].lower()
+    detail = {
+        "pipelineExecutionDisplayName": arn.rpartition("/")[2],
+        "currentPipelineExecutionStatus": run["status"],
+        "previousPipelineExecutionStatus": EXECUTING,
+        "executionStartTime": _time(run["started"]),
+        "executionEndTime": _time(run["ended"]),
+        "pipelineExecutionDescription": "",
+        "pipelineArn": pipeline,
+        "pipelineExecutionArn": arn,
+    }
+    return _event("SageMaker Model Building Pipeline Execution Status Change", run["ended"], [pipeline, arn], detail)
+
+
+def package_changed(package: Mapping[str, Any], status: str, time: str) -> Answer:
+    """The event of a model package that was registered, or approved."""
+    copied = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn")
+    detail = {name: package[name] for name in copied} | {
+        "CreationTime": _time(time),
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
+        "CertifyForMarketplace": False,
+        "ModelApprovalStatus": status,
+        "LastModifiedTime": _time(time),
+    }
+    return _event("SageMaker Model Package State Change", time, [package["ModelPackageArn"]], detail)
+
+
+def object_created(account: str, bucket: str, key: str, time: str) -> Answer:
+    """The event of an object that was put into S3; `account` begins the ARNs of the pipelines."""
+    detail = {"version": "0", "bucket": {"name": bucket}, "object": {"key": key, "size": 1}, "reason": "PutObject"}
+    event = _event("Object Created", time, [f"{account}:x"], detail)
+    return {**event, "source": "aws.s3", "resources": [f"arn:aws:s3:::{bucket}"]}
+
+
+def _event(kind: str, time: str, resources: list[str], detail: Answer) -> Answer:
+    _, _, _, region, account, _ = resources[0].split(":", 5)
+    return {
+        "version": "0",
+        "id": "00000000-0000-0000-0000-000000000000",
+        "detail-type": kind,
+        "source": "aws.sagemaker",
+        "account": account,
+        "time": _time(time),
+        "region": region,
+        "resources": resources,
+        "detail": detail,
+    }
+
+
+def _time(moment: str) -> str:
+    """As EventBridge writes it."""
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
