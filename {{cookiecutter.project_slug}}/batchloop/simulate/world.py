@@ -247,7 +247,7 @@ class World:
         shutil.rmtree(self.repository.local / "runs" / order.identity, ignore_errors=True)
         every = definitions.values(order.definition, order.parameters, ())
         order = replace(order, parameters=every)
-        return running.run(self.repository, order, local.make(self.repository, PROCESSES))
+        return running.run(self.repository, order, local.backend(self.repository, PROCESSES))
 
     def executing(self) -> list[str]:
         """Executions that wait to be carried out, the oldest first."""
