@@ -102,7 +102,7 @@ class Quick(Loop):
         about = {**artifacts, **{f"{name}_image": image for name, image in IMAGES.items()}}
         about |= {"training_data": given["TrainingData"], "git_commit": "0", "contract": "0"}
         registry = self.account.registry
-        if not registry.find(place):
+        if place not in [package["Identity"] for package in registry.packages()]:
             status = "PendingManualApproval" if "person" in stage else "Approved"
             package = {"ModelPackageGroupName": self.places.prefix, "ModelApprovalStatus": status}
             registry.register({**package, "CustomerMetadataProperties": about}, place, "now")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from batchloop import cost
-from batchloop.cost import Estimate, Options, runs_a_month
+from batchloop.cost import Estimate, Usage, runs_a_month
 from batchloop.repository import Failure, Repository
 from plumbing.rendered import ROOT
 
@@ -122,7 +122,7 @@ def change(here: Repository, name: str, old: str, new: str) -> None:
 
 
 def estimate(here: Repository, today: date = TODAY, **options: Any) -> Estimate:
-    return cost.make(here, "dev", Options(**options), today)
+    return cost.make(here, "dev", Usage(**options), today)
 
 
 def most(found: Estimate, step: str) -> float | None:
@@ -219,7 +219,7 @@ def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: py
     assert found.run("training")[1] == pytest.approx(0.05 + 0.03 + 0.12)
     assert found.fixed == pytest.approx(3.6)
     assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-9: in no total",)
-    assert cost.show_cost(here, "dev", Options(minutes=MINUTES)) == 0
+    assert cost.show_cost(here, "dev", Usage(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     [row] = [line for line in said.splitlines() if "TrainModel" in line]
     assert row.split()[-2:] == ["no", "price"]
@@ -285,7 +285,7 @@ def test_where_the_schedule_does_not_tell_runs_are_asked_for(
     change(here, "environments/dev.toml", "cron(0 6 1 * ? *)", schedule)
     [remark] = estimate(here).remarks
     assert "RUNS=30" in remark
-    cost.show_cost(here, "dev", Options())
+    cost.show_cost(here, "dev", Usage())
     assert "one month, without scoring runs" in capsys.readouterr().out
     assert estimate(here, runs=4).remarks == ()
 
@@ -347,7 +347,7 @@ def test_what_is_no_amount_is_refused(here: Repository, options: dict[str, Any],
 
 def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(here: Repository) -> None:
     with pytest.raises(Failure, match="there is no environment 'test'"):
-        cost.make(here, "test", Options(), TODAY)
+        cost.make(here, "test", Usage(), TODAY)
     change(here, "batchloop/prices.toml", "work_minutes = 7\n", "")
     with pytest.raises(Failure, match=r"batchloop/prices.toml has no 'work_minutes'"):
         estimate(here)
@@ -364,7 +364,7 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
 ) -> None:
     monkeypatch.setattr(cost, "today", lambda: TODAY)
     change(here, "environments/dev.toml", "spot = false", "spot = true")
-    assert cost.show_cost(here, "dev", Options(minutes=MINUTES)) == 0
+    assert cost.show_cost(here, "dev", Usage(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     rows = {" ".join(line.split()) for line in said.splitlines()}
     assert "amount minutes taken USD" in rows

@@ -21,7 +21,6 @@ from batchloop.container import files, raw
 from batchloop.container.usecase import UseCase
 from batchloop.container.values import canonical
 from batchloop.contract.flow import Flow, Scored
-from batchloop.labelling import Options
 from batchloop.repository import Repository
 from plumbing import hostile_tables as hostile
 from plumbing.hostile_tables import Case, World
@@ -210,7 +209,7 @@ def scored(flow: Flow, world: World, data: Path) -> Scored:
     ]  # fmt: skip
     for file in sent:
         with redirect_stdout(io.StringIO()):
-            labelling._taken(Repository(flow.root), Options(str(file)), window)
+            labelling._taken(Repository(flow.root), str(file), window)
     found = flow.score(data, labels=window.labels)
     bad = hostile.FEW if spoiled(world, data) else 0
     cut = bad if world.case.surprise in ("short lines", "long lines") else 0

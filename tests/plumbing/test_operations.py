@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batchloop.engine.running import Summary
+from batchloop.engine.running import RunSummary
 from plumbing.engine_miniature import Miniature, build, processes_of, training, until
 from plumbing.rendered import ROOT
 
@@ -463,14 +463,14 @@ def test_running_needs_neither_the_sdk_nor_boto3() -> None:
     assert not {"sagemaker", "boto3", "botocore", "polars", "rich"} & set(done.stdout.split())
 
 
-class Told(Summary):
+class Told(RunSummary):
     """A summary of a run that stored this drift.json and nothing else."""
 
     def __init__(self, drift: dict[str, Any]) -> None:
         self.told = drift
 
-    def _json(self, output: str, name: str) -> dict[str, Any] | None:
-        return self.told if (output, name) == ("drift", "drift.json") else None
+    def _json(self, output: str, name: str) -> dict[str, Any]:
+        return self.told if (output, name) == ("drift", "drift.json") else {}
 
 
 def test_no_drift_never_stands_alone_beside_an_alarm() -> None:

@@ -456,7 +456,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
     tmp_path: Path, chosen: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(Failure, match=re.escape(sentence)) as raised:
-        definitions.check_chosen(written(tmp_path), "dev", chosen)
+        definitions.check_chosen_settings(written(tmp_path), "dev", {}, chosen)
     [(name, value)] = chosen.items()
     assert str(raised.value).startswith(f"SET={name}={value}: ")
 
@@ -811,10 +811,21 @@ def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:
     listed_there = re.search(r"^GIVEN := ((?:.*\\\n)*.*)$", text, re.MULTILINE)
     assert listed_there
     given = set(listed_there[1].replace("\\\n", " ").split())
-    used = set(re.findall(r"\$\(call (?:option|switch),[a-z-]+,([^)]*)\)", text))
+    used = {
+        name for names in re.findall(r"\$\(call (?:batchloop|options),([A-Z_ ]+)\)", text) for name in names.split()
+    }
     assert used <= given
     promised = set(re.findall(r"\b([A-Z_]{2,})=", "".join(line for line in text.splitlines(True) if "## " in line)))
     assert promised - {"DRIFT"} <= given | {"GIVEN"}
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_make_hands_on_the_options_that_a_command_declares(command: cli.Command) -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [recipe] = re.findall(rf"^{command.name}: .*\n\t(.*)$", text, re.MULTILINE)
+    handed = re.findall(r"\$\(call (?:batchloop|options),([A-Z_ ]+)\)$", recipe)
+    declared = {word.name.strip("-").replace("-", "_").upper() for word in command.words() if word.name[:2] == "--"}
+    assert set(" ".join(handed).split()) == declared
 
 
 def test_an_artifact_says_which_columns_were_other_when_it_was_learned(tmp_path: Path) -> None:

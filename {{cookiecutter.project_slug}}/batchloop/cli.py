@@ -7,15 +7,20 @@ is installed, and nobody waits for a library that a command does without.
 import argparse
 import importlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 from batchloop import repository
-from batchloop.repository import DOCKER, PROCESSES, Failure, Options
+from batchloop.repository import DOCKER, PROCESSES, Failure, Repository
 
-Chosen = argparse.Namespace
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line, with the names that make has for options."""
+
+    def error(self, message: str) -> NoReturn:
+        named = re.sub(r"(argument )?--([a-z-]+)", lambda match: match[2].upper().replace("-", "_"), message)
+        raise Failure(f"{named}.")
 
 
 @dataclass(frozen=True)
@@ -25,38 +30,42 @@ class Option:
     name: str
     settings: dict[str, Any]
 
-    @property
-    def dest(self) -> str:
-        return str(self.settings.get("dest", self.name.strip("-").replace("-", "_")))
+    def value(self, parsed: argparse.Namespace) -> Any:
+        """What was given for it."""
+        return getattr(parsed, self.name.strip("-").replace("-", "_"))
 
 
 @dataclass(frozen=True)
+class Group:
+    """Options that a function takes as one frozen dataclass, whose fields are in their order."""
+
+    type: str
+    options: tuple[Option, ...]
+
+    def value(self, parsed: argparse.Namespace) -> Any:
+        """The dataclass with what was given."""
+        return load(self.type)(*(option.value(parsed) for option in self.options))
+
+
 class Command:
-    """`run` gets what was chosen and returns the exit code; or it names a function that gets its options in order."""
+    """`function` gets the repository and its options in order, and returns the exit code."""
 
-    name: str
-    help: str
-    run: Callable[[Chosen], int] | str
-    options: tuple[Option, ...] = ()
+    def __init__(self, name: str, about: str, function: str, *options: Option | Group) -> None:
+        self.name, self.about, self.function, self.options = name, about, function, options
 
-    def __call__(self, chosen: Chosen) -> int:
-        if not isinstance(self.run, str):
-            return self.run(chosen)
-        return call(*self.run.rsplit(".", 1), *(getattr(chosen, option.dest) for option in self.options))
+    def __call__(self, parsed: argparse.Namespace) -> int:
+        return int(load(self.function)(repository.here(), *(option.value(parsed) for option in self.options)))
 
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in a line, with the names that make has for options."""
-
-    def error(self, message: str) -> NoReturn:
-        said = re.sub(r"(argument )?--([a-z-]+)", lambda found: found[2].upper().replace("-", "_"), message)
-        raise Failure(f"{said}.")
+    def words(self) -> list[Option]:
+        """What its command line takes, the options of groups too."""
+        groups = [option.options if isinstance(option, Group) else (option,) for option in self.options]
+        return [option for group in groups for option in group]
 
 
-def call(module: str, function: str, *arguments: Any) -> int:
-    """The exit code of a function of this package that begins with the repository."""
-    found = getattr(importlib.import_module(f"batchloop.{module}"), function)
-    return int(found(repository.here(), *arguments))
+def load(name: str) -> Any:
+    """A function or class of this package by its dotted name."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(f"batchloop.{module}"), attribute)
 
 
 def text(name: str, about: str = "", default: str = "", **settings: Any) -> Option:
@@ -67,28 +76,38 @@ def number(name: str, about: str, kind: type = int, default: float | None = None
     return Option(name, {"type": partial(_number, kind), "default": default, "help": about})
 
 
-def switch(name: str, about: str, **settings: Any) -> Option:
-    return Option(name, {"action": "store_true", "help": about, **settings})
+def switch(name: str, about: str) -> Option:
+    return Option(name, {"action": "store_true", "help": about})
 
 
-def _number(kind: type, said: str) -> Any:
+def _number(kind: type, word: str) -> Any:
     from batchloop.container import settings  # noqa: PLC0415
 
-    if (value := settings.parsed(kind, said)) is None:
-        raise argparse.ArgumentTypeError(f"{said!r} is not {settings.KINDS[kind]}")
+    if (value := settings.parsed(kind, word)) is None:
+        raise argparse.ArgumentTypeError(f"{word!r} is not {settings.KINDS[kind]}")
     return value
 
 
+def _on(word: str) -> bool:
+    if word not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{word!r} is not on or off")
+    return word == "on"
+
+
+def bootstrap(here: Repository, choice: str, environment: str) -> int:
+    """Plan or create what this use case needs in AWS."""
+    return int(load("cloud.bootstrap.run")(here.root, choice, environment))
+
+
 ENV = text("--env", "one of environments/*.toml", "dev")
-REASON = text("--reason", "why, for whoever reads the history")
-CHOSEN = Option("--set", {"dest": "chosen", "action": "append", "default": [], "metavar": "Name=value …"})
 DATA = text("--data", "a file, a folder or s3://… (default: data/<window>/)")
-WINDOW = text("--window", "whose data (default: the newest, or what was scored last)")
+SET = Option("--set", {"action": "append", "default": [], "metavar": "Name=value …"})
 ON = text("--on", "what the steps run in", PROCESSES, choices=(PROCESSES, DOCKER))
-ONWARD = switch("--continue", "go on from the release", dest="onward")
+CONTINUE = switch("--continue", "go on from the release")
 FRESH = switch("--fresh", "without a champion: [gate] minimum alone decides")
+WINDOW = text("--window", "whose data (default: the newest, or what was scored last)")
 STAGES = text("--stages", "a folder with one folder a stage (default: the sample's stages)")
-DECISION = text("--decision", "off: nothing is retrained", "on", choices=("on", "off"))
+DECISION = Option("--decision", {"type": _on, "default": "on", "help": "off: nothing is retrained"})
 ROWS = number("--rows", "labelled rows of a stage of the sample", default=4000)
 SEED = number("--seed", "of the sample", default=7)
 USE = number("--use", "release this version")
@@ -100,93 +119,50 @@ CHOICE = Option("choice", {"choices": ("plan", "create")})
 REGISTRY = text("--registry", "host of another registry than the account's own")
 CONFIRM = switch("--confirm", "do not ask")
 PIPELINE = Option("--pipeline", {"required": True})
-MODEL, APPROVE = number("--model", "its version (default: the newest)"), switch("--approve", "approve it first")
+MODEL = number("--model", "its version (default: the newest)")
+APPROVE = switch("--approve", "approve it first")
+REASON = text("--reason", "why, for whoever reads the history")
 TO = number("--to", "its version (default: the one before)")
-SOURCE, TARGET = Option("--from", {"dest": "source", "required": True}), Option("--to", {"required": True})
 PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
+PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": True}), PROFILE)
 NAME = text("--name", "what would be typed to agree")
 
-
-def _here(name: str, chosen: Chosen) -> int:
-    how = {name: getattr(chosen, name, False) for name in ("onward", "fresh")}
-    return call(*name.rsplit(".", 1), Options(chosen.env, chosen.data, tuple(chosen.chosen), on=chosen.on, **how))
-
-
-TRAIN, SCORE = partial(_here, "local.train"), partial(_here, "local.score")
-
-
-def _models(chosen: Chosen) -> int:
-    return call("local", "show") if chosen.use is None else call("local", "use", chosen.use)
-
-
-def _bootstrap(chosen: Chosen) -> int:
-    from batchloop.cloud import bootstrap  # noqa: PLC0415
-
-    return bootstrap.run(repository.here().root, chosen.choice, chosen.env)
-
-
-def _cost(chosen: Chosen) -> int:
-    from batchloop.cost import Options as Assumed  # noqa: PLC0415
-
-    return call("cost", "show_cost", chosen.env, Assumed(chosen.minutes, chosen.runs, chosen.retrainings, chosen.gb))
-
-
-def _run(chosen: Chosen) -> int:
-    from batchloop.cloud.run import Asked  # noqa: PLC0415
-
-    return call(
-        "cloud.run", "run", chosen.env, Asked(chosen.pipeline, chosen.window, tuple(chosen.chosen), chosen.fresh)
-    )
-
-
-def _label(chosen: Chosen) -> int:
-    from batchloop.labelling import Options as Labels  # noqa: PLC0415
-
-    return call("labelling", "label", Labels(chosen.data, chosen.window, chosen.env, chosen.on))
-
-
-def _simulate(chosen: Chosen) -> int:
-    from batchloop.simulate.simulation import Options as Simulation  # noqa: PLC0415
-
-    wanted = Simulation(chosen.env, chosen.stages, chosen.decision == "on", chosen.fresh, chosen.rows, chosen.seed)
-    return call("simulate.simulation", "simulate", wanted)
-
+HERE = (ENV, DATA, SET, ON)
+TRAIN, SCORE = Group("local.Options", (*HERE, CONTINUE, FRESH)), Group("local.Options", HERE)
+SIMULATE = Group("simulate.world.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
+USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
+ASKED = Group("cloud.run.Asked", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
-    Command("train", "run the training pipeline here", TRAIN, (DATA, CHOSEN, ENV, ON, ONWARD, FRESH)),
-    Command("score", "run the inference pipeline here with the released model", SCORE, (DATA, CHOSEN, ENV, ON)),
-    Command("label", "measure by labels what predictions were worth", _label, (DATA, WINDOW, ENV, ON)),
-    Command("simulate", "prove that drift leads to a release", _simulate, (ENV, STAGES, DECISION, FRESH, ROWS, SEED)),
+    Command("train", "run the training pipeline here", "local.train", TRAIN),
+    Command("score", "run the inference pipeline here with the released model", "local.score", SCORE),
+    Command("label", "measure by labels what predictions were worth", "labelling.label", DATA, WINDOW, ENV, ON),
+    Command("simulate", "prove that drift leads to a release", "simulate.simulation.simulate", SIMULATE),
     Command("images", "build the images that changed", "cloud.images.show"),
-    Command("models", "list the models registered here", _models, (USE,)),
-    Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", (ENV,)),
-    Command("cost", "what an environment costs, a run and a month", _cost, (ENV, MINUTES, RUNS, RETRAININGS, GB)),
-    Command("bootstrap", "plan or create what must be there before anything else", _bootstrap, (CHOICE, ENV)),
-    Command("push", "push the images that changed, and record their digests", "cloud.push.push", (ENV, REGISTRY)),
-    Command("upsert", "create or update the pipelines in SageMaker", "cloud.upsert.upsert", (ENV,)),
-    Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", (ENV, CONFIRM)),
-    Command("run", "start a pipeline in SageMaker and follow it", _run, (PIPELINE, ENV, WINDOW, CHOSEN, FRESH)),
-    Command("release", "make an approved model the release", "cloud.release.release", (ENV, MODEL, APPROVE, REASON)),
-    Command("releases", "the history of releases", "cloud.release.show", (ENV,)),
-    Command("rollback", "bring an earlier release back", "cloud.release.rollback", (ENV, TO, REASON)),
-    Command(
-        "promote",
-        "make one environment's release another's",
-        "cloud.release.promote",
-        (SOURCE, TARGET, PROFILE, REASON),
-    ),
-    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.teardown.teardown", (ENV, NAME)),
+    Command("models", "list the models registered here", "local.models", USE),
+    Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
+    Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
+    Command("bootstrap", "plan or create what must be there before anything else", "cli.bootstrap", CHOICE, ENV),
+    Command("push", "push the images that changed, and record their digests", "cloud.push.push", ENV, REGISTRY),
+    Command("upsert", "create or update the pipelines in SageMaker", "cloud.upsert.upsert", ENV),
+    Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
+    Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, ASKED),
+    Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
+    Command("releases", "the history of releases", "cloud.release.show", ENV),
+    Command("rollback", "bring an earlier release back", "cloud.release.rollback", ENV, TO, REASON),
+    Command("promote", "make one environment's release another's", "cloud.release.promote", *PROMOTE, REASON),
+    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.teardown.teardown", ENV, NAME),
 )
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; what it finds has `run`."""
-    found = Parser(prog="python -m batchloop")
-    commands = found.add_subparsers(required=True, metavar="command")
+    whole = Parser(prog="python -m batchloop")
+    commands = whole.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
-        added = commands.add_parser(command.name, help=command.help)
-        for option in command.options:
+        added = commands.add_parser(command.name, help=command.about)
+        for option in command.words():
             added.add_argument(option.name, **option.settings)
         added.set_defaults(run=command)
     commands.add_parser("adopt", help="take on your own table", add_help=False)  # has a command line of its own
-    return found
+    return whole

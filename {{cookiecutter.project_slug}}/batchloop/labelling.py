@@ -15,24 +15,14 @@ from batchloop import local
 from batchloop.container import files, raw, usecase
 from batchloop.container.job import InputError, listed, unlike
 from batchloop.container.usecase import UseCase
-from batchloop.engine import cache, running
+from batchloop.engine import running, storage
 from batchloop.engine.graph import Selection
-from batchloop.engine.running import Order, Summary
+from batchloop.engine.running import Order, RunSummary
 from batchloop.pipelines import definitions
-from batchloop.repository import LABELLED, PROCESSES, Failure, Repository
+from batchloop.repository import LABELLED, Failure, Repository
 
 STEP = "DetectDrift"
 LABELS = "labels.parquet"  # below labels/
-
-
-@dataclass(frozen=True)
-class Options:
-    """`data` is a table with the id and the label; `window` is "" for whatever was scored last."""
-
-    data: str
-    window: str = ""
-    environment: str = "dev"
-    on: str = PROCESSES
 
 
 @dataclass(frozen=True)
@@ -49,20 +39,23 @@ class Scored:
     name: str
 
 
-def label(repository: Repository, options: Options) -> int:
-    """The exit code. Raises Failure for labels that can't be used, and a window that was not scored here."""
+def label(repository: Repository, data: str, window: str, environment: str, on: str) -> int:
+    """Measure by `data`, a table with the id and the label; `window` is "" for whatever was scored last.
+
+    The exit code. Raises Failure for labels that can't be used, and a window that was not scored here.
+    """
     with running.exclusively(repository):
-        name = repository.pipeline(options.environment, "inference")
-        scored = _scored(repository, name, options.window)
-        given = _taken(repository, options, scored)
-        definition = definitions.definition(repository, options.environment, "inference")
+        name = repository.pipeline(environment, "inference")
+        scored = _scored(repository, name, window)
+        given = _taken(repository, data, scored)
+        definition = definitions.definition(repository, environment, "inference")
         known = {**scored.run["parameters"], "LabelledData": given, "LabelsVersion": "local"}
         values = definitions.values(definition, known, ())
         execution = scored.run["execution"]
         order = Order(definition, name, values, selection=Selection((STEP,), execution))
         print(f"{scored.name} was scored in run {execution}; its predictions meet their labels", flush=True)
-        finished = running.run(repository, order, local.make(repository, options.on))
-    summary = Summary(repository, running.storage(repository), finished.steps)
+        finished = running.run(repository, order, local.backend(repository, on))
+    summary = RunSummary(repository, finished)
     print()
     if finished.failed:
         local.failures(repository, finished)
@@ -102,13 +95,13 @@ def _of(repository: Repository, record: Mapping[str, Any]) -> Scored:
     return Scored(record, rows, "", labels, repository.shown(rows))
 
 
-def _taken(repository: Repository, options: Options, scored: Scored) -> str:
+def _taken(repository: Repository, data: str, scored: Scored) -> str:
     """The URI of the labels, which are kept; a window's rows that have one are there to learn from. Raises Failure."""
-    if not options.data:
+    if not data:
         raise Failure("DATA=file is needed: a table with the id of each scored row, and its label.")
-    source = Path(options.data).expanduser().absolute()
+    source = Path(data).expanduser().absolute()
     if not source.exists():
-        raise Failure(f"{options.data} does not exist.")
+        raise Failure(f"{data} does not exist.")
     if not scored.rows.exists():
         raise Failure(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
@@ -247,7 +240,7 @@ def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], 
         yield f"{scored.name} is no window: the loop in an account decides by data/<window>/production/ only"
         return
     rules, now = Settings.of(repository.tables()), datetime.now(UTC)
-    released = (cache.released(repository.release) or {}).get("artifacts", {}).get("baseline", "")
+    released = (storage.read_release(repository.release) or {}).get("artifacts", {}).get("baseline", "")
     baseline, time = retraining.mark(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
     figures = reports.figures(report, rules.minimum_rows)
     seen = Observation(window, identity, time, baseline=baseline, **figures)

@@ -31,23 +31,6 @@ class Stopped(Exception):
 
 
 PROCESSES, DOCKER = "processes", "docker"
-
-
-@dataclass(frozen=True)
-class Options:
-    """`data` is a path or URI ("" for the window's own), `chosen` are Name=value pairs, `on` is what steps run in.
-
-    A training goes `onward` from the released model, or `fresh`, without a champion.
-    """
-
-    environment: str = "dev"
-    data: str = ""
-    chosen: tuple[str, ...] = ()
-    onward: bool = False
-    fresh: bool = False
-    on: str = PROCESSES
-
-
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 

@@ -1,20 +1,17 @@
-"""The docker command line: what it prints, or one sentence about what is wrong with it."""
+"""The docker command line: what it prints, or one sentence about what is wrong with it; and jobs in containers."""
 
 import csv
 import io
 import os
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from batchloop import repository as batchloop_repository
-from batchloop.engine import storage
-from batchloop.engine.processes import Child, Children, Command
-from batchloop.engine.storage import Job
+from batchloop.engine.processes import Backend, Job, Port, Process
 from batchloop.repository import Failure, Repository
 
 # what docker and buildx say, in lower case → what it means
@@ -37,7 +34,7 @@ MEANINGS = {
 }
 
 
-def docker(*words: str, given: str = "", environment: Mapping[str, str] | None = None) -> str:
+def docker(*words: str, given: str = "") -> str:
     """What `docker words…` prints. Raises Failure."""
     try:
         done = subprocess.run(  # noqa: S603 - the docker command line, found on the path
@@ -47,26 +44,25 @@ def docker(*words: str, given: str = "", environment: Mapping[str, str] | None =
             text=True,
             errors="replace",
             check=False,
-            env=environment,
         )
     except FileNotFoundError:
         raise Failure("docker is not installed; only images and ON=docker need it.") from None
     if done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip()
-        raise Failure(meaning(said) or f"docker {words[0]} failed: {(said.splitlines() or ['it said nothing'])[-1]}")
+        output = done.stderr.strip() or done.stdout.strip()
+        last = (output.splitlines() or ["it said nothing"])[-1]
+        raise Failure(meaning(output) or f"docker {words[0]} failed: {last}")
     return done.stdout
 
 
-def meaning(said: str) -> str:
-    """A sentence for what docker said; "" where it speaks for itself."""
-    lower = said.lower()
+def meaning(output: str) -> str:
+    """A sentence for what docker printed; "" where it speaks for itself."""
+    lower = output.lower()
     return next((sentence for sign, sentence in MEANINGS.items() if sign in lower), "")
 
 
 def meaning_of(log: Path) -> str:
     """As `meaning`, of the end of a log."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return meaning(text[-4000:])
+    return meaning(log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.is_file() else "")
 
 
 def exists(image: str) -> bool:
@@ -86,57 +82,47 @@ NETWORK = "usecase-no-way-out"
 PORT = 8080
 
 
-class Containers:
-    """Runs jobs with docker. `close` removes what a killed run has left here."""
+class Containers(Backend):
+    """Runs jobs with docker, and removes what a killed run has left here."""
 
     def __init__(self, repository: Repository) -> None:
         self.label = f"usecase.repository={batchloop_repository.of(str(repository.root))}"
-        clear = f"docker ps --all --quiet --filter label={self.label} | xargs -r docker rm --force"
-        self.children = Children(("sh", "-c", clear))
-        self.as_user = _as_user()
+        super().__init__(("sh", "-c", f"docker ps -aq --filter label={self.label} | xargs -r docker rm --force"))
+        self.user: list[str] = []
+        # SageMaker runs containers as root; here what they write must belong to who started them
+        if os.getuid() != 0 and "rootless" not in docker("info", "--format", "{{.SecurityOptions}}"):
+            self.user = ["--user", f"{os.getuid()}:{os.getgid()}"]
         self._remove_left()
-
-    def run(self, job: Job) -> None:
-        self.children.finish(self._start(job, ["--network", "none"]), job)
-
-    @contextmanager
-    def serving(self, job: Job) -> Iterator[int]:
-        _create_network()
-        name = f"serving-{batchloop_repository.of(str(job.root))}"
-        options = ["--network", NETWORK, "--publish", f"127.0.0.1::{PORT}", "--name", name]
-        process = self._start(job, options)
-        try:
-            yield self.children.wait_for_ping(process, job, lambda: _published(name))
-        finally:
-            self.children.end(process)
-            self.children.check()
 
     def code(self, image: str) -> list[str]:
         return ["docker", docker("image", "inspect", "--format", "{{.Id}}", image).strip()]
 
     def stop(self) -> None:
-        self.children.stop()
+        super().stop()
         self._remove_left()
 
-    def close(self) -> None:
-        self.children.close()
-
-    def _start(self, job: Job, options: Sequence[str]) -> Child:
-        container = job.container
+    def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
+        container, name = job.container, f"serving-{batchloop_repository.of(str(job.root))}"
         # --init: a first process of its own, or a signal that comes before Python listens would be lost
-        words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label, *options, *self.as_user]
-        words += limits(container.instance, os.cpu_count() or 1)
-        words += ["--mount", bind(job.root, "/opt/ml", writable=True)]
+        words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label]
+        if serve:
+            _create_network()
+            words += ["--network", NETWORK, "--publish", f"127.0.0.1::{PORT}", "--name", name]
+        else:
+            words += ["--network", "none"]
+        words += [*self.user, *limits(container.instance, os.cpu_count() or 1)]
+        words += ["--mount", _bind(job.root, "/opt/ml", writable=True)]
         for mount in job.mounts:
-            _mount_point(storage.inside(job.root, mount.path), mount.source)
-            words += ["--mount", bind(mount.source, mount.path, writable=mount.writable)]
-        for name, value in container.environment.items():
-            words += ["--env", f"{name}={value}"]
-        arguments = list(container.arguments)
-        if container.entrypoint:
-            words += ["--entrypoint", container.entrypoint[0]]
-            arguments = [*container.entrypoint[1:], *arguments]
-        return self.children.start(Command([*words, container.image, *arguments], job.root, os.environ, job.log))
+            point = job.inside(mount.path)  # made here, or docker's daemon would make it as root
+            (point if mount.source.is_dir() else point.parent).mkdir(parents=True, exist_ok=True)
+            if not mount.source.is_dir():
+                point.touch()
+            words += ["--mount", _bind(mount.source, mount.path, writable=mount.writable)]
+        for key, value in container.environment.items():
+            words += ["--env", f"{key}={value}"]
+        words += ["--entrypoint", container.entrypoint[0]] if container.entrypoint else []
+        words += [container.image, *container.entrypoint[1:], *container.arguments]
+        return self.start(words, job, os.environ), lambda: _published(name)
 
     def _remove_left(self) -> None:
         left = docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split()
@@ -145,23 +131,21 @@ class Containers:
                 docker("rm", "--force", *left)
 
 
+@cache
+def _sizes() -> dict[str, dict[str, Any]]:
+    return dict(tomllib.loads(SIZES.read_text(encoding="utf-8"))["types"])
+
+
 def limits(instance: str, cpus_here: int) -> list[str]:
     """The options for an instance type's processors and memory; none for a type that instances.toml does not know.
 
     More processors than this machine has can't be promised, so they are not asked for.
     """
-    known: Mapping[str, Any] | None = _sizes().get(instance)
-    if known is None:
-        return []
-    return ["--cpus", str(min(known["cpus"], cpus_here)), "--memory", f"{known['memory_gb']}g"]
+    size = _sizes().get(instance)
+    return ["--cpus", str(min(size["cpus"], cpus_here)), "--memory", f"{size['memory_gb']}g"] if size else []
 
 
-@cache
-def _sizes() -> dict[str, Any]:
-    return dict(tomllib.loads(SIZES.read_text(encoding="utf-8"))["types"])
-
-
-def bind(source: Path, target: str, *, writable: bool) -> str:
+def _bind(source: Path, target: str, *, writable: bool) -> str:
     """docker's --mount value, which is a line of CSV: a path may hold commas, colons and quotes."""
     fields = ["type=bind", f"source={source}", f"target={target}", *([] if writable else ["readonly"])]
     line = io.StringIO()
@@ -169,28 +153,11 @@ def bind(source: Path, target: str, *, writable: bool) -> str:
     return line.getvalue()
 
 
-def _mount_point(target: Path, source: Path) -> None:
-    """Made here, or docker's daemon would make it as root."""
-    if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-
-
-def _as_user() -> list[str]:
-    """SageMaker runs containers as root; here what they write must belong to who started them."""
-    if os.getuid() == 0 or "rootless" in docker("info", "--format", "{{.SecurityOptions}}"):
-        return []
-    return ["--user", f"{os.getuid()}:{os.getgid()}"]
-
-
 def _create_network() -> None:
-    if NETWORK in docker("network", "ls", "--format", "{{.Name}}").split():
-        return
-    with suppress(Failure):  # another run may have been first
-        option = "com.docker.network.bridge.enable_ip_masquerade=false"
-        docker("network", "create", "--opt", option, NETWORK)
+    if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
+        with suppress(Failure):  # another run may have been first
+            option = "com.docker.network.bridge.enable_ip_masquerade=false"
+            docker("network", "create", "--opt", option, NETWORK)
 
 
 def _published(name: str) -> int | None:

@@ -10,6 +10,8 @@ from typing import Any
 from batchloop.pipelines import expressions
 from batchloop.repository import Failure
 
+MOST = 50
+
 
 @dataclass(frozen=True)
 class Node:
@@ -21,6 +23,9 @@ class Node:
     needs: frozenset[str]
     condition: str = ""
     side: bool = True
+
+
+Nodes = Mapping[str, Node]
 
 
 def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
@@ -51,10 +56,6 @@ def _walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True
             yield from _walk(arguments.get("ElseSteps", []), step["Name"], False)
 
 
-MOST = 50
-Nodes = Mapping[str, Node]
-
-
 @dataclass(frozen=True)
 class Selection:
     """`source` is the id of the execution whose outputs stand in for the steps that are not selected, "" for none."""
@@ -63,25 +64,25 @@ class Selection:
     source: str = ""
 
 
+def ancestors(nodes: Nodes, steps: Collection[str]) -> set[str]:
+    """Every step that steps depend on, directly or not."""
+    found, left = set[str](), set(steps)
+    while left:
+        left = {need for step in left for need in nodes[step].needs} - found
+        found |= left
+    return found
+
+
 def needed(nodes: Nodes, steps: Collection[str]) -> set[str]:
     """The steps whose results the selected ones need. Raises Failure for a selection that the service refuses."""
     if not 1 <= len(steps) <= MOST:
         raise Failure(f"a selection has 1 to {MOST} steps, not {len(steps)}.")
     if unknown := sorted(set(steps) - set(nodes)):
         raise Failure(f"there is no step {', '.join(unknown)}; there are {', '.join(nodes)}.")
-    between = {name for name in nodes if name not in steps and _above(nodes, name) & set(steps)}
-    if gaps := sorted(name for name in between if any(name in _above(nodes, step) for step in steps)):
+    before = ancestors(nodes, steps) - set(steps)
+    if gaps := sorted(name for name in before if ancestors(nodes, [name]) & set(steps)):
         raise Failure(f"the steps between selected ones have to be selected too: {', '.join(gaps)}.")
     return {need for step in steps for need in nodes[step].needs} - set(steps)
-
-
-def _above(nodes: Nodes, name: str) -> set[str]:
-    """Every step that a step depends on."""
-    found, left = set[str](), set(nodes[name].needs)
-    while left:
-        found |= left
-        left = {need for step in left for need in nodes[step].needs} - found
-    return found
 
 
 def selected(nodes: Nodes, selection: Selection, pipeline: str, runs: Path) -> tuple[dict[str, Node], dict[str, Any]]:
@@ -103,7 +104,7 @@ def _results(runs: Path, source: str, pipeline: str, steps: Collection[str]) -> 
         raise Failure(f"execution {source} is one of {record['pipeline']}, not of {pipeline}.")
     if record["state"] not in ("done", "failed", "stopped"):
         raise Failure(f"execution {source} is {record['state']}; it has to have ended.")
-    found = {name: step["properties"] for name, step in record["steps"].items() if name in steps and step["properties"]}
-    if lacking := sorted(set(steps) - set(found)):
+    results = {name: step["properties"] for name, step in record["steps"].items() if name in steps}
+    if lacking := sorted(name for name in steps if not results.get(name)):
         raise Failure(f"execution {source} has no results of {', '.join(lacking)}.")
-    return found
+    return results

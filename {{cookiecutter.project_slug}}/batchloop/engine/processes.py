@@ -1,6 +1,7 @@
-"""The processes a run has started: each in a session of its own, none of which outlives the run."""
+"""Jobs, and what runs them as processes: each in a session of its own, none of which outlives the run."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,91 +10,123 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from batchloop.engine import storage, watchdog
-from batchloop.engine.storage import Container, Job, reason
+from batchloop import repository as batchloop_repository
+from batchloop.engine import watchdog
+from batchloop.engine.storage import Mount
 from batchloop.repository import Failure, Repository, Stopped
 
-Child = subprocess.Popen[bytes]
+Process = subprocess.Popen[bytes]
+Port = Callable[[], int | None]
+KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
 STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
 # Its first act is to name itself to the watchdog, whose pipe stands at its standard input: no instant is left in which
 # this process could be killed and the new one not be known.
 REGISTERED = 'echo "+$$" >&0; exec "$@" </dev/null'
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True)
-class Command:
-    """What to start, in which folder and environment; standard output and errors go to `log`."""
+class Container:
+    """What a definition says is to run; an empty `entrypoint` is the image's own."""
 
-    words: Sequence[str]
-    folder: Path
-    environment: Mapping[str, str]
+    image: str
+    arguments: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    instance: str = ""
+
+    @property
+    def component(self) -> str:
+        """The component the image holds: the last part of its repository."""
+        return re.split("[@:]", self.image.rpartition("/")[2])[0]
+
+    @property
+    def identity(self) -> list[Any]:
+        """What of it can change a result, besides the code."""
+        return [*self.entrypoint, "|", *self.arguments, dict(self.environment)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One container at work for one step; `root` is its /opt/ml, `log` gets what it prints."""
+
+    container: Container
+    root: Path
     log: Path
+    mounts: tuple[Mount, ...] = ()
+
+    def inside(self, path: str) -> Path:
+        """A path of the container in the folder that stands for /opt/ml. Raises Failure for one outside."""
+        parts = PurePosixPath(path).parts
+        if parts[:3] != ("/", "opt", "ml") or ".." in parts:
+            raise Failure(f"{path} is not below /opt/ml, so it can't be used here.")
+        return self.root.joinpath(*parts[3:])
+
+    def failure(self, code: int) -> Failure:
+        """Why it failed: what the component wrote for the service, or the last line of its log."""
+        for name in ("message", "failure"):
+            file = self.root / "output" / name
+            if file.is_file() and (message := file.read_text(encoding="utf-8", errors="replace").strip()):
+                return Failure(message)
+        if code < 0 or code == KILLED:
+            number = -code if code < 0 else code - 128
+            return Failure(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        last = next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "")
+        return Failure(f"exit code {code}" + (f": {last}" if last else ""))
 
 
-class Children:
-    """Starts, awaits and ends them. Methods raise Stopped once `stop` was called.
+class Backend:
+    """Starts, awaits and ends jobs. Methods raise Failure in the component's words, and Stopped after `stop`.
 
     `afterwards` is a command that clears away what outlives the processes of a run that was killed.
     """
 
     def __init__(self, afterwards: Sequence[str] = ()) -> None:
-        self.afterwards = afterwards
-        self._running: dict[int, Child] = {}
+        self._afterwards = afterwards
+        self._running: dict[int, Process] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._watchdog: subprocess.Popen[str] | None = None
 
-    def start(self, command: Command) -> Child:
-        """Start a process that can be ended with everything it starts in turn."""
-        with self._lock, command.log.open("ab") as log:
-            self.check()
-            process = subprocess.Popen(  # noqa: S603 - what the definition names is what is to run
-                ["/bin/sh", "-c", REGISTERED, "sh", *command.words],
-                cwd=command.folder,
-                env=dict(command.environment),
-                stdin=self._watched(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._running[process.pid] = process
-        return process
+    def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
+        """Start a job's container or process; the port of a server, which may not be known at once."""
+        raise NotImplementedError
 
-    def finish(self, process: Child, job: Job) -> None:
-        """Wait for its end. Raises Failure with the job's own reason."""
+    def code(self, image: str) -> list[str]:
+        """What would run for an image: a step is done again when it changes."""
+        raise NotImplementedError
+
+    def run(self, job: Job) -> None:
+        """Run a processing or training job to its end."""
+        process, _ = self.launch(job, serve=False)
         try:
             code = process.wait()
         finally:
-            self.end(process)
-        self.check()
+            self._end(process)
+        self._check()
         if code != 0:
-            raise reason(job, code)
+            raise job.failure(code)
 
-    def wait_for_ping(self, process: Child, job: Job, port: Callable[[], int | None]) -> int:
-        """The port at which a model server has begun to answer. Raises Failure where it ends, or takes too long."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
-            self.check()
-            if process.poll() is not None:
-                raise reason(job, process.returncode)
-            if (known := port()) is not None and _answers(known):
-                return known
-            time.sleep(0.03)
-        raise Failure(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
-
-    def check(self) -> None:
-        """Raise Stopped where the run is being ended."""
-        if self._stopping.is_set():
-            raise Stopped
+    @contextmanager
+    def serving(self, job: Job) -> Iterator[int]:
+        """A running model server that answered /ping: its port on loopback; it is ended afterwards."""
+        process, port = self.launch(job, serve=True)
+        try:
+            yield self._wait_for_ping(process, job, port)
+        finally:
+            self._end(process)
+            self._check()
 
     def stop(self) -> None:
-        """End everything that runs, and refuse to start more."""
+        """End everything that was started, and refuse to start more."""
         self._stopping.set()
         with self._lock:
             running = list(self._running.values())
@@ -101,10 +134,7 @@ class Children:
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            _signal(process, signal.SIGKILL)
-            self._forget(process)
+            self._kill(process, max(0.0, deadline - time.monotonic()))
         self.close()
 
     def close(self) -> None:
@@ -114,28 +144,53 @@ class Children:
             self._watchdog.wait()
             self._watchdog = None
 
-    def end(self, process: Child) -> None:
-        """Ask it to end, then make it."""
+    def start(self, words: Sequence[str], job: Job, environment: Mapping[str, str]) -> Process:
+        """Start a process that can be ended with everything it starts in turn; its output goes to the job's log."""
+        with self._lock, job.log.open("ab") as log:
+            self._check()
+            if self._watchdog is None:
+                command = [sys.executable, "-S", "-E", str(Path(watchdog.__file__)), *self._afterwards]
+                self._watchdog = subprocess.Popen(  # noqa: S603 - this package's own module
+                    command, stdin=subprocess.PIPE, text=True, start_new_session=True
+                )
+            process = subprocess.Popen(  # noqa: S603 - what the definition names is what is to run
+                ["/bin/sh", "-c", REGISTERED, "sh", *words],
+                cwd=job.root,
+                env=dict(environment),
+                stdin=self._watchdog.stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running[process.pid] = process
+        return process
+
+    def _wait_for_ping(self, process: Process, job: Job, port: Port) -> int:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            self._check()
+            if process.poll() is not None:
+                raise job.failure(process.returncode)
+            if (known := port()) is not None and request(known, "/ping", 2) is not None:
+                return known
+            time.sleep(0.03)
+        raise Failure(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def _end(self, process: Process) -> None:
         if process.poll() is None:
             _signal(process, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
-        _signal(process, signal.SIGKILL)  # what it may have started and left
+        self._kill(process, GRACE_SECONDS)
         process.wait()
-        self._forget(process)
 
-    def _watched(self) -> IO[str]:
-        """The watchdog's standard input."""
-        if self._watchdog is None:
-            command = [sys.executable, "-S", "-E", str(Path(watchdog.__file__)), *self.afterwards]
-            self._watchdog = subprocess.Popen(  # noqa: S603 - this package's own module
-                command, stdin=subprocess.PIPE, text=True, start_new_session=True
-            )
-        if self._watchdog.stdin is None:
-            raise Failure("the watchdog could not be started.")
-        return self._watchdog.stdin
-
-    def _forget(self, process: Child) -> None:
+    def _kill(self, process: Process, grace: float) -> None:
+        """Wait for its end, then end it and what it may have started and left, and tell the watchdog."""
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+        _signal(process, signal.SIGKILL)
         with self._lock:
             self._running.pop(process.pid, None)
             if self._watchdog is not None:
@@ -143,79 +198,63 @@ class Children:
                     print(f"-{process.pid}", file=self._watchdog.stdin, flush=True)
 
 
-def _answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+def request(port: int, path: str, seconds: float) -> bytes | None:
+    """The body of a server's answer on loopback; None where it answers anything but 200, or nothing."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read() if response.status == 200 else None
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
 
-def _signal(process: Child, number: signal.Signals) -> None:
+def _signal(process: Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
+def versions(repository: Repository) -> Callable[[str], str]:
+    """A component's content hash, computed once: what a run started with is what it is recorded under."""
+    return cache(lambda component: batchloop_repository.component(repository, component))
 
 
-class Processes:
-    """Runs jobs with `repository.python()`; `version` gives a component's content hash."""
+class Processes(Backend):
+    """Runs jobs as plain processes of the Python that has what the images have."""
 
-    def __init__(self, repository: Repository, version: Callable[[str], str]) -> None:
-        self.repository, self.version = repository, version
-        self.children = Children()
-
-    def run(self, job: Job) -> None:
-        self.children.finish(self._start(job, {}), job)
-
-    @contextmanager
-    def serving(self, job: Job) -> Iterator[int]:
-        port = _free_port()
-        process = self._start(job, {"SAGEMAKER_BIND_TO_PORT": str(port), "SERVE_HOST": "127.0.0.1"})
-        try:
-            yield self.children.wait_for_ping(process, job, lambda: port)
-        finally:
-            self.children.end(process)
-            self.children.check()
+    def __init__(self, repository: Repository) -> None:
+        super().__init__()
+        self.repository, self.version = repository, versions(repository)
 
     def code(self, image: str) -> list[str]:
         component = Container(image).component
         return [component, self.version(component)]
 
-    def stop(self) -> None:
-        self.children.stop()
-
-    def close(self) -> None:
-        self.children.close()
-
-    def _start(self, job: Job, extra: Mapping[str, str]) -> Child:
+    def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         for mount in job.mounts:
-            target = storage.inside(job.root, mount.path)
+            target = job.inside(mount.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(mount.source)
-        python = self.repository.python()
-        container = job.container
+        python, container = self.repository.python(), job.container
         first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", container.component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
-        return self.children.start(Command(words, job.root, self._environment(job) | dict(extra), job.log))
-
-    def _environment(self, job: Job) -> dict[str, str]:
-        """As little as an image has: nothing of the caller's credentials, proxies or virtual environments."""
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        given = {key: value for key, value in job.container.environment.items() if not key.startswith("AWS_")}
-        own = {
+        port = _free_port() if serve else None
+        # as little as an image has: nothing of the caller's credentials, proxies or virtual environments
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        environment |= {name: value for name, value in container.environment.items() if not name.startswith("AWS_")}
+        environment |= {
             "ML_ROOT": str(job.root),
             "USECASE_FILE": str(self.repository.root / "usecase.toml"),
-            "CODE_VERSION": self.version(job.container.component),
+            "CODE_VERSION": self.version(container.component),
             "PYTHONPATH": str(self.repository.root),
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processors to the steps beside them
         }
-        return kept | given | own
+        if serve:
+            environment |= {"SAGEMAKER_BIND_TO_PORT": str(port), "SERVE_HOST": "127.0.0.1"}
+        return self.start(words, job, environment), lambda: port
 
 
 def _free_port() -> int:

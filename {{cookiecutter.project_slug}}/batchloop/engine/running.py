@@ -1,155 +1,30 @@
-"""What people want to know when a pipeline has ended: the numbers, the verdict, and where to read on."""
+"""Runs a compiled definition here, records how it went, and says what came of it."""
 
 import fcntl
 import json
 import os
+import shutil
 import signal
 import tarfile
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-from batchloop import repository as batchloop_repository
 from batchloop.container.job import listed
-from batchloop.engine import graph, scheduler
-from batchloop.engine.cache import Cache, Execution, Registry, new_identity, now
-from batchloop.engine.graph import Selection
-from batchloop.engine.scheduler import Progress, Scheduler, State, watching, worker
-from batchloop.engine.storage import Backend, Storage
-from batchloop.pipelines.expressions import Scope
-from batchloop.repository import Failure, Repository
-
-
-class Summary:
-    """Lines about one run, from what its steps stored."""
-
-    def __init__(self, repository: Repository, storage: Storage, steps: Mapping[str, Progress]) -> None:
-        self.repository, self.storage, self.steps = repository, storage, steps
-
-    def metrics(self) -> dict[str, float]:
-        """What the training jobs measured, by metric name."""
-        lists = [step.properties.get("FinalMetricDataList", {}) for step in self.steps.values()]
-        return {name: item["Value"] for found in lists for name, item in found.items()}
-
-    def evaluation(self) -> Iterator[str]:
-        """The metrics as a table: validation, test, and the champion on the same test rows."""
-        report = self._evaluation()
-        if report is None:
-            return
-        champion = report.get("champion") or {}
-        columns = ["validation", "test", *(["champion"] if champion else [])]
-        width = max(len(name) for name in report["test"])
-        yield f"  {'':<{width}}" + "".join(f"{column:>12}" for column in columns)
-        for name in report["test"]:
-            values = [report[column].get(name) for column in columns]
-            marked = " ← gate" if name == report.get("metric") else ""
-            yield f"  {name:<{width}}" + "".join(f"{_number(value):>12}" for value in values) + marked
-        if earlier := report.get("earlier"):
-            yield f"  learned from earlier windows too: {', '.join(earlier)}"
-        if doubt := leak(report):
-            yield f"  not to be trusted on new rows: {doubt}"
-        if reason := report.get("not_comparable"):
-            yield f"  not compared with the released model: {reason} [gate] minimum alone decides."
-
-    def untrusted(self) -> str:
-        """Why what was measured says little of new rows; "" where it does."""
-        return leak(self._evaluation() or {})
-
-    def scoring(self) -> Iterator[str]:
-        """How many rows were scored, and whether the data still is what the model knows."""
-        counts = self._json("summary", "summary.json")
-        if counts:
-            broken = counts.get("broken", 0)
-            first = f"; first: {counts['first_break']}" if counts.get("first_break") else ""
-            yield f"{counts['rows']:,} rows; {broken:,} break the contract and have an error instead of a score{first}"
-            if counts.get("empty"):
-                yield f"{counts['empty']:,} empty lines are no rows"
-            yield from counts.get("warnings", [])
-        if drift := self.drift():
-            yield f"drift: {drift['verdict']}. {drift['reason']}"
-            if drift.get("consequence"):
-                yield f"alarm: {drift['consequence']}"
-            if drift.get("drifted"):
-                yield f"strongest columns: {listed(drift['drifted'], 5)}"
-
-    def drift(self) -> dict[str, Any]:
-        """The drift report; {} where there is none."""
-        return self._json("drift", "drift.json") or {}
-
-    def labelled(self) -> Iterator[str]:
-        """What predictions were worth by their labels, beside what was expected and what validation gave."""
-        found = self.drift().get("realised")
-        if not found:
-            yield "the monitoring component says nothing of labels"
-            return
-        if found["value"] is None:
-            yield f"how well these rows were scored is not known: {found['reason']}"
-            return
-        yield f"{'':<34}{'realised':>10}{'95 %':>20}{'expected':>10}{'validation':>12}"
-        for name in sorted(found["metrics"], key=lambda name: name != found["metric"]):
-            one = found["metrics"][name]
-            numbers = f"{_number(one['value']):>10}{_number(one['low']) + ' to ' + _number(one['high']):>20}"
-            marked = " ← gate" if name == found["metric"] else ""
-            yield f"  {name:<32}{numbers}{_number(one['expected']):>10}{_number(one['reference']):>12}{marked}"
-        share = f", {100 * found['share']:.0f} % of those scored" if found["share"] is not None else ""
-        yield f"{found['rows']:,} rows have a prediction and a label{share}"
-        if found["bias"]:
-            yield f"they are no random share of them: {found['bias']}"
-        out = [f"{name.replace('_', ' ')} {rows:,}" for name, rows in found["left_out"].items() if rows]
-        if out:
-            yield f"rows with labels left out: {', '.join(out)}"
-        worse = "worse" if found["alarm"] else "not worse"
-        yield f"{worse} than on the validation split by more than {found['limit']:g} and chance"
-
-    def places(self) -> Iterator[str]:
-        """Where reports and predictions lie."""
-        for step, progress in self.steps.items():
-            for uri in uris(progress):
-                found = [path for name, path in self.storage.files(uri) if name.endswith("report.html")]
-                yield from (f"report of {step}: {self.repository.shown(path)}" for path in found)
-            if "TransformOutput" in progress.properties:
-                path = self.storage.path(progress.properties["TransformOutput"]["S3OutputPath"])
-                yield f"predictions: {self.repository.shown(path)}"
-
-    def _json(self, output: str, name: str) -> dict[str, Any] | None:
-        for progress in self.steps.values():
-            outputs = progress.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
-            if output in outputs:
-                try:
-                    return dict(self.storage.read_json(f"{outputs[output]['S3Output']['S3Uri']}/{name}"))
-                except Failure:
-                    return None
-        return None
-
-    def _evaluation(self) -> dict[str, Any] | None:
-        """evaluation.json out of a training job's output.tar.gz."""
-        for progress in self.steps.values():
-            artifacts = progress.properties.get("ModelArtifacts")
-            path = artifacts and self.storage.path(artifacts["S3ModelArtifacts"]).with_name("output.tar.gz")
-            if path and path.is_file():
-                with tarfile.open(path) as archive:
-                    if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
-                        return dict(json.load(file))
-        return None
-
-
-def uris(progress: Progress) -> list[str]:
-    """Where a processing step's outputs are stored."""
-    outputs = progress.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
-    return [item["S3Output"]["S3Uri"] for item in outputs.values()]
-
-
-def leak(evaluation: Mapping[str, Any]) -> str:
-    """Why rows of validation or test are no new rows to the model; "" where they are."""
-    found = evaluation.get("leak") or {}
-    return str(found.get("reason") or "") if found.get("trusted") is False else ""
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.4f}"
+from batchloop.engine import graph, steps
+from batchloop.engine.graph import Node, Selection
+from batchloop.engine.processes import Backend
+from batchloop.engine.scheduler import Outcome, Progress, Scheduler, StepStatus, watching
+from batchloop.engine.steps import PipelineExecution, now
+from batchloop.engine.storage import Cache, Registry, Storage, write_json
+from batchloop.pipelines import expressions
+from batchloop.pipelines.expressions import ExpressionError, Scope
+from batchloop.repository import Failure, Repository, Stopped, full
 
 
 @dataclass(frozen=True)
@@ -179,12 +54,15 @@ class Finished:
     @property
     def failed(self) -> dict[str, Progress]:
         """The steps that failed, by name."""
-        return {name: step for name, step in self.steps.items() if step.state == State.FAILED}
+        return {name: step for name, step in self.steps.items() if step.status == StepStatus.FAILED}
 
 
 @contextmanager
 def exclusively(repository: Repository) -> Iterator[None]:
-    """One run at a time. Raises Failure while another is at work; a killed run's lock is gone with it."""
+    """One run at a time. Raises Failure while another is at work; a killed run's lock is gone with it.
+
+    Runs that were killed are marked, and their half-done job folders removed; finished steps lie in the storage.
+    """
     repository.local.mkdir(exist_ok=True)
     with (repository.local / "lock").open("a+", encoding="utf-8") as lock:
         try:
@@ -195,7 +73,13 @@ def exclusively(repository: Repository) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        scheduler.close_interrupted(repository.local / "runs")
+        for file in (repository.local / "runs").glob("*/run.json"):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if record["state"] == "running":
+                for folder in file.parent.iterdir():
+                    if folder.is_dir() and folder.name != "logs":
+                        shutil.rmtree(folder, ignore_errors=True)
+                write_json(file, {**record, "state": "interrupted"})
         yield
 
 
@@ -214,64 +98,108 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     nodes, results = graph.nodes(order.definition), dict[str, Any]()
     if order.selection:
         nodes, results = graph.selected(nodes, order.selection, order.name, repository.local / "runs")
-    execution = _execution(repository, backend, order.identity)
-    scope = Scope(order.parameters, _variables(order.name, execution.identity), execution.storage.read_json, results)
-    record = scheduler.Record(execution.folder / "run.json", execution.identity, order.name, order.parameters)
-    try:
-        with _terminable(), nullcontext(_ignore) if order.quiet else watching(list(nodes)) as watch:
-            watches = (record.change, watch)
-            steps = Scheduler(nodes, worker(execution, scope), lambda *change: _tell(watches, *change)).run()
-    except KeyboardInterrupt:
-        backend.stop()
-        record.end("stopped")
-        raise
-    finally:
-        backend.close()
-        execution.cache.save()
-    broken = any(step.state in (State.FAILED, State.NOT_RUN) for step in steps.values())
-    record.end("failed" if broken else "done")
-    return Finished(execution.identity, steps)
-
-
-def versions(repository: Repository) -> Callable[[str], str]:
-    """A component's content hash, computed once: what a run started with is what it is recorded under."""
-
-    @cache
-    def version(component: str) -> str:
-        return batchloop_repository.component(repository, component)
-
-    return version
-
-
-def _ignore(_name: str, _progress: Progress) -> None:
-    """What a quiet run shows."""
-
-
-def _execution(repository: Repository, backend: Backend, identity: str) -> Execution:
     stored = storage(repository)
-    known = Cache(repository.local / "cache" / identity, stored)
-    identity = identity or new_identity()
+    known = Cache(repository.local / "cache" / order.identity, stored)
+    identity = order.identity or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"  # sorts by time; one run at a time
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
-    return Execution(identity, folder, stored, known, backend, registry(repository))
-
-
-def _variables(pipeline: str, identity: str) -> dict[str, str]:
-    """Execution.X, as the service knows it."""
-    arn = f"arn:aws:sagemaker:local:000000000000:pipeline/{pipeline}"
-    return {
-        "PipelineName": pipeline,
+    execution = PipelineExecution(identity, folder, stored, known, backend, registry(repository))
+    arn = f"arn:aws:sagemaker:local:000000000000:pipeline/{order.name}"
+    variables = {
+        "PipelineName": order.name,
         "PipelineArn": arn,
         "PipelineExecutionId": identity,
         "PipelineExecutionArn": f"{arn}/execution/{identity}",
         "StartDateTime": now(),
         "CurrentDateTime": now(),
     }
+    scope = Scope(order.parameters, variables, stored.read_json, results)
+    record = Record(execution, order)
+    try:
+        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as show:
+
+            def watch(name: str, step: Progress) -> None:
+                record.change(name, step)
+                if show:
+                    show(name, step)
+
+            progress = Scheduler(nodes, _worker(execution, scope), watch).run()
+    except KeyboardInterrupt:
+        backend.stop()
+        record.end("stopped")
+        raise
+    finally:
+        backend.close()
+        known.save()
+    broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in progress.values())
+    record.end("failed" if broken else "done")
+    return Finished(identity, progress)
 
 
-def _tell(watches: tuple[Callable[[str, Progress], None], ...], name: str, progress: Progress) -> None:
-    for watch in watches:
-        watch(name, progress)
+class Record:
+    """run.json, written anew with every change, so that a killed run tells how far it came."""
+
+    def __init__(self, execution: PipelineExecution, order: Order) -> None:
+        self.file = execution.folder / "run.json"
+        about = {"execution": execution.identity, "pipeline": order.name, "state": "running", "started": now()}
+        self.value: dict[str, Any] = {**about, "parameters": dict(order.parameters), "steps": {}}
+        write_json(self.file, self.value)
+
+    def change(self, name: str, step: Progress) -> None:
+        """A step's new status."""
+        self.value["steps"][name] = {
+            "state": str(step.status),
+            "seconds": round(step.seconds, 3),
+            "message": step.message,
+            "properties": dict(step.properties),
+        }
+        write_json(self.file, self.value)
+
+    def end(self, state: str) -> None:
+        """How it all ended: done, failed or stopped."""
+        for step in self.value["steps"].values():
+            if step["state"] == StepStatus.RUNNING:
+                step["state"] = str(StepStatus.STOPPED)
+        write_json(self.file, self.value | {"state": state, "ended": now()})
+
+
+def _worker(run: PipelineExecution, scope: Scope) -> Callable[[Node], Outcome]:
+    """What does a step: resolve its arguments, run it, and let later steps refer to its properties."""
+    lock = threading.Lock()
+
+    def work(node: Node) -> Outcome:
+        try:
+            outcome = _perform(node, run, scope)
+        except (Failure, Stopped):
+            raise
+        except ExpressionError as error:
+            raise Failure(str(error)) from None
+        except Exception as error:  # the engine's own mistakes go to the log, not over the screen
+            if (sentence := full(error)) is not None:
+                raise sentence from None
+            with run.log(node.name).open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
+            raise Failure(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
+        outputs = outcome.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
+        files = {  # the JSON files that Std:JsonGet may read, by name
+            item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
+            for item in node.step.get("PropertyFiles", [])
+        }
+        with lock:
+            scope.steps[node.name] = dict(outcome.properties) | {"PropertyFiles": files}
+        return outcome
+
+    return work
+
+
+def _perform(node: Node, run: PipelineExecution, scope: Scope) -> Outcome:
+    arguments = node.step.get("Arguments", {})
+    if node.type == "Condition":
+        conditions = arguments.get("Conditions", [])
+        return Outcome({"Outcome": all(expressions.holds(condition, scope) for condition in conditions)})
+    if node.type not in steps.BY_TYPE:
+        raise Failure(f"steps of type {node.type} can't be run here.")
+    return steps.BY_TYPE[node.type](node.name, expressions.resolve(arguments, scope), run)
 
 
 @contextmanager
@@ -286,3 +214,127 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class RunSummary:
+    """Lines about one run, from what its steps stored: the numbers, the verdict, and where to read on."""
+
+    def __init__(self, repository: Repository, finished: Finished) -> None:
+        self.repository, self.steps = repository, finished.steps
+        self.storage = storage(repository)
+
+    def metrics(self) -> dict[str, float]:
+        """What the training jobs measured, by metric name."""
+        lists = [step.properties.get("FinalMetricDataList", {}) for step in self.steps.values()]
+        return {name: item["Value"] for found in lists for name, item in found.items()}
+
+    def evaluation(self) -> Iterator[str]:
+        """The metrics as a table: validation, test, and the champion on the same test rows."""
+        report = self._evaluation()
+        if not report:
+            return
+        columns = ["validation", "test", *(["champion"] if report.get("champion") else [])]
+        width = max(len(name) for name in report["test"])
+        yield f"  {'':<{width}}" + "".join(f"{column:>12}" for column in columns)
+        for name in report["test"]:
+            values = "".join(f"{_number(report[column].get(name)):>12}" for column in columns)
+            yield f"  {name:<{width}}{values}" + (GATE if name == report.get("metric") else "")
+        if earlier := report.get("earlier"):
+            yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if untrusted := self.untrusted():
+            yield f"  not to be trusted on new rows: {untrusted}"
+        if reason := report.get("not_comparable"):
+            yield f"  not compared with the released model: {reason} [gate] minimum alone decides."
+
+    def untrusted(self) -> str:
+        """Why rows of validation or test are no new rows to the model, so that metrics say little; "" else."""
+        leak = self._evaluation().get("leak") or {}
+        return str(leak.get("reason") or "") if leak.get("trusted") is False else ""
+
+    def scoring(self) -> Iterator[str]:
+        """How many rows were scored, and whether the data still is what the model knows."""
+        if counts := self._json("summary", "summary.json"):
+            first = f"; first: {counts['first_break']}" if counts.get("first_break") else ""
+            broken = f"{counts.get('broken', 0):,} break the contract and have an error instead of a score"
+            yield f"{counts['rows']:,} rows; {broken}{first}"
+            if counts.get("empty"):
+                yield f"{counts['empty']:,} empty lines are no rows"
+            yield from counts.get("warnings", [])
+        if drift := self.drift():
+            yield f"drift: {drift['verdict']}. {drift['reason']}"
+            if drift.get("consequence"):
+                yield f"alarm: {drift['consequence']}"
+            if drift.get("drifted"):
+                yield f"strongest columns: {listed(drift['drifted'], 5)}"
+
+    def drift(self) -> dict[str, Any]:
+        """The drift report; {} where there is none."""
+        return self._json("drift", "drift.json")
+
+    def labelled(self) -> Iterator[str]:
+        """What predictions were worth by their labels, beside what was expected and what validation gave."""
+        realised = self.drift().get("realised")
+        if not realised:
+            yield "the monitoring component says nothing of labels"
+            return
+        if realised["value"] is None:
+            yield f"how well these rows were scored is not known: {realised['reason']}"
+            return
+        yield f"{'':<34}{'realised':>10}{'95 %':>20}{'expected':>10}{'validation':>12}"
+        for name in sorted(realised["metrics"], key=lambda name: name != realised["metric"]):
+            metric = {key: _number(value) for key, value in realised["metrics"][name].items() if key in MEASURED}
+            limits = f"{metric['low']} to {metric['high']}"
+            numbers = f"{metric['value']:>10}{limits:>20}{metric['expected']:>10}{metric['reference']:>12}"
+            yield f"  {name:<32}{numbers}" + (GATE if name == realised["metric"] else "")
+        share = f", {100 * realised['share']:.0f} % of those scored" if realised["share"] is not None else ""
+        yield f"{realised['rows']:,} rows have a prediction and a label{share}"
+        if realised["bias"]:
+            yield f"they are no random share of them: {realised['bias']}"
+        if out := [f"{name.replace('_', ' ')} {rows:,}" for name, rows in realised["left_out"].items() if rows]:
+            yield f"rows with labels left out: {', '.join(out)}"
+        worse = "worse" if realised["alarm"] else "not worse"
+        yield f"{worse} than on the validation split by more than {realised['limit']:g} and chance"
+
+    def places(self) -> Iterator[str]:
+        """Where reports and predictions lie."""
+        for name, step in self.steps.items():
+            for output in _outputs(step).values():
+                paths = [path for file, path in self.storage.files(output) if file.endswith("report.html")]
+                yield from (f"report of {name}: {self.repository.shown(path)}" for path in paths)
+            if "TransformOutput" in step.properties:
+                path = self.storage.path(step.properties["TransformOutput"]["S3OutputPath"])
+                yield f"predictions: {self.repository.shown(path)}"
+
+    def _json(self, output: str, name: str) -> dict[str, Any]:
+        for step in self.steps.values():
+            if uri := _outputs(step).get(output):
+                try:
+                    return dict(self.storage.read_json(f"{uri}/{name}"))
+                except Failure:
+                    return {}
+        return {}
+
+    def _evaluation(self) -> dict[str, Any]:
+        """evaluation.json out of a training job's output.tar.gz; {} where there is none."""
+        for step in self.steps.values():
+            artifacts = step.properties.get("ModelArtifacts")
+            path = artifacts and self.storage.path(artifacts["S3ModelArtifacts"]).with_name("output.tar.gz")
+            if path and path.is_file():
+                with tarfile.open(path) as archive:
+                    if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
+                        return dict(json.load(file))
+        return {}
+
+
+GATE = " ← gate"
+MEASURED = ("value", "low", "high", "expected", "reference")
+
+
+def _outputs(step: Progress) -> dict[str, str]:
+    """A processing step's outputs: name → URI."""
+    outputs = step.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
+    return {name: item["S3Output"]["S3Uri"] for name, item in outputs.items()}
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}"

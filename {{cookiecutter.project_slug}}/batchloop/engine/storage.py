@@ -1,42 +1,21 @@
-"""What the engine needs from whatever runs the components: plain processes, or the real containers."""
+"""What stands for S3 here: files by URI; and finished steps by what they depended on."""
 
-import gzip
+import hashlib
 import json
 import os
-import re
 import shutil
-import tarfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from batchloop import repository
 from batchloop.repository import Failure
 
-KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
-
-
-@dataclass(frozen=True)
-class Container:
-    """What a definition says is to run; an empty `entrypoint` is the image's own."""
-
-    image: str
-    arguments: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    instance: str = ""
-
-    @property
-    def component(self) -> str:
-        """The component the image holds: the last part of its repository."""
-        return re.split("[@:]", self.image.rpartition("/")[2])[0]
-
-    @property
-    def identity(self) -> list[Any]:
-        """What of it can change a result, besides the code."""
-        return [*self.entrypoint, "|", *self.arguments, dict(self.environment)]
+READ_ONLY = 0o444
+Result = tuple[Mapping[str, Any], list[str]]  # a step's properties, and the URIs that hold what it made
 
 
 @dataclass(frozen=True)
@@ -46,53 +25,6 @@ class Mount:
     path: str
     source: Path
     writable: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """One container at work for one step; `root` is its /opt/ml, `log` gets what it says."""
-
-    step: str
-    container: Container
-    root: Path
-    log: Path
-    mounts: tuple[Mount, ...] = ()
-
-
-class Backend(Protocol):
-    """Runs jobs. Both methods raise Failure in the component's own words, and Stopped after `stop`."""
-
-    def run(self, job: Job) -> None:
-        """Run a processing or training job to its end."""
-
-    def serving(self, job: Job) -> AbstractContextManager[int]:
-        """A running model server that answered /ping: its port on loopback; it is ended afterwards."""
-
-    def code(self, image: str) -> list[str]:
-        """What would run for an image: a step is done again when it changes."""
-
-    def stop(self) -> None:
-        """End everything that was started, and refuse to start more."""
-
-    def close(self) -> None:
-        """Let go of what outlives single jobs."""
-
-
-def reason(job: Job, code: int) -> Failure:
-    """Why a job failed: what the component wrote for the service, or the last line of its log."""
-    for name in ("message", "failure"):
-        file = job.root / "output" / name
-        if file.is_file() and (said := file.read_text(encoding="utf-8", errors="replace").strip()):
-            return Failure(said)
-    if code < 0 or code == KILLED:
-        number = -code if code < 0 else code - 128
-        return Failure(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
-    lines = job.log.read_text(encoding="utf-8", errors="replace").split("\n") if job.log.is_file() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return Failure(f"exit code {code}" + (f": {last}" if last else ""))
-
-
-READ_ONLY = 0o444
 
 
 class Storage:
@@ -115,8 +47,7 @@ class Storage:
         """As `path`, of something that is there. Raises Failure."""
         path = self.path(uri)
         if not path.exists():
-            where = str(path) if uri.startswith("file://") else f"{uri} (here: {path})"
-            raise Failure(f"{where} does not exist.")
+            raise Failure(f"{path if uri.startswith('file://') else f'{uri} (here: {path})'} does not exist.")
         return path
 
     def files(self, uri: str) -> list[tuple[str, Path]]:
@@ -141,18 +72,19 @@ class Storage:
         quoted = prefix.startswith("file://")
         return [(unquote(str(key)) if quoted else str(key), self.existing(f"{prefix}{key}")) for key in keys]
 
-    def mounts(self, uri: str, folder: str) -> list[Mount]:
-        """What a manifest lists, each file where its key says below a folder; the service's guide leaves that open."""
-        return [Mount(f"{folder}/{key}", path.resolve()) for key, path in self.listed(uri)]
+    def mounts(self, uri: str, folder: str, listed: bool = False) -> list[Mount]:
+        """What is stored, in a folder of a container; a single file lies in it. Raises Failure where nothing is.
 
-    def mount(self, uri: str, folder: str) -> Mount:
-        """What is stored, in a folder of a container; a single file lies in it. Raises Failure where nothing is."""
+        What a manifest lists lies where its keys say below the folder; the service's guide leaves that open.
+        """
+        if listed:
+            return [Mount(f"{folder}/{key}", path.resolve()) for key, path in self.listed(uri)]
         path = self.existing(uri).resolve()
-        return Mount(folder if path.is_dir() else f"{folder}/{path.name}", path)
+        return [Mount(folder if path.is_dir() else f"{folder}/{path.name}", path)]
 
     def take(self, source: Path, uri: str) -> None:
         """Move a finished file or folder to its URI in one rename; links are dropped: the service uploads none."""
-        for path in [source, *(source.rglob("*") if source.is_dir() else [])]:
+        for path in [source, *source.rglob("*")]:
             if path.is_symlink():
                 path.unlink()
             elif path.is_file():
@@ -172,86 +104,160 @@ class Storage:
 
     def write_json(self, uri: str, value: object) -> None:
         """Store a JSON file in one rename."""
-        path = self.path(uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, value)
+        write_json(self.path(uri), value)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, also while two processes write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
+class Cache:
+    """Entries lie in one file a key. An entry counts only while everything it points to is still as it was.
+
+    Content hashes are only computed again for changed files.
+    """
+
+    def __init__(self, folder: Path, storage: Storage) -> None:
+        self.folder, self.storage = folder, storage
+        self._lock = threading.Lock()
+        try:
+            known: dict[str, list[Any]] = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        self._digests = {path: entry for path, entry in known.items() if Path(path).exists()}
+
+    def once(self, identity: object, work: Callable[[str], Result]) -> tuple[Mapping[str, Any], bool]:
+        """The properties `work` gave when the same was done before, or gives now; whether it was done before.
+
+        The entry is the last thing that is written, so a killed run never leaves half of one.
+        """
+        key = repository.of(identity)
+        if (known := self._find(key)) is not None:
+            return known, True
+        properties, outputs = work(key)
+        entry = {"properties": dict(properties), "outputs": {uri: self.content(uri) for uri in outputs}}
+        write_json(self.folder / f"{key}.json", entry)
+        self.save()
+        return properties, False
+
+    def content(self, uri: str, listed: bool = False) -> str:
+        """A hash of the names and bytes of what is at a URI, or `listed` there. Raises Failure where nothing is."""
+        files = self.storage.listed(uri) if listed else self.storage.files(uri)
+        return repository.of([[name, self._digest(path)] for name, path in files])
+
+    def save(self) -> None:
+        """Keep the hashes for the next run."""
+        with self._lock:
+            write_json(self.folder / "digests.json", self._digests)
+
+    def _find(self, key: str) -> dict[str, Any] | None:
+        """The properties of the step that finished under this key, if its outputs are still there, unchanged."""
+        try:
+            entry: dict[str, Any] = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            whole = all(self.content(uri) == content for uri, content in entry["outputs"].items())
+        except (OSError, ValueError, KeyError, Failure):
+            return None
+        return dict(entry["properties"]) if whole else None
+
+    def _digest(self, path: Path) -> str:
+        try:
+            state = path.stat()
+        except OSError as error:
+            leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
+            raise Failure(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
+        # the change time too: a file may be replaced by one of the same size and date
+        seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        name = str(path.absolute())
+        known = self._digests.get(name)
+        if known is None or known[:3] != seen:
+            with path.open("rb") as handle:
+                known = [*seen, hashlib.file_digest(handle, "sha256").hexdigest()]
+            with self._lock:
+                self._digests[name] = known
+        return str(known[3])
 
 
-def inside(root: Path, path: str) -> Path:
-    """A path of the container in the folder that stands for /opt/ml. Raises Failure for one outside."""
-    parts = PurePosixPath(path).parts
-    if parts[:3] != ("/", "opt", "ml") or ".." in parts:
-        raise Failure(f"{path} is not below /opt/ml, so it can't be used here.")
-    return root.joinpath(*parts[3:])
+ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
+NEEDED = ("version", "created", "model_package", "images")
 
 
-def write_processing(root: Path, arguments: Mapping[str, Any]) -> None:
-    """The two configuration files of a processing job."""
-    _write(root / "config" / "processingjobconfig.json", arguments)
-    _write(root / "config" / "resourceconfig.json", HOST)
+class Registry:
+    """What stands for the Model Registry: packages in one file; versions count up within a group."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def packages(self) -> list[dict[str, Any]]:
+        """Every registered package, oldest first."""
+        try:
+            packages: list[dict[str, Any]] = json.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            raise Failure(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
+        return packages
+
+    def package(self, arn: str) -> dict[str, Any]:
+        """One package. Raises Failure where there is none of that name."""
+        for package in self.packages():
+            if package["ModelPackageArn"] == arn:
+                return package
+        raise Failure(f"{arn} is not registered.")
+
+    def register(self, arguments: Mapping[str, Any], identity: str, created: str) -> dict[str, Any]:
+        """Add a package under the group's next version."""
+        packages, group = self.packages(), arguments["ModelPackageGroupName"]
+        version = 1 + sum(package["ModelPackageGroupName"] == group for package in packages)
+        package = {
+            "ModelPackageArn": f"arn:aws:sagemaker:local:000000000000:model-package/{group}/{version}",
+            "ModelPackageVersion": version,
+            "ModelPackageStatus": "Completed",
+            "CreationTime": created,
+            "Identity": identity,
+            **arguments,
+        }
+        write_json(self.file, [*packages, package])
+        return package
 
 
-def write_training(root: Path, arguments: Mapping[str, Any]) -> None:
-    """The three configuration files of a training job, and the empty folders it finds."""
-    resources = {
-        **HOST,
-        "current_group_name": "homogeneousCluster",
-        "current_instance_type": "local",
-        "instance_groups": [
-            {"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": HOST["hosts"]}
-        ],
-        "network_interface_name": "lo",
-    }
-    _write(root / "input" / "config" / "resourceconfig.json", resources)
-    _write(root / "input" / "config" / "hyperparameters.json", arguments.get("HyperParameters", {}))
-    channels = {channel["ChannelName"]: _channel(channel) for channel in arguments.get("InputDataConfig", [])}
-    _write(root / "input" / "config" / "inputdataconfig.json", channels)
-    for folder in ("model", "output/data"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
+def read_release(file: Path) -> dict[str, Any] | None:
+    """The manifest of a release, or None where there is none. Raises Failure for a damaged one."""
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        if not set(manifest["artifacts"]) >= set(ARTIFACTS) or not set(manifest) >= set(NEEDED):
+            raise KeyError
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise Failure(
+            f"{file.name} is damaged; `make models` lists what `make models USE=…` can release again, and "
+            "`make train FRESH=yes` trains without a champion."
+        ) from None
+    return dict(manifest)
 
 
-def _channel(channel: Mapping[str, Any]) -> dict[str, str]:
-    source = channel["DataSource"]["S3DataSource"]
+def missing_artifacts(storage: Storage, release: Mapping[str, Any], names: Iterable[str] = ARTIFACTS) -> str:
+    """In words, which artifacts of a release are no longer stored here; "" where all are."""
+    missing = [name for name in names if not storage.path(release["artifacts"][name]).exists()]
+    return f"its {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone from local/" if missing else ""
+
+
+def release_of(package: Mapping[str, Any], metrics: Mapping[str, float], created: str) -> dict[str, Any]:
+    """The manifest that releases a model package, with everything that belongs to it."""
+    about = package["CustomerMetadataProperties"]
+    images = {key.removesuffix("_image"): value for key, value in about.items() if key.endswith("_image")}
     return {
-        "ContentType": channel.get("ContentType", ""),
-        "TrainingInputMode": channel.get("InputMode", "File"),
-        "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
-        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+        "version": package["ModelPackageVersion"],
+        "created": created,
+        "model_package": package["ModelPackageArn"],
+        "images": images,
+        "artifacts": {name: about[name] for name in ARTIFACTS},
+        "metrics": dict(metrics),
+        "data": about.get("training_data", ""),
+        "contract": about.get("contract", ""),
+        "git_commit": about.get("git_commit", ""),
     }
-
-
-def _write(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
-
-
-def pack(folder: Path, archive: Path) -> bool:
-    """Write a .tar.gz whose bytes depend on names and contents only; False, and no file, for an empty folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    if not files:
-        return False
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        archive.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for file in files:
-            tar.add(file, arcname=file.relative_to(folder).as_posix(), filter=_anonymous)
-    return True
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.mtime, member.mode, member.uid, member.gid = 0, 0o644, 0, 0
-    member.uname = member.gname = ""
-    return member

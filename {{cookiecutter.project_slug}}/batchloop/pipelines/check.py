@@ -1,10 +1,11 @@
-"""What one step must keep: the request's shape in botocore, and this project's own rules for names and folders."""
+"""What is wrong with a definition: against the SageMaker API as botocore knows it, and this project's own rules."""
 
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,30 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from batchloop.pipelines import expressions
+from batchloop.pipelines.expressions import ExpressionError
 
-NESTED = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themselves
+# step type → the call it makes, the name the service fills in, the call that describes the result
+CALLS = {
+    "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
+    "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
+    "Model": ("CreateModel", "ModelName", "DescribeModel"),
+    "Transform": ("CreateTransformJob", "TransformJobName", "DescribeTransformJob"),
+    "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
+}
+JOBS = ("Processing", "Training", "Transform")
+TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
+STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
+STEP |= {"DisplayName", "Description"}
+EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
+EXECUTION |= {"CurrentDateTime", "TrainingJobName", "ProcessingJobName"}
+BRANCHES = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themselves
+RETRY = {"BackoffRate", "IntervalSeconds", "MaxAttempts", "ExpireAfterMin", "ExceptionType"}
 EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
 JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
-JOBS = ("Processing", "Training", "Transform")
 DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
+KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
+LARGEST, MOST_PARAMETERS = 2**20, 200
+Step = Mapping[str, Any]
 
 
 class Text(str):
@@ -35,6 +54,192 @@ class Number(float):
 SAMPLES = {"string": Text("sample"), "integer": Whole(1), "long": Whole(1), "float": Number(1), "double": Number(1)}
 
 
+def check(definition: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
+    problems = [f"unknown key {key!r} at the top" for key in definition if key not in TOP]
+    problems += [f"{key} is missing at the top" for key in ("Version", "Parameters", "Steps") if key not in definition]
+    for path in expressions.gets(definition.get("Steps")):
+        try:
+            expressions.parts(path)
+        except ExpressionError as error:
+            problems.append(str(error))
+    if problems:
+        return problems
+    if len(json.dumps(definition).encode()) > LARGEST:
+        problems.append("the definition is larger than 1 MiB")
+    problems += [*_parameters(definition), *_structure(definition["Steps"])]
+    if not problems:
+        checker = _Arguments(definition)
+        for name, step in checker.steps.items():
+            problems += [f"{name}: {problem}" for problem in checker.problems(step)]
+    return problems
+
+
+def _all(steps: list[Step]) -> Iterator[Step]:
+    """Every step, those in the branches of a condition too."""
+    for step in steps:
+        yield step
+        if step.get("Type") == "Condition":
+            yield from _all([inner for branch in BRANCHES for inner in (step.get("Arguments") or {}).get(branch, [])])
+
+
+def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
+    declared = definition["Parameters"]
+    names = [parameter.get("Name", "") for parameter in declared]
+    if len(declared) > MOST_PARAMETERS:
+        yield f"{len(declared)} parameters are more than {MOST_PARAMETERS}"
+    used = {path.partition(".")[2] for path in expressions.gets(definition["Steps"]) if path.startswith("Parameters.")}
+    for parameter, name in zip(declared, names, strict=True):
+        kind, default, allowed = (parameter.get(key) for key in ("Type", "DefaultValue", "EnumValues"))
+        wrong = {
+            "is declared twice or is no legal name": names.count(name) > 1
+            or not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,255}", name),
+            f"has no known type ({kind!r})": kind not in KINDS,
+            f"has a default that is no {kind} ({default!r})": default is not None
+            and (not isinstance(default, KINDS.get(str(kind), object)) or (kind != "Boolean" and default is True)),
+            f"has a default that is none of its values ({default!r})": default not in (None, *(allowed or [default])),
+            "is not used": name not in used,
+        }
+        wrong |= {f"has an unknown key {key!r}": True for key in set(parameter) - PARAMETER}
+        yield from (f"parameter {name!r} {problem}" for problem, is_wrong in wrong.items() if is_wrong)
+
+
+PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
+
+
+def _structure(steps: list[Step]) -> Iterator[str]:
+    """Names, keys, order: what must hold before a step can be looked into."""
+    names = [step.get("Name", "") for step in _all(steps)]
+    for step, name in zip(_all(steps), names, strict=True):
+        for key in sorted({"Name", "Type", "Arguments"} - set(step)):
+            yield f"{name or 'a step'}: {key} is missing"
+        for key in sorted(set(step) - STEP):
+            yield f"{name}: unknown key {key!r}"
+        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", name) or names.count(name) > 1:
+            yield f"step {name!r}: the name is taken twice or is not legal"
+        if step.get("Type") not in {*CALLS, "Condition", "Fail"}:
+            yield f"{name}: unknown step type {step.get('Type')!r}"
+        yield from (f"{name}: {problem}" for problem in _policies(step))
+    yield from _order(steps, set())
+
+
+def _policies(step: Step) -> Iterator[str]:
+    """What is wrong with retries and caching."""
+    allowed = EXCEPTIONS | (JOB_EXCEPTIONS if step.get("Type") in JOBS else set())
+    for policy in step.get("RetryPolicies", []):
+        for key in sorted(set(policy) - RETRY):
+            yield f"a retry policy has an unknown key {key!r}"
+        for kind in set(policy.get("ExceptionType", ["nothing"])) - allowed:
+            yield f"a {step.get('Type')} step can't retry on {kind}"
+        if ("MaxAttempts" in policy) == ("ExpireAfterMin" in policy):
+            yield "a retry policy has either MaxAttempts or ExpireAfterMin"
+    caching = step.get("CacheConfig", {"Enabled": True, "ExpireAfter": "P1D"})
+    right = set(caching) == {"Enabled", "ExpireAfter"} and isinstance(caching["Enabled"], bool)
+    if not right or not DURATION.fullmatch(str(caching["ExpireAfter"])):
+        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter"
+
+
+def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
+    """A step may use only steps that can run before it: siblings without a cycle, and those around its branch.
+
+    A condition waits for what its branches need.
+    """
+    needs: dict[str, set[str]] = {}
+    for step in steps:
+        inside = list(_all([step]))
+        used = [expressions.producers(inner.get("Arguments")) | set(inner.get("DependsOn", [])) for inner in inside]
+        needs[step.get("Name", "")] = set().union(*used) - {inner.get("Name") for inner in inside} - before
+    for name, wanted in needs.items():
+        if missing := sorted(wanted - set(needs)):
+            yield f"{name}: needs {', '.join(missing)}, which can't run before it"
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        yield f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other"
+    for step in steps:
+        if step.get("Type") == "Condition":
+            for branch in BRANCHES:
+                yield from _order((step.get("Arguments") or {}).get(branch, []), before | set(needs))
+
+
+class _Arguments:
+    """Checks the arguments of steps, in which every expression is replaced by a sample of its type."""
+
+    def __init__(self, definition: Mapping[str, Any]) -> None:
+        self.steps = {step["Name"]: step for step in _all(definition["Steps"])}
+        self.parameters = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
+
+    def problems(self, step: Step) -> Iterator[str]:
+        """What is wrong with one step's."""
+        kind, keys = step["Type"], set(step["Arguments"])
+        try:
+            arguments = self._sampled(step["Arguments"])
+        except ValueError as error:
+            yield str(error)
+            return
+        if kind == "Condition" and (keys != {"Conditions", *BRANCHES} or not arguments["Conditions"]):
+            yield "a Condition step has Conditions, IfSteps and ElseSteps"
+        elif kind == "Condition":
+            yield from expressions.check_conditions(arguments["Conditions"])
+        elif kind == "Fail":
+            if keys != {"ErrorMessage"} or not isinstance(arguments["ErrorMessage"], str):
+                yield "a Fail step has one argument, the text ErrorMessage"
+        else:
+            call, filled_in, _ = CALLS[kind]
+            yield from request(call, arguments | ({filled_in: "sample"} if filled_in else {}))
+            yield from _folders(arguments)
+
+    def _sampled(self, value: Any) -> Any:
+        """Raises ValueError for an expression that points at nothing."""
+        if expressions.is_expression(value):
+            return self._sample(value)
+        if isinstance(value, Mapping):
+            return {key: self._sampled(item) for key, item in value.items() if key not in BRANCHES}
+        return [self._sampled(item) for item in value] if isinstance(value, list) else value
+
+    def _sample(self, expression: Mapping[str, Any]) -> Any:
+        if "Std:JsonGet" in expression:
+            return Number(1)
+        if join := expression.get("Std:Join"):
+            if set(join) != {"On", "Values"}:
+                raise ValueError(f"a Std:Join has On and Values, not {sorted(join)}")
+            inner = [self._sampled(item) for item in join["Values"]]
+            if not all(isinstance(item, str | int | float) for item in inner):
+                raise ValueError("a Std:Join joins single values only")
+            known = not any(isinstance(item, Text) for item in inner)
+            return str(join["On"]).join(map(str, inner)) if known else Text("sample")
+        kind, _, path = expression["Get"].partition(".")
+        if kind == "Parameters" and path in self.parameters:
+            default = self.parameters[path].get("DefaultValue")
+            return SAMPLES[self.parameters[path]["Type"].lower()] if default is None else default
+        if kind == "Execution" and path in EXECUTION:
+            return Text("sample")
+        if kind == "Steps" and path.split(".")[0] in self.steps:
+            return self._result(path)
+        raise ValueError(f"{expression['Get']!r} points at nothing")
+
+    def _result(self, path: str) -> Any:
+        """A sample of a step's result, typed by the shape of the call that describes it. Raises ValueError."""
+        name, *parts = expressions.parts(path)
+        step = self.steps[str(name)]
+        if step["Type"] not in CALLS:
+            raise ValueError(f"Steps.{path}: a {step['Type']} step has no such result")
+        shape = _shape_at(parts, service().operation_model(CALLS[step["Type"]][2]).output_shape)
+        arguments, known = step["Arguments"], None
+        if parts[:2] == ["ProcessingOutputConfig", "Outputs"]:
+            outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+            known = [output.get("OutputName") for output in outputs]
+        elif parts[:1] == ["FinalMetricDataList"]:
+            metrics = arguments.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
+            known = [metric.get("Name") for metric in metrics]
+        name = next((part for part in parts[1:] if part != "Outputs"), "")
+        if known is not None and name not in known:
+            raise ValueError(f"{step['Name']} has no {name!r}; it has {', '.join(map(str, known))}")
+        if shape.type_name not in SAMPLES:
+            raise ValueError(f"Steps.{path} is a {shape.type_name}, not a single value")
+        return SAMPLES[shape.type_name]
+
+
 @cache
 def service() -> Any:
     """SageMaker's API as botocore knows it; read from the package, without network or credentials."""
@@ -50,93 +255,7 @@ def request(call: str, arguments: Mapping[str, Any]) -> Iterator[str]:
     yield from _limits(arguments, shape, "")
 
 
-def _limits(value: Any, shape: Any, path: str) -> Iterator[str]:
-    """Enums, patterns, lengths and ranges, which ParamValidator leaves out."""
-    for item, inner, place in _inside(value, shape, path):
-        yield from _limits(item, inner, place)
-    if not isinstance(value, Text | Whole | Number | bool):
-        yield from _scalar(value, shape.metadata, path.lstrip("."))
-
-
-def _inside(value: Any, shape: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
-    """The parts of a value, each with its shape and place."""
-    if shape.type_name == "structure" and isinstance(value, Mapping):
-        yield from ((value[key], shape.members[key], f"{path}.{key}") for key in value if key in shape.members)
-    elif shape.type_name == "map" and isinstance(value, Mapping):
-        yield from ((key, shape.key, f"{path}.{key} (its name)") for key in value)
-        yield from ((item, shape.value, f"{path}.{key}") for key, item in value.items())
-    elif shape.type_name == "list" and isinstance(value, list):
-        yield from ((item, shape.member, f"{path}[{place}]") for place, item in enumerate(value))
-
-
-def _scalar(value: Any, metadata: Mapping[str, Any], path: str) -> Iterator[str]:
-    size = value if isinstance(value, int | float) else len(value) if hasattr(value, "__len__") else None
-    if size is not None and "min" in metadata and size < metadata["min"]:
-        yield f"{path} = {value!r} is below the minimum of {metadata['min']}"
-    if size is not None and "max" in metadata and size > metadata["max"]:
-        yield f"{path} has more than the maximum of {metadata['max']}"
-    if isinstance(value, str):
-        if metadata.get("enum") and value not in metadata["enum"]:
-            yield f"{path} = {value!r} is none of the values the API knows"
-        if metadata.get("pattern") and not _matches(metadata["pattern"], value):
-            yield f"{path} = {value!r} does not match {metadata['pattern']}"
-
-
-def _matches(pattern: str, value: str) -> bool:
-    """The model's patterns are Java's; Python has no \\p classes, and such a pattern is left to the service."""
-    return "\\p{" in pattern or re.fullmatch(pattern, value) is not None
-
-
-def folders(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """An input or output is called like its folder in the container: components find their files by that name."""
-    places = [(entry.get("InputName"), entry.get("S3Input", {})) for entry in arguments.get("ProcessingInputs", [])]
-    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    places += [(entry.get("OutputName"), entry.get("S3Output", {})) for entry in outputs]
-    for name, place in places:
-        if str(place.get("LocalPath", "")).rpartition("/")[2] != name:
-            yield f"{name!r} lies in {place.get('LocalPath')!r}: the folder must have the same name"
-
-
-def check_named(step: Mapping[str, Any], parts: list[str | int]) -> None:
-    """Raises ValueError where a path names an output or metric that the step does not have."""
-    arguments = step["Arguments"]
-    if parts[:2] == ["ProcessingOutputConfig", "Outputs"]:
-        outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
-        known = [str(output.get("OutputName")) for output in outputs]
-    elif parts[:1] == ["FinalMetricDataList"]:
-        metrics = arguments.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
-        known = [str(metric.get("Name")) for metric in metrics]
-    else:
-        return
-    name = next((part for part in parts[1:] if part not in ("Outputs",)), "")
-    if name not in known:
-        raise ValueError(f"{step['Name']} has no {name!r}; it has {', '.join(known)}")
-
-
-def policies(step: Mapping[str, Any], name: str) -> Iterator[str]:
-    """What is wrong with retries and caching."""
-    for policy in step.get("RetryPolicies", []):
-        known = {"BackoffRate", "IntervalSeconds", "MaxAttempts", "ExpireAfterMin", "ExceptionType"}
-        for key in sorted(set(policy) - known):
-            yield f"{name}: a retry policy has an unknown key {key!r}"
-        allowed = EXCEPTIONS | (
-            JOB_EXCEPTIONS if step.get("Type") in ("Processing", "Training", "Transform") else set()
-        )
-        for kind in policy.get("ExceptionType", ["nothing"]):
-            if kind not in allowed:
-                yield f"{name}: a {step.get('Type')} step can't retry on {kind}"
-        if ("MaxAttempts" in policy) == ("ExpireAfterMin" in policy):
-            yield f"{name}: a retry policy has either MaxAttempts or ExpireAfterMin"
-    caching = step.get("CacheConfig")
-    if caching is not None and not (
-        set(caching) == {"Enabled", "ExpireAfter"}
-        and isinstance(caching["Enabled"], bool)
-        and DURATION.fullmatch(str(caching["ExpireAfter"]))
-    ):
-        yield f"{name}: CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter"
-
-
-def shape_at(path: list[str | int], shape: Any) -> Any:
+def _shape_at(path: list[str | int], shape: Any) -> Any:
     """The shape that a path leads to, below a botocore shape. Raises ValueError where it leads nowhere."""
     for part in path:
         if shape.type_name == "structure" and part in shape.members:
@@ -150,214 +269,50 @@ def shape_at(path: list[str | int], shape: Any) -> Any:
     return shape
 
 
-# step type → the call it makes, the name the service fills in, the call that describes the result
-CALLS = {
-    "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
-    "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
-    "Model": ("CreateModel", "ModelName", "DescribeModel"),
-    "Transform": ("CreateTransformJob", "TransformJobName", "DescribeTransformJob"),
-    "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
-}
-TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
-STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
-STEP |= {"DisplayName", "Description"}
-EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
-EXECUTION |= {"CurrentDateTime", "TrainingJobName", "ProcessingJobName"}
-KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
-LARGEST, MOST_PARAMETERS = 2**20, 200
-Step = Mapping[str, Any]
+def _limits(value: Any, shape: Any, path: str) -> Iterator[str]:
+    """Enums, patterns and largest values, which ParamValidator leaves out."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        for key in [key for key in value if key in shape.members]:
+            yield from _limits(value[key], shape.members[key], f"{path}.{key}")
+    elif shape.type_name == "map" and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _limits(key, shape.key, f"{path}.{key} (its name)")
+            yield from _limits(item, shape.value, f"{path}.{key}")
+    elif shape.type_name == "list" and isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _limits(item, shape.member, f"{path}[{position}]")
+    if not isinstance(value, Text | Whole | Number | bool):
+        yield from (f"{path.lstrip('.')} {problem}" for problem in _beyond(value, shape.metadata))
 
 
-def check(definition: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
-    found = [f"unknown key {key!r} at the top" for key in definition if key not in TOP]
-    found += [f"{key} is missing at the top" for key in ("Version", "Parameters", "Steps") if key not in definition]
-    found += [problem for path in expressions.gets(definition.get("Steps")) for problem in _unreadable(path)]
-    if found:
-        return found
-    if len(json.dumps(definition).encode()) > LARGEST:
-        found.append("the definition is larger than 1 MiB")
-    found += _parameters(definition)
-    found += _structure(definition["Steps"])
-    if not found:
-        scope = {step["Name"]: step for step in _all(definition["Steps"])}
-        for step in scope.values():
-            found += [f"{step['Name']}: {problem}" for problem in _step(step, scope, definition)]
-    return found
+def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
+    size = value if isinstance(value, int | float) else len(value) if hasattr(value, "__len__") else None
+    if size is not None and size > limits.get("max", size):
+        yield f"has more than the maximum of {limits['max']}"
+    if isinstance(value, str):
+        if value not in limits.get("enum", [value]):
+            yield f"= {value!r} is none of the values the API knows"
+        # the model's patterns are Java's; Python has no \p classes, and such a pattern is left to the service
+        pattern = limits.get("pattern", "")
+        if pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value):
+            yield f"= {value!r} does not match {pattern}"
 
 
-def _unreadable(path: str) -> Iterator[str]:
-    try:
-        expressions.parts(path)
-    except expressions.ExpressionError as error:
-        yield str(error)
-
-
-def _all(steps: list[Step]) -> Iterator[Step]:
-    """Every step, those in the branches of a condition too."""
-    for step in steps:
-        yield step
-        arguments = step.get("Arguments") or {}
-        if step.get("Type") == "Condition":
-            yield from _all([*arguments.get("IfSteps", []), *arguments.get("ElseSteps", [])])
-
-
-def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
-    declared = definition["Parameters"]
-    names = [parameter.get("Name", "") for parameter in declared]
-    if len(declared) > MOST_PARAMETERS:
-        yield f"{len(declared)} parameters are more than {MOST_PARAMETERS}"
-    used = {path.partition(".")[2] for path in expressions.gets(definition["Steps"]) if path.startswith("Parameters.")}
-    for parameter, name in zip(declared, names, strict=True):
-        if names.count(name) > 1 or not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,255}", name):
-            yield f"parameter {name!r} is declared twice or is no legal name"
-        yield from _parameter(parameter, name)
-        if name not in used:
-            yield f"parameter {name!r} is not used"
-
-
-def _parameter(parameter: Mapping[str, Any], name: str) -> Iterator[str]:
-    kind, default = parameter.get("Type"), parameter.get("DefaultValue")
-    for key in set(parameter) - {"Name", "Type", "DefaultValue", "EnumValues"}:
-        yield f"parameter {name!r} has an unknown key {key!r}"
-    if kind not in KINDS:
-        yield f"parameter {name!r} has no known type ({kind!r})"
-    elif default is not None and (not isinstance(default, KINDS[str(kind)]) or (kind != "Boolean" and default is True)):
-        yield f"parameter {name!r} has a default that is no {kind} ({default!r})"
-    if parameter.get("EnumValues") and default is not None and default not in parameter["EnumValues"]:
-        yield f"parameter {name!r} has a default that is none of its values ({default!r})"
-
-
-def _structure(steps: list[Step]) -> Iterator[str]:
-    """Names, keys, order: what must hold before a step can be looked into."""
-    everything = list(_all(steps))
-    names = [step.get("Name", "") for step in everything]
-    for step, name in zip(everything, names, strict=True):
-        for key in sorted({"Name", "Type", "Arguments"} - set(step)):
-            yield f"{name or 'a step'}: {key} is missing"
-        for key in sorted(set(step) - STEP):
-            yield f"{name}: unknown key {key!r}"
-        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", name) or names.count(name) > 1:
-            yield f"step {name!r}: the name is taken twice or is not legal"
-        if step.get("Type") not in {*CALLS, "Condition", "Fail"}:
-            yield f"{name}: unknown step type {step.get('Type')!r}"
-        yield from policies(step, name)
-    yield from _order(steps, set())
-
-
-def _needs(step: Step) -> set[str]:
-    """The steps outside of it that a step waits for; a condition waits for what its branches need."""
-    inside = {inner.get("Name", "") for inner in _all([step])}
-    found: set[str] = set()
-    for inner in _all([step]):
-        found |= expressions.producers(inner.get("Arguments")) | set(inner.get("DependsOn", []))
-    return found - inside
-
-
-def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
-    """A step may use only steps that can run before it: siblings without a cycle, and those around its branch."""
-    done, left = set(before), list(steps)
-    while left:
-        ready = [step for step in left if _needs(step) <= done]
-        if not ready:
-            for step in left:
-                missing = sorted(_needs(step) - done)
-                yield f"{step.get('Name')}: needs {', '.join(missing)}, which can't run before it"
-            return
-        done |= {step.get("Name", "") for step in ready}
-        left = [step for step in left if step not in ready]
-    for step in steps:
-        if step.get("Type") == "Condition":
-            for branch in ("IfSteps", "ElseSteps"):
-                yield from _order((step.get("Arguments") or {}).get(branch, []), done)
-
-
-def _step(step: Step, scope: Mapping[str, Step], definition: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        arguments = _sampled(step["Arguments"], scope, {entry["Name"]: entry for entry in definition["Parameters"]})
-    except ValueError as error:
-        yield str(error)
-        return
-    if step["Type"] == "Condition":
-        yield from _condition(arguments, set(step["Arguments"]))
-    elif step["Type"] == "Fail":
-        if set(arguments) != {"ErrorMessage"} or not isinstance(arguments["ErrorMessage"], str):
-            yield "a Fail step has one argument, the text ErrorMessage"
-    else:
-        call, filled_in, _ = CALLS[step["Type"]]
-        yield from request(call, arguments | ({filled_in: "sample"} if filled_in else {}))
-        yield from folders(arguments)
-
-
-def _condition(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
-    if keys != {"Conditions", "IfSteps", "ElseSteps"} or not arguments["Conditions"]:
-        yield "a Condition step has Conditions, IfSteps and ElseSteps"
-        return
-    yield from expressions.check_conditions(arguments["Conditions"])
-
-
-def _sampled(value: Any, scope: Mapping[str, Step], parameters: Mapping[str, Any]) -> Any:
-    """The value with every expression replaced by a sample of its type. Raises ValueError for a dangling one."""
-    if expressions.is_expression(value):
-        return _sample(value, scope, parameters)
-    if isinstance(value, Mapping):
-        return {key: _sampled(item, scope, parameters) for key, item in value.items() if key not in NESTED}
-    return [_sampled(item, scope, parameters) for item in value] if isinstance(value, list) else value
-
-
-def _sample(expression: Mapping[str, Any], scope: Mapping[str, Step], parameters: Mapping[str, Any]) -> Any:
-    if "Std:Join" in expression:
-        return _joined(expression["Std:Join"], scope, parameters)
-    if "Std:JsonGet" in expression:
-        return Number(1)
-    kind, _, path = expression["Get"].partition(".")
-    if kind == "Parameters" and path in parameters:
-        default = parameters[path].get("DefaultValue")
-        return SAMPLES[parameters[path]["Type"].lower()] if default is None else default
-    if kind == "Execution" and path in EXECUTION:
-        return Text("sample")
-    if kind == "Steps" and path.split(".")[0] in scope:
-        return _result(path, scope)
-    raise ValueError(f"{expression['Get']!r} points at nothing")
-
-
-def _joined(join: Mapping[str, Any], scope: Mapping[str, Step], parameters: Mapping[str, Any]) -> str:
-    if set(join) != {"On", "Values"}:
-        raise ValueError(f"a Std:Join has On and Values, not {sorted(join)}")
-    inner = [_sampled(item, scope, parameters) for item in join["Values"]]
-    if not all(isinstance(item, str | int | float) for item in inner):
-        raise ValueError("a Std:Join joins single values only")
-    known = not any(isinstance(item, Text) for item in inner)
-    return str(join["On"]).join(map(str, inner)) if known else Text("sample")
-
-
-def _result(path: str, scope: Mapping[str, Step]) -> Any:
-    """A sample of a step's result, typed by the shape of the call that describes it. Raises ValueError."""
-    name, *parts = expressions.parts(path)
-    step = scope[str(name)]
-    if step["Type"] not in CALLS:
-        raise ValueError(f"Steps.{path}: a {step['Type']} step has no such result")
-    shape = shape_at(parts, _output(CALLS[step["Type"]][2]))
-    check_named(step, parts)
-    if shape.type_name not in SAMPLES:
-        raise ValueError(f"Steps.{path} is a {shape.type_name}, not a single value")
-    return SAMPLES[shape.type_name]
-
-
-@cache
-def _output(call: str) -> Any:
-    return service().operation_model(call).output_shape
+def _folders(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """An input or output is called like its folder in the container: components find their files by that name."""
+    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
+        name = entry.get("InputName", entry.get("OutputName"))
+        path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")
+        if str(path or "").rpartition("/")[2] != name:
+            yield f"{name!r} lies in {path!r}: the folder must have the same name"
 
 
 def main(files: list[str]) -> int:
     """Check files; the exit code says whether all are right."""
-    wrong = 0
-    for file in files:
-        problems = check(json.loads(Path(file).read_text(encoding="utf-8")))
-        wrong += bool(problems)
-        for problem in problems:
-            print(f"{file}: {problem}", file=sys.stderr)
-    return 1 if wrong else 0
+    problems = [f"{file}: {problem}" for file in files for problem in check(json.loads(Path(file).read_text("utf-8")))]
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -42,37 +42,32 @@ def offline(region: str, bucket: str) -> Any:
     return OfflineSession(boto_session=boto3.Session(region_name=region), default_bucket=bucket)
 
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
 def compile_all(root: Path, name: str, output: Path) -> list[Path]:
     """Write training.json and inference.json. Raises InputError for wrong settings."""
     case = usecase.load(root / "usecase.toml")
-    where = environment.load(root / "environments", name, case)
-    offline_ = offline(where.region, where.bucket)
-    # the SDK takes seconds to import, and needs the session
-    training, inference = (import_module(f"pipelines.{name}") for name in ("training", "inference"))
-
+    settings = environment.load(root / "environments", name, case)
+    session = offline(settings.region, settings.bucket)
     output.mkdir(parents=True, exist_ok=True)
-    written = []
-    for pipeline, build in (("training", training.pipeline), ("inference", inference.pipeline)):
-        definition = json.loads(build(case, where, offline_).definition())
-        file = output / f"{pipeline}.json"
-        file.write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        written.append(file)
-    return written
+    files = []
+    for pipeline in ("training", "inference"):
+        build = import_module(
+            f"pipelines.{pipeline}"
+        ).pipeline  # the SDK takes seconds to import, and needs the session
+        definition = json.loads(build(case, settings, session).definition())
+        files.append(output / f"{pipeline}.json")
+        files[-1].write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return files
 
 
 def main() -> int:
     """The command line; the exit code says whether both definitions were written."""
     parser = argparse.ArgumentParser(prog="python -m batchloop.pipelines.compile")
     parser.add_argument("--env", default="dev")
-    parser.add_argument("--root", type=Path, default=ROOT)
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     try:
-        for file in compile_all(options.root, options.env, options.output):
-            print(file)
+        print(*compile_all(options.root, options.env, options.output), sep="\n")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""usecase.toml and environments/*.toml with all their checks; what is wrong in them is a Failure."""
+"""The compiled definitions, their parameters, and all checks of settings before anything runs."""
 
 import json
 import os
@@ -17,13 +17,15 @@ from batchloop.container.usecase import UseCase
 from batchloop.environment import Environment
 from batchloop.repository import Failure, Repository
 
+NAMES = ("training", "inference")
+KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
 # pipeline parameters, and the settings that they stand in for; a job's instances besides
-PLACES: dict[str, tuple[str, ...]] = {
+SETTINGS: dict[str, tuple[str, ...]] = {
     "QualityLimit": ("gate", "minimum"),
     "MinimumLead": ("gate", "minimum_lead"),
     "Trials": ("tuning", "trials"),
 }
-PLACES |= {
+SETTINGS |= {
     f"{job.capitalize()}Instance{key.capitalize()}": ("instances", job, key)
     for job in environments.JOBS
     for key in ("type", "count")
@@ -47,46 +49,72 @@ def read_case(repository: Repository) -> UseCase:
         raise Failure(str(error)) from None
 
 
-def check_chosen(repository: Repository, environment: str, chosen: Mapping[str, Any]) -> None:
-    """Check pipeline parameters as the settings that they stand in for. Raises Failure."""
-    tables = repository.tables()
-    where = settings.read(repository.root / "environments" / f"{environment}.toml", environment)[0]
-    for name in set(chosen) & set(PLACES):
-        *path, key = PLACES[name]
-        inner: Any = where if path[0] in where else tables
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[key] = chosen[name]
-    try:
-        environments.parse(where, environment, usecase.parse(tables))
-    except InputError as error:
-        said = " ".join(f"{name}={value}" for name, value in chosen.items())
-        raise Failure(f"SET={said}: {str(error).removeprefix('usecase.toml: ')}") from None
+def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
+    """The training or inference definition, compiled where sources have changed. Raises Failure where it can't be."""
+    folder, wanted = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    stamp = folder / "sources"
+    complete = all((folder / f"{name}.json").is_file() for name in NAMES)
+    if not complete or not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
+        compile_all(repository, environment)
+    loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
 
 
-NEXT = re.compile(r"\s+(?=\w+\s*=)")  # between two of several Name=value; a value may hold blanks
-KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
+def show(repository: Repository, environment: str) -> int:
+    """Compile and check anew, and say where; the exit code."""
+    compile_all(repository, environment)
+    print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
+    return 0
 
 
-def values(definition: Mapping[str, Any], known: Mapping[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
-    """Every declared parameter's value. `known` may hold more than this definition declares; `chosen` is Name=value.
+def compile_all(repository: Repository, environment: str) -> None:
+    """Check every setting, compile and check, in processes of their own: the SDK takes seconds to import.
+
+    Raises Failure.
+    """
+    case = read(repository, environment)[0]
+    check_hyperparameters(repository)
+    if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
+        print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
+    folder, made_from = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sources").unlink(missing_ok=True)
+    run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
+    run_module(repository, "batchloop.pipelines.check", *(str(folder / f"{name}.json") for name in NAMES))
+    (folder / "sources").write_text(made_from, encoding="utf-8")
+
+
+def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Every declared parameter's value. `known` may hold more than this definition declares; `words` are Name=value.
 
     Raises Failure for a name that is not declared, a value of the wrong type, and a parameter without a value.
     """
     declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
-    given = {name: value for name, value in known.items() if name in declared} | pairs(chosen, declared)
+    given = {**known, **_pairs(words, declared)}
     found = {}
     for name, parameter in declared.items():
         if name not in given and "DefaultValue" not in parameter:
             raise Failure(f"parameter {name} has no value; add SET={name}=…")
-        found[name] = typed(parameter, given.get(name, parameter.get("DefaultValue")))
+        value, allowed = given.get(name, parameter.get("DefaultValue")), parameter.get("EnumValues")
+        if allowed and value not in allowed:
+            raise Failure(f"{name} = {value!r} is none of {', '.join(map(str, allowed))}.")
+        kind = KINDS.get(parameter["Type"], str)
+        if (parsed := settings.parsed(kind, str(value))) is None:
+            raise Failure(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
+        found[name] = parsed
     return found
 
 
-def pairs(chosen: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
-    """What Name=value pairs say. Raises Failure for a name that is not declared, or is given two values."""
+def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that Name=value pairs have given."""
+    return {name: values[name] for name in _pairs(words, values)}
+
+
+def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
+    """Raises Failure for a name that is not declared, or is given two values; a value may hold blanks."""
     found: dict[str, str] = {}
-    for pair in (pair for text in chosen for pair in NEXT.split(text.strip())):
+    for pair in (pair for text in words for pair in re.split(r"\s+(?=\w+\s*=)", text.strip())):
         name, equals, value = map(str.strip, pair.partition("="))
         if not equals or not value:
             raise Failure(f"SET={pair} is not Name=value.")
@@ -98,32 +126,40 @@ def pairs(chosen: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that Name=value pairs have given."""
-    return {name: values[name] for name in pairs(words, values)}
-
-
-def hyperparameters(definition: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, str]:
-    """The hyperparameters that a training step gets from chosen parameters."""
-    found = [
-        step["Arguments"].get("HyperParameters", {})
-        for step in definition.get("Steps", ())
-        if step["Type"] == "Training"
-    ]
-    taken = {name: value.get("Get") for given in found for name, value in given.items() if isinstance(value, Mapping)}
+def check_chosen_settings(
+    repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> None:
+    """Check parameters that were chosen in place of settings as these are checked. Raises Failure."""
+    if not chosen:
+        return
+    tables = repository.tables()
+    values = settings.read(repository.root / "environments" / f"{environment}.toml", environment)[0]
+    for name in set(chosen) & set(SETTINGS):
+        *path, key = SETTINGS[name]
+        inner: Any = values if path[0] in values else tables
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[key] = chosen[name]
+    try:
+        environments.parse(values, environment, usecase.parse(tables))
+    except InputError as error:
+        words = " ".join(f"{name}={value}" for name, value in chosen.items())
+        raise Failure(f"SET={words}: {str(error).removeprefix('usecase.toml: ')}") from None
+    jobs = [step["Arguments"] for step in definition.get("Steps", ()) if step["Type"] == "Training"]
+    taken = {key: value for job in jobs for key, value in job.get("HyperParameters", {}).items()}
     texts = {f"Parameters.{name}": str(value) for name, value in chosen.items()}
-    return {name: texts[get] for name, get in taken.items() if get in texts}
+    paths = {key: value["Get"] for key, value in taken.items() if isinstance(value, Mapping) and "Get" in value}
+    if hyperparameters := {key: texts[path] for key, path in paths.items() if path in texts}:
+        check_hyperparameters(repository, hyperparameters)
 
 
-def typed(parameter: Mapping[str, Any], value: Any) -> Any:
-    """The value as the parameter's type. Raises Failure."""
-    allowed = parameter.get("EnumValues")
-    if allowed and value not in allowed:
-        raise Failure(f"{parameter['Name']} = {value!r} is none of {', '.join(map(str, allowed))}.")
-    kind = KINDS.get(parameter["Type"], str)
-    if (found := settings.parsed(kind, str(value))) is None:
-        raise Failure(f"{parameter['Name']} = {value!r} is not {settings.KINDS[kind]}.")
-    return found
+def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:
+    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
+    words = [f"{name}={value}" for name, value in (chosen or {}).items()]
+    try:
+        run_module(repository, "batchloop.container.fitting", *words, python=repository.python())
+    except Failure as failure:  # the model library's own complaint stands above
+        raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
 
 
 def location(text: str) -> str:
@@ -148,83 +184,20 @@ def git_commit(repository: Repository) -> str:
     return done.stdout.strip() or "uncommitted"
 
 
-NAMES = ("training", "inference")
-STAMP = "sources"
-
-
-def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
-    """The compiled training or inference definition. Raises Failure where it can't be compiled."""
-    ensure(repository, environment)
-    loaded: dict[str, Any] = json.loads((repository.compiled(environment) / f"{name}.json").read_text(encoding="utf-8"))
-    return loaded
-
-
-def show(repository: Repository, environment: str) -> int:
-    """Compile and check anew, and say where; the exit code."""
-    compile_all(repository, environment)
-    print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
-    return 0
-
-
-def ensure(repository: Repository, environment: str) -> bool:
-    """Compile, unless the definitions are those of the present sources; whether it had to."""
-    folder, wanted = repository.compiled(environment), batchloop_repository.sources(repository, environment)
-    stamp = folder / STAMP
-    whole = all((folder / f"{name}.json").is_file() for name in NAMES)
-    if whole and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return False
-    print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
-    compile_all(repository, environment)
-    return True
-
-
-def compile_all(repository: Repository, environment: str) -> None:
-    """Check every setting, compile and check, in processes of their own: the SDK takes seconds to import.
-
-    Raises Failure.
-    """
-    case = read(repository, environment)[0]
-    check_hyperparameters(repository)
-    if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
-        print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
-    folder, made_from = repository.compiled(environment), batchloop_repository.sources(repository, environment)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STAMP).unlink(missing_ok=True)
-    run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
-    run_module(repository, "batchloop.pipelines.check", *(str(folder / f"{name}.json") for name in NAMES))
-    (folder / STAMP).write_text(made_from, encoding="utf-8")
-
-
-def check_chosen_settings(
-    repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> None:
-    """Check what is chosen in place of settings as they are checked. Raises Failure."""
-    if chosen:
-        check_chosen(repository, environment, chosen)
-    if found := hyperparameters(definition, chosen):
-        check_hyperparameters(repository, found)
-
-
-def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:
-    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
-    pairs = [f"{name}={value}" for name, value in (chosen or {}).items()]
-    try:
-        run_module(repository, "batchloop.container.fitting", *pairs, python=repository.python())
-    except Failure as failure:  # LightGBM's own complaint stands above
-        raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
-
-
 def run_module(repository: Repository, module: str, *arguments: str, python: str = sys.executable) -> str:
     """What a module of this repository prints, run by a Python. Raises Failure with what it says is wrong."""
-    path = str(repository.root)
-    command = [python, "-m", module, *arguments]
-    variables = os.environ | {"PYTHONPATH": path, "USECASE_FILE": str(repository.root / "usecase.toml")}
+    variables = {"PYTHONPATH": str(repository.root), "USECASE_FILE": str(repository.root / "usecase.toml")}
     done = subprocess.run(  # noqa: S603 - this repository's own modules
-        command, cwd=repository.root, env=variables, capture_output=True, text=True, check=False
+        [python, "-m", module, *arguments],
+        cwd=repository.root,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
-        if "Traceback" in said:
-            raise Failure(f"python -m {module} failed: {said.splitlines()[-1]}")
-        raise Failure(said.removeprefix("error: "))
+        output = done.stderr.strip() or done.stdout.strip() or "it said nothing"
+        if "Traceback" in output:
+            raise Failure(f"python -m {module} failed: {output.splitlines()[-1]}")
+        raise Failure(output.removeprefix("error: "))
     return done.stdout

@@ -19,8 +19,10 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "LessThan": operator.lt,
     "LessThanOrEqualTo": operator.le,
 }
+ORDERED = set(COMPARISONS) - {"Equals"}
+SIDES = ("LeftValue", "RightValue")
 CONDITIONS = {  # type → its other keys
-    **{kind: {"LeftValue", "RightValue"} for kind in COMPARISONS},
+    **{kind: set(SIDES) for kind in COMPARISONS},
     "In": {"QueryValue", "Values"},
     "Not": {"Expression"},
     "Or": {"Conditions"},
@@ -58,21 +60,27 @@ def resolve(value: Any, scope: Scope) -> Any:
     if kind == "Get":
         return get(body, scope)
     if kind == "Std:Join":
-        return str(resolve(body["On"], scope)).join(text(resolve(item, scope)) for item in body["Values"])
+        values = [resolve(item, scope) for item in body["Values"]]
+        texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
+        return str(resolve(body["On"], scope)).join(texts)
     uri = resolve(body["PropertyFile"] if "PropertyFile" in body else body["S3Uri"], scope)
     path = resolve(body["Path"], scope)
-    return follow(scope.read_json(uri), parts(path), f"{path} in {uri}")
-
-
-def text(value: Any) -> str:
-    """How the service writes a value into a text."""
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return _follow(scope.read_json(uri), path, f"{path} in {uri}")
 
 
 def get(path: str, scope: Scope) -> Any:
-    """What `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]` stands for."""
-    places = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
-    return follow(places, parts(path), path)
+    """What `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]` stands for. Raises ExpressionError."""
+    values = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
+    return _follow(values, path, path)
+
+
+def _follow(value: Any, path: str, shown: str) -> Any:
+    for part in parts(path):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            raise ExpressionError(f"{shown} has no value: there is no {part!r}.") from None
+    return value
 
 
 def parts(path: str) -> list[str | int]:
@@ -87,16 +95,6 @@ def parts(path: str) -> list[str | int]:
         found.append(int(position) if position is not None else name or key)
         end = match.end()
     return found
-
-
-def follow(value: Any, path: list[str | int], shown: str) -> Any:
-    """Walk down keys and positions. Raises ExpressionError, naming the path and the part that is missing."""
-    for part in path:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            raise ExpressionError(f"{shown} has no value: there is no {part!r}.") from None
-    return value
 
 
 def gets(value: Any) -> Iterator[str]:
@@ -126,14 +124,14 @@ def holds(condition: Mapping[str, Any], scope: Scope) -> bool:
         return resolve(condition["QueryValue"], scope) in resolve(condition["Values"], scope)
     if kind not in COMPARISONS:
         raise ExpressionError(f"a condition of type {kind!r} can't be judged here.")
-    left, right = (number(resolve(condition[side], scope)) for side in ("LeftValue", "RightValue"))
+    left, right = (_number(resolve(condition[side], scope)) for side in SIDES)
     try:
         return COMPARISONS[kind](left, right)
     except TypeError:
         raise ExpressionError(f"{left!r} and {right!r} can't be compared ({kind}).") from None
 
 
-def number(value: Any) -> Any:
+def _number(value: Any) -> Any:
     """Text that is a number as that number: parameters and metrics meet in conditions."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -150,9 +148,5 @@ def check_conditions(conditions: list[Mapping[str, Any]]) -> Iterator[str]:
         elif kind in ("Not", "Or"):
             inner = condition["Conditions"] if kind == "Or" else [condition["Expression"]]
             yield from check_conditions(inner) if inner else ["an Or has no conditions"]
-        elif kind in COMPARISONS and kind != "Equals" and not _numbers(condition):
+        elif kind in ORDERED and not all(isinstance(condition[side], int | float) for side in SIDES):
             yield f"{kind} compares numbers, and one side is none"
-
-
-def _numbers(condition: Mapping[str, Any]) -> bool:
-    return all(isinstance(condition[side], int | float) for side in ("LeftValue", "RightValue"))

@@ -88,11 +88,25 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         tags=context.tags,
         sagemaker_session=context.session,
     )
-    arguments = processor.run(
-        inputs=[_input(name, uri, job) for name, uri in job.inputs.items()],
-        outputs=[_output(context, job.name, name) for name in job.outputs],
-        arguments=list(job.arguments),
-    )
+    inputs = [
+        ProcessingInput(
+            input_name=name,
+            s3_input=ProcessingS3Input(
+                s3_uri=uri,
+                local_path=f"{INPUT}/{name}",
+                s3_data_type="ManifestFile" if name in job.listed else "S3Prefix",
+                s3_input_mode="File",
+                s3_data_distribution_type="ShardedByS3Key" if name in job.spread else "FullyReplicated",
+            ),
+        )
+        for name, uri in job.inputs.items()
+    ]
+    outputs = []
+    for name in job.outputs:
+        uri, folder = place(context, job.name, name), f"{OUTPUT}/{name}"
+        target = ProcessingS3Output(s3_uri=uri, local_path=folder, s3_upload_mode="EndOfJob")
+        outputs.append(ProcessingOutput(output_name=name, s3_output=target))
+    arguments = processor.run(inputs=inputs, outputs=outputs, arguments=list(job.arguments))
     cache = CACHE if job.cached else None
     return ProcessingStep(name=job.name, step_args=arguments, cache_config=cache, retry_policies=job_retries())
 
@@ -116,24 +130,6 @@ def output_of(step: ProcessingStep, name: str) -> Any:
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
-def _input(name: str, uri: Any, job: ProcessingJob) -> ProcessingInput:
-    source = ProcessingS3Input(
-        s3_uri=uri,
-        local_path=f"{INPUT}/{name}",
-        s3_data_type="ManifestFile" if name in job.listed else "S3Prefix",
-        s3_input_mode="File",
-        s3_data_distribution_type="ShardedByS3Key" if name in job.spread else "FullyReplicated",
-    )
-    return ProcessingInput(input_name=name, s3_input=source)
-
-
-def _output(context: Context, step: str, name: str) -> ProcessingOutput:
-    target = ProcessingS3Output(
-        s3_uri=place(context, step, name), local_path=f"{OUTPUT}/{name}", s3_upload_mode="EndOfJob"
-    )
-    return ProcessingOutput(output_name=name, s3_output=target)
-
-
 def service_retries() -> list[StepRetryPolicy]:
     """Throttling and service faults: soon, and a few times."""
     faults = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
@@ -142,19 +138,11 @@ def service_retries() -> list[StepRetryPolicy]:
 
 def job_retries() -> list[Any]:
     """Three tiers: throttling and faults soon, a quota after minutes, spare capacity for hours."""
-    kind = SageMakerJobExceptionTypeEnum
-    return [
-        *service_retries(),
-        SageMakerJobStepRetryPolicy(
-            exception_types=[kind.RESOURCE_LIMIT], interval_seconds=300, backoff_rate=1.5, max_attempts=8
-        ),
-        SageMakerJobStepRetryPolicy(
-            failure_reason_types=[kind.CAPACITY_ERROR, kind.INTERNAL_ERROR],
-            interval_seconds=600,
-            backoff_rate=1.5,
-            expire_after_mins=360,
-        ),
-    ]
+    kind, policy = SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
+    quota = policy(exception_types=[kind.RESOURCE_LIMIT], interval_seconds=300, backoff_rate=1.5, max_attempts=8)
+    spare = [kind.CAPACITY_ERROR, kind.INTERNAL_ERROR]
+    capacity = policy(failure_reason_types=spare, interval_seconds=600, backoff_rate=1.5, expire_after_mins=360)
+    return [*service_retries(), quota, capacity]
 
 
 def image_parameters(where: Environment) -> list[Parameter]:

@@ -20,8 +20,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from batchloop.engine import graph
-from batchloop.engine.cache import Registry
-from batchloop.engine.storage import Storage, write_json
+from batchloop.engine.storage import Registry, Storage, write_json
 from batchloop.repository import Failure
 
 Answer = dict[str, Any]

@@ -182,7 +182,7 @@ class Loop:
         """An order, here and now; of an attempt that was killed the finished steps are reused."""
         shutil.rmtree(self.repository.local / "runs" / order.identity, ignore_errors=True)
         order = replace(order, parameters=definitions.values(order.definition, order.parameters, ()))
-        return running.run(self.repository, order, local.make(self.repository, PROCESSES))
+        return running.run(self.repository, order, local.backend(self.repository, PROCESSES))
 
     def step(self) -> bool:
         """Do the next thing; False when there is nothing left. Raises Failure where the first training fails.
