@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.adopt import entities
+from batchloop.adopt import holdout
 from batchloop.container import raw, usecase
 from plumbing.test_adopt import BEFORE, asked, prove, run
 
@@ -286,7 +286,7 @@ def test_each_record_is_written_as_it_was_into_one_of_the_two_files(tmp_path: Pa
         folders = [tmp_path / "train.csv", tmp_path / "production.csv"]
         separator = ";" if name == "western.csv" else "\t"
         reading = usecase.Data("binary", "target", separator=separator, encoding=encoding)
-        entities.cut(tmp_path / name, entities.Aside("", frozenset(), "", ("",), reading), *folders)
+        holdout.cut(tmp_path / name, holdout.Holdout("", frozenset(), "", ("",), reading), (folders[0], folders[1]))
     opened = gzip.decompress if name.endswith(".gz") else bytes
     original, train, production = (opened(file.read_bytes()).decode(encoding) for file in (tmp_path / name, *folders))
     header = original[: original.index("\n") + 1]

@@ -1,0 +1,233 @@
+"""Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from batchloop.adopt.options import NO_GROUP
+from batchloop.adopt.profile import MANY, Column, Profile
+from batchloop.adopt.roles import ENTITY, PLURAL, named
+from batchloop.container.job import InputError
+
+FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
+NAMED, MOST = 100, 1000  # rows a value, on average: where the name tells, and where the other columns do
+LOOKED, TRIED = 60, 8  # columns and candidates, at most
+STEADY, NESTED, ONE_LABEL = 0.1, 0.01, 0.02  # variance within a value, as a share of the whole
+BINS, A_BIN = 20, 5  # of a number's range, at most, and values in each, at least
+TOGETHER, COUNTING = 1.05, 0.9  # runs of a value, on average; the share of steps by which a counter goes up
+CALENDAR = re.compile(r"year|month|week|day|date|hour|min|sec|jahr|monat|woche|tag|stunde|kw|time|zeit", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A column whose values repeat: how many there are, rows a value, and which other columns hardly change within.
+
+    `called`: named like an entity. `variances`: of the columns that vary at all, within a value, as a share of the
+    whole. `derived`: a number whose range tells the steady columns as its values do. `together`: the rows of a value
+    follow each other. `counter`: a column that counts them then.
+    """
+
+    column: Column
+    called: bool
+    values: int
+    rows: float
+    repeated: float
+    variances: Mapping[str, float]
+    label: str
+    derived: bool = False
+    together: bool = False
+    counter: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    @property
+    def decided(self) -> bool:
+        """Whether all rows of a value have one label."""
+        return self.variances.get(self.label, 1.0) <= ONE_LABEL
+
+    @property
+    def steady(self) -> list[str]:
+        """The columns that hardly change within a value."""
+        return [name for name, share in self.variances.items() if share <= STEADY]
+
+    @property
+    def clear(self) -> bool:
+        """Whether rows of one value are more alike than chance and a category's meaning make them."""
+        if self.values < FEWEST or self.repeated < REPEATED or self.derived:
+            return False
+        if self.counter:
+            return True  # a series each, whose neighbours in time are alike
+        if self.decided and (self.called or len(self.steady) > 2) and self.rows <= MOST:
+            return True  # measurements may change from row to row: whose they are tells the label
+        steady = len(self.steady) >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
+        return steady or (self.called and self.values > MANY and self.rows <= NAMED)
+
+    def words(self) -> str:
+        """How often the values repeat, and what stays the same within one."""
+        alike = f", {len(self.steady)} of {len(self.variances)} other columns hardly change within one"
+        alike = f", in one block each that {self.counter!r} counts" if self.counter else alike
+        told = ", and the label stays the same within one" if self.decided else alike if len(self.variances) > 1 else ""
+        return f"{self.values:,} values of {self.rows:.1f} rows each{told}"
+
+
+def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> tuple[str, list[str]]:
+    """The column whose rows stay together, "" for none, and sentences about it.
+
+    `used` are the types of the columns, `taken` those that have another role. Raises InputError where the column that
+    GROUP names can't group rows.
+    """
+    wish = profile.options.group
+    if wish and wish not in NO_GROUP:
+        entity = _entity(profile, profile.columns[wish], [profile.label.name])
+        if entity.values < 3 or not entity.repeated:
+            held = (
+                f"{entity.values} values; three parts need one each"
+                if entity.values < 3
+                else "another value in every row"
+            )
+            wrong = f"column {wish!r} (GROUP) holds {held}. Leave GROUP away, or name another column."
+            raise InputError(f"{profile.table.files[0].name}: {wrong}")
+        return wish, [entity.words()]
+    entities = _find(profile, {name: kind for name, kind in used.items() if name not in taken})
+    clear = entities[0] if entities and entities[0].clear else None
+    if wish:
+        if not clear:
+            return "", [""]
+        told = f"as GROUP={wish} says, but {clear.name!r} repeats: {clear.words()}"
+        return "", [f"{told}; what is measured holds for rows of the same {clear.name!r} alone"]
+    repeating = [
+        each.name
+        for each in entities
+        if each is not clear and (each.clear or ((each.called or each.together) and each.repeated >= REPEATED))
+    ]
+    repeat = f"{', '.join(map(repr, repeating[:3]))} {'repeats' if len(repeating) == 1 else 'repeat'}"
+    hint = f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
+    return (clear.name, [clear.words(), hint]) if clear else ("", [hint])
+
+
+def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:
+    """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
+    columns, label = [profile.columns[name] for name in used], profile.label.name
+    counters = _blocks(columns)
+    possible = [each.name for each in columns if _possible(each, used[each.name])]
+    ranks = {
+        each.name: (not counters.get(each.name), not _called(each), each.numbers > 0, -each.distinct)
+        for each in columns
+    }
+    candidates = sorted(dict.fromkeys([*possible, *counters]), key=lambda name: ranks[name])[:TRIED]
+    features = [name for name, kind in used.items() if kind and name not in candidates]
+    others = [label, *candidates, *features[:: max(1, len(features) // LOOKED)][:LOOKED]]
+    entities = []
+    for name in candidates:
+        entity = _entity(profile, profile.columns[name], others)
+        entity = replace(entity, together=name in counters, counter=counters.get(name, ""))
+        entities.append(replace(entity, derived=_is_derived(entity, profile)))
+    entities.sort(key=lambda each: (not each.clear, not each.counter, -len(each.steady), each.values))
+    if not entities:
+        return []
+    # the first gives way to what it lies in: an order to its customer, a person to their household
+    outer = [each for each in entities if each.clear and each.values < entities[0].values]
+    inside = [each for each in outer if entities[0].variances.get(each.name, 1.0) <= NESTED]
+    first = min(inside, key=lambda each: each.values, default=entities[0])
+    return [first, *(each for each in entities if each is not first)]
+
+
+def _called(column: Column) -> bool:
+    """Whether a column is named like an entity; numbers under a plural count them."""
+    entity = ENTITY.search(column.name.strip())
+    counts = entity and column.numbers and not entity["ending"] and PLURAL.search(entity[0])
+    return named(column) or bool(entity and not counts)
+
+
+def _possible(column: Column, kind: str) -> bool:
+    """Whether a column's values are names that repeat: text, or whole numbers, many where no name fits."""
+    names = column.numbers == 0 or column.zero_padded
+    whole = column.numbers == column.present and column.whole
+    repeats = FEWEST * 5 / 6 <= column.distinct <= column.present  # distinct is an estimate
+    often = column.present > 0.5 * column.rows and column.present <= MOST * column.distinct * 7 / 6
+    fits = names or (whole and (_called(column) or column.distinct > MANY / 2))
+    readable = column.name.strip() and column.readable and kind not in ("date", "boolean")
+    return bool(readable and repeats and often and fits)
+
+
+def _blocks(columns: Sequence[Column]) -> dict[str, str]:
+    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or ""."""
+    numbers = [each for each in columns if each.numbers == each.present > 0]
+    few = [
+        each
+        for each in columns
+        if FEWEST <= each.distinct <= min(MANY, each.present / 4) and each.readable and not CALENDAR.search(each.name)
+        if not each.numbers or (each.numbers == each.present and each.whole)
+    ][:LOOKED]
+    if not few:
+        return {}
+    texts = few[0].table.frame.select(each.text.alias(each.name) for each in few)
+    runs = texts.select(pl.all().ne_missing(pl.all().shift()).sum()).collect().row(0, named=True)
+    together = [each for each in few if runs[each.name] <= TOGETHER * each.distinct]
+    return {each.name: _counter(each, [other for other in numbers if other is not each][:LOOKED]) for each in together}
+
+
+def _counter(column: Column, numbers: Sequence[Column]) -> str:
+    """The first column that goes up by one from row to row of a value, and back to the next; "" where there is none.
+
+    It may go up by anything where the column is called like an entity.
+    """
+    same = column.text == column.text.shift()
+    shares = []
+    for other in numbers:
+        step = _amount(other).diff()
+        right = (step > 0 if _called(column) else step == 1).filter(same)
+        shares.append(pl.min_horizontal(right.mean(), (step < 0).filter(~same).mean()).alias(other.name))
+    counted = column.table.frame.select(shares).collect().row(0, named=True) if shares else {}
+    return next((name for name, share in counted.items() if (share or 0.0) >= COUNTING), "")
+
+
+def _is_derived(entity: Entity, profile: Profile) -> bool:
+    """Whether what is the same within a number is nearly the same within a part of its range: that of no id is."""
+    if entity.called or entity.counter or not entity.clear or not entity.column.numbers:
+        return False
+    bins = max(3, min(BINS, entity.values // A_BIN))
+    binned = _entity(profile, entity.column, entity.steady, bins).variances
+    return 2 * sum(binned.get(name, 1.0) <= 2 * STEADY for name in entity.steady) >= len(entity.steady) > 0
+
+
+def _entity(profile: Profile, column: Column, others: Sequence[str], bins: int = 0) -> Entity:
+    """One pass over the table, and one row a value in memory: or one of so many parts of a number's range."""
+    places = {f"c{place}": other for place, other in enumerate(others) if other != column.name}
+    number, value = _amount(column), pl.col(list(places))
+    part = ((number.rank("min") - 1) * bins / number.count()).floor()
+    amounts = (_amount(profile.columns[other]).alias(place) for place, other in places.items())
+    held = column.table.frame.select((part if bins else column.text).alias("value"), *amounts)
+    held = held.filter(pl.col("value").is_not_null())
+    free = (value.count().cast(pl.Int64) - 1).clip(0)
+    groups = held.group_by("value").agg(
+        pl.len().alias("rows"), (free * value.var()).name.suffix(":within"), free.name.suffix(":free")
+    )
+    summed = groups.select(
+        pl.len().alias("values"),
+        pl.col("rows").filter(pl.col("rows") > 1).sum().alias("repeated"),
+        pl.exclude("value").sum(),
+    )
+    row, whole = (
+        frame.row(0, named=True) if frame.width else {} for frame in pl.collect_all([summed, held.select(value.var())])
+    )
+    variances = {
+        other: row[f"{place}:within"] / row[f"{place}:free"] / whole[place]
+        for place, other in places.items()
+        if whole[place] and row[f"{place}:free"]
+    }
+    rows, values, repeated = row["rows"] or 0, row["values"], row["repeated"] or 0
+    label, called = profile.label.name, _called(column)
+    return Entity(column, called, values, rows / max(1, values), repeated / max(1, rows), variances, label)
+
+
+def _amount(column: Column) -> pl.Expr:
+    """A number for each value: itself, or for text a hash, whose variance tells how often values differ."""
+    if column.numbers > column.present / 2:
+        return column.number
+    return column.plain.hash().cast(pl.Float64) / 2.0**64

@@ -1,0 +1,191 @@
+"""The rows that are kept from training for the first scoring, and the files as data/adopted/ holds them."""
+
+import csv
+import gzip
+import io
+import random
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchloop.adopt.profile import Profile, text
+from batchloop.adopt.source import EXCEL
+from batchloop.container import files
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Data
+from batchloop.container.values import canonical
+
+SHARE = 0.1  # of the rows
+MOST = 0.3  # where equal times or large groups would take more, none are kept
+FEWEST = 500  # labelled rows; of fewer, training needs every one
+SEED = 7
+NUMBER, MARK = "__number", "\ufeff"
+WINDOW, PARTS = "adopted", ("train", "production")
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The rows with one of `values` in `column`, or a tenth at random without a column; `words` say which they are."""
+
+    column: str
+    values: frozenset[str]
+    words: str
+    markers: Sequence[str]
+    reading: Data
+
+
+def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> Holdout | None:
+    """The last rows where there is a time, whole groups where there are groups; None where too few would be left."""
+    rows, reading, name = profile.label.rows, profile.table.reading, time or group
+    if rows < FEWEST:
+        return None
+    if not name:
+        return Holdout("", frozenset(), "drawn at random", (), reading)
+    column = profile.columns[name]
+    frame = column.table.frame.select(column.text.alias("text"))
+    if moment is not None:
+        both = column.table.frame.select(column.text.alias("text"), moment.alias("at")).drop_nulls()
+        late = both.filter(pl.col("at") >= pl.col("at").quantile(1 - SHARE, "higher"))
+        values = frozenset(late.select(pl.col("text").unique()).collect(engine="streaming")["text"])
+    else:
+        values = _groups(dict(frame.drop_nulls().group_by("text").len().collect().iter_rows()), rows)
+    taken = frame.select(pl.col("text").is_in(list(values)).sum()).collect(engine="streaming").item()
+    words = f"the last by {name!r}" if time else f"of {len(values):,} {name!r}"
+    return Holdout(name, values, words, column.markers, reading) if 0 < taken <= MOST * rows else None
+
+
+def _groups(counts: Mapping[str, int], rows: int) -> frozenset[str]:
+    """Groups in an order of chance, as many as hold a tenth of the rows; one that is too large is passed over."""
+    taken, chosen = 0, set[str]()
+    for name in sorted(counts, key=lambda name: blake2b(name.encode(), digest_size=8).digest()):
+        if taken < SHARE * rows and taken + counts[name] <= MOST * rows:
+            chosen.add(name)
+            taken += counts[name]
+    return frozenset(chosen)
+
+
+def place(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
+    """All or nothing: everything is written beside its place first, and only then moved. The rows kept from training.
+
+    Raises InputError where it can't be written, a full disk for example.
+    """
+    partial, written, window = folder / f".{WINDOW}", usecase.with_suffix(".partial"), folder / ".window"
+    fresh = not folder.exists()
+    try:
+        rows = _copy(found, partial, holdout)
+        written.write_text(contract, encoding="utf-8")
+        window.write_text(f"{WINDOW}\n", encoding="utf-8")
+        window.replace(folder / "window")
+        shutil.rmtree(folder / WINDOW, ignore_errors=True)
+        partial.replace(folder / WINDOW)
+        written.replace(usecase)
+        return rows
+    except OSError as error:
+        raise InputError(f"{error.filename or folder} can't be written: {error.strerror}.") from None
+    finally:
+        for file in (written, *([window] if folder.is_dir() else [])):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        if fresh and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _copy(found: Sequence[Path], partial: Path, holdout: Holdout | None) -> int:
+    """The files as train/ and production/: a link would let a later write reach the user's own file."""
+    unique, rows = len({file.name for file in found}) == len(found), 0
+    shutil.rmtree(partial, ignore_errors=True)
+    for part in PARTS:
+        (partial / part).mkdir(parents=True)
+    for number, file in enumerate(found):
+        train, production = (partial / part / (file.name if unique else f"{number:03}-{file.name}") for part in PARTS)
+        if holdout:
+            rows += cut(file, holdout, (train, production))
+        else:
+            shutil.copyfile(file, train)
+            shutil.copyfile(file, production)
+    return rows
+
+
+def cut(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> int:
+    """Write a file's rows into two, for training and production, each read as the file is; one without a row is not
+    written. The rows kept from training.
+    """
+    rows = (_cut_parquet if file.name.lower().endswith(".parquet") else _cut_text)(file, holdout, paths)
+    for path, count in zip(paths, rows, strict=True):
+        if not count:
+            path.unlink()
+    return rows[True]
+
+
+def _cut_text(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> list[int]:
+    """Record by record, as text: quotes, marks, line ends and whatever else is odd stay as they are."""
+    rows, draw, place = [0, 0], random.Random(SEED), -1  # noqa: S311 - a reproducible choice, not a secret
+    reading, begun = holdout.reading, False  # what comes first and holds anything are the names, or a row
+    with file.open("rb") as head:
+        packed = head.read(2) == files.GZIP
+    written: Any = {"encoding": reading.encoding, "errors": "surrogateescape", "newline": ""}
+    opened: Any = gzip.open if packed else open
+    with ExitStack() as stack:
+        handle: Any = stack.enter_context(files.opened(file))
+        text = io.TextIOWrapper(handle, **written)
+        out = [stack.enter_context(opened(path, "wt", **written)) for path in paths]
+        for cells, record in _records(text, file, reading.separator):
+            filled = any(cell.strip() for cell in cells)
+            if filled and not begun:
+                begun = True
+                if holdout.column:
+                    number = holdout.column.rpartition("_")[2]  # of column_3, where there are no names
+                    place = cells.index(holdout.column) if reading.header else int(number) - 1
+                if reading.header:
+                    for part in out:
+                        part.write(record)
+                    continue
+            listed = 0 <= place < len(cells) and canonical(cells[place].strip(), reading.decimal) in holdout.values
+            chosen = filled and (draw.random() < SHARE if place < 0 else listed)
+            out[chosen].write(record)
+            rows[chosen] += 1
+    return rows
+
+
+def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
+    """Cells and text of each record; a first line by which Excel names the separator belongs to the names below it."""
+    held: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in text:
+            held.append(line)
+            yield line
+
+    first = text.readline()
+    plain = first.removeprefix(MARK)  # which would keep quotes from being some
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        held.append(first)
+        for cells in csv.reader(chain([] if EXCEL.fullmatch(plain) else [plain], lines()), delimiter=separator):
+            yield cells, "".join(held)
+            held.clear()
+    except csv.Error as error:
+        raise InputError(f"{file.name} can't be cut into rows: {error}.") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _cut_parquet(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> list[int]:
+    frame = pl.scan_parquet(file)
+    if holdout.column:
+        listed = text(holdout.column, holdout.markers).is_in(list(holdout.values)).fill_null(False)
+    else:
+        draw = random.Random(SEED)  # noqa: S311 - a reproducible choice, not a secret
+        drawn = [draw.random() < SHARE for _ in range(frame.select(pl.len()).collect().item())]
+        frame, listed = frame.with_row_index(NUMBER), pl.col(NUMBER).is_in(pl.Series(drawn).arg_true().implode())
+    for chosen, path in zip((~listed, listed), paths, strict=True):
+        frame.filter(chosen).drop(NUMBER, strict=False).sink_parquet(path, engine="streaming")
+    return [int(pl.scan_parquet(path).select(pl.len()).collect().item()) for path in paths]

@@ -1,0 +1,239 @@
+"""How a table writes numbers: the sign before decimals, what stands between thousands, units, brackets, clocks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import polars as pl
+
+from batchloop.adopt.options import Question, character, types_option
+from batchloop.adopt.profile import COLUMNS_AT_ONCE, FEW, Column, Profile
+from batchloop.adopt.source import Table
+from batchloop.container.usecase import CLOCKS
+from batchloop.container.values import CLOCK
+
+BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma
+PLAIN = "1234.5"  # as formats write it
+NEARLY, LEAST = 0.95, 0.25  # the share of the cells with a digit that have one of the shapes, and of all cells
+ODD = 0.005  # the share of cells in another dress that are mistakes: their rows are left out
+_TENS = r"[eE][-+]?\d+"  # behind decimals, never behind thousands
+_LEAD = rf"(0|\d{{4,}}|\d{{1,3}}({BLANK}\d{{3}})+)?"  # what can't be the first group of three
+SHAPES = {
+    "short": r"\d{1,3}",
+    "long": rf"\d{{4,}}|\d+{_TENS}",
+    ",": rf"{_LEAD},\d+|\d+,(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((\.\d{{3}})+,\d+|(\.\d{{3}}){{2,}})",
+    ".": rf"{_LEAD}\.\d+|\d+\.(\d{{1,2}}|\d{{4,}})|\d{{1,3}}((,\d{{3}})+\.\d+|(,\d{{3}}){{2,}})",
+    "one ,": r"[1-9]\d{0,2},\d{3}",  # a thousand or a decimal
+    "one .": r"[1-9]\d{0,2}\.\d{3}",
+    "blank": rf"\d{{1,3}}({BLANK}\d{{3}})+",
+}
+PATTERNS = {shape: rf"^(?:{pattern})$" for shape, pattern in SHAPES.items()}
+PATTERNS |= {sign: rf"^(?:(?:{SHAPES[sign]})(?:{_TENS})?|\d+[{sign}]\d+{_TENS})$" for sign in ",."}
+GROUPS = {"groups ,": r"\d\.\d{3}(?:\D|$)", "groups .": r"\d,\d{3}(?:\D|$)"}  # thousands under the decimal sign
+OTHER = {",": ".", ".": ","}
+MARKED = re.compile(r"\d.*[.,'’ \u00a0\u2009\u202f]\d{2}|[.,]\d")
+GROUPED = 10  # cells in groups of three among shorter ones without: no decimals
+MONEY = r"[$€£¥₹₽₩₺₫₪฿₴₦]"
+CODES = r"EUR|USD|GBP|CHF|JPY|CNY|INR|BRL|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|RUB|Rs\.?|kr\.?|zł"
+# bracket, unit before, number, unit behind, minus or bracket behind
+DRESS = (
+    rf"^(\()?\s*[-+\u2212]?\s*((?:[A-Z]{{1,3}})?{MONEY}|{CODES})?\s*\(?[-+\u2212]?\s*"
+    rf"([.,]?\d(?:[\d.,'’ \u00a0\u2009\u202f]*\d)?[.,]?(?:[eE][-+]?\d+)?)"
+    rf"\s*((?:[%‰°]|{MONEY}|[^\W\d_])[^\d\s()|,;:=-]{{0,11}})?\s*(-|\))?$"
+)
+UNITS = re.compile(  # of which two in a column are two amounts, and none is not the same
+    rf"(?i:{MONEY}|{CODES}|%|‰|[kmcdµ]?(g|m|l|s|w|wh|v|a|hz|b|bit|j|cal|pa)|[kmgt]i?b|[kmb]|t|lbs?|oz|ft|in|yd|mi|miles?"
+    r"|°[cf]|[cf]|mg|ha|min|sec|hrs?|h|d|bar|psi|mio|mrd|bn|tsd|(second|minute|hour|day|week|month|year|tag|jahr)\w*)\.?"
+)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """How many cells of a column have each shape."""
+
+    column: Column
+    counts: Mapping[str, int]
+
+    @cached_property
+    def blank(self) -> str:
+        """The blank between thousands."""
+        blanks = (re.search(rf"\d({BLANK})\d{{3}}", text) for text in self.column.texts)
+        return next((blank[1] for blank in blanks if blank), "")
+
+    @cached_property
+    def signs(self) -> list[str]:
+        """The decimal signs that some cell shows."""
+        return [sign for sign in OTHER if self.counts[sign]]
+
+    @cached_property
+    def sign(self) -> str:
+        """The decimal sign that the cells show; "" where they show none, or both."""
+        if self.signs:
+            return self.signs[0] if len(self.signs) == 1 else ""
+        grouped = [sign for sign in OTHER if self.counts[f"one {OTHER[sign]}"] >= GROUPED]
+        return grouped[0] if len(grouped) == 1 and self.counts["short"] and not self.counts["long"] else ""
+
+    def format(self, sign: str, thousands: str = "") -> str:
+        """1234.5 under a decimal sign; `thousands` stand there where the cells show no others."""
+        return f"1{OTHER[sign] if self.counts[f'groups {sign}'] else self.blank or thousands}234{sign}5"
+
+    def check(self) -> None:
+        """Raises Question for two signs before decimals."""
+        if min(self.counts[sign] for sign in OTHER) <= ODD * sum(self.counts[shape] for shape in SHAPES):
+            return
+        texts, name = [*self.column.odd, *self.column.texts], self.column.name
+        shown = {sign: next((t for t in texts if re.search(rf"[{sign}]\d+\D*$", t)), "") for sign in ".,"}
+        told = " and ".join(f"{self.counts[sign]:,} cells like {text!r}" for sign, text in shown.items())
+        both = types_option(name, f"number({'|'.join(map(self.format, shown))})")
+        raise Question(
+            f"column {name!r} has two decimal signs: {told}. Say {both} to read both, or {types_option(name, 'out')} "
+            "to leave it out."
+        )
+
+
+def read(profile: Profile) -> Table:
+    """The table with [data] decimal and thousands, and the formats of columns that write numbers in another way.
+
+    Raises Question where a number could be read two ways.
+    """
+    table, options, told = profile.table, profile.options, profile.options.columns
+    free = [each for each in profile.columns.values() if told.get(each.name, ("number", "")) == ("number", "")]
+    texts = [column for column in free if column.kind == pl.String and column.present]
+    formats = dict(table.formats) | {column.name: _clock(column) for column in texts if _timed(column)}
+    formats |= {name: form for name, (kind, form) in told.items() if kind == "number" and form}
+    texts = [column for column in texts if column.name not in formats]
+    plain = [column for column in texts if column.numbers == column.present]
+    points = [column for column in plain if any(re.match(f"[-+]?{PATTERNS['.'][1:]}", text) for text in column.texts)]
+    others = [column for column in texts if column.numbers < column.present]
+    dressed = {each.name: dress for each in others if (dress := _dress(each))}
+    odd = [column for column in others if column.name in dressed or any(map(MARKED.search, column.odd))]
+    decimal, thousands = table.reading.decimal, table.reading.thousands
+    if odd or not points or options.decimal or options.thousands:
+        unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
+        shapes = _shapes([*odd, *unclear])
+        decimal = options.decimal or _decimal(shapes, len(points))
+        bare = [each for each in shapes if each.column.name not in dressed]
+        thousands = character(options.thousands) if options.thousands else _thousands(bare, decimal)
+        for each in shapes:
+            each.check()
+            sign, name = (each.signs or [decimal])[0], each.column.name
+            form = each.format(sign, thousands if sign == decimal else "")
+            if name in dressed or form not in (f"1{thousands}234{decimal}5", f"1234{decimal}5"):
+                formats |= {name: "|".join(dress.replace(PLAIN, form) for dress in dressed.get(name, [PLAIN]))}
+        formats |= {column.name: PLAIN for column in points if decimal != "."}
+    # a comma before decimals no longer hides which numbers are whole
+    strings = [name for name, kind in table.frame.collect_schema().items() if kind == pl.String and name not in formats]
+    whole = pl.col(strings if decimal == "," else []).str.replace(r"^\s*(-?(?:0|[1-9]\d*)),0+\s*$", "$1")
+    reading = replace(table.reading, decimal=decimal, thousands=thousands)
+    changed = replace(table, frame=table.frame.with_columns(whole), reading=reading, formats=formats)
+    return table if (reading, formats) == (table.reading, table.formats) else changed
+
+
+def _timed(column: Column) -> bool:
+    clocks = sum(bool(re.match(CLOCK, text)) for text in column.texts)
+    return column.numbers == 0 and clocks >= NEARLY * len(column.texts)
+
+
+def _clock(column: Column) -> str:
+    """Raises Question for clocks of two parts among some of three."""
+    three = pl.col("t").str.count_matches(":") == 2
+    shown = (pl.col("t").filter(three).first().alias("three"), pl.col("t").filter(~three).first().alias("two"))
+    count, first, last = column.cells().select(three.sum().alias("n"), *shown).collect(engine="streaming").row(0)
+    if not ODD * column.present < count < (1 - ODD) * column.present:
+        return CLOCKS[0]
+    hours, minutes = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
+    raise Question(
+        f"column {column.name!r}: are {last!r} hours and minutes ({first!r} stands in {count:,} cells), or minutes and "
+        f"seconds? Say {hours} or {minutes}."
+    )
+
+
+def _dress(column: Column) -> list[str]:
+    """The formats of a column whose numbers have a unit, or brackets or an end for a minus; none where they have not.
+
+    Raises Question for units that differ, and for amounts of which some have none.
+    """
+    matches = [found for text in column.odd if (found := re.match(DRESS, text))]
+    if len(matches) < NEARLY * len(column.odd) or not any(found[2] or found[4] or found[5] for found in matches):
+        return []
+    parts = column.cells().select("t", pl.col("t").str.extract_groups(DRESS).alias("part")).unnest("part")
+    form = pl.format(f"{{}} {PLAIN} {{}}", *(pl.col(part).fill_null("") for part in "24")).str.strip_chars()
+    kinds = parts.filter(pl.col("3").is_not_null()).group_by(form.alias("form"))
+    held = kinds.agg(
+        pl.len().alias("cells"),
+        pl.col("t").first(),
+        pl.col("5").drop_nulls().first().alias("end"),
+        (~pl.col("3").str.contains("[1-9]")).all().alias("zero"),
+    )
+    held = held.filter(pl.col("cells") > ODD * column.present)
+    dresses = held.sort("cells", "form", descending=True).collect(engine="streaming")
+    ends = dresses["end"].drop_nulls()
+    if dresses.filter((pl.col("form") != PLAIN) | pl.col("end").is_not_null()).is_empty():
+        return []
+    own = next((each.format(each.signs[0]) for each in _shapes([column]) if each.signs), PLAIN)
+    if not _one_unit(column, dresses.filter(~pl.col("zero") | (pl.col("form") != PLAIN)), own):  # 0 is none of any unit
+        return []
+    first, last = {")": ("(", ")"), "-": ("", "-")}.get(next(iter(ends), ""), ("", ""))
+    return [f"{first}{form}{last}" for form in dresses["form"]]
+
+
+def _one_unit(column: Column, dresses: pl.DataFrame, own: str) -> bool:
+    """Whether a column has one unit. Raises Question where it could be two amounts; `own` is how it writes 1234.5."""
+    alike = {form.replace(PLAIN, "").strip().casefold().rstrip("s.") for form in dresses["form"]}
+    units = alike - {""}
+    money = all(re.fullmatch(f"{MONEY}|{CODES}", unit, re.IGNORECASE) for unit in units)
+    if len(alike) == 1 or (len(units) == 1 and money):
+        return True
+    if column.distinct <= FEW or not all(map(UNITS.fullmatch, units)):
+        return False
+    told = ", ".join(f"{cells:,} cells like {text!r}" for cells, text in dresses.select("cells", "t").rows())
+    reads = types_option(column.name, f"number({'|'.join(dresses['form']).replace(PLAIN, own)})")
+    raise Question(
+        f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say "
+        f"{f'{reads} if the numbers mean the same, ' if '' in alike else ''}"
+        f"{types_option(column.name, 'category')} or {types_option(column.name, 'out')}."
+    )
+
+
+def _shapes(columns: Sequence[Column]) -> list[Shapes]:
+    """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
+    found, wanted = [], PATTERNS | GROUPS
+    for start in range(0, len(columns), COLUMNS_AT_ONCE):
+        some = columns[start : start + COLUMNS_AT_ONCE]
+        counts = [
+            each.plain.str.extract(DRESS, 3).str.contains(pattern).sum().alias(f"{place} {shape}")
+            for place, each in enumerate(some)
+            for shape, pattern in wanted.items()
+        ]
+        counts += [each.plain.str.contains(r"\d").sum().alias(f"{place} digits") for place, each in enumerate(some)]
+        row = some[0].table.frame.select(counts).collect(engine="streaming").row(0, named=True)
+        for place, each in enumerate(some):
+            shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
+            if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * row[f"{place} digits"], LEAST * each.present):
+                found.append(Shapes(each, shapes))
+    return found
+
+
+def _decimal(shapes: Sequence[Shapes], points: int) -> str:
+    """The sign that more columns show. Raises Question where none shows one and some could be read both ways."""
+    shown = [each.sign for each in shapes]
+    commas, dots = shown.count(","), shown.count(".") + points
+    unclear = [each for each in shapes if not each.signs and each.counts["one ,"] + each.counts["one ."]]
+    if commas or dots or not unclear:
+        return "," if commas > dots else "."
+    column = unclear[0].column
+    example = next(iter([*filter(MARKED.search, column.texts), *column.odd, *column.texts]))
+    sign = next(sign for sign in OTHER if sign in example)
+    raise Question(
+        f"column {column.name!r}: is {example!r} one of thousands, or has it three decimals? "
+        f"Say DECIMAL={OTHER[sign]} for thousands, DECIMAL={sign} for decimals."
+    )
+
+
+def _thousands(shapes: Sequence[Shapes], decimal: str) -> str:
+    """What stands between the thousands of columns that have this decimal sign, or none."""
+    alike = [each for each in shapes if each.sign in ("", decimal)]
+    if any(each.counts[f"groups {decimal}"] for each in alike):
+        return OTHER[decimal]
+    return next((each.blank for each in alike if each.blank), "")
