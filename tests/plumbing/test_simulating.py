@@ -12,14 +12,13 @@ import boto3
 import numpy as np
 import polars as pl
 import pytest
-from batchloop.engine.cache import Registry
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop.container import measures as component
 from batchloop.container import metrics, tables
 from batchloop.control import handlers, retraining, storage
-from batchloop.engine.storage import Storage
+from batchloop.engine.storage import Registry, Storage
 from batchloop.repository import Failure
 from batchloop.simulate import account, simulation
 from batchloop.simulate.account import Account, State

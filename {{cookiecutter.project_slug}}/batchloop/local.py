@@ -231,12 +231,12 @@ def _earlier_data(repository: Repository, stored: Storage, options: Options) -> 
 
     Data that is named by its path is no window, and nothing is earlier.
     """
-    from batchloop.control.memory import Settings, before, besides  # noqa: PLC0415 - none of it for the other commands
+    from batchloop.control.names import Settings, besides, earlier_windows  # noqa: PLC0415 - of the control plane
 
     settings = Settings.of(repository.tables())
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
-    names = [] if options.data else before(windows, repository.window())
+    names = [] if options.data else earlier_windows(windows, repository.window())
     files = {name: [file for _, file in stored.files((root / name / "train").as_uri())] for name in names}
     earlier = [name for name in names if files[name]][: settings.earlier][::-1]
     entries: list[object] = [{"prefix": f"{absent(stored)}/"}, "manifest.json"]
