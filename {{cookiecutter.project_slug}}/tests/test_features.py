@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from batchloop.container.usecase import UseCase
-from batchloop.contract.flow import Flow, rows
+from batchloop.contract.flow import Flow, rows, table
 from components.processing import features
 
 
@@ -37,7 +37,7 @@ def test_every_feature_is_described_and_has_the_type_that_the_model_takes(
 def test_scoring_computes_the_features_that_training_did(flow: Flow, case: UseCase, tmp_path: Path) -> None:
     trained = pl.concat(
         [
-            pl.read_parquet(flow.prepare(flow.root / "train.parquet")[part] / "*.parquet")
+            table(flow.prepare(flow.root / "train.parquet")[part])
             for part in (["train", "test"] if case.split.method == "given" else ["train", "validation", "test"])
         ]
     )
@@ -61,10 +61,10 @@ def test_nothing_is_learned_from_validation_and_test(flow: Flow, case: UseCase, 
         pytest.skip("validation is a table of its own, which fit never sees")
     outputs = flow.prepare(flow.root / "train.parquet")
     before = json.loads((outputs["preprocessor"] / "preprocessor.json").read_text())["features"]
-    table = pl.read_parquet(flow.root / "train.parquet").with_row_index("row")
+    raw = pl.read_parquet(flow.root / "train.parquet").with_row_index("row")
     place = case.data.id or "row"
-    held = pl.concat([pl.read_parquet(outputs[part] / "*.parquet") for part in ("validation", "test")])
-    other = rows(case, len(table), seed=9).select(column.name for column in case.columns)
+    held = pl.concat([table(outputs[part]) for part in ("validation", "test")])
+    other = rows(case, len(raw), seed=9).select(column.name for column in case.columns)
     kept = {case.data.time, case.split.group}
     mixed = [
         pl.when(pl.col(place).is_in(held[held.columns[0]].implode()))
@@ -74,7 +74,7 @@ def test_nothing_is_learned_from_validation_and_test(flow: Flow, case: UseCase, 
         for name in other.columns
         if name not in kept
     ]
-    table.with_columns(mixed).drop("row").write_parquet(tmp_path / "changed.parquet")
+    raw.with_columns(mixed).drop("row").write_parquet(tmp_path / "changed.parquet")
     changed = flow.prepare(tmp_path / "changed.parquet")["preprocessor"] / "preprocessor.json"
     assert json.loads(changed.read_text())["features"] == before
 

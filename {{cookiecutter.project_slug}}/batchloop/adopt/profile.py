@@ -1,7 +1,7 @@
 """What is known of a table: each column's counts over the labelled rows, and the expressions that read its cells."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -153,7 +153,7 @@ def _number(cells: pl.Series, written: Spelling) -> pl.Series:
     return values.number(cells, written)[0]
 
 
-def text(name: str, markers: Iterable[str]) -> pl.Expr:
+def text(name: str, markers: Collection[str]) -> pl.Expr:
     """A column's canonical texts, null for a marker."""
     read = partial(values.texts, missing=markers)
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)

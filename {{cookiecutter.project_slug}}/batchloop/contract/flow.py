@@ -81,6 +81,11 @@ def _values(column: Column, count: int, random: np.random.Generator) -> Any:
     return np.round(random.uniform(low, high, count))
 
 
+def table(folder: Path) -> pl.DataFrame:
+    """The rows of all Parquet files in a folder."""
+    return pl.read_parquet(sorted(folder.glob("*.parquet")), glob=False)
+
+
 @dataclass(frozen=True)
 class Scored:
     """What a batch was answered with: features, predictions, processing's summary and the drift report."""
@@ -115,19 +120,19 @@ class Flow:
         folders = ["--usecase", str(self.root / "usecase.toml"), "--folder", str(self.root / "data")]
         return adopting.main(["--data", str(data), *folders, *options])
 
-    def prepare(self, table: Path, validation: Path | None = None) -> dict[str, Path]:
+    def prepare(self, raw_rows: Path, validation: Path | None = None) -> dict[str, Path]:
         """Processing's outputs by name. Raises InputError as the job would fail."""
         given = {"validation": validation} if validation else {}
-        folder = self._job("processing", "train", {"raw": table, "champion": self._none(), **given})
+        folder = self._job("processing", "train", {"raw": raw_rows, "champion": self._none(), **given})
         return {name: folder / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
 
-    def train(self, table: Path | None = None, validation: Path | None = None) -> None:
+    def train(self, raw_rows: Path | None = None, validation: Path | None = None) -> None:
         """The four components in train mode. Raises InputError as the jobs would fail."""
-        table = table or self.root / "data" / "adopted" / "train"
-        outputs = self.prepare(table, validation)
+        raw_rows = raw_rows or self.root / "data" / "adopted" / "train"
+        outputs = self.prepare(raw_rows, validation)
         channels = {name: outputs[name] for name in SPLITS} | {"champion": self._none()}
         fit = self._job("algorithm", "train", channels)
-        learn = self._job("monitoring", "train", {"raw": table, "evaluation": fit / "output" / "data"})
+        learn = self._job("monitoring", "train", {"raw": raw_rows, "evaluation": fit / "output" / "data"})
         explained = {"model": fit / "model", "features": outputs["validation"]}
         explain = self._job("explainability", "train", explained)
         released = {
@@ -156,15 +161,15 @@ class Flow:
         given = {"model": release / "model", "explainer": release / "explainer"}
         self._job("explainability", "serve", {"features": output / "features", **given})
         return Scored(
-            pl.read_parquet(output / "features" / "*.parquet"),
+            table(output / "features"),
             pl.concat([pl.read_parquet(file) for file in sorted(answers.glob("*.out"))], how="vertical_relaxed"),
             artifacts.read_json(output / "summary" / "summary.json"),
             artifacts.read_json(drift / "processing" / "output" / "drift" / "drift.json"),
         )
 
-    def typed(self, table: Path) -> pl.DataFrame:
+    def typed(self, raw_rows: Path) -> pl.DataFrame:
         """Rows as features.py gets them: every column in its contract's type."""
-        return raw.read(table, self.case()).frame.collect()
+        return raw.read(raw_rows, self.case()).frame.collect()
 
     def _none(self) -> Path:
         """The empty artifact: there is no champion."""
