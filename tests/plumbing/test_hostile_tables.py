@@ -141,7 +141,7 @@ def rows(folder: Path, case: UseCase) -> list[Any]:
 
 def parts(flow: Flow) -> dict[str, list[str]]:
     """The ids of each part."""
-    output, name = flow.root / "jobs" / "prepare" / "processing" / "output", flow.case().data.id or raw.NO_ID
+    output, name = flow.root / "jobs" / "processing-train" / "processing" / "output", flow.case().data.id or raw.NO_ID
     return {part: pl.read_parquet(output / part / "*.parquet")[name].to_list() for part in PARTS}
 
 
