@@ -1,11 +1,14 @@
 """Imports point one way, so that each part can be read, replaced and shipped without the others."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from batchloop import repository
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
@@ -86,3 +89,31 @@ def test_every_component_looks_like_every_other() -> None:
     for component in COMPONENTS:
         names = {file.name for file in files(f"components/{component}")}
         assert {"__init__.py", "train.py", "serve.py"} <= names, component
+
+
+def copied(target: str) -> set[str]:
+    """The sources that the Dockerfile copies into an image, by their path here."""
+    text = (ROOT / "components" / "Dockerfile").read_text(encoding="utf-8")
+    [stage] = re.findall(rf"(?ms)^FROM base AS {target}$(.*?)(?=^FROM|\Z)", text)
+    paths = [path.replace("/opt/program/", "") for path in re.findall(r"COPY --from=code (\S+)", stage)]
+    sources = {file for path in paths if path != "/opt/model" for file in expanded(path)}
+    if "/opt/model" in paths:  # algorithm, less what is removed of it
+        [removed] = re.findall(r"rm (/opt/model/.*?) &&", text)
+        sources |= expanded("components/algorithm")
+        sources -= {f"components/algorithm/{Path(path).name}" for path in removed.split()}
+    whole = {file for file in sources if file.startswith("batchloop/")}
+    return (sources - whole) | {"batchloop/__init__.py"} | expanded("batchloop/container")
+
+
+def expanded(path: str) -> set[str]:
+    """The files that a path, which may hold a *, and the folders it names stand for."""
+    found = [file for entry in ROOT.glob(path) for file in [entry, *entry.rglob("*")] if file.is_file()]
+    return {file.relative_to(ROOT).as_posix() for file in found if "__pycache__" not in file.parts}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_an_image_s_hash_covers_what_is_in_it_and_nothing_else(component: str) -> None:
+    """A change in the command line or in another component builds no image anew."""
+    recipe = {"components/Dockerfile", "components/install.sh", f"locks/{component}.txt"}
+    hashed = {name for name in repository.parts(Repository(ROOT), component) if not name.startswith("usecase.toml")}
+    assert hashed == copied(component) | recipe

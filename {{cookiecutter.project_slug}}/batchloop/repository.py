@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,20 @@ def component(repository: Repository, name: str) -> str:
 
 def parts(repository: Repository, name: str) -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
-    inside = [name, *(["algorithm"] if name == "explainability" else []), "__init__.py", "Dockerfile", "install.sh"]
+    inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
     folders = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
     paths = [repository.root / folder for folder in folders]
     tables: Mapping[str, Any] = repository.tables()
     read = {f"usecase.toml [{table}]": of(_plain(tables.get(table))) for table in usecase.TABLES[name]}
     return files(repository.root, [*paths, repository.root / "locks" / f"{name}.txt"]) | read
+
+
+def _code(components: Path, name: str) -> Iterator[str]:
+    """The component, and for explainability the model: all of algorithm but its training and its server."""
+    yield name
+    if name == "explainability":
+        model = {file.name for file in (components / "algorithm").iterdir()} - {"train.py", "serve.py"}
+        yield from (f"algorithm/{entry}" for entry in sorted(model))
 
 
 def _plain(value: object) -> Any:
