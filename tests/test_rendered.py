@@ -77,3 +77,32 @@ def test_the_rendered_makefile_lists_its_targets(rendered: Path) -> None:
     listed = run_in(rendered)("make").stdout
     for target in ("train", "score", "adopt", "check", "test"):
         assert f"make {target}" in listed
+
+
+def tree(readme: str) -> list[str]:
+    """The lines of the README's drawing of the repository that begin with a name."""
+    blocks = re.findall(r"(?ms)^```$(.*?)^```$", readme)
+    [drawing] = [block for block in blocks if "usecase.toml" in block and "★" in block]
+    return [line for line in drawing.splitlines() if line.strip() and not line.startswith(" " * 20)]
+
+
+def test_the_tree_in_both_readmes_is_the_tree(rendered: Path) -> None:
+    folders = {path.name for path in rendered.iterdir() if path.is_dir()} - {".git"}
+    for root in (rendered, ROOT):
+        lines = tree((root / "README.md").read_text(encoding="utf-8"))
+        for line in lines:
+            name = line.split()[0]
+            assert any((folder / name).exists() for folder in (rendered, rendered / "components", rendered.parent)), (
+                line
+            )
+            for file in re.findall(r"(?<![\w./-])[a-z_]+\.(?:py|toml|yaml)", line):
+                assert list(rendered.rglob(file)), f"{line}: {file}"
+        assert folders <= {line.split()[0].strip("/") for line in lines}
+
+
+def test_the_owner_sees_few_files_and_little_code() -> None:
+    """The house's budgets: what is not the plumbing, its dependency locks apart."""
+    names = [name for name in template_files() if not name.startswith(("batchloop/", "locks/"))]
+    assert len(names) <= 60
+    lines = {name: (TEMPLATE / name).read_text(encoding="utf-8").count("\n") for name in names if name.endswith(".py")}
+    assert sum(lines.values()) <= 2600, sum(lines.values())
