@@ -111,8 +111,8 @@ def read(source: Path | bytes, name: str, separator: str, header: bool = True, s
 
 def check_twice(name: str, columns: Sequence[str]) -> None:
     """Raises InputError where a column is there twice: which one is meant nobody can tell."""
-    for place, column in enumerate(columns if len(set(columns)) < len(columns) else ()):
-        if column in columns[:place]:
+    for position, column in enumerate(columns if len(set(columns)) < len(columns) else ()):
+        if column in columns[:position]:
             raise InputError(f"{name} has the column {column!r} more than once; rename one of them.")
 
 
@@ -133,10 +133,10 @@ def _with_names(text: Text, header: bool) -> Text:
         else:
             raise InputError(f"{text.name} holds nothing but empty lines.")
         skip = reader.line_num if header else before
-    names = row if header else [f"column_{place}" for place in range(1, len(row) + 1)]
+    names = row if header else [f"column_{position}" for position in range(1, len(row) + 1)]
     check_twice(text.name, [name for name in names if name.strip()])
-    unnamed = {place for place, name in enumerate(names) if not name.strip() and name in names[:place]}
-    named = (f"{UNNAMED}{place}" if place in unnamed else name for place, name in enumerate(names))
+    unnamed = {position for position, name in enumerate(names) if not name.strip() and name in names[:position]}
+    named = (f"{UNNAMED}{position}" if position in unnamed else name for position, name in enumerate(names))
     return replace(text, names=tuple(named), skip=skip)
 
 
