@@ -6,7 +6,8 @@ files of a processed table lies features.json, which says what each column is.
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -215,7 +216,6 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
 
 def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
     """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
-    folders = {part: artifacts.begin(job.processing_output(part)) for part in parts}
     selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
     rows = dict.fromkeys(parts, 0)
 
@@ -230,13 +230,13 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         file_path_provider=name,
         approximate_bytes_per_file=2**60,
     )
-    with artifacts.room(*folders.values()):
+    with ExitStack() as stack:
+        folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
         frame.select(*selected, pl.col(PART)).sink_parquet(target, mkdir=True, engine="streaming")
         for part, folder in folders.items():
             if (file := folder / "part-00000.parquet").exists():
                 rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item()
             artifacts.write_json(folder / "features.json", learned)
-            artifacts.finish(job.processing_output(part))
     return rows
 
 
@@ -255,15 +255,15 @@ def columns(learned: Schema) -> list[pl.Expr]:
     return [pl.col(learned["id"]), *module().transform(learned["features"]), pl.col(learned["label"])]
 
 
-def write_batch(table: raw.RawTable, learned: Schema, stem: Path, rows_per_file: int) -> list[Path]:
-    """Features of a batch in files <stem>-00000.parquet … with at most `rows_per_file` rows; broken ones say why."""
-    usable = ~pl.col(raw.BROKEN)
+def write_batch(table: raw.RawTable, learned: Schema, stem: Path, limit: int) -> list[Path]:
+    """Features of a batch in files <stem>-00000.parquet … of about half of `limit` bytes; broken rows say why."""
+    usable, row = ~pl.col(raw.BROKEN), 4 * len(learned["features"]) + 64  # bytes: room for an id and a reason
     columns = [pl.when(usable).then(value) for value in module().transform(learned["features"])]
 
     def name(context: Any) -> str:
         return f"{stem.name}-{context.index_in_partition:05d}.parquet"
 
-    target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=rows_per_file)
+    target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=max(1, limit // 2 // row))
     table.frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
     return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
@@ -282,8 +282,3 @@ def known(files: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
         rows = [table.row(0) for table in pl.collect_all([present, own], engine="streaming")]
         counts |= dict(zip(names[some], zip(*rows, strict=True), strict=True))
     return counts
-
-
-def bytes_per_row(learned: Mapping[str, Any]) -> int:
-    """An upper estimate for sizing files: four bytes a feature, and room for an id and a reason."""
-    return 4 * len(learned["features"]) + 64

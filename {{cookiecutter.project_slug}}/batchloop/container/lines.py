@@ -164,33 +164,27 @@ def _odd_lines(text: Text) -> pl.DataFrame | None:
 
 
 def _rewritten(text: Text, scratch: Path | None) -> Rows:
-    """The rows of a copy in which a line is a row, and each says itself what was wrong with its line."""
-    memory = io.BytesIO()
+    """The rows of a copy in which a line is a row, all as wide as the header, and each says what was wrong with it."""
+    width, empty, waiting, cut, memory = len(text.names), 0, 0, 0, io.BytesIO()
     with io.TextIOWrapper(scratch.open("wb") if scratch else memory, "utf-8", newline="") as target:
-        empty = _write_records(text, target)
+        writer = csv.writer(target, delimiter=text.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for line, cells, closed in _records(text):
+            if not any(cell.strip(f"{BLANKS}\n") for cell in cells) and (width > 1 or not cells):
+                waiting += 1
+                continue
+            if width == 1:  # an empty line among others is a missing value where there is one column
+                writer.writerows([["", ""]] * waiting)
+            else:
+                empty += waiting
+            reason = text.ragged(line, len(cells)) if closed else f"line {line} opens a quote and does not close it"
+            writer.writerow([*cells[:width], *[""] * (width - len(cells)), reason])
+            waiting, cut = 0, 0 if closed and len(cells) >= width else len(cells)
         target.flush()
         copy = Text(scratch or memory.getvalue(), text.name, text.separator)
-    return Rows(copy.scan([*text.names, RAGGED]).with_columns(pl.col(RAGGED).replace("", None)), empty)
-
-
-def _write_records(text: Text, target: io.TextIOWrapper) -> int:
-    """Write a line for each record, all as wide as the header; the answer is how many held nothing."""
-    writer = csv.writer(target, delimiter=text.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    width, empty, waiting, cut = len(text.names), 0, 0, 0
-    for line, cells, closed in _records(text):
-        if not any(cell.strip(f"{BLANKS}\n") for cell in cells) and (width > 1 or not cells):
-            waiting += 1
-            continue
-        if width == 1:  # an empty line among others is a missing value where there is one column
-            writer.writerows([["", ""]] * waiting)
-        else:
-            empty += waiting
-        reason = text.ragged(line, len(cells)) if closed else f"line {line} opens a quote and does not close it"
-        writer.writerow([*cells[:width], *[""] * (width - len(cells)), reason])
-        waiting, cut = 0, 0 if closed and len(cells) >= width else len(cells)
     if cut:
         raise text.truncated(cut)
-    return empty + waiting
+    frame = copy.scan([*text.names, RAGGED])
+    return Rows(frame.with_columns(pl.col(RAGGED).replace("", None)), empty + waiting)
 
 
 def _records(text: Text) -> Iterator[tuple[int, list[str], bool]]:

@@ -32,8 +32,7 @@ def serve(settings: Mapping[str, str]) -> None:
     raw.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
     with artifacts.writing(job.processing_output("features")) as folder:
-        rows = max(1, limit // 2 // datasets.bytes_per_row(learned))
-        files = datasets.write_batch(table, learned, folder / f"{host.prefix}features", rows)
+        files = datasets.write_batch(table, learned, folder / f"{host.prefix}features", limit)
         _check_sizes(files, limit)
         warnings = raw.shared_ids(table, case) + raw.check_known(table, case, learned, datasets.known(files, learned))
     with artifacts.writing(job.processing_output("summary")) as folder:
