@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from batchloop.container import artifacts, job, raw, split, usecase
+from batchloop.container import artifacts, datasets, job, raw, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Column, Features
 from components.processing import features, serve, train
@@ -298,7 +298,7 @@ def test_rows_of_earlier_windows_join_the_training_part_alone(
     put(table())
     put(table(30).with_columns(pl.concat_str([pl.lit("v"), pl.col("id")]).alias("id")), "validation/own.csv")
     train.train({})
-    alone = {name: part(name) for name in split.PARTS}
+    alone = {name: part(name) for name in datasets.PARTS}
     for place, window in enumerate(("2026-01-01", "2026-01-02")):
         put_earlier(window, 1000 * (place + 1), key=key)
     train.train({})
@@ -335,14 +335,14 @@ def test_whoever_judges_the_model_is_not_learned_from_in_an_earlier_window() -> 
 
 
 def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window() -> None:
-    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], split.PART: ["train", "test", "validation", "test"]})
+    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], datasets.PART: ["train", "test", "validation", "test"]})
     case = usecase.parse(
         tomllib.loads(USECASE.format(method="random", impute="none", bad_rows=0, separator=",", time=""))
     )
-    held = split.held_out(newest.with_columns(pl.lit("x").alias("id")), case)
+    held = datasets.held_out(newest.with_columns(pl.lit("x").alias("id")), case)
     assert held.columns == ["id", raw.GROUP]
     rows = pl.LazyFrame({raw.GROUP: ["a", "b", "d", None], "id": ["1", "2", "3", "4"]})
-    assert split.unseen(rows, held).collect()["id"].to_list() == ["1", "3", "4"]
+    assert datasets.unseen(rows, held).collect()["id"].to_list() == ["1", "3", "4"]
 
 
 @pytest.mark.parametrize(
@@ -670,15 +670,15 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
         return (state ^ (state >> 31)) / 2**64
 
     golden = 0x9E3779B97F4A7C15
-    drawn = pl.DataFrame({"__row": range(1, 50)}).select(split.draws(7)).to_series().to_list()
+    drawn = pl.DataFrame({"__row": range(1, 50)}).select(datasets.draws(7)).to_series().to_list()
     assert drawn == [reference((row * golden + 7 * golden) % 2**64) for row in range(1, 50)]
 
 
 @pytest.mark.usefixtures("settings")
 def test_rows_of_many_small_files_are_split_as_rows_of_one_file_are() -> None:
     frame = pl.LazyFrame({raw.ROW: [1 + n % 20 for n in range(6000)], "label": ["a"] * 6000})
-    counts = split.assigned(frame, usecase.load()).collect()[split.PART].value_counts()
-    parts = counts.sort(split.PART)["count"].to_list()
+    counts = datasets.with_parts(frame, usecase.load()).collect()[datasets.PART].value_counts()
+    parts = counts.sort(datasets.PART)["count"].to_list()
     assert parts == pytest.approx([900, 4200, 900], rel=0.15)
 
 

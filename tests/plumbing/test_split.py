@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from batchloop import local
-from batchloop.container import artifacts, job, raw, split, usecase
+from batchloop.container import artifacts, datasets, job, raw, usecase
 from batchloop.container.job import InputError
 from batchloop.engine.running import Finished
 from batchloop.engine.scheduler import Progress
@@ -78,7 +78,7 @@ def put(frame: pl.DataFrame, name: str = "raw/visits.csv") -> Path:
 
 
 def parts() -> dict[str, pl.DataFrame]:
-    return {name: pl.read_parquet(job.processing_output(name) / "*.parquet") for name in split.PARTS}
+    return {name: pl.read_parquet(job.processing_output(name) / "*.parquet") for name in datasets.PARTS}
 
 
 def groups() -> dict[str, set[str]]:
@@ -116,8 +116,8 @@ def test_the_draw_of_a_group_is_the_same_on_every_machine() -> None:
     """From the published CRC-32 of its UTF-8 bytes (of "123456789" it is CBF43926), mixed as a row's place is."""
     frame = pl.LazyFrame({raw.GROUP: ["123456789", "Zoë", None], raw.ROW: [1, 2, 3]})
     keys = [0xCBF43926, zlib.crc32("Zoë".encode()), 3]
-    known = pl.LazyFrame({raw.ROW: keys}).select(split.draws(7)).collect().to_series().to_list()
-    assert frame.select(split._group_draws(7)).collect().to_series().to_list() == known
+    known = pl.LazyFrame({raw.ROW: keys}).select(datasets.draws(7)).collect().to_series().to_list()
+    assert frame.select(datasets._group_draws(7)).collect().to_series().to_list() == known
 
 
 @pytest.mark.usefixtures("describe")

@@ -86,9 +86,10 @@ def test_every_module_says_in_a_line_what_it_is_for() -> None:
 
 
 def test_every_component_looks_like_every_other() -> None:
-    for component in COMPONENTS:
+    starred = ("features.py", "model.py", "drift.py", "attributions.py")
+    for component, own in zip(COMPONENTS, starred, strict=True):
         names = {file.name for file in files(f"components/{component}")}
-        assert {"__init__.py", "train.py", "serve.py"} <= names, component
+        assert {"__init__.py", own, "train.py", "serve.py"} <= names, component
 
 
 def copied(target: str) -> set[str]:

@@ -26,44 +26,25 @@ ROOM = 1024  # bytes: a disk with less is full
 def writing(folder: Path) -> Iterator[Path]:
     """A folder inside `folder` to write into; its files move up only when everything went well, the manifest last.
 
-    Inside, because a container's output folder is a mount of its own, and files can't be renamed across mounts.
+    Inside, because a container's output folder is a mount of its own, and files can't be renamed across mounts. A
+    failure that comes from a full disk is raised as that OSError: libraries tell it in many ways.
     """
-    partial = begin(folder)
-    try:
-        with room(folder):
-            yield partial
-            finish(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def room(*folders: Path) -> Iterator[None]:
-    """Let a failure inside that comes from a full disk be that OSError: libraries tell it in many ways."""
-    try:
-        yield
-    except Exception as error:
-        if any(shutil.disk_usage(folder).free < ROOM for folder in folders):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise
-
-
-def begin(folder: Path) -> Path:
-    """An empty folder inside `folder` for what is being written."""
     partial = folder / PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{folder} can't be written: {error.strerror}.") from None
-    return partial
-
-
-def finish(folder: Path) -> None:
-    """Move what was written into its place."""
-    for file in sorted((folder / PARTIAL).iterdir(), key=lambda file: (file.name == MANIFEST, file.name)):
-        file.replace(folder / file.name)
-    (folder / PARTIAL).rmdir()
+    try:
+        yield partial
+        for file in sorted(partial.iterdir(), key=lambda file: (file.name == MANIFEST, file.name)):
+            file.replace(folder / file.name)
+    except Exception as error:
+        if shutil.disk_usage(folder).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -18,7 +18,7 @@ from batchloop.container.protocols import Feature, Matrix, Table
 
 Keys = NDArray[np.uint64]
 Fit = Callable[[Table, Table, Matrix], NDArray[np.float64]]  # train, validation, rows to predict → predictions
-ROWS, JUDGED, FITTED, FEWEST = 200_000, 10_000, 20_000, 20  # rows that are looked at, judged, fitted, and enough
+ROWS, EVALUATED, FITTED, FEWEST = 200_000, 10_000, 20_000, 20  # rows that are looked at, evaluated, fitted, and enough
 BINS, SUBSETS, SEED = 16, 6, 7
 CLOSE = 8  # bits of a float32 that rounding may change: numbers within 0.003 % are the same
 EXCESS = 0.05  # more twins than by nature, as a share of the rows
@@ -28,7 +28,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be judged: the task, the gate's metric, the threshold, and how a model is fitted."""
+    """What is to be evaluated: the task, the gate's metric, the threshold, and how a model is fitted."""
 
     task: str
     metric: str
@@ -36,7 +36,9 @@ class Question:
     fit: Fit
 
 
-def find(train: Table, judged: Mapping[str, Table], features: Sequence[Feature], question: Question) -> dict[str, Any]:
+def find(
+    train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature], question: Question
+) -> dict[str, Any]:
     """The `leak` of evaluation.json, plain data.
 
     twins: the share of each split's rows with a near-twin in training. expected: the share by nature. seen and unseen:
@@ -55,7 +57,7 @@ def find(train: Table, judged: Mapping[str, Table], features: Sequence[Feature],
     if len({feature["source"] for feature in features}) < 2 or not train.labels.size:
         return leak
     sample = _sample(train, ROWS)
-    alike = _most_telling(sample, {name: _sample(table, JUDGED) for name, table in judged.items()}, features)
+    alike = _most_telling(sample, {name: _sample(table, EVALUATED) for name, table in evaluated.items()}, features)
     leak |= {"twins": alike.twins, "expected": alike.expected}
     compared = _compare(sample, alike.keys, question) if alike.telling else None
     if compared is None:
@@ -105,7 +107,7 @@ class Candidate:
         return self.excess >= max(EXCESS, self.chance)
 
 
-def _most_telling(train: Table, judged: Mapping[str, Table], features: Sequence[Feature]) -> Candidate:
+def _most_telling(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> Candidate:
     """Equal or coarsely equal values, in all columns or half of them: what finds most twins beyond those by nature.
 
     Equal values in all columns where nothing does.
@@ -114,18 +116,18 @@ def _most_telling(train: Table, judged: Mapping[str, Table], features: Sequence[
     # raw columns on two sides: all of them, and halves, since a twin may differ in a few columns
     sizes = [len(names), *([len(names) // 2] * SUBSETS if len(names) >= 4 else [])]
     orders = [random.permutation(len(names))[:size] for size in sizes]
-    halves = [{names[column]: place % 2 for place, column in enumerate(columns)} for columns in orders]
+    halves = [{names[column]: position % 2 for position, column in enumerate(columns)} for columns in orders]
     partners = _partners(train.features, features)
-    tables, candidates = {"": train, **judged}, list[Candidate]()
+    tables, candidates = {"": train, **evaluated}, list[Candidate]()
     for coarse in (False, True):
         sums = {name: np.zeros((len(halves), 2, table.labels.size), np.uint64) for name, table in tables.items()}
-        for place, feature in enumerate(features):
-            known = train.features[:, place][~np.isnan(train.features[:, place])]
+        for position, feature in enumerate(features):
+            known = train.features[:, position][~np.isnan(train.features[:, position])]
             edges = None
             if coarse and feature["kind"] != "category":
                 edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if known.size else known
             for name, table in tables.items():
-                codes = _codes(table.features[:, place], edges, place)
+                codes = _codes(table.features[:, position], edges, position)
                 for subset, sides in enumerate(halves):
                     if (side := sides.get(feature["source"])) is not None:
                         sums[name][subset, side] += codes
@@ -141,19 +143,19 @@ def _candidate(sides: Mapping[str, Keys], partners: NDArray[np.int64]) -> Candid
     known = np.unique(keys)
 
     def share(keys: Keys) -> float:
-        places = np.minimum(np.searchsorted(known, keys), known.size - 1)
-        return float(np.mean(known[places] == keys)) if keys.size else 0.0
+        indices = np.minimum(np.searchsorted(known, keys), known.size - 1)
+        return float(np.mean(known[indices] == keys)) if keys.size else 0.0
 
-    judged = {name: each[0] + each[1] for name, each in sides.items() if name}
-    expected = share(first[:JUDGED] + second[partners[:JUDGED]])
-    distinct = max(1, min(len(np.unique(each)) for each in judged.values()))
+    evaluated = {name: each[0] + each[1] for name, each in sides.items() if name}
+    expected = share(first[:EVALUATED] + second[partners[:EVALUATED]])
+    distinct = max(1, min(len(np.unique(each)) for each in evaluated.values()))
     chance = 4 * np.sqrt(expected * (1 - expected) / distinct)
-    return Candidate(keys, {name: share(each) for name, each in judged.items()}, expected, float(chance))
+    return Candidate(keys, {name: share(each) for name, each in evaluated.items()}, expected, float(chance))
 
 
 def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int64]:
     """For each row another one at random, of the same value in the finest category: the contract names what that is."""
-    columns = [features[:, place] for place, feature in enumerate(described) if feature["kind"] == "category"]
+    columns = [features[:, position] for position, feature in enumerate(described) if feature["kind"] == "category"]
     finest = max(columns, key=lambda column: len(np.unique(column)), default=np.zeros(len(features)))
     rows = np.arange(len(features))
     order = np.lexsort((np.random.default_rng(SEED).random(rows.size), finest))
@@ -185,8 +187,8 @@ def _mixed(state: Keys) -> Keys:
 def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None, float | None, float] | None:
     """The metric with twins and without, and the share of guessing's loss between them; None where rows are too few.
 
-    Twins are kept together: half of them only the first model sees, as many other rows only the second. Both are judged
-    on a fifth of that half, as far as its twins are in the rest.
+    Twins are kept together: half of them only the first model sees, as many other rows only the second. Both are
+    evaluated on a fifth of that half, as far as its twins are in the rest.
     """
     rows = np.flatnonzero(_mixed(keys).astype(np.float64) / 2.0**64 < FITTED / keys.size)
     random = np.random.default_rng(SEED)
@@ -197,19 +199,19 @@ def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None
     if held.size < FEWEST or others.size < FEWEST or np.all(train.labels[others] == train.labels[others][0]):
         return None
     filling = random.permutation(others)[: max(0, others.size - twins.size)]
-    judged = _rows(train, held)
+    evaluated = _rows(train, held)
     samples = [_rows(train, np.sort(chosen)) for chosen in (np.concatenate([twins, filling]), others)]
-    seeing, blind = (question.fit(sample, judged, judged.features) for sample in samples)
+    seeing, blind = (question.fit(sample, evaluated, evaluated.features) for sample in samples)
     guessed = np.full(blind.shape, train.labels[others].mean())
     if question.task == "multiclass":
         guessed[:] = np.bincount(train.labels[others].astype(int), minlength=blind.shape[1]) / others.size
-    losses = [_losses(question.task, judged.labels, predicted) for predicted in (seeing, blind, guessed)]
+    losses = [_losses(question.task, evaluated.labels, predicted) for predicted in (seeing, blind, guessed)]
     gains = losses[1] - losses[0]
-    _, places = np.unique(keys[held], return_inverse=True)  # rows of one key count as one
-    error = np.sqrt(np.sum(np.bincount(places, gains - gains.mean()) ** 2)) / gains.size
+    _, indices = np.unique(keys[held], return_inverse=True)  # rows of one key count as one
+    error = np.sqrt(np.sum(np.bincount(indices, gains - gains.mean()) ** 2)) / gains.size
     certain, guessing = gains.mean() > 3 * error, losses[2].mean()
     metrics = [
-        measures.measure(question.task, judged.labels, predicted, question.threshold)[question.metric]
+        measures.measure(question.task, evaluated.labels, predicted, question.threshold)[question.metric]
         for predicted in (seeing, blind)
     ]
     seen, unseen = (float(value) if np.isfinite(value) else None for value in metrics)

@@ -111,8 +111,8 @@ def read(source: Path | bytes, name: str, separator: str, header: bool = True, s
 
 def check_twice(name: str, columns: Sequence[str]) -> None:
     """Raises InputError where a column is there twice: which one is meant nobody can tell."""
-    for place, column in enumerate(columns if len(set(columns)) < len(columns) else ()):
-        if column in columns[:place]:
+    for position, column in enumerate(columns if len(set(columns)) < len(columns) else ()):
+        if column in columns[:position]:
             raise InputError(f"{name} has the column {column!r} more than once; rename one of them.")
 
 
@@ -133,10 +133,10 @@ def _with_names(text: Text, header: bool) -> Text:
         else:
             raise InputError(f"{text.name} holds nothing but empty lines.")
         skip = reader.line_num if header else before
-    names = row if header else [f"column_{place}" for place in range(1, len(row) + 1)]
+    names = row if header else [f"column_{position}" for position in range(1, len(row) + 1)]
     check_twice(text.name, [name for name in names if name.strip()])
-    unnamed = {place for place, name in enumerate(names) if not name.strip() and name in names[:place]}
-    named = (f"{UNNAMED}{place}" if place in unnamed else name for place, name in enumerate(names))
+    unnamed = {position for position, name in enumerate(names) if not name.strip() and name in names[:position]}
+    named = (f"{UNNAMED}{position}" if position in unnamed else name for position, name in enumerate(names))
     return replace(text, names=tuple(named), skip=skip)
 
 
@@ -164,33 +164,27 @@ def _odd_lines(text: Text) -> pl.DataFrame | None:
 
 
 def _rewritten(text: Text, scratch: Path | None) -> Rows:
-    """The rows of a copy in which a line is a row, and each says itself what was wrong with its line."""
-    memory = io.BytesIO()
+    """The rows of a copy in which a line is a row, all as wide as the header, and each says what was wrong with it."""
+    width, empty, waiting, cut, memory = len(text.names), 0, 0, 0, io.BytesIO()
     with io.TextIOWrapper(scratch.open("wb") if scratch else memory, "utf-8", newline="") as target:
-        empty = _write_records(text, target)
+        writer = csv.writer(target, delimiter=text.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for line, cells, closed in _records(text):
+            if not any(cell.strip(f"{BLANKS}\n") for cell in cells) and (width > 1 or not cells):
+                waiting += 1
+                continue
+            if width == 1:  # an empty line among others is a missing value where there is one column
+                writer.writerows([["", ""]] * waiting)
+            else:
+                empty += waiting
+            reason = text.ragged(line, len(cells)) if closed else f"line {line} opens a quote and does not close it"
+            writer.writerow([*cells[:width], *[""] * (width - len(cells)), reason])
+            waiting, cut = 0, 0 if closed and len(cells) >= width else len(cells)
         target.flush()
         copy = Text(scratch or memory.getvalue(), text.name, text.separator)
-    return Rows(copy.scan([*text.names, RAGGED]).with_columns(pl.col(RAGGED).replace("", None)), empty)
-
-
-def _write_records(text: Text, target: io.TextIOWrapper) -> int:
-    """Write a line for each record, all as wide as the header; the answer is how many held nothing."""
-    writer = csv.writer(target, delimiter=text.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    width, empty, waiting, cut = len(text.names), 0, 0, 0
-    for line, cells, closed in _records(text):
-        if not any(cell.strip(f"{BLANKS}\n") for cell in cells) and (width > 1 or not cells):
-            waiting += 1
-            continue
-        if width == 1:  # an empty line among others is a missing value where there is one column
-            writer.writerows([["", ""]] * waiting)
-        else:
-            empty += waiting
-        reason = text.ragged(line, len(cells)) if closed else f"line {line} opens a quote and does not close it"
-        writer.writerow([*cells[:width], *[""] * (width - len(cells)), reason])
-        waiting, cut = 0, 0 if closed and len(cells) >= width else len(cells)
     if cut:
         raise text.truncated(cut)
-    return empty + waiting
+    frame = copy.scan([*text.names, RAGGED])
+    return Rows(frame.with_columns(pl.col(RAGGED).replace("", None)), empty + waiting)
 
 
 def _records(text: Text) -> Iterator[tuple[int, list[str], bool]]:

@@ -148,9 +148,9 @@ def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
     json.loads(first, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [name for name, _ in pairs]))
     absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
-        found = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
-        if not set(columns) <= set(found.columns):
-            return found.clear()
+        start = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
+        if not set(columns) <= set(start.columns):
+            return start.clear()
     frame = pl.read_ndjson(io.BytesIO(body), schema=dict.fromkeys((*columns, raw.ERROR), pl.String))
     if not columns:
         return frame
@@ -169,12 +169,12 @@ def _keys(name: str) -> set[bytes]:
 
 def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
     """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
-    found = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
-    if not gaps or len(found) != frame.height:
+    rows = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
+    if not gaps or len(rows) != frame.height:
         return frame
     reasons: list[str | None] = [None] * frame.height
     for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
-        number, line = found[row]
+        number, line = rows[row]
         known = json.loads(line)
         absent = [name for name in gaps if name not in known]
         reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
@@ -202,9 +202,9 @@ def _broken_line(body: bytes, content_type: str) -> str | None:
 def _loaded(text: str) -> Any:
     """A line of JSON. Raises ValueError for numbers that are none, which Python alone would take."""
 
-    def number(said: str) -> float:
-        if not math.isfinite(value := float(said)):
-            raise ValueError(f"{said} is no number of JSON; write null where there is no value")
+    def number(word: str) -> float:
+        if not math.isfinite(value := float(word)):
+            raise ValueError(f"{word} is no number of JSON; write null where there is no value")
         return value
 
     return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)

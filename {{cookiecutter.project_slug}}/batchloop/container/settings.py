@@ -97,8 +97,8 @@ def table(kind: type[Settings], path: tuple[str, ...], values: Any, **fixed: Any
     """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises Wrong."""
     name = _shown(path)
     if not isinstance(values, Mapping):
-        found = "a list of tables" if isinstance(values, list) else _toml(values)
-        raise Wrong(f"{name} is {found}, and should be one table.", *path)
+        actual = "a list of tables" if isinstance(values, list) else _toml(values)
+        raise Wrong(f"{name} is {actual}, and should be one table.", *path)
     hints = get_type_hints(kind, include_extras=True)
     known = {entry.name: entry for entry in fields(kind) if entry.name not in fixed}  # type: ignore[arg-type]
     if unknown := next((key for key in values if key not in known), ""):

@@ -113,7 +113,7 @@ def table(
         chosen, columns = predicted >= metadata["threshold"], {SCORE: predicted}
     elif metadata["task"] == "multiclass":
         chosen, columns = predicted.argmax(axis=1), {SCORE: predicted.max(axis=1)}
-        columns |= {f"{SCORE}:{name}": predicted[:, place] for place, name in enumerate(metadata["classes"])}
+        columns |= {f"{SCORE}:{name}": predicted[:, position] for position, name in enumerate(metadata["classes"])}
     prediction = labels(chosen, metadata).alias(PREDICTION)
     frame = pl.DataFrame([identity, prediction, *(pl.Series(name, column) for name, column in columns.items())])
     reasons = pl.lit(None, dtype=pl.String) if errors is None else errors

@@ -241,7 +241,10 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
         _check_tables(tables)
         parsed = UseCase(
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
-            columns=_columns(tables["columns"]),
+            columns=tuple(
+                settings.table(Column, ("columns", name), column, name=name)
+                for name, column in tables["columns"].items()
+            ),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
@@ -264,12 +267,8 @@ def _check_tables(tables: Mapping[str, Any]) -> None:
             raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
     for name in ("data", "gate", "usecase", "columns"):
         settings.filled(tables, name)
-
-
-def _columns(table: Any) -> tuple[Column, ...]:
-    if not isinstance(table, Mapping):
+    if not isinstance(tables["columns"], Mapping):
         raise Wrong("[columns] is a list, and should be one table.", "columns")
-    return tuple(settings.table(Column, ("columns", name), spec, name=name) for name, spec in table.items())
 
 
 def _hyperparameters(values: Any) -> dict[str, Any]:

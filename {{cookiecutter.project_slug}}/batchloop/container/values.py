@@ -55,8 +55,8 @@ class Spelling:
     @cached_property
     def numbers(self) -> list[float]:
         """Numbers without a value, such as -999: Parquet has them as numbers."""
-        found = pl.Series(self.markers).cast(pl.Float64, strict=False)
-        return found.filter(found.is_finite()).to_list()
+        numbers = pl.Series(self.markers).cast(pl.Float64, strict=False)
+        return numbers.filter(numbers.is_finite()).to_list()
 
 
 def canonical(text: str, decimal: str = ".") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batchloop.container import artifacts, feature_tables, job, raw, usecase
+from batchloop.container import artifacts, datasets, job, raw, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def serve(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     preprocessor = job.processing_input("preprocessor")
     artifacts.check_manifest(preprocessor, "processing", case.contract())
-    learned: feature_tables.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
+    learned: datasets.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
     host = job.current()
     if host.several and not any(job.processing_input("raw").rglob("*")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
@@ -32,12 +32,9 @@ def serve(settings: Mapping[str, str]) -> None:
     raw.check(table, case, counts)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
     with artifacts.writing(job.processing_output("features")) as folder:
-        rows = max(1, limit // 2 // feature_tables.bytes_per_row(learned))
-        files = feature_tables.write_batch(table, learned, folder / f"{host.prefix}features", rows)
+        files = datasets.write_batch(table, learned, folder / f"{host.prefix}features", limit)
         _check_sizes(files, limit)
-        warnings = raw.shared_ids(table, case) + raw.check_known(
-            table, case, learned, feature_tables.known(files, learned)
-        )
+        warnings = raw.shared_ids(table, case) + raw.check_known(table, case, learned, datasets.known(files, learned))
     with artifacts.writing(job.processing_output("summary")) as folder:
         first = raw.first_break(table) if counts.broken else None
         summary: dict[str, Any] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import artifacts, feature_tables, job, raw, split, usecase
+from batchloop.container import artifacts, datasets, job, raw, usecase
 from batchloop.container.job import InputError, told
 from batchloop.container.usecase import UseCase
 from components.processing import features
@@ -32,12 +32,12 @@ def train(settings: Mapping[str, str]) -> None:
             )
         learned = champion
     else:
-        training = frame.filter(pl.col(split.PART) == "train")
-        learned = feature_tables.schema(case, features.fit(training, case.columns, case.features))
-    rows = feature_tables.write_parts(frame, {**learned, "earlier": list(before)}, split.PARTS)
+        training = frame.filter(pl.col(datasets.PART) == "train")
+        learned = datasets.schema(case, features.fit(training, case.columns, case.features))
+    rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
     _check_parts(rows)
-    feature_tables.write_champion_test(frame.filter(pl.col(split.PART) == "test"), champion, reason)
-    known = feature_tables.known(sorted(job.processing_output("train").glob("*.parquet")), learned)
+    datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
+    known = datasets.known(sorted(job.processing_output("train").glob("*.parquet")), learned)
     with artifacts.writing(job.processing_output("preprocessor")) as folder:
         artifacts.write_json(folder / "preprocessor.json", {"known": known} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
@@ -53,12 +53,12 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
             case.data.time,
         )
     usable = _usable(case, job.processing_input("raw"))
-    frame = split.assigned(usable, case)
+    frame = datasets.with_parts(usable, case)
     if case.split.method != "given":
         return frame
     given = _usable(case, job.processing_input("validation"))
-    split.check_apart(usable, given, case.split.group)
-    return pl.concat([frame, given.with_columns(pl.lit("validation").alias(split.PART))], how="diagonal")
+    datasets.check_apart(usable, given, case.split.group)
+    return pl.concat([frame, given.with_columns(pl.lit("validation").alias(datasets.PART))], how="diagonal")
 
 
 def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
@@ -67,15 +67,15 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     After a change of the contract that is every window before it: they stop no training.
     """
     found: dict[str, pl.LazyFrame] = {}
-    windows = split.windows(job.processing_input("earlier"))
-    held = split.held_out(newest, case) if windows else pl.DataFrame()
+    windows = datasets.windows(job.processing_input("earlier"))
+    held = datasets.held_out(newest, case) if windows else pl.DataFrame()
     for name, folder in windows.items():
         try:
-            rows = _usable(case, folder, split.check)
+            rows = _usable(case, folder, datasets.check)
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
-        found[name] = split.unseen(rows, held).with_columns(pl.lit("train").alias(split.PART))
+        found[name] = datasets.unseen(rows, held).with_columns(pl.lit("train").alias(datasets.PART))
     if found:
         log.info("learning from earlier windows too: %s", ", ".join(found))
     return found
@@ -100,7 +100,7 @@ def _usable(
     return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
-def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[feature_tables.Schema | None, str]:
+def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[datasets.Schema | None, str]:
     """What the champion's preprocessor learned; without it the reason, "" where no model is released yet.
 
     A preprocessor of another contract or of other code, or a damaged one, stops no training.
@@ -110,8 +110,8 @@ def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[feature_tables.Schema
         if artifacts.is_absent(folder):
             return None, artifacts.absence(folder)
         artifacts.check_manifest(folder, "processing", case.contract())
-        learned: feature_tables.Schema = artifacts.read_json(folder / "preprocessor.json")
-        frame.select(feature_tables.columns(learned)).collect_schema()
+        learned: datasets.Schema = artifacts.read_json(folder / "preprocessor.json")
+        frame.select(datasets.columns(learned)).collect_schema()
     except Exception as error:
         reason = f"the champion's preprocessor can't be used: {told(error)}"
         log.warning("not comparable: %s", reason)
@@ -120,6 +120,6 @@ def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[feature_tables.Schema
 
 
 def _check_parts(rows: Mapping[str, int]) -> None:
-    for part in split.PARTS:
+    for part in datasets.PARTS:
         if rows.get(part, 0) == 0:
             raise InputError(f"the {part} split has no rows ({dict(rows)}); give more data or change [split].")

@@ -1,25 +1,34 @@
-"""Which row goes into which part: a number from 0 to 1 a row or group, and the borders between the parts."""
+"""Datasets: which part each row of a raw table goes into, and the parts as Parquet files of features.
+
+A row's part comes from a number between 0 and 1 for each row or group, and the borders between the parts. Beside the
+files of a processed table lies features.json, which says what each column is.
+"""
 
 import logging
 import zlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 
-from batchloop.container import files, raw
+from batchloop.container import artifacts, files, job, raw
 from batchloop.container.job import InputError
+from batchloop.container.protocols import FeaturesFile
 from batchloop.container.usecase import Split, UseCase
 
 log = logging.getLogger(__name__)
+Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
 PARTS = ("train", "validation", "test")
-PART = "__part"
+PART, DRAW = "__part", "__draw"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
-DRAW = "__draw"
 PLACE = pl.col(raw.ROW).cast(pl.UInt64)
 
 
-def assigned(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
+def with_parts(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
     """The frame with `__part`: train, validation or test; with [split] group no group is in two of them.
 
     Raises InputError where a split by time isn't possible, or there are fewer groups than parts.
@@ -93,8 +102,8 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
     test, second = (int((groups < share).sum()) for share in shares)
     test = min(max(test, 1), len(groups) - parts + 1)
     second = test if parts == 2 else min(max(second, test + 1), len(groups) - 1)
-    sizes = counted["len"]
-    rows, total = [sizes[second:].sum(), sizes[test:second].sum(), sizes[:test].sum()], sizes.sum()
+    sizes: list[int] = counted["len"].to_list()
+    rows, total = [sum(sizes[second:]), sum(sizes[test:second]), sum(sizes[:test])], sum(sizes)
     wanted = (1 - shares[1], shares[1] - shares[0], shares[0])
     uneven = [
         f"{part} has {count / total:.0%} of the rows instead of {share:.0%}"
@@ -103,7 +112,7 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
     ]
     if uneven:
         words = "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew"
-        log.warning(words, ", ".join(uneven), split.group, f"{sizes.max():,}", f"{total:,}")
+        log.warning(words, ", ".join(uneven), split.group, f"{max(sizes):,}", f"{total:,}")
     return groups[test], groups[second]
 
 
@@ -163,11 +172,11 @@ def windows(folder: Path) -> dict[str, Path]:
     before that, so it may be anything.
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] not in "._"]
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for table in (path for path in paths if path.name.lower().endswith(files.KINDS)):
-        place = next((parent for parent in table.parents if parent.name == "train"), table.parent)
-        found[place.parent.name if place.name == "train" else place.name] = place
-    return found
+        rows = next((parent for parent in table.parents if parent.name == "train"), table.parent)
+        folders[rows.parent.name if rows.name == "train" else rows.name] = rows
+    return folders
 
 
 def check(table: raw.RawTable, case: UseCase, counts: raw.Counts) -> None:
@@ -189,3 +198,87 @@ def unseen(rows: pl.LazyFrame, held: pl.DataFrame) -> pl.LazyFrame:
     for name in held.columns:
         rows = rows.join(held.lazy().select(name), on=name, how="anti", maintain_order="left")
     return rows
+
+
+def module() -> FeaturesFile:
+    """★ components/processing/features.py."""
+    return cast(FeaturesFile, import_module("components.processing.features"))
+
+
+def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
+    """The description of a processed table. Raises InputError where two features would share a name."""
+    names = [feature["name"] for feature in learned]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two features are called {name!r}; rename a column in [columns].")
+    return {"id": case.data.id or raw.NO_ID, "label": case.data.label, "features": list(learned)}
+
+
+def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
+    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
+    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
+    rows = dict.fromkeys(parts, 0)
+
+    def name(context: Any) -> str:
+        part = context.partition_keys[PART][0]
+        return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
+
+    target = pl.PartitionBy(
+        job.processing_output(""),
+        key=PART,
+        include_key=False,
+        file_path_provider=name,
+        approximate_bytes_per_file=2**60,
+    )
+    with ExitStack() as stack:
+        folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
+        frame.select(*selected, pl.col(PART)).sink_parquet(target, mkdir=True, engine="streaming")
+        for part, folder in folders.items():
+            if (file := folder / "part-00000.parquet").exists():
+                rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item()
+            artifacts.write_json(folder / "features.json", learned)
+    return rows
+
+
+def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: str) -> None:
+    """The test rows as the champion's preprocessor sees them, or the empty artifact with the reason."""
+    with artifacts.writing(job.processing_output("champion_test")) as folder:
+        if champion is None:
+            artifacts.write_absent(folder, reason)
+            return
+        frame.select(columns(champion)).sink_parquet(folder / "part-00000.parquet", engine="streaming")
+        artifacts.write_json(folder / "features.json", champion)
+
+
+def columns(learned: Schema) -> list[pl.Expr]:
+    """Id, features and label, as a preprocessor makes them from typed raw columns."""
+    return [pl.col(learned["id"]), *module().transform(learned["features"]), pl.col(learned["label"])]
+
+
+def write_batch(table: raw.RawTable, learned: Schema, stem: Path, limit: int) -> list[Path]:
+    """Features of a batch in files <stem>-00000.parquet … of about half of `limit` bytes; broken rows say why."""
+    usable, row = ~pl.col(raw.BROKEN), 4 * len(learned["features"]) + 64  # bytes: room for an id and a reason
+    columns = [pl.when(usable).then(value) for value in module().transform(learned["features"])]
+
+    def name(context: Any) -> str:
+        return f"{stem.name}-{context.index_in_partition:05d}.parquet"
+
+    target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=max(1, limit // 2 // row))
+    table.frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
+    return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
+
+
+def known(files: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
+    """Of each category in written files: how many rows have a value, and how many one with a code of its own."""
+    frame = pl.scan_parquet(files, glob=False)
+    kinds = frame.collect_schema()
+    names = [feature["name"] for feature in learned["features"] if feature["kind"] == "category"]
+    names = [name for name in names if isinstance(kinds.get(name), pl.Enum)]
+    counts: dict[str, tuple[int, int]] = {}
+    for start in range(0, len(names), raw.COLUMNS_AT_ONCE):
+        some = slice(start, start + raw.COLUMNS_AT_ONCE)
+        present = frame.select(pl.col(names[some]).count())
+        own = frame.select((pl.col(names[some]).to_physical() != 0).sum())
+        rows = [table.row(0) for table in pl.collect_all([present, own], engine="streaming")]
+        counts |= dict(zip(names[some], zip(*rows, strict=True), strict=True))
+    return counts
