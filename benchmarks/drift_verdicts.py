@@ -11,7 +11,7 @@ from typing import Any
 import drift_tables as tables
 import numpy as np
 import polars as pl
-from batchloop.container import usecase, verdict
+from batchloop.container import profile, usecase, verdict
 from batchloop.container.protocols import Counts
 from batchloop.container.usecase import UseCase
 from components.monitoring import drift
@@ -43,7 +43,7 @@ def case(columns: Sequence[str]) -> UseCase:
 def baseline(settings: UseCase, frame: pl.DataFrame) -> Baseline:
     """What train mode learns of the raw columns; no scores, so that the columns alone are judged."""
     kinds = {column.name: column.type for column in settings.columns}
-    rows, columns = verdict.learned(frame.lazy(), kinds, settings.drift.bins)
+    rows, columns = profile.learned(frame.lazy(), kinds, settings.drift.bins)
     return {"rows": rows, "columns": columns, "scores": [], "performance": {"reason": "not measured here"}}
 
 

@@ -144,13 +144,12 @@ def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
     """The report; `predicted` is of the validation split."""
     metadata, metric = judged.metadata, run.case.gate.metric
     measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
-    candidate = evaluation.Contender(
-        judged, evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
-    )
-    rival, reason = evaluation.contender(run.champion)
-    report = {**evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads), "not_comparable": reason}
+    test, groups = evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
+    candidate = evaluation.scored(judged, test, run.problem.threads, groups)
+    rival, reason = evaluation.rival(run.champion, run.problem.threads)
+    report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
-    splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
+    splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
 
