@@ -11,7 +11,7 @@ from typing import Any
 import drift_tables as tables
 import numpy as np
 import polars as pl
-from batchloop.container import profile, usecase, verdict
+from batchloop.container import drift_report, profile, usecase
 from batchloop.container.protocols import Counts
 from batchloop.container.usecase import UseCase
 from components.monitoring import drift
@@ -49,7 +49,7 @@ def baseline(settings: UseCase, frame: pl.DataFrame) -> Baseline:
 
 def ours(settings: UseCase, known: Baseline, frame: pl.LazyFrame) -> Verdict:
     """The report that serve mode writes, from rows."""
-    return _verdict(settings, verdict.judged(settings, known, frame, NO_SCORES)["columns"])
+    return _verdict(settings, drift_report.judged(settings, known, frame, NO_SCORES)["columns"])
 
 
 def drawn(settings: UseCase, known: Baseline, counts: Sequence[Counts]) -> Verdict:

@@ -325,7 +325,7 @@ def build(root: Path) -> Miniature:
     sources = {"processing": PROCESSING, "monitoring": LEARNER, "explainability": LEARNER, "algorithm": ALGORITHM}
     for name, source in sources.items():
         mini.write(f"components/{name}/__main__.py", source)
-    mini.write("batchloop/container/fitting.py", "")  # takes all hyperparameters
+    mini.write("batchloop/container/hyperparameters.py", "")  # takes all hyperparameters
     mini.write("usecase.toml", USECASE)
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")

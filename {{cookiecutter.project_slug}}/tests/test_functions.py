@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from batchloop.container import profile, usecase, verdict
+from batchloop.container import drift_report, profile, usecase
 from batchloop.control import handlers, release, reports, retraining, storage
 from batchloop.control import names as control_names
 from batchloop.control.memory import IDLE, RETRAINING, WAITING, Memory, Settings
@@ -785,7 +785,7 @@ def real_report() -> dict[str, Any]:
     errors = [None] * 450 + ["broken"] * 50
     predictions = pl.LazyFrame({"prediction": random.normal(size=500), "error": errors})
     now = pl.LazyFrame({"x": random.normal(size=500) + 2})
-    return verdict.judged(usecase.parse(tables), baseline, now, predictions)
+    return drift_report.judged(usecase.parse(tables), baseline, now, predictions)
 
 
 # labels

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, explanations, fitting, models, usecase
+from batchloop.container import artifacts, explanations, hyperparameters, models, usecase
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Matrix, Problem, Table
 from tests.component_flow import Flow
@@ -168,9 +168,9 @@ def test_a_row_is_explained_the_same_in_any_batch(known: Known, problem: Problem
 
 def test_a_hyperparameter_that_it_does_not_know_is_refused() -> None:
     case = usecase.load(ROOT / "usecase.toml")
-    fitting.refuse(case, CHOSEN)
+    hyperparameters.refuse(case, CHOSEN)
     with pytest.raises(InputError, match="no_such_setting"):
-        fitting.refuse(case, {**CHOSEN, "no_such_setting": 3})
+        hyperparameters.refuse(case, {**CHOSEN, "no_such_setting": 3})
 
 
 class Watched:

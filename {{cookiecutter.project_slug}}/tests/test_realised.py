@@ -313,9 +313,9 @@ def test_batches_as_good_as_validation_rarely_alarm(task: str, rows: int) -> Non
     """The level is 1 %; of 30 batches at most 3 may alarm (binomial, 99.9 %), before the drop is even looked at."""
     rng, alarms, metric = np.random.default_rng(rows), 0, METRICS[task]
     whole = judged(task, scored(task, 30 * rows + ROWS, seed=3))
-    before = realised.spreads(_rows(whole, np.arange(ROWS)))[metric]
+    before = _rows(whole, np.arange(ROWS)).spreads()[metric]
     for number in range(30):
-        now = realised.spreads(_rows(whole, ROWS + number * rows + rng.permutation(rows)))[metric]
+        now = _rows(whole, ROWS + number * rows + rng.permutation(rows)).spreads()[metric]
         drop = (before.value - now.value) * (1 if metric == "auc" else -1)
         alarms += drop > 2.326 * np.hypot(before.error, now.error)
     assert alarms <= 3
@@ -338,7 +338,7 @@ def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> Non
     right = np.repeat(np.random.default_rng(1).random(200) < 0.8, 10)
     apart = Scored("binary", right.astype(float), np.full(2000, 0.9))
     together = Scored("binary", right.astype(float), np.full(2000, 0.9), groups=np.repeat(np.arange(200), 10))
-    narrow, wide = (realised.spreads(one)["accuracy"] for one in (apart, together))
+    narrow, wide = (one.spreads()["accuracy"] for one in (apart, together))
     assert wide.value == narrow.value == right.mean()
     assert wide.error == pytest.approx(narrow.error * 10**0.5, rel=0.2)
 
@@ -346,7 +346,7 @@ def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> Non
 def test_many_rows_are_drawn_in_part_and_their_limits_are_scaled() -> None:
     random = np.random.default_rng(2)
     values = random.normal(size=60_000)
-    found = realised.spreads(Scored("regression", values, np.zeros(60_000)))["mae"]
+    found = Scored("regression", values, np.zeros(60_000)).spreads()["mae"]
     assert found.error == pytest.approx(np.abs(values).std() / 60_000**0.5, rel=0.2)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from batchloop.container import artifacts, job, measures, metrics, models, tables
 from batchloop.container.job import InputError, told
@@ -159,15 +158,8 @@ def compare(metric: str, champion: Scored, challenger: Scored) -> dict[str, Any]
         "disagreement": disagreement(champion, challenger),
         "mean_absolute_difference": float(np.abs(champion.predicted - challenger.predicted).mean()),
         "metric": metric,
-        **finite(
-            {
-                "champion": before,
-                "challenger": after,
-                "lead": metrics.lead(metric, after, before),
-                "lead_low": low,
-                "lead_high": high,
-            }
-        ),
+        **finite({"champion": before, "challenger": after, "lead": metrics.lead(metric, after, before)}),
+        **finite({"lead_low": low, "lead_high": high}),
     }
 
 
@@ -175,12 +167,11 @@ def disagreement(champion: Scored, challenger: Scored) -> float | None:
     """The share of rows whose predicted class differs; None for regression, where nearly every value does."""
     if challenger.task == "regression":
         return None
-    return float(np.mean(_classes(champion) != _classes(challenger)))
-
-
-def _classes(side: Scored) -> NDArray[np.int64]:
-    several = side.predicted.ndim > 1
-    return side.predicted.argmax(axis=1) if several else (side.predicted >= side.threshold).astype(np.int64)
+    before, after = (
+        side.predicted.argmax(axis=1) if side.predicted.ndim > 1 else side.predicted >= side.threshold
+        for side in (champion, challenger)
+    )
+    return float(np.mean(before != after))
 
 
 def limits(metric: str, champion: Scored, challenger: Scored) -> tuple[float, float]:

@@ -190,6 +190,10 @@ class Scored:
         """All metrics of the task on some of the rows."""
         return measure(self.task, self.labels[rows], self.predicted[rows], self.threshold)
 
+    def spreads(self) -> dict[str, "Spread"]:
+        """Every metric that these rows allow, by name, with its limits."""
+        return spreads(self.measured, self.labels.size, self.groups)
+
 
 @dataclass(frozen=True)
 class Spread:

@@ -136,9 +136,11 @@ def _top(metric: Callable[[Cells, Floats], Floats]) -> Callable[[Counted, Hits],
 
 
 def _classes(metric: Callable[[Cells, Floats], Floats], combine: Any) -> Callable[[Counted, Hits], Floats]:
-    return lambda counted, hits: combine(
-        [metric(cells, hits[name]) for name, cells in counted.items() if name != TOP], axis=0
-    )
+    def measured(counted: Counted, hits: Hits) -> Floats:
+        values: Floats = combine([metric(counted[name], hits[name]) for name in counted if name != TOP], axis=0)
+        return values
+
+    return measured
 
 
 def _class_loss(cells: Cells, hits: Floats) -> Floats:
@@ -201,13 +203,12 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     random, wider = np.random.default_rng(SEED), np.sqrt(known.rows_a_group)
     weights = {name: np.vstack([one.weights, one.draws(DRAWS, random)]) for name, one in known.calibrations.items()}
     parts: dict[str, list[Floats]] = {name: [] for name in METRICS[task]}
+    rows = {name: cells.rows.astype(int) for name, cells in counted.items()}
     for start in range(0, DRAWS + 1, AT_ONCE):
         some = {name: drawn[start : start + AT_ONCE] for name, drawn in weights.items()}
         now, before = known.hits(counted, some), known.hits(known.cells, some)
         labels = {  # classes are drawn one by one
-            name: random.binomial(counted[name].rows.astype(int), np.minimum(hits / counted[name].rows, 1)).astype(
-                float
-            )
+            name: random.binomial(rows[name], np.minimum(hits / rows[name], 1)).astype(float)
             for name, hits in now.items()
         }
         for name, metric in METRICS[task].items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import measures, metrics, raw, tables, usecase
+from batchloop.container import metrics, raw, tables, usecase
 from batchloop.container.job import InputError
 from batchloop.container.measures import Scored, Spread
 from batchloop.container.tables import ERROR, LABEL, PREDICTION
@@ -145,7 +145,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
         return {"metric": metric, "reason": absent}
     table = scored.drop_nulls([LABEL, PREDICTION]).collect()
     threshold = float(evaluation.get("threshold", 0.5))
-    found = spreads(_scored(case, table, threshold)) if table.height else {}
+    found = _scored(case, table, threshold).spreads() if table.height else {}
     errors = {name: {"value": one.value, "error": one.error} for name, one in found.items()}
     return {"metric": metric, "threshold": threshold, "rows": table.height, "metrics": errors}
 
@@ -178,7 +178,7 @@ def measured(
     if absent := _absent(case, joined.rows.columns):
         return {**report, "reason": absent, "metrics": {}}
     scored = _scored(case, joined.rows, float(known.get("threshold", 0.5)))
-    found = {name: _beside(case, name, one, known, expected) for name, one in spreads(scored).items()}
+    found = {name: _beside(case, name, one, known, expected) for name, one in scored.spreads().items()}
     if _few_of_class(scored):  # what precision and the like are shares of
         found |= {name: {**found[name], "alarm": False} for name in OF_THE_CLASS if name in found}
     if metric not in found:
@@ -191,11 +191,6 @@ def _few_of_class(scored: Scored) -> bool:
     """Whether the positive class is predicted for, or true of, too few rows to tell chance from a change."""
     predicted, true = scored.predicted >= scored.threshold, scored.labels == 1
     return scored.task == "binary" and bool(min(predicted.sum(), true.sum()) < FEW)
-
-
-def spreads(scored: Scored) -> dict[str, Spread]:
-    """Every metric that these rows allow, by name, with its limits."""
-    return measures.spreads(scored.measured, scored.labels.size, scored.groups)
 
 
 def _score_columns(case: UseCase) -> list[str]:
@@ -244,16 +239,14 @@ def in_words(found: Mapping[str, Any]) -> str:
     """The measurement as a part of a sentence."""
     if found["value"] is None:
         return f"labels are there, and how well these rows were scored is not known: {found['reason']}"
-    share = "" if found["share"] is None else f", {_percent(found['share'])} of the scored ones"
-    words = f"with the labels of {found['rows']:,} rows{share}, {found['metric']} is {found['value']:.3f}"
+    words = f"with the labels of {found['rows']:,} rows"
+    if (share := found["share"]) is not None:
+        words += f", {100 * share:{'.0f' if share >= 0.01 else '.2g'}} % of the scored ones"
+    words += f", {found['metric']} is {found['value']:.3f}"
     words += f" (95 %: {found['low']:.3f} to {found['high']:.3f})"
     words += "" if found["expected"] is None else f", {found['expected']:.3f} was expected"
     words += "" if found["reference"] is None else f", {found['reference']:.3f} was reached on the validation split"
     return words + (f"; these are no random share: {found['bias']}" if found["bias"] else "")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
 def left_out(found: Mapping[str, Any]) -> str:

@@ -209,7 +209,7 @@ def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | No
     """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
     pairs = [f"{name}={value}" for name, value in (chosen or {}).items()]
     try:
-        run_module(repository, "batchloop.container.fitting", *pairs, python=repository.python())
+        run_module(repository, "batchloop.container.hyperparameters", *pairs, python=repository.python())
     except Failure as failure:  # LightGBM's own complaint stands above
         raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
 
