@@ -12,7 +12,7 @@ import polars as pl
 from drift_decision import SEED, head, interval, line
 from drift_tables import Floats
 
-from batchloop.container import profile, verdict
+from batchloop.container import profile
 from components.monitoring import drift
 
 REFERENCE = (50, 100, 200, 1_000, 5_000)
@@ -61,7 +61,7 @@ def measure(tries: int) -> None:
 def _judged(random: np.random.Generator, draw: Draw, kind: str, rows: tuple[int, int]) -> tuple[bool, bool]:
     """Whether the column has drifted, and whether the test alone says so."""
     before, now = (draw(random, size).to_frame().lazy() for size in rows)
-    _, learned = verdict.learned(before, {"x": kind}, 20)
+    _, learned = profile.learned(before, {"x": kind}, 20)
     _, counted = profile.count(now, learned)
     effect = drift.effect(np.asarray(learned[0]["counts"], float), counted["x"].counts)
     tested = effect.p_value < LEVEL

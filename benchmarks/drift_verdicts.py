@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from batchloop.container import usecase, verdict
+from batchloop.container import drift_report, profile, usecase
 from batchloop.container.protocols import Counts
 from batchloop.container.usecase import UseCase
 from components.monitoring import drift
@@ -44,13 +44,13 @@ def case(columns: Sequence[str]) -> UseCase:
 def baseline(settings: UseCase, frame: pl.DataFrame) -> Baseline:
     """What train mode learns of the raw columns; no scores, so that the columns alone are judged."""
     kinds = {column.name: column.type for column in settings.columns}
-    rows, columns = verdict.learned(frame.lazy(), kinds, settings.drift.bins)
+    rows, columns = profile.learned(frame.lazy(), kinds, settings.drift.bins)
     return {"rows": rows, "columns": columns, "scores": [], "performance": {"reason": "not measured here"}}
 
 
 def ours(settings: UseCase, known: Baseline, frame: pl.LazyFrame) -> Verdict:
     """The report that serve mode writes, from rows."""
-    return _verdict(settings, verdict.judged(settings, known, frame, NO_SCORES)["columns"])
+    return _verdict(settings, drift_report.judged(settings, known, frame, NO_SCORES)["columns"])
 
 
 def drawn(settings: UseCase, known: Baseline, counts: Sequence[Counts]) -> Verdict:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import estimates, performance, usecase
+from batchloop.container import measures, metrics, performance, usecase
 from batchloop.container.usecase import UseCase
 
 Floats = NDArray[np.float64]
@@ -61,7 +61,7 @@ def validation(world: World, random: np.random.Generator, rows: int) -> pl.DataF
     logits = _logits(world, random, rows)
     truth = _truth(random, _softmax(logits))
     tries = [_scores(world, random, logits) for _ in range(PICKED if world.picked else 1)]
-    losses = [-np.log(np.maximum(one[np.arange(rows), truth], performance.SMALLEST)).mean() for one in tries]
+    losses = [-np.log(np.maximum(one[np.arange(rows), truth], measures.SMALLEST)).mean() for one in tries]
     return _predictions(tries[int(np.argmin(losses))], truth)
 
 
@@ -127,12 +127,12 @@ def _predictions(scores: Floats, truth: NDArray[np.int64]) -> pl.DataFrame:
 
 def measured(world: World, frame: pl.DataFrame) -> dict[str, float]:
     """The metrics that the labels give."""
-    columns = estimates._score_columns(case(world, "log_loss"))
+    columns = performance.score_columns(case(world, "log_loss"))
     threshold = 0.5 if world.task == "binary" else 0.0
     counted, hits = performance.count(frame.lazy(), list(columns), threshold), {}
     for name, label in columns.items():
         happened = (frame["__label"] == (label or frame["prediction"])).to_numpy().astype(float)
-        numbers = performance.places(frame[name].to_numpy(), threshold)
+        numbers = performance.cell_numbers(frame[name].to_numpy(), threshold)
         hits[name] = np.bincount(numbers, weights=happened)[np.unique(numbers)]
     return {name: float(metric(counted, hits)) for name, metric in performance.METRICS[world.task].items()}
 
@@ -141,7 +141,7 @@ def harder(world: World, metric: str, drop: float) -> World | None:
     """The same world, its rows so much harder that the metric is worse by `drop`; None where none are that hard."""
     steps = np.linspace(0, 0.99, 34)
     values = [_endless(replace(world, shift=step))[metric] for step in steps.tolist()]
-    drops = np.maximum.accumulate([performance._drop(metric, values[0], value) for value in values])
+    drops = np.maximum.accumulate([metrics.lead(metric, values[0], value) for value in values])
     return replace(world, shift=float(np.interp(drop, drops, steps))) if drops[-1] >= drop else None
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from drift_decision import head, interval, line
 from estimate_scores import World
 
-from batchloop.container import estimates, performance
+from batchloop.container import metrics, performance
 
 SEED = 13
 LEVEL, DROP, MINIMUM = 0.01, 0.05, 200  # [drift] significance, performance_drop, minimum_rows as shipped
@@ -46,23 +46,23 @@ def learned(world: World, metric: str, frame: pl.DataFrame, minimum: int) -> dic
     """What train mode keeps, through JSON as in an artifact."""
     said = {"metric": metric, "threshold": 0.5, "validation": {}}
     found: dict[str, Any] = json.loads(
-        json.dumps(estimates.learned(scores.case(world, metric, minimum), frame.lazy(), said))
+        json.dumps(performance.learned(scores.case(world, metric, minimum), frame.lazy(), said))
     )
     return found
 
 
 def alarms(world: World, known: Mapping[str, Any], frame: pl.DataFrame, only: str = "") -> set[str]:
-    """The metrics that would alarm, were they the gate's: estimates.judged for each of them at once, or for one.
+    """The metrics that would alarm, were they the gate's: performance.estimated for each of them at once, or for one.
 
-    The limits that judged draws for people are left out, but where they decide.
+    The limits that it draws for people are left out, but where they decide.
     """
-    validation = estimates._known(known)
+    validation = performance.reference(known)
     counted = performance.count(frame.lazy(), list(known["cells"]), known["threshold"])
     modes = {name: one.weights[None] for name, one in validation.calibrations.items()}
-    now, before = (performance._hits(each, validation, modes) for each in (counted, validation.cells))
-    parts, found = (known["sample"], estimates._of_batch(known, frame.lazy(), len(frame))), set()
+    now, before = (validation.hits(each, modes) for each in (counted, validation.cells))
+    parts, found = (known["sample"], performance.sample_of_batch(known, frame.lazy(), len(frame))), set()
     for name, metric in performance.METRICS[world.task].items():
-        drop = performance._drop(name, metric(validation.cells, before), metric(counted, now))[0]
+        drop = metrics.lead(name, metric(validation.cells, before), metric(counted, now))[0]
         if (
             only in ("", name)
             and drop > DROP
@@ -132,7 +132,7 @@ def coverage(title: str, some: Iterable[Cell]) -> None:
                 continue
             tries += 1
             counted = performance.count(now.lazy(), list(known["cells"]), known["threshold"])
-            found = performance.expected(cell.world.task, counted, estimates._known(known))
+            found = performance.expected(cell.world.task, counted, performance.reference(known))
             for name, value in scores.measured(cell.world, now).items():
                 inside[name] += found[name].low - 1e-9 <= value <= found[name].high + 1e-9
         rates = [f"{100 * count / tries:.1f} %" if tries else "not known" for count in inside.values()]
@@ -142,9 +142,9 @@ def coverage(title: str, some: Iterable[Cell]) -> None:
 def detection(tries: int) -> None:
     """Share of batches that alarm, where the metric is worse by so many times [drift] performance_drop."""
     head("task", "metric", "validation rows", "batch", *(f"{times}× the drop" for times in (1, 2, 4)))
-    for classes, metrics in ((2, ("auc", "log_loss", "accuracy", "f1")), (3, ("log_loss", "accuracy"))):
+    for classes, wanted in ((2, ("auc", "log_loss", "accuracy", "f1")), (3, ("log_loss", "accuracy"))):
         world = World(scores.shares(classes, 0.5 if classes > 2 else 0.3), "fair" if classes == 2 else "sharp")
-        for metric, rows, batch in product(metrics, (200, 1_500), BATCHES):
+        for metric, rows, batch in product(wanted, (200, 1_500), BATCHES):
             rates = []
             for times in (1, 2, 4):
                 shifted = scores.harder(world, metric, times * DROP)

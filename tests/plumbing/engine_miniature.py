@@ -327,7 +327,7 @@ def build(root: Path) -> Miniature:
     for name, source in sources.items():
         mini.write(f"components/{name}/train.py", source + "\ntrain = serve = lambda settings: None\n")
         mini.write(f"components/{name}/serve.py", f"from components.{name}.train import serve\n")
-    mini.write("batchloop/container/fitting.py", "")  # takes all hyperparameters
+    mini.write("batchloop/container/hyperparameters.py", "")  # takes all hyperparameters
     mini.write("usecase.toml", USECASE)
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")

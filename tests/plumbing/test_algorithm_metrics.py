@@ -98,7 +98,7 @@ def test_what_can_not_be_measured_is_nan_and_null_in_json():
 
 
 def test_a_certain_and_wrong_score_costs_much_and_not_infinitely_much():
-    assert measures.log_loss(np.array([1.0]), np.array([[1.0, 0.0]])) == pytest.approx(36.04, abs=0.01)
+    assert measures.binary(np.array([1.0]), np.array([0.0]), 0.5)["log_loss"] == pytest.approx(36.04, abs=0.01)
 
 
 def test_scores_of_zero_and_one_fall_into_the_outer_bins():
@@ -129,6 +129,7 @@ def test_a_lead_is_positive_when_the_new_one_is_better():
 
 @pytest.mark.parametrize("value", [0.1234567891, 1e-9, 123456789.5, -4.0, 0.0, 1e12])
 def test_metric_lines_have_no_exponent(value):
-    text = evaluation._digits(value)
+    found = {"metric": "auc", "validation": {}, "test": {"auc": value}, "champion": None, "comparison": None}
+    text = evaluation.metric_lines({**found, "lead": 0.0})[0].partition("=")[2]
     assert float(text) == pytest.approx(value, rel=1e-8)
     assert "e" not in text

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, fitting, models, tables
+from batchloop.container import artifacts, models, tables
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Problem, Table
 from components.algorithm import model, train
@@ -499,7 +499,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(tmp_path, run, capl
     assert time.monotonic() - started < 5
     assert not (root / "model/model.txt").exists()
     rounds = int(re.findall(r"interrupted after (\d+) rounds", errors)[0])
-    assert fitting.EVERY <= rounds < 3000
+    assert models.EVERY <= rounds < 3000
     kept = checkpoint.read_text().partition("\n")[2]
     with caplog.at_level("INFO"):
         run(root)
@@ -519,9 +519,9 @@ def checkpoint(tmp_path):
     """A written checkpoint, and how to open it again under an identity."""
 
     def opened(identity):
-        return fitting.Checkpoint(tmp_path, identity, fitting.Interruption())
+        return models.Checkpoint(tmp_path, identity, models.Interruption())
 
-    opened("ours").after_round(fitting.EVERY, 0.25, lambda: "line 1\nline 2")
+    opened("ours").after_round(models.EVERY, 0.25, lambda: "line 1\nline 2")
     return opened
 
 
@@ -566,11 +566,11 @@ def test_early_stopping_is_not_forgotten_over_an_interruption():
 
 
 def test_a_search_is_not_repeated_after_an_interruption(tmp_path):
-    fitting.remember(tmp_path, ["data", 3], {"num_leaves": 9})
-    assert fitting.recall(tmp_path, ["data", 3]) == {"num_leaves": 9}
-    assert fitting.recall(tmp_path, ["data", 4]) is None
-    (tmp_path / fitting.TUNED).write_text("[")
-    assert fitting.recall(tmp_path, ["data", 3]) is None
+    models.remember(tmp_path, ["data", 3], {"num_leaves": 9})
+    assert models.recall(tmp_path, ["data", 3]) == {"num_leaves": 9}
+    assert models.recall(tmp_path, ["data", 4]) is None
+    (tmp_path / models.TUNED).write_text("[")
+    assert models.recall(tmp_path, ["data", 3]) is None
 
 
 def test_a_model_whose_files_do_not_fit_is_refused(tmp_path, run):

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from batchloop.container import artifacts, drift_report, job, profile, usecase, verdict
+from batchloop.container import artifacts, drift_report, job, profile, usecase
 from batchloop.container.protocols import Counts
 from components.monitoring import drift, serve, train
 
@@ -122,16 +122,16 @@ def test_a_value_that_appears_in_a_twentieth_of_a_small_batch_is_found(name: str
 
 
 def judged(case: usecase.UseCase, before: pl.DataFrame, now: pl.DataFrame, kinds: dict[str, str]) -> dict[str, Any]:
-    rows, columns = verdict.learned(before.lazy(), kinds, 20)
+    rows, columns = profile.learned(before.lazy(), kinds, 20)
     known = {"rows": rows, "columns": columns, "scores": [], "performance": {"reason": "not asked for"}}
-    return verdict.judged(case, known, now.lazy(), pl.LazyFrame(schema={"error": pl.String}))
+    return drift_report.judged(case, known, now.lazy(), pl.LazyFrame(schema={"error": pl.String}))
 
 
 def alarms(frames: Callable[[int], pl.DataFrame], rows: tuple[int, int], kind: str, tries: int) -> int:
     """In how many tries two frames of one distribution are called different at a level of 1 %."""
     found = 0
     for _ in range(tries):
-        _, learned = verdict.learned(frames(rows[0]).lazy(), {"x": kind}, 20)
+        _, learned = profile.learned(frames(rows[0]).lazy(), {"x": kind}, 20)
         _, counted = profile.count(frames(rows[1]).lazy(), learned)
         found += drift.effect(counts(learned[0]["counts"]), counted["x"].counts).p_value < 0.01
     return found
@@ -155,14 +155,14 @@ def test_values_that_training_happened_not_to_hold_raise_no_false_alarm() -> Non
 @pytest.mark.parametrize("period", [2, 3, 4, 7, 10, 24])
 def test_rows_of_any_period_fall_evenly_into_both_halves(period: int) -> None:
     frame = pl.LazyFrame({"x": [f"v{row % period}" for row in range(4_800)]})
-    _, learned = verdict.learned(frame, {"x": "category"}, 20)
+    _, learned = profile.learned(frame, {"x": "category"}, 20)
     held = learned[0]["counts"][:period]
     assert held == pytest.approx([2_400 / period] * period, rel=0.1)
 
 
 def test_what_people_read_of_training_is_of_all_rows() -> None:
     frame = pl.LazyFrame({"x": [*range(999), None]})
-    rows, (learned,) = verdict.learned(frame, {"x": "number"}, 20)
+    rows, (learned,) = profile.learned(frame, {"x": "number"}, 20)
     assert (rows, learned["low"], learned["high"], learned["missing"]) == (1_000, 0.0, 998.0, 0.001)
     assert sum(learned["counts"]) == pytest.approx(500, abs=1)
 
@@ -241,7 +241,7 @@ def test_a_column_that_is_left_out_is_not_counted_in_the_correction() -> None:
 def test_the_page_says_how_many_other_values_there_were_in_training_too() -> None:
     case = usecase.parse(tomllib.loads(USECASE.format(time="", admitted="")))
     found = judged(case, values(20_000, 1), instead("few", "<new>")(values(200, 2)), KINDS)
-    rows, columns = verdict.learned(values(20_000, 1).lazy(), KINDS, 20)
+    rows, columns = profile.learned(values(20_000, 1).lazy(), KINDS, 20)
     learned = {"rows": rows, "columns": columns, "scores": []}
     text = drift_report.batch(case, learned, json.loads(json.dumps(found)))
     assert "5.00% other values (0.00% in training): &lt;new&gt;" in text

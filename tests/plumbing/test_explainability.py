@@ -212,7 +212,7 @@ def test_the_highest_scores_are_kept_across_batches(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(explanations, "BATCH", 37)
     found, frame = fitted("binary"), features(500, seed=5)
     frame.write_parquet(tmp_path / "features-00000.parquet")
-    chosen = explanations.choose(explanations.scan(tmp_path), found, Explanation(rows=25, rule="highest"))
+    chosen = explanations.choose(tmp_path, found, Explanation(rows=25, rule="highest"))
     best = np.sort(models.predict(found, matrix_of(frame, FEATURES)))[-25:]
     kept = np.sort(models.predict(found, matrix_of(chosen.frame, FEATURES)))
     assert kept == pytest.approx(best)

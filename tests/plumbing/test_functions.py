@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from batchloop.container import usecase, verdict
+from batchloop.container import drift_report, profile, usecase
 from batchloop.control import handlers, release, reports, retraining, storage
 from batchloop.control import names as control_names
 from batchloop.control.decision import IDLE, RETRAINING, WAITING, Memory
@@ -778,13 +778,13 @@ def real_report() -> dict[str, Any]:
         pl.LazyFrame({"x": random.normal(size=4000)}),
         pl.LazyFrame({"prediction": random.normal(size=400)}),
     )
-    rows, columns = verdict.learned(learned, {"x": "number"}, 20)
-    score_rows, scored = verdict.learned(scores, {"prediction": "number"}, 20)
+    rows, columns = profile.learned(learned, {"x": "number"}, 20)
+    score_rows, scored = profile.learned(scores, {"prediction": "number"}, 20)
     baseline = {"rows": rows, "columns": columns, "score_rows": score_rows, "scores": scored}
     errors = [None] * 450 + ["broken"] * 50
     predictions = pl.LazyFrame({"prediction": random.normal(size=500), "error": errors})
     now = pl.LazyFrame({"x": random.normal(size=500) + 2})
-    return verdict.judged(usecase.parse(tables), baseline, now, predictions)
+    return drift_report.judged(usecase.parse(tables), baseline, now, predictions)
 
 
 # labels

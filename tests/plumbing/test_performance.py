@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as peer
 
-from batchloop.container import estimates, performance, usecase
-from batchloop.container.performance import Cells, Known
+from batchloop.container import measures, performance, usecase
+from batchloop.container.measures import Cells
+from batchloop.container.performance import Known
 
 Floats = NDArray[np.float64]
 Label = NDArray[np.bool_]
@@ -50,7 +51,7 @@ def drawn(random: np.random.Generator, rows: int, high: float = 4.0) -> tuple[Fl
 
 def known(scores: Floats, labels: Label) -> Known:
     """What a labelled validation split teaches."""
-    groups, numbers = counted(scores), performance.places(scores, THRESHOLD)
+    groups, numbers = counted(scores), performance.cell_numbers(scores, THRESHOLD)
     hits = np.bincount(numbers, weights=labels.astype(float))[np.unique(numbers)].astype(float)
     return Known(groups, {"score": performance.fit(groups["score"].scores, groups["score"].rows, hits)})
 
@@ -148,8 +149,8 @@ def test_the_estimate_follows_a_shift_of_the_scores_and_can_not_see_labels_that_
 def test_without_labels_a_score_is_taken_at_its_word_and_no_chance_is_certain() -> None:
     scores = np.array([1e-9, 0.001, 0.2, 0.5, 0.999])
     few = performance.fit(scores, np.full(5, 1e-9), np.zeros(5))
-    assert few.chances(scores) == pytest.approx(scores)
-    never = performance.fit(scores, np.full(5, 100.0), np.zeros(5)).chances(np.linspace(0, 1, 99))
+    assert few.probabilities(scores) == pytest.approx(scores)
+    never = performance.fit(scores, np.full(5, 100.0), np.zeros(5)).probabilities(np.linspace(0, 1, 99))
     assert 0 < never[0] < never[-1] < 1
 
 
@@ -172,7 +173,7 @@ def test_one_score_for_all_is_judged_and_not_a_crash(score: float) -> None:
     found = performance.expected("binary", counted(np.full(300, score)), learned)
     assert found["auc"].estimated == pytest.approx(0.5)
     assert all(np.isfinite([one.estimated, one.low, one.high]).all() for one in found.values())
-    assert learned.calibrations["score"].chances(np.array([score]))[0] == pytest.approx(0.25, abs=0.01)
+    assert learned.calibrations["score"].probabilities(np.array([score]))[0] == pytest.approx(0.25, abs=0.01)
 
 
 def test_no_cell_lies_across_the_threshold_and_scores_that_are_missing_do_not_count() -> None:
@@ -190,7 +191,7 @@ def test_the_grid_costs_no_more_than_a_thousandth_and_batches_add_up() -> None:
     edges = groups.scores[1:] - np.diff(groups.scores) / 2
     places = np.searchsorted(edges, scores)
     hits = np.bincount(places, weights=labels.astype(float), minlength=groups.scores.size).astype(float)
-    assert float(performance.auc(groups, hits)) == pytest.approx(peer.roc_auc_score(labels, scores), abs=1e-3)
+    assert float(measures.auc(groups, hits)) == pytest.approx(peer.roc_auc_score(labels, scores), abs=1e-3)
 
 
 USECASE: dict[str, Any] = {
@@ -236,9 +237,9 @@ def evaluation(metric: str, frame: pl.DataFrame) -> dict[str, Any]:
 
 def judged(about: usecase.UseCase, before: pl.DataFrame, now: pl.DataFrame, **said: Any) -> dict[str, Any]:
     """What monitoring says of a batch; the baseline goes through JSON, as in an artifact."""
-    learned = estimates.learned(about, before.lazy(), {**evaluation(about.gate.metric, before), **said})
+    learned = performance.learned(about, before.lazy(), {**evaluation(about.gate.metric, before), **said})
     baseline = json.loads(json.dumps({"performance": learned}))
-    return estimates.judged(about, baseline, now.drop("__label").lazy())
+    return performance.estimated(about, baseline, now.drop("__label").lazy())
 
 
 QUIET = [  # classes, validation rows, spread and margin of the scores' logits: calibrated, and no drift
@@ -314,7 +315,7 @@ def test_the_chance_of_a_drop_is_every_share_as_often_as_it_says() -> None:
     below, random = 0, np.random.default_rng(12)
     for _ in range(200):
         learned = known(*drawn(random, 300))
-        parts = tuple({"score": performance.places(drawn(random, rows)[0], THRESHOLD)} for rows in (300, 80))
+        parts = tuple({"score": performance.cell_numbers(drawn(random, rows)[0], THRESHOLD)} for rows in (300, 80))
         below += performance.chance(("binary", "f1"), learned, parts, 0.1) < 0.1  # type: ignore[arg-type]
     assert 6 <= below <= 36
 
@@ -374,9 +375,9 @@ def test_rows_of_one_group_are_no_more_than_one_row() -> None:
 def test_what_a_baseline_keeps_does_not_grow_with_the_validation_rows() -> None:
     random = np.random.default_rng(7)
     frame = scored(random, 60_000, 3, 3.0)
-    learned = estimates.learned(case(3), frame.lazy(), evaluation("log_loss", frame))
+    learned = performance.learned(case(3), frame.lazy(), evaluation("log_loss", frame))
     assert learned["rows"] == 60_000
-    assert len(learned["sample"]["score"]) == estimates.SAMPLE
+    assert len(learned["sample"]["score"]) == performance.SAMPLE
     assert len(json.dumps(learned)) < 600_000
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics as peer
 
 from batchloop.container import artifacts, job, realised
 from batchloop.container.job import InputError
-from batchloop.container.realised import Judged
+from batchloop.container.measures import Scored
 from components.monitoring import serve, train
 
 USECASE = """
@@ -313,32 +313,32 @@ def test_batches_as_good_as_validation_rarely_alarm(task: str, rows: int) -> Non
     """The level is 1 %; of 30 batches at most 3 may alarm (binomial, 99.9 %), before the drop is even looked at."""
     rng, alarms, metric = np.random.default_rng(rows), 0, METRICS[task]
     whole = judged(task, scored(task, 30 * rows + ROWS, seed=3))
-    before = realised.spreads(_rows(whole, np.arange(ROWS)))[metric]
+    before = _rows(whole, np.arange(ROWS)).spreads()[metric]
     for number in range(30):
-        now = realised.spreads(_rows(whole, ROWS + number * rows + rng.permutation(rows)))[metric]
+        now = _rows(whole, ROWS + number * rows + rng.permutation(rows)).spreads()[metric]
         drop = (before.value - now.value) * (1 if metric == "auc" else -1)
         alarms += drop > 2.326 * np.hypot(before.error, now.error)
     assert alarms <= 3
 
 
-def _rows(whole: Judged, rows: Any) -> Judged:
-    return Judged(whole.task, whole.labels[rows], whole.predicted[rows])
+def _rows(whole: Scored, rows: Any) -> Scored:
+    return Scored(whole.task, whole.labels[rows], whole.predicted[rows])
 
 
-def judged(task: str, frame: pl.DataFrame) -> Judged:
+def judged(task: str, frame: pl.DataFrame) -> Scored:
     if task == "regression":
-        return Judged(task, frame["truth"].to_numpy(), frame["prediction"].to_numpy())
+        return Scored(task, frame["truth"].to_numpy(), frame["prediction"].to_numpy())
     truth = frame["truth"].cast(pl.Enum(CLASSES[task])).to_physical().cast(pl.Float64).to_numpy()
     scores = frame["score"].to_numpy() if task == "binary" else frame.select("^score:.*$").to_numpy()
-    return Judged(task, truth, scores)
+    return Scored(task, truth, scores)
 
 
 def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> None:
     """200 machines of 10 rows each, all of a machine right or all wrong: there are 200 observations, not 2,000."""
     right = np.repeat(np.random.default_rng(1).random(200) < 0.8, 10)
-    apart = Judged("binary", right.astype(float), np.full(2000, 0.9))
-    together = Judged("binary", right.astype(float), np.full(2000, 0.9), groups=np.repeat(np.arange(200), 10))
-    narrow, wide = (realised.spreads(one)["accuracy"] for one in (apart, together))
+    apart = Scored("binary", right.astype(float), np.full(2000, 0.9))
+    together = Scored("binary", right.astype(float), np.full(2000, 0.9), groups=np.repeat(np.arange(200), 10))
+    narrow, wide = (one.spreads()["accuracy"] for one in (apart, together))
     assert wide.value == narrow.value == right.mean()
     assert wide.error == pytest.approx(narrow.error * 10**0.5, rel=0.2)
 
@@ -346,7 +346,7 @@ def test_rows_of_one_group_are_drawn_together_and_make_the_limits_wider() -> Non
 def test_many_rows_are_drawn_in_part_and_their_limits_are_scaled() -> None:
     random = np.random.default_rng(2)
     values = random.normal(size=60_000)
-    found = realised.spreads(Judged("regression", values, np.zeros(60_000)))["mae"]
+    found = Scored("regression", values, np.zeros(60_000)).spreads()["mae"]
     assert found.error == pytest.approx(np.abs(values).std() / 60_000**0.5, rel=0.2)
 
 
@@ -361,7 +361,7 @@ def test_labels_that_arrive_twice_give_the_same_report() -> None:
 def test_metrics_of_a_class_need_thirty_rows_of_it_to_raise_an_alarm() -> None:
     scores = np.concatenate([np.full(29, 0.9), np.full(371, 0.1)])
     labels = np.concatenate([np.ones(40), np.zeros(360)])
-    assert realised._few(Judged("binary", labels, scores))
-    assert not realised._few(Judged("binary", labels, np.where(np.arange(400) < 30, 0.9, 0.1)))
-    assert realised._few(Judged("binary", np.where(np.arange(400) < 29, 1.0, 0.0), np.full(400, 0.9)))
-    assert not realised._few(Judged("regression", labels, scores))
+    assert realised._few_of_class(Scored("binary", labels, scores))
+    assert not realised._few_of_class(Scored("binary", labels, np.where(np.arange(400) < 30, 0.9, 0.1)))
+    assert realised._few_of_class(Scored("binary", np.where(np.arange(400) < 29, 1.0, 0.0), np.full(400, 0.9)))
+    assert not realised._few_of_class(Scored("regression", labels, scores))

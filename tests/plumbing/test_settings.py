@@ -16,7 +16,7 @@ import pytest
 
 from batchloop import cli
 from batchloop.adopt import dates
-from batchloop.container import artifacts, fitting, metrics, settings, usecase
+from batchloop.container import artifacts, hyperparameters, metrics, settings, usecase
 from batchloop.container.job import InputError, listed, unlike
 from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
@@ -710,7 +710,7 @@ def test_what_training_would_refuse_is_refused_without_data(
     text = USECASE.replace(before, after, 1)
     written(tmp_path, text)
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
-    assert fitting.main([]) == 1
+    assert hyperparameters.main([]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert sentence in said
     assert f"usecase.toml, line {text.splitlines().index(after) + 1}: " in said
@@ -721,8 +721,8 @@ def test_an_override_of_a_hyperparameter_is_tried_as_well(
 ) -> None:
     written(tmp_path)
     monkeypatch.setenv("USECASE_FILE", str(tmp_path / "usecase.toml"))
-    assert fitting.main([]) == fitting.main(["num_leaves=15", "seed=8"]) == 0
-    assert fitting.main(["num_leaves=1"]) == 1
+    assert hyperparameters.main([]) == hyperparameters.main(["num_leaves=15", "seed=8"]) == 0
+    assert hyperparameters.main(["num_leaves=1"]) == 1
     assert "usecase.toml: [hyperparameters] num_leaves = 1: " in capsys.readouterr().err
 
 
@@ -738,7 +738,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
         ("usecase.toml", "[gate]", '[retraining]\non = ["drfit"]\n[gate]', "the nearest is 'drift'"),
         ("usecase.toml", "minimum = 0.5", "minimum = 50", "usecase.toml, line 19: [gate] minimum = 50: auc is from"),
         ("environments/dev.toml", "count = 1", "count = 0", "environments/dev.toml, line "),
-        ("batchloop/container/fitting.py", "", "raise SystemExit('error: no')", "no"),
+        ("batchloop/container/hyperparameters.py", "", "raise SystemExit('error: no')", "no"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "compile"])

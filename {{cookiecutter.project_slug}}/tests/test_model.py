@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchloop.container import fitting, models
+from batchloop.container import hyperparameters, models
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Problem
 from batchloop.container.usecase import UseCase
@@ -69,9 +69,9 @@ def test_a_class_that_training_lacks_has_its_column() -> None:
 
 
 def test_a_hyperparameter_that_it_does_not_know_is_refused(case: UseCase) -> None:
-    fitting.refuse(case, HYPERPARAMETERS)
+    hyperparameters.refuse(case, HYPERPARAMETERS)
     with pytest.raises(InputError, match="no_such_setting"):
-        fitting.refuse(case, {**HYPERPARAMETERS, "no_such_setting": 3})
+        hyperparameters.refuse(case, {**HYPERPARAMETERS, "no_such_setting": 3})
 
 
 class Watched:

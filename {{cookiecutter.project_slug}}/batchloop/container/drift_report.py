@@ -1,15 +1,30 @@
-"""Monitoring's pages, drift.html and baseline.html: their verdicts in words, and the numbers of their charts."""
+"""The drift report: a batch's columns and scores beside the baseline, as data (drift.json) and as a page.
 
+Also the page of the baseline itself. Their sections are templates: drift.html and baseline.html.
+"""
+
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from markupsafe import Markup
 
-from batchloop.container import profile, realised, report
+from batchloop.container import artifacts, performance, profile, realised, report
+from batchloop.container.job import InputError
+from batchloop.container.profile import Counted
+from batchloop.container.protocols import Comparison, Distributions
+from batchloop.container.realised import Joined
 from batchloop.container.report import Verdict
 from batchloop.container.usecase import UseCase
 
+log = logging.getLogger(__name__)
+Column = dict[str, Any]
+NOTHING_KNOWN: Mapping[str, float] = {}
+ALARMS = {"drift": "drift", "performance": "a worse model is expected", "realised": "the model is worse by its labels"}
 PARTS = 15  # of the validation split in the table of calibration
 CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
 NEXT = {
@@ -23,6 +38,223 @@ TRAIN = "Train again, on data with these labels; until then, rely less on the pr
 TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
 LOOK = "Look for columns that are mostly missing, or whose range is not what you expect."
 SPLIT = "Split by what the rows belong to, and train again; until then, expect less of new rows than was measured."
+
+
+def judged(
+    case: UseCase,
+    baseline: Mapping[str, Any],
+    frame: pl.LazyFrame,
+    predictions: pl.LazyFrame,
+    importance: Mapping[str, float] = NOTHING_KNOWN,
+) -> dict[str, Any]:
+    """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
+
+    `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
+    those of them with more than an even share; `performance` is described in performance.estimated. `alarms` are what
+    asks for a retraining ("drift", "performance", later "realised"), `counts` those that [retraining] counts,
+    `consequence` says so.
+    """
+    scored = predictions.filter(pl.col("error").is_null())
+    rows, score_rows, compared = _compared(case, baseline, frame, scored)
+    columns, scores = compared[: len(baseline["columns"])], compared[len(baseline["columns"]) :]
+    for column in columns:
+        column["importance"] = importance.get(column["name"], 0.0) if importance else None
+    columns.sort(key=_most_important)
+    total = predictions.select(pl.len()).collect(engine="streaming").item()
+    expected = performance.estimated(case, baseline, scored)
+    verdict, reason = _verdict(case, rows, [column for column in columns if column["decides"]], scores)
+    found = [column for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    share, important = _drifted_importance(columns if verdict == "drift" else [])
+    alarms = (["drift"] if verdict == "drift" else []) + (["performance"] if expected["alarm"] else [])
+    return {
+        "verdict": verdict,
+        "reason": f"{reason} {_sentence(_expectation(expected))}",
+        "rows": rows,
+        "baseline_rows": baseline["rows"],
+        "errors": 1 - score_rows / total if total else 0.0,
+        "drifted": [column["name"] for column in found],
+        "left_out": _left_out(case),
+        "drifted_importance": share,
+        "drifted_important": important,
+        "performance": expected,
+        **_alarms(case, alarms),
+        "columns": columns,
+        "scores": {column["name"]: column for column in scores},
+        "settings": asdict(case.drift),
+    }
+
+
+def measured(
+    case: UseCase, baseline: Mapping[str, Any], report: Mapping[str, Any], joined: Joined | str | None
+) -> dict[str, Any]:
+    """The report with `realised`, described in realised.measured; null without labels.
+
+    Labels that say otherwise refute what was expected without them.
+    """
+    if joined is None:
+        return {**report, "realised": None}
+    found = realised.measured(case, baseline, joined, report["performance"])
+    reason = f"{report['reason']} {_sentence(realised.in_words(found))}"
+    refuted = found["value"] is not None and not found["alarm"]
+    alarms = [alarm for alarm in report["alarms"] if not (refuted and alarm == "performance")]
+    alarms += ["realised"] if found["alarm"] else []
+    return {**report, "reason": reason, "realised": found, **_alarms(case, alarms)}
+
+
+def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
+    """Each raw column's share of the model's reasons, from the explainer's global importance; empty where unknown.
+
+    Only explainer.json's `source_importance` (raw column → importance, 0 or more) is read. Another component in
+    explainability's place may write no such thing: drift is found all the same.
+    """
+    try:
+        artifacts.check_manifest(folder, "explainability", contract)
+        found = artifacts.read_json(folder / "explainer.json")["source_importance"]
+        total = sum(found.values())
+        return {name: score / total for name, score in found.items()} if total > 0 else {}
+    except (InputError, OSError, LookupError, TypeError, AttributeError) as error:
+        log.warning("no importance of columns is known (%s): they are ordered by their drift alone", error)
+        return {}
+
+
+def _left_out(case: UseCase) -> dict[str, str]:
+    """Columns that move by their nature, and who says so: they are shown, and don't count in the decision."""
+    told = {column.name: "drift = false" for column in case.columns if not column.drift}
+    return told | {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
+
+
+def _compared(
+    case: UseCase, baseline: Mapping[str, Any], frame: pl.LazyFrame, scored: pl.LazyFrame
+) -> tuple[int, int, list[Column]]:
+    """Rows, scored rows, and each column and score beside the baseline.
+
+    Those that decide are judged together, any other one alone.
+    """
+    rows, counted = profile.count(frame, baseline["columns"])
+    score_rows, score_counted = profile.count(scored, baseline["scores"])
+    left_out, compare = _left_out(case), profile.module().compare
+    given = [(was, counted[was["name"]], rows, was["name"] not in left_out) for was in baseline["columns"]]
+    given += [(was, score_counted[was["name"]], score_rows, score_rows > 0) for was in baseline["scores"]]
+    together = iter(compare([_distributions(was, now) for was, now, _, decides in given if decides], case.drift))
+    found = []
+    for was, now, of, decides in given:
+        if decides:
+            found.append(_column(was, now, of, next(together)))
+        else:
+            alone = replace(compare([_distributions(was, now)], case.drift)[0], drifted=False)
+            found.append(_column(was, now, of, alone) | {"decides": False, "adjusted_p_value": None})
+    return rows, score_rows, found
+
+
+def _distributions(was: Mapping[str, Any], now: Counted) -> Distributions:
+    before = np.asarray(was["counts"], float)
+    if "edges" not in was:
+        return Distributions(before, now.counts)
+    # the value each bin stands for in both tables together: in the open tails the two can differ much
+    means, rows = np.asarray(was["means"], float), before[:-1] + now.counts[:-1]
+    pooled = np.where(rows > 0, (before[:-1] * means + now.sums[:-1]) / np.maximum(rows, 1), means)
+    return Distributions(before, now.counts, pooled, was["deviation"])
+
+
+def _column(was: Mapping[str, Any], now: Counted, rows: int, found: Comparison) -> Column:
+    """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
+    numeric, every = "edges" in was, sum(was["counts"])
+    beyond = []
+    if numeric and now.low is not None and now.high is not None and was["low"] is not None:
+        beyond += [f"down to {now.low:.6g}, learned from {was['low']:.6g}"] if now.low < was["low"] else []
+        beyond += [f"up to {now.high:.6g}, learned to {was['high']:.6g}"] if now.high > was["high"] else []
+    return {
+        "name": was["name"],
+        "kind": was["kind"],
+        "decides": True,
+        "drifted": found.drifted,
+        "adjusted_p_value": found.adjusted_p_value,
+        # JSON knows no infinity: a constant that moved is any number of standard deviations away
+        **{key: None if value is None or not np.isfinite(value) else value for key, value in found.effects.items()},
+        "missing": float(now.counts[-1] - now.invalid) / max(rows, 1),
+        "missing_baseline": was["missing"],
+        "invalid": now.invalid / max(rows, 1),
+        "invalid_baseline": was["invalid"],
+        "unknown": None if numeric else float(now.counts[-2]) / max(rows, 1),
+        "unknown_baseline": None if numeric else was["counts"][-2] / max(every, 1),
+        "unknown_examples": now.unknown,
+        "low": now.low,
+        "high": now.high,
+        "outside_range": "; ".join(beyond) or None,
+        "counts": now.counts.astype(int).tolist(),
+    }
+
+
+def _most_important(column: Column) -> tuple[bool, bool, float, float, str]:
+    """Drifted columns come first; among them counts the share of the reasons times the effect. Left out ones last."""
+    effect, share = column["psi_beyond_chance"], column["importance"]
+    weight = effect if share is None else share * effect
+    return not column["decides"], not column["drifted"], -weight, -effect, column["name"]
+
+
+def _drifted_importance(columns: list[Column]) -> tuple[float | None, list[str]]:
+    """The share of the reasons in drifted columns, and those of them with more than an even share; None if unknown."""
+    if any(column["importance"] is None for column in columns):
+        return None, []
+    shares = {column["name"]: column["importance"] for column in columns if column["drifted"]}
+    return sum(shares.values()), [name for name, share in shares.items() if share > 1 / len(columns)]
+
+
+def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Column]) -> tuple[str, str]:
+    if rows < case.drift.minimum_rows:
+        return "not enough data", f"{rows:,} rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}."
+    drifted = [column for column in columns if column["drifted"]]
+    moved = ", ".join(column["name"] for column in scores if column["drifted"])
+    if not drifted and not moved:
+        return "no drift", f"none of {len(columns)} columns moved more than chance and [drift] minimum_effect allow."
+    if not drifted:
+        return "drift", (
+            f"none of {len(columns)} columns drifted, but the model's output moved ({moved}): columns have moved "
+            "together, or these are rows that the model has learned from."
+        )
+    count, first = f"{len(drifted)} of {len(columns)} columns drifted", drifted[0]
+    psi, (share, _) = f"PSI {first['psi']:.2f}", _drifted_importance(columns)
+    if share is None:
+        words = f"{count}, most of all {first['name']} ({psi})"
+    else:
+        carried = "it carries" if len(drifted) == 1 else "they carry"
+        alone = "" if len(drifted) == 1 else f", {100 * first['importance']:.0f} % of the reasons"
+        named = f"{first['name']} ({psi}{alone})"
+        words = f"{count}; {carried} {100 * share:.0f} % of the model's reasons, above all {named}"
+    return "drift", f"{words}; the model's output moved too ({moved})." if moved else f"{words}."
+
+
+def _expectation(found: Mapping[str, Any]) -> str:
+    """The expected performance as half a sentence, or why there is none."""
+    if found["estimated"] is None:
+        return f"how good the predictions are is not known without labels: {found['reason']}"
+    reference = "" if found["reference"] is None else f", {found['reference']:.3f} on the validation split"
+    numbers = f"{found['estimated']:.3f} (95 %: {found['low']:.3f} to {found['high']:.3f}{reference})"
+    return f"without labels, {found['metric']} is expected to be {numbers}"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
+    """What drift.json says of the alarms: which there are, which of them [retraining] counts, and what follows."""
+    rules = case.retraining
+    counts = [alarm for alarm in alarms if rules.enabled and alarm in rules.on]
+    if not rules.enabled:
+        follows = "; nothing follows from it, as [retraining] enabled = false."
+    elif not counts:
+        follows = " that [retraining] on leaves out: nothing follows from it."
+    elif rules.windows == 1:
+        follows = ", which starts a retraining wherever the loop is deployed."
+    else:
+        follows = f", which counts: {rules.alarms} in the last {rules.windows} windows start a retraining."
+    named = " and ".join(ALARMS[alarm] for alarm in alarms)
+    return {
+        "alarms": list(alarms),
+        "counts": counts,
+        "consequence": f"This is an alarm ({named}){follows}" if alarms else "",
+    }
 
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:

@@ -21,6 +21,10 @@ from batchloop.container.usecase import Explanation, UseCase
 
 BATCH = 50_000  # rows read at once
 CHUNK = 2_000  # rows explained at once: attributions take 8 bytes × outputs × features each
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+LITTLE, MUCH = 0.1, 0.25  # of importance that has moved (total variation, 0 to 1)
+ROW = "__position"  # number of a row, from 0
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,54 +33,6 @@ class Chosen:
 
     frame: pl.DataFrame
     scoreable: int
-
-
-def scan(folder: Path) -> pl.LazyFrame:
-    """The scoreable rows in a folder of features, numbered in `__position`. Raises InputError for an empty folder."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise InputError(f"{folder.name} holds no Parquet files of features.")
-    frame = pl.scan_parquet(files)
-    if raw.ERROR in frame.collect_schema():
-        frame = frame.filter(pl.col(raw.ERROR).is_null()).drop(raw.ERROR)
-    return frame.with_row_index("__position")
-
-
-def choose(frame: pl.LazyFrame, fitted: Model, settings: Explanation) -> Chosen:
-    """All rows, or as many as asked for: at random (by seed) or those with the highest scores."""
-    rows = frame.select(pl.len()).collect(engine="streaming").item()
-    if rows == 0:
-        raise InputError("there is no row to explain: every row of the batch breaks the contract, or it is empty.")
-    if settings.rows == 0 or settings.rows >= rows:
-        return Chosen(frame.collect(engine="streaming"), rows)
-    positions = _random(rows, settings) if settings.rule == "random" else _highest(frame, fitted, settings.rows)
-    kept = frame.filter(pl.col("__position").is_in(positions.implode())).collect(engine="streaming")
-    return Chosen(kept.sort("__position"), rows)
-
-
-def _random(rows: int, settings: Explanation) -> pl.Series:
-    drawn = np.random.default_rng(settings.seed).choice(rows, settings.rows, replace=False, shuffle=False)
-    return pl.Series(np.sort(drawn), dtype=pl.get_index_type())
-
-
-def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> pl.Series:
-    """Positions of the rows with the highest score, the earlier row first among equals; memory does not grow."""
-    best: list[tuple[float, int]] = []
-    for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
-        scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
-        strength = scores if scores.ndim == 1 else scores.max(axis=1)
-        pairs = zip(strength.tolist(), (-batch["__position"].cast(pl.Int64)).to_list(), strict=True)
-        best = heapq.nlargest(count, [*best, *pairs])
-    return pl.Series(sorted(-position for _, position in best), dtype=pl.get_index_type())
-
-
-def chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The frame in parts that are small enough for their attributions."""
-    yield from frame.iter_slices(CHUNK)
-
-
-Values = NDArray[np.float64]
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
@@ -96,30 +52,70 @@ def module() -> AttributionsFile:
     return cast(AttributionsFile, import_module("components.explainability.attributions"))
 
 
+def choose(folder: Path, fitted: Model, settings: Explanation) -> Chosen:
+    """All scoreable rows in a folder of features, or as many as asked for: at random or those with the highest scores.
+
+    Raises InputError where there is none.
+    """
+    if not (files := sorted(folder.glob("*.parquet"))):
+        raise InputError(f"{folder.name} holds no Parquet files of features.")
+    frame = pl.scan_parquet(files)
+    if raw.ERROR in frame.collect_schema():
+        frame = frame.filter(pl.col(raw.ERROR).is_null()).drop(raw.ERROR)
+    frame = frame.with_row_index(ROW)
+    rows = frame.select(pl.len()).collect(engine="streaming").item()
+    if rows == 0:
+        raise InputError("there is no row to explain: every row of the batch breaks the contract, or it is empty.")
+    if settings.rows == 0 or settings.rows >= rows:
+        return Chosen(frame.collect(engine="streaming"), rows)
+    if settings.rule == "random":
+        random = np.random.default_rng(settings.seed)
+        positions = random.choice(rows, settings.rows, replace=False, shuffle=False).tolist()
+    else:
+        positions = _highest(frame, fitted, settings.rows)
+    wanted = pl.Series(sorted(positions), dtype=pl.get_index_type())
+    kept = frame.filter(pl.col(ROW).is_in(wanted.implode())).collect(engine="streaming")
+    return Chosen(kept.sort(ROW), rows)
+
+
+def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
+    """Positions of the rows with the highest score, the earlier row first among equals; memory does not grow."""
+    best: list[tuple[float, int]] = []
+    for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
+        scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
+        strength = scores if scores.ndim == 1 else scores.max(axis=1)
+        pairs = zip(strength.tolist(), (-batch[ROW].cast(pl.Int64)).to_list(), strict=True)
+        best = heapq.nlargest(count, [*best, *pairs])
+    return [-position for _, position in best]
+
+
 def explained(
     model: Model, learned: Mapping[str, Any], frame: pl.DataFrame
 ) -> Iterator[tuple[pl.DataFrame, Attributions]]:
     """Each chunk of rows with its attributions. Raises InputError where they do not add up."""
-    for chunk in chunks(frame):
+    tolerance = module().TOLERANCE
+    for chunk in frame.iter_slices(CHUNK):
         found = module().explain(model.fitted, learned, matrix(chunk, model.metadata["features"]))
-        _check(found)
+        errors = additivity_error(found)
+        if errors.max(initial=0.0) > tolerance:
+            raise InputError(
+                f"the attributions of row {int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
+                f"{errors.max():.2g} (tolerance {tolerance:g}); the model can't be explained in this way: check the "
+                "model's files and attributions.py."
+            )
         yield chunk, found
 
 
 def additivity_error(found: Attributions) -> Values:
     """How far base + values of each row and output are from the raw score, relative to it where it is larger than 1."""
-    deviation: Values = np.abs(found.values.sum(axis=2) + found.base - found.raw) / np.maximum(1.0, np.abs(found.raw))
-    return deviation
+    errors: Values = np.abs(found.values.sum(axis=2) + found.base - found.raw) / np.maximum(1.0, np.abs(found.raw))
+    return errors
 
 
-def _check(found: Attributions) -> None:
-    deviation, tolerance = additivity_error(found), module().TOLERANCE
-    if deviation.size and deviation.max() > tolerance:
-        row = int(deviation.max(axis=1).argmax())
-        raise InputError(
-            f"the attributions of row {row + 1} miss its raw score by {deviation.max():.2g} (tolerance {tolerance:g}); "
-            "the model can't be explained in this way: check the model's files and attributions.py."
-        )
+def importance(values: Values) -> Values:
+    """Mean absolute attribution of each feature, summed over outputs; `values` rows × outputs × features."""
+    result: Values = np.abs(values).sum(axis=1).mean(axis=0)
+    return result
 
 
 def summarise(model: Model, parts: list[tuple[pl.DataFrame, Attributions]]) -> Summary:
@@ -138,26 +134,19 @@ def summarise(model: Model, parts: list[tuple[pl.DataFrame, Attributions]]) -> S
 
 def described(model: Model, found: Summary) -> list[dict[str, Any]]:
     """A line a feature, the most important first: importance, direction, quantiles of its attributions."""
-    lines = []
-    for place, feature in enumerate(model.metadata["features"]):
-        values = found.values[:, place]
-        numeric = feature["kind"] != "category"
-        lines.append(
-            {
-                "feature": feature["name"],
-                "source": feature["source"],
-                "importance": float(found.importance[place]),
-                "direction": direction(found.matrix[:, place], values) if numeric else None,
-                "quantiles": [float(value) for value in np.quantile(values, QUANTILES)],
-            }
+    lines = [
+        {
+            "feature": feature["name"],
+            "source": feature["source"],
+            "importance": float(score),
+            "direction": direction(values, attributions) if feature["kind"] != "category" else None,
+            "quantiles": [float(value) for value in np.quantile(attributions, QUANTILES)],
+        }
+        for feature, score, values, attributions in zip(
+            model.metadata["features"], found.importance, found.matrix.T, found.values.T, strict=True
         )
+    ]
     return sorted(lines, key=lambda line: (-line["importance"], line["feature"]))
-
-
-def importance(values: Values) -> Values:
-    """Mean absolute attribution of each feature, summed over outputs; `values` rows × outputs × features."""
-    result: Values = np.abs(values).sum(axis=1).mean(axis=0)
-    return result
 
 
 def by_source(features: Sequence[Feature], scores: Values) -> dict[str, float]:
@@ -207,9 +196,6 @@ def moved(before: Values, after: Values) -> float:
         for scores in (before, after)
     ]
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
-
-
-LITTLE, MUCH = 0.1, 0.25  # of importance that has moved (total variation, 0 to 1)
 
 
 def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:

@@ -3,14 +3,90 @@
 A metric that the labels don't allow (the AUC of one class, the R² of a constant) is NaN.
 """
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]  # row numbers
 BINS = 10  # of the reliability table, equally wide
 SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 would make the log loss infinite
+RESAMPLES, LEVEL, SEED = 200, 0.95, 7
+MOST = 10_000  # rows of a resample: a metric of a million rows takes a second
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of one score each: the score, the number of rows, and 1 where the class is predicted, else 0."""
+
+    scores: Floats
+    rows: Floats
+    chosen: Floats
+
+
+def auc(cells: Cells, hits: Floats) -> Floats:
+    """The probability that a hit scores above a miss; a tie counts half (Mann and Whitney, 1947).
+
+    This and the following take the number of rows of each cell that belong to the class, as whole numbers or as
+    expectations, cells last; a share of nothing is 0.
+    """
+    if np.any(np.diff(cells.scores) <= 0):
+        scores, cell = np.unique(cells.scores, return_inverse=True)
+        rows, hits = (np.bincount(cell, weights=each).astype(float) for each in (cells.rows, hits))
+        cells = Cells(scores, rows, scores)
+    misses = cells.rows - hits
+    below = np.cumsum(misses, axis=-1) - misses / 2
+    return _ratio((hits * below).sum(-1), hits.sum(-1) * misses.sum(-1))
+
+
+def log_loss(cells: Cells, hits: Floats) -> Floats:
+    """The mean negative logarithm of the probability given to what is true."""
+    hit, miss = (np.log(np.clip(scores, SMALLEST, 1)) for scores in (cells.scores, 1 - cells.scores))
+    return -_ratio((hits * hit + (cells.rows - hits) * miss).sum(-1), cells.rows.sum(-1))
+
+
+def brier(cells: Cells, hits: Floats) -> Floats:
+    """The mean squared distance of score and truth."""
+    losses = hits * (1 - cells.scores) ** 2 + (cells.rows - hits) * cells.scores**2
+    return _ratio(losses.sum(-1), cells.rows.sum(-1))
+
+
+def accuracy(cells: Cells, hits: Floats) -> Floats:
+    """The share of rows predicted right."""
+    right = cells.chosen * hits + (1 - cells.chosen) * (cells.rows - hits)
+    return _ratio(right.sum(-1), cells.rows.sum(-1))
+
+
+def precision(cells: Cells, hits: Floats) -> Floats:
+    """The share of hits among the rows predicted as such."""
+    return _ratio((cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum(-1))
+
+
+def recall(cells: Cells, hits: Floats) -> Floats:
+    """The share of hits that are predicted as such."""
+    return _ratio((cells.chosen * hits).sum(-1), hits.sum(-1))
+
+
+def f1(cells: Cells, hits: Floats) -> Floats:
+    """The harmonic mean of precision and recall."""
+    first, second = precision(cells, hits), recall(cells, hits)
+    return _ratio(2 * first * second, first + second)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    ratio: Floats = np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
+    return ratio
+
+
+def average_precision(cells: Cells, hits: Floats) -> Floats:
+    """The precision at each score that occurs, weighted by the recall it adds; of single rows."""
+    order = np.argsort(-cells.scores, kind="stable")
+    last_of_tie = np.append(np.diff(cells.scores[order]) != 0, True)
+    above = np.cumsum(hits[order])[last_of_tie]
+    return _ratio((np.diff(above, prepend=0) * (above / (np.flatnonzero(last_of_tie) + 1))).sum(), above[-1])
 
 
 def measure(task: str, labels: Floats, predicted: Floats, threshold: float) -> dict[str, float]:
@@ -25,35 +101,29 @@ def measure(task: str, labels: Floats, predicted: Floats, threshold: float) -> d
 
 def binary(labels: Floats, scores: Floats, threshold: float) -> dict[str, float]:
     """`scores` is the positive class's probability; from `threshold` on the positive class is predicted."""
-    positive, chosen = labels == 1, scores >= threshold
-    hits = float(np.sum(positive & chosen))
-    precision = _ratio(hits, float(chosen.sum()))
-    recall = _ratio(hits, float(positive.sum()))
-    return {
-        "auc": auc(positive, scores),
-        "average_precision": average_precision(positive, scores),
-        "log_loss": log_loss(labels, np.column_stack([1 - scores, scores])),
-        "brier": float(np.mean((scores - labels) ** 2)),
-        "accuracy": float(np.mean(positive == chosen)),
-        "precision": precision,
-        "recall": recall,
-        "f1": _ratio(2 * precision * recall, precision + recall),
-        "expected_calibration_error": calibration_error(reliability(positive, scores)),
-    }
+    cells, hits = Cells(scores, np.ones_like(scores), (scores >= threshold).astype(float)), (labels == 1).astype(float)
+    metrics = (auc, average_precision, log_loss, brier, accuracy, precision, recall, f1)
+    found = {metric.__name__: float(metric(cells, hits)) for metric in metrics}
+    if not 0 < hits.sum() < hits.size:
+        found["auc"] = float("nan")
+    if not hits.any():
+        found["average_precision"] = float("nan")
+    return found | {"expected_calibration_error": calibration_error(reliability(labels == 1, scores))}
 
 
 def multiclass(labels: Floats, scores: Floats) -> dict[str, float]:
     """`scores` is rows × classes; averages over classes count only those the labels hold (F1: or the predictions)."""
-    chosen = scores.argmax(axis=1)
-    held = [position for position in range(scores.shape[1]) if np.any(labels == position)]
-    named = [position for position in range(scores.shape[1]) if position in held or np.any(chosen == position)]
-    recalls = [float(np.mean(chosen[labels == position] == position)) for position in held]
+    chosen, classes, single = scores.argmax(axis=1), range(scores.shape[1]), np.ones(labels.size)
+    parts = {one: Cells(scores[:, one], single, (chosen == one).astype(float)) for one in classes}
+    hits = {one: (labels == one).astype(float) for one in classes}
+    held = [one for one in classes if hits[one].any()]
+    given = np.take_along_axis(scores, labels.astype(int)[:, None], axis=1)
     return {
-        "log_loss": log_loss(labels, scores),
+        "log_loss": float(-np.mean(np.log(np.clip(given, SMALLEST, 1.0)))),
         "accuracy": float(np.mean(chosen == labels)),
-        "balanced_accuracy": float(np.mean(recalls)),
-        "macro_f1": float(np.mean([_f1(labels == position, chosen == position) for position in named])),
-        "auc": float(np.mean([auc(labels == position, scores[:, position]) for position in held])),
+        "balanced_accuracy": float(np.mean([recall(parts[one], hits[one]) for one in held])),
+        "macro_f1": float(np.mean([f1(parts[one], hits[one]) for one in classes if one in held or one in chosen])),
+        "auc": float(np.mean([auc(parts[one], hits[one]) for one in held])) if len(held) > 1 else float("nan"),
         "brier": float(np.mean(np.sum((scores - np.eye(scores.shape[1])[labels.astype(int)]) ** 2, axis=1))),
         "expected_calibration_error": calibration_error(reliability(chosen == labels, scores.max(axis=1))),
     }
@@ -73,70 +143,103 @@ def regression(labels: Floats, values: Floats) -> dict[str, float]:
     }
 
 
-def auc(positive: NDArray[np.bool_], scores: Floats) -> float:
-    """The chance that a positive row scores above a negative one; a tie counts half (Mann and Whitney, 1947)."""
-    count = int(positive.sum())
-    if count in (0, positive.size):
-        return float("nan")
-    _, place, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[place]
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (positive.size - count)))
-
-
-def average_precision(positive: NDArray[np.bool_], scores: Floats) -> float:
-    """The precision at each score that occurs, weighted by the recall it adds."""
-    if not positive.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-    hits = np.cumsum(positive[order])[last_of_tie]
-    precision = hits / (np.flatnonzero(last_of_tie) + 1)
-    return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])
-
-
-def log_loss(labels: Floats, scores: Floats) -> float:
-    """The mean negative logarithm of the probability given to what happened; scores are rows × classes."""
-    given = np.take_along_axis(scores, labels.astype(int)[:, None], axis=1)[:, 0]
-    return float(-np.mean(np.log(np.clip(given, SMALLEST, 1.0))))
-
-
-def reliability(happened: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
+def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
     """In each tenth of the score's range that holds rows: their mean score, and the share for which it came true."""
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    table = []
-    for position in np.unique(bins):
-        inside = bins == position
-        table.append(
-            {
-                "from": int(position) / BINS,
-                "to": (int(position) + 1) / BINS,
-                "mean_score": float(scores[inside].mean()),
-                "observed": float(happened[inside].mean()),
-                "rows": int(inside.sum()),
-            }
-        )
-    return table
+    return [
+        {
+            "from": int(position) / BINS,
+            "to": (int(position) + 1) / BINS,
+            "mean_score": float(scores[bins == position].mean()),
+            "observed": float(outcomes[bins == position].mean()),
+            "rows": int(np.sum(bins == position)),
+        }
+        for position in np.unique(bins)
+    ]
 
 
 def calibration(task: str, labels: Floats, predicted: Floats) -> list[dict[str, Any]]:
     """The reliability table of the positive class (binary) or the predicted one (multiclass); none for regression."""
-    match task:
-        case "binary":
-            return reliability(labels == 1, predicted)
-        case "multiclass":
-            return reliability(predicted.argmax(axis=1) == labels, predicted.max(axis=1))
-    return []
+    if task == "regression":
+        return []
+    if task == "binary":
+        return reliability(labels == 1, predicted)
+    return reliability(predicted.argmax(axis=1) == labels, predicted.max(axis=1))
 
 
 def calibration_error(table: list[dict[str, Any]]) -> float:
-    """The mean distance between what was scored and what happened, weighted by rows."""
+    """The mean distance between what was scored and what came true, weighted by rows."""
     distances = [row["rows"] * abs(row["mean_score"] - row["observed"]) for row in table]
     return float(sum(distances) / sum(row["rows"] for row in table))
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+@dataclass(frozen=True)
+class Scored:
+    """Labelled rows: class positions or values, what a model predicts for them, and the group of each, if any.
+
+    From `threshold` on a binary task's positive class is predicted.
+    """
+
+    task: str
+    labels: Floats
+    predicted: Floats
+    threshold: float = 0.5
+    groups: Rows | None = None
+
+    def measured(self, rows: Rows | slice = slice(None)) -> dict[str, float]:
+        """All metrics of the task on some of the rows."""
+        return measure(self.task, self.labels[rows], self.predicted[rows], self.threshold)
+
+    def spreads(self) -> dict[str, "Spread"]:
+        """Every metric that these rows allow, by name, with its limits."""
+        return spreads(self.measured, self.labels.size, self.groups)
 
 
-def _f1(actual: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> float:
-    return _ratio(2 * float(np.sum(actual & chosen)), float(actual.sum() + chosen.sum()))
+@dataclass(frozen=True)
+class Spread:
+    """A value, its 95 % limits and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+def spreads(
+    measured: Callable[[Rows | slice], Mapping[str, float]], rows: int, groups: Rows | None = None
+) -> dict[str, Spread]:
+    """Every value that is measured on rows, by name, with limits from a bootstrap.
+
+    Where rows have groups, whole groups are drawn: rows of one say the same, not something new each (the cluster
+    bootstrap; Field and Welsh, 2007). Resamples of many rows are smaller than the table, and their spread is scaled to
+    its size (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997). A value that half of the resamples don't
+    allow is left out.
+    """
+    whole = measured(slice(None))
+    scale, drawn = _resamples(np.arange(rows) if groups is None else groups)
+    draws = [measured(sample) for sample in drawn]
+    found = {}
+    for name, value in whole.items():
+        each = np.array([draw[name] for draw in draws])
+        known = each[np.isfinite(each)]
+        if np.isfinite(value) and known.size >= RESAMPLES / 2:
+            low, high = value + scale * (np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value)
+            found[name] = Spread(value, float(low), float(high), float(scale * known.std()))
+    return found
+
+
+def _resamples(groups: Rows) -> tuple[float, Iterator[Rows]]:
+    """By how much the spread of resamples is wider than the table's, and the rows of each."""
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    count = min(sizes.size, max(2, MOST * sizes.size // groups.size))
+    random = np.random.default_rng(SEED)
+    drawn = (members(order, starts, sizes, random.integers(0, sizes.size, count)) for _ in range(RESAMPLES))
+    return float(np.sqrt(count / sizes.size)), drawn
+
+
+def members(order: Rows, starts: Rows, sizes: Rows, groups: Rows) -> Rows:
+    """All rows of these groups, one group after another; those of group g stand in `order` from starts[g] on."""
+    ends = np.cumsum(sizes[groups])
+    rows: Rows = order[np.arange(ends[-1]) + np.repeat(starts[groups] - (ends - sizes[groups]), sizes[groups])]
+    return rows

@@ -1,6 +1,7 @@
 """The names of the metrics, a task each, which of them are better when smaller, and the values they can have."""
 
 from math import inf
+from typing import Any, TypeVar
 
 from batchloop.container.settings import nearest, refused
 
@@ -9,6 +10,7 @@ BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precisio
 MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
 REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
 NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
+Value = TypeVar("Value")  # a number, or an array of them
 UNBOUNDED = frozenset(("log_loss", *REGRESSION)) - {"r2"}
 SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
 
@@ -48,6 +50,8 @@ def passes_all(task: str, metric: str, minimum: float) -> bool:
     return minimum == (high if metric in SMALLER_IS_BETTER else low)
 
 
-def lead(metric: str, value: float, other: float) -> float:
+def lead(metric: str, value: Value, other: Value) -> Value:
     """By how much `value` is better than `other`: positive is better, whichever way the metric points."""
-    return other - value if metric in SMALLER_IS_BETTER else value - other
+    better: Any = (other, value) if metric in SMALLER_IS_BETTER else (value, other)
+    difference: Value = better[0] - better[1]
+    return difference

@@ -1,29 +1,47 @@
-"""★ How often a score comes true: learned where labels are known, applied where they are not.
+"""Performance without labels: what a batch's metrics are expected to be, by how often scores come true (CBPE).
 
-A logistic regression of the event on the score's log-odds, with a correction at up to 15 knots (quantiles of the
-validation scores, hat functions between them, constant beyond). Its prior says that a score is the chance that it
-claims to be: intercept 0, slope 1, no correction, each give or take a standard deviation. So few labels change scores
-little, many labels change them as they must, and what no label has shown stays wide: the posterior (Laplace's
-approximation) is what the limits of an expected metric are drawn from.
+How often they do is learned on the validation split: a logistic regression of the outcome on the score's log-odds, with
+a correction at up to 15 knots (quantiles of the validation scores, hat functions between them, constant beyond). Its
+prior says that a score is the probability that it claims to be: intercept 0, slope 1, no correction, each give or take
+a standard deviation. So few labels change scores little, many labels change them as they must, and what no label has
+shown stays wide: the posterior (Laplace's approximation) is what the limits of an expected metric are drawn from.
 
-Log-odds and not bins of the score: with bins, every row of the outer ones gets about the same chance, and a log loss of
-0.001 lies in how the chances differ there.
+Log-odds and not bins of the score: with bins, every row of the outer ones gets about the same probability, and a log
+loss of 0.001 lies in how they differ there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import metrics as names
+from batchloop.container import measures, metrics, raw
+from batchloop.container.measures import LEVEL, SEED, SMALLEST, Cells, Floats
+from batchloop.container.tables import LABEL
+from batchloop.container.usecase import UseCase
 
-Floats = NDArray[np.float64]
 KNOTS, ROWS_A_KNOT = 15, 50
-DOUBT = (1.0, 0.5, 1.0)  # standard deviations of the prior: intercept, slope, correction at a knot
+DEVIATIONS = (1.0, 0.5, 1.0)  # of the prior: intercept, slope, correction at a knot
 REACH = 36.1  # in log-odds: no probability in double precision lies further out
-SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 has no log-odds
+STEP = 0.05  # of the grid of cells, in log-odds
+WIDTH = round(2 * REACH / STEP) + 1
+BATCH = 131_072  # rows counted at once
+DRAWS = 400
+PERMUTATIONS, ENOUGH, AT_ONCE, TIE = 100_000, 10, 50, 1e-12  # of a test; smaller differences are none
+SAMPLE, SCORES = 5_000, 100_000  # rows that the test takes of validation and of a batch, and scores in them
+FEWEST, FEWEST_GROUPS = 10, 30  # rows of a class, and groups of rows, below which too little is known of them
+SHARED = (("multiclass", "auc"), ("multiclass", "brier"))  # a label is a hit of one class and a miss of another
+EVERY_CLASS = ("auc",)  # metrics of several classes in which a rare one weighs as much as any other
+METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
+ONLY_LABELS = "only labels can tell; when they arrive, the realised performance is computed from them"
+TOP = "score"  # of the predicted class; for a binary task of the positive one
+Numbers = NDArray[np.int64]  # of rows' cells
+Counted = Mapping[str, Cells]  # by score column
+Hits = Mapping[str, Floats]
+Plain = dict[str, Any]
 
 
 def log_odds(scores: Floats) -> Floats:
@@ -41,8 +59,8 @@ class Calibration:
     weights: Floats
     precision: Floats
 
-    def chances(self, scores: Floats, weights: Floats | None = None) -> Floats:
-        """The chance that each score's event happens; a row for each of `weights`, where they are given."""
+    def probabilities(self, scores: Floats, weights: Floats | None = None) -> Floats:
+        """How likely each score comes true; a row for each of `weights`, where they are given."""
         return _logistic((self.weights if weights is None else weights) @ _features(self.knots, scores))
 
     def draws(self, count: int, random: np.random.Generator) -> Floats:
@@ -52,14 +70,14 @@ class Calibration:
 
 
 def fit(scores: Floats, rows: Floats, hits: Floats) -> Calibration:
-    """Of scores from low to high, each with its rows and those where the event happened."""
+    """Of scores from low to high, each with its rows and those where it came true."""
     count = int(np.clip(rows.sum() // ROWS_A_KNOT, 1, KNOTS))
     shares = (np.arange(count) + 0.5) / count
     knots = np.unique(log_odds(scores)[np.searchsorted(np.cumsum(rows), shares * rows.sum())])
     features = _features(knots, scores)
     prior = np.zeros(len(features))
     prior[1] = 1.0
-    certainty = np.diag(1 / np.square([*DOUBT[:2], *[DOUBT[2]] * knots.size]))
+    certainty = np.diag(1 / np.square([*DEVIATIONS[:2], *[DEVIATIONS[2]] * knots.size]))
 
     def loss(weights: Floats) -> float:
         odds, apart = weights @ features, weights - prior
@@ -67,9 +85,9 @@ def fit(scores: Floats, rows: Floats, hits: Floats) -> Calibration:
 
     weights, precision = prior, certainty
     for _ in range(100):  # Newton's method; the loss is convex
-        chances = _logistic(weights @ features)
-        precision = (features * (rows * chances * (1 - chances))) @ features.T + certainty
-        step = np.linalg.solve(precision, features @ (hits - rows * chances) - certainty @ (weights - prior))
+        expected = _logistic(weights @ features)
+        precision = (features * (rows * expected * (1 - expected))) @ features.T + certainty
+        step = np.linalg.solve(precision, features @ (hits - rows * expected) - certainty @ (weights - prior))
         size, before = 1.0, loss(weights)
         while loss(weights + size * step) > before and size > 1e-6:
             size /= 2
@@ -86,69 +104,61 @@ def _features(knots: Floats, scores: Floats) -> Floats:
 
 
 def _logistic(odds: Floats) -> Floats:
-    chance: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
-    return chance
-
-
-BATCH = 131_072  # rows counted at once
-STEP = 0.05  # of the grid, in log-odds
-WIDTH = round(2 * REACH / STEP) + 1
-Places = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Rows with nearly the same score, from low to high: mean score, number of rows, whether the class is predicted."""
-
-    scores: Floats
-    rows: Floats
-    chosen: Floats  # 1 from the threshold on
+    probability: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
+    return probability
 
 
 def count(frame: pl.LazyFrame, columns: Sequence[str], threshold: float) -> dict[str, Cells]:
     """The cells of each column of scores; missing scores are left out, and no cell lies across the threshold."""
-    rows = {name: np.zeros(2 * WIDTH) for name in columns}
-    sums = {name: np.zeros(2 * WIDTH) for name in columns}
+    rows, sums = ({name: np.zeros(2 * WIDTH) for name in columns} for _ in range(2))
     for batch in frame.select(columns).collect_batches(chunk_size=BATCH, maintain_order=True):
         for name in columns:
             scores = batch[name].cast(pl.Float64).drop_nulls().to_numpy()
             scores = np.clip(scores[np.isfinite(scores)], 0.0, 1.0)
-            found = places(scores, threshold)
-            rows[name] += np.bincount(found, minlength=2 * WIDTH)
-            sums[name] += np.bincount(found, weights=scores, minlength=2 * WIDTH)
-    return {name: _cells(rows[name], sums[name]) for name in columns}
+            numbers = cell_numbers(scores, threshold)
+            rows[name] += np.bincount(numbers, minlength=2 * WIDTH)
+            sums[name] += np.bincount(numbers, weights=scores, minlength=2 * WIDTH)
+    used = {name: np.flatnonzero(rows[name]) for name in columns}
+    return {
+        name: Cells(sums[name][cells] / rows[name][cells], rows[name][cells], (cells % 2).astype(float))
+        for name, cells in used.items()
+    }
 
 
-def places(scores: Floats, threshold: float) -> Places:
+def cell_numbers(scores: Floats, threshold: float) -> Numbers:
     """The number of each score's cell, in the grid that has all of them."""
     grid = ((log_odds(scores) + REACH) / STEP).astype(np.int64)
     return 2 * grid + (scores >= threshold)
 
 
-def _cells(rows: Floats, sums: Floats) -> Cells:
-    used = np.flatnonzero(rows)
-    return Cells(sums[used] / rows[used], rows[used], (used % 2).astype(float))
+def _top(metric: Callable[[Cells, Floats], Floats]) -> Callable[[Counted, Hits], Floats]:
+    return lambda counted, hits: metric(counted[TOP], hits[TOP])
 
 
-def middles(numbers: Places) -> Floats:
-    """The score in the middle of each numbered cell."""
-    odds = np.clip((numbers // 2 + 0.5) * STEP - REACH, -REACH, REACH)
-    scores: Floats = 1 / (1 + np.exp(-odds))
-    return scores
+def _classes(metric: Callable[[Cells, Floats], Floats], combine: Any) -> Callable[[Counted, Hits], Floats]:
+    def measured(counted: Counted, hits: Hits) -> Floats:
+        values: Floats = combine([metric(counted[name], hits[name]) for name in counted if name != TOP], axis=0)
+        return values
+
+    return measured
 
 
-DRAWS, LEVEL, SEED = 400, 0.95, 7
-PARTINGS, ENOUGH, AT_ONCE, TIE = 100_000, 10, 50, 1e-12  # of a permutation test; smaller differences are none
-UNBOUNDED = ("log_loss", "brier")  # others end at 1
-SHARED = (
-    ("multiclass", "auc"),
-    ("multiclass", "brier"),
-)  # sums in which a label is a hit of one class, a miss of another
-METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
-TOP = "score"  # of the predicted class; for a binary task of the positive one
-Counted = Mapping[str, Cells]  # by score column
-Hits = Mapping[str, Floats]
-Rows = Mapping[str, Places]  # the numbers of rows' cells, by score column
+def _class_loss(cells: Cells, hits: Floats) -> Floats:
+    """A class's part of the log loss: the chosen class's probability alone counts."""
+    loss: Floats = -(hits * np.log(np.clip(cells.scores, SMALLEST, 1))).sum(-1) / cells.rows.sum(-1)
+    return loss
+
+
+BINARY = ("auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
+METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
+    "binary": {name: _top(getattr(measures, name)) for name in BINARY},
+    "multiclass": {
+        "log_loss": _classes(_class_loss, np.sum),
+        "accuracy": _top(measures.accuracy),  # its outcome: the predicted class is the true one
+        "auc": _classes(measures.auc, np.mean),
+        "brier": _classes(measures.brier, np.sum),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -159,88 +169,12 @@ class Known:
     calibrations: Mapping[str, Calibration]
     rows_a_group: float = 1.0
 
-
-def auc(cells: Cells, hits: Floats) -> Floats:
-    """The chance that a hit scores above a miss; rows of one cell tie."""
-    misses = cells.rows - hits
-    below = np.cumsum(misses, axis=-1) - misses / 2
-    return _ratio((hits * below).sum(-1), hits.sum(-1) * misses.sum(-1))
-
-
-def log_loss(cells: Cells, hits: Floats) -> Floats:
-    """The mean negative logarithm of the probability of what happened."""
-    scores = np.clip(cells.scores, SMALLEST, 1 - SMALLEST)
-    loss = -(hits * np.log(scores) + (cells.rows - hits) * np.log1p(-scores))
-    return _ratio(loss.sum(-1), cells.rows.sum(-1))
-
-
-def brier(cells: Cells, hits: Floats) -> Floats:
-    """The mean squared distance of score and event."""
-    loss = hits * (1 - cells.scores) ** 2 + (cells.rows - hits) * cells.scores**2
-    return _ratio(loss.sum(-1), cells.rows.sum(-1))
-
-
-def accuracy(cells: Cells, hits: Floats) -> Floats:
-    """The share of rows predicted right."""
-    right = cells.chosen * hits + (1 - cells.chosen) * (cells.rows - hits)
-    return _ratio(right.sum(-1), cells.rows.sum(-1))
-
-
-def precision(cells: Cells, hits: Floats) -> Floats:
-    """The share of hits among the rows predicted as such."""
-    return _ratio((cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum(-1))
-
-
-def recall(cells: Cells, hits: Floats) -> Floats:
-    """The share of hits that are predicted as such."""
-    return _ratio((cells.chosen * hits).sum(-1), hits.sum(-1))
-
-
-def f1(cells: Cells, hits: Floats) -> Floats:
-    """The harmonic mean of precision and recall."""
-    return _ratio(2 * (cells.chosen * hits).sum(-1), (cells.chosen * cells.rows).sum(-1) + hits.sum(-1))
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """0 for a share of nothing, as the algorithm's own metrics have it."""
-    ratio: Floats = np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
-    return ratio
-
-
-def _several_log_loss(counted: Counted, hits: Hits) -> Floats:
-    """The negative logarithm of the chosen class's probability: a sum over the classes' hits."""
-    losses = [-(hits[name] * np.log(np.clip(counted[name].scores, SMALLEST, 1))).sum(-1) for name in _classes(counted)]
-    return _ratio(np.sum(losses, axis=0), counted[TOP].rows.sum(-1))
-
-
-def _several_auc(counted: Counted, hits: Hits) -> Floats:
-    mean: Floats = np.mean([auc(counted[name], hits[name]) for name in _classes(counted)], axis=0)
-    return mean
-
-
-def _several_brier(counted: Counted, hits: Hits) -> Floats:
-    total: Floats = np.sum([brier(counted[name], hits[name]) for name in _classes(counted)], axis=0)
-    return total
-
-
-def _classes(counted: Counted) -> list[str]:
-    return [name for name in counted if name != TOP]
-
-
-def _of_score(metric: Callable[[Cells, Floats], Floats]) -> Callable[[Counted, Hits], Floats]:
-    return lambda counted, hits: metric(counted[TOP], hits[TOP])
-
-
-BINARY = (auc, log_loss, brier, accuracy, precision, recall, f1)
-METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
-    "binary": {metric.__name__: _of_score(metric) for metric in BINARY},
-    "multiclass": {
-        "log_loss": _several_log_loss,
-        "accuracy": _of_score(accuracy),  # its event: the predicted class is the true one
-        "auc": _several_auc,
-        "brier": _several_brier,
-    },
-}
+    def hits(self, counted: Counted, weights: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Expected hits, a row for each of `weights`."""
+        return {
+            name: cells.rows * self.calibrations[name].probabilities(cells.scores, weights[name])
+            for name, cells in counted.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -268,101 +202,208 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     """
     random, wider = np.random.default_rng(SEED), np.sqrt(known.rows_a_group)
     weights = {name: np.vstack([one.weights, one.draws(DRAWS, random)]) for name, one in known.calibrations.items()}
-    parts = [
-        _draws(task, counted, known, {name: drawn[start : start + AT_ONCE] for name, drawn in weights.items()}, random)
-        for start in range(0, DRAWS + 1, AT_ONCE)
-    ]
+    parts: dict[str, list[Floats]] = {name: [] for name in METRICS[task]}
+    rows = {name: cells.rows.astype(int) for name, cells in counted.items()}
+    for start in range(0, DRAWS + 1, AT_ONCE):
+        some = {name: drawn[start : start + AT_ONCE] for name, drawn in weights.items()}
+        now, before = known.hits(counted, some), known.hits(known.cells, some)
+        labels = {  # classes are drawn one by one
+            name: random.binomial(rows[name], np.minimum(hits / rows[name], 1)).astype(float)
+            for name, hits in now.items()
+        }
+        for name, metric in METRICS[task].items():
+            values = [metric(counted, labels), metric(counted, now), metric(known.cells, before)]
+            parts[name].append(np.stack(values))
     found = {}
-    for name in METRICS[task]:
-        labels, values, before = np.concatenate([part[name] for part in parts], axis=1)
+    for name, arrays in parts.items():
+        drawn, values, reference = np.concatenate(arrays, axis=1)
         apart = np.sqrt(2) if (task, name) in SHARED else 1.0
-        low, high = values[0] + apart * wider * (_limits(labels[1:]) - values[0])
-        low, high = np.clip([min(low, values[0]), max(high, values[0])], 0, None if name in UNBOUNDED else 1)
-        drops = _drop(name, before, values)
+        limits = np.quantile(drawn[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="weibull")
+        low, high = values[0] + apart * wider * (limits - values[0])
+        low, high = np.clip([min(low, values[0]), max(high, values[0])], *metrics.values(name, task))
+        drops = metrics.lead(name, reference, values)
         doubt = float(np.mean(wider * (drops[1:] - drops[0]) <= -drops[0]))
         found[name] = Expected(float(values[0]), float(low), float(high), float(drops[0]), doubt)
     return found
 
 
-def _draws(
-    task: str, counted: Counted, known: Known, weights: Mapping[str, Floats], random: np.random.Generator
-) -> dict[str, Floats]:
-    """By metric: its values for drawn labels, expected now, and expected of validation, for each row of `weights`."""
-    now, before = (_hits(cells, known, weights) for cells in (counted, known.cells))
-    labels = {name: _drawn(counted[name].rows, hits, random) for name, hits in now.items()}
-    return {
-        name: np.stack([metric(counted, labels), metric(counted, now), metric(known.cells, before)])
-        for name, metric in METRICS[task].items()
-    }
-
-
-def _limits(values: Floats) -> Floats:
-    """Between which one more such value lies with a chance of LEVEL."""
-    limits: Floats = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="weibull")
-    return limits
-
-
-def _hits(counted: Counted, known: Known, weights: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Expected hits, a row for each of `weights`."""
-    return {
-        name: cells.rows * known.calibrations[name].chances(cells.scores, weights[name])
-        for name, cells in counted.items()
-    }
-
-
-def _drawn(rows: Floats, hits: Floats, random: np.random.Generator) -> Floats:
-    """Hits as labels could give them; classes are drawn one by one, and `expected` makes up for it."""
-    return random.binomial(rows.astype(int), np.minimum(hits / rows, 1)).astype(float)
-
-
-def chance(wanted: tuple[str, str], known: Known, parts: tuple[Rows, Rows], level: float) -> float:
+def chance(
+    wanted: tuple[str, str], known: Known, parts: tuple[Mapping[str, Numbers], Mapping[str, Numbers]], level: float
+) -> float:
     """How often chance makes the second of `parts` worse than the first by as much; `wanted` is task and metric.
 
-    A permutation test: the rows of both parts are parted anew at random, again and again. Where both come from the same
-    distribution every parting is as likely as the real one, so `level` is kept whatever the number of rows, how skewed
-    their scores are, and however wrong the calibration is, which is the same for all partings. It ends early where the
-    answer is clearly no (Besag and Clifford, 1991).
+    A permutation test: the rows of both parts (the numbers of their cells, by score column) are parted anew at random,
+    again and again. Where both come from the same distribution every parting is as likely as the real one, so `level`
+    is kept whatever the number of rows, how skewed their scores are, and however wrong the calibration is, which is the
+    same for all partings. It ends early where the answer is clearly no (Besag and Clifford, 1991).
     """
-    random, (before, now) = np.random.default_rng(SEED), parts
-    pool = {name: _pooled(before[name], now[name], one) for name, one in known.calibrations.items()}
+    (task, metric), random, (before, now) = wanted, np.random.default_rng(SEED), parts
+    pools = {name: _Pool(np.concatenate([before[name], now[name]]), one) for name, one in known.calibrations.items()}
+
+    def drops(members: NDArray[np.bool_]) -> Floats:
+        """By how much the members are expected to be worse than the others, for each row of `members`."""
+        rows = {
+            name: np.add.reduceat(members[:, pool.order], pool.starts, axis=1, dtype=float)
+            for name, pool in pools.items()
+        }
+        first, second = (
+            METRICS[task][metric](
+                {name: Cells(pool.scores, side[name], pool.chosen) for name, pool in pools.items()},
+                {name: side[name] * pool.probabilities for name, pool in pools.items()},
+            )
+            for side in ({name: pool.rows - rows[name] for name, pool in pools.items()}, rows)
+        )
+        return metrics.lead(metric, first, second)
+
     real = np.arange(len(before[TOP]) + len(now[TOP])) >= len(before[TOP])
-    seen, worse, done = _drops(wanted, pool, real[None])[0], 1, 1
-    while worse <= ENOUGH and done < min(ENOUGH / level, PARTINGS):
-        members = random.permuted(np.tile(real, (AT_ONCE, 1)), axis=1)
-        worse += int((_drops(wanted, pool, members) >= seen - TIE).sum())
+    seen, worse, done = drops(real[None])[0], 1, 1
+    while worse <= ENOUGH and done < min(ENOUGH / level, PERMUTATIONS):
+        worse += int((drops(random.permuted(np.tile(real, (AT_ONCE, 1)), axis=1)) >= seen - TIE).sum())
         done += AT_ONCE
     return worse / done
 
 
-@dataclass(frozen=True)
 class _Pool:
-    """The rows of both parts in the order of their cells, and each cell: begin, rows, score, class, chance."""
+    """Rows in the order of their cells, and each cell: begin, rows, score in its middle, class, probability."""
 
-    order: Places
-    starts: Places
-    rows: Floats
-    scores: Floats
-    chosen: Floats
-    chances: Floats
-
-
-def _pooled(before: Places, now: Places, calibration: Calibration) -> _Pool:
-    both = np.concatenate([before, now])
-    used, starts, rows = np.unique(np.sort(both), return_index=True, return_counts=True)
-    scores, order = middles(used), np.argsort(both, kind="stable")
-    return _Pool(order, starts, rows.astype(float), scores, (used % 2).astype(float), calibration.chances(scores))
+    def __init__(self, numbers: Numbers, calibration: Calibration) -> None:
+        self.order = np.argsort(numbers, kind="stable")
+        cells, self.starts, rows = np.unique(numbers[self.order], return_index=True, return_counts=True)
+        self.rows, self.chosen = rows.astype(float), (cells % 2).astype(float)
+        self.scores = 1 / (1 + np.exp(-np.clip((cells // 2 + 0.5) * STEP - REACH, -REACH, REACH)))
+        self.probabilities = calibration.probabilities(self.scores)
 
 
-def _drops(wanted: tuple[str, str], pool: Mapping[str, _Pool], members: NDArray[np.bool_]) -> Floats:
-    """By how much the members are expected to be worse than the others, for each row of `members`."""
-    (task, metric), values = wanted, []
-    now = {name: np.add.reduceat(members[:, one.order], one.starts, axis=1, dtype=float) for name, one in pool.items()}
-    for rows in ({name: one.rows - now[name] for name, one in pool.items()}, now):
-        counted = {name: Cells(one.scores, rows[name], one.chosen) for name, one in pool.items()}
-        values.append(METRICS[task][metric](counted, {name: rows[name] * one.chances for name, one in pool.items()}))
-    return _drop(metric, *values)
+def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) -> Plain:
+    """How scores relate to labels on the validation split, and the metrics there; or the `reason` why there is none.
+
+    By score column, `cells` holds scores, rows and chosen as in Cells, and the hits: rows where the score came true;
+    `sample` the numbers of single rows' cells, one row a group. `threshold` is where the positive class begins to be
+    predicted.
+    """
+    metric, columns = evaluation.get("metric"), score_columns(case)
+    if reason := _obstacle(case, scored, evaluation):
+        return {"metric": metric, "reason": reason}
+    groups = [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
+    needed = ["prediction", LABEL, *columns]
+    table = scored.select(*needed, *groups).drop_nulls(needed).collect()
+    alone = table.sample(fraction=1, shuffle=True, seed=SEED)
+    alone = alone.unique(groups, keep="first", maintain_order=True) if groups else alone
+    if reason := _too_little(case, table, list(columns), alone.height):
+        return {"metric": metric, "reason": reason}
+    threshold = evaluation["threshold"] if case.data.task == "binary" else 0.0
+    cells = {name: asdict(one) for name, one in count(table.lazy(), list(columns), threshold).items()}
+    for name, label in columns.items():
+        outcomes = (table[LABEL] == (label or table["prediction"])).to_numpy().astype(float)
+        numbers = cell_numbers(table[name].cast(pl.Float64).to_numpy(), threshold)
+        cells[name]["hits"] = np.bincount(numbers, weights=outcomes)[np.unique(numbers)]
+    return {
+        "metric": metric,
+        "threshold": threshold,
+        "rows": table.height,
+        "rows_a_group": table.height / alone.height,
+        "reference": {name: evaluation["validation"].get(name) for name in METRICS[case.data.task]},
+        "cells": {name: {key: values.tolist() for key, values in one.items()} for name, one in cells.items()},
+        "sample": {name: numbers.tolist() for name, numbers in _sample(alone, list(columns), threshold).items()},
+    }
 
 
-def _drop(metric: str, before: Floats, now: Floats) -> Floats:
-    """By how much `now` is worse."""
-    return now - before if metric in names.SMALLER_IS_BETTER else before - now
+def _obstacle(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) -> str:
+    if case.data.task == "regression":
+        return f"a predicted value says nothing of its own chance to be right; {ONLY_LABELS}"
+    if LABEL not in scored.collect_schema():
+        return f"the evaluation's predictions have no column {LABEL}"
+    if lacking := [name for name in ("metric", "validation", "threshold") if name not in evaluation]:
+        return f"evaluation.json has no {' and no '.join(lacking)}"
+    leak = evaluation.get("leak")
+    if not isinstance(leak, Mapping) or leak.get("trusted") is not False:
+        return ""
+    words = f": {leak['reason'].rstrip('.')}" if isinstance(leak.get("reason"), str) else ""
+    return f"to this model the validation rows are no new rows, so they don't show how it scores new ones{words}"
+
+
+def _too_little(case: UseCase, table: pl.DataFrame, columns: list[str], groups: int) -> str:
+    """Why these validation rows say nothing of scores; "" where they do."""
+    rows = table.height
+    if rows < max(case.drift.minimum_rows, 1):
+        return f"{rows:,} labelled validation rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}"
+    if not all(table[name].is_between(0, 1).all() for name in columns):
+        return "the scores of the validation split are no probabilities from 0 to 1"
+    if groups < min(rows, FEWEST_GROUPS):
+        return f"the validation rows are of {groups} groups; fewer than {FEWEST_GROUPS} don't show how others differ"
+    counts = {label: int((table[LABEL] == label).sum()) for label in case.data.classes}
+    rarest = min(counts, key=counts.__getitem__)
+    if counts[rarest] < FEWEST and (case.data.task == "binary" or case.gate.metric in EVERY_CLASS):
+        return f"{counts[rarest]} validation rows are {rarest!r}; how such rows are scored takes {FEWEST} to learn"
+    return ""
+
+
+def score_columns(case: UseCase) -> dict[str, str]:
+    """Each score and the class whose probability it is; "" stands for the predicted one."""
+    if case.data.task == "binary":
+        return {TOP: case.data.classes[-1]}
+    return {TOP: "", **{f"score:{label}": label for label in case.data.classes}}
+
+
+def _sample(table: pl.DataFrame, columns: list[str], threshold: float) -> dict[str, Numbers]:
+    taken = table[: min(SAMPLE, SCORES // len(columns))]
+    return {name: cell_numbers(taken[name].cast(pl.Float64).to_numpy(), threshold) for name in columns}
+
+
+def estimated(case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame) -> Plain:
+    """The `performance` of drift.json, for the rows that were scored.
+
+    metric: the gate's. estimated, low, high: its expected value and 95 % limits, null with a `reason` where there is
+    none. reference: its value on the labelled validation split. drop: by how much the estimate is worse than the same
+    estimate for the validation split, and limit: [drift] performance_drop. p_value: how often chance alone gives such a
+    drop, null below the limit. alarm: the drop is over the limit, and p_value below [drift] significance. metrics: the
+    same but for p_value and alarm, for every metric that can be estimated.
+    """
+    known: Mapping[str, Any] = baseline.get("performance", {})
+    metric, limit = known.get("metric"), case.drift.performance_drop
+    report: Plain = {"metric": metric, "method": METHOD, "limit": limit}
+    report |= dict.fromkeys(("estimated", "low", "high", "reference", "drop", "p_value")) | {"alarm": False}
+    if "cells" not in known:
+        reason = known.get("reason", "the baseline has not learned it; train again")
+        return {**report, "reason": reason, "metrics": {}}
+    counted = count(scored, list(known["cells"]), known["threshold"])
+    rows = int(counted[TOP].rows.sum())
+    if rows < max(case.drift.minimum_rows, 1):
+        reason = f"{rows:,} scored rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}"
+        return {**report, "reason": reason, "metrics": {}}
+    validation = reference(known)
+    found = expected(case.data.task, counted, validation)
+    plain = {
+        name: {"estimated": one.estimated, "low": one.low, "high": one.high}
+        | {"reference": known["reference"].get(name), "drop": one.drop}
+        for name, one in found.items()
+    }
+    if metric not in found:
+        reason = f"{metric} can't be expected from scores alone; {', '.join(found)} can"
+        return {**report, "reason": reason, "metrics": plain}
+    report |= plain[metric]
+    if found[metric].drop > limit:
+        parts = (known["sample"], sample_of_batch(known, scored, rows))
+        random = chance((case.data.task, metric), validation, parts, case.drift.significance)
+        report["p_value"] = min(1.0, 2 * max(random, found[metric].doubt))  # two-sided
+        report["alarm"] = report["p_value"] < case.drift.significance
+    return {**report, "reason": None, "metrics": plain}
+
+
+def reference(learned: Mapping[str, Any]) -> Known:
+    """What the baseline holds, as arrays, and the calibration that follows from it."""
+    found = {name: {key: np.asarray(one[key], float) for key in one} for name, one in learned["cells"].items()}
+    return Known(
+        {name: Cells(one["scores"], one["rows"], one["chosen"]) for name, one in found.items()},
+        {name: fit(one["scores"], one["rows"], one["hits"]) for name, one in found.items()},
+        learned["rows_a_group"],
+    )
+
+
+def sample_of_batch(known: Mapping[str, Any], scored: pl.LazyFrame, rows: int) -> dict[str, Numbers]:
+    """Every so many of a batch's rows, at most as many as there would be groups of them."""
+    columns = list(known["cells"])
+    most = min(SAMPLE, SCORES // len(columns), rows / known["rows_a_group"])
+    usable = scored.select(columns).filter(pl.all_horizontal(pl.col(columns).is_finite()))
+    table = usable.gather_every(int(np.ceil(rows / most))).collect(engine="streaming")
+    return _sample(table, columns, known["threshold"])

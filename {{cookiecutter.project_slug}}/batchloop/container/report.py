@@ -133,11 +133,6 @@ def short(text: str, limit: int = 38) -> str:
     return f"{text[:fitting]}…"
 
 
-def share(value: float) -> str:
-    """A share of 1 in percent."""
-    return f"{100 * value:.3g} %"
-
-
 def finite(value: float | None) -> float | None:
     """A finite number, or None."""
     return value if value is not None and math.isfinite(value) else None
@@ -213,9 +208,9 @@ def bars(items: Sequence[tuple[str, float]], unit: str, title: str) -> Markup:
 def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[float], title: str) -> Markup:
     """Two shares of the rows for each label, what was learned beside what is now: lines if few, else columns."""
     few, highest = len(labels) <= FEW, max([*baseline, *current, 1e-12])
-    text = "{} → {}" if few else "learned {}, now {}"
+    text = "{:.3g} % → {:.3g} %" if few else "learned {:.3g} %, now {:.3g} %"
     drawn: list[dict[str, Any]] = [
-        {"label": label, "text": text.format(share(before), share(now)), "before": before, "now": now}
+        {"label": label, "text": text.format(100 * before, 100 * now), "before": before, "now": now}
         for label, before, now in zip(labels, baseline, current, strict=True)
     ]
     if few:

@@ -157,7 +157,7 @@ def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | No
     """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
     words = [f"{name}={value}" for name, value in (chosen or {}).items()]
     try:
-        run_module(repository, "batchloop.container.fitting", *words, python=repository.python())
+        run_module(repository, "batchloop.container.hyperparameters", *words, python=repository.python())
     except Failure as failure:  # the model library's own complaint stands above
         raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
 

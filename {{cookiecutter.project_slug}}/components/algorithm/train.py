@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from batchloop.container import artifacts, evaluation, fitting, job, leakage, measures, models, tables, usecase
+from batchloop.container import artifacts, evaluation, hyperparameters, job, leakage, measures, models, tables, usecase
 from batchloop.container.evaluation import Champion
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
@@ -48,14 +48,14 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    with explained("usecase.toml"), fitting.interruptible() as interruption:
-        chosen = fitting.resolve(case.hyperparameters, settings)
-        fitting.refuse(case, chosen)
-        trials = fitting.whole(settings, "trials", case.tuning.trials)
+    with explained("usecase.toml"), models.interruptible() as interruption:
+        chosen = hyperparameters.resolve(case.hyperparameters, settings)
+        hyperparameters.refuse(case, chosen)
+        trials = hyperparameters.trials(settings, case.tuning.trials)
         run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
-        checkpoint = fitting.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
+        checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
         _write(run, Model(_fit(run, checkpoint), _metadata(run)))
-        fitting.remove(job.checkpoints())
+        models.forget(job.checkpoints())
 
 
 def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
@@ -86,19 +86,16 @@ def _tuned(run: Run, trials: int) -> Run:
     """The run with the best hyperparameters that were found, or as it is without a search."""
     if trials == 0 or not run.case.tuning.search:
         return run
-    from batchloop.container import tuning  # noqa: PLC0415 - only a search needs Optuna, and serving must start fast
-
-    options = tuning.ranges(run.case.tuning.search, run.hyperparameters)
-    budget = tuning.Budget(trials, run.case.tuning.timeout_seconds, int(run.hyperparameters.get("seed", 0)))
-    folder, identity = job.checkpoints(), [*run.identity(), trials, budget.timeout_seconds]
-    found = fitting.recall(folder, identity)
+    tuning, tables = run.case.tuning, (run.train, run.validation)
+    folder, identity = job.checkpoints(), [*run.identity(), trials, tuning.timeout_seconds]
+    found = models.recall(folder, identity)
     if found is None:
-        found = tuning.search((run.train, run.validation), run.hyperparameters, options, run.problem, budget)
-        fitting.remember(folder, identity, found)
+        found = hyperparameters.search(tables, run.hyperparameters, run.problem, tuning, trials)
+        models.remember(folder, identity, found)
     return replace(run, hyperparameters=found)
 
 
-def _fit(run: Run, checkpoint: fitting.Checkpoint) -> Any:
+def _fit(run: Run, checkpoint: models.Checkpoint) -> Any:
     """Fit from the start, or from where an interrupted run left off, as far as the model can."""
     given = (run.train, run.validation, run.hyperparameters, run.problem)
     if not models.takes_progress():
@@ -144,13 +141,12 @@ def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
     """The report; `predicted` is of the validation split."""
     metadata, metric = judged.metadata, run.case.gate.metric
     measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
-    candidate = evaluation.Contender(
-        judged, evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
-    )
-    rival, reason = evaluation.contender(run.champion)
-    report = {**evaluation.evaluate(candidate, measured, rival, metric, run.problem.threads), "not_comparable": reason}
+    test, groups = evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
+    candidate = evaluation.scored(judged, test, run.problem.threads, groups)
+    rival, reason = evaluation.rival(run.champion, run.problem.threads)
+    report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
-    splits = {"train": run.train, "validation": run.validation, "test": candidate.test}
+    splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
 

@@ -28,9 +28,7 @@ def serve(settings: Mapping[str, str]) -> None:
     del settings  # everything is in usecase.toml
     case = usecase.load()
     fitted, explainer = _artifacts(case)
-    chosen = container_explanations.choose(
-        container_explanations.scan(job.processing_input("features")), fitted, case.explanation
-    )
+    chosen = container_explanations.choose(job.processing_input("features"), fitted, case.explanation)
     parts = list(container_explanations.explained(fitted, explainer["learned"], chosen.frame))
     explanations = pl.concat([reasons(fitted, chunk, found, case.explanation.top) for chunk, found in parts])
     report = _summary(case, fitted, explainer, container_explanations.summarise(fitted, parts)) | {

@@ -20,7 +20,7 @@ def train(settings: Mapping[str, str]) -> None:
     folder = artifacts.unpacked(job.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
     fitted = models.load(folder)
-    chosen = explanations.choose(explanations.scan(job.processing_input("features")), fitted, case.explanation)
+    chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
     learned = explanations.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
     found = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
     explainer = _explainer(fitted, found, chosen) | {"learned": learned}

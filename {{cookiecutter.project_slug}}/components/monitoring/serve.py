@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, estimates, job, raw, realised, usecase, verdict
+from batchloop.container import artifacts, drift_report, job, raw, realised, usecase
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -21,10 +21,10 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(place, "monitoring", case.contract())
     baseline = artifacts.read_json(place / "baseline.json")
     table = raw.read(job.processing_input("raw"), case)
-    importance = estimates.shares(job.processing_input("explainer"), case.contract())
+    importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()
-    report = verdict.judged(case, baseline, table.intact, predictions, importance)
-    report = verdict.measured(case, baseline, report, _labels(case, predictions))
+    report = drift_report.judged(case, baseline, table.intact, predictions, importance)
+    report = drift_report.measured(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(drift_report.batch(case, baseline, report), encoding="utf-8")

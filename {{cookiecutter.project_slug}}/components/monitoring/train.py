@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, estimates, job, raw, realised, usecase, verdict
+from batchloop.container import artifacts, drift_report, job, performance, profile, raw, realised, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
@@ -20,19 +20,19 @@ def train(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     table = raw.read(job.processing_input("raw"), case)
     kinds = {column.name: column.type for column in case.columns}
-    rows, columns = verdict.learned(table.intact, kinds, case.drift.bins)
+    rows, columns = profile.learned(table.intact, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{table.files[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
-    score_rows, scores = verdict.learned(scored, score_kinds(scored), case.drift.bins)
+    score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
     judged = _evaluation(evaluation)
     baseline = {
         "rows": rows,
         "columns": columns,
         "score_rows": score_rows,
         "scores": scores,
-        "performance": estimates.learned(case, scored, judged),
+        "performance": performance.learned(case, scored, judged),
         "validation": realised.learned(case, scored, judged),
     }
     with artifacts.writing(job.processing_output("report")) as report:

@@ -1,0 +1,199 @@
+"""Hyperparameters: what a job was given, what the model refuses, and a search for better ones with Optuna.
+
+`python -m batchloop.container.hyperparameters [name=value …]` checks those of usecase.toml.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchloop.container import measures, models, settings, usecase
+from batchloop.container.job import InputError, told
+from batchloop.container.models import Model
+from batchloop.container.protocols import Problem, Table
+from batchloop.container.settings import HUGE, Wrong, nearest
+from batchloop.container.usecase import Tuning, UseCase
+
+SETTINGS = ("trials", "continue_training")  # of the job, not of the model
+SERVICE = "sagemaker_"  # the service and its SDK add names of their own
+EXAMPLE = tuple({"name": name, "source": name, "kind": "number"} for name in ("a", "b"))  # features
+REPORT = 20  # rounds between two looks at whether a trial is worth going on with
+
+
+def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """The defaults, overridden by what was given, each in its default's type. Raises InputError naming a wrong one."""
+    chosen = {name: text for name, text in given.items() if name not in SETTINGS and not name.startswith(SERVICE)}
+    if unknown := [name for name in chosen if name not in defaults]:
+        raise InputError(f"there is no hyperparameter {unknown[0]!r}; usecase.toml has {', '.join(defaults)}.")
+    return {**defaults, **{name: _parsed(name, text, defaults[name]) for name, text in chosen.items()}}
+
+
+def trials(given: Mapping[str, str], default: int) -> int:
+    """How many trials a search has; 0 turns it off. Raises InputError."""
+    value: int = _parsed("trials", given.get("trials", str(default)), default)
+    if value < 0:
+        raise InputError(f"trials = {value} is negative; 0 turns it off.")
+    return value
+
+
+def _parsed(name: str, text: str, default: Any) -> Any:
+    """A text as a value of its default's type. Raises InputError."""
+    if (value := settings.parsed(type(default), text)) is None:
+        raise InputError(f"hyperparameter {name} = {text!r} is not {settings.KINDS[type(default)]}.")
+    return value
+
+
+def check(case: UseCase, given: Mapping[str, str]) -> None:
+    """Ask the model about its hyperparameters and the ends of the search space. Raises InputError for a refused one."""
+    values = resolve(case.hyperparameters, given)
+    refuse(case, values)
+    for option in ranges(case.tuning.search, values):
+        for value in option.choices or (option.low, option.high):
+            for _, reason in _refused(case, {**values, option.name: value}):
+                raise _wrong(option.name, f": {value!r} can't be tried: {reason}.")
+
+
+def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
+    """Raises Wrong for the first hyperparameter that the model says it can't use."""
+    for name, reason in _refused(case, values):
+        if not name:
+            raise Wrong(f"[hyperparameters] don't go together: {reason}.", "hyperparameters")
+        raise Wrong(f"[hyperparameters] {name} = {values[name]!r}: {reason}.", "hyperparameters", name)
+
+
+def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and reasons, the model's own where it has a `check`; else the complaint of a fit of a few made-up rows."""
+    file: Any = models.module()
+    problem = Problem(case.data.task, case.data.classes if case.data.task != "regression" else (), EXAMPLE)
+    if hasattr(file, "check"):
+        yield from file.check(values, problem)
+        return
+    rows = models.example(problem)
+    try:
+        models.fit(rows, rows, values, problem)
+    except Exception as error:  # of any library
+        yield "", f"components/algorithm/model.py refuses them on a few made-up rows: {told(error).rstrip('.')}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values to try for one hyperparameter: `choices`, or numbers from `low` to `high`."""
+
+    name: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    whole: bool = False
+
+    def suggest(self, trial: Any) -> Any:
+        """The value of an Optuna trial."""
+        if self.choices:
+            return trial.suggest_categorical(self.name, self.choices)
+        if self.whole:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+def ranges(search: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Range]:
+    """[tuning.search] as ranges, widened where the default lies outside. Raises Wrong naming the wrong one."""
+    if unknown := [name for name in search if name not in defaults]:
+        words = f"[tuning.search] {unknown[0]!r} is not among [hyperparameters]; {nearest(unknown[0], defaults)}."
+        raise Wrong(words, "tuning", "search", unknown[0])
+    return [_range(name, values, defaults[name]) for name, values in search.items()]
+
+
+def _range(name: str, given: Any, default: Any) -> Range:
+    values = given if isinstance(given, list) else []
+    log = values[-1:] == ["log"]
+    bounds = values[:-1] if log else values
+    choices = tuple(dict.fromkeys([*values, default]))
+    if not log and values and len(choices) > 1 and not {type(value) for value in choices} - {bool, str}:
+        return Range(name, choices=choices)
+    numbers = all(type(value) in (int, float) and abs(value) < HUGE for value in [*bounds, default])
+    if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
+        raise _wrong(name, f' = {given!r} is not [low, high] or [low, high, "log"] with low below high, or choices.')
+    low, high = min(bounds[0], default), max(bounds[1], default)
+    if log and low <= 0:
+        whose = "[hyperparameters] has" if low < bounds[0] else "it has"
+        raise _wrong(name, f': "log" needs values above 0, and {whose} {low}.')
+    return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
+
+
+def _wrong(name: str, words: str) -> Wrong:
+    return Wrong(f"[tuning.search] {name}{words}", "tuning", "search", name)
+
+
+def search(
+    tables: tuple[Table, Table], defaults: Mapping[str, Any], problem: Problem, tuning: Tuning, trials: int
+) -> dict[str, Any]:
+    """The hyperparameters with the lowest validation loss; the defaults are the first trial, so it is never worse.
+
+    The same seed gives the same answer as long as the time does not run out. Prints a line a trial.
+    """
+    import optuna  # noqa: PLC0415 - only a search needs it, and serving must start fast
+
+    options = ranges(tuning.search, defaults)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=int(defaults.get("seed", 0))),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=REPORT),
+    )
+    study.enqueue_trial({option.name: defaults[option.name] for option in options})
+
+    def objective(trial: optuna.Trial) -> float:
+        chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
+        fitted = models.fit(*tables, chosen, problem, Pruning(trial, optuna.TrialPruned))
+        predicted = models.predict(Model(fitted, {"classes": problem.classes}), tables[1].features, problem.threads)
+        metric = "rmse" if problem.task == "regression" else "log_loss"
+        return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
+
+    study.optimize(objective, n_trials=trials, timeout=tuning.timeout_seconds, callbacks=[_print_trial])
+    return {**defaults, **study.best_params}
+
+
+class Pruning:
+    """The Progress of a trial: ends it when it is clearly behind the others at the same round."""
+
+    start = None
+
+    def __init__(self, trial: Any, pruned: type[Exception]) -> None:
+        self.trial, self.pruned, self.best = trial, pruned, float("inf")
+
+    def interrupted(self) -> None:
+        """A trial starts afresh."""
+
+    def after_round(self, rounds: int, loss: float, _state: Callable[[], str]) -> None:
+        """Report the lowest loss so far, now and then."""
+        self.best = min(self.best, loss)
+        if rounds % REPORT == 0:
+            self.trial.report(self.best, rounds)
+            if self.trial.should_prune():
+                raise self.pruned
+
+
+def _print_trial(_study: Any, trial: Any) -> None:
+    result = f"loss {trial.value:.6f}" if trial.value is not None else trial.state.name.lower()
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
+    )
+    print(f"trial {trial.number}: {result} ({values})", flush=True)
+
+
+def main(words: list[str]) -> int:
+    """The command line; the exit code."""
+    try:
+        file = usecase.location()
+        case = usecase.load(file)
+        given = dict(word.partition("=")[::2] for word in words)
+        with settings.explained(file.name, "" if given else file.read_text(encoding="utf-8-sig")):
+            check(case, given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
