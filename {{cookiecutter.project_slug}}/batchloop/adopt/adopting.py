@@ -10,12 +10,11 @@ from itertools import combinations
 
 import polars as pl
 
-from batchloop.adopt import contract, dates, groups, holdout, missing, numbers, roles, source, types
+from batchloop.adopt import columns, contract, dates, groups, holdout, numbers, roles, source
+from batchloop.adopt.columns import Decision
 from batchloop.adopt.contract import Contract, listed
-from batchloop.adopt.options import NO_GROUP, Options, Question
 from batchloop.adopt.profile import MISSING, Profile, profile
-from batchloop.adopt.source import Table
-from batchloop.adopt.types import Decision
+from batchloop.adopt.source import NO_GROUP, Options, Question, Table
 from batchloop.container import files, raw, usecase
 from batchloop.container.job import InputError
 
@@ -47,13 +46,13 @@ def adopt(options: Options) -> None:
     table = source.read(options)
     try:
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
-        text, case = decided.update(options.usecase)
-        checked = contract.check(decided.profile, case)
-        rows = holdout.place(table.files, options.folder, options.usecase, text, decided.holdout)
+        text, case = contract.rewrite(options.usecase, decided)
+        rows, lines = contract.check(decided, case)
+        kept = holdout.place(table.files, options.folder, options.usecase, text, decided.holdout)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    contract.report(decided, checked)
-    contract.report_next(decided, rows, checked, case)
+    contract.report(decided, rows, lines)
+    contract.report_next(decided, rows, kept, case)
 
 
 def _matched(options: Options, names: Sequence[str]) -> Options:
@@ -98,7 +97,7 @@ def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequenc
     read = numbers.read(found)
     if read is not table:
         found = profile(read, options, gaps)
-    added = missing.known(found)
+    added = columns.known(found)
     more = dict.fromkeys(text for texts in added.values() for text in texts)
     return (profile(read, options, list(dict.fromkeys([*gaps, *more]))) if more else found), added
 
@@ -106,12 +105,12 @@ def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequenc
 def _decided(table: Table, options: Options) -> Contract:
     """The contract. Raises Question or InputError."""
     found, added = _profile(table, options)
-    decisions = types.decide(found)
+    decisions = columns.decide(found)
     dated = [each for each in decisions.values() if each.type == "date"]
     moments = {each.name: dates.moments(each.column, each.format) for each in dated}
     if not options.missing:
         strays = [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in decisions.values()]
-        missing.ask(found, strays, moments)
+        columns.ask(found, strays, moments.values())
     label = roles.label(found)
     if options.id:
         roles.check_id(found.columns[options.id])
@@ -121,7 +120,8 @@ def _decided(table: Table, options: Options) -> Contract:
     used = {name: each.type for name, each in decisions.items()}
     group, repeats = groups.choose(found, used, (key, options.time))
     special = {found.label.name, key, options.time, group} - {""}
-    events = {name: why for name, why in dates.events(moments).items() if name not in special}
+    ordered = sorted(moments.items(), key=lambda each: -each[1].order)  # the clearest first
+    events = {name: each.event for name, each in ordered if each.event and name not in special}
     chosen = _chosen(found, [each for name, each in decisions.items() if name not in special], label.task, bool(key))
     chosen = [replace(each, drift=each.name not in events) for each in chosen]
     if time:  # the hour and the weekday say something of later rows too
@@ -140,10 +140,10 @@ def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: boo
     for decision in decisions:
         column = decision.column
         if reason := roles.only_names(column) or leaks.get(column.name, ""):
-            chosen.append(types.out(decision, reason))
+            chosen.append(columns.out(decision, reason))
         elif not keyed and decision.name == raw.NO_ID and decision.type:
             taken = f"has the name that numbered rows get; rename it, or say ID={raw.NO_ID}"
-            chosen.append(types.out(decision, taken))
+            chosen.append(columns.out(decision, taken))
         elif roles.names_something(column) and decision.type == "number":
             why = f"whole numbers that name something; {column.distinct} values"
             chosen.append(replace(decision, type="category", why=why))

@@ -7,9 +7,8 @@ from functools import cached_property
 
 import polars as pl
 
-from batchloop.adopt.options import Question, character, types_option
-from batchloop.adopt.profile import COLUMNS_AT_ONCE, FEW, Column, Profile
-from batchloop.adopt.source import Table
+from batchloop.adopt.profile import FEW, Column, Profile
+from batchloop.adopt.source import CHARACTERS, Question, Table, row, types_option
 from batchloop.container.usecase import CLOCKS
 from batchloop.container.values import CLOCK
 
@@ -113,8 +112,11 @@ def read(profile: Profile) -> Table:
         unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
         shapes = _shapes([*odd, *unclear])
         decimal = options.decimal or _decimal(shapes, len(points))
-        bare = [each for each in shapes if each.column.name not in dressed]
-        thousands = character(options.thousands) if options.thousands else _thousands(bare, decimal)
+        thousands = CHARACTERS.get(options.thousands, options.thousands)
+        if not options.thousands:  # what stands between them in columns that have this decimal sign
+            alike = [each for each in shapes if each.column.name not in dressed and each.sign in ("", decimal)]
+            grouped = OTHER[decimal] if any(each.counts[f"groups {decimal}"] for each in alike) else ""
+            thousands = grouped or next((each.blank for each in alike if each.blank), "")
         for each in shapes:
             each.check()
             sign, name = (each.signs or [decimal])[0], each.column.name
@@ -137,9 +139,9 @@ def _timed(column: Column) -> bool:
 
 def _clock(column: Column) -> str:
     """Raises Question for clocks of two parts among some of three."""
-    three = pl.col("t").str.count_matches(":") == 2
-    shown = (pl.col("t").filter(three).first().alias("three"), pl.col("t").filter(~three).first().alias("two"))
-    count, first, last = column.cells().select(three.sum().alias("n"), *shown).collect(engine="streaming").row(0)
+    text, three = pl.col("t"), pl.col("t").str.count_matches(":") == 2
+    shown = text.filter(three).first().alias("three"), text.filter(~three).first().alias("two")
+    count, first, last = row(column.cells(), three.sum(), *shown)
     if not ODD * column.present < count < (1 - ODD) * column.present:
         return CLOCKS[0]
     hours, minutes = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
@@ -198,20 +200,14 @@ def _one_unit(column: Column, dresses: pl.DataFrame, own: str) -> bool:
 
 def _shapes(columns: Sequence[Column]) -> list[Shapes]:
     """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
-    found, wanted = [], PATTERNS | GROUPS
-    for start in range(0, len(columns), COLUMNS_AT_ONCE):
-        some = columns[start : start + COLUMNS_AT_ONCE]
-        counts = [
-            each.plain.str.extract(DRESS, 3).str.contains(pattern).sum().alias(f"{place} {shape}")
-            for place, each in enumerate(some)
-            for shape, pattern in wanted.items()
-        ]
-        counts += [each.plain.str.contains(r"\d").sum().alias(f"{place} digits") for place, each in enumerate(some)]
-        row = some[0].table.frame.select(counts).collect(engine="streaming").row(0, named=True)
-        for place, each in enumerate(some):
-            shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * row[f"{place} digits"], LEAST * each.present):
-                found.append(Shapes(each, shapes))
+    found, wanted, digits = list[Shapes](), PATTERNS | GROUPS, pl.col("t").str.contains(r"\d").sum()
+    for each in columns:
+        number = pl.col("t").str.extract(DRESS, 3)
+        counts = [number.str.contains(pattern).sum().alias(shape) for shape, pattern in wanted.items()]
+        cells, *counted = row(each.cells(), digits, *counts)
+        shapes = dict(zip(wanted, counted, strict=True))
+        if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * cells, LEAST * each.present):
+            found.append(Shapes(each, shapes))
     return found
 
 
@@ -229,11 +225,3 @@ def _decimal(shapes: Sequence[Shapes], points: int) -> str:
         f"column {column.name!r}: is {example!r} one of thousands, or has it three decimals? "
         f"Say DECIMAL={OTHER[sign]} for thousands, DECIMAL={sign} for decimals."
     )
-
-
-def _thousands(shapes: Sequence[Shapes], decimal: str) -> str:
-    """What stands between the thousands of columns that have this decimal sign, or none."""
-    alike = [each for each in shapes if each.sign in ("", decimal)]
-    if any(each.counts[f"groups {decimal}"] for each in alike):
-        return OTHER[decimal]
-    return next((each.blank for each in alike if each.blank), "")
