@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from batchloop.adopt import dates
-from batchloop.adopt.dates import CROWDED, Moments, often
+from batchloop.adopt.dates import CROWDED, Moments, repeats
 from batchloop.adopt.profile import EXACT, FEW, MANY, Column, Profile
 from batchloop.adopt.source import Question, missing_option, types_option
 from batchloop.container import raw
@@ -177,7 +177,7 @@ def out(decision: Decision, why: str) -> Decision:
     return replace(decision, type="", why=why, format="", time_zone="", drift=True)
 
 
-def known(profile: Profile) -> dict[str, Sequence[str]]:
+def known_markers(profile: Profile) -> dict[str, Sequence[str]]:
     """Texts that stand for "no value" among what would otherwise be numbers, by the column; none that is a class."""
     return {
         name: column.marked
@@ -187,7 +187,7 @@ def known(profile: Profile) -> dict[str, Sequence[str]]:
     }
 
 
-def ask(profile: Profile, strays: Sequence[Suspect], moments: Iterable[Moments]) -> None:
+def ask_missing(profile: Profile, strays: Sequence[Suspect], moments: Iterable[Moments]) -> None:
     """Raises Question for whatever could mean "no value"; `strays` are texts among dates."""
     few = [suspect for suspect in strays if 0 < len(suspect[0]) <= FEW_WORDS]
     suspects = [*_suspects(profile), *few, *(suspect for each in moments for suspect in each.suspects)]
@@ -274,4 +274,4 @@ def _none(column: Column, number: float, end: tuple[int, float], rest: float) ->
     zero = number == 0 and distance > APART * rest and cells < MOST * column.present
     crowded = cells * column.distinct > CROWDED * column.present
     usual = (crowded and (sign or zero)) or (number != 0 and distance > max(rest, 1))
-    return often(cells, column.present) and number.is_integer() and (column.distinct > FEW or sign) and usual
+    return repeats(cells, column.present) and number.is_integer() and (column.distinct > FEW or sign) and usual

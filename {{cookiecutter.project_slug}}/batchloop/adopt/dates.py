@@ -74,8 +74,8 @@ def find(column: Column, profile: Profile) -> Found | None:
     wish = profile.options.dates
     reads = _reads(column, wish)
     forms = [form for form, fits in reads.items() if fits.sum() >= CLEARLY * fits.len()]
-    counts = row(column.cells(), [_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms] or pl.len())
-    unread = dict(zip(forms, counts, strict=False))
+    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms))
+    unread = dict(zip(forms, counts, strict=True))
     least = min(unread.values(), default=0)
     if not forms or least > profile.tolerated:
         _check_one_format(column, profile.tolerated, reads)
@@ -171,7 +171,7 @@ def written(column: Column) -> str:
     moment = pl.col(column.name)
     if column.kind == pl.Date:
         return DAYS[0]
-    timed, split = row(column.table.frame, [(moment != moment.dt.truncate(n)).any().alias(n) for n in ("1d", "1s")])
+    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(n)).any().alias(n) for n in ("1d", "1s")))
     zone = "%#z" if getattr(column.kind, "time_zone", None) else ""
     return f"{DAYS[0]} %H:%M:%S{'%.f' if split else ''}{zone}" if timed or zone else DAYS[0]
 
@@ -198,11 +198,10 @@ def zone(column: Column, wish: str, form: str) -> str:
 
 @dataclass(frozen=True)
 class Moments:
-    """A column of dates: its values in microseconds, how they go with the order of rows, and what they look like.
+    """A column's values in microseconds, their correlation with the order of rows, why it looks like an event's time.
 
-    `event` is why the column looks like the time of an event, "" where it does not. `suspects` are moments that could
-    mean "no value", as texts and in words: days such as 1900-01-01, and others far from the rest, that stand again and
-    again at an end.
+    `suspects` are moments that could mean "no value", as texts and in words: days such as 1900-01-01, and others far
+    from the rest, that stand again and again at an end.
     """
 
     at: pl.Expr
@@ -236,20 +235,20 @@ def moments(column: Column, form: str) -> Moments:
         (at == high).sum(),
     ]
     counts += [at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)]
-    found = row(frame, [each.alias(str(place)) for place, each in enumerate(counts)])
+    found = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
     present, distinct, ordered, timed, *cells, after_low, before_high = found
     suspects = []
     for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
         day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
         far = abs(end - following) > max(before_high - after_low, 1)
         usual = count * distinct > CROWDED * present and day in USUAL
-        if distinct > FEW and often(count, present) and (far or usual):
+        if distinct > FEW and repeats(count, present) and (far or usual):
             texts = column.where(moment == end)
             suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))
     return Moments(moment, ordered, _event(column.name, (present, distinct, ordered, timed)), suspects)
 
 
-def often(cells: int, of: int) -> bool:
+def repeats(cells: int, of: int) -> bool:
     """Whether a value at the end of a column stands there again and again."""
     return cells >= max(LEAST, REPEATED * of)
 

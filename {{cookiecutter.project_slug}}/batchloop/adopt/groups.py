@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from batchloop.adopt.profile import MANY, Column, Profile
-from batchloop.adopt.roles import ENTITY, PLURAL, named
+from batchloop.adopt.roles import ENTITY, PLURAL, named_like_id
 from batchloop.adopt.source import NO_GROUP, row
 from batchloop.container.job import InputError
 
@@ -25,10 +25,9 @@ CALENDAR = re.compile(r"year|month|week|day|date|hour|min|sec|jahr|monat|woche|t
 class Entity:
     """A column whose values repeat: how many there are, rows a value, and which other columns hardly change within.
 
-    `called`: named like an entity. `variances`: of the columns that vary at all, within a value, as a share of the
-    whole; those of `steady` hardly do. `decided`: all rows of a value have one label. `derived`: a number whose range
-    tells the steady columns as its values do. `counter` counts the rows of a value where they follow each other, which
-    `together` says.
+    `called`: named like an entity. `variances`: of the columns that vary, within a value, as a share of the whole;
+    `steady` ones hardly do. `decided`: all rows of a value have one label. `derived`: a number whose range tells the
+    steady columns as its values do. `together`: the rows of a value follow each other, and `counter` counts them.
     """
 
     column: Column
@@ -55,7 +54,7 @@ class Entity:
         steady = len(self.steady) >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """How often the values repeat, and what stays the same within one."""
         alike = f", {len(self.steady)} of {len(self.variances)} other columns hardly change within one"
         alike = f", in one block each that {self.counter!r} counts" if self.counter else alike
@@ -71,23 +70,22 @@ def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> t
     """
     wish = profile.options.group
     if wish and wish not in NO_GROUP:
-        entity = _entity(profile, profile.columns[wish], [profile.label.name])
-        if entity.values < 3 or not entity.repeated:
-            held = (
-                f"{entity.values} values; three parts need one each"
-                if entity.values < 3
-                else "another value in every row"
-            )
-            wrong = f"column {wish!r} (GROUP) holds {held}. Leave GROUP away, or name another column."
-            raise InputError(f"{profile.table.files[0].name}: {wrong}")
-        return wish, [entity.words()]
+        entity, wrong = _entity(profile, profile.columns[wish], [profile.label.name]), ""
+        if entity.values < 3:
+            wrong = f"{entity.values} values; three parts need one each"
+        elif not entity.repeated:
+            wrong = "another value in every row"
+        if wrong:
+            told = f"column {wish!r} (GROUP) holds {wrong}. Leave GROUP away, or name another column."
+            raise InputError(f"{profile.table.files[0].name}: {told}")
+        return wish, [entity.describe()]
     entities = _find(profile, {name: kind for name, kind in used.items() if name not in taken})
     clear = entities[0] if entities and entities[0].clear else None
     if wish:
         if not clear:
             return "", [""]
         name = repr(clear.column.name)
-        told = f"as GROUP={wish} says, but {name} repeats: {clear.words()}"
+        told = f"as GROUP={wish} says, but {name} repeats: {clear.describe()}"
         return "", [f"{told}; what is measured holds for rows of the same {name} alone"]
     repeating = [
         each.column.name
@@ -96,13 +94,13 @@ def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> t
     ]
     repeat = f"{', '.join(map(repr, repeating[:3]))} {'repeats' if len(repeating) == 1 else 'repeat'}"
     hint = f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
-    return (clear.column.name, [clear.words(), hint]) if clear else ("", [hint])
+    return (clear.column.name, [clear.describe(), hint]) if clear else ("", [hint])
 
 
 def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     columns, label = [profile.columns[name] for name in used], profile.label.name
-    counters = _blocks(columns)
+    counters = _series(columns)
     possible = [each.name for each in columns if _possible(each, used[each.name])]
     ranks = {
         each.name: (not counters.get(each.name), not _called(each), each.numbers > 0, -each.distinct)
@@ -130,7 +128,7 @@ def _called(column: Column) -> bool:
     """Whether a column is named like an entity; numbers under a plural count them."""
     entity = ENTITY.search(column.name.strip())
     counts = entity and column.numbers and not entity["ending"] and PLURAL.search(entity[0])
-    return named(column) or bool(entity and not counts)
+    return named_like_id(column) or bool(entity and not counts)
 
 
 def _possible(column: Column, kind: str) -> bool:
@@ -144,7 +142,7 @@ def _possible(column: Column, kind: str) -> bool:
     return bool(readable and repeats and often and fits)
 
 
-def _blocks(columns: Sequence[Column]) -> dict[str, str]:
+def _series(columns: Sequence[Column]) -> dict[str, str]:
     """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or "".
 
     A counter goes up by one from row to row of a value, or by anything where the column is called like an entity, and
@@ -167,7 +165,7 @@ def _blocks(columns: Sequence[Column]) -> dict[str, str]:
             step = _amount(other).diff()
             right = (step > 0 if _called(column) else step == 1).filter(same)
             shares.append(pl.min_horizontal(right.mean(), (step < 0).filter(~same).mean()).alias(other.name))
-        counted = zip(counting, row(column.table.frame, shares or pl.len()), strict=False)
+        counted = zip(counting, row(column.table.frame, *shares), strict=True)
         found[column.name] = next((other.name for other, share in counted if (share or 0.0) >= COUNTING), "")
     return found
 

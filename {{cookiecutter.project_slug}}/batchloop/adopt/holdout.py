@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,9 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    if not holdout:
-        for path in paths:
+        if not holdout:
             shutil.copyfile(file, path)
+    if not holdout:
         return 0
     rows = (_cut_parquet if file.name.lower().endswith(".parquet") else _cut_text)(file, holdout, paths)
     for path, count in zip(paths, rows, strict=True):
@@ -148,21 +148,16 @@ def _cut_text(file: Path, holdout: Holdout, paths: Sequence[Path]) -> list[int]:
 
 def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
     """Cells and text of each record; a first line by which Excel names the separator belongs to the names below it."""
-    held: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in text:
-            held.append(line)
-            yield line
-
     first = text.readline()
     plain = first.removeprefix(MARK)  # which would keep quotes from being some
-    before = csv.field_size_limit(sys.maxsize)
+    names = [] if EXCEL.fullmatch(plain) else [plain]
+    above = first.removesuffix(plain) if names else first
+    lines, copies = tee(chain(names, text))
+    reader, number, before = csv.reader(lines, delimiter=separator), 0, csv.field_size_limit(sys.maxsize)
     try:
-        held.append(first)
-        for cells in csv.reader(chain([] if EXCEL.fullmatch(plain) else [plain], lines()), delimiter=separator):
-            yield cells, "".join(held)
-            held.clear()
+        for cells in reader:
+            yield cells, above + "".join(islice(copies, reader.line_num - number))
+            above, number = "", reader.line_num
     except csv.Error as error:
         raise InputError(f"{file.name} can't be cut into rows: {error}.") from None
     finally:

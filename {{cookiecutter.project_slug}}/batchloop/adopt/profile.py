@@ -95,8 +95,9 @@ class Column:
         """Numbers from texts as they stand in the file."""
         written = Spelling((), self.table.reading.decimal, self.table.reading.thousands, self.format)
         if self.kind == pl.String and written != Spelling():
-            read = partial(_number, written=written)
-            return plain.map_batches(read, return_dtype=pl.Float64, is_elementwise=True)
+            return plain.map_batches(
+                lambda cells: values.number(cells, written)[0], return_dtype=pl.Float64, is_elementwise=True
+            )
         value = plain.str.replace("\u2212", "-", literal=True).cast(pl.Float64, strict=False)
         return pl.when(value.is_finite()).then(value)
 
@@ -137,24 +138,20 @@ class Profile:
         return int(BAD_ROWS * self.label.rows / 2 / max(1, sum(0 < cells < 0.05 * present for cells, present in odd)))
 
 
-def _number(cells: pl.Series, written: Spelling) -> pl.Series:
-    return values.number(cells, written)[0]
-
-
 def text(name: str, markers: Iterable[str]) -> pl.Expr:
     """A column's canonical texts, null for a marker."""
     read = partial(values.texts, missing=markers)
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def own(name: str, missing: Sequence[str]) -> list[str]:
+def own_markers(name: str, missing: Sequence[str]) -> list[str]:
     """The markers of a column alone: -1 of "age=-1"."""
     return [text.removeprefix(f"{name}=") for text in missing if text.startswith(f"{name}=")]
 
 
 def profile(table: Table, options: Options, missing: Sequence[str]) -> Profile:
     """Look at every column. Raises InputError where the table has no rows with a label."""
-    spelled = {name: Spelling((*missing, *own(name, missing))) for name in table.frame.collect_schema()}
+    spelled = {name: Spelling((*missing, *own_markers(name, missing))) for name in table.frame.collect_schema()}
     columns = [Column(name, kind, table, spelled[name].markers) for name, kind in table.frame.collect_schema().items()]
     known = next(each.text for each in columns if each.name == options.label).is_not_null()
     held = pl.any_horizontal(each.plain.is_not_null() for each in columns)
@@ -173,8 +170,7 @@ def profile(table: Table, options: Options, missing: Sequence[str]) -> Profile:
 def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
     """Two passes whose memory does not grow with the rows: counts, then what is worth a closer look.
 
-    Each column stands there twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none).
-    The label's text is the one by which classes are compared, that of other columns is as in the file.
+    Each column stands there as text t0, t1, … (the label's is that of its classes) and as number n0, n1, …
     """
     places = list(enumerate(columns))
     texts = [each.plain.alias(f"t{place}") for place, each in places]
@@ -200,7 +196,7 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
     """One pass for the measures of all columns, a dictionary each; no pass where there is nothing to measure."""
     wanted = [each.alias(f"{place}.{key}") for place, some in enumerate(measures) for key, each in some.items()]
-    found = iter(row(frame, wanted) if wanted else ())
+    found = iter(row(frame, *wanted))
     return [{key: next(found) for key in each} for each in measures]
 
 

@@ -79,7 +79,7 @@ def label(profile: Profile) -> Label:
     return _binary(counts) if task == "binary" else _multiclass(counts, assumed)
 
 
-def words(profile: Profile) -> dict[str, int]:
+def marked_labels(profile: Profile) -> dict[str, int]:
     """Texts of the label that count as missing, such as None, and how many rows have them; no blanks."""
     text = Column(profile.label.name, profile.label.kind, profile.table, ()).text.alias("t")
     marked = profile.table.frame.select(text).filter(pl.col("t").is_in([text for text in profile.missing if text]))
@@ -93,7 +93,7 @@ def _check(profile: Profile, name: str) -> None:
         raise InputError(f"{name} is of type {column.kind}; it must be text, numbers or yes and no.")
     if column.distinct < 2:
         hint = f" (if no value is a class too, write it into the {empty:,} rows without one)" if empty else ""
-        for word in list(words(profile))[:1]:
+        for word in list(marked_labels(profile))[:1]:
             hint = f" ({word!r} counts as missing; call that class otherwise)"
         count = f"only {column.texts[0]!r}" if column.distinct == 1 else "0 values"
         raise InputError(f"{name} holds {count}; there is nothing to learn{hint}.")
@@ -149,20 +149,20 @@ def _regression(column: Column, name: str, assumed: str) -> Label:
     return Label("regression", (), why, "rmse", float(f"{deviation:.4g}"), -float(f"{0.01 * deviation:.2g}"))
 
 
-def named(column: Column) -> bool:
+def named_like_id(column: Column) -> bool:
     """Whether a column is called like the name of a row."""
     name = column.name.strip().lower() if column.name.isupper() else column.name.strip()
     last = LAST_WORD.search(name)
     return not (last and WORDS.fullmatch(last[0])) and bool(IDENTITY.search(name))
 
 
-def names_something(column: Column) -> bool:
+def is_identifier(column: Column) -> bool:
     """Whether a column names rows or entities: by its name, or by codes under the name of an entity."""
     name = column.name.strip()
     entity = ENTITY.search(name)
     if (column.numbers and not column.whole) or not column.present:
         return False
-    if named(column) or (entity and entity["ending"]):
+    if named_like_id(column) or (entity and entity["ending"]):
         return True
     return bool(entity or NUMBERED.search(name)) and not column.numbers and all(map(DIGIT.search, column.texts))
 
@@ -171,7 +171,7 @@ def find_id(profile: Profile) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in profile.columns.items():
         alone = column.present == column.rows and column.distinct > 0.6 * column.rows  # an estimate, told exactly below
-        if column is not profile.label and name.strip() and names_something(column) and alone and not _shared(column):
+        if column is not profile.label and name.strip() and is_identifier(column) and alone and not _shared(column):
             return name
     return ""
 
@@ -191,12 +191,12 @@ def _shared(column: Column) -> str:
     return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
 
 
-def only_names(column: Column) -> str:
+def identifier_reason(column: Column) -> str:
     """Why a column that could be learned from would only name rows; "" where it would not."""
     said = shlex.quote(column.name)
     if not column.readable:
         return ""
-    if names_something(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
+    if is_identifier(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
         why = "names an entity, and a model could only learn it by heart"
         if column.distinct < 0.8 * column.present:
             return f"{why}; if its rows belong together say GROUP={said}"
@@ -222,8 +222,8 @@ def _correlated(label: Column, columns: Sequence[Column]) -> dict[str, str]:
     numbers = {f"c{place}": each for place, each in enumerate(columns) if each.numbers == each.present}
     read = [each.number.alias(place) for place, each in numbers.items()]
     both = label.table.frame.select(label.number.alias("label"), *read)
-    correlations = row(both, [pl.corr(place, "label").alias(place) for place in numbers] or pl.len())
-    same = [each.name for each, r in zip(numbers.values(), correlations, strict=False) if abs(r or 0.0) > 1 - 1e-9]
+    correlations = row(both, *(pl.corr(place, "label").alias(place) for place in numbers))
+    same = [each.name for each, r in zip(numbers.values(), correlations, strict=True) if abs(r or 0.0) > 1 - 1e-9]
     return dict.fromkeys(same, f"says the same as the label; {ADVICE}")
 
 
@@ -238,7 +238,7 @@ def _determined(label: Column, columns: Sequence[Column]) -> dict[str, str]:
         if sided and column.present < column.rows >= 2 * ROWS_A_VALUE:
             found[column.name] = f"has a value for one class only; {ADVICE}"
     pairs = [pl.struct(c, "label").hash().filter(pl.col(c).is_not_null()).n_unique().alias(c) for c in few]
-    for (place, column), count in zip(few.items(), row(frame, pairs or pl.len()), strict=False):
+    for (place, column), count in zip(few.items(), row(frame, *pairs), strict=True):
         held = (classes[place] > 0).sum()
         if count == column.distinct == held:
             found[column.name] = f"says the same as the label {label.name!r}; {ADVICE}"

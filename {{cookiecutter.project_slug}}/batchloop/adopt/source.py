@@ -125,10 +125,7 @@ Records = Sequence[tuple[int, Sequence[str]]]  # with the numbers of their lines
 
 @dataclass(frozen=True)
 class Table:
-    """The files as one lazy frame of their own types, and how the cells of CSV files are read.
-
-    `formats` says how some columns write numbers; clocks and durations of Parquet files stand there as hours.
-    """
+    """The files as one lazy frame of their own types, how CSV cells are read, how some columns write numbers."""
 
     frame: pl.LazyFrame
     files: tuple[Path, ...]
@@ -136,9 +133,9 @@ class Table:
     formats: Mapping[str, str] = field(default_factory=dict)
 
 
-def row(frame: pl.LazyFrame, *expressions: Any) -> tuple[Any, ...]:
-    """What expressions give that are one value each, in one pass over the rows."""
-    return frame.select(*expressions).collect(engine="streaming").row(0)
+def row(frame: pl.LazyFrame, *expressions: pl.Expr) -> tuple[Any, ...]:
+    """What expressions give that are one value each, in one pass over the rows; no pass where there are none."""
+    return frame.select(expressions).collect(engine="streaming").row(0) if expressions else ()
 
 
 def read(options: Options) -> Table:
