@@ -117,7 +117,7 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
 
     Files kept earlier go where they come again, or where other rows have been scored since. Raises InputError.
     """
-    new = {_stem(file): file for file in files.find(source)}
+    new = {file.name.split(".")[0]: file for file in files.find(source)}
     if not _same_rows(case, source, scored.rows):
         raise InputError(
             f"[data] id is empty, so labels and predictions meet by file and row number, and {source.name} holds other "
@@ -128,14 +128,10 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
         return
     scored.labels.mkdir(parents=True, exist_ok=True)
     for old in [file for file in scored.labels.rglob("*") if file.name.lower().endswith(files.KINDS)]:
-        if _stem(old) in new or not _same_rows(case, old, scored.rows):
+        if old.name.split(".")[0] in new or not _same_rows(case, old, scored.rows):
             old.unlink()
     for file in new.values():
         shutil.copy(file, scored.labels / file.name)
-
-
-def _stem(file: Path) -> str:
-    return file.name.split(".")[0]
 
 
 def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
@@ -145,41 +141,40 @@ def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
         first, second = (raw.read(place, case).frame.select(names) for place in (source, scored))
     except InputError:
         return False
-    other = first.join(second, on=names, how="anti", nulls_equal=True).select(pl.len())
-    return not other.collect(engine="streaming").item()
+    return first.join(second, on=names, how="anti", nulls_equal=True).head(1).collect(engine="streaming").is_empty()
 
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     """Labels that come again replace earlier ones; a window's rows, with the label, become rows to learn from."""
     name, target = case.data.id, case.data.label
-    told, broken = _read(case, source)
-    tables = [_rows(case, file) for file in files.find(scored.rows)]
+    labels, broken = _labels(case, source)
+    tables = [_columns(case, file, [], name) for file in files.find(scored.rows)]
     rows = pl.concat(tables, how="diagonal_relaxed").drop(target, strict=False)
-    if told.join(rows, on=name, how="semi").is_empty():
-        shown = ", ".join(repr(value) for value in told[name].head(3))
-        known = ", ".join(repr(value) for value in rows[name].head(3))
+    unknown = labels.join(rows, on=name, how="anti").height
+    if unknown == labels.height:
+        given, known = (", ".join(repr(value) for value in table[name].head(3)) for table in (labels, rows))
         raise InputError(
-            f"{source.name}: none of its {told.height:,} ids ({shown} …) is among the {rows.height:,} rows that were "
+            f"{source.name}: none of its {labels.height:,} ids ({given} …) is among the {rows.height:,} rows that were "
             f"scored ({known} …); is it the table of {scored.name}?"
         )
+    said = [f"{source.name}: {labels.height:,} rows with labels, {unknown:,} of them of no scored row"]
     kept = scored.labels / LABELS
-    strangers = told.join(rows, on=name, how="anti").height
-    told_of = f"{source.name}: {told.height:,} rows with labels, {strangers:,} of them of no scored row"
     if kept.is_file():
-        before = pl.read_parquet(kept)
-        both = before.join(told, on=name).filter(pl.col(target) != pl.col(f"{target}_right"))
-        told = pl.concat([before.join(told, on=name, how="anti"), told], how="vertical_relaxed")
-        told_of += f"; {told.height:,} with those of earlier files"
-        told_of += (
-            f", of which {both[name].n_unique():,} had another label that this file replaces" if len(both) else ""
-        )
-    told_of += f"; {broken:,} lines have too few or too many cells and tell nothing" if broken else ""
-    _write(told, kept)
-    if scored.window:
-        learned = rows.join(_clear(case, kept), on=name, how="inner", maintain_order="left")
+        earlier = pl.read_parquet(kept)
+        changed = earlier.join(labels, on=name).filter(pl.col(target) != pl.col(f"{target}_right"))[name].n_unique()
+        labels = pl.concat([earlier.join(labels, on=name, how="anti"), labels], how="vertical_relaxed")
+        replaced = f", of which {changed:,} had another label that this file replaces" if changed else ""
+        said.append(f"{labels.height:,} with those of earlier files{replaced}")
+    if broken:
+        said.append(f"{broken:,} lines have too few or too many cells and tell nothing")
+    _write(labels, kept)
+    if scored.window:  # an id whose labels contradict each other, or are unknown, is not learned from
+        pairs = raw.read(kept, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls().unique()
+        clear = pairs.filter(pl.len().over(name) == 1).collect()
+        learned = rows.join(clear, on=name, how="inner", maintain_order="left")
         _write(learned, scored.rows.parent / "train" / LABELLED)
-        told_of += f"; {learned.height:,} rows to learn from are in data/{scored.window}/train/{LABELLED}"
-    print(told_of)
+        said.append(f"{learned.height:,} rows to learn from are in data/{scored.window}/train/{LABELLED}")
+    print("; ".join(said))
 
 
 def _write(table: pl.DataFrame, file: Path) -> None:
@@ -189,45 +184,32 @@ def _write(table: pl.DataFrame, file: Path) -> None:
     partial.replace(file)
 
 
-def _clear(case: UseCase, labels: Path) -> pl.DataFrame:
-    """The ids with one label that the contract knows: what contradicts itself is not learned from."""
-    name, target = case.data.id, case.data.label
-    known = raw.read(labels, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls()
-    clear = known.unique().group_by(name).agg(pl.col(target).first(), pl.len().alias("labels"))
-    return clear.filter(pl.col("labels") == 1).select(name, target).collect()
+def _columns(case: UseCase, file: Path, names: list[str], *texts: str) -> pl.DataFrame:
+    """Some columns of a file as they are, or all of its own, and those of `texts` as text. Raises InputError."""
+    frame = files.scan(file, case.data)
+    own = [column for column in frame.collect_schema() if not column.startswith("__")]
+    if absent := [column for column in names if column not in own]:
+        has = listed(map(repr, own), 20) + unlike(absent, own)
+        wanted = f"labels are a table with {names[0]!r} and {names[1]!r}"
+        raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
+    read = (raw.as_text(column, case.data.decimal).alias(column) for column in texts)
+    return frame.select(names or own).with_columns(read).collect()
 
 
-def _read(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
+def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
     """Id and label of a table, as text, and how many lines could not be cut into cells.
 
     Raises InputError for a table without them, or without a label that is known.
     """
-    name, target = case.data.id, case.data.label
-    tables = []
-    for file in files.find(source):
-        frame = files.scan(file, case.data)
-        columns = frame.collect_schema()
-        if absent := [column for column in (name, target) if column not in columns]:
-            own = [column for column in columns if not column.startswith("__")]
-            has = listed(map(repr, own), 20) + unlike(absent, own)
-            wanted = f"labels are a table with {name!r} and {target!r}"
-            raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
-        tables.append(frame.select(raw.as_text(column, case.data.decimal).alias(column) for column in (name, target)))
-    told = pl.concat(tables).collect()
-    read = raw.read(source, usecase.of_labels(case), labelled=True).frame
-    known, broken = read.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
+    names, target = [case.data.id, case.data.label], case.data.label
+    labels = pl.concat([_columns(case, file, names, *names) for file in files.find(source)])
+    frame = raw.read(source, usecase.of_labels(case), labelled=True).frame
+    known, broken = frame.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
     if not known:
-        shown = ", ".join(repr(value) for value in told[target].unique(maintain_order=True).head(3))
+        shown = ", ".join(repr(value) for value in labels[target].unique(maintain_order=True).head(3))
         wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
-    return told, broken
-
-
-def _rows(case: UseCase, file: Path) -> pl.DataFrame:
-    """A production file's rows as they are, their id as text."""
-    frame, name = files.scan(file, case.data), case.data.id
-    own = [column for column in frame.collect_schema() if not column.startswith("__")]
-    return frame.select(own).with_columns(raw.as_text(name, case.data.decimal).alias(name)).collect()
+    return labels, broken
 
 
 def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:

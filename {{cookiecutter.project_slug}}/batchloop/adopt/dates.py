@@ -1,14 +1,14 @@
 """Columns of dates: their format, whether the day or the month comes first, and which say when a row happened."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
-from batchloop.adopt.options import Question, types_option
-from batchloop.adopt.profile import Column, Profile
+from batchloop.adopt.profile import FEW, Column, Profile
+from batchloop.adopt.source import Question, row, types_option
 from batchloop.container import values
 from batchloop.container.job import InputError
 from batchloop.container.usecase import EPOCHS
@@ -59,18 +59,13 @@ EVENT = re.compile(
 OTHER = re.compile(r"birth|born|dob|expir|due|valid|until|deadline|matur|built|geburt|ablauf|fällig|gültig", re.I)
 ORDERED, UNIQUE = 0.95, 0.9  # the rank correlation with the order of rows; the share of values that stand once
 FEWEST, SPREAD = 5, 20  # distinct values, and those where the name has to tell
+USUAL = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
+REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a value stands again and again
+CROWDED = 5  # times as often as a value on average
+Found = tuple[str, int, Sequence[str]]  # a column's format, how many of its values it does not read, some of these
 
 
-@dataclass(frozen=True)
-class Dates:
-    """A column's format, and how many of its values it does not read, and some of these."""
-
-    format: str
-    unread: int
-    strays: Sequence[str]
-
-
-def find(column: Column, profile: Profile) -> Dates | None:
+def find(column: Column, profile: Profile) -> Found | None:
     """The format that reads the most values, None where none does.
 
     Raises Question where the day and the month could change places, or where dates have several formats. What the user
@@ -79,8 +74,8 @@ def find(column: Column, profile: Profile) -> Dates | None:
     wish = profile.options.dates
     reads = _reads(column, wish)
     forms = [form for form, fits in reads.items() if fits.sum() >= CLEARLY * fits.len()]
-    counts = [_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms]
-    unread = column.cells().select(counts).collect(engine="streaming").row(0, named=True) if forms else {}
+    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms))
+    unread = dict(zip(forms, counts, strict=True))
     least = min(unread.values(), default=0)
     if not forms or least > profile.tolerated:
         _check_one_format(column, profile.tolerated, reads)
@@ -95,7 +90,7 @@ def find(column: Column, profile: Profile) -> Dates | None:
             f"Say DATES={orders['%d']} or DATES={orders['%m']}."
         )
     strays = column.cells().filter(_read(pl.col("t"), best[0]).is_null()).unique().sort("t").head(EXAMPLES)
-    return Dates(best[0], least, strays.collect(engine="streaming")["t"].to_list() if least else [])
+    return best[0], least, strays.collect(engine="streaming")["t"].to_list() if least else []
 
 
 def _reads(column: Column, wish: str) -> dict[str, pl.Series]:
@@ -120,11 +115,10 @@ def _clock(found: re.Match[str]) -> str:
 
 def _check_one_format(column: Column, tolerated: int, reads: dict[str, pl.Series]) -> None:
     """Raises Question where several formats together read nearly all dates, each a part of its own."""
-    chain: list[str] = []
-    left = pl.repeat(True, len(column.texts), eager=True)
-    while reads and left.any() and len(chain) < MOST:
-        best = max(reads, key=lambda form: (reads[form] & left).sum())
-        if not (reads[best] & left).any():
+    chain, left = list[str](), pl.repeat(True, len(column.texts), eager=True)
+    for _ in range(MOST):
+        best = max(reads, key=lambda form: (reads[form] & left).sum(), default="")
+        if not best or not (reads[best] & left).any():
             break
         chain.append(best)
         left &= ~reads[best]
@@ -133,14 +127,13 @@ def _check_one_format(column: Column, tolerated: int, reads: dict[str, pl.Series
     first = pl.coalesce(pl.when(_read(pl.col("t"), form).is_not_null()).then(pl.lit(form)) for form in chain)
     counts = column.cells().group_by(first.alias("form")).agg(pl.len().alias("n"), pl.col("t").first())
     held = counts.drop_nulls().sort("n", descending=True).collect(engine="streaming")
-    if held["n"][1:].sum() <= tolerated:
-        return
-    told = ", ".join(f"{count:,} like {text!r} ({form})" for form, count, text in held.rows())
-    forms = types_option(column.name, f"date({'|'.join(chain)})")
-    raise Question(
-        f"column {column.name!r} has dates in several formats: {told}. Say {forms} to read them, a date that fits two "
-        f"by the first of them; or {types_option(column.name, 'out')}."
-    )
+    if held["n"][1:].sum() > tolerated:
+        told = ", ".join(f"{count:,} like {text!r} ({form})" for form, count, text in held.rows())
+        forms = types_option(column.name, f"date({'|'.join(chain)})")
+        raise Question(
+            f"column {column.name!r} has dates in several formats: {told}. Say {forms} to read them, a date that fits "
+            f"two by the first of them; or {types_option(column.name, 'out')}."
+        )
 
 
 def _moments(texts: pl.Series, form: str) -> pl.Series:
@@ -153,28 +146,24 @@ def _read(text: pl.Expr, form: str) -> pl.Expr:
     return text.map_batches(partial(_moments, form=form), return_dtype=pl.Datetime("us"), is_elementwise=True)
 
 
-def since_1970(column: Column) -> Dates | None:
+def since_1970(column: Column) -> Found | None:
     """Numbers of this century's seconds, or parts of them, since 1970, if the name or how they stand says so."""
-    if column.low is None or column.high is None or column.zero_padded or NAMING.search(column.name.strip()):
-        return None
+    low, high, named = column.low or 0.0, column.high or 0.0, NAMING.search(column.name.strip())
     for form, (_, unit) in EPOCHS.items():
         second = round(1e6 / unit)
-        if YEARS[0] * second <= column.low and column.high <= YEARS[1] * second:
-            apart = column.whole and column.high - column.low > DAY * second
-            if not (TIMELY.search(column.name) or (apart and _as_moments(column))):
-                return None
-            odd = column.present - column.numbers
-            return Dates(form, odd, column.odd[:odd])
+        if YEARS[0] * second <= low and high <= YEARS[1] * second and not (column.zero_padded or named):
+            apart = column.whole and high - low > DAY * second
+            if TIMELY.search(column.name) or (apart and _as_moments(column, low > YEARS[1] >= high / 1000)):
+                return form, column.present - column.numbers, column.odd
+            break
     return None
 
 
-def _as_moments(column: Column) -> bool:
+def _as_moments(column: Column, milliseconds: bool) -> bool:
     """Whether the rows are in the order of a column's numbers, or nearly each has its own of milliseconds."""
-    held = column.table.frame.select(column.number.alias("n")).drop_nulls()
-    order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None)
-    found, distinct = held.select(order, pl.col("n").n_unique().alias("d")).collect(engine="streaming").row(0)
-    milli = column.low is not None and column.high is not None and column.low > YEARS[1] >= column.high / 1000
-    return bool((milli and distinct >= UNIQUE * column.present) or abs(found or 0.0) >= ORDERED)
+    order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0).alias("order")
+    ordered, distinct = row(column.cells(n=column.number), order, pl.col("n").n_unique())
+    return bool((milliseconds and distinct >= UNIQUE * column.present) or ordered >= ORDERED)
 
 
 def written(column: Column) -> str:
@@ -182,8 +171,7 @@ def written(column: Column) -> str:
     moment = pl.col(column.name)
     if column.kind == pl.Date:
         return DAYS[0]
-    clock, fraction = ((moment != moment.dt.truncate(unit)).any().alias(unit) for unit in ("1d", "1s"))
-    timed, split = column.table.frame.select(clock, fraction).collect(engine="streaming").row(0)
+    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(n)).any().alias(n) for n in ("1d", "1s")))
     zone = "%#z" if getattr(column.kind, "time_zone", None) else ""
     return f"{DAYS[0]} %H:%M:%S{'%.f' if split else ''}{zone}" if timed or zone else DAYS[0]
 
@@ -197,11 +185,11 @@ def zone(column: Column, wish: str, form: str) -> str:
         return wish
     if not form.endswith("%#z"):
         return "UTC" if form.endswith(OF_UTC) else ""
-    offset = column.table.frame.select(column.plain.str.extract(OFFSET).alias("o")).drop_nulls()
-    counts = offset.group_by("o").len().sort("len", "o", descending=True).collect(engine="streaming")
-    if not counts.filter(pl.col("o").str.contains("[1-9]")).height:
+    counts = column.cells(o=column.plain.str.extract(OFFSET)).group_by("o").len().sort("len", "o", descending=True)
+    offsets = counts.collect(engine="streaming").rows()
+    if not any(re.search("[1-9]", text) for text, _ in offsets):
         return "UTC"
-    told = ", ".join(f"{count:,} cells have {text}" for text, count in counts.head(4).iter_rows())
+    told = ", ".join(f"{count:,} cells have {text}" for text, count in offsets[:4])
     raise Question(
         f"column {column.name!r}: whose clock shows the hour? {told}. Say TIME_ZONE=Europe/Berlin (or another), or "
         "TIME_ZONE=UTC."
@@ -210,22 +198,16 @@ def zone(column: Column, wish: str, form: str) -> str:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one column of dates: values, how they go with the order of rows, whether any has a time of day, the ends.
+    """A column's values in microseconds, their correlation with the order of rows, why it looks like an event's time.
 
-    `at` reads the values in microseconds, as are `low` and `high`, and the next values to them.
+    `suspects` are moments that could mean "no value", as texts and in words: days such as 1900-01-01, and others far
+    from the rest, that stand again and again at an end.
     """
 
     at: pl.Expr
-    values: int
-    distinct: int
     order: float
-    timed: bool
-    low: int
-    low_cells: int
-    after_low: int
-    high: int
-    high_cells: int
-    before_high: int
+    event: str
+    suspects: Sequence[tuple[Sequence[str], str]]
 
 
 def moments(column: Column, form: str) -> Moments:
@@ -238,35 +220,46 @@ def moments(column: Column, form: str) -> Moments:
         moment = (column.number * EPOCHS[form][1]).round().cast(pl.Int64)
     else:
         moment = _read(column.plain, form).cast(pl.Int64)
-    frame = column.table.frame.select(moment.alias("at")).drop_nulls()
-    low, high = frame.select(at.min().alias("low"), at.max().alias("high")).collect(engine="streaming").row(0)
+    frame = column.cells(at=moment)
+    low, high = row(frame, at.min().alias("low"), at.max())
     if low is None:
         told = f"column {column.name!r}: {column.texts[0]!r} is no date like {form or 'those that are read'}"
         raise InputError(f"{column.table.files[0].name}: {told}; say its own format.")
-    counts = frame.select(
-        values=pl.len(),
-        distinct=at.n_unique(),
-        order=pl.corr(at.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0),
-        timed=(at % (DAY * 1_000_000) != 0).any(),
-        low_cells=(at == low).sum(),
-        after_low=at.filter(at > low).min().fill_null(high),
-        high_cells=(at == high).sum(),
-        before_high=at.filter(at < high).max().fill_null(low),
-    )
-    return Moments(at=moment, low=low, high=high, **counts.collect(engine="streaming").row(0, named=True))
+    order = pl.corr(at.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0)
+    counts = [
+        pl.len(),
+        at.n_unique(),
+        order,
+        (at % (DAY * 1_000_000) != 0).any(),
+        (at == low).sum(),
+        (at == high).sum(),
+    ]
+    counts += [at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)]
+    found = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
+    present, distinct, ordered, timed, *cells, after_low, before_high = found
+    suspects = []
+    for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
+        day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
+        far = abs(end - following) > max(before_high - after_low, 1)
+        usual = count * distinct > CROWDED * present and day in USUAL
+        if distinct > FEW and repeats(count, present) and (far or usual):
+            texts = column.where(moment == end)
+            suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))
+    return Moments(moment, ordered, _event(column.name, (present, distinct, ordered, timed)), suspects)
 
 
-def events(moments: Mapping[str, Moments]) -> dict[str, str]:
-    """The columns that look like the time of an event and why, the clearest first."""
-    reasons = {name: _event(name, moments[name]) for name in sorted(moments, key=lambda name: -moments[name].order)}
-    return {name: reason for name, reason in reasons.items() if reason}
+def repeats(cells: int, of: int) -> bool:
+    """Whether a value at the end of a column stands there again and again."""
+    return cells >= max(LEAST, REPEATED * of)
 
 
-def _event(name: str, found: Moments) -> str:
-    if found.distinct >= FEWEST and found.order >= ORDERED:
+def _event(name: str, found: tuple[int, int, float, bool]) -> str:
+    """Why a column looks like the time of an event, by its name, its values, their order and clocks."""
+    present, distinct, order, timed = found
+    if distinct >= FEWEST and order >= ORDERED:
         return "rows are in its order"
-    if OTHER.search(name) or found.distinct < SPREAD:
+    if OTHER.search(name) or distinct < SPREAD:
         return ""
-    if found.timed and found.distinct >= UNIQUE * found.values:
+    if timed and distinct >= UNIQUE * present:
         return "nearly every row has a moment of its own"
     return "its name says so" if EVENT.search(name) else ""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from batchloop.adopt.options import NO_GROUP
 from batchloop.adopt.profile import MANY, Column, Profile
-from batchloop.adopt.roles import ENTITY, PLURAL, named
+from batchloop.adopt.roles import ENTITY, PLURAL, named_like_id
+from batchloop.adopt.source import NO_GROUP, row
 from batchloop.container.job import InputError
 
 FEWEST, REPEATED = 20, 0.2  # values; the share of rows whose value stands in other rows too
@@ -25,9 +25,9 @@ CALENDAR = re.compile(r"year|month|week|day|date|hour|min|sec|jahr|monat|woche|t
 class Entity:
     """A column whose values repeat: how many there are, rows a value, and which other columns hardly change within.
 
-    `called`: named like an entity. `variances`: of the columns that vary at all, within a value, as a share of the
-    whole. `derived`: a number whose range tells the steady columns as its values do. `together`: the rows of a value
-    follow each other. `counter`: a column that counts them then.
+    `called`: named like an entity. `variances`: of the columns that vary, within a value, as a share of the whole;
+    `steady` ones hardly do. `decided`: all rows of a value have one label. `derived`: a number whose range tells the
+    steady columns as its values do. `together`: the rows of a value follow each other, and `counter` counts them.
     """
 
     column: Column
@@ -36,24 +36,11 @@ class Entity:
     rows: float
     repeated: float
     variances: Mapping[str, float]
-    label: str
+    steady: Sequence[str]
+    decided: bool
     derived: bool = False
     together: bool = False
     counter: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.column.name
-
-    @property
-    def decided(self) -> bool:
-        """Whether all rows of a value have one label."""
-        return self.variances.get(self.label, 1.0) <= ONE_LABEL
-
-    @property
-    def steady(self) -> list[str]:
-        """The columns that hardly change within a value."""
-        return [name for name, share in self.variances.items() if share <= STEADY]
 
     @property
     def clear(self) -> bool:
@@ -67,7 +54,7 @@ class Entity:
         steady = len(self.steady) >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """How often the values repeat, and what stays the same within one."""
         alike = f", {len(self.steady)} of {len(self.variances)} other columns hardly change within one"
         alike = f", in one block each that {self.counter!r} counts" if self.counter else alike
@@ -83,37 +70,37 @@ def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> t
     """
     wish = profile.options.group
     if wish and wish not in NO_GROUP:
-        entity = _entity(profile, profile.columns[wish], [profile.label.name])
-        if entity.values < 3 or not entity.repeated:
-            held = (
-                f"{entity.values} values; three parts need one each"
-                if entity.values < 3
-                else "another value in every row"
-            )
-            wrong = f"column {wish!r} (GROUP) holds {held}. Leave GROUP away, or name another column."
-            raise InputError(f"{profile.table.files[0].name}: {wrong}")
-        return wish, [entity.words()]
+        entity, wrong = _entity(profile, profile.columns[wish], [profile.label.name]), ""
+        if entity.values < 3:
+            wrong = f"{entity.values} values; three parts need one each"
+        elif not entity.repeated:
+            wrong = "another value in every row"
+        if wrong:
+            told = f"column {wish!r} (GROUP) holds {wrong}. Leave GROUP away, or name another column."
+            raise InputError(f"{profile.table.files[0].name}: {told}")
+        return wish, [entity.describe()]
     entities = _find(profile, {name: kind for name, kind in used.items() if name not in taken})
     clear = entities[0] if entities and entities[0].clear else None
     if wish:
         if not clear:
             return "", [""]
-        told = f"as GROUP={wish} says, but {clear.name!r} repeats: {clear.words()}"
-        return "", [f"{told}; what is measured holds for rows of the same {clear.name!r} alone"]
+        name = repr(clear.column.name)
+        told = f"as GROUP={wish} says, but {name} repeats: {clear.describe()}"
+        return "", [f"{told}; what is measured holds for rows of the same {name} alone"]
     repeating = [
-        each.name
+        each.column.name
         for each in entities
         if each is not clear and (each.clear or ((each.called or each.together) and each.repeated >= REPEATED))
     ]
     repeat = f"{', '.join(map(repr, repeating[:3]))} {'repeats' if len(repeating) == 1 else 'repeat'}"
     hint = f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
-    return (clear.name, [clear.words(), hint]) if clear else ("", [hint])
+    return (clear.column.name, [clear.describe(), hint]) if clear else ("", [hint])
 
 
 def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:
     """The columns that repeat and could be entities; the first is the one to split by, if it is `clear`."""
     columns, label = [profile.columns[name] for name in used], profile.label.name
-    counters = _blocks(columns)
+    counters = _series(columns)
     possible = [each.name for each in columns if _possible(each, used[each.name])]
     ranks = {
         each.name: (not counters.get(each.name), not _called(each), each.numbers > 0, -each.distinct)
@@ -132,7 +119,7 @@ def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:
         return []
     # the first gives way to what it lies in: an order to its customer, a person to their household
     outer = [each for each in entities if each.clear and each.values < entities[0].values]
-    inside = [each for each in outer if entities[0].variances.get(each.name, 1.0) <= NESTED]
+    inside = [each for each in outer if entities[0].variances.get(each.column.name, 1.0) <= NESTED]
     first = min(inside, key=lambda each: each.values, default=entities[0])
     return [first, *(each for each in entities if each is not first)]
 
@@ -141,7 +128,7 @@ def _called(column: Column) -> bool:
     """Whether a column is named like an entity; numbers under a plural count them."""
     entity = ENTITY.search(column.name.strip())
     counts = entity and column.numbers and not entity["ending"] and PLURAL.search(entity[0])
-    return named(column) or bool(entity and not counts)
+    return named_like_id(column) or bool(entity and not counts)
 
 
 def _possible(column: Column, kind: str) -> bool:
@@ -155,8 +142,12 @@ def _possible(column: Column, kind: str) -> bool:
     return bool(readable and repeats and often and fits)
 
 
-def _blocks(columns: Sequence[Column]) -> dict[str, str]:
-    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or ""."""
+def _series(columns: Sequence[Column]) -> dict[str, str]:
+    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or "".
+
+    A counter goes up by one from row to row of a value, or by anything where the column is called like an entity, and
+    back to the next.
+    """
     numbers = [each for each in columns if each.numbers == each.present > 0]
     few = [
         each
@@ -164,27 +155,19 @@ def _blocks(columns: Sequence[Column]) -> dict[str, str]:
         if FEWEST <= each.distinct <= min(MANY, each.present / 4) and each.readable and not CALENDAR.search(each.name)
         if not each.numbers or (each.numbers == each.present and each.whole)
     ][:LOOKED]
-    if not few:
-        return {}
-    texts = few[0].table.frame.select(each.text.alias(each.name) for each in few)
-    runs = texts.select(pl.all().ne_missing(pl.all().shift()).sum()).collect().row(0, named=True)
-    together = [each for each in few if runs[each.name] <= TOGETHER * each.distinct]
-    return {each.name: _counter(each, [other for other in numbers if other is not each][:LOOKED]) for each in together}
-
-
-def _counter(column: Column, numbers: Sequence[Column]) -> str:
-    """The first column that goes up by one from row to row of a value, and back to the next; "" where there is none.
-
-    It may go up by anything where the column is called like an entity.
-    """
-    same = column.text == column.text.shift()
-    shares = []
-    for other in numbers:
-        step = _amount(other).diff()
-        right = (step > 0 if _called(column) else step == 1).filter(same)
-        shares.append(pl.min_horizontal(right.mean(), (step < 0).filter(~same).mean()).alias(other.name))
-    counted = column.table.frame.select(shares).collect().row(0, named=True) if shares else {}
-    return next((name for name, share in counted.items() if (share or 0.0) >= COUNTING), "")
+    found = {}
+    for column in few:
+        text, shares = column.text, []
+        if row(column.table.frame, text.ne_missing(text.shift()).sum())[0] > TOGETHER * column.distinct:
+            continue
+        counting, same = [each for each in numbers if each is not column][:LOOKED], text == text.shift()
+        for other in counting:
+            step = _amount(other).diff()
+            right = (step > 0 if _called(column) else step == 1).filter(same)
+            shares.append(pl.min_horizontal(right.mean(), (step < 0).filter(~same).mean()).alias(other.name))
+        counted = zip(counting, row(column.table.frame, *shares), strict=True)
+        found[column.name] = next((other.name for other, share in counted if (share or 0.0) >= COUNTING), "")
+    return found
 
 
 def _is_derived(entity: Entity, profile: Profile) -> bool:
@@ -213,17 +196,18 @@ def _entity(profile: Profile, column: Column, others: Sequence[str], bins: int =
         pl.col("rows").filter(pl.col("rows") > 1).sum().alias("repeated"),
         pl.exclude("value").sum(),
     )
-    row, whole = (
+    sums, whole = (
         frame.row(0, named=True) if frame.width else {} for frame in pl.collect_all([summed, held.select(value.var())])
     )
     variances = {
-        other: row[f"{place}:within"] / row[f"{place}:free"] / whole[place]
+        other: sums[f"{place}:within"] / sums[f"{place}:free"] / whole[place]
         for place, other in places.items()
-        if whole[place] and row[f"{place}:free"]
+        if whole[place] and sums[f"{place}:free"]
     }
-    rows, values, repeated = row["rows"] or 0, row["values"], row["repeated"] or 0
-    label, called = profile.label.name, _called(column)
-    return Entity(column, called, values, rows / max(1, values), repeated / max(1, rows), variances, label)
+    steady = [name for name, share in variances.items() if share <= STEADY]
+    decided = variances.get(profile.label.name, 1.0) <= ONE_LABEL
+    rows, values, repeated = sums["rows"] or 0, sums["values"], (sums["repeated"] or 0) / max(1, sums["rows"] or 0)
+    return Entity(column, _called(column), values, rows / max(1, values), repeated, variances, steady, decided)
 
 
 def _amount(column: Column) -> pl.Expr:

@@ -6,18 +6,18 @@ import io
 import random
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from batchloop.adopt.profile import Profile, text
-from batchloop.adopt.source import EXCEL
+from batchloop.adopt.source import EXCEL, row
 from batchloop.container import files
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Data
@@ -55,21 +55,17 @@ def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> H
         both = column.table.frame.select(column.text.alias("text"), moment.alias("at")).drop_nulls()
         late = both.filter(pl.col("at") >= pl.col("at").quantile(1 - SHARE, "higher"))
         values = frozenset(late.select(pl.col("text").unique()).collect(engine="streaming")["text"])
-    else:
-        values = _groups(dict(frame.drop_nulls().group_by("text").len().collect().iter_rows()), rows)
-    taken = frame.select(pl.col("text").is_in(list(values)).sum()).collect(engine="streaming").item()
+    else:  # groups in an order of chance, as many as hold a tenth of the rows; one that is too large is passed over
+        counts = dict(frame.drop_nulls().group_by("text").len().collect().iter_rows())
+        held, chosen = 0, list[str]()
+        for value in sorted(counts, key=lambda value: blake2b(value.encode(), digest_size=8).digest()):
+            if held < SHARE * rows and held + counts[value] <= MOST * rows:
+                chosen.append(value)
+                held += counts[value]
+        values = frozenset(chosen)
+    (taken,) = row(frame, pl.col("text").is_in(list(values)).sum())
     words = f"the last by {name!r}" if time else f"of {len(values):,} {name!r}"
     return Holdout(name, values, words, column.markers, reading) if 0 < taken <= MOST * rows else None
-
-
-def _groups(counts: Mapping[str, int], rows: int) -> frozenset[str]:
-    """Groups in an order of chance, as many as hold a tenth of the rows; one that is too large is passed over."""
-    taken, chosen = 0, set[str]()
-    for name in sorted(counts, key=lambda name: blake2b(name.encode(), digest_size=8).digest()):
-        if taken < SHARE * rows and taken + counts[name] <= MOST * rows:
-            chosen.add(name)
-            taken += counts[name]
-    return frozenset(chosen)
 
 
 def place(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
@@ -80,7 +76,12 @@ def place(found: Sequence[Path], folder: Path, usecase: Path, contract: str, hol
     partial, written, window = folder / f".{WINDOW}", usecase.with_suffix(".partial"), folder / ".window"
     fresh = not folder.exists()
     try:
-        rows = _copy(found, partial, holdout)
+        shutil.rmtree(partial, ignore_errors=True)
+        names = [file.name for file in found]
+        if len(set(names)) < len(names):
+            names = [f"{number:03}-{name}" for number, name in enumerate(names)]
+        places = [[partial / part / name for part in PARTS] for name in names]
+        rows = sum(cut(file, holdout, paths) for file, paths in zip(found, places, strict=True))
         written.write_text(contract, encoding="utf-8")
         window.write_text(f"{WINDOW}\n", encoding="utf-8")
         window.replace(folder / "window")
@@ -98,26 +99,16 @@ def place(found: Sequence[Path], folder: Path, usecase: Path, contract: str, hol
             folder.rmdir()
 
 
-def _copy(found: Sequence[Path], partial: Path, holdout: Holdout | None) -> int:
-    """The files as train/ and production/: a link would let a later write reach the user's own file."""
-    unique, rows = len({file.name for file in found}) == len(found), 0
-    shutil.rmtree(partial, ignore_errors=True)
-    for part in PARTS:
-        (partial / part).mkdir(parents=True)
-    for number, file in enumerate(found):
-        train, production = (partial / part / (file.name if unique else f"{number:03}-{file.name}") for part in PARTS)
-        if holdout:
-            rows += cut(file, holdout, (train, production))
-        else:
-            shutil.copyfile(file, train)
-            shutil.copyfile(file, production)
-    return rows
-
-
-def cut(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> int:
+def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     """Write a file's rows into two, for training and production, each read as the file is; one without a row is not
-    written. The rows kept from training.
+    written. Without rows to keep both are copies: a link would let a later write reach the user's own file.
     """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not holdout:
+            shutil.copyfile(file, path)
+    if not holdout:
+        return 0
     rows = (_cut_parquet if file.name.lower().endswith(".parquet") else _cut_text)(file, holdout, paths)
     for path, count in zip(paths, rows, strict=True):
         if not count:
@@ -125,7 +116,7 @@ def cut(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> int:
     return rows[True]
 
 
-def _cut_text(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> list[int]:
+def _cut_text(file: Path, holdout: Holdout, paths: Sequence[Path]) -> list[int]:
     """Record by record, as text: quotes, marks, line ends and whatever else is odd stay as they are."""
     rows, draw, place = [0, 0], random.Random(SEED), -1  # noqa: S311 - a reproducible choice, not a secret
     reading, begun = holdout.reading, False  # what comes first and holds anything are the names, or a row
@@ -157,28 +148,23 @@ def _cut_text(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> list[in
 
 def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
     """Cells and text of each record; a first line by which Excel names the separator belongs to the names below it."""
-    held: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in text:
-            held.append(line)
-            yield line
-
     first = text.readline()
     plain = first.removeprefix(MARK)  # which would keep quotes from being some
-    before = csv.field_size_limit(sys.maxsize)
+    names = [] if EXCEL.fullmatch(plain) else [plain]
+    above = first.removesuffix(plain) if names else first
+    lines, copies = tee(chain(names, text))
+    reader, number, before = csv.reader(lines, delimiter=separator), 0, csv.field_size_limit(sys.maxsize)
     try:
-        held.append(first)
-        for cells in csv.reader(chain([] if EXCEL.fullmatch(plain) else [plain], lines()), delimiter=separator):
-            yield cells, "".join(held)
-            held.clear()
+        for cells in reader:
+            yield cells, above + "".join(islice(copies, reader.line_num - number))
+            above, number = "", reader.line_num
     except csv.Error as error:
         raise InputError(f"{file.name} can't be cut into rows: {error}.") from None
     finally:
         csv.field_size_limit(before)
 
 
-def _cut_parquet(file: Path, holdout: Holdout, paths: tuple[Path, Path]) -> list[int]:
+def _cut_parquet(file: Path, holdout: Holdout, paths: Sequence[Path]) -> list[int]:
     frame = pl.scan_parquet(file)
     if holdout.column:
         listed = text(holdout.column, holdout.markers).is_in(list(holdout.values)).fill_null(False)

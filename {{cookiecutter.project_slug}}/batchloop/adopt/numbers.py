@@ -1,15 +1,13 @@
 """How a table writes numbers: the sign before decimals, what stands between thousands, units, brackets, clocks."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import polars as pl
 
-from batchloop.adopt.options import Question, character, types_option
-from batchloop.adopt.profile import COLUMNS_AT_ONCE, FEW, Column, Profile
-from batchloop.adopt.source import Table
+from batchloop.adopt.profile import FEW, Column, Profile
+from batchloop.adopt.source import CHARACTERS, Question, Table, row, types_option
 from batchloop.container.usecase import CLOCKS
 from batchloop.container.values import CLOCK
 
@@ -33,6 +31,7 @@ PATTERNS |= {sign: rf"^(?:(?:{SHAPES[sign]})(?:{_TENS})?|\d+[{sign}]\d+{_TENS})$
 GROUPS = {"groups ,": r"\d\.\d{3}(?:\D|$)", "groups .": r"\d,\d{3}(?:\D|$)"}  # thousands under the decimal sign
 OTHER = {",": ".", ".": ","}
 MARKED = re.compile(r"\d.*[.,'’ \u00a0\u2009\u202f]\d{2}|[.,]\d")
+BLANKS = rf"\d({BLANK})\d{{3}}"
 GROUPED = 10  # cells in groups of three among shorter ones without: no decimals
 MONEY = r"[$€£¥₹₽₩₺₫₪฿₴₦]"
 CODES = r"EUR|USD|GBP|CHF|JPY|CNY|INR|BRL|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|RUB|Rs\.?|kr\.?|zł"
@@ -50,29 +49,16 @@ UNITS = re.compile(  # of which two in a column are two amounts, and none is not
 
 @dataclass(frozen=True)
 class Shapes:
-    """How many cells of a column have each shape."""
+    """How many cells of a column have each shape; the decimal signs that they show, and the blank between thousands.
+
+    `sign` is the one decimal sign; "" where they show none, or both.
+    """
 
     column: Column
     counts: Mapping[str, int]
-
-    @cached_property
-    def blank(self) -> str:
-        """The blank between thousands."""
-        blanks = (re.search(rf"\d({BLANK})\d{{3}}", text) for text in self.column.texts)
-        return next((blank[1] for blank in blanks if blank), "")
-
-    @cached_property
-    def signs(self) -> list[str]:
-        """The decimal signs that some cell shows."""
-        return [sign for sign in OTHER if self.counts[sign]]
-
-    @cached_property
-    def sign(self) -> str:
-        """The decimal sign that the cells show; "" where they show none, or both."""
-        if self.signs:
-            return self.signs[0] if len(self.signs) == 1 else ""
-        grouped = [sign for sign in OTHER if self.counts[f"one {OTHER[sign]}"] >= GROUPED]
-        return grouped[0] if len(grouped) == 1 and self.counts["short"] and not self.counts["long"] else ""
+    signs: Sequence[str]
+    sign: str
+    blank: str
 
     def format(self, sign: str, thousands: str = "") -> str:
         """1234.5 under a decimal sign; `thousands` stand there where the cells show no others."""
@@ -85,10 +71,9 @@ class Shapes:
         texts, name = [*self.column.odd, *self.column.texts], self.column.name
         shown = {sign: next((t for t in texts if re.search(rf"[{sign}]\d+\D*$", t)), "") for sign in ".,"}
         told = " and ".join(f"{self.counts[sign]:,} cells like {text!r}" for sign, text in shown.items())
-        both = types_option(name, f"number({'|'.join(map(self.format, shown))})")
+        both, out = types_option(name, f"number({'|'.join(map(self.format, shown))})"), types_option(name, "out")
         raise Question(
-            f"column {name!r} has two decimal signs: {told}. Say {both} to read both, or {types_option(name, 'out')} "
-            "to leave it out."
+            f"column {name!r} has two decimal signs: {told}. Say {both} to read both, or {out} to leave it out."
         )
 
 
@@ -100,21 +85,25 @@ def read(profile: Profile) -> Table:
     table, options, told = profile.table, profile.options, profile.options.columns
     free = [each for each in profile.columns.values() if told.get(each.name, ("number", "")) == ("number", "")]
     texts = [column for column in free if column.kind == pl.String and column.present]
-    formats = dict(table.formats) | {column.name: _clock(column) for column in texts if _timed(column)}
+    timed = [each for each in texts if not each.numbers and _share(CLOCK, each.texts) >= NEARLY]
+    formats = dict(table.formats) | {each.name: _clock(each) for each in timed}
     formats |= {name: form for name, (kind, form) in told.items() if kind == "number" and form}
     texts = [column for column in texts if column.name not in formats]
     plain = [column for column in texts if column.numbers == column.present]
-    points = [column for column in plain if any(re.match(f"[-+]?{PATTERNS['.'][1:]}", text) for text in column.texts)]
+    points = [each for each in plain if _share(f"[-+]?{PATTERNS['.'][1:]}", each.texts)]
     others = [column for column in texts if column.numbers < column.present]
     dressed = {each.name: dress for each in others if (dress := _dress(each))}
     odd = [column for column in others if column.name in dressed or any(map(MARKED.search, column.odd))]
     decimal, thousands = table.reading.decimal, table.reading.thousands
     if odd or not points or options.decimal or options.thousands:
         unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
-        shapes = _shapes([*odd, *unclear])
+        shapes = list(_shapes([*odd, *unclear]))
         decimal = options.decimal or _decimal(shapes, len(points))
-        bare = [each for each in shapes if each.column.name not in dressed]
-        thousands = character(options.thousands) if options.thousands else _thousands(bare, decimal)
+        thousands = CHARACTERS.get(options.thousands, options.thousands)
+        if not options.thousands:  # what stands between them in columns that have this decimal sign
+            alike = [each for each in shapes if each.column.name not in dressed and each.sign in ("", decimal)]
+            grouped = OTHER[decimal] if any(each.counts[f"groups {decimal}"] for each in alike) else ""
+            thousands = grouped or next((each.blank for each in alike if each.blank), "")
         for each in shapes:
             each.check()
             sign, name = (each.signs or [decimal])[0], each.column.name
@@ -130,16 +119,15 @@ def read(profile: Profile) -> Table:
     return table if (reading, formats) == (table.reading, table.formats) else changed
 
 
-def _timed(column: Column) -> bool:
-    clocks = sum(bool(re.match(CLOCK, text)) for text in column.texts)
-    return column.numbers == 0 and clocks >= NEARLY * len(column.texts)
+def _share(pattern: str, texts: Sequence[str]) -> float:
+    return sum(bool(re.match(pattern, text)) for text in texts) / max(1, len(texts))
 
 
 def _clock(column: Column) -> str:
     """Raises Question for clocks of two parts among some of three."""
-    three = pl.col("t").str.count_matches(":") == 2
-    shown = (pl.col("t").filter(three).first().alias("three"), pl.col("t").filter(~three).first().alias("two"))
-    count, first, last = column.cells().select(three.sum().alias("n"), *shown).collect(engine="streaming").row(0)
+    text, three = pl.col("t"), pl.col("t").str.count_matches(":") == 2
+    shown = text.filter(three).first().alias("three"), text.filter(~three).first().alias("two")
+    count, first, last = row(column.cells(), three.sum(), *shown)
     if not ODD * column.present < count < (1 - ODD) * column.present:
         return CLOCKS[0]
     hours, minutes = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
@@ -159,22 +147,18 @@ def _dress(column: Column) -> list[str]:
         return []
     parts = column.cells().select("t", pl.col("t").str.extract_groups(DRESS).alias("part")).unnest("part")
     form = pl.format(f"{{}} {PLAIN} {{}}", *(pl.col(part).fill_null("") for part in "24")).str.strip_chars()
+    zero = (~pl.col("3").str.contains("[1-9]")).all().alias("zero")
+    ends = pl.col("5").drop_nulls().first().alias("end")
     kinds = parts.filter(pl.col("3").is_not_null()).group_by(form.alias("form"))
-    held = kinds.agg(
-        pl.len().alias("cells"),
-        pl.col("t").first(),
-        pl.col("5").drop_nulls().first().alias("end"),
-        (~pl.col("3").str.contains("[1-9]")).all().alias("zero"),
-    )
-    held = held.filter(pl.col("cells") > ODD * column.present)
-    dresses = held.sort("cells", "form", descending=True).collect(engine="streaming")
-    ends = dresses["end"].drop_nulls()
-    if dresses.filter((pl.col("form") != PLAIN) | pl.col("end").is_not_null()).is_empty():
-        return []
+    held = kinds.agg(pl.len().alias("cells"), pl.col("t").first(), ends, zero)
+    held = held.filter(pl.col("cells") > ODD * column.present).sort("cells", "form", descending=True)
+    dresses = held.collect(engine="streaming")
+    end, other = next(iter(dresses["end"].drop_nulls()), ""), pl.col("form") != PLAIN
     own = next((each.format(each.signs[0]) for each in _shapes([column]) if each.signs), PLAIN)
-    if not _one_unit(column, dresses.filter(~pl.col("zero") | (pl.col("form") != PLAIN)), own):  # 0 is none of any unit
+    dressed = end or dresses.filter(other).height
+    if not dressed or not _one_unit(column, dresses.filter(~pl.col("zero") | other), own):  # 0 is none of any unit
         return []
-    first, last = {")": ("(", ")"), "-": ("", "-")}.get(next(iter(ends), ""), ("", ""))
+    first, last = {")": ("(", ")"), "-": ("", "-")}.get(end, ("", ""))
     return [f"{first}{form}{last}" for form in dresses["form"]]
 
 
@@ -196,23 +180,20 @@ def _one_unit(column: Column, dresses: pl.DataFrame, own: str) -> bool:
     )
 
 
-def _shapes(columns: Sequence[Column]) -> list[Shapes]:
+def _shapes(columns: Sequence[Column]) -> Iterator[Shapes]:
     """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
-    found, wanted = [], PATTERNS | GROUPS
-    for start in range(0, len(columns), COLUMNS_AT_ONCE):
-        some = columns[start : start + COLUMNS_AT_ONCE]
-        counts = [
-            each.plain.str.extract(DRESS, 3).str.contains(pattern).sum().alias(f"{place} {shape}")
-            for place, each in enumerate(some)
-            for shape, pattern in wanted.items()
-        ]
-        counts += [each.plain.str.contains(r"\d").sum().alias(f"{place} digits") for place, each in enumerate(some)]
-        row = some[0].table.frame.select(counts).collect(engine="streaming").row(0, named=True)
-        for place, each in enumerate(some):
-            shapes = {shape: row[f"{place} {shape}"] or 0 for shape in wanted}
-            if sum(shapes[shape] for shape in SHAPES) >= max(NEARLY * row[f"{place} digits"], LEAST * each.present):
-                found.append(Shapes(each, shapes))
-    return found
+    wanted, number = PATTERNS | GROUPS, pl.col("t").str.extract(DRESS, 3)
+    for each in columns:
+        measures = [number.str.contains(pattern).sum().alias(shape) for shape, pattern in wanted.items()]
+        digits, *cells = row(each.cells(), pl.col("t").str.contains(r"\d").sum(), *measures)
+        counts = dict(zip(wanted, cells, strict=True))
+        if sum(counts[shape] for shape in SHAPES) < max(NEARLY * digits, LEAST * each.present):
+            continue
+        grouped = [sign for sign in OTHER if counts[f"one {OTHER[sign]}"] >= GROUPED]
+        signs, blanks = [sign for sign in OTHER if counts[sign]], (re.search(BLANKS, text) for text in each.texts)
+        decimal = signs or (grouped if counts["short"] and not counts["long"] else [])
+        blank = next((found[1] for found in blanks if found), "")
+        yield Shapes(each, counts, signs, decimal[0] if len(decimal) == 1 else "", blank)
 
 
 def _decimal(shapes: Sequence[Shapes], points: int) -> str:
@@ -229,11 +210,3 @@ def _decimal(shapes: Sequence[Shapes], points: int) -> str:
         f"column {column.name!r}: is {example!r} one of thousands, or has it three decimals? "
         f"Say DECIMAL={OTHER[sign]} for thousands, DECIMAL={sign} for decimals."
     )
-
-
-def _thousands(shapes: Sequence[Shapes], decimal: str) -> str:
-    """What stands between the thousands of columns that have this decimal sign, or none."""
-    alike = [each for each in shapes if each.sign in ("", decimal)]
-    if any(each.counts[f"groups {decimal}"] for each in alike):
-        return OTHER[decimal]
-    return next((each.blank for each in alike if each.blank), "")

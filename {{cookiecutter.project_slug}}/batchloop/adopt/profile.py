@@ -8,16 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.adopt.options import Options
-from batchloop.adopt.source import Table
+from batchloop.adopt.source import Options, Table, row
 from batchloop.container import values
 from batchloop.container.job import InputError
 from batchloop.container.values import Spelling
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?")
-_WORDS = ("-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown")
-_SHEET = ("inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity", "#DIV/0!", "#REF!", "#VALUE!")
-MARKERS = (*_WORDS, *_SHEET)
+_WORDS = ["-", "--", ".", "..", "*", "n.a.", "nil", "(null)", "missing", "Missing", "MISSING", "unknown", "Unknown"]
+MARKERS = [*_WORDS, "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity", "#DIV/0!", "#REF!", "#VALUE!"]
 KEPT = 200  # distinct texts of a column
 EXACT = 2 * KEPT  # up to so many, distinct texts are counted one by one
 EXAMPLES = 5000  # rows among which they are looked for where a column has more than that
@@ -27,20 +25,12 @@ FEW, MANY = 10, 200  # distinct values
 
 
 @dataclass(frozen=True)
-class End:
-    """The lowest or highest number of a column: in how many cells it stands, and the number next to it."""
-
-    cells: int
-    following: float
-
-
-@dataclass(frozen=True)
 class Column:
     """One column: how `table` holds and reads it, and what all labelled rows say of it.
 
     `distinct` is exact up to EXACT and an estimate above, up to a fourth off. `texts` are some distinct values, `odd`
     some of those that are no number, `marked` the texts of MARKERS among them; `unmarked` counts the cells that are
-    neither numbers nor these. `lowest` and `highest` say how far the ends of a column of numbers stand from the rest.
+    neither numbers nor these. `ends` are in how many cells the lowest and the highest number stand, and the next to it.
     """
 
     name: str
@@ -60,8 +50,7 @@ class Column:
     texts: Sequence[str] = ()
     odd: Sequence[str] = ()
     marked: Sequence[str] = ()
-    lowest: End | None = None
-    highest: End | None = None
+    ends: Sequence[tuple[int, float]] = ()
 
     @property
     def missing(self) -> float:
@@ -90,11 +79,12 @@ class Column:
         """The text as it stands in the file, without blanks around it: numbers and dates are read from it."""
         if not self.readable or self.kind.is_temporal():
             return self.text
-        value = pl.col(self.name).cast(pl.String, strict=False).str.strip_chars()
+        value, present = pl.col(self.name).cast(pl.String, strict=False).str.strip_chars(), pl.lit(value=True)
         if self.kind == pl.String or self.kind.is_float():
             value = value.str.replace(r"^(-?\d+)\.0$", "$1")
-        present = ~value.is_in(list(self.markers))
-        return pl.when(present & pl.col(self.name).is_finite() if self.kind.is_float() else present).then(value)
+        if self.kind.is_float():
+            present = pl.col(self.name).is_finite()
+        return pl.when(present & ~value.is_in(list(self.markers))).then(value)
 
     @property
     def number(self) -> pl.Expr:
@@ -105,14 +95,15 @@ class Column:
         """Numbers from texts as they stand in the file."""
         written = Spelling((), self.table.reading.decimal, self.table.reading.thousands, self.format)
         if self.kind == pl.String and written != Spelling():
-            read = partial(_number, written=written)
-            return plain.map_batches(read, return_dtype=pl.Float64, is_elementwise=True)
+            return plain.map_batches(
+                lambda cells: values.number(cells, written)[0], return_dtype=pl.Float64, is_elementwise=True
+            )
         value = plain.str.replace("\u2212", "-", literal=True).cast(pl.Float64, strict=False)
         return pl.when(value.is_finite()).then(value)
 
-    def cells(self) -> pl.LazyFrame:
-        """The texts as they stand in the file, as "t", where there are any."""
-        return self.table.frame.select(self.plain.alias("t")).drop_nulls()
+    def cells(self, **others: pl.Expr) -> pl.LazyFrame:
+        """The texts as they stand in the file, as "t", where there are any; or other expressions."""
+        return self.table.frame.select(**(others or {"t": self.plain})).drop_nulls()
 
     def where(self, condition: pl.Expr) -> list[str]:
         """The texts that stand where a condition holds."""
@@ -123,8 +114,7 @@ class Column:
         """Whether there are more distinct values than a limit: counted one by one where the estimate comes near."""
         if self.distinct <= EXACT or not 0.6 * limit < self.distinct < 1.6 * limit:
             return self.distinct > limit
-        distinct = self.table.frame.select(self.text.alias("t")).drop_nulls().select(pl.col("t").n_unique())
-        return int(distinct.collect(engine="streaming").item()) > limit
+        return bool(row(self.cells(t=self.text), pl.col("t").n_unique())[0] > limit)
 
 
 @dataclass(frozen=True)
@@ -144,13 +134,8 @@ class Profile:
     @cached_property
     def tolerated(self) -> int:
         """How many odd cells one column may have: all together break at most half of the bad rows there may be."""
-        odd = [column.present - column.numbers for column in self.columns.values()]
-        broken = sum(0 < each < 0.05 * column.present for each, column in zip(odd, self.columns.values(), strict=True))
-        return int(BAD_ROWS * self.label.rows / 2 / max(1, broken))
-
-
-def _number(cells: pl.Series, written: Spelling) -> pl.Series:
-    return values.number(cells, written)[0]
+        odd = [(each.present - each.numbers, each.present) for each in self.columns.values()]
+        return int(BAD_ROWS * self.label.rows / 2 / max(1, sum(0 < cells < 0.05 * present for cells, present in odd)))
 
 
 def text(name: str, markers: Collection[str]) -> pl.Expr:
@@ -159,53 +144,60 @@ def text(name: str, markers: Collection[str]) -> pl.Expr:
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def own(name: str, missing: Sequence[str]) -> list[str]:
+def own_markers(name: str, missing: Sequence[str]) -> list[str]:
     """The markers of a column alone: -1 of "age=-1"."""
     return [text.removeprefix(f"{name}=") for text in missing if text.startswith(f"{name}=")]
 
 
 def profile(table: Table, options: Options, missing: Sequence[str]) -> Profile:
     """Look at every column. Raises InputError where the table has no rows with a label."""
-    spelled = {name: Spelling((*missing, *own(name, missing))) for name in table.frame.collect_schema()}
+    spelled = {name: Spelling((*missing, *own_markers(name, missing))) for name in table.frame.collect_schema()}
     columns = [Column(name, kind, table, spelled[name].markers) for name, kind in table.frame.collect_schema().items()]
     known = next(each.text for each in columns if each.name == options.label).is_not_null()
     held = pl.any_horizontal(each.plain.is_not_null() for each in columns)
-    others = int(table.frame.filter(~known).select(held.sum()).collect(engine="streaming").item() or 0)
+    others = int(row(table.frame.filter(~known), held.sum())[0] or 0)
     labelled = replace(table, frame=table.frame.filter(known))
-    columns = [replace(each, table=labelled) for each in columns]
     found: dict[str, Column] = {}
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
-        some = columns[start : start + COLUMNS_AT_ONCE]
-        found |= {each.name: each for each in _counted(some, labelled.frame, options.label)}
+        some = [replace(each, table=labelled) for each in columns[start : start + COLUMNS_AT_ONCE]]
+        found |= {each.name: each for each in _counted(some, options.label)}
     if found[options.label].rows == 0:
         none = f": the label has no value in any of {others:,} rows." if others else " holds a header and no rows."
         raise InputError(f"{table.files[0].name}{none}")
     return Profile(table, options, missing, found, others)
 
 
-def _counted(columns: Sequence[Column], frame: pl.LazyFrame, label: str) -> Iterator[Column]:
+def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
     """Two passes whose memory does not grow with the rows: counts, then what is worth a closer look.
 
-    Each column stands there twice, parsed once: as text t0, t1, … and as number n0, n1, … (null where it is none).
-    The label's text is the one by which classes are compared, that of other columns is as in the file.
+    Each column stands there as text t0, t1, … (the label's is that of its classes) and as number n0, n1, …
     """
-    answers = [(place, each) for place, each in enumerate(columns) if each.name == label]
-    plain = [each.plain.alias(f"t{place}") for place, each in enumerate(columns)]
-    frame = frame.select(*plain, *(each.text.alias("label") for _, each in answers))
-    frame = frame.with_columns(each.parse(pl.col(f"t{place}")).alias(f"n{place}") for place, each in enumerate(columns))
-    frame = frame.with_columns(pl.col("label").alias(f"t{place}") for place, _ in answers)
-    counts = _measured(frame, [_counts(pl.col(f"t{n}"), pl.col(f"n{n}")) for n in range(len(columns))])
+    places = list(enumerate(columns))
+    texts = [each.plain.alias(f"t{place}") for place, each in places]
+    answer = [each.text.alias(f"label{place}") for place, each in places if each.name == label]
+    frame = columns[0].table.frame.select(*texts, *answer)
+    frame = frame.with_columns(each.parse(pl.col(f"t{place}")).alias(f"n{place}") for place, each in places)
+    frame = frame.with_columns(pl.col("^label.*$").name.replace("label", "t"))
+    counts = _measured(frame, [_counts(pl.col(f"t{place}"), pl.col(f"n{place}")) for place, _ in places])
     closer = _measured(frame, [_closer(pl.col(f"t{n}"), pl.col(f"n{n}"), count) for n, count in enumerate(counts)])
-    some = frame.select(f"t{place}" for place in range(len(columns))).head(EXAMPLES).collect(engine="streaming")
-    for place, column in enumerate(columns):
-        yield _column(column, counts[place], closer[place], some[f"t{place}"])
+    some = frame.select(f"t{place}" for place, _ in places).head(EXAMPLES).collect(engine="streaming")
+    for place, column in places:  # texts from all of their order, so that each kind of them is among them
+        count, found, held = counts[place], closer[place], some[f"t{place}"].drop_nulls().unique().sort()
+        shown = found.get("texts") or held.gather_every(max(1, math.ceil(held.len() / KEPT))).to_list()
+        if 0 < count["distinct"] <= EXACT:
+            count["distinct"] = len(shown)
+        numbers = pl.DataFrame({"t": shown}, schema={"t": pl.String}).filter(column.parse(pl.col("t")).is_null())
+        odd = found.get("odd") or numbers["t"].to_list()
+        ends = [tuple(end.values()) for end in found.get("ends", [])]
+        found |= {"texts": _with(shown, count.pop("ends")), "odd": _with(odd, count.pop("odd_ends")), "ends": ends}
+        yield replace(column, **count, **found)
 
 
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
     """One pass for the measures of all columns, a dictionary each; no pass where there is nothing to measure."""
     wanted = [each.alias(f"{place}.{key}") for place, some in enumerate(measures) for key, each in some.items()]
-    row = frame.select(wanted).collect(engine="streaming").row(0, named=True) if wanted else {}
-    return [{key: row[f"{place}.{key}"] for key in each} for place, each in enumerate(measures)]
+    found = iter(row(frame, *wanted))
+    return [{key: next(found) for key in each} for each in measures]
 
 
 def _counts(text: pl.Expr, number: pl.Expr) -> dict[str, pl.Expr]:
@@ -215,7 +207,7 @@ def _counts(text: pl.Expr, number: pl.Expr) -> dict[str, pl.Expr]:
         "present": text.count(),
         "distinct": text.approx_n_unique(),
         "numbers": number.count(),
-        "unmarked": (text.is_not_null() & number.is_null() & ~text.is_in(list(MARKERS))).sum(),
+        "unmarked": (text.is_not_null() & number.is_null() & ~text.is_in(MARKERS)).sum(),
         "whole": (number == number.floor()).all(),
         "low": number.min(),
         "high": number.max(),
@@ -232,26 +224,16 @@ def _closer(text: pl.Expr, number: pl.Expr, count: dict[str, Any]) -> dict[str, 
     if 0 < count["distinct"] <= EXACT:
         wanted["texts"] = text.drop_nulls().unique().sort().implode()
     if count["present"] - count["numbers"] > count["unmarked"]:
-        wanted["marked"] = text.filter(text.is_in(list(MARKERS))).unique().sort().implode()
+        wanted["marked"] = text.filter(text.is_in(MARKERS)).unique().sort().implode()
     if count["present"] / 4 <= count["numbers"] < count["present"]:
         wanted["odd"] = text.filter(number.is_null()).drop_nulls().unique().sort().head(KEPT).implode()
     if count["numbers"] and low < high and count["distinct"] > 3:
-        wanted["lowest"] = pl.struct((number == low).sum(), number.filter(number > low).min().alias("next"))
-        wanted["highest"] = pl.struct((number == high).sum(), number.filter(number < high).max().alias("next"))
+        following = number.filter(number > low).min(), number.filter(number < high).max()
+        ends = [
+            pl.struct((number == end).sum(), n.alias("next")) for end, n in zip((low, high), following, strict=True)
+        ]
+        wanted["ends"] = pl.concat_list(*ends)
     return wanted
-
-
-def _column(column: Column, count: dict[str, Any], closer: dict[str, Any], some: pl.Series) -> Column:
-    """A column with what was counted; texts are from all of their order, so that each kind of them is among them."""
-    ends, odd_ends = count.pop("ends"), count.pop("odd_ends")
-    held = some.drop_nulls().unique().sort()
-    texts = closer.pop("texts", None) or held.gather_every(max(1, math.ceil(held.len() / KEPT))).to_list()
-    if 0 < count["distinct"] <= EXACT:
-        count["distinct"] = len(texts)
-    frame = pl.DataFrame({"t": texts}, schema={"t": pl.String})
-    odd = closer.pop("odd", None) or frame.filter(column.parse(pl.col("t")).is_null())["t"].to_list()
-    closer |= {side: End(*closer[side].values()) for side in ("lowest", "highest") if side in closer}
-    return replace(column, **count, **closer, texts=_with(texts, ends), odd=_with(odd, odd_ends))
 
 
 def _with(texts: list[str], ends: list[str | None]) -> list[str]:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchloop.adopt.options import Question
 from batchloop.adopt.profile import COLUMNS_AT_ONCE, KEPT, MANY, Column, Profile
+from batchloop.adopt.source import Question, row
 from batchloop.container import raw
 from batchloop.container.job import InputError
 
 MOST_CLASSES, CLEARLY_NUMBERS = 20, 50  # distinct whole numbers
+TAKEN = {  # what whole numbers are taken for, and how to say otherwise
+    "multiclass": ("classes", "amounts, counts or grades say TASK=regression"),
+    "regression": ("amounts", "classes say TASK=multiclass"),
+}
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 DIGIT = re.compile(r"\d")
 IDENTITY = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|key|index|rowid)($|[\W_]))|[a-z](Id|ID|id)$")
@@ -55,22 +59,19 @@ def label(profile: Profile) -> Label:
     Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned.
     """
     column, wish = profile.label, profile.options.task
-    name = f"the label {column.name!r}"
+    name, assumed = f"the label {column.name!r}", ""
     _check(profile, name)
     task = wish or _task(column, name)
-    assumed = ""
     if not wish and task != "binary" and column.numbers == column.present and column.whole and column.distinct <= MANY:
-        other = (
-            "amounts, counts or grades say TASK=regression" if task == "multiclass" else "classes say TASK=multiclass"
-        )
-        taken = "classes" if task == "multiclass" else "amounts"
+        taken, other = TAKEN[task]
         assumed = f"{column.distinct} whole numbers, taken as {taken}; for {other}"
     if task == "regression":
         return _regression(column, name, f"{assumed}; " if assumed else "")
     if column.distinct > MANY:
         raise InputError(f"{name} holds {column.distinct:,} different values; it can't be classes.")
-    texts = column.table.frame.select(column.text.alias("t")).drop_nulls()
-    counts = dict(texts.group_by("t").len().collect(engine="streaming").sort("t").iter_rows())
+    ordered = pl.col("t").cast(pl.Float64, strict=False), pl.col("t")  # classes that are numbers keep their order
+    texts = column.cells(t=column.text).group_by("t").len().sort(*ordered, nulls_last=True)
+    counts = dict(texts.collect(engine="streaming").iter_rows())
     if task == "binary" and len(counts) != 2:
         raise InputError(f"{name} holds {len(counts)} values; a binary task has two.")
     if task == "multiclass" and len(counts) < 3:
@@ -78,24 +79,22 @@ def label(profile: Profile) -> Label:
     return _binary(counts) if task == "binary" else _multiclass(counts, assumed)
 
 
-def words(profile: Profile) -> dict[str, int]:
+def marked_labels(profile: Profile) -> dict[str, int]:
     """Texts of the label that count as missing, such as None, and how many rows have them; no blanks."""
     text = Column(profile.label.name, profile.label.kind, profile.table, ()).text.alias("t")
     marked = profile.table.frame.select(text).filter(pl.col("t").is_in([text for text in profile.missing if text]))
-    return dict(marked.group_by("t").len().collect(engine="streaming").sort("t").iter_rows())
+    return dict(marked.group_by("t").len().sort("t").collect(engine="streaming").iter_rows())
 
 
 def _check(profile: Profile, name: str) -> None:
     """Raises InputError for a label that is no label."""
-    column = profile.label
+    column, empty = profile.label, profile.unlabelled
     if not column.readable:
         raise InputError(f"{name} is of type {column.kind}; it must be text, numbers or yes and no.")
     if column.distinct < 2:
-        hint, empty = "", profile.unlabelled
-        if told := words(profile):
-            hint = f" ({next(iter(told))!r} counts as missing; call that class otherwise)"
-        elif empty:
-            hint = f" (if no value is a class too, write it into the {empty:,} rows without one)"
+        hint = f" (if no value is a class too, write it into the {empty:,} rows without one)" if empty else ""
+        for word in list(marked_labels(profile))[:1]:
+            hint = f" ({word!r} counts as missing; call that class otherwise)"
         count = f"only {column.texts[0]!r}" if column.distinct == 1 else "0 values"
         raise InputError(f"{name} holds {count}; there is nothing to learn{hint}.")
     spelled: dict[str, str] = {}
@@ -111,10 +110,8 @@ def _task(column: Column, name: str) -> str:
         if not column.whole or column.distinct > CLEARLY_NUMBERS:
             return "regression"
         if column.distinct > MOST_CLASSES:
-            raise Question(
-                f"{name} holds {column.distinct} whole numbers: classes or amounts? Say TASK=multiclass or "
-                "TASK=regression."
-            )
+            which = "classes or amounts? Say TASK=multiclass or TASK=regression."
+            raise Question(f"{name} holds {column.distinct} whole numbers: {which}")
     elif column.distinct > MANY:
         if column.numbers <= column.present / 2:
             raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
@@ -126,12 +123,11 @@ def _task(column: Column, name: str) -> str:
 
 
 def _multiclass(counts: dict[str, int], assumed: str) -> Label:
-    ordered = sorted(counts, key=lambda value: (_amount(value), value))
-    rarest = min(ordered, key=lambda value: counts[value])
+    rarest, classes = min(counts, key=lambda value: counts[value]), tuple(counts)
     rare = f"; only {counts[rarest]} of the rows are {rarest!r}" if counts[rarest] < 20 else ""
-    shown = ", ".join(map(repr, ordered[:5])) + (" …" if len(ordered) > 5 else "")
-    why = f"{assumed or f'{len(ordered)} values ({shown})'}{rare}; the gate asks for less than the log loss of guessing"
-    return Label("multiclass", tuple(ordered), why, "log_loss", round(math.log(len(ordered)), 3), -0.01)
+    shown = ", ".join(map(repr, classes[:5])) + (" …" if len(classes) > 5 else "")
+    why = f"{assumed or f'{len(classes)} values ({shown})'}{rare}; the gate asks for less than the log loss of guessing"
+    return Label("multiclass", classes, why, "log_loss", round(math.log(len(classes)), 3), -0.01)
 
 
 def _binary(counts: dict[str, int]) -> Label:
@@ -147,34 +143,26 @@ def _binary(counts: dict[str, int]) -> Label:
 def _regression(column: Column, name: str, assumed: str) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"{name} holds {column.texts[0]!r}; a regression task needs numbers.")
-    deviation = float(column.table.frame.select(column.number.std()).collect(engine="streaming").item() or 0.0)
+    deviation = float(row(column.table.frame, column.number.std())[0] or 0.0)
     told = f"{assumed}the gate asks for less error than guessing the mean has"
     why = f"numbers from {column.low:g} to {column.high:g}; {told}"
     return Label("regression", (), why, "rmse", float(f"{deviation:.4g}"), -float(f"{0.01 * deviation:.2g}"))
 
 
-def _amount(value: str) -> float:
-    """Classes that are numbers keep their order."""
-    try:
-        return float(value)
-    except ValueError:
-        return math.inf
-
-
-def named(column: Column) -> bool:
+def named_like_id(column: Column) -> bool:
     """Whether a column is called like the name of a row."""
     name = column.name.strip().lower() if column.name.isupper() else column.name.strip()
     last = LAST_WORD.search(name)
     return not (last and WORDS.fullmatch(last[0])) and bool(IDENTITY.search(name))
 
 
-def names_something(column: Column) -> bool:
+def is_identifier(column: Column) -> bool:
     """Whether a column names rows or entities: by its name, or by codes under the name of an entity."""
     name = column.name.strip()
     entity = ENTITY.search(name)
     if (column.numbers and not column.whole) or not column.present:
         return False
-    if named(column) or (entity and entity["ending"]):
+    if named_like_id(column) or (entity and entity["ending"]):
         return True
     return bool(entity or NUMBERED.search(name)) and not column.numbers and all(map(DIGIT.search, column.texts))
 
@@ -183,7 +171,7 @@ def find_id(profile: Profile) -> str:
     """The column that names a row: called like an id and different in every row; "" where there is none."""
     for name, column in profile.columns.items():
         alone = column.present == column.rows and column.distinct > 0.6 * column.rows  # an estimate, told exactly below
-        if column is not profile.label and name.strip() and names_something(column) and alone and not _shared(column):
+        if column is not profile.label and name.strip() and is_identifier(column) and alone and not _shared(column):
             return name
     return ""
 
@@ -203,12 +191,12 @@ def _shared(column: Column) -> str:
     return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
 
 
-def only_names(column: Column) -> str:
+def identifier_reason(column: Column) -> str:
     """Why a column that could be learned from would only name rows; "" where it would not."""
     said = shlex.quote(column.name)
     if not column.readable:
         return ""
-    if names_something(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
+    if is_identifier(column) and (column.distinct > FEW or column.present < OFTEN * column.distinct):
         why = "names an entity, and a model could only learn it by heart"
         if column.distinct < 0.8 * column.present:
             return f"{why}; if its rows belong together say GROUP={said}"
@@ -234,9 +222,8 @@ def _correlated(label: Column, columns: Sequence[Column]) -> dict[str, str]:
     numbers = {f"c{place}": each for place, each in enumerate(columns) if each.numbers == each.present}
     read = [each.number.alias(place) for place, each in numbers.items()]
     both = label.table.frame.select(label.number.alias("label"), *read)
-    row = both.select(pl.corr(place, "label").alias(place) for place in numbers).collect(engine="streaming")
-    values = row.row(0, named=True) if numbers else {}
-    same = [each.name for place, each in numbers.items() if abs(values[place] or 0.0) > 1 - 1e-9]
+    correlations = row(both, *(pl.corr(place, "label").alias(place) for place in numbers))
+    same = [each.name for each, r in zip(numbers.values(), correlations, strict=True) if abs(r or 0.0) > 1 - 1e-9]
     return dict.fromkeys(same, f"says the same as the label; {ADVICE}")
 
 
@@ -244,22 +231,17 @@ def _determined(label: Column, columns: Sequence[Column]) -> dict[str, str]:
     """Columns with a value in all rows of one class and in no other row, or whose values each go with one class."""
     places = {f"c{place}": column for place, column in enumerate(columns)}
     frame = label.table.frame.select(label.text.alias("label"), *(each.plain.alias(c) for c, each in places.items()))
-    few = [place for place, each in places.items() if 1 < each.distinct <= KEPT]
-    measures = [
-        measure.filter(pl.col(place).is_not_null()).n_unique().alias(f"{name} {place}")
-        for place in few
-        for name, measure in {"pairs": pl.struct(place, "label").hash(), "classes": pl.col("label")}.items()
-    ]
-    row = frame.select(measures).collect(engine="streaming").row(0, named=True) if few else {}
-    held = frame.group_by("label").agg(pl.len().alias("rows"), pl.col(list(places)).count()).collect(engine="streaming")
-    found = {}
+    classes = frame.group_by("label").agg(pl.len(), pl.col(list(places)).count()).collect(engine="streaming")
+    few, found = {place: each for place, each in places.items() if 1 < each.distinct <= KEPT}, dict[str, str]()
     for place, column in places.items():
-        sided = held.height == 2 and ((held[place] == 0) | (held[place] == held["rows"])).all()
+        sided = classes.height == 2 and ((classes[place] == 0) | (classes[place] == classes["len"])).all()
         if sided and column.present < column.rows >= 2 * ROWS_A_VALUE:
             found[column.name] = f"has a value for one class only; {ADVICE}"
-        pairs, classes = row.get(f"pairs {place}", 0), row.get(f"classes {place}", 0)
-        if pairs == column.distinct and classes == column.distinct:
+    pairs = [pl.struct(c, "label").hash().filter(pl.col(c).is_not_null()).n_unique().alias(c) for c in few]
+    for (place, column), count in zip(few.items(), row(frame, *pairs), strict=True):
+        held = (classes[place] > 0).sum()
+        if count == column.distinct == held:
             found[column.name] = f"says the same as the label {label.name!r}; {ADVICE}"
-        elif pairs == column.distinct and classes > 1 and column.rows >= ROWS_A_VALUE * column.distinct:
+        elif count == column.distinct and held > 1 and column.rows >= ROWS_A_VALUE * column.distinct:
             found[column.name] = f"each of its values goes with one class only; {ADVICE}"
     return found

@@ -1,28 +1,100 @@
-"""Opening a table whose form is not known yet: encoding, separator, where the names stand, what is no row of it."""
+"""The options of `make adopt`, the questions that they answer, and opening a table whose form is not known yet."""
 
 import codecs
 import csv
 import gzip
 import io
 import re
+import shlex
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import polars as pl
 
-from batchloop.adopt.options import Options, Question, character
 from batchloop.container import files, raw
 from batchloop.container.job import InputError
-from batchloop.container.usecase import CLOCKS, Data, usable
+from batchloop.container.usecase import CLOCKS, Data, numeral, usable
 from batchloop.container.values import HOUR
+
+NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
+NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
+TYPE = re.compile(
+    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
+)
+CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
+
+
+class Question(Exception):
+    """Something the table does not tell: the message names the option that does."""
+
+
+def _help(about: str, **settings: Any) -> dict[str, Any]:
+    return {"help": about, "default": ""} | settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """One field an option of the command line, as argparse takes it; "" leaves it to the table."""
+
+    data: Path = field(metadata=_help("a CSV (also packed) or Parquet file, or a folder", type=Path, default=None))
+    label: str = field(metadata=_help("the column to predict"))
+    id: str = field(metadata=_help("the column that names a row"))
+    time: str = field(metadata=_help("the column that says when a row happened; splits by it"))
+    group: str = field(metadata=_help("the column whose rows stay together in the split; none: no column"))
+    task: str = field(metadata=_help("", choices=["", "binary", "multiclass", "regression"]))
+    dates: str = field(metadata=_help("the format of dates that could be read two ways: %%d/%%m/%%Y"))
+    missing: str = field(metadata=_help("texts that mean 'no value', separated by commas; no: none more"))
+    encoding: str = field(metadata=_help("of CSV files: utf-8, utf-16, windows-1252 …"))
+    separator: str = field(metadata=_help("between the cells of CSV files; tab for a tab"))
+    header: str = field(metadata=_help("no: CSV files begin with data", choices=["", "yes", "no"]))
+    decimal: str = field(metadata=_help("the sign before decimals", choices=["", ".", ","]))
+    thousands: str = field(metadata=_help("the sign between thousands; space for a blank, no for none"))
+    types: str = field(metadata=_help("what columns are: code=category,day=date(%%d.%%m.%%Y),note=out …"))
+    time_zone: str = field(metadata=_help("whose clocks show the hour of moments: Europe/Berlin"))
+    usecase: Path = field(metadata=_help("", type=Path, default=Path("usecase.toml")))
+    folder: Path = field(metadata=_help("", type=Path, default=Path("data")))
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, str]]:
+        """The type and the format that TYPES gives to columns. Raises InputError for what is none."""
+        found, at = {}, 0
+        while at < len(self.types):
+            told = TYPE.match(self.types, at)
+            if not told or (told[2] == "number" and not numeral(told[3] or "")):
+                form = "TYPES='day=date(%d.%m.%Y),price=number(€ 1.234,5),\"size, cm\"=category,note=out'"
+                raise InputError(f"TYPES={self.types[at:].strip()} is not like {form}.")
+            name = told[1][1:-1].replace('""', '"') if told[1][0] == '"' == told[1][-1] else told[1]
+            found[name], at = (told[2], told[3] or ""), told.end()
+        return found
+
+    @property
+    def markers(self) -> list[str]:
+        """The texts of MISSING, which commas separate; one in quotes may hold a comma."""
+        texts = next(csv.reader([self.missing], skipinitialspace=True), [])
+        return [] if self.missing.strip() == NONE else [text.strip() for text in texts]
+
+
+def types_option(name: str, kind: str) -> str:
+    """TYPES for one column, as a shell takes it."""
+    quoted = '"' + name.replace('"', '""') + '"' if name[:1] == '"' or "," in name else name
+    return "TYPES=" + shlex.quote(f"{quoted}={kind}")
+
+
+def missing_option(texts: Iterable[str]) -> str:
+    """MISSING for some texts, as a shell takes it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(texts)
+    return f"MISSING={shlex.quote(line.getvalue())}"
+
 
 BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
 RECORDS, TITLES, LAST = (
@@ -35,9 +107,7 @@ EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names 
 DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
 NUMBER = re.compile(r"[-+$€£¥]?\s?\d[\d.,' ]*%?")
 DECIMAL = re.compile(r"[-+]?\d*[.,]\d+")
-ACCENTS = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]"
-SIGNS = r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])"
-UNDEFINED = "\ufffd"
+ACCENTS, SIGNS, UNDEFINED = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]", r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])", "\ufffd"
 # Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
 GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
@@ -48,22 +118,24 @@ DIGITS = 4  # after the point, all columns together, by which a mean is one and 
 MADE_UP = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
 SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
 AMOUNT = re.compile(r"-?\d+(\.\d*)?")
-GAP = ("NA", "N/A", "NAN", "NULL", "NONE", "?")
+GAP = re.compile("NA|N/A|NAN|NULL|NONE|[?]", re.I)
 NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
 Records = Sequence[tuple[int, Sequence[str]]]  # with the numbers of their lines
 
 
 @dataclass(frozen=True)
 class Table:
-    """The files as one lazy frame of their own types, and how the cells of CSV files are read.
-
-    `formats` says how some columns write numbers; clocks and durations of Parquet files stand there as hours.
-    """
+    """The files as one lazy frame of their own types, how CSV cells are read, how some columns write numbers."""
 
     frame: pl.LazyFrame
     files: tuple[Path, ...]
     reading: Data
     formats: Mapping[str, str] = field(default_factory=dict)
+
+
+def row(frame: pl.LazyFrame, *expressions: pl.Expr) -> tuple[Any, ...]:
+    """What expressions give that are one value each, in one pass over the rows; no pass where there are none."""
+    return frame.select(expressions).collect(engine="streaming").row(0) if expressions else ()
 
 
 def read(options: Options) -> Table:
@@ -106,7 +178,13 @@ def _check_workbook(file: Path) -> None:
 def _reading(found: Sequence[Path], options: Options) -> Data:
     """The settings that read all of the files. Raises Question, or InputError where no settings do."""
     texts = [file for file in found if not file.name.lower().endswith(".parquet") and file.stat().st_size]
-    encoding = options.encoding or _encoding(texts)
+    encoding = options.encoding
+    if not encoding:
+        told = {kind: file.name for file in texts if (kind := _encoding(file)) != "ascii"}
+        if len(told) > 1:
+            (first, a), (second, b) = list(told.items())[:2]
+            raise InputError(f"{a} is {first} text and {b} is {second}; save all files in one encoding, best UTF-8.")
+        encoding = next(iter(told), "utf-8")
     try:
         codecs.lookup(encoding)
     except LookupError:
@@ -114,25 +192,16 @@ def _reading(found: Sequence[Path], options: Options) -> Data:
     if not texts:
         return Data("binary", options.label)
     head = _beginning(texts[0], encoding)
-    told = EXCEL.match(head)
-    separator = character(options.separator) or (told[1] if told else "")
+    told_by_excel = EXCEL.match(head)
+    separator = CHARACTERS.get(options.separator, options.separator) or (told_by_excel[1] if told_by_excel else "")
     separator = separator or max(files.SEPARATORS, key=lambda sign: _cuts(_records(head, sign), sign))
     if not options.header:
         _check_names_come_first(texts[0], [cells for _, cells in _records(head, separator)])
     return Data("binary", options.label, separator=separator, encoding=encoding, header=options.header != "no")
 
 
-def _encoding(texts: Sequence[Path]) -> str:
-    """UTF-8 unless a file is something else. Raises InputError where two files differ."""
-    told = {kind: file.name for file in texts if (kind := _encoded(file)) != "ascii"}
-    if len(told) > 1:
-        (first, a), (second, b) = list(told.items())[:2]
-        raise InputError(f"{a} is {first} text and {b} is {second}; save all files in one encoding, best UTF-8.")
-    return next(iter(told), "utf-8")
-
-
-def _encoded(file: Path) -> str:
-    """A file's encoding, from all of its bytes; "ascii" where every one of them would do."""
+def _encoding(file: Path) -> str:
+    """A file's encoding, from all of its bytes; "ascii" where every one of them would do. Raises Question."""
     with files.opened(file) as handle:
         head = handle.read(BLOCK)
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -140,30 +209,20 @@ def _encoded(file: Path) -> str:
         if b"\x00" in head[:2]:
             return "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
         blocks = chain([head], iter(partial(handle.read, BLOCK), b""))
-        try:
-            ascii_only = {text.isascii() for text in codecs.iterdecode(blocks, "utf-8")} <= {True}
-        except UnicodeDecodeError:
-            return _western(file)
-    return "ascii" if ascii_only else "utf-8"
-
-
-def _western(file: Path) -> str:
-    """windows-1252, where it reads a file that is not UTF-8 as words. Raises Question where it does not."""
+        with suppress(UnicodeDecodeError):
+            return "utf-8" if False in {text.isascii() for text in codecs.iterdecode(blocks, "utf-8")} else "ascii"
     words, garbled, shown = 0, 0, ""
     with files.opened(file) as handle:
         for number, line in enumerate(handle, start=1):
-            if line.isascii():
-                continue
-            text = line.decode("windows-1252", errors="replace")
-            found = GARBLED.search(text)
+            text = "" if line.isascii() else line.decode("windows-1252", errors="replace")
             words += len(FOREIGN.findall(text))
-            garbled += found is not None
-            if found and not shown:
-                shown = f"line {number} reads {text[max(0, found.start() - 8) : found.start() + 8].strip()!r}"
+            if found := GARBLED.search(text):
+                garbled += 1
+                shown = shown or f"line {number} reads {text[max(0, found.start() - 8) : found.start() + 8].strip()!r}"
             if UNDEFINED in text:
                 garbled = words
                 break
-    if shown and garbled > words / 10:
+    if garbled > words / 10:
         raise Question(
             f"how is the text of {file.name} encoded? It is not UTF-8, and as windows-1252 {shown}. Say ENCODING="
             " (windows-1250, windows-1251, cp850, shift_jis …), or save the file as UTF-8."
@@ -200,16 +259,15 @@ def _cuts(records: Records, separator: str) -> tuple[bool, bool, int]:
 def _check_names_come_first(file: Path, records: Sequence[Sequence[str]]) -> None:
     """Raises Question where the first record looks like the ones below it."""
     first = [cell.strip() for cell in records[0]] if records else []
-    places = [place for place, cell in enumerate(first) if cell]
-    columns = [
-        {row[place].strip() for row in records if row != records[0] and place < len(row)} for place in range(len(first))
+    below = [cells for cells in records if cells != records[0]]
+    held = [
+        (cell, {row[place].strip() for row in below if place < len(row)}) for place, cell in enumerate(first) if cell
     ]
-    if len(places) < 2 or not any(columns) or _numbered([first[place] for place in places]):
+    steps = {int(b) - int(a) for (a, _), (b, _) in pairwise(held)} if all(c.isdecimal() for c, _ in held) else {0}
+    if not below or len(held) < 2 or (len(steps) == 1 and steps != {0}):  # years, or numbers for want of names
         return
-    likely, certain = (
-        [_alike(first[place], columns[place], (DAY, form)) for place in places] for form in (NUMBER, DECIMAL)
-    )
-    if all(likely) or (any(certain) and 2 * sum(likely) >= len(places)):
+    likely, certain = ([_alike(*each, form) for each in held] for form in (NUMBER, DECIMAL))
+    if all(likely) or (any(certain) and 2 * sum(likely) >= len(held)):
         shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
         raise Question(
             f"{file.name} seems to begin with data instead of names: its first line is {shown}. Say HEADER=no, and its "
@@ -217,18 +275,12 @@ def _check_names_come_first(file: Path, records: Sequence[Sequence[str]]) -> Non
         )
 
 
-def _alike(cell: str, below: set[str], forms: Sequence[re.Pattern[str]]) -> bool:
+def _alike(cell: str, below: set[str], form: re.Pattern[str]) -> bool:
     """Whether a first cell is like those below it: of one of the forms as they are, or a text that comes again."""
-    for form in forms:
-        if form.fullmatch(cell):
-            return any(map(form.fullmatch, below))
+    for known in (DAY, form):
+        if known.fullmatch(cell):
+            return any(map(known.fullmatch, below))
     return not NUMBER.fullmatch(cell) and cell in below
-
-
-def _numbered(names: list[str]) -> bool:
-    """Whether names are whole numbers in even steps, as columns without a name or years have them."""
-    steps = {int(second) - int(first) for first, second in pairwise(names)} if all(map(str.isdecimal, names)) else {0}
-    return len(steps) < 2 and steps != {0}
 
 
 def _check_title(file: Path, reading: Data) -> None:
@@ -247,10 +299,8 @@ def _check_title(file: Path, reading: Data) -> None:
     for place, texts in list(enumerate(held))[1:]:
         meant = (label in texts and label not in names) or (sparse and 2 * len(texts) > full)
         units = not meant and _above_numbers(lines[place][1], [cells for _, cells in lines[place + 1 :]])
-        words = len(texts) > 1 and not any(
-            cell.upper() in GAP or NUMBER.fullmatch(cell) or DAY.fullmatch(cell) for cell in texts
-        )
-        if words and ((meant and len(set(texts)) == len(texts)) or units):
+        values = any(form.fullmatch(cell) for cell in texts for form in (GAP, NUMBER, DAY))
+        if len(texts) > 1 and not values and ((meant and len(set(texts)) == len(texts)) or units):
             shown, above = ", ".join(texts[:4]) + (" …" if len(texts) > 4 else ""), f"{unit} {lines[place][0]}"
             raise Question(
                 f"where are the names of the columns? {above.capitalize()} of {file.name} ({shown}) looks like them, "
@@ -269,9 +319,9 @@ def _check_rows(file: str, frame: pl.LazyFrame) -> None:
     """Raises InputError where the names come again as a row, or the last rows are sums or notes."""
     texts = [name for name, kind in frame.collect_schema().items() if kind == pl.String][:CHECKED]
     again = pl.all_horizontal(pl.lit(len(texts) > 1), *(pl.col(name) == name for name in texts)).arg_true()
-    row = frame.select(again.first()).collect(engine="streaming").item()
-    if row is not None:
-        raise InputError(f"{file}: row {row + 1} holds the names of the columns once more; delete that line.")
+    (again_at,) = row(frame, again.first())
+    if again_at is not None:
+        raise InputError(f"{file}: row {again_at + 1} holds the names of the columns once more; delete that line.")
     found: list[str] = []
     for cells in reversed(frame.tail(LAST).collect(engine="streaming").to_dicts()):
         held = {name: str(cell).strip() for name, cell in cells.items() if cell is not None and str(cell).strip()}
@@ -287,47 +337,40 @@ def _check_rows(file: str, frame: pl.LazyFrame) -> None:
 
 def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], texts: Sequence[str], width: int) -> bool:
     """Whether a row's first text or its word for a sum is one that no other row has, and says that the row is none."""
-    cells = list(held.items())[:CHECKED]
+    cells, kinds = list(held.items())[:CHECKED], frame.collect_schema()
     totals = [(name, cell) for name, cell in cells if name in texts and SUM.fullmatch(cell.rstrip(": "))]
     name, first = next(iter([*totals, *cells]), ("", ""))
     note = len(held) == 1 < width and NOTE.fullmatch(first) and not DAY.fullmatch(first)
     if name not in texts or not (totals or note):
         return False
-    text, kinds = pl.col(name).str.strip_chars(), frame.collect_schema()
-    amounts = {
-        other: float(cell)
-        for other, cell in cells
-        if other != name and AMOUNT.fullmatch(cell) and not kinds[other].is_nested()
-    }
+    text, others = pl.col(name).str.strip_chars(), [(key, cell) for key, cell in cells if key != name]
+    amounts = {key: float(cell) for key, cell in others if AMOUNT.fullmatch(cell) and not kinds[key].is_nested()}
     rest = pl.col(list(amounts)).cast(pl.Float64, strict=False).filter(text != first).max().name.suffix(" ")
     counts = (text == first).sum().alias("same"), text.str.contains(r"\S\s+\S").sum().alias("worded")
-    same, worded, *most = frame.select(*counts, rest).collect(engine="streaming").row(0)
+    same, worded, *most = row(frame, *counts, rest)
     pairs = zip(amounts.values(), most, strict=True)
     largest = bool(most) and all(high is None or high <= amount for amount, high in pairs)
     return bool(same == 1 and (len(held) < width or largest if totals else worded <= LAST))
 
 
 def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
-    """What the last row is of those above, "sum" or "mean", in two columns of numbers or more; "" where it is neither.
-
-    A mean must say more than whole numbers do, which may well be that of a column.
-    """
+    """What the last row is of those above in two columns of numbers or more: "sum", "mean", or "" for neither."""
     kinds = frame.collect_schema().items()
     names = [name for name, kind in kinds if kind == pl.String or kind.is_numeric()][:CHECKED]
     texts = pl.col(names).cast(pl.String, strict=False).str.strip_chars()
     cells = frame.select(texts.str.replace(",", ".", literal=True))
     last = next(cells.tail(1).collect(engine="streaming").iter_rows(named=True), {})
     amounts = {name: text for name, text in last.items() if text and AMOUNT.fullmatch(text)}
-    if not amounts:
-        return ""
-    numbers = cells.select(pl.col(list(amounts)).cast(pl.Float64, strict=False))
-    measures = pl.all().sum(), pl.all().count(), pl.all().max() > pl.all().min()
-    total, count, varies = (numbers.select(each).collect(engine="streaming").row(0, named=True) for each in measures)
-    varying = [name for name in amounts if varies[name] and count[name] > LAST]
-    digits = {name: len(amounts[name].partition(".")[2]) for name in varying}
-    for what, power in (("sum", 0), ("mean", 1)):
-        rest = {name: (total[name] - float(amounts[name])) / (count[name] - 1) ** power for name in varying}
-        alike = all(abs(rest[name] - float(amounts[name])) <= 0.51 * 10.0 ** -digits[name] for name in varying)
-        if len(varying) > 1 and alike and (what == "sum" or sum(digits.values()) >= DIGITS):
-            return what
-    return ""
+    apart: dict[str, list[bool]] = {"sum": [], "mean": []}
+    digits = 0
+    for name, text in amounts.items():
+        number, amount, after = pl.col(name).cast(pl.Float64, strict=False), float(text), len(text.partition(".")[2])
+        measures = number.sum().alias("sum"), number.count().alias("count"), number.max() > number.min()
+        total, count, varies = row(cells, *measures)
+        if varies and count > LAST:
+            digits += after
+            for what, others in (("sum", 1), ("mean", count - 1)):
+                apart[what].append(abs((total - amount) / others - amount) > 0.51 * 10.0**-after)
+    # a mean must say more than whole numbers do, which may well be that of a column
+    found = [what for what, each in apart.items() if len(each) > 1 and not any(each)]
+    return next((what for what in found if what == "sum" or digits >= DIGITS), "")
