@@ -118,7 +118,7 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     if run.status != SUCCEEDED:
         return _failed(aws, places, now, run, found)
     try:
-        scored = _scored(aws, places, run, retraining.measures_labels(found))
+        scored = _scored(aws, places, run, again=retraining.SELECTIVE in found)
     except NoVerdict as why:
         lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
         reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
@@ -136,7 +136,7 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
 
 
 def _failed(aws: Aws, places: Places, now: datetime, run: Run, found: Mapping[str, Any]) -> str:
-    again = retraining.measures_labels(found)
+    again = retraining.SELECTIVE in found
     said = f"{'The measurement by labels' if again else 'The scoring run'} ended as {run.status}"
     said += f": {found.get('FailureReason', 'the service gives no reason')}"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."

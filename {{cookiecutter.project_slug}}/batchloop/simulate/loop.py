@@ -202,7 +202,7 @@ class Loop:
 
     def _train_first(self) -> bool:
         """As a person does before anything can be scored."""
-        stage, places = self.stages[0], self.places
+        stage, pipeline = self.stages[0], self.places.pipeline("training")
         if self.releases():
             return False
         if self.state["executions"]:
@@ -210,16 +210,8 @@ class Loop:
             raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
         self._bring(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
-        parameters = self.state["parameters"]
-        images = {name: parameters[places.parameter(f"components/{name}/image")][-1] for name in COMPONENTS}
-        values = {
-            "TrainingData": places.data(stage.window, "train"),
-            "ArtifactsPrefix": places.runs("training"),
-            **{f"{name.capitalize()}Image": image for name, image in images.items()},
-        }
-        if places.given_validation:
-            values["ValidationData"] = places.data(stage.window, "validation")
-        retraining.start(self.aws, places.pipeline("training"), values, ("first",), "the first model")
+        values = retraining.plan(self.aws, self.places, stage.window).values
+        retraining.start(self.aws, pipeline, values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:
@@ -330,17 +322,15 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
     case, environment = definitions.read(repository, options.environment)
     settings = Settings.of(repository.tables())
-    places = Places(
-        namespace=environment.namespace,
-        usecase=environment.slug,
-        environment=environment.name,
-        bucket=environment.bucket,
-        topic=f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices",
-        settings=settings if options.decision else replace(settings, enabled=False),
-        given_validation=repository.tables().get("split", {}).get("method") == "given",
-    )
+    settings = settings if options.decision else replace(settings, enabled=False)
+    names = (environment.namespace, environment.slug, environment.name, environment.bucket)
+    topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
+    given = repository.tables().get("split", {}).get("method") == "given"
+    places = Places(*names, topic, settings, given)
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
-    digests = {name: _digest(repository, name) for name in COMPONENTS}
+    # what stands for an image's digest changes with the image's content
+    contents = {name: batchloop_repository.component(repository, name).encode() for name in COMPONENTS}
+    digests = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in contents.items()}
     opened = Account(
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
@@ -353,12 +343,6 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     if not loop.state["parameters"]:
         furnish(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
     return loop
-
-
-def _digest(repository: Simulated, component: str) -> str:
-    """What stands for an image's digest: it changes with the image's content."""
-    content = batchloop_repository.component(repository, component)
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
 def furnish(loop: Loop, images: Mapping[str, str]) -> None:
