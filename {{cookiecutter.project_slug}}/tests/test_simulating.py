@@ -580,6 +580,6 @@ def test_the_clock_is_simulated(quick: Loop) -> None:
     started = [quick.state["executions"][tick["run"]]["started"] for tick in quick.state["ticks"]]
     assert started[0] == FIRST.isoformat()
     assert started[3].startswith("2026-01-04T06:00")
-    _, memory = retraining.recall(quick.aws, quick.places)
+    _, memory = retraining.load_memory(quick.aws, quick.places)
     assert memory.started[0] == "2026-01-03T06:10:00+00:00"
     assert len(memory.windows) <= max(RULES.windows, 2)

@@ -196,7 +196,7 @@ def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str
     return uri
 
 
-def recall(aws: Aws, places: Places) -> tuple[Stored, Memory]:
+def load_memory(aws: Aws, places: Places) -> tuple[Stored, Memory]:
     """The parameter, and the memory in it. Raises ValueError for a damaged one."""
     stored = storage.read(aws.ssm, places.parameter("retraining"))
     return stored, decision.parse(stored.text)
@@ -213,7 +213,7 @@ def advance(aws: Aws, places: Places, observation: Observation | None, now: date
     return _advance(aws, places, observation, now, tell)
 
 
-def go_on(aws: Aws, places: Places, now: datetime) -> Decision:
+def resume(aws: Aws, places: Places, now: datetime) -> Decision:
     """Without a new observation: labels have arrived, or a training has ended."""
 
     def tell(decided: Decision) -> None:
@@ -243,13 +243,13 @@ def _advance(aws: Aws, places: Places, observation: Observation | None, now: dat
 
 def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
     """Complete what was begun, and notice what has ended."""
-    stored, memory = recall(aws, places)
+    stored, memory = load_memory(aws, places)
     if memory.state != RETRAINING:
         return stored, memory
     if not memory.execution:
         _, released = release.current(aws, places)
         if _learned(places, released) == memory.window:  # it ran and was released before its ARN could be written down
-            return stored, decision.settled(memory, "ended as Succeeded")
+            return stored, decision.retraining_ended(memory, "ended as Succeeded")
         try:
             known = running(aws, places.pipeline("training"))
             memory = replace(memory, execution=known[0]) if known else _retrain(aws, places, memory)
@@ -277,7 +277,7 @@ def _status(aws: Aws, arn: str) -> tuple[str, str]:
 
 
 def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
-    memory = decision.settled(memory, how[:500].rstrip("."))
+    memory = decision.retraining_ended(memory, how[:500].rstrip("."))
     if how != "ended as Succeeded":
         todo = "See why in the run's steps. The next window that drifts is tried again; this one is not."
         lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
@@ -294,7 +294,7 @@ def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) 
         learned=_learned(places, released),
         running=bool(running(aws, places.pipeline("training"))),
         measuring=_measuring(aws, places) if labelled else frozenset(),
-        baseline=mark(released["artifacts"]["baseline"]) if released else "",
+        baseline=baseline_id(released["artifacts"]["baseline"]) if released else "",
     )
 
 
@@ -307,7 +307,7 @@ def _learned(places: Places, released: Mapping[str, Any] | None) -> str:
     return places.window(released["training_data"], "train") if released else ""
 
 
-def mark(baseline: str) -> str:
+def baseline_id(baseline: str) -> str:
     """What tells baselines apart: a short hash of where one lies."""
     return sha256(baseline.encode()).hexdigest()[:8]
 

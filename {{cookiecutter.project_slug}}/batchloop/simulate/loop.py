@@ -62,9 +62,9 @@ class Simulated(Repository):
 
 @dataclass(frozen=True)
 class Stage:
-    """`place` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
+    """`number` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
 
-    place: int
+    number: int
     folder: Path
 
     @property
@@ -74,7 +74,7 @@ class Stage:
     @property
     def time(self) -> datetime:
         """When its data comes."""
-        return FIRST + (self.place - 1) * PERIOD
+        return FIRST + (self.number - 1) * PERIOD
 
     @property
     def window(self) -> str:
@@ -109,7 +109,7 @@ def find_stages(repository: Repository, options: Options) -> list[Stage]:
     if not folder.is_dir():
         raise Failure(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
     names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
-    stages = [Stage(place, folder / name) for place, name in enumerate(names, 1)]
+    stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
         raise Failure(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
@@ -208,7 +208,7 @@ class Loop:
         if self.state["executions"]:
             [run] = self.state["executions"].values()
             raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
-        self._bring(stage)
+        self._bring_data(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
         values = retraining.plan(self.aws, self.places, stage.window).values
         retraining.start(self.aws, pipeline, values, ("first",), "the first model")
@@ -218,13 +218,13 @@ class Loop:
         place = len(self.state["ticks"])
         if place == len(self.stages):
             return False
-        self._bring(self.stages[place])
+        self._bring_data(self.stages[place])
         self.state["ticks"].append({"run": "", "why": ""})
         self.state["now"] = self.stages[place].time.isoformat()
         self.state.save()
         return True
 
-    def _bring(self, stage: Stage) -> None:
+    def _bring_data(self, stage: Stage) -> None:
         """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
         try:
             raw.read(stage.folder / "production", of_labels(self.case), labelled=True)
@@ -244,7 +244,7 @@ class Loop:
             for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
                 event = account.object_created(self.account.arn, bucket, entry["Key"], self.state["now"])
                 handlers.object_created(event, self.aws, self.places, self.now)
-        return self._told(f"labels {window}")
+        return self._done(f"labels {window}")
 
     def _start_scoring(self) -> bool:
         """The schedule. Killed and asked again, the same window and release start the same execution."""
@@ -291,7 +291,7 @@ class Loop:
             if status == PENDING:
                 approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
                 self.state["approvals"][arn] = approval
-            return self._told(f"{arn} {status}")
+            return self._done(f"{arn} {status}")
         return False
 
     def _tell_end(self) -> bool:
@@ -303,16 +303,16 @@ class Loop:
             if run["status"] == EXECUTING or arn in self.state["told"]:
                 continue
             decided = handlers.run_ended(account.run_changed(arn, run), self.aws, self.places, self.now)
-            _, memory = retraining.recall(self.aws, self.places)
+            _, memory = retraining.load_memory(self.aws, self.places)
             if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
                 decided = memory.reason or decided
             for tick in self.state["ticks"]:
                 if tick["run"] == arn:
                     tick["why"] = decided
-            return self._told(arn)
+            return self._done(arn)
         return False
 
-    def _told(self, what: str) -> bool:
+    def _done(self, what: str) -> bool:
         self.state["told"].append(what)
         self.state.save()
         return True
@@ -341,11 +341,11 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     )
     loop = Loop(repository, case, places, opened, compiled, stages)
     if not loop.state["parameters"]:
-        furnish(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
+        bootstrap(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
     return loop
 
 
-def furnish(loop: Loop, images: Mapping[str, str]) -> None:
+def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
     """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
     none = f"{loop.places.storage}/none"
     loop.account.storage.write_json(f"{none}/manifest.json", {"component": "none"})

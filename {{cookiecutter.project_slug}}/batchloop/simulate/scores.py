@@ -59,7 +59,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
         if finished.failed:
             why = "; ".join(step.message for step in finished.failed.values())
             raise Failure(f"release {manifest['version']} can't be measured: {why}")
-        known = {stage.name: labels(loop, stage, f"{stage.place}:") for stage in loop.stages}
+        known = {stage.name: labels(loop, stage, f"{stage.number}:") for stage in loop.stages}
         found = {name: _measured(loop, prefix, identity, table) for name, table in known.items()}
         file.parent.mkdir(exist_ok=True)
         write_json(file, found)
@@ -98,7 +98,7 @@ def _all_rows(loop: Loop) -> str:
         partial.mkdir()
         for stage in loop.stages:
             for file in files.find(stage.folder / "production"):
-                frame, mark = files.scan(file, data).drop(raw.ROW), f"{stage.place}:"
+                frame, mark = files.scan(file, data).drop(raw.ROW), f"{stage.number}:"
                 if data.id:
                     marked = pl.concat_str([pl.lit(mark), raw.as_text(data.id).str.strip_chars()])
                     frame = frame.with_columns(marked.alias(data.id))
