@@ -21,7 +21,6 @@ from batchloop.engine.graph import Selection
 from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
 from batchloop.repository import PROCESSES, Failure, Repository
-from batchloop.simulate import account
 from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
 
 ABOUT = "about.txt"
@@ -140,7 +139,10 @@ def _sample(repository: Repository, options: Options) -> Path:
 
 @dataclass(frozen=True)
 class Loop:
-    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference"."""
+    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference".
+
+    Events hold what the functions read of them.
+    """
 
     repository: Simulated
     case: UseCase
@@ -242,7 +244,7 @@ class Loop:
         for part in retraining.PARTS:
             bucket, key = storage.split(f"{self.places.data(window, part)}/")
             for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
-                event = account.object_created(self.account.arn, bucket, entry["Key"], self.state["now"])
+                event = {"detail": {"bucket": {"name": bucket}, "object": {"key": entry["Key"]}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
         return self._done(f"labels {window}")
 
@@ -251,7 +253,7 @@ class Loop:
         ticks = self.state["ticks"]
         if not ticks or ticks[-1]["run"]:
             return False
-        done = handlers.score(account.SCHEDULE, self.aws, self.places, self.now)
+        done = handlers.score({"window": ""}, self.aws, self.places, self.now)
         arn = done.split()[-1]
         if arn not in self.state["executions"]:
             raise Failure(f"the schedule's function started nothing: {done}")
@@ -286,7 +288,8 @@ class Loop:
             status = self.aws.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"]
             if run["status"] == EXECUTING or f"{arn} {status}" in self.state["told"]:
                 continue
-            event = account.package_changed(package, status, run["ended"])
+            detail = {name: package[name] for name in ("ModelPackageGroupName", "ModelPackageArn")}
+            event = {"time": run["ended"], "detail": {**detail, "ModelApprovalStatus": status}}
             release.package_changed(event, self.aws, self.places, self.now)
             if status == PENDING:
                 approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
@@ -302,7 +305,9 @@ class Loop:
         for arn, run in self.state["executions"].items():
             if run["status"] == EXECUTING or arn in self.state["told"]:
                 continue
-            decided = handlers.run_ended(account.run_changed(arn, run), self.aws, self.places, self.now)
+            detail = {"pipelineArn": arn.partition("/execution/")[0], "pipelineExecutionArn": arn}
+            detail |= {"currentPipelineExecutionStatus": run["status"], "executionStartTime": run["started"]}
+            decided = handlers.run_ended({"detail": detail}, self.aws, self.places, self.now)
             _, memory = retraining.load_memory(self.aws, self.places)
             if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
                 decided = memory.reason or decided
