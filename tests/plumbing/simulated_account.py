@@ -19,7 +19,7 @@ from batchloop.control.names import Aws, Places, Settings
 from batchloop.engine import running
 from batchloop.engine.running import Order
 from batchloop.simulate.account import Account, State
-from batchloop.simulate.loop import Loop, Simulated, Stage, furnish
+from batchloop.simulate.loop import Loop, Simulated, Stage, bootstrap
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
@@ -158,7 +158,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
     loop = Quick(repository, CASE, places, account, definitions, stages)
     if not state["parameters"]:
-        furnish(loop, IMAGES)
+        bootstrap(loop, IMAGES)
     return loop
 
 

@@ -27,8 +27,8 @@ from batchloop.control.decision import (
     candidates,
     decide,
     parse,
-    recent,
-    settled,
+    retraining_ended,
+    retrainings_in_budget,
 )
 from batchloop.control.names import DRIFT, PERFORMANCE, REALISED, REASONS, Settings, earlier_windows, order
 
@@ -68,7 +68,7 @@ def after(*seen: Observation, rules: Settings = ONE, labelled: tuple[int, ...] =
 def retrained(day: int = 1, hours: float = 0) -> Memory:
     """A loop that has retrained once, and is idle again."""
     begun = decide(Memory(), saw(day), ONE, around(hours, (day,))).memory
-    return settled(begun, "ended as Succeeded")
+    return retraining_ended(begun, "ended as Succeeded")
 
 
 def test_a_window_that_drifted_is_retrained_on_when_its_labels_are_there() -> None:
@@ -209,18 +209,18 @@ def test_after_a_retraining_there_is_none_within_the_cooldown(hours: float, acti
 def test_the_budget_is_for_that_many_days(day: float, action: str) -> None:
     spent = replace(retrained(), started=(at(0).isoformat(), at(48).isoformat()))
     assert decide(spent, saw(9), ONE, around(24 * day, (9,))).action == action
-    assert recent(spent, ONE, at(24 * day)) == (2 if action == "none" else 1)
+    assert retrainings_in_budget(spent, ONE, at(24 * day)) == (2 if action == "none" else 1)
 
 
 def test_a_retraining_that_failed_blocks_nothing_and_counts_in_the_budget() -> None:
-    failed = settled(after(saw(1), labelled=(1,)).memory, "ended as Failed: not good enough")
+    failed = retraining_ended(after(saw(1), labelled=(1,)).memory, "ended as Failed: not good enough")
     assert (failed.state, failed.reason) == (
         IDLE,
         "The retraining on window 2026-11-01 ended as Failed: not good enough.",
     )
     second = decide(failed, saw(2), ONE, around(25, (2,)))
     assert second.action == Action.RETRAIN
-    third = decide(settled(second.memory, "ended as Failed"), saw(3), ONE, around(50, (3,)))
+    third = decide(retraining_ended(second.memory, "ended as Failed"), saw(3), ONE, around(50, (3,)))
     assert (third.action, "the budget of 2 in 30 days is used up" in third.reason) == (Action.NONE, True)
 
 
@@ -579,7 +579,7 @@ class Loop:
         if step.labelled or step.event == "labels":
             self.labelled.add(step.day)
         if step.event == "ended" and self.memory.state == RETRAINING:
-            self.memory = settled(self.memory, "ended as Failed")
+            self.memory = retraining_ended(self.memory, "ended as Failed")
         run = f"{step.day}-{len(self.decisions)}"
         told = {"rows": step.rows, "run": run, "worse": step.worse, "realised": step.realised}
         seen = saw(step.day, step.drifted, **told) if step.event == "scored" else None
@@ -629,7 +629,7 @@ def test_the_same_event_twice_is_the_same_as_once(rules: Settings, days: list[tu
         twice = decide(once.memory, saw(day, drifted=drifted), rules, around(hours, (day,)))
         assert twice.memory == once.memory
         assert twice.action == Action.NONE
-        known = settled(once.memory, "ended as Failed") if once.action == Action.RETRAIN else once.memory
+        known = retraining_ended(once.memory, "ended as Failed") if once.action == Action.RETRAIN else once.memory
 
 
 @settings(max_examples=200, deadline=None)

@@ -223,8 +223,8 @@ def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], 
         return
     rules, now = Settings.of(repository.tables()), datetime.now(UTC)
     released = (storage.read_release(repository.release) or {}).get("artifacts", {}).get("baseline", "")
-    baseline, time = retraining.mark(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
+    baseline, time = retraining.baseline_id(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
     figures = reports.figures(report, rules.minimum_rows)
     seen = Observation(window, identity, time, baseline=baseline, **figures)
-    around = Circumstances(now, frozenset({window}), baseline=retraining.mark(released) if released else "")
+    around = Circumstances(now, frozenset({window}), baseline=retraining.baseline_id(released) if released else "")
     yield f"in an account the loop would say: {decide(Memory(), seen, rules, around).reason}"

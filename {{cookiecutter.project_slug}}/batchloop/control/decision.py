@@ -145,7 +145,7 @@ class Decision:
 def decide(memory: Memory, observation: Observation | None, settings: Settings, given: Circumstances) -> Decision:
     """What to do after an observation, or, without one, about what is still waited for."""
     if memory.state == WAITING and given.learned and order(given.learned) >= order(memory.window):
-        memory = settled(memory, "is no longer needed: the release has learned from it or a newer one")
+        memory = retraining_ended(memory, "is no longer needed: the release has learned from it or a newer one")
     arrival, known, alarm, reason = None, memory, False, "Nothing new was scored"
     if observation:
         arrival, known = _arrival(memory, observation), _remembered(memory, observation, settings)
@@ -188,12 +188,12 @@ def candidates(memory: Memory, settings: Settings, now: str = "") -> list[str]:
     return sorted(found, key=order, reverse=True)
 
 
-def settled(memory: Memory, ended: str) -> Memory:
+def retraining_ended(memory: Memory, ended: str) -> Memory:
     """The loop after its retraining has ended, however it did: it counts in the budget, and blocks nothing."""
     return replace(memory, state=IDLE, reason=f"The retraining on window {memory.window} {ended}.")
 
 
-def recent(memory: Memory, settings: Settings, now: datetime) -> int:
+def retrainings_in_budget(memory: Memory, settings: Settings, now: datetime) -> int:
     """How many retrainings the budget's days hold."""
     since = now - timedelta(days=settings.budget_days)
     return sum(datetime.fromisoformat(time) > since for time in memory.started)
@@ -276,7 +276,7 @@ def _counted(memory: Memory, observation: Observation, settings: Settings, late:
         bad, alarm = bool(worse), bool(worse) and REALISED in settings.on
         known = [seen.worse for seen in memory.labelled if seen.baseline == observation.baseline]
     else:
-        reason, kind = f"Window {observation.window} {described(observation)}", ""
+        reason, kind = f"Window {observation.window} {in_words(observation)}", ""
         bad, alarm = bool(observation.drifted or worse), alarming(observation, settings)
         alarms = [alarming(seen, settings) for seen in memory.windows if seen.baseline == observation.baseline]
         known = [alarm for alarm in alarms if alarm is not None]
@@ -302,7 +302,7 @@ def _answer(memory: Memory, target: str, settings: Settings, given: Circumstance
         "it was tried before": target == memory.window and memory.state == IDLE,
         f"the last one began at {last} and cooldown_hours = {settings.cooldown_hours:g}": cooldown,
         f"the budget of {settings.budget} in {settings.budget_days:g} days is used up": (
-            recent(memory, settings, given.now) >= settings.budget
+            retrainings_in_budget(memory, settings, given.now) >= settings.budget
         ),
     }
     if against := next((why for why, holds in objections.items() if holds), ""):
@@ -314,7 +314,7 @@ def _answer(memory: Memory, target: str, settings: Settings, given: Circumstance
     return Action.RETRAIN, f"; labels are there, and the model is retrained on window {target}"
 
 
-def described(observation: Observation) -> str:
+def in_words(observation: Observation) -> str:
     """As in: drifted in 3 columns, which carry 41 % of the model's reasons, and auc is expected to fall to 0.71 …"""
     text, one = "has not drifted", observation.columns == 1
     if observation.drifted:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from batchloop.control import release, reports, retraining, storage
-from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, recent
+from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
 from batchloop.control.names import COMPONENTS, Aws, Places, handler
 
 Event = Mapping[str, Any]
@@ -111,14 +111,14 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     """
     run = run_changed(event)
     if run.pipeline == places.pipeline("training") and run.status not in retraining.RUNS:
-        return retraining.go_on(aws, places, now).reason
+        return retraining.resume(aws, places, now).reason
     if run.pipeline != places.pipeline("inference") or run.status not in ENDED:
         return "This is no end of a scoring run."
     found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
     if run.status != SUCCEEDED:
         return _failed(aws, places, now, run, found)
     try:
-        scored = _scored(aws, places, run, retraining.measures_labels(found))
+        scored = _scored(aws, places, run, again=retraining.SELECTIVE in found)
     except NoVerdict as why:
         lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
         reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
@@ -129,14 +129,18 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     def tell(decided: Decision) -> None:
         if decided.arrival == Arrival.NEW:
             reports.measure(aws, places, now, _metrics(places, now, scored, decided))
-        if _is_news(scored, decided):
+        # everything but a healthy window, and what was told before; of labels, what they confirm or refute
+        seen = scored.observation
+        news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
+        news = news if not scored.again else seen.realised is not False or bool(seen.worse)
+        if decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE):
             _tell(aws, places, scored, decided)
 
     return retraining.advance(aws, places, scored.observation, now, tell).reason
 
 
 def _failed(aws: Aws, places: Places, now: datetime, run: Run, found: Mapping[str, Any]) -> str:
-    again = retraining.measures_labels(found)
+    again = retraining.SELECTIVE in found
     said = f"{'The measurement by labels' if again else 'The scoring run'} ended as {run.status}"
     said += f": {found.get('FailureReason', 'the service gives no reason')}"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
@@ -145,7 +149,7 @@ def _failed(aws: Aws, places: Places, now: datetime, run: Run, found: Mapping[st
     lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": run.arn}
     reports.tell(aws, places, f"a {'measurement' if again else 'scoring run'} ended as {run.status}", lines)
     reports.measure(aws, places, now, {"RunFailed": 1})
-    return retraining.go_on(aws, places, now).reason if again else said
+    return retraining.resume(aws, places, now).reason if again else said
 
 
 def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
@@ -161,20 +165,11 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
         figures = reports.figures(report, places.settings.minimum_rows)
     except (KeyError, TypeError, ValueError):
         raise NoVerdict(f"{folder}/drift.json, about window {window}, is missing or no drift report.") from None
-    observation = Observation(window, run.identity, run.started, baseline=retraining.mark(baseline), **figures)
+    observation = Observation(window, run.identity, run.started, baseline=retraining.baseline_id(baseline), **figures)
     _, released = release.current(aws, places)
     older = released is None or released["artifacts"]["baseline"] != baseline
     note = "the release is not the one this run used; the verdict is by the baseline that it used" if older else ""
     return Scored(run, report, folder, observation, note, again)
-
-
-def _is_news(scored: Scored, decided: Decision) -> bool:
-    """Everything but a healthy window, and what was told before; of labels, what they confirm or refute."""
-    seen = scored.observation
-    news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
-    if scored.again:
-        news = seen.realised is not False or bool(seen.worse)
-    return decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE)
 
 
 def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
@@ -223,7 +218,7 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
         "RealisedPerformance": realised.value if realised else None,
         "RealisedDrop": realised.drop if realised else None,
         "LoopState": STATES.index(decided.memory.state),
-        "RetrainingsInBudget": recent(decided.memory, places.settings, now),
+        "RetrainingsInBudget": retrainings_in_budget(decided.memory, places.settings, now),
     }
     if scored.again:
         return state
@@ -257,8 +252,8 @@ def object_created(event: Event, aws: Aws, places: Places, now: datetime) -> str
     if not window:
         return "Nothing waits for this."
     arn = retraining.measure(aws, places, window)
-    if retraining.recall(aws, places)[1].state == WAITING:
-        return retraining.go_on(aws, places, now).reason
+    if retraining.load_memory(aws, places)[1].state == WAITING:
+        return retraining.resume(aws, places, now).reason
     return f"Window {window} is measured by its labels in {arn}." if arn else "Nothing waits for this."
 
 

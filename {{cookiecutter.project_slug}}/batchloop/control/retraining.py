@@ -15,19 +15,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control import release, reports, storage
-from batchloop.control.decision import (
-    RETRAINING,
-    Action,
-    Circumstances,
-    Decision,
-    Memory,
-    Observation,
-    candidates,
-    decide,
-    parse,
-    settled,
-)
+from batchloop.control import decision, release, reports, storage
+from batchloop.control.decision import RETRAINING, Action, Circumstances, Decision, Memory, Observation
 from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, earlier_windows
 from batchloop.control.release import NotReleased
 from batchloop.control.storage import Conflict, Stored
@@ -36,6 +25,7 @@ RUNS = ("Executing", "Stopping")
 PAGE, MOST = 100, 1000  # executions in an answer; as far back as a window's own run is looked for
 CHAMPION = {"ChampionPreprocessor": "preprocessor", "ChampionModel": "model"}
 STEP, PARTS = "DetectDrift", ("labels", "train")
+SELECTIVE = "SelectiveExecutionConfig"  # what an execution has that measures by labels what an earlier one scored
 DATA, VERSION = "LabelledData", "LabelsVersion"  # parameters of the inference pipeline
 DESCRIPTION = re.compile(r"Window (\S+) is (scored|measured)")  # of the executions that the loop starts
 ATTEMPTS = 3
@@ -86,11 +76,6 @@ def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
     return {}
 
 
-def measures_labels(described: Mapping[str, Any]) -> bool:
-    """Whether an execution measures by labels what an earlier one scored, of DescribePipelineExecution's answer."""
-    return "SelectiveExecutionConfig" in described
-
-
 def measure(aws: Aws, places: Places, window: str) -> str:
     """The ARN of the execution that measures a window with the labels that are there; "" where there is nothing to do.
 
@@ -107,7 +92,7 @@ def measure(aws: Aws, places: Places, window: str) -> str:
     why, purpose = f"Window {window} is measured: labels have come.", (source, given[VERSION])
     pipeline, values = places.pipeline("inference"), known | given
     try:
-        return start(aws, pipeline, values, purpose, why, SelectiveExecutionConfig=selection)
+        return start(aws, pipeline, values, purpose, why, **{SELECTIVE: selection})
     except ClientError as refusal:
         todo = "Mend what is refused, and put the labels there once more."
         lines = {"Labels": given[DATA], "Decision": f"They are not measured: {refusal}", "To do": todo, "Run": source}
@@ -133,7 +118,7 @@ def _scored_by(aws: Aws, places: Places, window: str, version: str) -> tuple[str
             continue
         if values.get(VERSION) == version:
             return "", {}
-        whole = not measures_labels(aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn))
+        whole = SELECTIVE not in aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
         if whole and run["PipelineExecutionStatus"] == "Succeeded":
             return arn, values
     return "", {}
@@ -211,10 +196,10 @@ def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str
     return uri
 
 
-def recall(aws: Aws, places: Places) -> tuple[Stored, Memory]:
+def load_memory(aws: Aws, places: Places) -> tuple[Stored, Memory]:
     """The parameter, and the memory in it. Raises ValueError for a damaged one."""
     stored = storage.read(aws.ssm, places.parameter("retraining"))
-    return stored, parse(stored.text)
+    return stored, decision.parse(stored.text)
 
 
 def advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
@@ -228,43 +213,43 @@ def advance(aws: Aws, places: Places, observation: Observation | None, now: date
     return _advance(aws, places, observation, now, tell)
 
 
-def go_on(aws: Aws, places: Places, now: datetime) -> Decision:
+def resume(aws: Aws, places: Places, now: datetime) -> Decision:
     """Without a new observation: labels have arrived, or a training has ended."""
 
-    def tell(decision: Decision) -> None:
-        if decision.action == Action.RETRAIN:
-            lines = {"Window": decision.window, "Decision": decision.reason, "Run": decision.memory.execution}
-            reports.tell(aws, places, f"{decision.window}: labels are there, retraining started", lines)
+    def tell(decided: Decision) -> None:
+        if decided.action == Action.RETRAIN:
+            lines = {"Window": decided.window, "Decision": decided.reason, "Run": decided.memory.execution}
+            reports.tell(aws, places, f"{decided.window}: labels are there, retraining started", lines)
 
     return advance(aws, places, None, now, tell)
 
 
 def _advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
     stored, memory = _settle(aws, places, now)
-    wanted = candidates(memory, places.settings, observation.window if observation else "")
+    wanted = decision.candidates(memory, places.settings, observation.window if observation else "")
     circumstances = _circumstances(aws, places, wanted, now)
-    decision = decide(memory, observation, places.settings, circumstances)
-    if decision.action == Action.RETRAIN:
-        stored = storage.write(aws.ssm, stored, decision.memory.text())
-        begun = _retrain(aws, places, decision.memory)
-        decision = replace(decision, memory=begun, reason=begun.reason)
-    tell(decision)
-    storage.write(aws.ssm, stored, decision.memory.text())
-    unmeasured = decision.action == Action.WAIT and decision.window not in circumstances.measuring
-    if unmeasured and _is_labelled(aws, places, decision.window):  # labels came while this was decided
+    decided = decision.decide(memory, observation, places.settings, circumstances)
+    if decided.action == Action.RETRAIN:
+        stored = storage.write(aws.ssm, stored, decided.memory.text())
+        begun = _retrain(aws, places, decided.memory)
+        decided = replace(decided, memory=begun, reason=begun.reason)
+    tell(decided)
+    storage.write(aws.ssm, stored, decided.memory.text())
+    unmeasured = decided.action == Action.WAIT and decided.window not in circumstances.measuring
+    if unmeasured and _is_labelled(aws, places, decided.window):  # labels came while this was decided
         return _advance(aws, places, None, now, tell)
-    return decision
+    return decided
 
 
 def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
     """Complete what was begun, and notice what has ended."""
-    stored, memory = recall(aws, places)
+    stored, memory = load_memory(aws, places)
     if memory.state != RETRAINING:
         return stored, memory
     if not memory.execution:
         _, released = release.current(aws, places)
         if _learned(places, released) == memory.window:  # it ran and was released before its ARN could be written down
-            return stored, settled(memory, "ended as Succeeded")
+            return stored, decision.retraining_ended(memory, "ended as Succeeded")
         try:
             known = running(aws, places.pipeline("training"))
             memory = replace(memory, execution=known[0]) if known else _retrain(aws, places, memory)
@@ -292,7 +277,7 @@ def _status(aws: Aws, arn: str) -> tuple[str, str]:
 
 
 def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
-    memory = settled(memory, how[:500].rstrip("."))
+    memory = decision.retraining_ended(memory, how[:500].rstrip("."))
     if how != "ended as Succeeded":
         todo = "See why in the run's steps. The next window that drifts is tried again; this one is not."
         lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
@@ -309,7 +294,7 @@ def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) 
         learned=_learned(places, released),
         running=bool(running(aws, places.pipeline("training"))),
         measuring=_measuring(aws, places) if labelled else frozenset(),
-        baseline=mark(released["artifacts"]["baseline"]) if released else "",
+        baseline=baseline_id(released["artifacts"]["baseline"]) if released else "",
     )
 
 
@@ -322,7 +307,7 @@ def _learned(places: Places, released: Mapping[str, Any] | None) -> str:
     return places.window(released["training_data"], "train") if released else ""
 
 
-def mark(baseline: str) -> str:
+def baseline_id(baseline: str) -> str:
     """What tells baselines apart: a short hash of where one lies."""
     return sha256(baseline.encode()).hexdigest()[:8]
 

@@ -1,4 +1,4 @@
-"""What stands in for AWS in a simulation: a client for all services, what it keeps, and the events that AWS would send.
+"""What stands in for AWS in a simulation: one client for all services, and what it keeps.
 
 What is no file in its storage is kept in one JSON file, replaced in one rename. A simulation that is killed goes on
 from it. What was under way is done again, and what was being told is told again: events may come twice in AWS too, and
@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +24,6 @@ from batchloop.repository import Failure
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
-SCHEDULE: Mapping[str, Any] = {"window": ""}
 
 
 class State(dict[str, Any]):
@@ -234,60 +232,3 @@ class Account:
         if request["PipelineExecutionArn"] not in self.state["executions"]:
             raise refused(call, "ResourceNotFound", request["PipelineExecutionArn"])
         return dict(self.state["executions"][request["PipelineExecutionArn"]])
-
-
-def run_changed(arn: str, run: Mapping[str, Any]) -> Answer:
-    """The event of a pipeline execution's end."""
-    pipeline = arn.partition("/execution/")[0].lower()
-    detail = {
-        "pipelineExecutionDisplayName": arn.rpartition("/")[2],
-        "currentPipelineExecutionStatus": run["status"],
-        "previousPipelineExecutionStatus": EXECUTING,
-        "executionStartTime": _time(run["started"]),
-        "executionEndTime": _time(run["ended"]),
-        "pipelineExecutionDescription": "",
-        "pipelineArn": pipeline,
-        "pipelineExecutionArn": arn,
-    }
-    return _event("SageMaker Model Building Pipeline Execution Status Change", run["ended"], [pipeline, arn], detail)
-
-
-def package_changed(package: Mapping[str, Any], status: str, time: str) -> Answer:
-    """The event of a model package that was registered, or approved."""
-    copied = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn")
-    detail = {name: package[name] for name in copied} | {
-        "CreationTime": _time(time),
-        "ModelPackageStatus": "Completed",
-        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
-        "CertifyForMarketplace": False,
-        "ModelApprovalStatus": status,
-        "LastModifiedTime": _time(time),
-    }
-    return _event("SageMaker Model Package State Change", time, [package["ModelPackageArn"]], detail)
-
-
-def object_created(account: str, bucket: str, key: str, time: str) -> Answer:
-    """The event of an object that was put into S3; `account` begins the ARNs of the pipelines."""
-    detail = {"version": "0", "bucket": {"name": bucket}, "object": {"key": key, "size": 1}, "reason": "PutObject"}
-    event = _event("Object Created", time, [f"{account}:x"], detail)
-    return {**event, "source": "aws.s3", "resources": [f"arn:aws:s3:::{bucket}"]}
-
-
-def _event(kind: str, time: str, resources: list[str], detail: Answer) -> Answer:
-    _, _, _, region, account, _ = resources[0].split(":", 5)
-    return {
-        "version": "0",
-        "id": "00000000-0000-0000-0000-000000000000",
-        "detail-type": kind,
-        "source": "aws.sagemaker",
-        "account": account,
-        "time": _time(time),
-        "region": region,
-        "resources": resources,
-        "detail": detail,
-    }
-
-
-def _time(moment: str) -> str:
-    """As EventBridge writes it."""
-    return datetime.fromisoformat(moment).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -21,7 +21,6 @@ from batchloop.engine.graph import Selection
 from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
 from batchloop.repository import PROCESSES, Failure, Repository
-from batchloop.simulate import account
 from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
 
 ABOUT = "about.txt"
@@ -62,9 +61,9 @@ class Simulated(Repository):
 
 @dataclass(frozen=True)
 class Stage:
-    """`place` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
+    """`number` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
 
-    place: int
+    number: int
     folder: Path
 
     @property
@@ -74,7 +73,7 @@ class Stage:
     @property
     def time(self) -> datetime:
         """When its data comes."""
-        return FIRST + (self.place - 1) * PERIOD
+        return FIRST + (self.number - 1) * PERIOD
 
     @property
     def window(self) -> str:
@@ -109,7 +108,7 @@ def find_stages(repository: Repository, options: Options) -> list[Stage]:
     if not folder.is_dir():
         raise Failure(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
     names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
-    stages = [Stage(place, folder / name) for place, name in enumerate(names, 1)]
+    stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
         raise Failure(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
@@ -140,7 +139,10 @@ def _sample(repository: Repository, options: Options) -> Path:
 
 @dataclass(frozen=True)
 class Loop:
-    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference"."""
+    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference".
+
+    Events hold what the functions read of them.
+    """
 
     repository: Simulated
     case: UseCase
@@ -202,37 +204,29 @@ class Loop:
 
     def _train_first(self) -> bool:
         """As a person does before anything can be scored."""
-        stage, places = self.stages[0], self.places
+        stage, pipeline = self.stages[0], self.places.pipeline("training")
         if self.releases():
             return False
         if self.state["executions"]:
             [run] = self.state["executions"].values()
             raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
-        self._bring(stage)
+        self._bring_data(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
-        parameters = self.state["parameters"]
-        images = {name: parameters[places.parameter(f"components/{name}/image")][-1] for name in COMPONENTS}
-        values = {
-            "TrainingData": places.data(stage.window, "train"),
-            "ArtifactsPrefix": places.runs("training"),
-            **{f"{name.capitalize()}Image": image for name, image in images.items()},
-        }
-        if places.given_validation:
-            values["ValidationData"] = places.data(stage.window, "validation")
-        retraining.start(self.aws, places.pipeline("training"), values, ("first",), "the first model")
+        values = retraining.plan(self.aws, self.places, stage.window).values
+        retraining.start(self.aws, pipeline, values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:
         place = len(self.state["ticks"])
         if place == len(self.stages):
             return False
-        self._bring(self.stages[place])
+        self._bring_data(self.stages[place])
         self.state["ticks"].append({"run": "", "why": ""})
         self.state["now"] = self.stages[place].time.isoformat()
         self.state.save()
         return True
 
-    def _bring(self, stage: Stage) -> None:
+    def _bring_data(self, stage: Stage) -> None:
         """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
         try:
             raw.read(stage.folder / "production", of_labels(self.case), labelled=True)
@@ -250,16 +244,16 @@ class Loop:
         for part in retraining.PARTS:
             bucket, key = storage.split(f"{self.places.data(window, part)}/")
             for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
-                event = account.object_created(self.account.arn, bucket, entry["Key"], self.state["now"])
+                event = {"detail": {"bucket": {"name": bucket}, "object": {"key": entry["Key"]}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
-        return self._told(f"labels {window}")
+        return self._done(f"labels {window}")
 
     def _start_scoring(self) -> bool:
         """The schedule. Killed and asked again, the same window and release start the same execution."""
         ticks = self.state["ticks"]
         if not ticks or ticks[-1]["run"]:
             return False
-        done = handlers.score(account.SCHEDULE, self.aws, self.places, self.now)
+        done = handlers.score({"window": ""}, self.aws, self.places, self.now)
         arn = done.split()[-1]
         if arn not in self.state["executions"]:
             raise Failure(f"the schedule's function started nothing: {done}")
@@ -294,12 +288,13 @@ class Loop:
             status = self.aws.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"]
             if run["status"] == EXECUTING or f"{arn} {status}" in self.state["told"]:
                 continue
-            event = account.package_changed(package, status, run["ended"])
+            detail = {name: package[name] for name in ("ModelPackageGroupName", "ModelPackageArn")}
+            event = {"time": run["ended"], "detail": {**detail, "ModelApprovalStatus": status}}
             release.package_changed(event, self.aws, self.places, self.now)
             if status == PENDING:
                 approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
                 self.state["approvals"][arn] = approval
-            return self._told(f"{arn} {status}")
+            return self._done(f"{arn} {status}")
         return False
 
     def _tell_end(self) -> bool:
@@ -310,17 +305,19 @@ class Loop:
         for arn, run in self.state["executions"].items():
             if run["status"] == EXECUTING or arn in self.state["told"]:
                 continue
-            decided = handlers.run_ended(account.run_changed(arn, run), self.aws, self.places, self.now)
-            _, memory = retraining.recall(self.aws, self.places)
+            detail = {"pipelineArn": arn.partition("/execution/")[0], "pipelineExecutionArn": arn}
+            detail |= {"currentPipelineExecutionStatus": run["status"], "executionStartTime": run["started"]}
+            decided = handlers.run_ended({"detail": detail}, self.aws, self.places, self.now)
+            _, memory = retraining.load_memory(self.aws, self.places)
             if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
                 decided = memory.reason or decided
             for tick in self.state["ticks"]:
                 if tick["run"] == arn:
                     tick["why"] = decided
-            return self._told(arn)
+            return self._done(arn)
         return False
 
-    def _told(self, what: str) -> bool:
+    def _done(self, what: str) -> bool:
         self.state["told"].append(what)
         self.state.save()
         return True
@@ -330,17 +327,15 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
     case, environment = definitions.read(repository, options.environment)
     settings = Settings.of(repository.tables())
-    places = Places(
-        namespace=environment.namespace,
-        usecase=environment.slug,
-        environment=environment.name,
-        bucket=environment.bucket,
-        topic=f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices",
-        settings=settings if options.decision else replace(settings, enabled=False),
-        given_validation=repository.tables().get("split", {}).get("method") == "given",
-    )
+    settings = settings if options.decision else replace(settings, enabled=False)
+    names = (environment.namespace, environment.slug, environment.name, environment.bucket)
+    topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
+    given = repository.tables().get("split", {}).get("method") == "given"
+    places = Places(*names, topic, settings, given)
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
-    digests = {name: _digest(repository, name) for name in COMPONENTS}
+    # what stands for an image's digest changes with the image's content
+    contents = {name: batchloop_repository.component(repository, name).encode() for name in COMPONENTS}
+    digests = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in contents.items()}
     opened = Account(
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
@@ -351,17 +346,11 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     )
     loop = Loop(repository, case, places, opened, compiled, stages)
     if not loop.state["parameters"]:
-        furnish(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
+        bootstrap(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
     return loop
 
 
-def _digest(repository: Simulated, component: str) -> str:
-    """What stands for an image's digest: it changes with the image's content."""
-    content = batchloop_repository.component(repository, component)
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
-
-
-def furnish(loop: Loop, images: Mapping[str, str]) -> None:
+def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
     """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
     none = f"{loop.places.storage}/none"
     loop.account.storage.write_json(f"{none}/manifest.json", {"component": "none"})

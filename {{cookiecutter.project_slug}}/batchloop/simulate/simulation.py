@@ -3,32 +3,29 @@
 import csv
 import io
 import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
-import polars as pl
 from markupsafe import Markup
 
 from batchloop import repository
-from batchloop.container import files, measures, metrics, raw, report
-from batchloop.container.job import InputError, listed
+from batchloop.container import metrics, report
+from batchloop.container.job import listed
 from batchloop.container.report import Interval, Point, Section, Verdict
-from batchloop.container.usecase import UseCase
-from batchloop.control import handlers, reports
+from batchloop.control import reports
 from batchloop.control.reports import Performance
-from batchloop.engine import graph, running
-from batchloop.engine.graph import Selection
-from batchloop.engine.running import Order
+from batchloop.engine import running
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Failure, Repository
+from batchloop.repository import COMPONENTS, Repository
+from batchloop.simulate import scores
 from batchloop.simulate.loop import Loop, Options, Simulated, Stage, find_stages, open_loop
+from batchloop.simulate.scores import Values
 
 __all__ = ["Options", "simulate"]
-Values = dict[str, float | None]
+NOTHING = "–"
 KEPT = ("lock", "stages")  # all else is of one simulation
 VERDICTS = {True: "drift", False: "no drift", None: "no verdict"}
 LIMITS = (
@@ -37,104 +34,6 @@ LIMITS = (
     "labels takes the reasons to be the old ones; where they have changed it is far off. And going back to the first "
     "stage is drift for a model that has learned from another one."
 )
-
-
-def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
-    """The gate's metric of rows with `label`, `prediction`, scores and `error`, as the algorithm component computes it.
-
-    None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
-    """
-    task, classes = case.data.task, case.data.classes
-    usable = rows.filter(rows["error"].is_null() & rows["label"].is_not_null())
-    if usable.is_empty() or (task != "regression" and usable["label"].n_unique() < 2):
-        return None
-    labels, columns = usable["label"], ["prediction"]
-    if task != "regression":
-        labels = labels.cast(pl.String).cast(pl.Enum(classes)).to_physical()
-        columns = ["score"] if task == "binary" else [f"score:{name}" for name in classes]
-    scores = usable.select(columns).cast(pl.Float64).to_numpy()
-    predicted = scores[:, 0] if len(columns) == 1 else scores
-    found = measures.measure(task, labels.cast(pl.Float64).to_numpy(), predicted, case.prediction.threshold)
-    value = found[case.gate.metric]
-    return value if math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What predictions were worth; what is measured of a release is kept in a file."""
-
-    loop: Loop
-
-    def of_run(self, arn: str, stage: Stage) -> float | None:
-        """The metric of what an inference execution predicted."""
-        return self._measured(self.loop.places.runs("inference"), arn.rpartition("/")[2], self.labels(stage))
-
-    def of_release(self, manifest: Mapping[str, Any]) -> Values:
-        """Stage → the metric of a release on its production rows; all of them are scored in one go, once."""
-        local, identity, prefix = self.loop.repository.local, f"release-{manifest['version']}", "s3://measuring"
-        file = local / "scores" / f"{manifest['version']}.json"
-        if not file.is_file():
-            definition = self.loop.definitions["inference"]
-            values = handlers.scoring(self.loop.places, manifest, self._all_rows()) | {"ArtifactsPrefix": prefix}
-            selection = Selection(scoring_steps(definition))
-            finished = self.loop.run(Order(definition, "measuring", values, identity, True, selection))
-            if finished.failed:
-                why = "; ".join(step.message for step in finished.failed.values())
-                raise Failure(f"release {manifest['version']} can't be measured: {why}")
-            found = {
-                stage.name: self._measured(prefix, identity, self.labels(stage, f"{stage.place}:"))
-                for stage in self.loop.stages
-            }
-            file.parent.mkdir(exist_ok=True)
-            write_json(file, found)
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-
-    def _measured(self, prefix: str, identity: str, labels: pl.DataFrame) -> float | None:
-        """Of predictions with these labels."""
-        stored = self.loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions")
-        tables = [pl.read_parquet(path) for name, path in stored if name.endswith(".out")]
-        predictions = pl.concat(tables, how="vertical_relaxed")
-        first = predictions.columns[0]
-        joined = predictions.join(labels, left_on=first, right_on="id", how="inner", maintain_order="left")
-        return measure(self.loop.case, joined)
-
-    def labels(self, stage: Stage, prefix: str = "") -> pl.DataFrame:
-        """`id`, which `prefix` is put before, and `label`; no rows where nothing is known."""
-        data = self.loop.case.data
-        for part in ("production", *(["train"] if data.id else [])):
-            try:
-                table = raw.read(stage.folder / part, self.loop.case, labelled=True)
-            except InputError:
-                continue
-            identity = pl.concat_str([pl.lit(prefix), pl.col(table.id)]).alias("id")
-            return table.frame.select(identity, pl.col(data.label).alias("label")).unique("id", keep="first").collect()
-        return pl.DataFrame(schema={"id": pl.String, "label": pl.String})
-
-    def _all_rows(self) -> str:
-        """The URI of all stages' production rows, under ids that tell the stages apart."""
-        folder, data = self.loop.repository.local / "rows", self.loop.case.data
-        if not folder.is_dir():
-            partial = folder.with_name(".rows")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for stage in self.loop.stages:
-                for file in files.find(stage.folder / "production"):
-                    frame, mark = files.scan(file, data).drop(raw.ROW), f"{stage.place}:"
-                    if data.id:
-                        marked = pl.concat_str([pl.lit(mark), raw.as_text(data.id).str.strip_chars()])
-                        frame = frame.with_columns(marked.alias(data.id))
-                    frame.sink_parquet(partial / f"{mark}{file.name.split('.')[0]}.parquet")
-            partial.rename(folder)
-        return folder.as_uri()
-
-
-def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:
-    """The batch transform of a pipeline, and the steps that it needs."""
-    nodes = graph.nodes(definition)
-    wanted = {name for name, node in nodes.items() if node.type == "Transform"}
-    while more := {need for name in wanted for need in nodes[name].needs} - wanted:
-        wanted |= more
-    return tuple(name for name in nodes if name in wanted)
 
 
 @dataclass(frozen=True)
@@ -187,34 +86,34 @@ class Table:
         """Why nothing was estimated in the first tick that says so."""
         return next((row.unknown for row in self.rows if row.unknown), "")
 
-    def text(self) -> list[str]:
-        """The rows as lines, then the matrix."""
+    def cells(self, estimated: str, realised: str) -> tuple[list[str], list[list[Any]]]:
+        """Heads and rows, and what monitoring made of each window without and with labels, where it made anything."""
         heads = ["tick", "input", "baseline learned on", "drift", "retrained on", f"{self.metric} before", "after"]
-        beside = self.beside("estimated", "realised")
-        cells = [
-            [row.learned_on, cell(row.drift) or "–", row.retrained_on or "–", number(row.before), number(row.after)]
-            for row in self.rows
-        ]
-        rows = zip(self.rows, cells, *beside.values(), strict=True)
-        lines = aligned([[*heads, *beside], *([str(row.tick), row.input, *known, *more] for row, known, *more in rows)])
-        if "estimated" not in beside and self.unknown:
-            lines.append(f"performance without labels: {self.unknown}")
-        return lines
-
-    def matrix_text(self) -> list[str]:
-        """The matrix as lines."""
-        lines = [[name, *(number(row.get(stage)) for stage in self.stages)] for name, row in self.matrix.items()]
-        return aligned([["trained on \\ tested on", *self.stages], *lines])
-
-    def beside(self, estimated: str, realised: str) -> dict[str, list[str]]:
-        """What monitoring made of each window without and with labels, as columns; those with anything in them."""
-        columns = {
+        beside = {
             estimated: [interval(row.estimated, row.low, row.high, row.worse) for row in self.rows],
             realised: [
                 interval(row.realised, row.realised_low, row.realised_high, row.realised_worse) for row in self.rows
             ],
         }
-        return {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
+        beside = {name: column for name, column in beside.items() if set(column) != {NOTHING}}
+        rows = [
+            [row.tick, row.input, row.learned_on, row.drift, row.retrained_on or None, row.before, row.after, *more]
+            for row, *more in zip(self.rows, *beside.values(), strict=True)
+        ]
+        return [*heads, *beside], rows
+
+    def text(self) -> list[str]:
+        """The rows as lines."""
+        heads, rows = self.cells("estimated", "realised")
+        lines = aligned([heads, *([shown(value) for value in row] for row in rows)])
+        if "estimated" not in heads and self.unknown:
+            lines.append(f"performance without labels: {self.unknown}")
+        return lines
+
+    def matrix_text(self) -> list[str]:
+        """The matrix as lines."""
+        lines = [[name, *(shown(row.get(stage)) for stage in self.stages)] for name, row in self.matrix.items()]
+        return aligned([["trained on \\ tested on", *self.stages], *lines])
 
     def csv(self) -> str:
         """The rows, comma-separated, with every value."""
@@ -222,8 +121,8 @@ class Table:
         writer = csv.DictWriter(out, fieldnames=list(asdict(self.rows[0])), lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            values = {name: cell(value) for name, value in asdict(row).items()}
-            writer.writerow(values | {"drifted": " ".join(row.drifted)})
+            texts = {name: str(value).upper() for name, value in asdict(row).items() if isinstance(value, bool)}
+            writer.writerow(asdict(row) | texts | {"drifted": " ".join(row.drifted)})
         return out.getvalue()
 
     def verdict(self) -> tuple[bool, str]:
@@ -235,24 +134,24 @@ class Table:
         said += f"and {len(retrained)} led to a new release"
         gains = [metrics.lead(self.metric, row.after, row.before) for row in retrained if row.after and row.before]
         if gains:
-            low, high = number(min(gains)), number(max(gains))
+            low, high = shown(min(gains)), shown(max(gains))
             said += f"; each made {self.metric} better by {low} to {high} on its window"
         return bool(gains) and min(gains) > 0, f"{said}."
 
 
 def build(loop: Loop) -> Table:
     """From what the simulated account holds, so that a simulation which was interrupted gives the same."""
-    scores, releases = Scores(loop), loop.releases()
+    releases = loop.releases()
     matrix: dict[str, Values] = {}
     for manifest in releases:
         name = loop.stage_of(manifest["training_data"])
-        measured = {stage: rounded(value) for stage, value in scores.of_release(manifest).items()}
+        measured = {stage: rounded(value) for stage, value in scores.of_release(loop, manifest).items()}
         matrix[f"{name} again" if name in matrix else name] = measured
-    rows = tuple(_row(loop, scores, releases, place) for place in range(len(loop.state["ticks"])))
+    rows = tuple(_row(loop, releases, place) for place in range(len(loop.state["ticks"])))
     return Table(loop.case.gate.metric, loop.places.settings.enabled, rows, matrix)
 
 
-def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
+def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     stage, tick, runs = loop.stages[place], loop.state["ticks"][place], loop.state["executions"]
     baseline = runs[tick["run"]]["parameters"]["Baseline"]
     used = next(entry for entry in releases if entry["artifacts"]["baseline"] == baseline)
@@ -271,8 +170,8 @@ def _row(loop: Loop, scores: Scores, releases: Sequence[Mapping[str, Any]], plac
         drift=reports.VERDICTS.get(found.get("verdict", "")),
         drifted=tuple(found.get("drifted", [])),
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
-        before=rounded(scores.of_run(tick["run"], stage)),
-        after=rounded(scores.of_release(new)[stage.name]) if new else None,
+        before=rounded(scores.of_run(loop, tick["run"], stage)),
+        after=rounded(scores.of_release(loop, new)[stage.name]) if new else None,
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
         unknown="" if estimate else reports.why_unknown(found, reports.ESTIMATE),
         **_figures(estimate, "estimated", "low", "high", "worse"),
@@ -287,8 +186,8 @@ def _figures(found: Performance | None, *names: str) -> dict[str, Any]:
 
 def interval(value: float | None, low: float | None, high: float | None, worse: bool) -> str:
     """A metric with its limits, and whether it is an alarm."""
-    limits = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
-    return f"{number(value)}{limits}{', worse' if worse and value is not None else ''}"
+    limits = "" if low is None or high is None else f" ({shown(low)} to {shown(high)})"
+    return f"{shown(value)}{limits}{', worse' if worse and value is not None else ''}"
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -297,21 +196,16 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{text:<{w}}" for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def cell(value: object) -> str:
-    """A value in a cell of CSV."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    return "" if value is None else str(value)
-
-
 def rounded(value: float | None) -> float | None:
     """Four digits: more would only be noise."""
     return None if value is None else round(value, 4)
 
 
-def number(value: float | None) -> str:
-    """A metric as people read it."""
-    return "–" if value is None else f"{value:.3f}"
+def shown(value: object) -> str:
+    """A cell as people read it."""
+    if value is None or isinstance(value, bool):
+        return NOTHING if value is None else str(value).upper()
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def page(table: Table) -> str:
@@ -320,8 +214,7 @@ def page(table: Table) -> str:
     verdict = Verdict("decision off", "unknown", said, "Compare with the simulation in which the loop may retrain.")
     if table.decision:
         todo = "Read the rows without a retraining: is their metric one that you can live with?"
-        word, tone = ("the loop closes", "good") if closed else ("no gain", "bad")
-        verdict = Verdict(word, "good" if tone == "good" else "bad", said, todo)
+        verdict = Verdict("the loop closes" if closed else "no gain", "good" if closed else "bad", said, todo)
     worth = "Before, and after a retraining on the same stage."
     worth += f" Without labels: {table.unknown}." if table.unknown else ""
     values = [[row.get(stage) for stage in table.stages] for row in table.matrix.values()]
@@ -341,15 +234,11 @@ def page(table: Table) -> str:
 
 
 def _ticks(table: Table) -> Markup:
-    heads = ["Tick", "Input", "Baseline learned on", "Drift", "Retrained on", f"{table.metric} before", "After"]
-    rows = [
-        [row.tick, row.input, row.learned_on, VERDICTS[row.drift], row.retrained_on or None, row.before, row.after]
-        for row in table.rows
-    ]
-    beside = table.beside("Estimated without labels", "Realised, by labels")
-    rows = [[*cells, *more] for cells, *more in zip(rows, *beside.values(), strict=True)]
+    heads, rows = table.cells("Estimated without labels", "Realised, by labels")
+    heads = [head if head.startswith(table.metric) else head[:1].upper() + head[1:] for head in heads]
+    rows = [[*cells[:3], VERDICTS[row.drift], *cells[4:]] for row, cells in zip(table.rows, rows, strict=True)]
     alarms = [row.drift or row.worse or row.realised_worse for row in table.rows]
-    return report.table([*heads, *beside], rows, marked=[place for place, alarm in enumerate(alarms) if alarm])
+    return report.table(heads, rows, marked=[place for place, alarm in enumerate(alarms) if alarm])
 
 
 def _course(table: Table) -> Markup:
@@ -448,4 +337,4 @@ def _remark(row: Row) -> str:
     if not (row.drift or row.worse or row.realised_worse) or row.retrained_on:
         return ""
     alarm = "drifted" if row.drift else "was scored worse" if row.realised_worse else "was expected to score worse"
-    return f"tick {row.tick} {alarm} and stays at {number(row.before)}: {row.why}"
+    return f"tick {row.tick} {alarm} and stays at {shown(row.before)}: {row.why}"
