@@ -17,6 +17,7 @@ from batchloop.repository import Failure, Repository
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
 MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
+ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
 WITHOUT = ", without what has no price"
 
 
@@ -56,7 +57,7 @@ TITLES = {"training": "one training", "inference": "one scoring run"}
 
 @dataclass(frozen=True)
 class Prices:
-    """The figures of one region, which may stand in for the one asked for; what has no figure is noted in `missing`."""
+    """The figures of one region, which may stand in for another, and what is ASSUMED; prices.toml says why."""
 
     date: date
     currency: str
@@ -86,15 +87,16 @@ def load(repository: Repository, region: str) -> Prices:
     try:
         table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
         region = region if region in table["regions"] else table["elsewhere"]
-        figures = dict(table["regions"][region])
-        hours, assumed = figures.pop("instance_hour", {}), ("start_minutes", "work_minutes", "retrainings", "data_gb")
+        figures, assumed = dict(table["regions"][region]), table["assumed"]
         return Prices(
-            **{key: table[key] for key in ("date", "currency", "source")},
+            date=table["date"],
+            currency=table["currency"],
+            source=table["source"],
             region=region,
             spot_saves=table["spot"]["saves_up_to"],
-            **{key: table["assumed"][key] for key in (*assumed, "images_gb", "log_gb_a_run", "custom_metrics")},
+            **{name: assumed[name] for name in ASSUMED},
+            hours=figures.pop("instance_hour", {}),
             figures=figures,
-            hours=hours,
         )
     except FileNotFoundError:
         raise Failure(f"{FILE} is missing: the cost can't be told without prices.") from None
@@ -346,7 +348,7 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
     table.add_column(estimate.prices.currency, justify="right")
     for row in _rows(estimate):
-        table.add_row(*row, style=None if row[:1] == ("",) or row[0].startswith(" ") else "bold")
+        table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     environment = estimate.environment

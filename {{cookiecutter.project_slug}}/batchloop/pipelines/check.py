@@ -25,6 +25,7 @@ CALLS = {
 }
 JOBS = ("Processing", "Training", "Transform")
 TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
+PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
 STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
 STEP |= {"DisplayName", "Description"}
 EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
@@ -102,9 +103,6 @@ def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
         }
         wrong |= {f"has an unknown key {key!r}": True for key in set(parameter) - PARAMETER}
         yield from (f"parameter {name!r} {problem}" for problem, is_wrong in wrong.items() if is_wrong)
-
-
-PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
 
 
 def _structure(steps: list[Step]) -> Iterator[str]:
