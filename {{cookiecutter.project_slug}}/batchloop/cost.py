@@ -32,7 +32,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Step:
+class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job."""
 
     pipeline: str
@@ -43,14 +43,14 @@ class Step:
 
 # tests/test_pipelines.py holds this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
-    Step("training", "PrepareTrainingData", "processing"),
-    Step("training", "TrainModel", "algorithm", "training"),
-    Step("training", "LearnBaseline", "monitoring"),
-    Step("training", "LearnExplainer", "explainability"),
-    Step("inference", "PrepareFeatures", "processing"),
-    Step("inference", "ScoreFeatures", "transform", "transform"),
-    Step("inference", "DetectDrift", "monitoring"),
-    Step("inference", "ExplainPredictions", "explainability"),
+    JobStep("training", "PrepareTrainingData", "processing"),
+    JobStep("training", "TrainModel", "algorithm", "training"),
+    JobStep("training", "LearnBaseline", "monitoring"),
+    JobStep("training", "LearnExplainer", "explainability"),
+    JobStep("inference", "PrepareFeatures", "processing"),
+    JobStep("inference", "ScoreFeatures", "transform", "transform"),
+    JobStep("inference", "DetectDrift", "monitoring"),
+    JobStep("inference", "ExplainPredictions", "explainability"),
 )
 TITLES = {"training": "one training", "inference": "one scoring run"}
 
@@ -110,7 +110,7 @@ def load(repository: Repository, region: str) -> Prices:
 class JobCost:
     """One job of one run; `least` is less than `most` where spare capacity may make it cheaper. None has no price."""
 
-    step: Step
+    step: JobStep
     instances: Instances
     minutes: float
     origin: str
@@ -222,7 +222,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: Step, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances = environment.instances[step.job]
     minutes = prices.start_minutes + worked[0]
