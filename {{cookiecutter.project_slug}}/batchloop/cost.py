@@ -323,7 +323,7 @@ def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) 
     """What a field of a cron expression matches; nothing where it can't be read."""
     for number, name in enumerate(names, lowest):
         field = re.sub(rf"\b{name}\b", str(number), field)
-    found: set[int] = set()
+    matching: set[int] = set()
     for part in field.split(","):
         match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
         if not match:
@@ -333,8 +333,8 @@ def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) 
         end = int(last) if last else highest if first in ANY or step else start
         if not lowest <= start <= end <= highest:
             return set()
-        found |= set(range(start, end + 1, int(step or 1)))
-    return found
+        matching |= set(range(start, end + 1, int(step or 1)))
+    return matching
 
 
 def show_cost(repository: Repository, name: str, usage: Usage) -> int:

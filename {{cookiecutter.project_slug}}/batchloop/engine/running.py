@@ -99,11 +99,11 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     if order.selection:
         nodes, results = graph.selected(nodes, order.selection, order.name, repository.local / "runs")
     stored = storage(repository)
-    known = Cache(repository.local / "cache" / order.identity, stored)
+    cache = Cache(repository.local / "cache" / order.identity, stored)
     identity = order.identity or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"  # sorts by time; one run at a time
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
-    execution = PipelineExecution(identity, folder, stored, known, backend, registry(repository))
+    execution = PipelineExecution(identity, folder, stored, cache, backend, registry(repository))
     arn = f"arn:aws:sagemaker:local:000000000000:pipeline/{order.name}"
     variables = {
         "PipelineName": order.name,
@@ -129,7 +129,7 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
         raise
     finally:
         backend.close()
-        known.save()
+        cache.save()
     broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in scheduler.steps.values())
     scheduler.save(state="failed" if broken else "done", ended=now())
     return Finished(identity, scheduler.steps)

@@ -144,8 +144,8 @@ class Cache:
         The entry is the last thing that is written, so a killed run never leaves half of one.
         """
         key = repository.of(identity)
-        if (known := self._find(key)) is not None:
-            return Outcome(known, reused=True)
+        if (before := self._find(key)) is not None:
+            return Outcome(before, reused=True)
         properties, outputs = work(key)
         entry = {"properties": dict(properties), "outputs": {uri: self.content(uri) for uri in outputs}}
         write_json(self.folder / f"{key}.json", entry)
@@ -178,15 +178,15 @@ class Cache:
             leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
             raise Failure(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
         # the change time too: a file may be replaced by one of the same size and date
-        seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         name = str(path.absolute())
-        known = self._digests.get(name)
-        if known is None or known[:3] != seen:
+        entry = self._digests.get(name)
+        if entry is None or entry[:3] != stamp:
             with path.open("rb") as handle:
-                known = [*seen, hashlib.file_digest(handle, "sha256").hexdigest()]
+                entry = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
             with self._lock:
-                self._digests[name] = known
-        return str(known[3])
+                self._digests[name] = entry
+        return str(entry[3])
 
 
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
