@@ -133,11 +133,14 @@ else:
 """
 )
 
-CHECKER = """
-import sys
+COMPILER = """
+import shutil, sys
 from pathlib import Path
-if any("Wrong" in Path(file).read_text() for file in sys.argv[1:]):
-    sys.exit("training.json: Wrong is no key")
+output = Path(sys.argv[sys.argv.index("--output") + 1])
+for name in ("training", "inference"):
+    shutil.copy(f"pipelines/{name}.json", output)
+    if "Wrong" in (output / f"{name}.json").read_text():
+        sys.exit("training.json: Wrong is no key")
 """
 
 
@@ -331,11 +334,7 @@ def build(root: Path) -> Miniature:
     mini.write("usecase.toml", USECASE)
     mini.write("environments/dev.toml", (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8"))
     mini.write("pipelines/__init__.py", "")
-    mini.write("batchloop/pipelines/check.py", CHECKER)
-    mini.write("batchloop/pipelines/compile.py", "import shutil, sys\nfrom pathlib import Path\n")
-    with (root / "batchloop" / "pipelines" / "compile.py").open("a") as file:
-        file.write("into = sys.argv[sys.argv.index('--output') + 1]\n")
-        file.write("for name in ('training', 'inference'):\n    shutil.copy(f'pipelines/{name}.json', into)\n")
+    mini.write("batchloop/pipelines/compile.py", COMPILER)
     mini.definitions()
     mini.write("data/sample/train/rows.txt", "row\n")
     mini.write("data/sample/production/rows.txt", "new\n")

@@ -355,8 +355,8 @@ def test_the_checker_is_a_command(
 ) -> None:
     (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
     (tmp_path / "bad.json").write_text(json.dumps(dev["inference"] | {"Version": "1", "Extra": 1}))
-    assert check.main([str(tmp_path / "good.json")]) == 0
-    assert check.main([str(tmp_path / "bad.json")]) == 1
+    assert check.main([tmp_path / "good.json"]) == 0
+    assert check.main([tmp_path / "bad.json"]) == 1
     assert "unknown key 'Extra'" in capsys.readouterr().err
 
 

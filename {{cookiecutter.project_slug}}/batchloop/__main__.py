@@ -17,13 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
             return int(importlib.import_module("batchloop.adopt.adopting").main(words[1:]))
         chosen = cli.parser().parse_args(words)
         return int(chosen.run(chosen))
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
     except Exception as error:
-        if (sentence := full(error)) is None:
+        if (failure := error if isinstance(error, Failure) else full(error)) is None:
             raise
-        print(sentence, file=sys.stderr)
+        print(failure, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)

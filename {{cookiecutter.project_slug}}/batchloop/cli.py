@@ -128,7 +128,7 @@ PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": Tru
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
-TRAIN, SCORE = Group("local.Options", (*HERE, CONTINUE, FRESH)), Group("local.Options", HERE)
+TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
 SIMULATE = Group("simulate.world.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
 USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
 ASKED = Group("cloud.run.Asked", (PIPELINE, WINDOW, SET, FRESH))

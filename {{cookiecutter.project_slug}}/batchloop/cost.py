@@ -17,6 +17,7 @@ from batchloop.repository import Failure, Repository
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
 MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
+ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
 WITHOUT = ", without what has no price"
 
 
@@ -31,7 +32,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Step:
+class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job."""
 
     pipeline: str
@@ -42,21 +43,21 @@ class Step:
 
 # tests/test_pipelines.py holds this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
-    Step("training", "PrepareTrainingData", "processing"),
-    Step("training", "TrainModel", "algorithm", "training"),
-    Step("training", "LearnBaseline", "monitoring"),
-    Step("training", "LearnExplainer", "explainability"),
-    Step("inference", "PrepareFeatures", "processing"),
-    Step("inference", "ScoreFeatures", "transform", "transform"),
-    Step("inference", "DetectDrift", "monitoring"),
-    Step("inference", "ExplainPredictions", "explainability"),
+    JobStep("training", "PrepareTrainingData", "processing"),
+    JobStep("training", "TrainModel", "algorithm", "training"),
+    JobStep("training", "LearnBaseline", "monitoring"),
+    JobStep("training", "LearnExplainer", "explainability"),
+    JobStep("inference", "PrepareFeatures", "processing"),
+    JobStep("inference", "ScoreFeatures", "transform", "transform"),
+    JobStep("inference", "DetectDrift", "monitoring"),
+    JobStep("inference", "ExplainPredictions", "explainability"),
 )
 TITLES = {"training": "one training", "inference": "one scoring run"}
 
 
 @dataclass(frozen=True)
 class Prices:
-    """The figures of one region, which may stand in for the one asked for; what has no figure is noted in `missing`."""
+    """The figures of one region, which may stand in for another, and what is ASSUMED; prices.toml says why."""
 
     date: date
     currency: str
@@ -86,15 +87,16 @@ def load(repository: Repository, region: str) -> Prices:
     try:
         table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
         region = region if region in table["regions"] else table["elsewhere"]
-        figures = dict(table["regions"][region])
-        hours, assumed = figures.pop("instance_hour", {}), ("start_minutes", "work_minutes", "retrainings", "data_gb")
+        figures, assumed = dict(table["regions"][region]), table["assumed"]
         return Prices(
-            **{key: table[key] for key in ("date", "currency", "source")},
+            date=table["date"],
+            currency=table["currency"],
+            source=table["source"],
             region=region,
             spot_saves=table["spot"]["saves_up_to"],
-            **{key: table["assumed"][key] for key in (*assumed, "images_gb", "log_gb_a_run", "custom_metrics")},
+            **{name: assumed[name] for name in ASSUMED},
+            hours=figures.pop("instance_hour", {}),
             figures=figures,
-            hours=hours,
         )
     except FileNotFoundError:
         raise Failure(f"{FILE} is missing: the cost can't be told without prices.") from None
@@ -108,7 +110,7 @@ def load(repository: Repository, region: str) -> Prices:
 class JobCost:
     """One job of one run; `least` is less than `most` where spare capacity may make it cheaper. None has no price."""
 
-    step: Step
+    step: JobStep
     instances: Instances
     minutes: float
     origin: str
@@ -220,7 +222,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: Step, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances = environment.instances[step.job]
     minutes = prices.start_minutes + worked[0]
@@ -321,7 +323,7 @@ def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) 
     """What a field of a cron expression matches; nothing where it can't be read."""
     for number, name in enumerate(names, lowest):
         field = re.sub(rf"\b{name}\b", str(number), field)
-    found: set[int] = set()
+    matching: set[int] = set()
     for part in field.split(","):
         match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
         if not match:
@@ -331,8 +333,8 @@ def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) 
         end = int(last) if last else highest if first in ANY or step else start
         if not lowest <= start <= end <= highest:
             return set()
-        found |= set(range(start, end + 1, int(step or 1)))
-    return found
+        matching |= set(range(start, end + 1, int(step or 1)))
+    return matching
 
 
 def show_cost(repository: Repository, name: str, usage: Usage) -> int:
@@ -346,7 +348,7 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
         table.add_column(heading, justify="right" if heading == "minutes" else "left")
     table.add_column(estimate.prices.currency, justify="right")
     for row in _rows(estimate):
-        table.add_row(*row, style=None if row[:1] == ("",) or row[0].startswith(" ") else "bold")
+        table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     environment = estimate.environment

@@ -25,7 +25,7 @@ SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """`data` is a path or URI ("" for the window's own), `parameters` are Name=value pairs, `on` is what steps run in.
 
     A training `continues` from the released model, or is `fresh`, without a champion.
@@ -39,7 +39,7 @@ class Options:
     fresh: bool = False
 
 
-def train(repository: Repository, options: Options) -> int:
+def train(repository: Repository, options: RunOptions) -> int:
     """The exit code. Raises Failure before anything is run."""
     with running.exclusively(repository):
         definition = definitions.definition(repository, options.environment, "training")
@@ -76,7 +76,7 @@ def train(repository: Repository, options: Options) -> int:
         return 1 if finished.failed else 0
 
 
-def score(repository: Repository, options: Options) -> int:
+def score(repository: Repository, options: RunOptions) -> int:
     """The exit code. Raises Failure before anything is run."""
     with running.exclusively(repository):
         release = storage.read_release(repository.release)
@@ -114,7 +114,7 @@ def score(repository: Repository, options: Options) -> int:
 
 
 def _values(
-    repository: Repository, options: Options, definition: Mapping[str, Any], known: Mapping[str, str]
+    repository: Repository, options: RunOptions, definition: Mapping[str, Any], known: Mapping[str, str]
 ) -> dict[str, Any]:
     """A value for each parameter of the definition; those of SET are checked as settings are. Raises Failure."""
     values = definitions.values(definition, known, options.parameters)
@@ -196,7 +196,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
     return {f"{name.capitalize()}Image": repository.image(name, version(name)) for name in components}
 
 
-def _training_data(repository: Repository, options: Options) -> dict[str, str]:
+def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
     """Where the labelled rows are; without any data at all the sample is made. Raises Failure."""
     if options.data:
         data = definitions.location(options.data)
@@ -226,7 +226,7 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
     return release
 
 
-def _earlier_data(repository: Repository, stored: Storage, options: Options) -> str:
+def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:
     """The manifest of the earlier windows that [retraining] learn asks for, as the control plane writes it.
 
     Data that is named by its path is no window, and nothing is earlier.

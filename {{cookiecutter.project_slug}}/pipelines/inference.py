@@ -97,7 +97,7 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         instance_type=context["TransformInstanceType"],
         instance_count=where.instances["transform"].count,
         strategy="SingleRecord",
-        output_path=steps.place(context, "ScoreFeatures", "predictions"),
+        output_path=steps.output_uri(context, "ScoreFeatures", "predictions"),
         output_kms_key=where.kms_key or None,
         volume_kms_key=where.kms_key or None,
         accept=PARQUET,

@@ -154,10 +154,10 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             security_group_ids=list(where.security_groups) or None,
         ),
         output_data_config=OutputDataConfig(
-            s3_output_path=pipelines_steps.place(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
+            s3_output_path=pipelines_steps.output_uri(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
         ),
         checkpoint_config=CheckpointConfig(
-            s3_uri=pipelines_steps.place(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
+            s3_uri=pipelines_steps.output_uri(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
         ),
         tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags],
     )

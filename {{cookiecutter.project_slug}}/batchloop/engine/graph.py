@@ -30,19 +30,19 @@ Nodes = Mapping[str, Node]
 
 def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
     """Every step by name, nested ones too, in the definition's order. Raises Failure for a graph that can't run."""
-    found: dict[str, Node] = {}
+    by_name: dict[str, Node] = {}
     for node in _walk(definition["Steps"]):
-        if node.name in found:
+        if node.name in by_name:
             raise Failure(f"the definition has two steps named {node.name}.")
-        found[node.name] = node
-    for node in found.values():
-        for name in sorted(node.needs - set(found)):
+        by_name[node.name] = node
+    for node in by_name.values():
+        for name in sorted(node.needs - set(by_name)):
             raise Failure(f"step {node.name} refers to {name}, and there is no such step.")
     try:
-        TopologicalSorter({name: node.needs for name, node in found.items()}).prepare()
+        TopologicalSorter({name: node.needs for name, node in by_name.items()}).prepare()
     except CycleError as error:
         raise Failure(f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other.") from None
-    return found
+    return by_name
 
 
 def _walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True) -> Iterator[Node]:
@@ -66,11 +66,11 @@ class Selection:
 
 def ancestors(nodes: Nodes, steps: Collection[str]) -> set[str]:
     """Every step that steps depend on, directly or not."""
-    found, left = set[str](), set(steps)
+    above, left = set[str](), set(steps)
     while left:
-        left = {need for step in left for need in nodes[step].needs} - found
-        found |= left
-    return found
+        left = {need for step in left for need in nodes[step].needs} - above
+        above |= left
+    return above
 
 
 def needed(nodes: Nodes, steps: Collection[str]) -> set[str]:

@@ -1,11 +1,10 @@
-"""Jobs, and what runs them as processes: each in a session of its own, none of which outlives the run."""
+"""Jobs, and what runs them as processes, none of which outlives the run."""
 
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from batchloop import repository as batchloop_repository
-from batchloop.engine import watchdog
 from batchloop.engine.storage import Mount
 from batchloop.repository import Failure, Repository, Stopped
 
@@ -26,9 +24,8 @@ Port = Callable[[], int | None]
 KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
 STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
-# Its first act is to name itself to the watchdog, whose pipe stands at its standard input: no instant is left in which
-# this process could be killed and the new one not be known.
-REGISTERED = 'echo "+$$" >&0; exec "$@" </dev/null'
+# waits until the run's end of its standard input is closed: by the kernel, where the run was killed
+WATCHDOG = 'trap "" TERM; cat >/dev/null; kill -TERM 0; sleep 2; "$@"; kill -KILL 0'
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -86,15 +83,16 @@ class Job:
 class Backend:
     """Starts, awaits and ends jobs. Methods raise Failure in the component's words, and Stopped after `stop`.
 
-    `afterwards` is a command that clears away what outlives the processes of a run that was killed.
+    All of them are in one process group, with a watchdog that ends the group when the run itself is killed and could
+    not; `afterwards` is a command that then clears away what outlives these processes.
     """
 
     def __init__(self, afterwards: Sequence[str] = ()) -> None:
         self._afterwards = afterwards
-        self._running: dict[int, Process] = {}
+        self._started: list[Process] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._watchdog: subprocess.Popen[str] | None = None
+        self._watchdog: Process | None = None
 
     def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         """Start a job's container or process; the port of a server, which may not be known at once."""
@@ -107,10 +105,7 @@ class Backend:
     def run(self, job: Job) -> None:
         """Run a processing or training job to its end."""
         process, _ = self.launch(job, serve=False)
-        try:
-            code = process.wait()
-        finally:
-            self._end(process)
+        code = process.wait()
         self._check()
         if code != 0:
             raise job.failure(code)
@@ -122,47 +117,47 @@ class Backend:
         try:
             yield self._wait_for_ping(process, job, port)
         finally:
-            self._end(process)
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            process.kill()
             self._check()
 
     def stop(self) -> None:
         """End everything that was started, and refuse to start more."""
         self._stopping.set()
         with self._lock:
-            running = list(self._running.values())
-        for process in running:
-            _signal(process, signal.SIGTERM)
+            self._signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
-        for process in running:
-            self._kill(process, max(0.0, deadline - time.monotonic()))
+        for process in self._started:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
         self.close()
 
     def close(self) -> None:
-        """Let the watchdog go."""
-        if self._watchdog and self._watchdog.stdin:
-            self._watchdog.stdin.close()
+        """End the watchdog, and what jobs may have started and left."""
+        if self._watchdog is not None:
+            self._signal(signal.SIGKILL)
             self._watchdog.wait()
             self._watchdog = None
 
     def start(self, words: Sequence[str], job: Job, environment: Mapping[str, str]) -> Process:
-        """Start a process that can be ended with everything it starts in turn; its output goes to the job's log."""
+        """Start a process whose output goes to the job's log."""
         with self._lock, job.log.open("ab") as log:
             self._check()
             if self._watchdog is None:
-                command = [sys.executable, "-S", "-E", str(Path(watchdog.__file__)), *self._afterwards]
-                self._watchdog = subprocess.Popen(  # noqa: S603 - this package's own module
-                    command, stdin=subprocess.PIPE, text=True, start_new_session=True
-                )
+                command = ["/bin/sh", "-c", WATCHDOG, "sh", *self._afterwards]
+                self._watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - ours
             process = subprocess.Popen(  # noqa: S603 - what the definition names is what is to run
-                ["/bin/sh", "-c", REGISTERED, "sh", *words],
+                words,
                 cwd=job.root,
-                env=dict(environment),
-                stdin=self._watchdog.stdin,
+                env=environment,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=self._watchdog.pid,
             )
-            self._running[process.pid] = process
+            self._started.append(process)
         return process
 
     def _wait_for_ping(self, process: Process, job: Job, port: Port) -> int:
@@ -180,22 +175,10 @@ class Backend:
         if self._stopping.is_set():
             raise Stopped
 
-    def _end(self, process: Process) -> None:
-        if process.poll() is None:
-            _signal(process, signal.SIGTERM)
-        self._kill(process, GRACE_SECONDS)
-        process.wait()
-
-    def _kill(self, process: Process, grace: float) -> None:
-        """Wait for its end, then end it and what it may have started and left, and tell the watchdog."""
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
-        _signal(process, signal.SIGKILL)
-        with self._lock:
-            self._running.pop(process.pid, None)
-            if self._watchdog is not None:
-                with suppress(BrokenPipeError, ValueError):
-                    print(f"-{process.pid}", file=self._watchdog.stdin, flush=True)
+    def _signal(self, number: signal.Signals) -> None:
+        if self._watchdog is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._watchdog.pid, number)
 
 
 def request(port: int, path: str, seconds: float) -> bytes | None:
@@ -209,11 +192,6 @@ def request(port: int, path: str, seconds: float) -> bytes | None:
         return None
     finally:
         connection.close()
-
-
-def _signal(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def versions(repository: Repository) -> Callable[[str], str]:

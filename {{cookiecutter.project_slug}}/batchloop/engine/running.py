@@ -6,9 +6,7 @@ import os
 import shutil
 import signal
 import tarfile
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,15 +14,17 @@ from types import FrameType
 from typing import Any
 
 from batchloop.container.job import listed
-from batchloop.engine import graph, steps
-from batchloop.engine.graph import Node, Selection
+from batchloop.engine import graph
+from batchloop.engine.graph import Selection
 from batchloop.engine.processes import Backend
-from batchloop.engine.scheduler import Outcome, Progress, Scheduler, StepStatus, watching
+from batchloop.engine.scheduler import Progress, Scheduler, StepStatus, watching
 from batchloop.engine.steps import PipelineExecution, now
 from batchloop.engine.storage import Cache, Registry, Storage, write_json
-from batchloop.pipelines import expressions
-from batchloop.pipelines.expressions import ExpressionError, Scope
-from batchloop.repository import Failure, Repository, Stopped, full
+from batchloop.pipelines.expressions import Scope
+from batchloop.repository import Failure, Repository
+
+GATE = " ← gate"
+MEASURED = ("value", "low", "high", "expected", "reference")
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     if order.selection:
         nodes, results = graph.selected(nodes, order.selection, order.name, repository.local / "runs")
     stored = storage(repository)
-    known = Cache(repository.local / "cache" / order.identity, stored)
+    cache = Cache(repository.local / "cache" / order.identity, stored)
     identity = order.identity or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"  # sorts by time; one run at a time
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
-    execution = PipelineExecution(identity, folder, stored, known, backend, registry(repository))
+    execution = PipelineExecution(identity, folder, stored, cache, backend, registry(repository))
     arn = f"arn:aws:sagemaker:local:000000000000:pipeline/{order.name}"
     variables = {
         "PipelineName": order.name,
@@ -114,92 +114,25 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
         "CurrentDateTime": now(),
     }
     scope = Scope(order.parameters, variables, stored.read_json, results)
-    record = Record(execution, order)
+    record = {"execution": identity, "pipeline": order.name, "state": "running", "started": now()}
+    scheduler = Scheduler(nodes, execution, scope, {**record, "parameters": dict(order.parameters), "steps": {}})
+    scheduler.save()
     try:
-        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as show:
-
-            def watch(name: str, step: Progress) -> None:
-                record.change(name, step)
-                if show:
-                    show(name, step)
-
-            progress = Scheduler(nodes, _worker(execution, scope), watch).run()
+        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as scheduler.show:
+            scheduler.run()
     except KeyboardInterrupt:
         backend.stop()
-        record.end("stopped")
+        for step in scheduler.record["steps"].values():
+            if step["state"] == StepStatus.RUNNING:
+                step["state"] = str(StepStatus.STOPPED)
+        scheduler.save(state="stopped", ended=now())
         raise
     finally:
         backend.close()
-        known.save()
-    broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in progress.values())
-    record.end("failed" if broken else "done")
-    return Finished(identity, progress)
-
-
-class Record:
-    """run.json, written anew with every change, so that a killed run tells how far it came."""
-
-    def __init__(self, execution: PipelineExecution, order: Order) -> None:
-        self.file = execution.folder / "run.json"
-        about = {"execution": execution.identity, "pipeline": order.name, "state": "running", "started": now()}
-        self.value: dict[str, Any] = {**about, "parameters": dict(order.parameters), "steps": {}}
-        write_json(self.file, self.value)
-
-    def change(self, name: str, step: Progress) -> None:
-        """A step's new status."""
-        self.value["steps"][name] = {
-            "state": str(step.status),
-            "seconds": round(step.seconds, 3),
-            "message": step.message,
-            "properties": dict(step.properties),
-        }
-        write_json(self.file, self.value)
-
-    def end(self, state: str) -> None:
-        """How it all ended: done, failed or stopped."""
-        for step in self.value["steps"].values():
-            if step["state"] == StepStatus.RUNNING:
-                step["state"] = str(StepStatus.STOPPED)
-        write_json(self.file, self.value | {"state": state, "ended": now()})
-
-
-def _worker(run: PipelineExecution, scope: Scope) -> Callable[[Node], Outcome]:
-    """What does a step: resolve its arguments, run it, and let later steps refer to its properties."""
-    lock = threading.Lock()
-
-    def work(node: Node) -> Outcome:
-        try:
-            outcome = _perform(node, run, scope)
-        except (Failure, Stopped):
-            raise
-        except ExpressionError as error:
-            raise Failure(str(error)) from None
-        except Exception as error:  # the engine's own mistakes go to the log, not over the screen
-            if (sentence := full(error)) is not None:
-                raise sentence from None
-            with run.log(node.name).open("a", encoding="utf-8") as log:
-                log.write(traceback.format_exc())
-            raise Failure(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
-        outputs = outcome.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
-        files = {  # the JSON files that Std:JsonGet may read, by name
-            item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
-            for item in node.step.get("PropertyFiles", [])
-        }
-        with lock:
-            scope.steps[node.name] = dict(outcome.properties) | {"PropertyFiles": files}
-        return outcome
-
-    return work
-
-
-def _perform(node: Node, run: PipelineExecution, scope: Scope) -> Outcome:
-    arguments = node.step.get("Arguments", {})
-    if node.type == "Condition":
-        conditions = arguments.get("Conditions", [])
-        return Outcome({"Outcome": all(expressions.holds(condition, scope) for condition in conditions)})
-    if node.type not in steps.BY_TYPE:
-        raise Failure(f"steps of type {node.type} can't be run here.")
-    return steps.BY_TYPE[node.type](node.name, expressions.resolve(arguments, scope), run)
+        cache.save()
+    broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in scheduler.steps.values())
+    scheduler.save(state="failed" if broken else "done", ended=now())
+    return Finished(identity, scheduler.steps)
 
 
 @contextmanager
@@ -324,10 +257,6 @@ class RunSummary:
                     if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
                         return dict(json.load(file))
         return {}
-
-
-GATE = " ← gate"
-MEASURED = ("value", "low", "high", "expected", "reference")
 
 
 def _outputs(step: Progress) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Runs a definition's graph: what is ready, two steps at a time, and shows how it goes."""
 
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -11,7 +13,11 @@ from time import monotonic
 from typing import Any
 
 from batchloop.engine.graph import Node
-from batchloop.repository import Failure, Stopped
+from batchloop.engine.steps import BY_TYPE, PipelineExecution
+from batchloop.engine.storage import Outcome, write_json
+from batchloop.pipelines import expressions
+from batchloop.pipelines.expressions import ExpressionError, Scope
+from batchloop.repository import Failure, Stopped, full
 
 PARALLEL = 2
 
@@ -39,14 +45,6 @@ STYLES = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished step's properties, in the shape the service describes such a job; whether it had to run."""
-
-    properties: Mapping[str, Any]
-    reused: bool = False
-
-
 @dataclass
 class Progress:
     """One step's status, and what is known of it so far; times in seconds."""
@@ -64,15 +62,18 @@ Watch = Callable[[str, Progress], None]
 
 @dataclass
 class Scheduler:
-    """One run of one graph. `work` does a step, `watch` is told of every change."""
+    """One run of one graph. run.json is written anew with every change, so that a killed run tells how far it came."""
 
     nodes: Mapping[str, Node]
-    work: Callable[[Node], Outcome]
-    watch: Watch
+    execution: PipelineExecution
+    scope: Scope
+    record: dict[str, Any]
+    show: Watch | None = None
     steps: dict[str, Progress] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self) -> dict[str, Progress]:
-        """Every step's end. Raises KeyboardInterrupt as it comes, with the steps at work left to the caller."""
+    def run(self) -> None:
+        """Bring every step to its end. Raises KeyboardInterrupt as it comes, and leaves the steps at work to stop."""
         self.steps.update({name: Progress(node.type) for name, node in self.nodes.items()})
         graph = TopologicalSorter({name: node.needs for name, node in self.nodes.items()})
         graph.prepare()
@@ -89,13 +90,17 @@ class Scheduler:
                 for name in [name for name in self.nodes if name in ready][: PARALLEL - len(running)]:
                     ready.remove(name)
                     self._change(name, StepStatus.RUNNING)
-                    running[pool.submit(self.work, self.nodes[name])] = name
+                    running[pool.submit(self._work, self.nodes[name])] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._finish(running[future], future)
                     graph.done(running.pop(future))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return self.steps
+
+    def save(self, **changes: str) -> None:
+        """Write the record."""
+        self.record.update(changes)
+        write_json(self.execution.folder / "run.json", self.record)
 
     def _skip(self, name: str) -> bool:
         """Give up a step that can't or needn't run now that all it needs has ended; whether it was given up."""
@@ -127,7 +132,47 @@ class Scheduler:
             step.started = monotonic()
         elif step.started:
             step.seconds = monotonic() - step.started
-        self.watch(name, step)
+        self.record["steps"][name] = {
+            "state": str(status),
+            "seconds": round(step.seconds, 3),
+            "message": message,
+            "properties": dict(step.properties),
+        }
+        self.save()
+        if self.show:
+            self.show(name, step)
+
+    def _work(self, node: Node) -> Outcome:
+        """Run a step, and let later ones refer to its properties."""
+        try:
+            outcome = self._perform(node)
+        except (Failure, Stopped):
+            raise
+        except ExpressionError as error:
+            raise Failure(str(error)) from None
+        except Exception as error:  # the engine's own mistakes go to the log, not over the screen
+            if (sentence := full(error)) is not None:
+                raise sentence from None
+            with self.execution.log(node.name).open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
+            raise Failure(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
+        outputs = outcome.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
+        files = {  # the JSON files that Std:JsonGet may read, by name
+            item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
+            for item in node.step.get("PropertyFiles", [])
+        }
+        with self.lock:
+            self.scope.steps[node.name] = {**outcome.properties, "PropertyFiles": files}
+        return outcome
+
+    def _perform(self, node: Node) -> Outcome:
+        arguments = node.step.get("Arguments", {})
+        if node.type == "Condition":
+            conditions = arguments.get("Conditions", [])
+            return Outcome({"Outcome": all(expressions.holds(condition, self.scope) for condition in conditions)})
+        if node.type not in BY_TYPE:
+            raise Failure(f"steps of type {node.type} can't be run here.")
+        return BY_TYPE[node.type](node.name, expressions.resolve(arguments, self.scope), self.execution)
 
 
 @contextmanager

@@ -20,12 +20,18 @@ from batchloop import repository
 from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Container, Job, request
-from batchloop.engine.scheduler import Outcome
-from batchloop.engine.storage import Cache, Mount, Registry, Result, Storage
+from batchloop.engine.storage import Cache, Mount, Outcome, Registry, Result, Storage
 from batchloop.repository import Failure
 
 MEGABYTE = 2**20
 DEFAULT_PAYLOAD = 6  # megabytes, the service's
+HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
+CHANNELS = "/opt/ml/input/data"
+LIMITS = {  # what a transform job tells its container
+    "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MaxPayloadInMB",
+    "SAGEMAKER_BATCH_STRATEGY": "BatchStrategy",
+    "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "MaxConcurrentTransforms",
+}
 Arguments = Mapping[str, Any]
 
 
@@ -60,7 +66,7 @@ class PipelineExecution:
     def once(self, container: Container, identity: Mapping[str, Any], work: Callable[[str], Result]) -> Outcome:
         """Run a job, unless the same code did the same to the same inputs before."""
         code = {"code": self.backend.code(container.image), "container": container.identity}
-        return Outcome(*self.cache.once({**identity, **code}, work))
+        return self.cache.once({**identity, **code}, work)
 
 
 def now() -> str:
@@ -169,10 +175,6 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome
     return run.once(container, identity, work)
 
 
-CHANNELS = "/opt/ml/input/data"
-HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
-
-
 def _configure(folder: Path, values: Mapping[str, object]) -> None:
     """Configuration files as JSON, by their names."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,13 +230,6 @@ def _pack(folder: Path, archive: Path) -> bool:
         for file in files:
             tar.add(file, arcname=file.relative_to(folder).as_posix(), filter=anonymous)
     return True
-
-
-LIMITS = {
-    "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MaxPayloadInMB",
-    "SAGEMAKER_BATCH_STRATEGY": "BatchStrategy",
-    "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "MaxConcurrentTransforms",
-}
 
 
 def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:

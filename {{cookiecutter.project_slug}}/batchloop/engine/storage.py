@@ -19,6 +19,14 @@ Result = tuple[Mapping[str, Any], list[str]]  # a step's properties, and the URI
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """A finished step's properties, in the shape the service describes such a job; whether it had been done before."""
+
+    properties: Mapping[str, Any]
+    reused: bool = False
+
+
+@dataclass(frozen=True)
 class Mount:
     """A file or folder of this machine at a path of the container."""
 
@@ -130,19 +138,19 @@ class Cache:
             known = {}
         self._digests = {path: entry for path, entry in known.items() if Path(path).exists()}
 
-    def once(self, identity: object, work: Callable[[str], Result]) -> tuple[Mapping[str, Any], bool]:
-        """The properties `work` gave when the same was done before, or gives now; whether it was done before.
+    def once(self, identity: object, work: Callable[[str], Result]) -> Outcome:
+        """What `work` gave when the same was done before, or gives now.
 
         The entry is the last thing that is written, so a killed run never leaves half of one.
         """
         key = repository.of(identity)
-        if (known := self._find(key)) is not None:
-            return known, True
+        if (before := self._find(key)) is not None:
+            return Outcome(before, reused=True)
         properties, outputs = work(key)
         entry = {"properties": dict(properties), "outputs": {uri: self.content(uri) for uri in outputs}}
         write_json(self.folder / f"{key}.json", entry)
         self.save()
-        return properties, False
+        return Outcome(properties)
 
     def content(self, uri: str, listed: bool = False) -> str:
         """A hash of the names and bytes of what is at a URI, or `listed` there. Raises Failure where nothing is."""
@@ -170,15 +178,15 @@ class Cache:
             leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
             raise Failure(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
         # the change time too: a file may be replaced by one of the same size and date
-        seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         name = str(path.absolute())
-        known = self._digests.get(name)
-        if known is None or known[:3] != seen:
+        entry = self._digests.get(name)
+        if entry is None or entry[:3] != stamp:
             with path.open("rb") as handle:
-                known = [*seen, hashlib.file_digest(handle, "sha256").hexdigest()]
+                entry = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
             with self._lock:
-                self._digests[name] = known
-        return str(known[3])
+                self._digests[name] = entry
+        return str(entry[3])
 
 
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -25,6 +25,7 @@ CALLS = {
 }
 JOBS = ("Processing", "Training", "Transform")
 TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
+PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
 STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
 STEP |= {"DisplayName", "Description"}
 EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
@@ -102,9 +103,6 @@ def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
         }
         wrong |= {f"has an unknown key {key!r}": True for key in set(parameter) - PARAMETER}
         yield from (f"parameter {name!r} {problem}" for problem, is_wrong in wrong.items() if is_wrong)
-
-
-PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
 
 
 def _structure(steps: list[Step]) -> Iterator[str]:
@@ -308,12 +306,8 @@ def _folders(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name!r} lies in {path!r}: the folder must have the same name"
 
 
-def main(files: list[str]) -> int:
+def main(files: Iterable[Path]) -> int:
     """Check files; the exit code says whether all are right."""
-    problems = [f"{file}: {problem}" for file in files for problem in check(json.loads(Path(file).read_text("utf-8")))]
+    problems = [f"{file}: {problem}" for file in files for problem in check(json.loads(file.read_text("utf-8")))]
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from typing import Any
 from batchloop import environment
 from batchloop.container import usecase
 from batchloop.container.job import InputError
+from batchloop.pipelines import check
 
 
 def offline(region: str, bucket: str) -> Any:
@@ -48,30 +49,26 @@ def compile_all(root: Path, name: str, output: Path) -> list[Path]:
     settings = environment.load(root / "environments", name, case)
     session = offline(settings.region, settings.bucket)
     output.mkdir(parents=True, exist_ok=True)
-    files = []
-    for pipeline in ("training", "inference"):
-        build = import_module(
-            f"pipelines.{pipeline}"
-        ).pipeline  # the SDK takes seconds to import, and needs the session
+    files = {pipeline: output / f"{pipeline}.json" for pipeline in ("training", "inference")}
+    for pipeline, file in files.items():
+        build = import_module(f"pipelines.{pipeline}").pipeline  # takes seconds, and needs the session
         definition = json.loads(build(case, settings, session).definition())
-        files.append(output / f"{pipeline}.json")
-        files[-1].write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return files
+        file.write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return list(files.values())
 
 
 def main() -> int:
-    """The command line; the exit code says whether both definitions were written."""
+    """Compile and check; the exit code says whether both definitions were written and are right."""
     parser = argparse.ArgumentParser(prog="python -m batchloop.pipelines.compile")
     parser.add_argument("--env", default="dev")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     try:
-        print(*compile_all(options.root, options.env, options.output), sep="\n")
+        return check.main(compile_all(options.root, options.env, options.output))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

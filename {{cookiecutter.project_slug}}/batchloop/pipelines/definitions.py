@@ -51,10 +51,10 @@ def read_case(repository: Repository) -> UseCase:
 
 def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
     """The training or inference definition, compiled where sources have changed. Raises Failure where it can't be."""
-    folder, wanted = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
     stamp = folder / "sources"
     complete = all((folder / f"{name}.json").is_file() for name in NAMES)
-    if not complete or not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+    if not complete or not stamp.is_file() or stamp.read_text(encoding="utf-8") != sources:
         print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
         compile_all(repository, environment)
     loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def show(repository: Repository, environment: str) -> int:
 
 
 def compile_all(repository: Repository, environment: str) -> None:
-    """Check every setting, compile and check, in processes of their own: the SDK takes seconds to import.
+    """Check every setting, compile and check, in a process of its own: the SDK takes seconds to import.
 
     Raises Failure.
     """
@@ -81,7 +81,6 @@ def compile_all(repository: Repository, environment: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sources").unlink(missing_ok=True)
     run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
-    run_module(repository, "batchloop.pipelines.check", *(str(folder / f"{name}.json") for name in NAMES))
     (folder / "sources").write_text(made_from, encoding="utf-8")
 
 
@@ -92,7 +91,7 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Seque
     """
     declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
     given = {**known, **_pairs(words, declared)}
-    found = {}
+    parsed = {}
     for name, parameter in declared.items():
         if name not in given and "DefaultValue" not in parameter:
             raise Failure(f"parameter {name} has no value; add SET={name}=…")
@@ -100,10 +99,10 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Seque
         if allowed and value not in allowed:
             raise Failure(f"{name} = {value!r} is none of {', '.join(map(str, allowed))}.")
         kind = KINDS.get(parameter["Type"], str)
-        if (parsed := settings.parsed(kind, str(value))) is None:
+        if (typed := settings.parsed(kind, str(value))) is None:
             raise Failure(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
-        found[name] = parsed
-    return found
+        parsed[name] = typed
+    return parsed
 
 
 def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,17 +112,17 @@ def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     """Raises Failure for a name that is not declared, or is given two values; a value may hold blanks."""
-    found: dict[str, str] = {}
+    given: dict[str, str] = {}
     for pair in (pair for text in words for pair in re.split(r"\s+(?=\w+\s*=)", text.strip())):
         name, equals, value = map(str.strip, pair.partition("="))
         if not equals or not value:
             raise Failure(f"SET={pair} is not Name=value.")
         if name not in declared:
             raise Failure(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
-        if name in found:
-            raise Failure(f"SET gives {name} two values, {found[name]} and {value}; leave one of them out.")
-        found[name] = value
-    return found
+        if name in given:
+            raise Failure(f"SET gives {name} two values, {given[name]} and {value}; leave one of them out.")
+        given[name] = value
+    return given
 
 
 def check_chosen_settings(

@@ -85,16 +85,16 @@ def _follow(value: Any, path: str, shown: str) -> Any:
 
 def parts(path: str) -> list[str | int]:
     """`a.b['c'][0]` → ["a", "b", "c", 0]. Raises ExpressionError for anything else."""
-    found: list[str | int] = []
+    keys: list[str | int] = []
     end = 0
     while end < len(path) or not path:
         match = PART.match(path, end)
         if not match:
             raise ExpressionError(f"{path!r} is no path such as Steps.Train.FinalMetricDataList['test:auc'].Value.")
         name, key, position = match.groups()
-        found.append(int(position) if position is not None else name or key)
+        keys.append(int(position) if position is not None else name or key)
         end = match.end()
-    return found
+    return keys
 
 
 def gets(value: Any) -> Iterator[str]:

@@ -27,7 +27,6 @@ COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 # Polars reads this many row groups ahead of each scan. By default it is 8 or more, and a job's memory then depends on
 # how much faster the disk is than the processors.
 ENVIRONMENT = {"POLARS_ROW_GROUP_PREFETCH_SIZE": "2"}
-INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,9 @@ class Context:
     @property
     def tags(self) -> list[dict[str, str]]:
         """Who pays for it, on everything a pipeline starts."""
-        where = self.environment
-        return [
-            {"Key": "namespace", "Value": where.namespace},
-            {"Key": "usecase", "Value": where.slug},
-            {"Key": "environment", "Value": where.name},
-        ]
+        environment = self.environment
+        tags = {"namespace": environment.namespace, "usecase": environment.slug, "environment": environment.name}
+        return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 @dataclass(frozen=True)
@@ -72,38 +68,39 @@ class ProcessingJob:
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
     """The step; input x appears in /opt/ml/processing/input/x, output y is taken from /opt/ml/processing/output/y."""
-    where, prefix = context.environment, job.component.capitalize()
+    environment, prefix = context.environment, job.component.capitalize()
     processor = Processor(
-        role=where.role,
+        role=environment.role,
         image_uri=context[f"{prefix}Image"],
         instance_type=context[f"{prefix}InstanceType"],
         instance_count=context[f"{prefix}InstanceCount"],
-        volume_size_in_gb=where.instances[job.component].volume_gb,
-        max_runtime_in_seconds=where.max_runtime_seconds,
+        volume_size_in_gb=environment.instances[job.component].volume_gb,
+        max_runtime_in_seconds=environment.max_runtime_seconds,
         entrypoint=["python", "-m", "batchloop.container", job.component],
         env=ENVIRONMENT,
-        volume_kms_key=where.kms_key or None,
-        output_kms_key=where.kms_key or None,
-        network_config=network(where),
+        volume_kms_key=environment.kms_key or None,
+        output_kms_key=environment.kms_key or None,
+        # no network inside any container, and your VPC where the environment names one
+        network_config=NetworkConfig(
+            enable_network_isolation=True,
+            subnets=list(environment.subnets) or None,
+            security_group_ids=list(environment.security_groups) or None,
+        ),
         tags=context.tags,
         sagemaker_session=context.session,
     )
-    inputs = [
-        ProcessingInput(
-            input_name=name,
-            s3_input=ProcessingS3Input(
-                s3_uri=uri,
-                local_path=f"{INPUT}/{name}",
-                s3_data_type="ManifestFile" if name in job.listed else "S3Prefix",
-                s3_input_mode="File",
-                s3_data_distribution_type="ShardedByS3Key" if name in job.spread else "FullyReplicated",
-            ),
+    inputs, outputs = [], []
+    for name, uri in job.inputs.items():
+        source = ProcessingS3Input(
+            s3_uri=uri,
+            local_path=f"/opt/ml/processing/input/{name}",
+            s3_data_type="ManifestFile" if name in job.listed else "S3Prefix",
+            s3_input_mode="File",
+            s3_data_distribution_type="ShardedByS3Key" if name in job.spread else "FullyReplicated",
         )
-        for name, uri in job.inputs.items()
-    ]
-    outputs = []
+        inputs.append(ProcessingInput(input_name=name, s3_input=source))
     for name in job.outputs:
-        uri, folder = place(context, job.name, name), f"{OUTPUT}/{name}"
+        uri, folder = output_uri(context, job.name, name), f"/opt/ml/processing/output/{name}"
         target = ProcessingS3Output(s3_uri=uri, local_path=folder, s3_upload_mode="EndOfJob")
         outputs.append(ProcessingOutput(output_name=name, s3_output=target))
     arguments = processor.run(inputs=inputs, outputs=outputs, arguments=list(job.arguments))
@@ -111,17 +108,8 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
     return ProcessingStep(name=job.name, step_args=arguments, cache_config=cache, retry_policies=job_retries())
 
 
-def network(where: Environment) -> NetworkConfig:
-    """No network inside any container, and your VPC where the environment names one."""
-    return NetworkConfig(
-        enable_network_isolation=True,
-        subnets=list(where.subnets) or None,
-        security_group_ids=list(where.security_groups) or None,
-    )
-
-
-def place(context: Context, step: str, name: str) -> Join:
-    """Where a step's output lies: under the execution's id, so that no run overwrites another."""
+def output_uri(context: Context, step: str, name: str) -> Join:
+    """Where a step's output is stored: under the execution's id, so that no run overwrites another."""
     return Join(on="/", values=[context["ArtifactsPrefix"], ExecutionVariables.PIPELINE_EXECUTION_ID, step, name])
 
 
@@ -145,19 +133,16 @@ def job_retries() -> list[Any]:
     return [*service_retries(), quota, capacity]
 
 
-def image_parameters(where: Environment) -> list[Parameter]:
+def image_parameters(environment: Environment) -> list[Parameter]:
     """The components' images."""
-    return [
-        ParameterString(name=f"{name.capitalize()}Image", default_value=f"{where.image(name)}:latest")
-        for name in COMPONENTS
-    ]
+    return [ParameterString(f"{name.capitalize()}Image", f"{environment.image(name)}:latest") for name in COMPONENTS]
 
 
-def instance_parameters(where: Environment, jobs: Sequence[str]) -> list[Parameter]:
+def instance_parameters(environment: Environment, jobs: Sequence[str]) -> list[Parameter]:
     """Instance type and number of each job."""
-    found: list[Parameter] = []
+    parameters: list[Parameter] = []
     for job in jobs:
-        prefix, instances = job.capitalize(), where.instances[job]
-        found.append(ParameterString(name=f"{prefix}InstanceType", default_value=instances.type))
-        found.append(ParameterInteger(name=f"{prefix}InstanceCount", default_value=instances.count))
-    return found
+        prefix, instances = job.capitalize(), environment.instances[job]
+        parameters.append(ParameterString(f"{prefix}InstanceType", instances.type))
+        parameters.append(ParameterInteger(f"{prefix}InstanceCount", instances.count))
+    return parameters
