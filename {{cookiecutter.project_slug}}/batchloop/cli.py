@@ -119,12 +119,6 @@ def _models(chosen: Chosen) -> int:
     return call("local", "show") if chosen.use is None else call("local", "use", chosen.use)
 
 
-def _bootstrap(chosen: Chosen) -> int:
-    from batchloop.cloud import bootstrap  # noqa: PLC0415
-
-    return bootstrap.run(repository.here().root, chosen.choice, chosen.env)
-
-
 def _cost(chosen: Chosen) -> int:
     from batchloop.cost import Options as Assumed  # noqa: PLC0415
 
@@ -132,10 +126,10 @@ def _cost(chosen: Chosen) -> int:
 
 
 def _run(chosen: Chosen) -> int:
-    from batchloop.cloud.run import Asked  # noqa: PLC0415
+    from batchloop.cloud.run import Request  # noqa: PLC0415
 
     return call(
-        "cloud.run", "run", chosen.env, Asked(chosen.pipeline, chosen.window, tuple(chosen.chosen), chosen.fresh)
+        "cloud.run", "run", chosen.env, Request(chosen.pipeline, chosen.window, tuple(chosen.chosen), chosen.fresh)
     )
 
 
@@ -161,9 +155,11 @@ COMMANDS = (
     Command("models", "list the models registered here", _models, (USE,)),
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", (ENV,)),
     Command("cost", "what an environment costs, a run and a month", _cost, (ENV, MINUTES, RUNS, RETRAININGS, GB)),
-    Command("bootstrap", "plan or create what must be there before anything else", _bootstrap, (CHOICE, ENV)),
-    Command("push", "push the images that changed, and record their digests", "cloud.push.push", (ENV, REGISTRY)),
-    Command("upsert", "create or update the pipelines in SageMaker", "cloud.upsert.upsert", (ENV,)),
+    Command(
+        "bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", (CHOICE, ENV)
+    ),
+    Command("push", "push the images that changed, and record their digests", "cloud.images.push", (ENV, REGISTRY)),
+    Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", (ENV,)),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", (ENV, CONFIRM)),
     Command("run", "start a pipeline in SageMaker and follow it", _run, (PIPELINE, ENV, WINDOW, CHOSEN, FRESH)),
     Command("release", "make an approved model the release", "cloud.release.release", (ENV, MODEL, APPROVE, REASON)),
@@ -175,7 +171,7 @@ COMMANDS = (
         "cloud.release.promote",
         (SOURCE, TARGET, PROFILE, REASON),
     ),
-    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.teardown.teardown", (ENV, NAME)),
+    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.deploy.teardown", (ENV, NAME)),
 )
 
 

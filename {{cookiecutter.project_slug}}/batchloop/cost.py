@@ -298,7 +298,7 @@ def _remarks(where: Environment, prices: Prices, runs: float | None, missing: It
     if runs is None:
         found.append(f"how often {where.schedule!r} fires can't be told: RUNS=30 says how many runs a month has")
     elif not where.schedule and not runs:
-        found.append(f"{where.name} has no schedule, so no scoring runs are in the month: RUNS=30 counts some")
+        found.append(f"{where.environment} has no schedule, so no scoring runs are in the month: RUNS=30 counts some")
     return found
 
 
@@ -440,7 +440,7 @@ def show(estimate: Estimate) -> None:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     where = estimate.where
-    console.print(f"What {where.slug} would cost in {where.name}, about. Nothing was asked of AWS.")
+    console.print(f"What {where.usecase} would cost in {where.environment}, about. Nothing was asked of AWS.")
     console.print(_table(estimate))
     for line in _below(estimate):
         console.print(line, markup=False, soft_wrap=True)
@@ -540,7 +540,7 @@ def _lines(estimate: Estimate) -> Iterator[str]:
     )
     if estimate.remarks:
         yield f"but {'; '.join(estimate.remarks)}"
-    yield f"what that assumes: make cost ENV={estimate.where.name}"
+    yield f"what that assumes: make cost ENV={estimate.where.environment}"
 
 
 def between(least: float, most: float) -> str:

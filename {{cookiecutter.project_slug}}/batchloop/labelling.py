@@ -52,7 +52,7 @@ class Scored:
 def label(repository: Repository, options: Options) -> int:
     """The exit code. Raises Failure for labels that can't be used, and a window that was not scored here."""
     with running.exclusively(repository):
-        name = repository.pipeline(options.environment, "inference")
+        name = repository.names(options.environment).pipeline("inference")
         scored = _scored(repository, name, options.window)
         given = _taken(repository, options, scored)
         definition = definitions.definition(repository, options.environment, "inference")

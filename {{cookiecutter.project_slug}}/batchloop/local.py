@@ -110,7 +110,7 @@ def train(repository: Repository, options: Options) -> int:
         definitions.check_chosen_settings(
             repository, options.environment, definition, definitions.chosen(options.chosen, values)
         )
-        name = repository.pipeline(options.environment, "training")
+        name = repository.names(options.environment).pipeline("training")
         finished = running.run(repository, Order(definition, name, values), backend)
         return _tell(repository, finished)
 
@@ -249,7 +249,7 @@ def score(repository: Repository, options: Options) -> int:
             known |= code(repository, changed)
         now = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
         print(f"scoring with release {release['version']} of {release['created'][:10]}{now}")
-        name = repository.pipeline(options.environment, "inference")
+        name = repository.names(options.environment).pipeline("inference")
         finished = running.run(repository, Order(definition, name, values), backend)
     summary = Summary(repository, running.storage(repository), finished.steps)
     print()

@@ -44,12 +44,7 @@ class Context:
     @property
     def tags(self) -> list[dict[str, str]]:
         """Who pays for it, on everything a pipeline starts."""
-        where = self.environment
-        return [
-            {"Key": "namespace", "Value": where.namespace},
-            {"Key": "usecase", "Value": where.slug},
-            {"Key": "environment", "Value": where.name},
-        ]
+        return [{"Key": key, "Value": value} for key, value in self.environment.tags.items()]
 
 
 @dataclass(frozen=True)

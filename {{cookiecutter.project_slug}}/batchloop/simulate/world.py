@@ -14,7 +14,7 @@ from batchloop.container import files
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.control import release, storage
-from batchloop.control.memory import Settings, order
+from batchloop.control.memory import order
 from batchloop.control.names import COMPONENTS, Aws, Places
 from batchloop.engine import running
 from batchloop.engine.graph import Selection
@@ -262,7 +262,7 @@ def open_world(repository: Simulated, options: Options) -> World:
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
     known = {places.pipeline(name): definition for name, definition in compiled.items()}
     account = f"arn:aws:sagemaker:{where.region}:{where.account}"
-    digests = {f"{where.namespace}/{where.slug}/{name}": digest(repository, name) for name in COMPONENTS}
+    digests = {f"{where.folder}/{name}": digest(repository, name) for name in COMPONENTS}
     aws = Aws(
         cloudwatch=CloudWatch(repository.local / "metrics.jsonl"),
         ecr=Ecr(digests),
@@ -284,16 +284,9 @@ def digest(repository: Simulated, component: str) -> str:
 
 
 def _places(repository: Simulated, options: Options, where: Environment) -> Places:
-    settings = Settings.of(repository.tables())
-    return Places(
-        namespace=where.namespace,
-        usecase=where.slug,
-        environment=where.name,
-        bucket=where.bucket,
-        topic=f"arn:aws:sns:{where.region}:{where.account}:{where.prefix}-notices",
-        settings=settings if options.decision else replace(settings, enabled=False),
-        given_validation=repository.tables().get("split", {}).get("method") == "given",
-    )
+    topic = f"arn:aws:sns:{where.region}:{where.account}:{where.prefix}-notices"
+    places = Places.of(where, repository.tables(), topic)
+    return places if options.decision else replace(places, settings=replace(places.settings, enabled=False))
 
 
 def furnish(world: World, images: Mapping[str, str]) -> None:
