@@ -12,8 +12,10 @@ from functools import cache, partial
 from typing import Any
 
 import boto3
+from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
+from botocore.waiter import NormalizedOperationMethod
 from cfnlint.decode import decode_str  # type: ignore[import-untyped, unused-ignore]
 
 from plumbing.stack.template import ACCOUNT, REGION, Stack, template
@@ -31,11 +33,24 @@ class CloudFormation:
     """Stands for a boto3 client. `failing` is resource → reason, for all that is done to it from now on."""
 
     def __init__(self, wire: Callable[[], Wire], past: Callable[[str], Any]) -> None:
-        self.meta = boto3.client("cloudformation", region_name=REGION).meta
+        self._real = boto3.client("cloudformation", region_name=REGION)
+        self.meta = self._real.meta
         self._wire, self._past = wire, past
         self.stacks: dict[str, dict[str, Any]] = {}
         self.failing: dict[str, str] = {}
         self.page = 15
+
+    def get_paginator(self, method: str) -> Any:
+        """botocore's own, of this stand-in's answers."""
+        found = self._real.get_paginator(method)
+        found._method = getattr(self, method)
+        return found
+
+    def get_waiter(self, name: str) -> Any:
+        """As `get_paginator`."""
+        found = self._real.get_waiter(name)
+        found._operation_method = NormalizedOperationMethod(getattr(self, xform_name(found.config.operation)))
+        return found
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         return partial(self._called, self.meta.method_to_api_mapping[method], method)

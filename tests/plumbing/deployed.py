@@ -6,7 +6,7 @@ in what order, and what is said; that AWS carries them out is not.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from batchloop.cloud import bootstrap
-from batchloop.cloud.session import Clients
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.cloudformation import CloudFormation
@@ -90,12 +89,12 @@ class Account:
         self.wire = Wire()
         self.cloudformation = CloudFormation(lambda: self.wire, self.past)
 
-    def client(self, service: str, region: str) -> Any:
-        assert region == REGION
+    def client(self, service: str) -> Any:
         return self.cloudformation if service == "cloudformation" else self._clients(service)
 
-    def connect(self, region: str) -> Clients:
-        return Clients(*(self.client(service, region) for service in ("sts", "ecr", "ssm")))
+    def connect(self, region: str, _profile: str = "") -> Callable[[str], Any]:
+        assert region == REGION
+        return self.client
 
     def fail(self, number: int, kind: str) -> None:
         """Let the call with this number fail in this way, counted from now; -1 is none."""
@@ -170,15 +169,14 @@ def in_use(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands reach this account, wait for nothing, and need two components instead of four."""
     account.reset()
     monkeypatch.setattr("batchloop.cloud.session.connect", account.connect)
-    monkeypatch.setattr("batchloop.cloud.session.client", account.client)
-    monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", ("processing", "algorithm"))
+    monkeypatch.setattr("batchloop.control.names.COMPONENTS", ("processing", "algorithm"))
     monkeypatch.setattr("batchloop.cost.summary", lambda *_: ["about a coffee a month"])
     monkeypatch.setattr("batchloop.cloud.stack.SECONDS", 0)
-    monkeypatch.setattr("batchloop.cloud.stack.SECONDS_CHANGESETS", 0)
+    monkeypatch.setattr("batchloop.cloud.stack.CHANGE_SET_SECONDS", 0)
 
 
 def bootstrapped(repository: Repository, account: Account) -> None:
-    bootstrap.run(repository.root, "create", "dev", account.connect)
+    bootstrap.run(repository, "create", "dev", account.connect)
     account.wire.calls.clear()
 
 

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from batchloop.cloud import bootstrap, push, release, session
-from batchloop.cloud.deploy import deploy
+from batchloop.cloud import bootstrap, images, release
+from batchloop.cloud.deploy import deploy, teardown
 from batchloop.cloud.images import Image
-from batchloop.cloud.teardown import teardown
-from batchloop.control.names import Aws
 from batchloop.repository import COMPONENTS, Failure, Repository
 from plumbing import deployed
 from plumbing.deployed import ACCOUNT, NAME, REGION, Account
@@ -34,15 +32,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     found = Account()
     with mock_aws():
         deployed.in_use(found, monkeypatch)
-        monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS)
-        monkeypatch.setattr(session, "connect_profile", lambda region, _profile: connected(found, region))
+        monkeypatch.setattr("batchloop.control.names.COMPONENTS", COMPONENTS)
         yield found
-
-
-def connected(account: Account, region: str) -> session.ProfileClients:
-    ecr, s3, sagemaker, ssm = (account.client(name, region) for name in ("ecr", "s3", "sagemaker", "ssm"))
-    aws = Aws(cloudwatch=None, ecr=ecr, s3=s3, sagemaker=sagemaker, sns=None, ssm=ssm)
-    return session.ProfileClients(account.client("sts", region), aws)
 
 
 @pytest.fixture
@@ -50,10 +41,10 @@ def repository(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch
     found = deployed.repository(tmp_path, monkeypatch)
     (tmp_path / "local" / "images-dev.json").unlink()
     set_account(tmp_path, "staging", ACCOUNT)
-    images = [Image(name, f"local/team/case/{name}:c0ffee", {}, "") for name in COMPONENTS]
-    monkeypatch.setattr("batchloop.cloud.images.current", lambda _: images)
-    monkeypatch.setattr("batchloop.cloud.images.build", lambda *_: images)
-    monkeypatch.setattr(push, "docker", lambda *words, **_: docker(account, *words))
+    built = [Image(name, f"local/team/case/{name}:c0ffee", {}, "") for name in COMPONENTS]
+    monkeypatch.setattr(images, "current", lambda _: built)
+    monkeypatch.setattr(images, "build", lambda *_: built)
+    monkeypatch.setattr(images, "docker", lambda *words, **_: docker(account, *words))
     return found
 
 
@@ -77,12 +68,12 @@ def docker(account: Account, *words: str) -> str:
 
 def registered(account: Account, version: int) -> None:
     """What a training run in dev leaves: artifacts, and a model package that names them."""
-    images = {name: value(account, f"dev/components/{name}/image") for name in COMPONENTS}
+    pushed = {name: value(account, f"dev/components/{name}/image") for name in COMPONENTS}
     run = f"team/case/dev/training/{version:012}"
     for step in ARTIFACTS.values():
         account.past("s3").put_object(Bucket=f"{NAME}-{ACCOUNT}", Key=f"{run}/{step}/x/manifest.json", Body=b"{}")
     about = {name: f"s3://{NAME}-{ACCOUNT}/{run}/{step}/x" for name, step in ARTIFACTS.items()}
-    about |= {f"{name}_image": image for name, image in images.items()}
+    about |= {f"{name}_image": image for name, image in pushed.items()}
     about |= {"training_data": f"s3://{NAME}-{ACCOUNT}/team/case/data/2026-0{version}/train", "git_commit": "c0ffee"}
     client = account.past("sagemaker")
     if version == 1:  # the stack's own resource
@@ -106,10 +97,10 @@ def test_from_the_first_day_to_the_last(
     repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Failure, match="make bootstrap CREATE=yes"):
-        push.push(repository, "dev")
+        images.push(repository, "dev")
     for environment in ("dev", "staging"):
-        assert bootstrap.run(repository.root, "create", environment, account.connect) == 0
-        assert push.push(repository, environment) == 0
+        assert bootstrap.run(repository, "create", environment, account.connect) == 0
+        assert images.push(repository, environment) == 0
         assert deploy(repository, environment, True) == 0
         capsys.readouterr()
         assert deploy(repository, environment, True) == 0

@@ -22,8 +22,7 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from batchloop.cloud import bootstrap
-from batchloop.cloud.session import Clients
-from batchloop.repository import Failure
+from batchloop.repository import Failure, Repository
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
 
@@ -145,9 +144,16 @@ FAULTS: dict[str, Callable[..., AWSResponse | None]] = {
 }
 
 
-def clients(session: Any, endpoint: str | None, attempts: int = 1) -> Clients:
-    config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
-    return Clients(*(session.client(name, endpoint_url=endpoint, config=config) for name in ("sts", "ecr", "ssm")))
+class Clients:
+    """boto3 clients by service, made beforehand: making one is not safe beside another thread."""
+
+    def __init__(self, session: Any, endpoint: str | None, attempts: int = 1) -> None:
+        config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
+        made = (session.client(name, endpoint_url=endpoint, config=config) for name in ("sts", "ecr", "ssm"))
+        self.sts, self.ecr, self.ssm = made
+
+    def __call__(self, service: str) -> Any:
+        return getattr(self, service)
 
 
 class Aws:
@@ -157,13 +163,13 @@ class Aws:
         self.endpoint = endpoint
         keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": REGION}
         session = boto3.Session(**keys)
-        self.past = clients(session, endpoint)
+        self.past = Clients(session, endpoint)
         self.wire = Wire()
         wired = boto3.Session(**keys)
         # looked up at each call, because every test has a wire of its own
         wired.events.register_first("before-send", lambda **given: self.wire.before_send(**given))  # noqa: PLW0108
         wired.events.register("after-call", lambda **given: self.wire.after_call(**given))  # noqa: PLW0108
-        self.once, self.patient = (clients(wired, endpoint, attempts) for attempts in (1, 3))
+        self.once, self.patient = (Clients(wired, endpoint, attempts) for attempts in (1, 3))
 
     def exist(self) -> set[str]:
         """The names of what is there."""
@@ -240,7 +246,7 @@ def aws(server: Aws) -> Iterator[Aws]:
 
 
 def run(root: Path, choice: str, aws: Aws, environment: str = "dev") -> int:
-    return bootstrap.run(root, choice, environment, lambda _region: aws.once)
+    return bootstrap.run(Repository(root), choice, environment, lambda *_: aws.once)
 
 
 def failure(root: Path, choice: str, aws: Aws) -> str:
@@ -372,7 +378,7 @@ def test_what_belongs_to_somebody_else_is_not_touched_and_the_others_go_on(
 @pytest.fixture
 def half(monkeypatch: pytest.MonkeyPatch) -> State:
     """What has to be there for two of the components, which is enough where every call of a run is to fail once."""
-    monkeypatch.setattr("batchloop.cloud.session.COMPONENTS", COMPONENTS[:2])
+    monkeypatch.setattr("batchloop.control.names.COMPONENTS", COMPONENTS[:2])
     others = COMPONENTS[2:]
     return {name: its for name, its in wanted().items() if not any(f"/{other}" in name for other in others)}
 
@@ -454,7 +460,7 @@ def test_a_failure_that_passes_is_never_noticed(
         return FAULTS[kind] if new else None
 
     aws.wire.answers = once_each
-    assert bootstrap.run(root, "create", "dev", lambda _region: aws.patient) == 0
+    assert bootstrap.run(Repository(root), "create", "dev", lambda *_: aws.patient) == 0
     assert len(failing) == 6
     assert aws.state() == wanted()
 
@@ -474,7 +480,7 @@ def test_our_own_creation_is_recognised_when_its_answer_was_lost_and_it_was_trie
         return swallow if call in ("CreateRepository", "PutParameter") and seen.count(call) == 1 else None
 
     aws.wire.answers = first
-    assert bootstrap.run(root, "create", "dev", lambda _region: aws.patient) == 0
+    assert bootstrap.run(Repository(root), "create", "dev", lambda *_: aws.patient) == 0
     assert aws.state() == wanted()
     assert (seen.count("CreateRepository"), seen.count("PutParameter")) == (5, 11)
 
@@ -539,12 +545,12 @@ def test_whoever_can_not_be_served_is_told_why_in_a_sentence_and_sees_the_names(
     file, variables, reason, code = case
     alone(monkeypatch, root, **{"AWS_ENDPOINT_URL": server.endpoint or ""} | variables)
     environment(root, **file)
-    assert bootstrap.run(root, "plan", "dev") == code
+    assert bootstrap.run(Repository(root), "plan", "dev") == code
     said = capsys.readouterr().out
     assert {line.strip() for line in said.splitlines()} >= {*REPOSITORIES, *parameters()}
     assert reason in said.splitlines()[-1]
     with pytest.raises(Failure) as raised:
-        bootstrap.run(root, "create", "dev")
+        bootstrap.run(Repository(root), "create", "dev")
     assert reason in str(raised.value)
     assert str(raised.value).endswith(FINISH)
 
@@ -579,7 +585,7 @@ def test_credentials_that_expire_on_the_way_leave_what_was_created(
 
 def test_an_environment_that_is_not_there_is_said_with_those_that_are(root: Path, aws: Aws) -> None:
     environment(root, "prod")
-    with pytest.raises(Failure, match="there is no environment 'test'; there are: dev, prod"):
+    with pytest.raises(Failure, match="there is no environment 'test'; there are dev, prod"):
         run(root, "plan", aws, "test")
     (root / "environments" / "dev.toml").write_text("account = ")
     assert "environments/dev.toml is not valid TOML" in failure(root, "plan", aws)

@@ -251,10 +251,7 @@ def test_a_replacement_is_said_with_what_becomes_of_the_old_one(
 ) -> None:
     about = {"LogicalResourceId": "Queue", "ResourceType": "AWS::SQS::Queue", "Replacement": replacement}
     policies = {"PolicyAction": policy} if policy else {}
-    found = stack.read(
-        [{"Type": "Resource", "ResourceChange": {"Action": "Modify", **about, **policies}}, {"Type": "Hook"}]
-    )
-    _, row, *said = stack.table(found)
+    _, row, *said = stack.table([{"Action": "Modify", **about, **policies}])
     assert row.split() == ["change", "Queue", "AWS::SQS::Queue", column]
     assert said == ([f"  ATTENTION: Queue (AWS::SQS::Queue) {loss}"] if loss else [])
 
@@ -477,10 +474,10 @@ def test_credentials_that_expire_while_waiting_are_said_and_the_next_run_goes_on
 def test_whoever_stops_waiting_is_told_that_it_goes_on(
     ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_seen: object) -> list[str]:
+    def interrupted(_stack: object, _identity: str) -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batchloop.cloud.stack.Events.news", interrupted)
+    monkeypatch.setattr("batchloop.cloud.stack.Stack.news", interrupted)
     told = "stopped waiting. CloudFormation goes on with team-case-dev meanwhile, and the same command from there."
     assert failure(ready) == told
 
@@ -551,35 +548,35 @@ def test_the_same_content_is_the_same_package_wherever_and_whenever_it_is_made(
         place = copied / file.relative_to(repository.root)
         place.write_bytes(file.read_bytes())
         place.chmod(0o600)
-    assert deploy.package(copied).body == first.body
-    with zipfile.ZipFile(BytesIO(first.body)) as archive:
+    assert deploy.package(copied) == first
+    with zipfile.ZipFile(BytesIO(first)) as archive:
         names = archive.namelist()
         assert {"usecase.toml", "batchloop/control/handlers.py", "batchloop/__init__.py"} <= set(names)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("usecase.toml") == (repository.root / "usecase.toml").read_bytes()
     (copied / "usecase.toml").write_text("# other\n")
-    assert deploy.package(copied).digest != first.digest
+    assert deploy.package(copied) != first
     with pytest.raises(Failure, match="holds no code"):
         deploy.package(tmp_path / "nowhere")
 
 
 def test_the_package_is_what_the_handlers_are_imported_from(repository: Repository, tmp_path: Path) -> None:
     """As in Lambda: the folder of the zip on the path, usecase.toml beside the package."""
-    with zipfile.ZipFile(BytesIO(deploy.package(repository.root).body)) as archive:
+    with zipfile.ZipFile(BytesIO(deploy.package(repository.root))) as archive:
         archive.extractall(tmp_path / "task")
     source = (tmp_path / "task" / "batchloop" / "control" / "names.py").resolve()
     assert (source.parents[2] / "usecase.toml").is_file()
 
 
 def test_the_template_is_sent_without_comments_and_says_the_same(repository: Repository) -> None:
-    body = deploy.body(ROOT)
+    body = deploy.template(ROOT)
     assert parsed(body) == written()
     assert not [line for line in body.splitlines() if line.lstrip().startswith("#")]
     assert len(body.encode()) <= deploy.LIMIT
     with (repository.root / "infra" / "stack.yaml").open("a") as file:
         file.write(f'\nx: "{"x" * deploy.LIMIT}"\n')
     with pytest.raises(Failure, match="CloudFormation takes 51,200"):
-        deploy.body(repository.root)
+        deploy.template(repository.root)
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])

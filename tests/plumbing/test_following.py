@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ import pytest
 from moto import mock_aws
 
 from batchloop.cloud import run as cloud_run
-from batchloop.cloud.run import Asked
-from batchloop.cloud.session import Clients
+from batchloop.cloud.run import Request
 from batchloop.repository import Failure, Repository
 from plumbing import control_plane, deployed
 from plumbing.control_plane import BUCKET, WINDOW, World, checked, refused, session
@@ -44,6 +43,12 @@ class SageMaker(control_plane.SageMaker):
         self.failing: list[Exception | None] = []  # one a look; None answers
         self.missing: set[str] = set()
         self.page = 1
+
+    def get_paginator(self, name: str) -> Any:
+        """botocore's own, of this stand-in's answers."""
+        found = session().client("sagemaker").get_paginator(name)
+        found._method = getattr(self, name)
+        return found
 
     def describe_pipeline(self, **request: Any) -> dict[str, Any]:
         if request["PipelineName"] in self.missing:
@@ -78,11 +83,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         made = World()
         made.sagemaker = SageMaker()
         made.aws = replace(made.aws, sagemaker=made.sagemaker)
-        known = {"sagemaker": made.sagemaker, "s3": made.aws.s3}
-        ssm, ecr = made.aws.ssm, made.aws.ecr
-        clients = Clients(session().client("sts"), ecr, ssm)
-        monkeypatch.setattr("batchloop.cloud.session.connect", lambda _region: clients)
-        monkeypatch.setattr("batchloop.cloud.session.client", lambda service, _region: known[service])
+        known = {"sts": session().client("sts"), **{its.name: getattr(made.aws, its.name) for its in fields(made.aws)}}
+        monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
         monkeypatch.setattr("batchloop.cloud.run.SECONDS", 0)
         yield made
 
@@ -102,7 +104,7 @@ def labelled(world: World, window: str = WINDOW) -> None:
     world.put(f"{world.places.data(window, 'train')}/rows.parquet")
 
 
-def failure(repository: Repository, asked: Asked) -> str:
+def failure(repository: Repository, asked: Request) -> str:
     with pytest.raises(Failure) as raised:
         cloud_run.run(repository, "dev", asked)
     return str(raised.value)
@@ -118,7 +120,7 @@ def test_training_is_given_what_a_retraining_is_given(
         Name=world.places.parameter("components/algorithm/image"), Value="pushed@sha256:1", Overwrite=True
     )
     labelled(world)
-    assert cloud_run.run(repository, "dev", Asked("training", WINDOW)) == 0
+    assert cloud_run.run(repository, "dev", Request("training", WINDOW)) == 0
     [run] = sagemaker.started("training")
     storage = f"s3://{BUCKET}/team/case"
     assert run["parameters"] == {
@@ -134,7 +136,7 @@ def test_training_is_given_what_a_retraining_is_given(
 def test_training_challenges_the_release(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     world.publish(1)
     labelled(world)
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     released, [run] = world.released(), sagemaker.started("training")
     assert run["parameters"]["ChampionModel"] == released["artifacts"]["model"]
     assert run["parameters"]["ProcessingImage"] == released["images"]["processing"]
@@ -145,10 +147,10 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
 ) -> None:
     world.publish(1)
     labelled(world)
-    cloud_run.run(repository, "dev", Asked("training", fresh=True))
+    cloud_run.run(repository, "dev", Request("training", fresh=True))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
-    assert "the release can't be read" in failure(repository, Asked("training"))
-    cloud_run.run(repository, "dev", Asked("training", fresh=True))
+    assert "the release can't be read" in failure(repository, Request("training"))
+    cloud_run.run(repository, "dev", Request("training", fresh=True))
     for run in sagemaker.started("training"):
         assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none"
         assert "No champion was asked for" in run["request"]["PipelineExecutionDescription"]
@@ -161,7 +163,7 @@ def test_training_learns_from_the_earlier_windows_that_the_settings_ask_for(
         file.write('[retraining]\nlearn = "last 2"\n')
     for day in (22, 23, 24):
         labelled(world, f"2026-11-{day}")
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     [run] = sagemaker.started("training")
     assert "from window 2026-11-24 and 1 earlier window (2026-11-23)." in run["request"]["PipelineExecutionDescription"]
     assert run["parameters"]["EarlierData"].startswith(f"s3://{BUCKET}/team/case/dev/training/earlier/2026-11-24-")
@@ -173,7 +175,7 @@ def test_inference_is_given_what_the_schedule_gives_it(
     world.publish(1)
     world.start()
     sagemaker.remembers = True
-    assert cloud_run.run(repository, "dev", Asked("inference", WINDOW)) == 0
+    assert cloud_run.run(repository, "dev", Request("inference", WINDOW)) == 0
     scheduled, by_hand = sagemaker.started("inference")
     assert by_hand["parameters"] == scheduled["parameters"]
     assert by_hand["token"] != scheduled["token"], "what was scored before is scored again when a person asks for it"
@@ -185,7 +187,7 @@ def test_without_a_window_the_newest_with_rows_is_taken(
     for window in ("2026-9", "2026-10"):
         labelled(world, window)
     world.put(f"{world.places.data('2026-11', 'production')}/rows.parquet")
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     assert sagemaker.started("training")[0]["parameters"]["TrainingData"].endswith("/2026-10/train")
     assert "learns from window 2026-10" in capsys.readouterr().out
 
@@ -195,15 +197,17 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
 ) -> None:
     labelled(world)
     chosen = ("Trials=5  ContinueTraining = true", "TrainingData=s3://mine/rows=1")
-    cloud_run.run(repository, "dev", Asked("training", "", chosen))
+    cloud_run.run(repository, "dev", Request("training", "", chosen))
     given = sagemaker.started("training")[0]["parameters"]
     assert (given["Trials"], given["ContinueTraining"], given["TrainingData"]) == ("5", "true", "s3://mine/rows=1")
-    assert "there is no parameter 'Nonsense'" in failure(repository, Asked("training", "", ("Nonsense=1",)))
-    assert "Trials = 'many' is not a whole number" in failure(repository, Asked("training", "", ("Trials=many",)))
-    assert "the nearest is 'Trials'" in failure(repository, Asked("training", "", ("trials=1",)))
-    assert "SET gives Trials two values, 1 and 2" in failure(repository, Asked("training", "", ("Trials=1 Trials=2",)))
+    assert "there is no parameter 'Nonsense'" in failure(repository, Request("training", "", ("Nonsense=1",)))
+    assert "Trials = 'many' is not a whole number" in failure(repository, Request("training", "", ("Trials=many",)))
+    assert "the nearest is 'Trials'" in failure(repository, Request("training", "", ("trials=1",)))
+    assert "SET gives Trials two values, 1 and 2" in failure(
+        repository, Request("training", "", ("Trials=1 Trials=2",))
+    )
     assert "SET=Trials=-1: [tuning] trials = -1 is not a whole number from 0 up" in failure(
-        repository, Asked("training", "", ("Trials=-1",))
+        repository, Request("training", "", ("Trials=-1",))
     )
     assert len(sagemaker.started("training")) == 1
 
@@ -211,14 +215,14 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (Asked("scoring"), "PIPELINE=scoring is none of training, inference."),
-        (Asked("inference"), "no rows at s3://team-case-dev-123456789012/team/case/data/<window>/production/"),
-        (Asked("training", "2026-1"), "aws s3 cp --recursive data/sample/train s3://team-case-dev-123456789012/team"),
-        (Asked("training", "a/b"), "no rows at"),
+        (Request("scoring"), "PIPELINE=scoring is none of training, inference."),
+        (Request("inference"), "no rows at s3://team-case-dev-123456789012/team/case/data/<window>/production/"),
+        (Request("training", "2026-1"), "aws s3 cp --recursive data/sample/train s3://team-case-dev-123456789012/team"),
+        (Request("training", "a/b"), "no rows at"),
     ],
 )
 def test_what_is_missing_is_said_with_what_to_do(
-    world: World, sagemaker: SageMaker, repository: Repository, asked: Asked, told: str
+    world: World, sagemaker: SageMaker, repository: Repository, asked: Request, told: str
 ) -> None:
     assert told in failure(repository, asked)
     assert not sagemaker.executions
@@ -228,11 +232,11 @@ def test_nothing_is_scored_before_something_is_released(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
-    assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Asked("inference"))
+    assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Request("inference"))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{}", Overwrite=True)
-    assert failure(repository, Asked("inference")).startswith("the release can't be read: it is no manifest")
+    assert failure(repository, Request("inference")).startswith("the release can't be read: it is no manifest")
     sagemaker.missing = {"team-case-dev-inference"}
-    assert failure(repository, Asked("inference")) == (
+    assert failure(repository, Request("inference")) == (
         "there is no pipeline team-case-dev-inference; `make deploy ENV=dev` makes it."
     )
     assert not sagemaker.executions
@@ -241,7 +245,7 @@ def test_nothing_is_scored_before_something_is_released(
 def test_whatever_refuses_the_start_is_a_sentence(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     labelled(world)
     sagemaker.refusing = "AccessDeniedException"
-    assert failure(repository, Asked("training")) == "starting team-case-dev-training was denied: because"
+    assert failure(repository, Request("training")) == "starting team-case-dev-training was denied: because"
 
 
 def test_a_use_case_with_its_own_validation_needs_it(
@@ -250,9 +254,9 @@ def test_a_use_case_with_its_own_validation_needs_it(
     text = (repository.root / "usecase.toml").read_text()
     (repository.root / "usecase.toml").write_text(text.replace('method = "random"', 'method = "given"'))
     labelled(world)
-    assert f"data/{WINDOW}/validation" in failure(repository, Asked("training"))
+    assert f"data/{WINDOW}/validation" in failure(repository, Request("training"))
     world.put(f"{world.places.data(WINDOW, 'validation')}/rows.parquet")
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation")
 
 
@@ -263,7 +267,7 @@ def test_each_change_of_a_step_is_one_line(
     world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labelled(world)
-    assert cloud_run.run(repository, "dev", Asked("training")) == 0
+    assert cloud_run.run(repository, "dev", Request("training")) == 0
     said = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert said == [
         ["PrepareTrainingData", "Executing"],
@@ -287,14 +291,14 @@ def test_a_step_says_what_else_there_is_to_know(
         ]
     ]
     labelled(world)
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     said = capsys.readouterr().out
     assert "Succeeded (try 2, from the cache)" in said
     assert "Succeeded (true)" in said
     assert f"registered: {package}" in said
     assert "approves it" not in said
     deployed.environment(repository.root, approval='"PendingManualApproval"')
-    cloud_run.run(repository, "dev", Asked("training"))
+    cloud_run.run(repository, "dev", Request("training"))
     assert "it is released once somebody approves it" in capsys.readouterr().out
 
 
@@ -305,7 +309,7 @@ def test_a_scoring_says_where_its_predictions_are(
     world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
     job = {"Metadata": {"TransformJob": {"Arn": f"{AWS}:transform-job/pipelines-1-score"}}}
     sagemaker.looks = [[("ScoreFeatures", "Succeeded", job)]]
-    assert cloud_run.run(repository, "dev", Asked("inference")) == 0
+    assert cloud_run.run(repository, "dev", Request("inference")) == 0
     place = f"s3://{BUCKET}/team/case/dev/inference/000000000000"
     assert f"predictions: {place}/ScoreFeatures/predictions/" in capsys.readouterr().out
 
@@ -322,7 +326,7 @@ def test_a_step_that_failed_says_why_and_where_its_log_is(
     sagemaker.looks = [[("Good", "Succeeded", {}), ("Bad", "Failed", about)]]
     sagemaker.end = ("Failed", "Step failure: One or multiple steps failed.")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Request("training")) == 1
     said = capsys.readouterr().out
     assert "Failed.\nStep failure: One or multiple steps failed.\nBad failed: row 3: no such plan\n" in said
     command = f"aws logs tail /aws/sagemaker/{kind}s --region eu-central-1 --since 1d"
@@ -337,7 +341,7 @@ def test_a_model_that_the_gate_refuses_says_its_numbers(
     fail = {"Metadata": {"Fail": {"ErrorMessage": "test:auc is 0.61 and must be 0.7"}}}
     sagemaker.looks, sagemaker.end = [[("RejectModel", "Failed", fail)]], ("Failed", "")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Request("training")) == 1
     assert "RejectModel failed: test:auc is 0.61 and must be 0.7" in capsys.readouterr().out
 
 
@@ -347,7 +351,7 @@ def test_any_other_end_is_no_success(
 ) -> None:
     sagemaker.looks, sagemaker.end = [[("TrainModel", "Stopped", {})]], (status, "")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Asked("training")) == 1
+    assert cloud_run.run(repository, "dev", Request("training")) == 1
     assert f"{status}." in capsys.readouterr().out
 
 
@@ -357,9 +361,9 @@ def test_a_look_that_fails_is_tried_again_and_many_in_a_row_end_the_following(
     labelled(world)
     some = [refused("DescribePipelineExecution", "ThrottlingException")] * (cloud_run.PATIENCE - 1)
     sagemaker.failing = [*some, None, *some]
-    assert cloud_run.run(repository, "dev", Asked("training")) == 0
+    assert cloud_run.run(repository, "dev", Request("training")) == 0
     sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * cloud_run.PATIENCE
-    told = failure(repository, Asked("training"))
+    told = failure(repository, Request("training"))
     assert "was throttled" in told
     assert "The run goes on; to look at it:\n  aws sagemaker list-pipeline-execution-steps" in told
 
@@ -369,7 +373,7 @@ def test_credentials_that_expire_end_the_following_at_once(
 ) -> None:
     labelled(world)
     sagemaker.failing = [refused("DescribePipelineExecution", "ExpiredTokenException")]
-    assert failure(repository, Asked("training")).startswith(
+    assert failure(repository, Request("training")).startswith(
         "your AWS credentials have expired; sign in again. The run goes on"
     )
 
@@ -387,7 +391,7 @@ def test_an_interruption_ends_the_following_and_not_the_run(
 ) -> None:
     labelled(world)
     monkeypatch.setattr("batchloop.cloud.run.time.sleep", _interrupted)
-    assert cloud_run.run(repository, "dev", Asked("training")) == 130
+    assert cloud_run.run(repository, "dev", Request("training")) == 130
     arn = next(iter(sagemaker.executions))
     said = capsys.readouterr().out
     assert f"aws sagemaker stop-pipeline-execution --region eu-central-1 --pipeline-execution-arn {arn}" in said
@@ -399,4 +403,4 @@ def test_following_ends_some_day(
 ) -> None:
     labelled(world)
     monkeypatch.setattr("batchloop.cloud.run.LONGEST", -1)
-    assert "nobody follows any longer; the run goes on" in failure(repository, Asked("training"))
+    assert "nobody follows any longer; the run goes on" in failure(repository, Request("training"))

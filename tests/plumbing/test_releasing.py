@@ -15,8 +15,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moto import mock_aws
 
-from batchloop.cloud import registries, session
 from batchloop.cloud import release as cloud_release
+from batchloop.cloud import session
 from batchloop.control import release, storage
 from batchloop.control.names import Aws
 from batchloop.control.storage import LIMIT
@@ -56,14 +56,13 @@ def signed_in(access: str, secret: str, token: str | None) -> Any:
 
 
 @cache
-def wired(access: str, secret: str, token: str | None, attempts: int) -> session.ProfileClients:
+def wired(access: str, secret: str, token: str | None, attempts: int) -> Callable[[str], Any]:
     """Clients with the test's wire between them and moto."""
     mine = signed_in.__wrapped__(access, secret, token)
     mine.events.register_first("before-send", lambda **given: WIRES[-1].before_send(**given))  # noqa: PLW0108
     mine.events.register("after-call", lambda **given: WIRES[-1].after_call(**given))  # noqa: PLW0108
     config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
-    made = {name: mine.client(name, config=config) for name in ("sts", "ecr", "s3", "sagemaker", "ssm")}
-    return session.ProfileClients(made.pop("sts"), Aws(cloudwatch=None, sns=None, **made))
+    return cache(lambda service: mine.client(service, config=config))
 
 
 class Here:
@@ -80,7 +79,7 @@ class Here:
         self.past = self.world.aws
         self.models = control_plane_session().client("sagemaker")
 
-    def connect(self, region: str, profile: str) -> session.ProfileClients:
+    def connect(self, region: str, profile: str) -> Callable[[str], Any]:
         assert region == REGION
         self.profiles.append(profile)
         return wired(*self.keys[profile], self.attempts)
@@ -168,7 +167,7 @@ def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     """With nothing released."""
     with mock_aws():
         made = Here(root)
-        monkeypatch.setattr(session, "connect_profile", made.connect)
+        monkeypatch.setattr(session, "connect", made.connect)
         yield made
 
 
@@ -550,8 +549,8 @@ def test_by_way_of_a_third_environment_artifacts_come_to_the_same_place(prod: He
 
 
 def test_an_artifact_outside_the_runs_keeps_its_whole_path(prod: Here) -> None:
-    places = prod.world.places
-    assert registries.destination(places, places, "s3://shared/models/5/model.tar.gz") == (
+    dev = session.opened(prod.repository, "dev")
+    assert cloud_release.destination(dev, dev, "s3://shared/models/5/model.tar.gz") == (
         f"s3://{BUCKET}/team/case/dev/training/promoted/dev/models/5/model.tar.gz"
     )
 
@@ -713,13 +712,13 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
 def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, Aws]) -> None:
     here, _ = abroad
     giving, taking = (
-        session.sign_in_profile(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
+        session.opened(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
-    assert registries.images(giving, taking, elsewhere) == elsewhere
+    assert cloud_release.moved_images(giving, taking, elsewhere) == elsewhere
     digest = f"sha256:{0:064}"
     shared = {"algorithm": f"333333333333.dkr.ecr.{REGION}.amazonaws.com/team/case/algorithm@{digest}"}
-    assert registries.images(giving, taking, shared) == shared
+    assert cloud_release.moved_images(giving, taking, shared) == shared
 
 
 # what fails
@@ -802,7 +801,7 @@ def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) 
 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
-    with pytest.raises(Failure, match="there is no environment 'test'; there are: dev, prod, staging"):
+    with pytest.raises(Failure, match="there is no environment 'test'; there are dev, prod, staging"):
         cloud_release.show(live.repository, "test")
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")
@@ -823,7 +822,6 @@ def test_credentials_are_the_ambient_ones_or_the_profile_s(
     for name, value in (ambient | {"AWS_SECRET_ACCESS_KEY": "x"}).items():
         monkeypatch.setenv(name, value)
     for profile, key in (("dev", "DEV"), ("", "AMBIENT")):
-        made = session.connect_profile(REGION, profile)
-        for client in (made.sts, made.aws.s3, made.aws.ssm):
+        for client in map(session.connect(REGION, profile), ("sts", "s3", "ssm")):
             assert client._request_signer._credentials.access_key == key
             assert client.meta.region_name == REGION

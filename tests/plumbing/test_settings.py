@@ -545,7 +545,7 @@ def test_a_number_too_large_hears_the_largest(tmp_path: Path) -> None:
 def test_every_key_that_is_read_has_its_examples_here() -> None:
     declared = {f"{name}.{entry.name}" for name, kind in usecase.KINDS.items() for entry in fields(kind)}
     declared |= {f"usecase.{entry.name}" for entry in fields(usecase.About)}
-    declared |= {f".{entry.name}" for entry in fields(Environment)} - {".name", ".namespace", ".slug"}
+    declared |= {f".{entry.name}" for entry in fields(Environment)} - {".environment", ".namespace", ".usecase"}
     declared |= {f"build.{entry.name}" for entry in fields(Build)}
     declared |= {f"instances.processing.{entry.name}" for entry in fields(Instances)}
     known = {named(place) for place in OURS}

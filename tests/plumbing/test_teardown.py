@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from batchloop.cloud.deploy import deploy
-from batchloop.cloud.teardown import teardown
+from batchloop.cloud.deploy import deploy, teardown
 from batchloop.repository import Failure, Repository
 from plumbing import deployed
 from plumbing.deployed import ACCOUNT, BUCKET, NAME, REGION, Account

@@ -129,9 +129,9 @@ NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
 TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
-SIMULATE = Group("simulate.world.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
+SIMULATE = Group("simulate.loop.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
 USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
-ASKED = Group("cloud.run.Asked", (PIPELINE, WINDOW, SET, FRESH))
+REQUEST = Group("cloud.run.Request", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
     Command("train", "run the training pipeline here", "local.train", TRAIN),
@@ -143,15 +143,15 @@ COMMANDS = (
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
     Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
     Command("bootstrap", "plan or create what must be there before anything else", "cli.bootstrap", CHOICE, ENV),
-    Command("push", "push the images that changed, and record their digests", "cloud.push.push", ENV, REGISTRY),
-    Command("upsert", "create or update the pipelines in SageMaker", "cloud.upsert.upsert", ENV),
+    Command("push", "push the images that changed, and record their digests", "cloud.images.push", ENV, REGISTRY),
+    Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
-    Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, ASKED),
+    Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, REQUEST),
     Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
     Command("releases", "the history of releases", "cloud.release.show", ENV),
     Command("rollback", "bring an earlier release back", "cloud.release.rollback", ENV, TO, REASON),
     Command("promote", "make one environment's release another's", "cloud.release.promote", *PROMOTE, REASON),
-    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.teardown.teardown", ENV, NAME),
+    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.deploy.teardown", ENV, NAME),
 )
 
 

@@ -285,7 +285,7 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
     if runs is None:
         yield f"how often {environment.schedule!r} fires can't be told: RUNS=30 says how many runs a month has"
     elif not environment.schedule and not runs:
-        yield f"{environment.name} has no schedule, so no scoring runs are in the month: RUNS=30 counts some"
+        yield f"{environment.environment} has no schedule, so no scoring runs are in the month: RUNS=30 counts some"
 
 
 UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
@@ -352,7 +352,9 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     environment = estimate.environment
-    console.print(f"What {environment.slug} would cost in {environment.name}, about. Nothing was asked of AWS.")
+    console.print(
+        f"What {environment.usecase} would cost in {environment.environment}, about. Nothing was asked of AWS."
+    )
     console.print(table)
     for line in _notes(estimate):
         console.print(line, markup=False, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""environments/<name>.toml as frozen dataclasses: where the pipelines run, on what, and who approves."""
+"""environments/<name>.toml as frozen dataclasses: where the pipelines run, on what, who approves, and all AWS names."""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,13 +10,13 @@ from batchloop.container import settings
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, Wrong
 from batchloop.container.usecase import UseCase
+from batchloop.control.names import Names
 
+NO_ACCOUNT = "000000000000"
 JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 # What the service takes: "CreateProcessingJob" in the SageMaker API reference, and its training jobs take more.
 COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
 HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
-
-
 LONGEST = 48  # letters of a prefix: the functions' names have 64, and 16 of them come after it
 REGION = (
     r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
@@ -78,12 +78,9 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """One environment; `prefix` begins the name of everything that belongs to it."""
+class Environment(Names):
+    """One environment, and the names of everything that belongs to it."""
 
-    name: str  # of its file: lower case letters and digits
-    namespace: str
-    slug: str
     account: Annotated[str, Matching(r"\d{12}", "twelve digits in quotes")]
     region: Annotated[str, Matching(REGION, "a region like 'eu-central-1'")]
     bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?", "a bucket's name")]
@@ -104,36 +101,52 @@ class Environment:
     instances: Mapping[str, Instances]
 
     @property
-    def prefix(self) -> str:
-        return f"{self.namespace}-{self.slug}-{self.name}"
+    def file(self) -> str:
+        """The file that says all this, as a person would type it."""
+        return f"environments/{self.environment}.toml"
 
     @property
-    def storage(self) -> str:
-        """The S3 prefix under which everything of the use case lies."""
-        return f"s3://{self.bucket}/{self.namespace}/{self.slug}"
+    def account_is_set(self) -> bool:
+        return self.account != NO_ACCOUNT
+
+    @property
+    def bootstrap(self) -> str:
+        """The command that makes what a deployment needs."""
+        return f"make bootstrap CREATE=yes ENV={self.environment}"
 
     def image(self, component: str) -> str:
         """The component's ECR repository, without a tag."""
-        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/{self.namespace}/{self.slug}/{component}"
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/{self.folder}/{component}"
 
 
 def load(folder: Path, name: str, usecase: UseCase) -> Environment:
     """Read and check environments/<name>.toml. Raises InputError with the line, the key and what would be right."""
-    shown = f"environments/{name}.toml"
-    try:
-        values, text = settings.read(folder / f"{name}.toml", shown)
-    except FileNotFoundError:
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
-        raise InputError(f"there is no environment {name!r}; there are {known}.") from None
+    values, text = read(folder, name)
     if not usecase.namespace:
         raise InputError("usecase.toml: [usecase] needs namespace: the team or organisation that AWS names begin with.")
-    with settings.explained(shown, text):
+    with settings.explained(f"environments/{name}.toml", text):
         return parse(values, name, usecase)
+
+
+def unchecked(folder: Path, names: Names) -> Environment:
+    """An environment as its file stands, missing keys empty: its names are known before all of it is right."""
+    values = {"account": NO_ACCOUNT} | read(folder, names.environment)[0]
+    texts: dict[str, Any] = {entry.name: str(values.get(entry.name, "")) for entry in fields(Environment)}
+    return Environment(**texts | vars(names))
+
+
+def read(folder: Path, name: str) -> tuple[dict[str, Any], str]:
+    """The file's tables and text. Raises InputError."""
+    try:
+        return settings.read(folder / f"{name}.toml", f"environments/{name}.toml")
+    except FileNotFoundError:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
+        raise InputError(f"there is no environment {name!r}; there are {known}.") from None
 
 
 def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
     """An environment from TOML tables. Raises Wrong."""
-    found = settings.table(Environment, (), values, name=name, namespace=usecase.namespace, slug=usecase.name)
+    found = settings.table(Environment, (), values, namespace=usecase.namespace, usecase=usecase.name, environment=name)
     found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))
     return replace(
@@ -154,7 +167,7 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     for job, instances in found.instances.items():
         disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
         yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
-    named = re.fullmatch("[a-z][a-z0-9]*", found.name) and len(found.prefix) <= LONGEST
+    named = re.fullmatch("[a-z][a-z0-9]*", found.environment) and len(found.prefix) <= LONGEST
     yield (
         named,
         f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "

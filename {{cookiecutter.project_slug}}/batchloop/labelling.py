@@ -45,7 +45,7 @@ def label(repository: Repository, data: str, window: str, environment: str, on: 
     The exit code. Raises Failure for labels that can't be used, and a window that was not scored here.
     """
     with running.exclusively(repository):
-        name = repository.pipeline(environment, "inference")
+        name = repository.names(environment).pipeline("inference")
         scored = _scored(repository, name, window)
         given = _taken(repository, data, scored)
         definition = definitions.definition(repository, environment, "inference")

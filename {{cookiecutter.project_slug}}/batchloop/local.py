@@ -63,7 +63,7 @@ def train(repository: Repository, options: RunOptions) -> int:
             "ContinueTraining": str(options.continues).lower(),
         }
         values = _values(repository, options, definition, known)
-        name = repository.pipeline(options.environment, "training")
+        name = repository.names(options.environment).pipeline("training")
         finished = running.run(repository, Order(definition, name, values), backend(repository, options.on))
         summary = RunSummary(repository, finished)
         print("", *summary.evaluation(), sep="\n")
@@ -101,7 +101,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         values = _values(repository, options, definition, known)
         since = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
         print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
-        name = repository.pipeline(options.environment, "inference")
+        name = repository.names(options.environment).pipeline("inference")
         finished = running.run(repository, Order(definition, name, values), engine)
     summary = RunSummary(repository, finished)
     print("", *summary.scoring(), sep="\n")

@@ -1,21 +1,20 @@
-"""What ends a command: one sentence for the person who started it."""
+"""This repository: where its files and what runs leave lie, and hashes of what images and definitions are made of."""
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchloop.container import usecase
+from batchloop.container import settings, usecase
+from batchloop.container.job import InputError
+from batchloop.control import names
+from batchloop.control.names import Names
 
-
-class Failure(Exception):
-    """Something went wrong; the message says what and, where possible, what to do. Exit code 1."""
-
-
+Failure = InputError  # ends a command with a sentence that says what is wrong and what to do; exit code 1
 FULL = "No space left on device"  # in the system's words, which every library passes on
 
 
@@ -32,7 +31,7 @@ class Stopped(Exception):
 
 PROCESSES, DOCKER = "processes", "docker"
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
-COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
+COMPONENTS = tuple(names.COMPONENTS)
 
 
 @dataclass(frozen=True)
@@ -56,45 +55,33 @@ class Repository:
 
     def tables(self) -> dict[str, Any]:
         """usecase.toml as it stands. Raises Failure where it is missing or no TOML."""
-        from batchloop.container import settings  # noqa: PLC0415 - needs components/ on sys.path
-        from batchloop.container.job import InputError  # noqa: PLC0415
-
         try:
             return settings.read(self.root / "usecase.toml", "usecase.toml")[0]
         except FileNotFoundError:
             raise Failure("usecase.toml is missing; run from the folder that holds it.") from None
-        except InputError as error:
-            raise Failure(str(error)) from None
 
-    def names(self) -> tuple[str, str]:
-        """The namespace and the use case's name. Raises Failure where [usecase] lacks one."""
+    def names(self, environment: str = "") -> Names:
+        """The names in AWS, without a bucket's. Raises Failure where [usecase] lacks what they begin with."""
         about = self.tables().get("usecase", {})
         for key in ("namespace", "name"):
             if not isinstance(about, dict) or not about.get(key):
                 raise Failure(f"usecase.toml: [usecase] needs {key}: it begins the names of everything in AWS.")
-        return str(about["namespace"]), str(about["name"])
-
-    def pipeline(self, environment: str, name: str) -> str:
-        """What the training or inference pipeline is called in AWS."""
-        return f"{'-'.join(self.names())}-{environment}-{name}"
+        return Names(str(about["namespace"]), str(about["name"]), environment, "")
 
     def image(self, component: str, version: str) -> str:
         """What an image is called on this machine: the repository as in AWS, and the content's hash as the tag."""
-        return f"local/{'/'.join(self.names())}/{component}:{version}"
+        return f"local/{self.names().folder}/{component}:{version}"
 
     def python(self) -> str:
         """The Python that has what the images have: COMPONENTS_PYTHON, .venv-components, or this one."""
         chosen = os.environ.get("COMPONENTS_PYTHON", "")
         own = self.root / ".venv-components" / "bin" / "python"
-        if chosen and Path(chosen).exists():
-            return chosen
-        return str(own) if own.exists() else sys.executable
+        return next((str(python) for python in (chosen, own) if python and Path(python).exists()), sys.executable)
 
     def window(self) -> str:
         """The name of the data in use: the one line of data/window, or the sample."""
         file = self.root / "data" / "window"
-        name = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
-        return name or "sample"
+        return (file.read_text(encoding="utf-8").strip() if file.is_file() else "") or "sample"
 
     def data(self, part: str) -> Path:
         """The folder of train, validation or production data."""
@@ -112,7 +99,7 @@ def here() -> Repository:
 
 def of(value: object) -> str:
     """The SHA-256 of a value's canonical JSON, in 16 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
@@ -133,11 +120,11 @@ def component(repository: Repository, name: str) -> str:
 def parts(repository: Repository, name: str) -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
     inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
-    folders = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
-    paths = [repository.root / folder for folder in folders]
-    tables: Mapping[str, Any] = repository.tables()
-    read = {f"usecase.toml [{table}]": of(_plain(tables.get(table))) for table in usecase.TABLES[name]}
-    return files(repository.root, [*paths, repository.root / "locks" / f"{name}.txt"]) | read
+    sources = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
+    paths = [repository.root / source for source in (*sources, f"locks/{name}.txt")]
+    tables = repository.tables()
+    read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
+    return files(repository.root, paths) | read
 
 
 def _code(components: Path, name: str) -> Iterator[str]:
@@ -148,12 +135,7 @@ def _code(components: Path, name: str) -> Iterator[str]:
         yield from (f"algorithm/{entry}" for entry in sorted(model))
 
 
-def _plain(value: object) -> Any:
-    return json.loads(json.dumps(value, default=str))
-
-
 def sources(repository: Repository, environment: str) -> str:
     """What the compiled definitions are made from."""
-    root = repository.root
-    single = [root / "usecase.toml", root / "environments" / f"{environment}.toml"]
-    return of(files(root, [root / "pipelines", root / "batchloop", *single]))
+    made_from = ("pipelines", "batchloop", "usecase.toml", f"environments/{environment}.toml")
+    return of(files(repository.root, [repository.root / path for path in made_from]))

@@ -41,14 +41,14 @@ def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
     drift = _detect_drift(context, score)
     explain = _explain_predictions(context, prepare)
     steps = [prepare, model, score, drift, explain]
-    return Pipeline(name=f"{where.prefix}-inference", parameters=parameters, steps=steps, sagemaker_session=session)
+    return Pipeline(name=where.pipeline("inference"), parameters=parameters, steps=steps, sagemaker_session=session)
 
 
 def _parameters(where: Environment) -> list[Parameter]:
     released = ("Preprocessor", "Model", "Baseline", "Explainer")
     return [
-        ParameterString("ProductionData", f"{where.storage}/data/sample/production"),
-        ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/inference"),
+        ParameterString("ProductionData", where.data("sample", "production")),
+        ParameterString("ArtifactsPrefix", where.runs("inference")),
         *(ParameterString(name, f"{where.storage}/none") for name in released),  # every run is given a release's
         # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.
         ParameterString("LabelledData", f"{where.storage}/none"),

@@ -57,17 +57,17 @@ def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
         depends_on=[baseline, explainer],
     )
     steps = [prepare, train, baseline, explainer, check]
-    return Pipeline(name=f"{where.prefix}-training", parameters=parameters, steps=steps, sagemaker_session=session)
+    return Pipeline(name=where.pipeline("training"), parameters=parameters, steps=steps, sagemaker_session=session)
 
 
 def _parameters(usecase: UseCase, where: Environment) -> list[Parameter]:
-    given = [ParameterString("ValidationData", f"{where.storage}/data/sample/validation")]
+    given = [ParameterString("ValidationData", where.data("sample", "validation"))]
     return [
-        ParameterString("TrainingData", f"{where.storage}/data/sample/train"),
+        ParameterString("TrainingData", where.data("sample", "train")),
         # Manifests of files; this one lists the empty artifact: no earlier window.
         ParameterString("EarlierData", f"{where.storage}/none/earlier.manifest"),
         *(given if usecase.split.method == "given" else []),
-        ParameterString("ArtifactsPrefix", f"{where.storage}/{where.name}/training"),
+        ParameterString("ArtifactsPrefix", where.runs("training")),
         # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
         ParameterString("ChampionPreprocessor", f"{where.storage}/none"),
         ParameterString("ChampionModel", f"{where.storage}/none"),

@@ -17,9 +17,10 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from batchloop.cloud import session
 from batchloop.contract.containers import said, until
 from batchloop.contract.fixtures import HERE
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
 
 PHASES = ("install", "pre_build", "build", "post_build")
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
@@ -120,15 +121,15 @@ def build(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 def client(build: Build, service: str) -> Any:
-    needs = session.read(build.root, "dev")
+    region = definitions.read(Repository(build.root), "dev")[1].region
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-    return boto3.client(service, region_name=needs.region, endpoint_url=build.environment["AWS_ENDPOINT_URL"], **keys)
+    return boto3.client(service, region_name=region, endpoint_url=build.environment["AWS_ENDPOINT_URL"], **keys)
 
 
 def digests(build: Build) -> dict[str, str]:
     """What the parameters say about each component's image."""
-    prefix = f"/{session.read(build.root, 'dev').namespace}/{session.read(build.root, 'dev').usecase}/dev/components"
-    names = {component: f"{prefix}/{component}/image" for component in COMPONENTS}
+    own = Repository(build.root).names("dev")
+    names = {component: own.parameter(f"components/{component}/image") for component in COMPONENTS}
     return {key: client(build, "ssm").get_parameter(Name=name)["Parameter"]["Value"] for key, name in names.items()}
 
 
@@ -163,16 +164,13 @@ def test_a_build_pushes_every_image_and_writes_both_pipelines(build: Build, regi
         assert re.fullmatch(rf"{registry}/\S+/{component}@sha256:[0-9a-f]{{64}}", place)
         said("docker", "pull", "--quiet", place)
     for name in ("training", "inference"):
-        found = client(build, "sagemaker").describe_pipeline(PipelineName=pipeline(build, name))
+        found = client(build, "sagemaker").describe_pipeline(
+            PipelineName=Repository(build.root).names("dev").pipeline(name)
+        )
         declared = json.loads(found["PipelineDefinition"])["Parameters"]
         defaults = {item["Name"]: item.get("DefaultValue") for item in declared}
         assert defaults["AlgorithmImage"] == recorded["algorithm"]
     assert (build.root / SPEC["reports"]["tests"]["base-directory"] / "tests.xml").is_file()
-
-
-def pipeline(build: Build, name: str) -> str:
-    needs = session.read(build.root, "dev")
-    return f"{needs.namespace}-{needs.usecase}-dev-{name}"
 
 
 def test_with_nothing_changed_nothing_is_pushed_or_written(build: Build) -> None:

@@ -50,6 +50,10 @@ class Package:
         found = {call for place in self._reachable((module, function)) for call in self._calls(place)}
         return {action for call in found for action in ACTIONS.get(call, [call])}
 
+    def source(self, module: str, function: str) -> str:
+        """The code of all that the function can reach, in one form."""
+        return "\n".join(ast.unparse(self._defined[place]) for place in self._reachable((module, function)))
+
     def _definitions(self, module: str) -> Iterator[tuple[Place, ast.AST]]:
         for node in self._trees[module].body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -214,6 +214,7 @@ def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
     methods = {
         name: f"{service}:{operation}" for service in SERVICES for name, operation in operations(service).items()
     }
-    code = [(ROOT / "batchloop" / "cloud" / name).read_text() for name in ("push.py", "upsert.py")]
-    called = {methods[name] for text in code for name in re.findall(r'"(\w+)"', text) if name in methods}
+    cloud = Package(ROOT, ROOT / "batchloop" / "cloud", SERVICES)
+    code = "".join(cloud.source(*place) for place in (("images", "push"), ("run", "upsert")))
+    called = {methods[name] for name in re.findall(r"'(\w+)'", code) if name in methods}
     assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted

@@ -1,411 +1,273 @@
-"""What was found in the account in place of what is wanted."""
+"""`make bootstrap`: the image repositories and parameters that must be there before anything else."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from batchloop import cost
+from batchloop import environment as environments
 from batchloop.cloud.session import (
-    SHARED,
-    Account,
+    MANAGED,
+    NOT_SIGNED_IN,
     CallFailed,
     Connect,
-    NotSignedIn,
-    Wanted,
-    ask,
-    connect,
-    read,
+    Session,
+    foreign,
     sign_in,
+    tag_list,
+    tag_map,
 )
-from batchloop.repository import Failure
+from batchloop.control.memory import NOTHING
+from batchloop.environment import Environment
+from batchloop.repository import Failure, Repository
 
-
-@dataclass(frozen=True)
-class Difference:
-    """In words, how something differs from what is wanted; `mend` changes it, None where AWS allows no change."""
-
-    what: str
-    mend: Callable[[], object] | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`create` makes what is missing; `stranger` says why what is there is somebody else's. Neither: it is there."""
-
-    create: Callable[[], object] | None = None
-    stranger: str = ""
-    differences: tuple[Difference, ...] = ()
-
-    @property
-    def mendable(self) -> tuple[Difference, ...]:
-        return tuple(difference for difference in self.differences if difference.mend)
-
-    def mend(self) -> None:
-        """Change what can be changed. Raises CallFailed."""
-        for difference in self.differences:
-            if difference.mend:
-                difference.mend()
-
-    @property
-    def told(self) -> str:
-        """The differences, for a person."""
-        return "; ".join(difference.what for difference in self.differences)
-
-
-class Kind(Protocol):
-    """Resources of one kind, by name."""
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def names(self) -> Sequence[str]: ...
-
-    def look(self, name: str) -> Finding:
-        """What is there now. Raises CallFailed where AWS does not say."""
-        ...
-
-
-def stranger(tags: Mapping[str, str], owner: Mapping[str, str]) -> str:
-    """Why something with these tags is not the owner's, "" where it is."""
-    for key, value in owner.items():
-        if tags.get(key) != value:
-            has = f"has the tag {key}={tags[key]}" if key in tags else f"has no tag {key}"
-            needed = ", ".join(f"{name}={text}" for name, text in owner.items())
-            return f"it is there but {has}; if it is this use case's, give it the tags {needed}"
-    return ""
-
-
-def tag_differences(
-    tags: Mapping[str, str], wanted: Mapping[str, str], mend: Callable[[], object]
-) -> tuple[Difference, ...]:
-    """One difference for all tags that are missing or wrong; other people's further tags are theirs."""
-    wrong = [f"{key}={value}" for key, value in wanted.items() if tags.get(key) != value]
-    return (Difference(f"tags: {', '.join(wrong)}", mend),) if wrong else ()
-
-
-NO_VALUE = "none"
+Act = Callable[[], object]
+SHARED = {"environment": "shared"}  # image repositories belong to every environment of the account
+REPOSITORIES, PARAMETERS = "ECR repositories", "SSM parameters"
 TYPE = "String"
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Looking needs ssm:GetParameter and ListTagsForResource; the rest PutParameter and AddTagsToResource."""
-
-    client: Any
-    wanted: Wanted
-    title: str = "SSM parameters"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.wanted.parameters
-
-    def look(self, name: str) -> Finding:
-        """What is there under this name. Raises CallFailed."""
-        try:
-            found = ask(self.client, "get_parameter", "Parameter", Name=name)
-        except CallFailed as failed:
-            if failed.code != "ParameterNotFound":
-                raise
-            return Finding(create=partial(self._create, name))
-        resource = {"ResourceType": "Parameter", "ResourceId": name}
-        listed = ask(self.client, "list_tags_for_resource", **resource).get("TagList", [])
-        tags = {tag["Key"]: tag["Value"] for tag in listed}
-        if other := stranger(tags, self.wanted.owner):
-            return Finding(stranger=other)
-        mend = partial(ask, self.client, "add_tags_to_resource", **resource, Tags=self._tags)
-        tagging = tag_differences(tags, self.wanted.tags(self.wanted.environment), mend)
-        return Finding(differences=(*_typed(found["Type"]), *tagging))
-
-    def _create(self, name: str) -> None:
-        """Without Overwrite: a value that came in between stays ("PutParameter" in the API reference)."""
-        ask(
-            self.client,
-            "put_parameter",
-            Name=name,
-            Value=NO_VALUE,
-            Type=TYPE,
-            Tier="Standard",
-            Overwrite=False,
-            Tags=self._tags,
-        )
-
-    @property
-    def _tags(self) -> list[dict[str, str]]:
-        return [{"Key": key, "Value": value} for key, value in self.wanted.tags(self.wanted.environment).items()]
-
-
-def _typed(found: str) -> Iterator[Difference]:
-    if found != TYPE:
-        yield Difference(f"of type {found}, not {TYPE}, which AWS never changes")
-
-
-IMMUTABLE = "IMMUTABLE"
-SCANNED = {"scanOnPush": True}
+SETTINGS: dict[str, tuple[Any, str, str]] = {  # of an image repository: value, what puts it, what another one is
+    "imageTagMutability": ("IMMUTABLE", "put_image_tag_mutability", "tags are {}, not IMMUTABLE"),
+    "imageScanningConfiguration": (
+        {"scanOnPush": True},
+        "put_image_scanning_configuration",
+        "images are not scanned on push",
+    ),
+}
 # "Lifecycle policy properties" in the ECR user guide. An image that was released keeps its tag, so no rule selects it.
 UNTAGGED = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 30}
 EXPIRE = {"type": "expire"}
 RULE = {"rulePriority": 1, "description": "untagged images, after 30 days", "selection": UNTAGGED, "action": EXPIRE}
 LIFECYCLE = {"rules": [RULE]}
+EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
+# what `create` would do, and what is reported where it could not: missing, another owner's, to be changed, right
+MISSING, FOREIGN, DIFFERENT, RIGHT = range(4)
+PLANNED = ("create", "not ours", "change", "leave")
+REPORTED = ("do not exist", "exist, but are not ours", "exist, but are not finished", "exist")
+UNKNOWN, NOT_KNOWN = "unknown", "not known"
 
 
 @dataclass(frozen=True)
-class Repositories:
+class Finding:
+    """What is there: `create` makes what is missing; `foreign` says why it is another owner's.
+
+    `differences` are in words, each with what mends it, None where AWS allows no change.
+    """
+
+    create: Act | None = None
+    foreign: str = ""
+    differences: Mapping[str, Act | None] = field(default_factory=dict)
+
+    @property
+    def mends(self) -> list[Act]:
+        return [mend for mend in self.differences.values() if mend]
+
+    @property
+    def state(self) -> int:
+        return MISSING if self.create else FOREIGN if self.foreign else DIFFERENT if self.mends else RIGHT
+
+    @property
+    def remark(self) -> str:
+        return self.foreign or "; ".join(self.differences)
+
+
+class Resource(NamedTuple):
+    """One thing that has to be there; `look` raises CallFailed where AWS does not say."""
+
+    title: str
+    name: str
+    look: Callable[[], Finding]
+
+
+def resources(session: Session) -> list[Resource]:
+    """Everything that one environment needs before it can be deployed."""
+    names = session.environment
+    return [
+        *(Resource(REPOSITORIES, name, partial(image_repository, session, name)) for name in names.repositories),
+        *(Resource(PARAMETERS, name, partial(parameter, session, name)) for name in names.parameters),
+    ]
+
+
+def parameter(session: Session, name: str) -> Finding:
+    """Looking needs ssm:GetParameter and ListTagsForResource; the rest PutParameter and AddTagsToResource."""
+    call, wanted = partial(session.call, "ssm"), session.environment.tags | MANAGED
+    found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=name)
+    if found is None:
+        # without Overwrite: a value that came in between stays ("PutParameter" in the API reference)
+        how = {"Type": TYPE, "Tier": "Standard", "Overwrite": False, "Tags": tag_list(wanted)}
+        return Finding(create=partial(call, "put_parameter", Name=name, Value=NOTHING, **how))
+    resource = {"ResourceType": "Parameter", "ResourceId": name}
+    tags = tag_map(call("list_tags_for_resource", **resource).get("TagList", []))
+    other_type = f"of type {found['Type']}, not {TYPE}, which AWS never changes"
+    differences: dict[str, Act | None] = {} if found["Type"] == TYPE else {other_type: None}
+    tag = partial(call, "add_tags_to_resource", **resource, Tags=tag_list(wanted))
+    return _compared(tags, wanted, tag, differences)
+
+
+def image_repository(session: Session, name: str) -> Finding:
     """Looking needs ecr:DescribeRepositories, ListTagsForResource and GetLifecyclePolicy.
 
     Creating needs ecr:CreateRepository, TagResource and PutLifecyclePolicy, with a KMS key also kms:CreateGrant and
     DescribeKey ("Encryption at rest" in the ECR user guide); changing needs TagResource and the Put… calls below.
     """
+    call, named, key = partial(session.call, "ecr"), {"repositoryName": name}, session.environment.kms_key
+    encryption = {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
+    wanted = session.environment.tags | SHARED | MANAGED
+    put_lifecycle = partial(call, "put_lifecycle_policy", **named, lifecyclePolicyText=json.dumps(LIFECYCLE))
 
-    client: Any
-    wanted: Wanted
-    title: str = "ECR repositories"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.wanted.repositories
-
-    def look(self, name: str) -> Finding:
-        """What is there under this name. Raises CallFailed."""
-        try:
-            [found] = ask(self.client, "describe_repositories", "repositories", repositoryNames=[name])
-        except CallFailed as failed:
-            if failed.code != "RepositoryNotFoundException":
-                raise
-            return Finding(create=partial(self._create, name))
-        listed = ask(self.client, "list_tags_for_resource", resourceArn=found["repositoryArn"]).get("tags", [])
-        tags = {tag["Key"]: tag["Value"] for tag in listed}
-        if other := stranger(tags, self.wanted.owner):
-            return Finding(stranger=other)
-        return Finding(differences=tuple(self._differences(name, found, tags)))
-
-    def _create(self, name: str) -> None:
+    def create() -> None:
         """Tags come with it, so it is never there without saying whose it is."""
-        ask(
-            self.client,
-            "create_repository",
-            repositoryName=name,
-            imageTagMutability=IMMUTABLE,
-            imageScanningConfiguration=SCANNED,
-            encryptionConfiguration=self._encryption,
-            tags=self._tags,
-        )
-        self._put_lifecycle(name)
+        settings = {member: value for member, (value, _, _) in SETTINGS.items()}
+        call("create_repository", **named, **settings, encryptionConfiguration=encryption, tags=tag_list(wanted))
+        put_lifecycle()
 
-    def _differences(self, name: str, found: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[Difference]:
-        if (mutability := found.get("imageTagMutability")) != IMMUTABLE:
-            mend = self._change("put_image_tag_mutability", repositoryName=name, imageTagMutability=IMMUTABLE)
-            yield Difference(f"tags are {mutability}, not {IMMUTABLE}", mend)
-        if not found.get("imageScanningConfiguration", {}).get("scanOnPush"):
-            settings = {"repositoryName": name, "imageScanningConfiguration": SCANNED}
-            mend = self._change("put_image_scanning_configuration", **settings)
-            yield Difference("images are not scanned on push", mend)
-        if self._lifecycle(name) != LIFECYCLE:
-            yield Difference("the lifecycle policy is missing or another", partial(self._put_lifecycle, name))
-        mend = self._change("tag_resource", resourceArn=found["repositoryArn"], tags=self._tags)
-        yield from tag_differences(tags, self.wanted.tags(SHARED), mend)
-        yield from self._encrypted(found.get("encryptionConfiguration", {"encryptionType": "AES256"}))
-
-    def _change(self, operation: str, **request: Any) -> Callable[[], object]:
-        return partial(ask, self.client, operation, **request)
-
-    def _encrypted(self, found: Mapping[str, str]) -> Iterator[Difference]:
-        """ECR fixes it at creation ("EncryptionConfiguration" in the API reference)."""
-        if any(found.get(key) != value for key, value in self._encryption.items()):
-            has, wanted = (" ".join(texts.values()) for texts in (found, self._encryption))
-            yield Difference(f"encrypted with {has}, not {wanted}, which AWS never changes")
-
-    def _lifecycle(self, name: str) -> object:
-        try:
-            return json.loads(ask(self.client, "get_lifecycle_policy", "lifecyclePolicyText", repositoryName=name))
-        except CallFailed as failed:
-            if failed.code != "LifecyclePolicyNotFoundException":
-                raise
-            return None
-
-    def _put_lifecycle(self, name: str) -> None:
-        ask(self.client, "put_lifecycle_policy", repositoryName=name, lifecyclePolicyText=json.dumps(LIFECYCLE))
-
-    @property
-    def _tags(self) -> list[dict[str, str]]:
-        return [{"Key": key, "Value": value} for key, value in self.wanted.tags(SHARED).items()]
-
-    @property
-    def _encryption(self) -> dict[str, str]:
-        key = self.wanted.kms_key
-        return {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
+    missing = ("RepositoryNotFoundException",)
+    found = session.find("ecr", "describe_repositories", missing, "repositories", repositoryNames=[name])
+    if found is None:
+        return Finding(create=create)
+    arn = found[0]["repositoryArn"]
+    tags = tag_map(call("list_tags_for_resource", resourceArn=arn).get("tags", []))
+    differences: dict[str, Act | None] = {}
+    for member, (value, operation, words) in SETTINGS.items():
+        if (has := found[0].get(member)) != value:
+            differences[words.format(has)] = partial(call, operation, **named, **{member: value})
+    missing = ("LifecyclePolicyNotFoundException",)
+    policy = session.find("ecr", "get_lifecycle_policy", missing, "lifecyclePolicyText", **named)
+    if policy is None or json.loads(policy) != LIFECYCLE:
+        differences["the lifecycle policy is missing or another"] = put_lifecycle
+    encrypted = found[0].get("encryptionConfiguration", {"encryptionType": "AES256"})
+    if not encryption.items() <= encrypted.items():  # fixed at creation ("EncryptionConfiguration", API reference)
+        has, should = (" ".join(its.values()) for its in (encrypted, encryption))
+        differences[f"encrypted with {has}, not {should}, which AWS never changes"] = None
+    tag = partial(call, "tag_resource", resourceArn=arn, tags=tag_list(wanted))
+    return _compared(tags, wanted, tag, differences)
 
 
-CREATE, CHANGE, LEAVE, NOT_OURS, UNKNOWN = "create", "change", "leave", "not ours", "unknown"
+def _compared(
+    tags: Mapping[str, str], wanted: Mapping[str, str], tag: Act, differences: dict[str, Act | None]
+) -> Finding:
+    """With the tags that are missing or wrong; other people's further tags are theirs."""
+    owner = {key: wanted[key] for key in ("namespace", "usecase")}
+    if wrong := [f"{key}={value}" for key, value in wanted.items() if tags.get(key) != value]:
+        differences[f"tags: {', '.join(wrong)}"] = tag
+    return Finding(foreign=foreign(tags, owner), differences=differences)
 
 
-def plan(wanted: Wanted, kinds: Sequence[Kind]) -> int:
-    """Print it. Raises Failure where `create` would not finish either."""
-    words = [word for kind in kinds for word in _planned(kind)]
-    onward = f" To carry it out: {wanted.command}" if {CREATE, CHANGE} & set(words) else ""
-    print(f"nothing was created: this is the plan.{onward}", flush=True)
-    if troubles := sum(word in (NOT_OURS, UNKNOWN) for word in words):
-        raise Failure(f"{troubles} of {len(words)} can't be compared or are not ours: see above.")
-    return 0
+def each(
+    resources: Sequence[Resource], act: Callable[[Resource], tuple[str, str]], failed: str, left: str
+) -> Iterator[tuple[Resource, str, str]]:
+    """What was done with each resource, in a word, and a remark; `failed` is the word for those that raise Failure.
 
-
-def _planned(kind: Kind) -> list[str]:
-    """Print a line for each name; the first word of each. Asks no more once it is pointless."""
-    print(f"  {len(kind.names)} {kind.title}")
-    words: list[str] = []
-    hopeless = False
-    for name in kind.names:
-        word, remark = UNKNOWN, ""
-        if not hopeless:
-            try:
-                word, remark = described(kind.look(name))
-            except CallFailed as failed:
-                remark, hopeless = str(failed), failed.hopeless
-        print(f"    {word:<8}  {name}" + (f": {remark}" if remark else ""), flush=True)
-        words.append(word)
-    return words
-
-
-def described(finding: Finding) -> tuple[str, str]:
-    """What `create` would do, in a word, and a remark."""
-    if finding.create:
-        return CREATE, ""
-    if finding.stranger:
-        return NOT_OURS, finding.stranger
-    return CHANGE if finding.mendable else LEAVE, finding.told
-
-
-EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
-
-
-class Resource(NamedTuple):
-    """A name, and what knows about it."""
-
-    kind: Kind
-    name: str
-
-
-def create(wanted: Wanted, kinds: Sequence[Kind], account: str) -> int:
-    """Whatever fails for one resource, the others go on. Raises Failure with the command that finishes."""
-    resources = [Resource(kind, name) for kind in kinds for name in kind.names]
-    unfinished = [resource for resource, done in _settled(resources) if not done]
-    if unfinished:
-        _report(resources, unfinished)
-        raise Failure(f"{len(unfinished)} of {len(resources)} were not finished. To finish: {wanted.command}")
-    print("everything is there.")
-    if not wanted.account_is_set:
-        print(f'write account = "{account}" into {wanted.file}, so that nothing ends up in another account.')
-    return 0
-
-
-def _settled(resources: Sequence[Resource]) -> list[tuple[Resource, bool]]:
-    """Settle and tell one after the other; where a service can't be reached, nothing more of its kind is tried."""
-    done: list[tuple[Resource, bool]] = []
+    Where a service can't be reached, nothing more of its kind is tried: those are `left`.
+    """
     given_up: set[str] = set()
     for resource in resources:
-        try:
-            word, remark = ("not tried", "") if resource.kind.title in given_up else settle(resource)
-        except Failure as failure:
-            word, remark = "failed", str(failure)
-            given_up |= _pointless(resource, failure)
+        word, remark = left, ""
+        if resource.title not in given_up:
+            try:
+                word, remark = act(resource)
+            except Failure as failure:
+                word, remark = failed, str(failure)
+                given_up |= {resource.title} if isinstance(failure, CallFailed) and failure.hopeless else set()
+        yield resource, word, remark
+
+
+def plan(session: Session) -> int:
+    """Print what `create` would do. Raises Failure where it would not finish."""
+
+    def planned(resource: Resource) -> tuple[str, str]:
+        finding = resource.look()
+        return PLANNED[finding.state], finding.remark
+
+    wanted, titles, words = resources(session), [], []
+    for resource, word, remark in each(wanted, planned, UNKNOWN, UNKNOWN):
+        if resource.title not in titles:
+            titles.append(resource.title)
+            print(f"  {sum(other.title == resource.title for other in wanted)} {resource.title}")
+        print(f"    {word:<8}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
+        words.append(word)
+    needed = {PLANNED[MISSING], PLANNED[DIFFERENT]} & set(words)
+    command = f" To carry it out: {session.environment.bootstrap}" if needed else ""
+    print(f"nothing was created: this is the plan.{command}", flush=True)
+    if refused := sum(word in (PLANNED[FOREIGN], UNKNOWN) for word in words):
+        raise Failure(f"{refused} of {len(words)} can't be compared or are not ours: see above.")
+    return 0
+
+
+def create(session: Session) -> int:
+    """Whatever fails for one resource, the others go on. Raises Failure with the command that finishes."""
+    wanted, unfinished = resources(session), []
+    for resource, word, remark in each(wanted, settle, "failed", "not tried"):
         print(f"  {word:<9}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
-        done.append((resource, word not in ("failed", "not tried")))
-    return done
+        if word in ("failed", "not tried"):
+            unfinished.append(resource)
+    if unfinished:
+        _report(wanted, unfinished)
+        command = session.environment.bootstrap
+        raise Failure(f"{len(unfinished)} of {len(wanted)} were not finished. To finish: {command}")
+    print("everything is there.")
+    if not session.environment.account_is_set:
+        file = session.environment.file
+        print(f'write account = "{session.account}" into {file}, so that nothing ends up in another account.')
+    return 0
 
 
 def settle(resource: Resource) -> tuple[str, str]:
     """Created, changed or left, and a remark. Raises Failure where it is somebody else's or a call failed."""
-    finding = resource.kind.look(resource.name)
+    finding = resource.look()
     if finding.create:
-        if _created(finding.create):
+        try:
+            finding.create()
+        except CallFailed as failed:
+            if failed.code not in EXISTS:
+                raise
+            # made since we looked: by somebody else, or by a call of ours whose answer was lost
+            finding = resource.look()
+        else:
             return "created", ""
-        finding = resource.kind.look(resource.name)
     if finding.create:
         raise Failure("AWS says both that it exists and that it does not; wait a minute")
-    if finding.stranger:
-        raise Failure(finding.stranger)
-    finding.mend()
-    return "changed" if finding.mendable else "left", finding.told
+    if finding.foreign:
+        raise Failure(finding.foreign)
+    for mend in finding.mends:
+        mend()
+    return "changed" if finding.mends else "left", finding.remark
 
 
-def _created(make: Callable[[], object]) -> bool:
-    """False where it was made since we looked: by somebody else, or by a call of ours whose answer was lost."""
-    try:
-        make()
-    except CallFailed as failed:
-        if failed.code not in EXISTS:
-            raise
-        return False
-    return True
-
-
-def _report(resources: Sequence[Resource], unfinished: Sequence[Resource]) -> None:
+def _report(wanted: Sequence[Resource], unfinished: Sequence[Resource]) -> None:
     """What exists and what does not, looked at anew where something failed: a lost answer may have been a success."""
-    states = dict.fromkeys((resource.name for resource in resources), "exist")
-    given_up: set[str] = set()
-    for resource in unfinished:
-        try:
-            known = resource.kind.title not in given_up
-            states[resource.name] = _state(resource.kind.look(resource.name)) if known else "not known"
-        except CallFailed as failed:
-            states[resource.name] = "not known"
-            given_up |= _pointless(resource, failed)
+    states = dict.fromkeys((resource.name for resource in wanted), REPORTED[RIGHT])
+    for resource, state, _ in each(unfinished, lambda its: (REPORTED[its.look().state], ""), NOT_KNOWN, NOT_KNOWN):
+        states[resource.name] = state
     for state in sorted(set(states.values())):
         names = [name for name, its in states.items() if its == state]
         print(f"{state}: {len(names)}", *names, sep="\n    ", flush=True)
 
 
-def _state(finding: Finding) -> str:
-    if finding.create:
-        return "do not exist"
-    if finding.stranger:
-        return "exist, but are not ours"
-    return "exist, but are not finished" if finding.mendable else "exist"
-
-
-def _pointless(resource: Resource, failure: Failure) -> set[str]:
-    """The kind of a resource, where no further call about it can succeed."""
-    return {resource.kind.title} if isinstance(failure, CallFailed) and failure.hopeless else set()
-
-
-def run(root: Path, choice: str, environment: str, connecting: Connect = connect) -> int:
+def run(repository: Repository, choice: str, name: str, connecting: Connect | None = None) -> int:
     """Print what there should be and what is there; `create` makes the difference. Raises Failure with what to do."""
-    wanted = read(root, environment)
+    environment = environments.unchecked(repository.root / "environments", repository.names(name))
     try:
-        account = sign_in(wanted, connecting)
+        session = sign_in(repository, environment, connecting)
     except Failure as failure:
         if choice == "create":
             reason = f"nothing was created, and what exists is not known: {failure}."
-            raise Failure(f"{reason}\nTo finish: {wanted.command}") from None
-        _names(wanted)
-        _cost(root, environment)
+            raise Failure(f"{reason}\nTo finish: {environment.bootstrap}") from None
+        print(_title(environment, environment.account if environment.account_is_set else "not set"))
+        for title, names in ((REPOSITORIES, environment.repositories), (PARAMETERS, environment.parameters)):
+            print(f"  {len(names)} {title}", *names, sep="\n    ")
+        print(*cost.summary(repository, name), sep="\n", flush=True)
         print(f"nothing was created: this is the plan. It could not look at the account: {failure}.", flush=True)
-        return 0 if isinstance(failure, NotSignedIn) else 1
-    code = _act(wanted, account, choice)
-    if choice == "plan":
-        _cost(root, environment)
+        return 0 if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN else 1
+    print(_title(environment, session.account), flush=True)
+    if choice == "create":
+        return create(session)
+    code = plan(session)
+    print(*cost.summary(repository, name), sep="\n", flush=True)  # once it is deployed: this costs next to nothing
     return code
 
 
-def _cost(root: Path, environment: str) -> None:
-    """What the whole environment would cost once it is deployed; what is planned here costs next to nothing."""
-    from batchloop import cost  # noqa: PLC0415 - reads files that bootstrap can do without
-    from batchloop.repository import Repository  # noqa: PLC0415
-
-    print(*cost.summary(Repository(root), environment), sep="\n", flush=True)
-
-
-def _names(wanted: Wanted) -> None:
-    """The plan of somebody who can't see the account."""
-    print(wanted.title())
-    for title, names in (("ECR repositories", wanted.repositories), ("SSM parameters", wanted.parameters)):
-        print(f"  {len(names)} {title}", *names, sep="\n    ")
-
-
-def _act(wanted: Wanted, account: Account, choice: str) -> int:
-
-    kinds = (Repositories(account.ecr, wanted), Parameters(account.ssm, wanted))
-    print(wanted.title(account.number), flush=True)
-    return plan(wanted, kinds) if choice == "plan" else create(wanted, kinds, account.number)
+def _title(environment: Environment, account: str) -> str:
+    place = f"{environment.environment}, account {account}, region {environment.region or 'not set'}"
+    return f"{environment.usecase} needs in AWS ({place}):"

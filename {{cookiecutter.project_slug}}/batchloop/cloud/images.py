@@ -1,5 +1,6 @@
-"""`make images`: the four images, built where their content changed, and why."""
+"""`make images` and `make push`: the four images, built where their content changed, pushed where they are missing."""
 
+import base64
 import json
 import os
 import re
@@ -9,16 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchloop import repository as batchloop_repository
+from batchloop.cloud.session import Session, opened
 from batchloop.container.job import listed
+from batchloop.control.memory import NOTHING
 from batchloop.engine.containers import docker, exists, meaning_of
 from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Failure, Repository
 
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
-DOCKERFILE = "components/Dockerfile"
 PACKAGES = "/opt/packages"  # the step of the Dockerfile that makes this folder is the first that is ours
 MEGABYTE = 1_000_000
+ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,35 @@ class Image:
 
 def current(repository: Repository) -> list[Image]:
     """The four images that belong to the sources as they are, built or not."""
-    return [_image(repository, component) for component in COMPONENTS]
+    before, images = _last_built(repository), []
+    for component in COMPONENTS:
+        parts = batchloop_repository.parts(repository, component)
+        name = repository.image(component, batchloop_repository.of(parts))
+        images.append(Image(component, name, parts, "" if exists(name) else _reason(before.get(component), parts)))
+    return images
+
+
+def _last_built(repository: Repository) -> dict[str, Any]:
+    """Component → what its image was made of when it was built last."""
+    try:
+        return dict(json.loads((repository.local / "images.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
+    if before is None:
+        return "there is none yet"
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return f"{listed(changed, 3)} changed" if changed else "it is no longer on this machine"
+
+
+def show(repository: Repository) -> int:
+    """Build, and say what is there."""
+    for image in build(repository):
+        if not image.reason:
+            print(_line(image))
+    return 0
 
 
 def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
@@ -52,59 +83,24 @@ def build(repository: Repository, cache: Mapping[str, str] | None = None) -> lis
     if missing:
         definitions.read_case(repository)  # it goes into them
         definitions.check_hyperparameters(repository)
-        bake(repository, missing, cache or {})
+        _bake(repository, missing, cache or {})
         print(*(_line(image) for image in missing), sep="\n", flush=True)
     repository.local.mkdir(exist_ok=True)
-    kept = _known(repository) | {image.component: dict(image.parts) for image in images}
-    write_json(repository.local / "images.json", kept)
+    made = {image.component: dict(image.parts) for image in images}
+    write_json(repository.local / "images.json", _last_built(repository) | made)
     return images
 
 
-def show(repository: Repository) -> int:
-    """Build, and say what is there."""
-    for image in build(repository):
-        if not image.reason:
-            print(_line(image))
-    return 0
-
-
 def _line(image: Image) -> str:
-    """What it is called, and how large it is beyond the base image."""
-    state = "built" if image.reason else "unchanged"
-    return f"{image.component:<15} {beyond_base(image.name) / MEGABYTE:>4.0f} MB  {state:<10} {image.name}"
+    """What it is called, and the uncompressed bytes that it adds to its base."""
+    how = ("--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}")
+    layers = docker("history", *how, image.name).splitlines()
+    first = max((number for number, line in enumerate(layers) if f"venv --without-pip {PACKAGES}" in line), default=-1)
+    size = sum(int(line.split(maxsplit=1)[0]) for line in layers[: first + 1]) / MEGABYTE
+    return f"{image.component:<15} {size:>4.0f} MB  {'built' if image.reason else 'unchanged':<10} {image.name}"
 
 
-def beyond_base(name: str) -> int:
-    """The uncompressed bytes that an image adds to its base."""
-    lines = docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", name).splitlines()
-    first = max((number for number, line in enumerate(lines) if f"venv --without-pip {PACKAGES}" in line), default=-1)
-    return sum(int(line.split(maxsplit=1)[0]) for line in lines[: first + 1])
-
-
-def _image(repository: Repository, component: str) -> Image:
-    parts = batchloop_repository.parts(repository, component)
-    name = repository.image(component, batchloop_repository.of(parts))
-    return Image(component, name, parts, "" if exists(name) else _reason(_known(repository).get(component), parts))
-
-
-def _reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
-    if before is None:
-        return "there is none yet"
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if not changed:
-        return "it is no longer on this machine"
-    return f"{listed(changed, 3)} changed"
-
-
-def _known(repository: Repository) -> dict[str, Any]:
-    try:
-        return dict(json.loads((repository.local / "images.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
-def bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
-    """Build images, side by side."""
+def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
     commit = definitions.git_commit(repository)
     targets = {image.component: _target(repository, image, commit, cache.get(image.component)) for image in images}
     plan = json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets})
@@ -129,7 +125,7 @@ def _target(repository: Repository, image: Image, commit: str, cache: str | None
     labels = {"version": image.version, "revision": commit, "title": image.component}
     return {
         "context": str(repository.root),
-        "dockerfile": DOCKERFILE,
+        "dockerfile": "components/Dockerfile",
         "target": image.component,
         "platforms": [PLATFORM],
         "args": {"CODE_VERSION": image.version, **base},
@@ -148,3 +144,74 @@ def _last_words(log: str) -> str:
     errors = re.findall(r"^ERROR: (.*)$", log, re.MULTILINE)
     last = (said or errors or log.strip().splitlines() or ["docker said nothing"])[-1]
     return f"{last}" + (f" ({target[-1]})" if target and said else "")
+
+
+def push(repository: Repository, name: str, host: str = "") -> int:
+    """Look first, build and push only what is missing, record digests that changed; the exit code.
+
+    `host` is another registry than the account's own. Raises Failure with what is left to do; a re-run goes on.
+    """
+    session = opened(repository, name)
+    registry = f"{host or _sign_in(session)}/{session.environment.folder}"
+    images = current(repository)
+    digests = {image.component: digest(registry, image) for image in images}
+    recorded = {image.component: _recorded(session, image.component) for image in images}
+    missing = [image for image in images if not digests[image.component]]
+    if missing:
+        build(repository, {component: place for component, place in recorded.items() if place != NOTHING})
+    for image in missing:
+        digests[image.component] = _push(registry, image)
+    for component, place in digests.items():
+        if recorded[component] == place:  # a write of the same value would still be a new version
+            print(f"{component:<15} unchanged {place}")
+            continue
+        parameter = session.environment.parameter(f"components/{component}/image")
+        session.call("ssm", "put_parameter", Name=parameter, Value=place, Overwrite=True)
+        print(f"{component:<15} recorded in {parameter}", flush=True)
+    write_json(repository.local / f"images-{name}.json", digests)
+    return 0
+
+
+def _sign_in(session: Session) -> str:
+    """Let docker into the account's registry; its host."""
+    [data] = session.call("ecr", "get_authorization_token", "authorizationData")
+    user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+    host = f"{session.account}.dkr.ecr.{session.environment.region}.amazonaws.com"
+    docker("login", "--username", user, "--password-stdin", host, given=password)
+    return host
+
+
+def digest(registry: str, image: Image) -> str:
+    """repository@sha256:… of an image in the registry, "" where it is not. Raises Failure."""
+    repository = f"{registry}/{image.component}"
+    how = ("--format", "{{json .Manifest}}", f"{repository}:{image.version}")
+    try:
+        return f"{repository}@{json.loads(docker('buildx', 'imagetools', 'inspect', *how))['digest']}"
+    except Failure as failure:
+        if not any(sign in str(failure).lower() for sign in ABSENT):
+            raise
+        return ""
+
+
+def _recorded(session: Session, component: str) -> str:
+    """What the component's parameter says. Raises Failure where there is none."""
+    name = session.environment.parameter(f"components/{component}/image")
+    found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=name)
+    if found is None:
+        raise Failure(f"there is no parameter {name}; `{session.environment.bootstrap}` makes it.")
+    return str(found["Value"])
+
+
+def _push(registry: str, image: Image) -> str:
+    name = f"{registry}/{image.component}:{image.version}"
+    docker("tag", image.name, name)
+    try:
+        docker("push", "--quiet", name)
+    except Failure:
+        # tags are immutable: somebody may have pushed the same content a moment earlier
+        if not digest(registry, image):
+            raise
+    if not (pushed := digest(registry, image)):
+        raise Failure(f"{name} was pushed, but the registry does not have it; run it again.")
+    print(f"{image.component:<15} pushed {pushed}", flush=True)
+    return pushed

@@ -1,4 +1,4 @@
-"""A release in words: what it is, who made it, and how it differs from the one before."""
+"""`make release`, `releases`, `rollback` and `promote`: which model an environment scores with, by hand."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -6,65 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from batchloop.cloud import registries, session
-from batchloop.cloud.session import CallFailed, NotSignedIn, SignedIn, ask
-from batchloop.control import release as control_release
+from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
+from batchloop.control import release as control
 from batchloop.control import storage
-from batchloop.control.release import APPROVED, Manifest, NotReleased, learned_from
+from batchloop.control.release import APPROVED, Manifest, NotReleased
 from batchloop.control.storage import LIMIT, Conflict, Stored
 from batchloop.repository import Failure, Repository
 
 SHORT = 7  # digits of a commit that a person reads
-NOTHING = "nothing"
-
-
-def lines(environment: str, before: Manifest | None, after: Manifest) -> Iterator[str]:
-    """The release in a line, then one line for each thing that changed."""
-    yield f"release {after['version']} of {environment}: {after['reason']} (by {person(after['by'])})"
-    old, new = (_told(before) if before else {}), _told(after)
-    for name, value in new.items():
-        if old.get(name, NOTHING) != value:
-            yield f"  {name:<14} {old.get(name, NOTHING)} → {value}"
-    if before:
-        for kind in ("images", "artifacts"):
-            if changed := [name for name, place in after[kind].items() if before[kind].get(name) != place]:
-                yield f"  {kind:<14} {', '.join(changed)}"
-
-
-def _told(manifest: Manifest) -> dict[str, str]:
-    return {
-        "release": str(manifest["version"]),
-        "model": model(manifest),
-        "quality": ", ".join(measured(manifest["metrics"], "")[:1]) or "not known",
-        "training data": learned_from(manifest) or "not known",
-        "commit": commit(manifest),
-        "contract": manifest["contract"] or "not known",
-    }
-
-
-def model(manifest: Mapping[str, Any]) -> str:
-    """A model package as its group and version."""
-    return str(manifest["model_package"]).partition(":model-package/")[2] or str(manifest["model_package"])
-
-
-def commit(manifest: Mapping[str, Any]) -> str:
-    """The first digits of the commit; a tree with changes stays marked."""
-    name, dash, rest = str(manifest["git_commit"]).partition("-")
-    return f"{name[:SHORT] if len(name) == 40 else name}{dash}{rest}" or "not known"
-
-
-def person(arn: str) -> str:
-    """Whom an ARN names, as a person would say it: role and session, or the user."""
-    return arn.rpartition(":")[2].removeprefix("assumed-role/").removeprefix("user/")
-
-
-def measured(metrics: Mapping[str, float], preferred: str) -> list[str]:
-    """Test metrics, the one that the gate judged first: its value is `gate:value`, and of equals it is `preferred`."""
-    test = {name.removeprefix("test:"): value for name, value in metrics.items() if name.startswith("test:")}
-    gate = metrics.get("gate:value")
-    names = sorted(test, key=lambda name: (test[name] != gate, name != preferred))
-    doubt = " (validation repeats training: not to be trusted on new rows)" if metrics.get("gate:trusted") == 0 else ""
-    return [f"{name} {test[name]:.4g}{'' if place else doubt}" for place, name in enumerate(names)]
+NOTHING, NOT_KNOWN = "nothing", "not known"
+COLUMNS = ("", "release", "when (UTC)", "model", "test metrics, the gate's first", "commit", "by", "reason")
+WIDE = 240  # characters, where there is no terminal whose width would matter
+METRICS = 3
+PROMOTED = "promoted"
+ETAG = "source-etag"  # the copy's own ETag differs with KMS and for parts ("Checking object integrity", S3 user guide)
+Copy = tuple[dict[str, str], dict[str, str], Mapping[str, Any]]  # from and to (Bucket and Key); the source as listed
 
 
 @dataclass(frozen=True)
@@ -76,63 +32,57 @@ class Current:
     damage: str = ""
 
 
-def current(there: SignedIn) -> Current:
+def current(session: Session) -> Current:
     """What is released now. Raises Failure where there is no parameter."""
-    with there.asking("reading the release"):
-        stored = storage.read(there.aws.ssm, there.places.parameter("release"))
+    with session.asking("reading the release"):
+        stored = storage.read(session.aws.ssm, session.places.parameter("release"))
     if stored.version == 0:
-        raise Failure(f"there is no parameter {stored.name}; `{there.needs.command}` makes it.")
+        raise Failure(f"there is no parameter {stored.name}; `{session.environment.bootstrap}` makes it.")
     try:
-        return Current(stored, control_release.parsed(stored.text))
+        return Current(stored, control.parsed(stored.text))
     except NotReleased as why:
         return Current(stored, None, str(why))
 
 
-def history(there: SignedIn) -> list[Manifest]:
+def history(session: Session) -> list[Manifest]:
     """The releases so far, the newest first. Of one number only the last counts: others were taken back at once."""
-    with there.asking("reading the releases"):
-        found = control_release.history(there.aws, there.places)
-    numbers = [manifest["version"] for manifest in found]
-    return [manifest for place, manifest in enumerate(found) if manifest["version"] not in numbers[:place]]
+    with session.asking("reading the releases"):
+        found = control.history(session.aws, session.places)
+    return list({manifest["version"]: manifest for manifest in reversed(found)}.values())[::-1]
 
 
-def occasion(there: SignedIn, manifest: Mapping[str, Any], reason: str) -> Manifest:
-    """The manifest as something that the caller releases now. Raises CallFailed."""
+def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Manifest:
+    """A manifest as something that the caller releases now. Raises Failure for what the parameter can't hold."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**manifest, "created": now, "by": there.caller(), "reason": reason}
-
-
-def fits(there: SignedIn, manifest: Manifest) -> None:
-    """Raises Failure for what the parameter can't hold, or is no manifest."""
+    made = {**manifest, "created": now, "by": session.call("sts", "get_caller_identity", "Arn"), "reason": reason}
+    refused = f"it can't be the release of {session.name}: "
     try:
-        control_release.check(manifest)
+        control.check(made)
     except NotReleased as why:
-        raise Failure(f"it can't be the release of {there.name}: {why}") from None
-    if (size := len(control_release.written(manifest).encode())) > LIMIT:
+        raise Failure(f"{refused}{why}") from None
+    if (size := len(control.written(made).encode())) > LIMIT:
         raise Failure(
-            f"it can't be the release of {there.name}: its manifest has {size:,} bytes, a parameter takes {LIMIT:,}; "
+            f"{refused}its manifest has {size:,} bytes, a parameter takes {LIMIT:,}; "
             "a shorter REASON helps, or shorter names."
         )
+    return made
 
 
-def stands(there: SignedIn, manifest: Manifest) -> None:
+def check_existence(session: Session, manifest: Manifest) -> None:
     """Raises Failure where an image or an artifact is missing."""
-    with there.asking("looking for the images and artifacts"):
-        gone = list(control_release.missing(there.aws, manifest))
+    with session.asking("looking for the images and artifacts"):
+        gone = list(control.missing(session.aws, manifest))
     if gone:
         does = "does" if len(gone) == 1 else "do"
         raise Failure(f"it can't be released: {', '.join(gone)} {does} not exist. The release stays what it is.")
 
 
-def write(there: SignedIn, now: Current, manifest: Manifest, again: str) -> int:
-    """Make it the release, and say what changed; the exit code. `again` is the command that finishes what fails here.
-
-    Raises Failure.
-    """
-    look = f"`make releases ENV={there.name}` shows what is released"
+def write(session: Session, now: Current, manifest: Manifest, again: str) -> int:
+    """Make it the release, and say what changed; the exit code. Raises Failure; the command `again` finishes."""
+    look = f"`make releases ENV={session.name}` shows what is released"
     try:
-        with there.asking("writing the release"):
-            written, new = control_release.put(there.aws, there.places, now.stored, now.manifest, manifest)
+        with session.asking("writing the release"):
+            written, new = control.put(session.aws, session.places, now.stored, now.manifest, manifest)
     except Conflict as conflict:
         raise Failure(f"somebody else wrote {conflict} at the same time, and theirs stays; {look}.") from None
     except ValueError as error:
@@ -140,168 +90,179 @@ def write(there: SignedIn, now: Current, manifest: Manifest, again: str) -> int:
     except CallFailed as failed:
         raise Failure(f"{failed}.\n{look}; to finish: {again}") from None
     if not new:
-        print(f"release {written['version']} of {there.name} is that already; nothing was written.")
+        print(f"release {written['version']} of {session.name} is that already; nothing was written.")
         return 0
-    print(*lines(there.name, now.manifest, written), sep="\n")
+    print(*changes(session.name, now.manifest, written), sep="\n")
     return 0
 
 
-Package = Mapping[str, Any]
+def changes(environment: str, before: Manifest | None, after: Manifest) -> Iterator[str]:
+    """The release in a line, then one line for each thing that changed."""
+    yield f"release {after['version']} of {environment}: {after['reason']} (by {person(after['by'])})"
+    old, new = (_described(before) if before else {}), _described(after)
+    for name, value in new.items():
+        if old.get(name, NOTHING) != value:
+            yield f"  {name:<14} {old.get(name, NOTHING)} → {value}"
+    for kind in ("images", "artifacts"):
+        if changed := [name for name, place in after[kind].items() if before and before[kind].get(name) != place]:
+            yield f"  {kind:<14} {', '.join(changed)}"
+
+
+def _described(manifest: Manifest) -> dict[str, str]:
+    return {
+        "release": str(manifest["version"]),
+        "model": model(manifest),
+        "quality": ", ".join(measured(manifest["metrics"], "")[:1]) or NOT_KNOWN,
+        "training data": control.learned_from(manifest) or NOT_KNOWN,
+        "commit": commit(manifest),
+        "contract": manifest["contract"] or NOT_KNOWN,
+    }
+
+
+def model(manifest: Mapping[str, Any]) -> str:
+    """A model package as its group and version."""
+    return str(manifest["model_package"]).partition(":model-package/")[2] or str(manifest["model_package"])
+
+
+def commit(manifest: Mapping[str, Any]) -> str:
+    """The first digits of the commit; a tree with changes stays marked."""
+    name, dash, rest = str(manifest["git_commit"]).partition("-")
+    return f"{name[:SHORT] if len(name) == 40 else name}{dash}{rest}" or NOT_KNOWN
+
+
+def person(arn: str) -> str:
+    """Whom an ARN names, as a person would say it: role and session, or the user."""
+    return arn.rpartition(":")[2].removeprefix("assumed-role/").removeprefix("user/")
+
+
+def measured(metrics: Mapping[str, float], preferred: str) -> list[str]:
+    """Test metrics, the one that the gate judged first: its value is `gate:value`, and of equals it is `preferred`."""
+    test = {name.removeprefix("test:"): value for name, value in metrics.items() if name.startswith("test:")}
+    names = sorted(test, key=lambda name: (test[name] != metrics.get("gate:value"), name != preferred))
+    said = [f"{name} {test[name]:.4g}" for name in names]
+    if said and metrics.get("gate:trusted") == 0:
+        said[0] += " (validation repeats training: not to be trusted on new rows)"
+    return said
 
 
 def release(
-    repository: Repository, environment: str, model: int | None = None, approve: bool = False, reason: str = ""
+    repository: Repository, name: str, version: int | None = None, approve: bool = False, reason: str = ""
 ) -> int:
     """Release a version of the group, or the newest approved one; the exit code. Raises Failure.
 
     With `approve`, a version that is not approved is approved and nothing else: the event of that is what releases it,
     with the approver's name, as if somebody had approved it in the console.
     """
-    if approve and model is None:
+    if approve and version is None:
         raise Failure("APPROVE=yes approves one version; name it with MODEL=.")
-    there = session.sign_in_profile(repository, environment)
-    package = _chosen(there, model)
-    number, status = package["ModelPackageVersion"], package["ModelApprovalStatus"]
-    if status != APPROVED:
+    session = opened(repository, name)
+    package = _chosen(session, version)
+    arn, number = package["ModelPackageArn"], package["ModelPackageVersion"]
+    command = f"make release ENV={name} MODEL={number}"
+    if package["ModelApprovalStatus"] != APPROVED:
         if not approve:
-            raise Failure(_unapproved(there, package))
-        return _approve(there, package, reason or f"approved by hand for {environment}")
-    now = current(there)
-    described = ask(there.aws.sagemaker, "describe_model_package", ModelPackageName=package["ModelPackageArn"])
+            raise Failure(_unapproved(session, package))
+        why = reason or f"approved by hand for {name}"
+        approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": why}
+        session.call("sagemaker", "update_model_package", ModelPackageArn=arn, **approval)
+        print(
+            f"version {number} of {session.places.prefix} is approved. The event of that starts the function that "
+            f"releases it; `make releases ENV={name}` shows when it has. Where the functions are not deployed, "
+            f"`{command}` does the same."
+        )
+        return 0
+    now = current(session)
+    described = session.call("sagemaker", "describe_model_package", ModelPackageName=arn)
     try:
-        with there.asking("reading the model"):
-            built = control_release.build(there.aws, described, "", "", "")
+        with session.asking("reading the model"):
+            built = control.build(session.aws, described, "", "", "")
     except NotReleased as why:
         raise Failure(f"model {number} can't be released: {why}") from None
-    manifest = occasion(there, built, reason or f"model {number} released by hand")
-    fits(there, manifest)
-    stands(there, manifest)
-    return write(there, now, manifest, f"make release ENV={environment} MODEL={number}")
+    manifest = prepared(session, built, reason or f"model {number} released by hand")
+    check_existence(session, manifest)
+    return write(session, now, manifest, command)
 
 
-def _chosen(there: SignedIn, model: int | None) -> Package:
-    """Raises Failure where there is no such version, or none that is approved."""
-    group = there.places.prefix
-    with there.asking("listing the models"):
-        request = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        pages = there.aws.sagemaker.get_paginator("list_model_packages").paginate(**request)
-        packages = [package for page in pages for package in page["ModelPackageSummaryList"]]
-    wanted = [
-        package
-        for package in packages
-        if (package["ModelApprovalStatus"] == APPROVED if model is None else package["ModelPackageVersion"] == model)
-    ]
-    if wanted:
-        return dict(wanted[0])
+def _chosen(session: Session, version: int | None) -> Mapping[str, Any]:
+    """A model package's summary. Raises Failure where there is no such version, or none that is approved."""
+    group = session.places.prefix
+    request = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending"}
+    packages = list(session.pages("sagemaker", "list_model_packages", "ModelPackageSummaryList", **request))
+    key, wanted = ("ModelApprovalStatus", APPROVED) if version is None else ("ModelPackageVersion", version)
+    if chosen := next((package for package in packages if package[key] == wanted), None):
+        return dict(chosen)
     if not packages:
         raise Failure(f"{group} has no model yet; the training pipeline registers one.")
-    if model is None:
-        raise Failure(_unapproved(there, packages[0]))
+    if version is None:
+        raise Failure(_unapproved(session, packages[0]))
     numbers = ", ".join(str(package["ModelPackageVersion"]) for package in reversed(packages))
-    raise Failure(f"{group} has no version {model}; there are {numbers}.")
+    raise Failure(f"{group} has no version {version}; there are {numbers}.")
 
 
-def _unapproved(there: SignedIn, package: Package) -> str:
+def _unapproved(session: Session, package: Mapping[str, Any]) -> str:
     number, status = package["ModelPackageVersion"], package["ModelApprovalStatus"]
     return (
-        f"version {number} of {there.places.prefix} is not approved ({status}); approve it in SageMaker, or with "
-        f"`make release ENV={there.name} MODEL={number} APPROVE=yes`."
+        f"version {number} of {session.places.prefix} is not approved ({status}); approve it in SageMaker, or with "
+        f"`make release ENV={session.name} MODEL={number} APPROVE=yes`."
     )
 
 
-def _approve(there: SignedIn, package: Package, reason: str) -> int:
-    arn, number = package["ModelPackageArn"], package["ModelPackageVersion"]
-    approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": reason}
-    ask(there.aws.sagemaker, "update_model_package", ModelPackageArn=arn, **approval)
-    print(
-        f"version {number} of {there.places.prefix} is approved. The event of that starts the function that releases "
-        f"it; `make releases ENV={there.name}` shows when it has. Where the functions are not deployed, "
-        f"`make release ENV={there.name} MODEL={number}` does the same."
-    )
-    return 0
-
-
-COLUMNS = ("", "release", "when (UTC)", "model", "test metrics, the gate's first", "commit", "by", "reason")
-WIDE = 240  # characters, where there is no terminal whose width would matter
-METRICS = 3
-
-
-def show(repository: Repository, environment: str) -> int:
+def show(repository: Repository, name: str) -> int:
     """One row a release, newest first; the exit code. SSM keeps the last hundred versions of the parameter."""
-    there = session.sign_in_profile(repository, environment)
-    now = current(there)
-    found = history(there)
+    session = opened(repository, name)
+    now, found = current(session), history(session)
     if now.damage:
-        print(f"the release of {environment} is damaged: {now.damage}")
+        print(f"the release of {name} is damaged: {now.damage}")
     if not found:
-        print(f"{environment} has no release yet; `make release ENV={environment}` makes the newest approved model it.")
+        print(f"{name} has no release yet; `make release ENV={name}` makes the newest approved model it.")
         return 0
-    gate = str(repository.tables().get("gate", {}).get("metric", ""))
-    _print([_row(manifest, now.manifest, gate) for manifest in found])
-    return 0
-
-
-def _row(manifest: Manifest, current: Manifest | None, gate: str) -> tuple[str, ...]:
-    return (
-        "→" if current and current["version"] == manifest["version"] else "",
-        str(manifest["version"]),
-        manifest["created"][:16].replace("T", " "),
-        model(manifest),
-        ", ".join(measured(manifest["metrics"], gate)[:METRICS]),
-        commit(manifest),
-        person(manifest["by"]),
-        manifest["reason"],
-    )
-
-
-def _print(rows: list[tuple[str, ...]]) -> None:
-    """What people wrote stays text: rich would read [brackets] as its own."""
     from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    gate = str(repository.tables().get("gate", {}).get("metric", ""))
     table: Any = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row), style="green" if row[0] else "")
+    for manifest in found:
+        is_current = now.manifest is not None and now.manifest["version"] == manifest["version"]
+        cells = [
+            "→" if is_current else "",
+            str(manifest["version"]),
+            manifest["created"][:16].replace("T", " "),
+            model(manifest),
+            ", ".join(measured(manifest["metrics"], gate)[:METRICS]),
+            commit(manifest),
+            person(manifest["by"]),
+            manifest["reason"],
+        ]
+        # what people wrote stays text: rich would read [brackets] as its own
+        table.add_row(*map(Text, cells), style="green" if is_current else "")
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    return 0
 
 
-def rollback(repository: Repository, environment: str, version: int | None = None, reason: str = "") -> int:
+def rollback(repository: Repository, name: str, version: int | None = None, reason: str = "") -> int:
     """Go back to a release, or to the one before what is released now; the exit code. Raises Failure."""
-    there = session.sign_in_profile(repository, environment)
-    now, known = current(there), history(there)
-    wanted = _before(known, now.manifest) if version is None else _named(known, version)
-    if wanted is None:
-        raise Failure(_unknown(environment, known, version))
-    number = wanted["version"]
-    manifest = occasion(there, wanted, reason or f"rollback to {number}")
-    fits(there, manifest)
-    stands(there, manifest)
-    return write(there, now, manifest, f"make rollback ENV={environment} TO={number}")
+    session = opened(repository, name)
+    now, known = current(session), history(session)
+    wanted = _before(known, now.manifest) if version is None else [its for its in known if its["version"] == version]
+    if not wanted:
+        numbers = [str(manifest["version"]) for manifest in reversed(known)]
+        there_are = f"there are {', '.join(numbers)}" if numbers else "there are none"
+        if version is not None:
+            raise Failure(f"{name} has no release {version}; {there_are}.")
+        raise Failure(f"{name} has nothing before what is released now; {there_are}, and TO= names one of them.")
+    number = wanted[0]["version"]
+    manifest = prepared(session, wanted[0], reason or f"rollback to {number}")
+    check_existence(session, manifest)
+    return write(session, now, manifest, f"make rollback ENV={name} TO={number}")
 
 
-def _named(known: list[Manifest], version: int) -> Manifest | None:
-    return next((manifest for manifest in known if manifest["version"] == version), None)
-
-
-def _before(known: list[Manifest], current: Manifest | None) -> Manifest | None:
+def _before(known: list[Manifest], current: Manifest | None) -> list[Manifest]:
     """What was released before the current thing was for the first time, so that two rollbacks go two steps back."""
     if current is None:
-        return known[0] if known else None
-    same = [
-        manifest["version"]
-        for manifest in known
-        if control_release.identity(manifest) == control_release.identity(current)
-    ]
-    return next((manifest for manifest in known if manifest["version"] < min(same)), None) if same else None
-
-
-def _unknown(environment: str, known: list[Manifest], version: int | None) -> str:
-    numbers = [str(manifest["version"]) for manifest in reversed(known)]
-    there_are = f"there are {', '.join(numbers)}" if numbers else "there are none"
-    if version is not None:
-        return f"{environment} has no release {version}; {there_are}."
-    return f"{environment} has nothing before what is released now; {there_are}, and TO= names one of them."
+        return known
+    same = [its["version"] for its in known if control.identity(its) == control.identity(current)]
+    return [its for its in known if its["version"] < min(same, default=0)]
 
 
 def promote(repository: Repository, source: str, target: str, profile: str = "", reason: str = "") -> int:
@@ -313,57 +274,125 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     """
     if source == target:
         raise Failure(f"FROM and TO are both {source}; name two environments.")
-    giving, taking = _source(repository, source, profile), session.sign_in_profile(repository, target)
-    for there in (giving, taking):
-        if not there.needs.account_is_set:
-            raise Failure(f'write account = "{there.account}" into {there.needs.file} first, so that no other is met.')
+    giving, taking = _source(repository, source, profile), opened(repository, target)
+    for session in (giving, taking):
+        if not session.environment.account_is_set:
+            wanted = f'write account = "{session.account}" into {session.environment.file} first'
+            raise Failure(f"{wanted}, so that no other is met.")
     released, now = _released(giving), current(taking)
-    stands(giving, released)
-    about = reason or f"promoted from {source} release {released['version']}"
-    manifest = occasion(taking, _moved(giving, taking, released), about)
-    fits(taking, manifest)
-    _bucket(taking)
+    check_existence(giving, released)
+    artifacts = {key: destination(giving, taking, uri) for key, uri in released["artifacts"].items()}
+    moved = {**released, "images": moved_images(giving, taking, released["images"]), "artifacts": artifacts}
+    manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"
     try:
-        registries.copy_all(giving, taking, [(uri, _to(giving, taking, uri)) for uri in released["artifacts"].values()])
+        taking.call("s3", "head_bucket", **taking.own_bucket)
+    except CallFailed as failed:
+        what = f"bucket {taking.environment.bucket} of {target} is not there, or not yours"
+        raise Failure(f"{what} ({failed}); it comes with the stack of {target}.") from None
+    try:
+        copy_artifacts(giving, taking, {uri: artifacts[key] for key, uri in released["artifacts"].items()})
     except CallFailed as failed:
         raise Failure(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
     return write(taking, now, manifest, again)
 
 
-def _source(repository: Repository, environment: str, profile: str) -> SignedIn:
+def _source(repository: Repository, name: str, profile: str) -> Session:
     try:
-        return session.sign_in_profile(repository, environment, profile)
-    except NotSignedIn:
-        raise
+        return opened(repository, name, profile)
     except Failure as failure:
-        hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {environment}'s account"
+        if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN:
+            raise
+        hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {name}'s account"
         raise Failure(f"{str(failure).rstrip('.')}{hint}.") from None
 
 
-def _released(giving: SignedIn) -> Manifest:
-    current_ = current(giving)
-    if current_.manifest is None:
-        why = f"the release of {giving.name} is damaged: {current_.damage}" if current_.damage else ""
+def _released(giving: Session) -> Manifest:
+    now = current(giving)
+    if now.manifest is None:
+        why = f"the release of {giving.name} is damaged: {now.damage}" if now.damage else ""
         raise Failure(why or f"{giving.name} has no release yet; `make release ENV={giving.name}` makes one.")
-    return current_.manifest
+    return now.manifest
 
 
-def _moved(giving: SignedIn, taking: SignedIn, released: Manifest) -> Manifest:
-    """The manifest with places that the target's roles may read. Raises Failure where its registry lacks an image."""
-    artifacts = {name: _to(giving, taking, uri) for name, uri in released["artifacts"].items()}
-    return {**released, "images": registries.images(giving, taking, released["images"]), "artifacts": artifacts}
+def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) -> dict[str, str]:
+    """Each component's image in the target's registry. Raises Failure with the commands that copy what is missing.
+
+    An image that is not in the source's own registry stays where it is: that registry serves both.
+    """
+    own, other = (f"{its.account}.dkr.ecr.{its.environment.region}." for its in (giving, taking))
+    moved = {image: f"{other}{image.removeprefix(own)}" for image in released.values() if image.startswith(own)}
+    with taking.asking("looking for the images"):
+        missing = {image: to for image, to in moved.items() if image != to and not control.pinned(taking.aws, to)}
+    if missing:
+        commands = [_copy_command(giving, image, to) for image, to in missing.items()]
+        raise Failure(
+            f"the registry of {taking.name} lacks {len(missing)} of {len(released)} images. Let docker sign in to both "
+            "registries and run (buildx 0.15 or newer; without --prefer-index=false the digest changes):\n  "
+            + "\n  ".join(commands)
+        )
+    return {component: moved.get(image, image) for component, image in released.items()}
 
 
-def _to(giving: SignedIn, taking: SignedIn, uri: str) -> str:
-    return registries.destination(giving.places, taking.places, uri)
+def _copy_command(giving: Session, image: str, wanted: str) -> str:
+    """What copies it, under the tag by which `make push` would look for it."""
+    repository, _, digest = wanted.partition("@")
+    request = {"repositoryName": repository.partition("/")[2], "imageIds": [{"imageDigest": digest}]}
+    registry = image.partition(".")[0]
+    [found] = giving.call("ecr", "describe_images", "imageDetails", registryId=registry, **request)
+    tag = next(iter(found.get("imageTags", [])), digest.partition(":")[2][:16])
+    return f"docker buildx imagetools create --prefer-index=false --tag {repository}:{tag} {image}"
 
 
-def _bucket(taking: SignedIn) -> None:
-    """Raises Failure where the target's bucket is not there, or is another account's."""
-    bucket = taking.places.bucket
-    try:
-        ask(taking.aws.s3, "head_bucket", Bucket=bucket, ExpectedBucketOwner=taking.account)
-    except CallFailed as failed:
-        where = f"bucket {bucket} of {taking.name} is not there, or not yours"
-        raise Failure(f"{where} ({failed}); it comes with the stack of {taking.name}.") from None
+def destination(giving: Session, taking: Session, uri: str) -> str:
+    """Where an artifact lies in the target: below training/promoted/<environment it was learned in>/, as it lay there.
+
+    The same artifact always comes to the same place, also by way of a third environment.
+    """
+    runs = f"{giving.environment.runs('training')}/"
+    path = uri.removeprefix(runs) if uri.startswith(runs) else storage.split(uri)[1]
+    if not path.startswith(f"{PROMOTED}/"):
+        path = f"{PROMOTED}/{giving.name}/{path}"
+    return f"{taking.environment.runs('training')}/{path}"
+
+
+def copy_artifacts(giving: Session, taking: Session, artifacts: Mapping[str, str]) -> None:
+    """Copy what the target lacks, from URI → to URI. Raises CallFailed, and Failure where another file lies there."""
+    copies = [copy for uri, to in artifacts.items() for copy in _copies(giving, uri, to)]
+    missing = [copy for copy in copies if not _exists(taking, copy)]
+    for source, target, entry in missing:
+        with taking.asking(f"copying s3://{source['Bucket']}/{source['Key']} into the bucket"):
+            about: dict[str, Any] = {"Metadata": {ETAG: entry["ETag"].strip('"')}}
+            if giving.account == taking.account:
+                about |= {"MetadataDirective": "REPLACE", "CopySourceIfMatch": entry["ETag"]}
+                taking.aws.s3.copy(source, *target.values(), ExtraArgs=about, SourceClient=giving.aws.s3)
+            else:
+                body = giving.aws.s3.get_object(**source, IfMatch=entry["ETag"])["Body"]
+                taking.aws.s3.upload_fileobj(body, *target.values(), ExtraArgs=about)
+    size = sum(entry["Size"] for _, _, entry in missing)
+    print(f"{len(missing)} of {len(copies)} files copied to {taking.name} ({size:,} bytes)", flush=True)
+
+
+def _copies(giving: Session, uri: str, to: str) -> Iterator[Copy]:
+    """The object, or those in the folder; a console's "folder" objects are none."""
+    (bucket, key), (to_bucket, to_key) = storage.split(uri), storage.split(to)
+    for entry in giving.pages("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=key):
+        below = entry["Key"].removeprefix(key)
+        if below == "" or (below.startswith("/") and not below.endswith("/")):
+            target = {"Bucket": to_bucket, "Key": f"{to_key}{below}"}
+            yield {"Bucket": bucket, "Key": entry["Key"]}, target, entry
+
+
+def _exists(taking: Session, copy: Copy) -> bool:
+    """Raises Failure for another file: a release may name it, so it is not replaced."""
+    source, target, entry = copy
+    found = taking.find("s3", "head_object", ("404", "NoSuchKey"), **target)
+    if found is None:
+        return False
+    tag = f'"{found["Metadata"].get(ETAG)}"'
+    if found["ContentLength"] == entry["Size"] and entry["ETag"] in (found["ETag"], tag):
+        return True
+    here, there = (f"s3://{place['Bucket']}/{place['Key']}" for place in (target, source))
+    raise Failure(
+        f"{here} is another file than {there}, and a release may need it; remove it if none of {taking.name} does."
+    )

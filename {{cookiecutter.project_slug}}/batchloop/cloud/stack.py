@@ -1,21 +1,25 @@
-"""The states of a stack, and what to do about each that can't be deployed to."""
+"""An environment's CloudFormation stack: its state, its events, and change sets that are shown before they are made."""
 
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
-from batchloop.cloud.bootstrap import stranger
-from batchloop.cloud.session import DENIED, EXPIRED, NOT_ACCEPTED, THROTTLED, CallFailed, Target, ask, tag_map
+from botocore.exceptions import WaiterError
+
+from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
 from batchloop.repository import Failure
 
+Described = Mapping[str, Any]  # a stack, an event or a resource's change, as CloudFormation answers
 REVIEW = "REVIEW_IN_PROGRESS"  # there is a change set that would make it, and nothing else
 GONE = "DELETE_COMPLETE"
 GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 # an update that was rolled back leaves a stack that works as it did before
 READY = (*GOOD, "UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")
+BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
 
 DELETE = "aws cloudformation delete-stack --stack-name {name} --region {region}"
 GO_ON = "aws cloudformation continue-update-rollback --stack-name {name} --region {region}"
@@ -33,6 +37,190 @@ TO_DO = {
     "IMPORT_ROLLBACK_COMPLETE": "could not take over what is there; mend the cause, and deploy again",
     "IMPORT_ROLLBACK_FAILED": f"could not give back what it took over; {HALFWAY}",
 }
+NOT_KNOWN = "is in a state that a deployment does not know; look at it in the CloudFormation console"
+
+SECONDS, LONGEST = 5, 3600  # between two looks, and until waiting ends
+CHANGE_SET = "deploy"  # one at a time: what an interrupted deployment left is found by its name
+CHANGE_SET_SECONDS, CHANGE_SET_LOOKS = 2, 300
+NO_CHANGE_SET = ("ChangeSetNotFound", "ChangeSetNotFoundException", "ValidationError")
+EMPTY = ("didn't contain changes", "no updates are to be performed")
+ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Import": "take over", "Dynamic": "perhaps change"}
+REPLACED = {"True": "yes", "Conditional": "perhaps", "False": "no"}
+KEPT = ("Retain", "ReplaceAndRetain")
+
+
+class Stack:
+    """Looking needs cloudformation:DescribeStacks and DescribeStackEvents."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.name = session, session.environment.prefix
+        self.call = partial(session.call, "cloudformation")
+        self._named = {"StackName": self.name, "ChangeSetName": CHANGE_SET}
+        self._last, self._arn, self._executed = "", "", False  # the event shown last; the change set, and its fate
+
+    def describe(self, name: str = "") -> Described | None:
+        """None where it is not there; by its id a deleted stack is still described, by its name it is not there."""
+        request = {"StackName": name or self.name}
+        found = self.session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **request)
+        return found[0] if found else None
+
+    def foreign(self, found: Described) -> str:
+        """Why the stack is somebody else's, "" where it is this environment's."""
+        return foreign(tag_map(found.get("Tags", [])), self.session.environment.tags)
+
+    def settled(self) -> Described | None:
+        """What is there once nothing is done to it any more. Raises Failure for somebody else's stack."""
+        found = self.describe()
+        if found and (other := self.foreign(found)):
+            raise Failure(f"the stack {self.name}: {other}.")
+        if found and moving(found["StackStatus"]):
+            print(f"{self.name} is {found['StackStatus']}: waiting for it", flush=True)
+            self.mark(found["StackId"])
+            found = self.wait(found["StackId"])
+        return None if found and found["StackStatus"] == GONE else found
+
+    def mark(self, identity: str) -> None:
+        """Let only events that come from now on be news."""
+        self._last = next((event["EventId"] for event in self._events(identity)), "")
+
+    def wait(self, identity: str) -> Described:
+        """What is there when CloudFormation has begun and ended; prints events. Raises Failure after an hour.
+
+        It has begun when there is an event: until then the status may still be the one from before.
+        """
+        goes_on = f"CloudFormation goes on with {self.name} meanwhile, and the same command from there"
+        begun, deadline = False, time.monotonic() + LONGEST
+        try:
+            while True:
+                found = self.describe(identity) or {"StackStatus": GONE, "StackId": identity}
+                for line in (news := self.news(identity)):
+                    print(line, flush=True)
+                begun = begun or moving(found["StackStatus"]) or bool(news) or found["StackStatus"] == GONE
+                if begun and not moving(found["StackStatus"]):
+                    return found
+                if time.monotonic() > deadline:
+                    raise Failure(f"after {LONGEST // 60} minutes nobody waits any longer")
+                time.sleep(SECONDS)
+        except Failure as failure:
+            raise Failure(f"{failure}. {goes_on}.") from None
+        except KeyboardInterrupt:
+            raise Failure(f"stopped waiting. {goes_on}.") from None
+
+    def news(self, identity: str) -> list[str]:
+        """The events since the last look, oldest first: time, status, resource and, for a failure, why."""
+        new = list(takewhile(lambda event: event["EventId"] != self._last, self._events(identity)))
+        self._last = new[0]["EventId"] if new else self._last
+        return [_line(event) for event in reversed(new)]
+
+    def _events(self, identity: str) -> Iterator[Described]:
+        """The newest first, page by page."""
+        return self.session.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=identity)
+
+    def trouble(self, found: Described) -> Failure:
+        """Why the stack can't be worked with, what failed first, and what to do."""
+        environment, first = self.session.environment, self._cause(found["StackId"])
+        names = {"name": self.name, "region": environment.region, "environment": environment.environment}
+        todo = TO_DO.get(found["StackStatus"], NOT_KNOWN).format(**names)
+        return Failure(f"{first}the stack {self.name} is {found['StackStatus']}: it {todo}.")
+
+    def _cause(self, identity: str) -> str:
+        """Of the last thing done to the stack, the first resource that failed, and why; "" where none did.
+
+        The others fail because of it: theirs are "cancelled".
+        """
+        found = ""
+        for event in self._events(identity):
+            itself = event.get("PhysicalResourceId") == event["StackId"]
+            why = event.get("ResourceStatusReason", "no reason was given")
+            if _failed(event) and not itself and "cancelled" not in why.lower():
+                found = f"{event['LogicalResourceId']} ({event['ResourceType']}) failed: {why}\n"
+            if itself and event.get("ResourceStatus") in BEGINNINGS:
+                break
+        return found
+
+    def delete(self) -> None:
+        """Ask, wait, and ask again where it could not be deleted before. Raises Failure with what stood against it."""
+        if (found := self.settled()) is None:
+            return
+        self.mark(found["StackId"])
+        self.call("delete_stack", StackName=found["StackId"])
+        done = self.wait(found["StackId"])
+        if done["StackStatus"] != GONE:
+            raise self.trouble(done)
+
+    @contextmanager
+    def change_set(self, existing: Described | None, request: Mapping[str, Any]) -> Iterator[list[Described]]:
+        """The changes that it would make, none where the stack is as it is to be.
+
+        Within the block `execute` carries them out; a change set that was not executed does not outlive the block.
+        """
+        self._executed = False
+        if existing:
+            self._delete_change_set()
+        new = existing is None or existing["StackStatus"] == REVIEW
+        try:
+            yield self._changes({**request, "ChangeSetType": "CREATE" if new else "UPDATE"})
+        finally:
+            if not self._executed:
+                self._take_away()
+
+    def _changes(self, request: Mapping[str, Any]) -> list[Described]:
+        """Let CloudFormation compare. Raises Failure where it can't."""
+        # by its id: the name may be somebody else's a moment later
+        token = uuid.uuid4().hex
+        self._arn = self.call("create_change_set", **self._named, **request, ClientToken=token)["Id"]
+        waiter = self.session.client("cloudformation").get_waiter("change_set_create_complete")
+        how = {"Delay": CHANGE_SET_SECONDS, "MaxAttempts": CHANGE_SET_LOOKS}
+        with answered("cloudformation:DescribeChangeSet", self.session.environment.region):
+            try:
+                waiter.wait(ChangeSetName=self._arn, WaiterConfig=how)
+            except WaiterError as error:
+                if "Error" in error.last_response:
+                    raise
+                if error.last_response["Status"] != "FAILED":
+                    minutes = CHANGE_SET_LOOKS * CHANGE_SET_SECONDS // 60
+                    raise Failure(f"CloudFormation still compares after {minutes} minutes; try again later.") from None
+                why = error.last_response.get("StatusReason", "it gives no reason")
+                if not any(words in why.lower() for words in EMPTY):
+                    raise Failure(f"CloudFormation can't change {self.name}: {why}") from None
+                return []
+        pages = self.session.pages("cloudformation", "describe_change_set", "Changes", ChangeSetName=self._arn)
+        return [entry["ResourceChange"] for entry in pages if "ResourceChange" in entry]
+
+    def execute(self) -> Described:
+        """Make the changes, and wait; the stack as it is then. Raises Failure with what failed first and what to do."""
+        found = self.describe()
+        identity = found["StackId"] if found else self.name
+        self.mark(identity)
+        self._executed = True
+        try:
+            self.call("execute_change_set", ChangeSetName=self._arn, ClientRequestToken=uuid.uuid4().hex)
+        except CallFailed as failed:
+            self._executed = failed.cause not in CODES  # without an answer it may have begun
+            raise
+        done = self.wait(identity)
+        if done["StackStatus"] not in GOOD:
+            raise self.trouble(done)
+        return done
+
+    def _delete_change_set(self) -> None:
+        self.session.find("cloudformation", "delete_change_set", NO_CHANGE_SET, **self._named)
+
+    def _take_away(self) -> None:
+        """Delete it, and a stack that was only to be. Never raises: what remains does nothing, and is said."""
+        try:
+            self._delete_change_set()
+            found = self.describe()
+            if found and found["StackStatus"] == REVIEW:
+                name = {"StackName": found["StackId"]}
+                if not self.call("list_change_sets", **name)["Summaries"]:  # nobody else prepares it
+                    self.call("delete_stack", **name)
+        except CallFailed as failed:
+            print(
+                f"the change set {CHANGE_SET} of {self.name} could not be deleted: {failed}.\n"
+                "It does nothing, costs nothing, and the next deployment takes it away.",
+                flush=True,
+            )
 
 
 def moving(status: str) -> bool:
@@ -40,299 +228,30 @@ def moving(status: str) -> bool:
     return status.endswith("_IN_PROGRESS") and status != REVIEW
 
 
-def sentence(status: str, **places: str) -> str:
-    """What a stack in this state needs; `places` are name, region and environment."""
-    todo = TO_DO.get(status, "is in a state that a deployment does not know; look at it in the CloudFormation console")
-    return f"the stack {places['name']} is {status}: it {todo.format(**places)}."
-
-
-Event = Mapping[str, Any]
-BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
-
-
-class Events:
-    """Those that come after this was made."""
-
-    def __init__(self, client: Any, stack: str) -> None:
-        self._client, self._stack = client, stack
-        self._last = next((event["EventId"] for event in _newest(client, stack)), "")
-
-    def news(self) -> list[str]:
-        """A line each, oldest first."""
-        found: list[Event] = []
-        for event in _newest(self._client, self._stack):
-            if event["EventId"] == self._last:
-                break
-            found.append(event)
-        if found:
-            self._last = found[0]["EventId"]
-        return [line(event) for event in reversed(found)]
-
-
-def line(event: Event) -> str:
-    """Time, status, resource and, for a failure, why."""
-    why = f": {event['ResourceStatusReason']}" if failed(event) and "ResourceStatusReason" in event else ""
-    time = event["Timestamp"].astimezone().strftime("%H:%M:%S")
-    return f"  {time}  {event.get('ResourceStatus', ''):<28}  {event.get('LogicalResourceId', '')}{why}"
-
-
-def failed(event: Event) -> bool:
+def _failed(event: Described) -> bool:
     return str(event.get("ResourceStatus", "")).endswith("_FAILED")
 
 
-def cause(client: Any, stack: str) -> str:
-    """Of the last thing done to the stack, the first resource that failed, and why; "" where none did.
-
-    The others fail because of it: theirs are "cancelled".
-    """
-    found = ""
-    for event in _newest(client, stack):
-        itself = event.get("PhysicalResourceId") == event["StackId"]
-        why = event.get("ResourceStatusReason", "no reason was given")
-        if failed(event) and not itself and "cancelled" not in why.lower():
-            found = f"{event['LogicalResourceId']} ({event['ResourceType']}) failed: {why}"
-        if itself and event.get("ResourceStatus") in BEGINNINGS:
-            break
-    return found
+def _line(event: Described) -> str:
+    why = f": {event['ResourceStatusReason']}" if _failed(event) and "ResourceStatusReason" in event else ""
+    when = event["Timestamp"].astimezone().strftime("%H:%M:%S")
+    return f"  {when}  {event.get('ResourceStatus', ''):<28}  {event.get('LogicalResourceId', '')}{why}"
 
 
-def _newest(client: Any, stack: str) -> Iterator[Event]:
-    """The newest first, page by page."""
-    more: dict[str, str] = {}
-    while True:
-        answer = ask(client, "describe_stack_events", StackName=stack, **more)
-        yield from answer["StackEvents"]
-        if not answer.get("NextToken"):
-            return
-        more = {"NextToken": answer["NextToken"]}
-
-
-SECONDS, LONGEST = 5, 3600  # between two looks, and until waiting ends
-Found = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Looking needs cloudformation:DescribeStacks and DescribeStackEvents."""
-
-    target: Target
-    client: Any
-
-    def found(self, name: str = "") -> Found | None:
-        """What DescribeStacks answers; by its id a deleted stack is still described, by its name it is not there."""
-        try:
-            [found] = ask(self.client, "describe_stacks", "Stacks", StackName=name or self.target.name)
-        except CallFailed as failed:
-            if failed.code != "ValidationError" or "does not exist" not in str(failed):
-                raise
-            return None
-        return dict(found)
-
-    def settled(self) -> Found | None:
-        """What is there once nothing is done to it any more. Raises Failure for somebody else's stack."""
-        found = self.found()
-        if found and (other := stranger(tag_map(found.get("Tags", [])), self.target.owner)):
-            raise Failure(f"the stack {self.target.name}: {other}.")
-        if found and moving(found["StackStatus"]):
-            print(f"{self.target.name} is {found['StackStatus']}: waiting for it", flush=True)
-            found = self.waited(found["StackId"], Events(self.client, found["StackId"]))
-        return None if found and found["StackStatus"] == GONE else found
-
-    def waited(self, identity: str, seen: Events) -> Found:
-        """What is there when CloudFormation has begun and ended; prints events. Raises Failure after an hour.
-
-        It has begun when there is an event: until then the status may still be the one from before.
-        """
-        goes_on = f"CloudFormation goes on with {self.target.name} meanwhile, and the same command from there"
-        try:
-            return self._waited(identity, seen)
-        except CallFailed as failed:
-            raise Failure(f"{failed}. {goes_on}.") from None
-        except TimeoutError:
-            raise Failure(f"after {LONGEST // 60} minutes nobody waits any longer. {goes_on}.") from None
-        except KeyboardInterrupt:
-            raise Failure(f"stopped waiting. {goes_on}.") from None
-
-    def _waited(self, identity: str, seen: Events) -> Found:
-        begun, deadline = False, time.monotonic() + LONGEST
-        while True:
-            found = self.found(identity) or {"StackStatus": GONE, "StackId": identity}
-            moving_, news = moving(found["StackStatus"]), seen.news()
-            if news:
-                print(*news, sep="\n", flush=True)
-            begun = begun or moving_ or bool(news) or found["StackStatus"] == GONE
-            if begun and not moving_:
-                return found
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(SECONDS)
-
-    def trouble(self, found: Found) -> Failure:
-        """Why the stack can't be worked with, what failed first, and what to do."""
-        where = self.target.where
-        first = cause(self.client, found["StackId"])
-        said = sentence(found["StackStatus"], name=self.target.name, region=where.region, environment=where.name)
-        return Failure(f"{first}\n{said}" if first else said)
-
-
-ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Import": "take over", "Dynamic": "perhaps change"}
-REPLACED = {"True": "yes", "Conditional": "perhaps", "False": "no"}
-KEPT = ("Retain", "ReplaceAndRetain")
-
-
-@dataclass(frozen=True)
-class Change:
-    """Of one resource; `policy` is what CloudFormation would do with the one that is there now."""
-
-    action: str
-    name: str
-    kind: str
-    replacement: str
-    policy: str
-
-    @property
-    def loss(self) -> str:
-        """In words, what becomes of the resource that is there now; "" where it stays."""
-        kept = self.policy in KEPT
-        if self.action == "Remove":
-            return "leaves the stack, and is kept" if kept else "is deleted"
-        if self.replacement in ("True", "Conditional"):
-            perhaps = "perhaps " if self.replacement == "Conditional" else ""
-            return f"is {perhaps}replaced: a new one is made, and {'this one is kept' if kept else 'this one deleted'}"
-        return ""
-
-
-def read(described: Sequence[Mapping[str, Any]]) -> list[Change]:
-    """The `Changes` of DescribeChangeSet's answers."""
-    return [
-        Change(
-            action=found["Action"],
-            name=found["LogicalResourceId"],
-            kind=found["ResourceType"],
-            replacement=found.get("Replacement", "") if found["Action"] in ("Modify", "Dynamic") else "",
-            policy=found.get("PolicyAction", ""),
-        )
-        for entry in described
-        if (found := entry.get("ResourceChange"))
-    ]
-
-
-def table(changes: Sequence[Change]) -> Iterator[str]:
+def table(changes: Sequence[Described]) -> Iterator[str]:
     """Action, logical id, type, replacement; then whatever would be lost."""
-    rows = [("action", "resource", "type", "replaced")]
-    rows += [
-        (ACTIONS.get(its.action, its.action), its.name, its.kind, REPLACED.get(its.replacement, "")) for its in changes
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows: list[tuple[Any, ...]] = [("action", "resource", "type", "replaced")]
+    losses = []
+    for its in changes:
+        name, kind, kept = its["LogicalResourceId"], its["ResourceType"], its.get("PolicyAction") in KEPT
+        replaced = REPLACED.get(its.get("Replacement", "") if its["Action"] in ("Modify", "Dynamic") else "", "")
+        rows.append((ACTIONS.get(its["Action"], its["Action"]), name, kind, replaced))
+        if its["Action"] == "Remove":
+            losses.append(f"{name} ({kind}) {'leaves the stack, and is kept' if kept else 'is deleted'}")
+        if replaced in ("yes", "perhaps"):
+            how, old = "perhaps " if replaced == "perhaps" else "", "is kept" if kept else "deleted"
+            losses.append(f"{name} ({kind}) is {how}replaced: a new one is made, and this one {old}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for its in changes:
-        if its.loss:
-            yield f"  ATTENTION: {its.name} ({its.kind}) {its.loss}"
-
-
-NAME = "deploy"  # one at a time: what an interrupted deployment left is found by its name
-SECONDS_CHANGESETS, LONGEST_CHANGESETS = 2, 600
-EMPTY = ("didn't contain changes", "no updates are to be performed")
-REFUSED = DENIED | EXPIRED | NOT_ACCEPTED | THROTTLED
-UNKNOWN = ("ChangeSetNotFound", "ChangeSetNotFoundException")
-
-
-class ChangeSet:
-    """The changes it would make, none where the stack is as it is to be."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack, self._client = stack, stack.client
-        self._place = {"StackName": stack.target.name, "ChangeSetName": NAME}
-        self._identity = ""
-        self.attempted = False
-        self.changes: list[Change] = []
-
-    def make(self, request: Mapping[str, Any]) -> None:
-        """Let CloudFormation compare. Raises Failure where it can't."""
-        made = ask(self._client, "create_change_set", **self._place, **request, ClientToken=uuid.uuid4().hex)
-        # by its id: the name may be somebody else's a moment later
-        self._identity = made["Id"]
-        first = self._compared()
-        if first["Status"] == "FAILED":
-            why = first.get("StatusReason", "it gives no reason")
-            if any(words in why.lower() for words in EMPTY):
-                return
-            raise Failure(f"CloudFormation can't change {self._stack.target.name}: {why}")
-        self.changes = read(list(self._pages(first)))
-
-    def execute(self) -> Found:
-        """Carry it out, and wait; the stack as it is then. Raises Failure with what failed first and what to do."""
-        found = self._stack.found()
-        seen = Events(self._client, found["StackId"] if found else self._stack.target.name)
-        self.attempted = True
-        token = uuid.uuid4().hex
-        try:
-            ask(self._client, "execute_change_set", ChangeSetName=self._identity, ClientRequestToken=token)
-        except CallFailed as failed:
-            self.attempted = failed.code not in REFUSED  # without an answer it may have begun
-            raise
-        done = self._stack.waited(found["StackId"] if found else self._stack.target.name, seen)
-        if done["StackStatus"] not in GOOD:
-            raise self._stack.trouble(done)
-        return done
-
-    def take_away(self) -> None:
-        """Delete it, and a stack that was only to be. Never raises: what remains does nothing, and is said."""
-        try:
-            self.delete()
-            found = self._stack.found()
-            if not found or found["StackStatus"] != REVIEW:
-                return
-            place = {"StackName": found["StackId"]}
-            if not ask(self._client, "list_change_sets", "Summaries", **place):  # nobody else prepares it
-                ask(self._client, "delete_stack", **place)
-        except CallFailed as failed:
-            print(
-                f"the change set {NAME} of {self._stack.target.name} could not be deleted: {failed}.\n"
-                "It does nothing, costs nothing, and the next deployment takes it away.",
-                flush=True,
-            )
-
-    def delete(self) -> None:
-        """Also one that an earlier deployment left. Raises CallFailed."""
-        try:
-            ask(self._client, "delete_change_set", **self._place)
-        except CallFailed as failed:
-            if failed.code not in UNKNOWN and "does not exist" not in str(failed):
-                raise
-
-    def _compared(self) -> Mapping[str, Any]:
-        deadline = time.monotonic() + LONGEST_CHANGESETS
-        while True:
-            answer: Mapping[str, Any] = ask(self._client, "describe_change_set", ChangeSetName=self._identity)
-            if answer["Status"] in ("CREATE_COMPLETE", "FAILED"):
-                return answer
-            if time.monotonic() > deadline:
-                raise Failure(
-                    f"CloudFormation still compares after {LONGEST_CHANGESETS // 60} minutes; try again later."
-                )
-            time.sleep(SECONDS_CHANGESETS)
-
-    def _pages(self, answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        while True:
-            yield from answer["Changes"]
-            if not answer.get("NextToken"):
-                return
-            more = {"ChangeSetName": self._identity, "NextToken": answer["NextToken"]}
-            answer = ask(self._client, "describe_change_set", **more)
-
-
-@contextmanager
-def proposed(stack: Stack, there: Found | None, request: Mapping[str, Any]) -> Iterator[ChangeSet]:
-    """A change set of the stack as it was found, which does not outlive this block unless it was executed."""
-    pending = ChangeSet(stack)
-    if there:
-        pending.delete()
-    try:
-        new = there is None or there["StackStatus"] == REVIEW
-        pending.make({**request, "ChangeSetType": "CREATE" if new else "UPDATE"})
-        yield pending
-    finally:
-        if not pending.attempted:
-            pending.take_away()
+    yield from (f"  ATTENTION: {loss}" for loss in losses)

@@ -73,33 +73,46 @@ def besides(windows: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Names and settings; `given_validation`: the use case brings validation files ([split] method = "given")."""
+class Names:
+    """What everything of one environment is called in AWS."""
 
     namespace: str
     usecase: str
     environment: str
     bucket: str
-    topic: str
-    settings: Settings
-    given_validation: bool = False
 
     @property
     def prefix(self) -> str:
-        """Begins the names of what belongs to the environment; also the model package group's name."""
+        """Begins the names of what belongs to the environment; the stack and the model package group have no more."""
         return f"{self.namespace}-{self.usecase}-{self.environment}"
 
     @property
-    def storage(self) -> str:
-        return f"s3://{self.bucket}/{self.namespace}/{self.usecase}"
+    def folder(self) -> str:
+        """Begins the names of image repositories and the keys of objects."""
+        return f"{self.namespace}/{self.usecase}"
 
     @property
-    def labelled(self) -> tuple[str, ...]:
-        """The parts of a window that a retraining reads."""
-        return ("train", "validation") if self.given_validation else ("train",)
+    def storage(self) -> str:
+        """The S3 prefix under which everything of the use case lies."""
+        return f"s3://{self.bucket}/{self.folder}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of everything that belongs to the environment."""
+        return {"namespace": self.namespace, "usecase": self.usecase, "environment": self.environment}
+
+    @property
+    def repositories(self) -> list[str]:
+        """The image repositories, which all environments of an account share."""
+        return [f"{self.folder}/{component}" for component in COMPONENTS]
+
+    @property
+    def parameters(self) -> list[str]:
+        pairs = [f"components/{component}/{kind}" for component in COMPONENTS for kind in ("image", "artifact")]
+        return [self.parameter(name) for name in (*pairs, "release", "retraining")]
 
     def parameter(self, name: str) -> str:
-        return f"/{self.namespace}/{self.usecase}/{self.environment}/{name}"
+        return f"/{self.folder}/{self.environment}/{name}"
 
     def pipeline(self, name: str) -> str:
         return f"{self.prefix}-{name}"
@@ -118,18 +131,32 @@ class Places:
         return found[1] if found else ""
 
 
+@dataclass(frozen=True)
+class Places(Names):
+    """Names and settings; `given_validation`: the use case brings validation files ([split] method = "given")."""
+
+    topic: str
+    settings: Settings
+    given_validation: bool = False
+
+    @classmethod
+    def of(cls, names: Names, tables: Mapping[str, Any], topic: str = "") -> "Places":
+        """With the settings in the tables of usecase.toml."""
+        given = tables.get("split", {}).get("method") == "given"
+        own = (names.namespace, names.usecase, names.environment, names.bucket)
+        return cls(*own, topic, Settings.of(tables), given)
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """The parts of a window that a retraining reads."""
+        return ("train", "validation") if self.given_validation else ("train",)
+
+
 def here() -> Places:
     """Of the function that is running: its variables, and the usecase.toml that lies beside its code."""
     tables = tomllib.loads((Path(__file__).resolve().parents[2] / "usecase.toml").read_text(encoding="utf-8-sig"))
-    return Places(
-        namespace=os.environ["NAMESPACE"],
-        usecase=os.environ["USECASE"],
-        environment=os.environ["ENVIRONMENT"],
-        bucket=os.environ["BUCKET"],
-        topic=os.environ["TOPIC_ARN"],
-        settings=Settings.of(tables),
-        given_validation=tables.get("split", {}).get("method") == "given",
-    )
+    names = Names(*(os.environ[name] for name in ("NAMESPACE", "USECASE", "ENVIRONMENT", "BUCKET")))
+    return Places.of(names, tables, os.environ["TOPIC_ARN"])
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,7 @@ class Context:
     @property
     def tags(self) -> list[dict[str, str]]:
         """Who pays for it, on everything a pipeline starts."""
-        environment = self.environment
-        tags = {"namespace": environment.namespace, "usecase": environment.slug, "environment": environment.name}
-        return [{"Key": key, "Value": value} for key, value in tags.items()]
+        return [{"Key": key, "Value": value} for key, value in self.environment.tags.items()]
 
 
 @dataclass(frozen=True)
