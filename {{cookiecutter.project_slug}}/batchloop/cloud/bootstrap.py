@@ -19,7 +19,7 @@ from batchloop.cloud.session import (
     tag_list,
     tag_map,
 )
-from batchloop.control.memory import NOTHING
+from batchloop.control.names import NOTHING
 from batchloop.environment import Environment
 from batchloop.repository import Failure, Repository
 

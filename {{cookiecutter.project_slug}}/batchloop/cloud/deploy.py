@@ -17,7 +17,7 @@ from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import NO_PIPELINE, UNCHANGED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
 from batchloop.cloud.stack import READY, REVIEW, Described, Stack, table
-from batchloop.control.memory import NOTHING
+from batchloop.control.names import NOTHING
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Failure, Repository

@@ -12,7 +12,7 @@ from typing import Any
 from batchloop import repository as batchloop_repository
 from batchloop.cloud.session import Session, opened
 from batchloop.container.job import listed
-from batchloop.control.memory import NOTHING
+from batchloop.control.names import NOTHING
 from batchloop.engine.containers import docker, exists, meaning_of
 from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions

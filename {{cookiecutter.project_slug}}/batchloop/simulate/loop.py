@@ -14,7 +14,7 @@ from batchloop.container import files, raw
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase, of_labels
 from batchloop.control import handlers, release, retraining, storage
-from batchloop.control.names import COMPONENTS, Aws, Places, Settings, order
+from batchloop.control.names import COMPONENTS, Aws, Places, order
 from batchloop.control.release import APPROVED
 from batchloop.engine import running
 from batchloop.engine.graph import Selection
@@ -326,12 +326,10 @@ class Loop:
 def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
     case, environment = definitions.read(repository, options.environment)
-    settings = Settings.of(repository.tables())
-    settings = settings if options.decision else replace(settings, enabled=False)
-    names = (environment.namespace, environment.slug, environment.name, environment.bucket)
     topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
-    given = repository.tables().get("split", {}).get("method") == "given"
-    places = Places(*names, topic, settings, given)
+    places = Places.of(environment, repository.tables(), topic)
+    if not options.decision:
+        places = replace(places, settings=replace(places.settings, enabled=False))
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
     # what stands for an image's digest changes with the image's content
     contents = {name: batchloop_repository.component(repository, name).encode() for name in COMPONENTS}
@@ -342,7 +340,7 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
         registry=running.registry(repository),
         definitions={places.pipeline(name): definition for name, definition in compiled.items()},
         arn=f"arn:aws:sagemaker:{environment.region}:{environment.account}",
-        digests={f"{environment.namespace}/{environment.slug}/{name}": digest for name, digest in digests.items()},
+        digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
     loop = Loop(repository, case, places, opened, compiled, stages)
     if not loop.state["parameters"]:
