@@ -50,7 +50,7 @@ def baseline(settings: UseCase, frame: pl.DataFrame) -> Baseline:
 
 def ours(settings: UseCase, known: Baseline, frame: pl.LazyFrame) -> Verdict:
     """The report that serve mode writes, from rows."""
-    return _verdict(settings, drift_report.judged(settings, known, frame, NO_SCORES)["columns"])
+    return _verdict(settings, drift_report.create(settings, known, frame, NO_SCORES)["columns"])
 
 
 def drawn(settings: UseCase, known: Baseline, counts: Sequence[Counts]) -> Verdict:

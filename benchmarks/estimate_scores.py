@@ -134,7 +134,7 @@ def measured(world: World, frame: pl.DataFrame) -> dict[str, float]:
         happened = (frame["__label"] == (label or frame["prediction"])).to_numpy().astype(float)
         numbers = performance.cell_numbers(frame[name].to_numpy(), threshold)
         hits[name] = np.bincount(numbers, weights=happened)[np.unique(numbers)]
-    return {name: float(metric(counted, hits)) for name, metric in performance.METRICS[world.task].items()}
+    return {name: float(metric(counted, hits)) for name, metric in measures.METRICS[world.task].items()}
 
 
 def harder(world: World, metric: str, drop: float) -> World | None:

@@ -17,7 +17,7 @@ import polars as pl
 from drift_decision import head, interval, line
 from estimate_scores import World
 
-from batchloop.container import metrics, performance
+from batchloop.container import measures, metrics, performance
 
 SEED = 13
 LEVEL, DROP, MINIMUM = 0.01, 0.05, 200  # [drift] significance, performance_drop, minimum_rows as shipped
@@ -61,12 +61,12 @@ def alarms(world: World, known: Mapping[str, Any], frame: pl.DataFrame, only: st
     modes = {name: one.weights[None] for name, one in validation.calibrations.items()}
     now, before = (validation.hits(each, modes) for each in (counted, validation.cells))
     parts, found = (known["sample"], performance.sample_of_batch(known, frame.lazy(), len(frame))), set()
-    for name, metric in performance.METRICS[world.task].items():
+    for name, metric in measures.METRICS[world.task].items():
         drop = metrics.lead(name, metric(validation.cells, before), metric(counted, now))[0]
         if (
             only in ("", name)
             and drop > DROP
-            and 2 * performance.chance((world.task, name), validation, parts, LEVEL) < LEVEL
+            and 2 * performance.p_value((world.task, name), validation, parts, LEVEL) < LEVEL
         ):
             found.add(name)
     if found:
@@ -78,7 +78,7 @@ def alarms(world: World, known: Mapping[str, Any], frame: pl.DataFrame, only: st
 def false_alarms(title: str, some: Iterable[Cell], minimum: int = MINIMUM) -> None:
     """Alarms without drift, a metric a column: of all cells with a number of validation rows, and in the worst one."""
     every = list(some)
-    names = list(performance.METRICS[every[0].world.task])
+    names = list(measures.METRICS[every[0].world.task])
     head(title, "validation rows", "batches judged", *names, "worst cell")
     for share, rows in dict.fromkeys((cell.world.shares[-1], cell.rows) for cell in every):
         tries, total, worst = 0, dict.fromkeys(names, 0), (0.0, "none")
@@ -95,7 +95,7 @@ def false_alarms(title: str, some: Iterable[Cell], minimum: int = MINIMUM) -> No
 
 def _alarms_of(cell: Cell, minimum: int) -> tuple[int, dict[str, int]]:
     """How many tries had an estimate, and how many of those alarmed by each metric."""
-    judged, found = 0, dict.fromkeys(performance.METRICS[cell.world.task], 0)
+    judged, found = 0, dict.fromkeys(measures.METRICS[cell.world.task], 0)
     for before, now in cell.draws():
         known = learned(cell.world, "log_loss", before, minimum)
         if "cells" in known:
@@ -122,7 +122,7 @@ def wrong(how: str, classes: int, tries: int) -> list[Cell]:
 def coverage(title: str, some: Iterable[Cell]) -> None:
     """How often the 95 % limits held what the labels gave."""
     every = list(some)
-    names = list(performance.METRICS[every[0].world.task])
+    names = list(measures.METRICS[every[0].world.task])
     head(title, "sharpness", "validation rows", "tries", *names)
     for cell in every:
         inside, tries = dict.fromkeys(names, 0), 0

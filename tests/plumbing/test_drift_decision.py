@@ -124,7 +124,7 @@ def test_a_value_that_appears_in_a_twentieth_of_a_small_batch_is_found(name: str
 def judged(case: usecase.UseCase, before: pl.DataFrame, now: pl.DataFrame, kinds: dict[str, str]) -> dict[str, Any]:
     rows, columns = profile.learned(before.lazy(), kinds, 20)
     known = {"rows": rows, "columns": columns, "scores": [], "performance": {"reason": "not asked for"}}
-    return drift_report.judged(case, known, now.lazy(), pl.LazyFrame(schema={"error": pl.String}))
+    return drift_report.create(case, known, now.lazy(), pl.LazyFrame(schema={"error": pl.String}))
 
 
 def alarms(frames: Callable[[int], pl.DataFrame], rows: tuple[int, int], kind: str, tries: int) -> int:

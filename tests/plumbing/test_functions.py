@@ -784,7 +784,7 @@ def real_report() -> dict[str, Any]:
     errors = [None] * 450 + ["broken"] * 50
     predictions = pl.LazyFrame({"prediction": random.normal(size=500), "error": errors})
     now = pl.LazyFrame({"x": random.normal(size=500) + 2})
-    return drift_report.judged(usecase.parse(tables), baseline, now, predictions)
+    return drift_report.create(usecase.parse(tables), baseline, now, predictions)
 
 
 # labels

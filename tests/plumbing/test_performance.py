@@ -72,8 +72,7 @@ def test_metrics_of_cells_are_scikit_learns(digits: int) -> None:
     scores = np.clip(scores.round(digits), 0.001, 0.999)
     groups, hits = grouped(scores, labels)
     found = {
-        name: float(metric({"score": groups}, {"score": hits}))
-        for name, metric in performance.METRICS["binary"].items()
+        name: float(metric({"score": groups}, {"score": hits})) for name, metric in measures.METRICS["binary"].items()
     }
     assert found == pytest.approx(sklearn(scores, labels))
 
@@ -86,7 +85,7 @@ def test_metrics_of_several_classes_are_scikit_learns() -> None:
     pairs = {f"score:{place}": grouped(scores[:, place], labels == place, 0.0) for place in range(3)}
     pairs["score"] = grouped(scores.max(axis=1), scores.argmax(axis=1) == labels, 0.0)
     groups, hits = ({name: pair[side] for name, pair in pairs.items()} for side in (0, 1))
-    found = {name: float(metric(groups, hits)) for name, metric in performance.METRICS["multiclass"].items()}  # type: ignore[arg-type]
+    found = {name: float(metric(groups, hits)) for name, metric in measures.METRICS["multiclass"].items()}  # type: ignore[arg-type]
     assert found == pytest.approx(
         {
             "log_loss": peer.log_loss(labels, scores),
@@ -316,7 +315,7 @@ def test_the_chance_of_a_drop_is_every_share_as_often_as_it_says() -> None:
     for _ in range(200):
         learned = known(*drawn(random, 300))
         parts = tuple({"score": performance.cell_numbers(drawn(random, rows)[0], THRESHOLD)} for rows in (300, 80))
-        below += performance.chance(("binary", "f1"), learned, parts, 0.1) < 0.1  # type: ignore[arg-type]
+        below += performance.p_value(("binary", "f1"), learned, parts, 0.1) < 0.1  # type: ignore[arg-type]
     assert 6 <= below <= 36
 
 

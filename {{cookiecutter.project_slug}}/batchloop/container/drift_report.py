@@ -18,7 +18,6 @@ from batchloop.container.job import InputError
 from batchloop.container.profile import Counted
 from batchloop.container.protocols import Comparison, Distributions
 from batchloop.container.realised import Joined
-from batchloop.container.report import Verdict
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -27,20 +26,9 @@ NOTHING_KNOWN: Mapping[str, float] = {}
 ALARMS = {"drift": "drift", "performance": "a worse model is expected", "realised": "the model is worse by its labels"}
 PARTS = 15  # of the validation split in the table of calibration
 CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
-NEXT = {
-    "drift": "Look at the columns below: if the world has changed, train again on data of this window; if the data is "
-    "broken, mend its source.",
-    "no drift": "Nothing to do.",
-    "not enough data": "Wait for a larger batch; this one counts neither as healthy nor as drifted.",
-}
-WORSE = "Get labels for this window and train again; until then, rely less on these predictions."
-TRAIN = "Train again, on data with these labels; until then, rely less on the predictions."
-TONES: Mapping[str, report.Tone] = {"drift": "bad", "no drift": "good", "not enough data": "unknown"}
-LOOK = "Look for columns that are mostly missing, or whose range is not what you expect."
-SPLIT = "Split by what the rows belong to, and train again; until then, expect less of new rows than was measured."
 
 
-def judged(
+def create(
     case: UseCase,
     baseline: Mapping[str, Any],
     frame: pl.LazyFrame,
@@ -84,21 +72,21 @@ def judged(
     }
 
 
-def measured(
-    case: UseCase, baseline: Mapping[str, Any], report: Mapping[str, Any], joined: Joined | str | None
+def with_labels(
+    case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | str | None
 ) -> dict[str, Any]:
     """The report with `realised`, described in realised.measured; null without labels.
 
     Labels that say otherwise refute what was expected without them.
     """
     if joined is None:
-        return {**report, "realised": None}
-    found = realised.measured(case, baseline, joined, report["performance"])
-    reason = f"{report['reason']} {_sentence(realised.in_words(found))}"
+        return {**drift, "realised": None}
+    found = realised.measured(case, baseline, joined, drift["performance"])
+    reason = f"{drift['reason']} {_sentence(realised.in_words(found))}"
     refuted = found["value"] is not None and not found["alarm"]
-    alarms = [alarm for alarm in report["alarms"] if not (refuted and alarm == "performance")]
+    alarms = [alarm for alarm in drift["alarms"] if not (refuted and alarm == "performance")]
     alarms += ["realised"] if found["alarm"] else []
-    return {**report, "reason": reason, "realised": found, **_alarms(case, alarms)}
+    return {**drift, "reason": reason, "realised": found, **_alarms(case, alarms)}
 
 
 def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
@@ -119,8 +107,8 @@ def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
 
 def _left_out(case: UseCase) -> dict[str, str]:
     """Columns that move by their nature, and who says so: they are shown, and don't count in the decision."""
-    told = {column.name: "drift = false" for column in case.columns if not column.drift}
-    return told | {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
+    by_setting = {column.name: "drift = false" for column in case.columns if not column.drift}
+    return by_setting | {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
 
 
 def _compared(
@@ -128,55 +116,58 @@ def _compared(
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 
-    Those that decide are judged together, any other one alone.
+    Columns that decide are compared together, any other one alone.
     """
     rows, counted = profile.count(frame, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
-    given = [(was, counted[was["name"]], rows, was["name"] not in left_out) for was in baseline["columns"]]
-    given += [(was, score_counted[was["name"]], score_rows, score_rows > 0) for was in baseline["scores"]]
-    together = iter(compare([_distributions(was, now) for was, now, _, decides in given if decides], case.drift))
+    pairs = [(learned, counted[learned["name"]], rows) for learned in baseline["columns"]]
+    pairs += [(learned, score_counted[learned["name"]], score_rows) for learned in baseline["scores"]]
+    decide = [learned["name"] not in left_out for learned in baseline["columns"]]
+    decide += [score_rows > 0] * len(baseline["scores"])
+    all_counts = [_distributions(learned, now) for learned, now, _ in pairs]
+    together = iter(compare([one for one, decides in zip(all_counts, decide, strict=True) if decides], case.drift))
     found = []
-    for was, now, of, decides in given:
+    for pair, distributions, decides in zip(pairs, all_counts, decide, strict=True):
         if decides:
-            found.append(_column(was, now, of, next(together)))
+            found.append(_column(*pair, next(together)))
         else:
-            alone = replace(compare([_distributions(was, now)], case.drift)[0], drifted=False)
-            found.append(_column(was, now, of, alone) | {"decides": False, "adjusted_p_value": None})
+            alone = replace(compare([distributions], case.drift)[0], drifted=False)
+            found.append(_column(*pair, alone) | {"decides": False, "adjusted_p_value": None})
     return rows, score_rows, found
 
 
-def _distributions(was: Mapping[str, Any], now: Counted) -> Distributions:
-    before = np.asarray(was["counts"], float)
-    if "edges" not in was:
+def _distributions(learned: Mapping[str, Any], now: Counted) -> Distributions:
+    before = np.asarray(learned["counts"], float)
+    if "edges" not in learned:
         return Distributions(before, now.counts)
     # the value each bin stands for in both tables together: in the open tails the two can differ much
-    means, rows = np.asarray(was["means"], float), before[:-1] + now.counts[:-1]
+    means, rows = np.asarray(learned["means"], float), before[:-1] + now.counts[:-1]
     pooled = np.where(rows > 0, (before[:-1] * means + now.sums[:-1]) / np.maximum(rows, 1), means)
-    return Distributions(before, now.counts, pooled, was["deviation"])
+    return Distributions(before, now.counts, pooled, learned["deviation"])
 
 
-def _column(was: Mapping[str, Any], now: Counted, rows: int, found: Comparison) -> Column:
+def _column(learned: Mapping[str, Any], now: Counted, rows: int, found: Comparison) -> Column:
     """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
-    numeric, every = "edges" in was, sum(was["counts"])
+    numeric, every = "edges" in learned, sum(learned["counts"])
     beyond = []
-    if numeric and now.low is not None and now.high is not None and was["low"] is not None:
-        beyond += [f"down to {now.low:.6g}, learned from {was['low']:.6g}"] if now.low < was["low"] else []
-        beyond += [f"up to {now.high:.6g}, learned to {was['high']:.6g}"] if now.high > was["high"] else []
+    if numeric and now.low is not None and now.high is not None and learned["low"] is not None:
+        beyond += [f"down to {now.low:.6g}, learned from {learned['low']:.6g}"] if now.low < learned["low"] else []
+        beyond += [f"up to {now.high:.6g}, learned to {learned['high']:.6g}"] if now.high > learned["high"] else []
     return {
-        "name": was["name"],
-        "kind": was["kind"],
+        "name": learned["name"],
+        "kind": learned["kind"],
         "decides": True,
         "drifted": found.drifted,
         "adjusted_p_value": found.adjusted_p_value,
         # JSON knows no infinity: a constant that moved is any number of standard deviations away
         **{key: None if value is None or not np.isfinite(value) else value for key, value in found.effects.items()},
         "missing": float(now.counts[-1] - now.invalid) / max(rows, 1),
-        "missing_baseline": was["missing"],
+        "missing_baseline": learned["missing"],
         "invalid": now.invalid / max(rows, 1),
-        "invalid_baseline": was["invalid"],
+        "invalid_baseline": learned["invalid"],
         "unknown": None if numeric else float(now.counts[-2]) / max(rows, 1),
-        "unknown_baseline": None if numeric else was["counts"][-2] / max(every, 1),
+        "unknown_baseline": None if numeric else learned["counts"][-2] / max(every, 1),
         "unknown_examples": now.unknown,
         "low": now.low,
         "high": now.high,
@@ -259,21 +250,12 @@ def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
-    text = (
-        f"{learned['rows']:,} rows of raw training data, {len(learned['columns'])} columns, and the scores of "
-        f"{learned['score_rows']:,} validation rows."
-    )
-    verdict = Verdict("Baseline learned", "good", text, LOOK)
-    if leak := (evaluation.get("leak") or {}).get("reason"):
-        text += f" {leak[:1].upper()}{leak[1:]}."
-        verdict = Verdict("Baseline learned, but validation repeats training", "bad", text, SPLIT)
     parts = [
         [name, *line]
         for name, cells in learned["performance"].get("cells", {}).items()
         for line in _reliability(*(np.asarray(cells[key], float) for key in ("scores", "rows", "hits")))
     ]
-    title = f"{case.title}: what the training data looks like"
-    return report.page(title, verdict, template="baseline", learned=learned, evaluation=evaluation, parts=parts)
+    return report.render("baseline.html", case=case, learned=learned, evaluation=evaluation, parts=parts)
 
 
 def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
@@ -284,22 +266,12 @@ def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
 
 
 def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The page of serve mode; what labels say counts for more than what was expected without them."""
-    verdict, expected, measured = found["verdict"], found["performance"]["alarm"], found.get("realised") or {}
-    known = measured.get("value") is not None
-    alarm = measured["alarm"] if known else expected
-    worse = f", {'and' if verdict == 'drift' else 'but'} a worse model{'' if known else ' expected'}"
-    word = verdict.capitalize() + (worse if alarm else ", but scored as well as before" if expected else "")
-    next_step = (TRAIN if known else WORSE) if alarm else NEXT[verdict]
-    reason = f"{found['reason']} {found['consequence']}".strip()
-    return report.page(
-        f"{case.title}: has the data drifted?",
-        Verdict(word, "bad" if alarm else TONES[verdict], reason, next_step),
-        template="drift",
+    """The page of serve mode."""
+    return report.render(
+        "drift.html",
         case=case,
         found=found,
         rows_learned=learned.get("performance", {}).get("rows", 0),
-        left_out=realised.left_out(measured) if measured else "",
         column_charts=_charts(learned["columns"], [one for one in found["columns"] if one["psi_beyond_chance"] > 0]),
         score_charts=_charts(learned["scores"], [*found["scores"].values()]),
     )

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,5 @@ def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
     found["gate:compared"] = float(evaluation["champion"] is not None)  # 0: the gate asks for no lead
     compared = evaluation["comparison"] or {}
     found |= {f"gate:{name}": compared.get(name) or 0.0 for name in ("lead_low", "lead_high", "disagreement")}
-    digits = {
-        name: np.format_float_positional(value, precision=9, fractional=False, trim="0")
-        for name, value in found.items()
-    }
-    return [f"metric {name}={text}" for name, text in digits.items()]
+    digits = partial(np.format_float_positional, precision=9, fractional=False, trim="0")
+    return [f"metric {name}={digits(value)}" for name, value in found.items()]

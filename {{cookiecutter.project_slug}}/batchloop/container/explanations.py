@@ -15,14 +15,12 @@ from batchloop.container import models, raw, report
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
-from batchloop.container.report import Verdict
 from batchloop.container.tables import matrix
 from batchloop.container.usecase import Explanation, UseCase
 
 BATCH = 50_000  # rows read at once
 CHUNK = 2_000  # rows explained at once: attributions take 8 bytes × outputs × features each
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-LITTLE, MUCH = 0.1, 0.25  # of importance that has moved (total variation, 0 to 1)
 ROW = "__position"  # number of a row, from 0
 Values = NDArray[np.float64]
 
@@ -200,34 +198,13 @@ def moved(before: Values, after: Values) -> float:
 
 def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
     """The page of train mode."""
-    verdict = Verdict(
-        word=f"{explainer['importance'][0]['feature']} matters most",
-        tone="good",
-        reason=f"{explainer['rows']:,} rows of the validation split were explained with {explainer['method']}; "
-        f"attributions add up to the raw score within {explainer['additivity_error']:.1g}{_sampled(explainer)}.",
-        next_step="Look for features that should not matter: they may leak the label.",
-    )
-    title = f"{case.title}: what the model looks at"
-    return report.page(title, verdict, template="explanations", found=explainer, examples="")
+    return report.render("explanations.html", case=case, found=explainer, examples="")
 
 
 def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> str:
     """The page of serve mode; `examples` are rows of explanations, each a chart of what pushed its score up or down."""
-    moved, identity = summary["moved"], examples.columns[0]
-    reason = (
-        f"{summary['explained']:,} of {summary['rows']:,} rows were explained ({summary['rule']}); {moved:.1%} of the "
-        f"importance has moved to other features since training{_sampled(summary)}."
-    )
-    verdict = Verdict(
-        "Other reasons than in training", "bad", reason, "Read the drift report; consider to train again."
-    )
-    if moved < LITTLE:
-        verdict = Verdict("The model decides as it was trained to", "good", reason, "Nothing to do.")
-    elif moved < MUCH:
-        todo = "Compare with the drift report of this run."
-        verdict = Verdict("The reasons have shifted", "unknown", reason, todo)
+    identity, charts = examples.columns[0], []
     ranks = range(1, 1 + sum(name.endswith("_feature") for name in examples.columns))
-    charts = []
     for row in examples.iter_rows(named=True):
         reasons = [
             (f"{row[f'reason_{rank}_feature']} = {row[f'reason_{rank}_value']}", row[f"reason_{rank}_attribution"])
@@ -235,12 +212,4 @@ def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> 
         ]
         unit = f"raw score {row['raw_score']:.4g} {summary['unit']}"
         charts.append(report.bars(reasons, unit, f"{identity} {row[identity]}"))
-    title = f"{case.title}: why these predictions"
-    return report.page(title, verdict, template="explanations", found=summary, examples=report.join(*charts))
-
-
-def _sampled(found: Mapping[str, Any]) -> str:
-    """What is to be said where attributions are estimates."""
-    if not (error := found["sampling_error"]):
-        return ""
-    return f"; each is an estimate by sampling, with a standard error of up to {error:.2g} {found['unit']}"
+    return report.render("explanations.html", case=case, found=summary, examples=report.join(*charts))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]  # row numbers
+TOP = "score"  # of the predicted class; for a binary task of the positive one
 BINS = 10  # of the reliability table, equally wide
 SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 would make the log loss infinite
 RESAMPLES, LEVEL, SEED = 200, 0.95, 7
@@ -25,6 +26,10 @@ class Cells:
     scores: Floats
     rows: Floats
     chosen: Floats
+
+
+Counted = Mapping[str, Cells]  # by score column
+Hits = Mapping[str, Floats]  # of each cell's rows, those that belong to the class
 
 
 def auc(cells: Cells, hits: Floats) -> Floats:
@@ -81,6 +86,36 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return ratio
 
 
+def _top(metric: Callable[[Cells, Floats], Floats]) -> Callable[[Counted, Hits], Floats]:
+    return lambda counted, hits: metric(counted[TOP], hits[TOP])
+
+
+def _classes(metric: Callable[[Cells, Floats], Floats], combine: Any) -> Callable[[Counted, Hits], Floats]:
+    def measured(counted: Counted, hits: Hits) -> Floats:
+        values: Floats = combine([metric(counted[name], hits[name]) for name in counted if name != TOP], axis=0)
+        return values
+
+    return measured
+
+
+def _class_loss(cells: Cells, hits: Floats) -> Floats:
+    """A class's part of the log loss: the chosen class's probability alone counts."""
+    loss: Floats = -(hits * np.log(np.clip(cells.scores, SMALLEST, 1))).sum(-1) / cells.rows.sum(-1)
+    return loss
+
+
+# those that can be measured on cells, and so be expected without labels
+METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
+    "binary": {one.__name__: _top(one) for one in (auc, log_loss, brier, accuracy, precision, recall, f1)},
+    "multiclass": {
+        "log_loss": _classes(_class_loss, np.sum),
+        "accuracy": _top(accuracy),  # its outcome: the predicted class is the true one
+        "auc": _classes(auc, np.mean),
+        "brier": _classes(brier, np.sum),
+    },
+}
+
+
 def average_precision(cells: Cells, hits: Floats) -> Floats:
     """The precision at each score that occurs, weighted by the recall it adds; of single rows."""
     order = np.argsort(-cells.scores, kind="stable")
@@ -102,8 +137,8 @@ def measure(task: str, labels: Floats, predicted: Floats, threshold: float) -> d
 def binary(labels: Floats, scores: Floats, threshold: float) -> dict[str, float]:
     """`scores` is the positive class's probability; from `threshold` on the positive class is predicted."""
     cells, hits = Cells(scores, np.ones_like(scores), (scores >= threshold).astype(float)), (labels == 1).astype(float)
-    metrics = (auc, average_precision, log_loss, brier, accuracy, precision, recall, f1)
-    found = {metric.__name__: float(metric(cells, hits)) for metric in metrics}
+    every = (auc, average_precision, log_loss, brier, accuracy, precision, recall, f1)
+    found = {metric.__name__: float(metric(cells, hits)) for metric in every}
     if not 0 < hits.sum() < hits.size:
         found["auc"] = float("nan")
     if not hits.any():

@@ -10,7 +10,7 @@ Log-odds and not bins of the score: with bins, every row of the outer ones gets 
 loss of 0.001 lies in how they differ there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import measures, metrics, raw
-from batchloop.container.measures import LEVEL, SEED, SMALLEST, Cells, Floats
+from batchloop.container import metrics, raw
+from batchloop.container.measures import LEVEL, METRICS, SEED, SMALLEST, TOP, Cells, Counted, Floats
 from batchloop.container.tables import LABEL
 from batchloop.container.usecase import UseCase
 
@@ -37,10 +37,7 @@ SHARED = (("multiclass", "auc"), ("multiclass", "brier"))  # a label is a hit of
 EVERY_CLASS = ("auc",)  # metrics of several classes in which a rare one weighs as much as any other
 METHOD = "expected confusion matrix of scores calibrated on the validation split (CBPE)"
 ONLY_LABELS = "only labels can tell; when they arrive, the realised performance is computed from them"
-TOP = "score"  # of the predicted class; for a binary task of the positive one
 Numbers = NDArray[np.int64]  # of rows' cells
-Counted = Mapping[str, Cells]  # by score column
-Hits = Mapping[str, Floats]
 Plain = dict[str, Any]
 
 
@@ -131,36 +128,6 @@ def cell_numbers(scores: Floats, threshold: float) -> Numbers:
     return 2 * grid + (scores >= threshold)
 
 
-def _top(metric: Callable[[Cells, Floats], Floats]) -> Callable[[Counted, Hits], Floats]:
-    return lambda counted, hits: metric(counted[TOP], hits[TOP])
-
-
-def _classes(metric: Callable[[Cells, Floats], Floats], combine: Any) -> Callable[[Counted, Hits], Floats]:
-    def measured(counted: Counted, hits: Hits) -> Floats:
-        values: Floats = combine([metric(counted[name], hits[name]) for name in counted if name != TOP], axis=0)
-        return values
-
-    return measured
-
-
-def _class_loss(cells: Cells, hits: Floats) -> Floats:
-    """A class's part of the log loss: the chosen class's probability alone counts."""
-    loss: Floats = -(hits * np.log(np.clip(cells.scores, SMALLEST, 1))).sum(-1) / cells.rows.sum(-1)
-    return loss
-
-
-BINARY = ("auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
-METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
-    "binary": {name: _top(getattr(measures, name)) for name in BINARY},
-    "multiclass": {
-        "log_loss": _classes(_class_loss, np.sum),
-        "accuracy": _top(measures.accuracy),  # its outcome: the predicted class is the true one
-        "auc": _classes(measures.auc, np.mean),
-        "brier": _classes(measures.brier, np.sum),
-    },
-}
-
-
 @dataclass(frozen=True)
 class Known:
     """What the validation split has taught, by score column: its cells, and how often a score comes true."""
@@ -227,7 +194,7 @@ def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     return found
 
 
-def chance(
+def p_value(
     wanted: tuple[str, str], known: Known, parts: tuple[Mapping[str, Numbers], Mapping[str, Numbers]], level: float
 ) -> float:
     """How often chance makes the second of `parts` worse than the first by as much; `wanted` is task and metric.
@@ -384,7 +351,7 @@ def estimated(case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame) 
     report |= plain[metric]
     if found[metric].drop > limit:
         parts = (known["sample"], sample_of_batch(known, scored, rows))
-        random = chance((case.data.task, metric), validation, parts, case.drift.significance)
+        random = p_value((case.data.task, metric), validation, parts, case.drift.significance)
         report["p_value"] = min(1.0, 2 * max(random, found[metric].doubt))  # two-sided
         report["alarm"] = report["p_value"] < case.drift.significance
     return {**report, "reason": None, "metrics": plain}

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Matrix: TypeAlias = (
-    "NDArray[np.float32]"  # rows × features; a category is the position of its name in `categories`, NaN is missing
-)
+# rows × features; a category is the position of its name in `categories`, NaN is missing
+Matrix: TypeAlias = "NDArray[np.float32]"
 # binary: the positive class's probability a row; multiclass: rows × classes; else values
 Predicted: TypeAlias = "NDArray[np.float64]"
 Feature = Mapping[str, Any]  # name, source (the raw column), kind (its type), and `categories` of a category

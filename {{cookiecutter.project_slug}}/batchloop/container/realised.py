@@ -18,17 +18,6 @@ ANSWERS = "__answers"  # how many different ones an id was given
 SMALL_EFFECT, FEW = 0.1, 30  # in standard deviations; rows below which a mean or a standard error is no good one
 OF_THE_CLASS = ("precision", "recall", "f1", "average_precision")
 NOTHING: Mapping[str, Any] = dict.fromkeys(("value", "low", "high", "expected", "reference", "drop")) | {"alarm": False}
-LEFT_OUT = {
-    "broken_line": "have too few or too many cells",
-    "missing_id": "have no id",
-    "missing_label": "have no label",
-    "unknown_label": "have a label that the contract does not know",
-    "contradicting": "contradict each other: one id, several labels",
-    "repeated": "say the same of one id once more, and count once",
-    "not_scored": "match no scored row",
-    "scored_twice": "match an id that was scored more than once, with different answers",
-    "failed": "match a row that could not be scored",
-}
 
 
 @dataclass(frozen=True)
@@ -247,9 +236,3 @@ def in_words(found: Mapping[str, Any]) -> str:
     words += "" if found["expected"] is None else f", {found['expected']:.3f} was expected"
     words += "" if found["reference"] is None else f", {found['reference']:.3f} was reached on the validation split"
     return words + (f"; these are no random share: {found['bias']}" if found["bias"] else "")
-
-
-def left_out(found: Mapping[str, Any]) -> str:
-    """The label rows that were not used, in a sentence; "" where all were."""
-    parts = [f"{found['left_out'][name]:,} {words}" for name, words in LEFT_OUT.items() if found["left_out"].get(name)]
-    return f"Of the rows with labels {'; '.join(parts)}." if parts else ""

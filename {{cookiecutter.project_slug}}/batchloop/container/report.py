@@ -168,7 +168,7 @@ def table(
     kinds = [kind for kind, _ in columns]
     lines = [list(zip(kinds, cells, strict=True)) for cells in zip(*(cells for _, cells in columns), strict=True)]
     heads = list(zip(headers, kinds, strict=True))
-    return _render("table", columns=heads, rows=lines, marked=marked, caption=caption)
+    return _part("table", columns=heads, rows=lines, marked=marked, caption=caption)
 
 
 def _column(values: Sequence[object]) -> tuple[str, list[list[str]]]:
@@ -191,7 +191,7 @@ def matrix(
     texts = zip(*(aligned(column) for column in zip(*values, strict=True)), strict=True)
     cells = [list(zip(line, text, strict=True)) for line, text in zip(values, texts, strict=False)]
     lines = [(name, cells[position] if cells else []) for position, name in enumerate(rows)]
-    return _render("matrix", columns=columns, rows=lines, title=title, unit=unit, low=min(known), high=max(known))
+    return _part("matrix", columns=columns, rows=lines, title=title, unit=unit, low=min(known), high=max(known))
 
 
 def bars(items: Sequence[tuple[str, float]], unit: str, title: str) -> Markup:
@@ -202,7 +202,7 @@ def bars(items: Sequence[tuple[str, float]], unit: str, title: str) -> Markup:
         for (label, _), text, value in zip(items, texts, values, strict=True)
     ]
     across = Scale(min([0.0, *values]), max([0.0, *values]), 0.0, 100.0)
-    return _render("bars", items=drawn, across=across, unit=unit, title=title)
+    return _part("bars", items=drawn, across=across, unit=unit, title=title)
 
 
 def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[float], title: str) -> Markup:
@@ -214,9 +214,9 @@ def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[
         for label, before, now in zip(labels, baseline, current, strict=True)
     ]
     if few:
-        return _render("pairs", items=drawn, across=Scale(0.0, highest, 0.0, 100.0), title=title)
+        return _part("pairs", items=drawn, across=Scale(0.0, highest, 0.0, 100.0), title=title)
     numbers = [[item["label"], 100 * item["before"], 100 * item["now"]] for item in drawn]
-    return _render(
+    return _part(
         "columns",
         items=drawn,
         title=title,
@@ -242,7 +242,7 @@ def timeline(points: Sequence[Point], title: str, unit: str, *, mark: str = "mar
         beside = [y for y in heights[max(0, position - 1) : position + 2] if y is not None]
         point["below"] = any(y < point["y"] for y in beside) if point["y"] is not None else False
     numbers = [[point.label, point.value, "yes" if point.marked else ""] for point in points]
-    return _render(
+    return _part(
         "timeline",
         points=drawn,
         lines=[(first, second) for first, second in pairwise(drawn) if None not in (first["y"], second["y"])],
@@ -264,7 +264,7 @@ def interval(items: Sequence[Interval], unit: str, title: str, *, limit: Limit =
         for item in items
     ]
     across, grid = Scale(low, high, 2.0, 98.0), ticks(low, high)
-    return _render("interval", items=drawn, across=across, grid=grid, limit=(name, edge), unit=unit, title=title)
+    return _part("interval", items=drawn, across=across, grid=grid, limit=(name, edge), unit=unit, title=title)
 
 
 def _centres(count: int) -> list[float]:
@@ -303,16 +303,20 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def _render(part: str, **values: object) -> Markup:
+def _part(part: str, **values: object) -> Markup:
     """A macro of parts.html."""
     macro = getattr(_environment().get_template("parts.html").module, part)
     return Markup(macro(**values))  # noqa: S704 - Jinja has escaped what came from the data
 
 
-def page(title: str, verdict: Verdict, sections: Sequence[Section] = (), template: str = "page", **data: Any) -> str:
-    """The whole page as text: these sections, or those that a template of its own makes of its data."""
-    found = _environment().get_template(f"{template}.html")
-    return found.render(title=title, verdict=verdict, sections=sections, **data)
+def page(title: str, verdict: Verdict, sections: Sequence[Section]) -> str:
+    """A page of sections as text."""
+    return render("page.html", title=title, verdict=verdict, sections=sections)
+
+
+def render(template: str, **data: object) -> str:
+    """The page that a template makes of its data."""
+    return _environment().get_template(template).render(**data)
 
 
 def join(*parts: Markup) -> Markup:

@@ -23,8 +23,8 @@ def serve(settings: Mapping[str, str]) -> None:
     table = raw.read(job.processing_input("raw"), case)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()
-    report = drift_report.judged(case, baseline, table.intact, predictions, importance)
-    report = drift_report.measured(case, baseline, report, _labels(case, predictions))
+    report = drift_report.create(case, baseline, table.intact, predictions, importance)
+    report = drift_report.with_labels(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(drift_report.batch(case, baseline, report), encoding="utf-8")
