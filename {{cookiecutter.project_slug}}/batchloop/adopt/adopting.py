@@ -37,11 +37,10 @@ LISTED, SHOWN, FIRST = 20, 100, 3  # names in one sentence; columns a line each;
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything that was decided.
+    """Everything that was decided: `time` splits, `decisions` are on all columns but the label, the id and the group.
 
-    `time` is the column that splits, `decisions` are on all but the label, the id and the time of a split, `added` the
-    columns that brought in a marker of missing values, `events` those that look like the time of an event, `repeats`
-    says what rows belong to, and could.
+    `added` columns brought in a marker of missing values, `events` look like the time of an event, and `repeats` says
+    what rows belong to, and could.
     """
 
     profile: Profile
@@ -83,7 +82,7 @@ def adopt(options: Options) -> None:
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)
         rows, lines = _check(decided, case)
-        kept = holdout.place(table.files, options.folder, options.usecase, text, decided.holdout)
+        kept = holdout.write(table.files, options.folder, options.usecase, text, decided.holdout)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
     _report(decided, rows, lines)
@@ -175,10 +174,10 @@ def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: boo
     for decision in decisions:
         column = decision.column
         if reason := roles.identifier_reason(column) or leaks.get(column.name, ""):
-            chosen.append(columns.out(decision, reason))
+            chosen.append(replace(decision, type="", why=reason))
         elif not keyed and decision.name == raw.NO_ID and decision.type:
             taken = f"has the name that numbered rows get; rename it, or say ID={raw.NO_ID}"
-            chosen.append(columns.out(decision, taken))
+            chosen.append(replace(decision, type="", why=taken))
         elif roles.is_identifier(column) and decision.type == "number":
             why = f"whole numbers that name something; {column.distinct} values"
             chosen.append(replace(decision, type="category", why=why))
@@ -219,9 +218,7 @@ def _rewrite(file: Path, contract: Contract) -> tuple[str, UseCase]:
         "missing": [text for text in seen.missing if text not in of_one],
     }
     _update(data, told | {key: form[key] for key in FORM if key in data or form[key] != getattr(Data, key)})
-    document["columns"] = {
-        PLACEHOLDER: True
-    }  # tomlkit takes a second for a thousand columns, and four for two thousand
+    document["columns"] = {PLACEHOLDER: True}  # tomlkit takes a second for a thousand columns, and more for more
     _update(document["gate"], {"metric": label.metric, "minimum": label.limit, "minimum_lead": label.lead})
     # validation files of the table before say nothing about this one
     method = "time" if time else "group" if contract.group else "random"

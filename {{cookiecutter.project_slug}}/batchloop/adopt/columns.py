@@ -3,12 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
 from batchloop.adopt import dates
-from batchloop.adopt.dates import CROWDED, Moments, repeats
+from batchloop.adopt.dates import Moments, stands_out
 from batchloop.adopt.profile import EXACT, FEW, MANY, Column, Profile
 from batchloop.adopt.source import Question, missing_option, types_option
 from batchloop.container import raw
@@ -172,11 +172,6 @@ def _text(column: Column) -> Decision:
     return Decision(column, "", f"{kind}; a model could only learn it by heart{date or hint}")
 
 
-def out(decision: Decision, why: str) -> Decision:
-    """Left out."""
-    return replace(decision, type="", why=why, format="", time_zone="", drift=True)
-
-
 def known_markers(profile: Profile) -> dict[str, Sequence[str]]:
     """Texts that stand for "no value" among what would otherwise be numbers, by the column; none that is a class."""
     return {
@@ -195,10 +190,8 @@ def ask_missing(profile: Profile, strays: Sequence[Suspect], moments: Iterable[M
         texts = dict.fromkeys(text for texts, _ in suspects for text in texts)
         told = "; ".join(why for _, why in suspects[:SHOWN])
         more = f"; and {len(suspects) - SHOWN:,} more" if len(suspects) > SHOWN else ""
-        raise Question(
-            f'what means "no value"? {told}{more}. Say {missing_option(texts)} (those that do), or MISSING=no if none '
-            "does."
-        )
+        option = f"Say {missing_option(texts)} (those that do), or MISSING=no if none does."
+        raise Question(f'what means "no value"? {told}{more}. {option}')
 
 
 def _suspects(profile: Profile) -> list[Suspect]:
@@ -253,25 +246,18 @@ def _far(column: Column, steps: float = 0.0) -> Iterator[Suspect]:
         return
     after, before = (following for _, following in column.ends)
     rest = before - after
-    for number, (cells, following), first, last in zip(
-        (low, high), column.ends, (after, low), (high, before), strict=True
-    ):
+    for number, (cells, following) in zip((low, high), column.ends, strict=True):
         if abs(number // 100 - following // 100) <= 1 and all(map(PERIOD.fullmatch, column.texts)):
             continue  # the months and weeks of the year before
-        zero = number == 0 and column.distinct > FEW and following * (column.distinct - 2) > steps * rest
-        if (steps and zero) or _none(column, number, (cells, following), rest):
-            texts = column.where(column.number == number)
+        distance, zero = abs(number - following), number == 0
+        sign = bool(NINES.fullmatch(f"{number:.0f}")) or number < 0 <= following
+        usual = sign or (zero and distance > APART * rest and cells < MOST * column.present)
+        far = not zero and distance > max(rest, 1)
+        ordinary = not number.is_integer() or (column.distinct <= FEW and not sign)  # few values may be codes
+        below = steps and zero and column.distinct > FEW and following * (column.distinct - 2) > steps * rest
+        if below or (not ordinary and stands_out(cells, (column.present, column.distinct), far, usual)):
+            texts = column.texts_where(column.number() == number)
             if abs(number) <= 1:  # an ordinary number in other columns
                 texts = [f"{column.name}={text}" for text in texts]
-            others = f"the others are {first:g} to {last:g}"
+            others = f"the others are {after if number == low else low:g} to {high if number == low else before:g}"
             yield texts, f"{number:g} stands in {cells:,} cells of {column.name!r}, {others}"
-
-
-def _none(column: Column, number: float, end: tuple[int, float], rest: float) -> bool:
-    """Whether a number is one that people write for "none": whole, in more than a few cells, and far or usual."""
-    (cells, following), distance = end, abs(number - end[1])
-    sign = bool(NINES.fullmatch(f"{number:.0f}")) or number < 0 <= following
-    zero = number == 0 and distance > APART * rest and cells < MOST * column.present
-    crowded = cells * column.distinct > CROWDED * column.present
-    usual = (crowded and (sign or zero)) or (number != 0 and distance > max(rest, 1))
-    return repeats(cells, column.present) and number.is_integer() and (column.distinct > FEW or sign) and usual

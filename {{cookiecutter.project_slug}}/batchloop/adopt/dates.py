@@ -62,10 +62,10 @@ FEWEST, SPREAD = 5, 20  # distinct values, and those where the name has to tell
 USUAL = ("0001-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
 REPEATED, LEAST = 0.002, 3  # the share of the cells, and the cells, in which a value stands again and again
 CROWDED = 5  # times as often as a value on average
-Found = tuple[str, int, Sequence[str]]  # a column's format, how many of its values it does not read, some of these
+Match = tuple[str, int, Sequence[str]]  # a column's format, how many of its values it does not read, some of these
 
 
-def find(column: Column, profile: Profile) -> Found | None:
+def find(column: Column, profile: Profile) -> Match | None:
     """The format that reads the most values, None where none does.
 
     Raises Question where the day and the month could change places, or where dates have several formats. What the user
@@ -146,7 +146,7 @@ def _read(text: pl.Expr, form: str) -> pl.Expr:
     return text.map_batches(partial(_moments, form=form), return_dtype=pl.Datetime("us"), is_elementwise=True)
 
 
-def since_1970(column: Column) -> Found | None:
+def since_1970(column: Column) -> Match | None:
     """Numbers of this century's seconds, or parts of them, since 1970, if the name or how they stand says so."""
     low, high, named = column.low or 0.0, column.high or 0.0, NAMING.search(column.name.strip())
     for form, (_, unit) in EPOCHS.items():
@@ -162,7 +162,7 @@ def since_1970(column: Column) -> Found | None:
 def _as_moments(column: Column, milliseconds: bool) -> bool:
     """Whether the rows are in the order of a column's numbers, or nearly each has its own of milliseconds."""
     order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0).alias("order")
-    ordered, distinct = row(column.cells(n=column.number), order, pl.col("n").n_unique())
+    ordered, distinct = row(column.cells(n=column.number()), order, pl.col("n").n_unique())
     return bool((milliseconds and distinct >= UNIQUE * column.present) or ordered >= ORDERED)
 
 
@@ -217,7 +217,7 @@ def moments(column: Column, form: str) -> Moments:
         held = pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
         moment: pl.Expr = pl.when(column.text.is_not_null()).then(held)
     elif form in EPOCHS:
-        moment = (column.number * EPOCHS[form][1]).round().cast(pl.Int64)
+        moment = (column.number() * EPOCHS[form][1]).round().cast(pl.Int64)
     else:
         moment = _read(column.plain, form).cast(pl.Int64)
     frame = column.cells(at=moment)
@@ -241,16 +241,16 @@ def moments(column: Column, form: str) -> Moments:
     for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
         day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
         far = abs(end - following) > max(before_high - after_low, 1)
-        usual = count * distinct > CROWDED * present and day in USUAL
-        if distinct > FEW and repeats(count, present) and (far or usual):
-            texts = column.where(moment == end)
+        if distinct > FEW and stands_out(count, (present, distinct), far, day in USUAL):
+            texts = column.texts_where(moment == end)
             suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))
     return Moments(moment, ordered, _event(column.name, (present, distinct, ordered, timed)), suspects)
 
 
-def repeats(cells: int, of: int) -> bool:
-    """Whether a value at the end of a column stands there again and again."""
-    return cells >= max(LEAST, REPEATED * of)
+def stands_out(cells: int, of: tuple[int, int], far: bool, usual: bool) -> bool:
+    """Whether a value comes again and again among so many cells and values, and is far from the rest or a usual gap."""
+    present, distinct = of
+    return cells >= max(LEAST, REPEATED * present) and (far or (usual and cells * distinct > CROWDED * present))
 
 
 def _event(name: str, found: tuple[int, int, float, bool]) -> str:

@@ -83,7 +83,7 @@ def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> t
     clear = entities[0] if entities and entities[0].clear else None
     if wish:
         if not clear:
-            return "", [""]
+            return "", []
         name = repr(clear.column.name)
         told = f"as GROUP={wish} says, but {name} repeats: {clear.describe()}"
         return "", [f"{told}; what is measured holds for rows of the same {name} alone"]
@@ -213,5 +213,5 @@ def _entity(profile: Profile, column: Column, others: Sequence[str], bins: int =
 def _amount(column: Column) -> pl.Expr:
     """A number for each value: itself, or for text a hash, whose variance tells how often values differ."""
     if column.numbers > column.present / 2:
-        return column.number
+        return column.number()
     return column.plain.hash().cast(pl.Float64) / 2.0**64

@@ -68,7 +68,7 @@ def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> H
     return Holdout(name, values, words, column.markers, reading) if 0 < taken <= MOST * rows else None
 
 
-def place(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
+def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
     """All or nothing: everything is written beside its place first, and only then moved. The rows kept from training.
 
     Raises InputError where it can't be written, a full disk for example.

@@ -86,13 +86,9 @@ class Column:
             present = pl.col(self.name).is_finite()
         return pl.when(present & ~value.is_in(list(self.markers))).then(value)
 
-    @property
-    def number(self) -> pl.Expr:
-        """The values as the runtime will read numbers; null where there is none."""
-        return self.parse(self.plain)
-
-    def parse(self, plain: pl.Expr) -> pl.Expr:
-        """Numbers from texts as they stand in the file."""
+    def number(self, plain: pl.Expr | None = None) -> pl.Expr:
+        """The values, or other texts as they stand in the file, as the runtime will read numbers; null for none."""
+        plain = self.plain if plain is None else plain
         written = Spelling((), self.table.reading.decimal, self.table.reading.thousands, self.format)
         if self.kind == pl.String and written != Spelling():
             return plain.map_batches(
@@ -105,7 +101,7 @@ class Column:
         """The texts as they stand in the file, as "t", where there are any; or other expressions."""
         return self.table.frame.select(**(others or {"t": self.plain})).drop_nulls()
 
-    def where(self, condition: pl.Expr) -> list[str]:
+    def texts_where(self, condition: pl.Expr) -> list[str]:
         """The texts that stand where a condition holds."""
         cells = self.table.frame.filter(condition).select(self.plain.alias("t")).unique()
         return cells.collect(engine="streaming")["t"].sort().to_list()
@@ -176,7 +172,7 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
     texts = [each.plain.alias(f"t{place}") for place, each in places]
     answer = [each.text.alias(f"label{place}") for place, each in places if each.name == label]
     frame = columns[0].table.frame.select(*texts, *answer)
-    frame = frame.with_columns(each.parse(pl.col(f"t{place}")).alias(f"n{place}") for place, each in places)
+    frame = frame.with_columns(each.number(pl.col(f"t{place}")).alias(f"n{place}") for place, each in places)
     frame = frame.with_columns(pl.col("^label.*$").name.replace("label", "t"))
     counts = _measured(frame, [_counts(pl.col(f"t{place}"), pl.col(f"n{place}")) for place, _ in places])
     closer = _measured(frame, [_closer(pl.col(f"t{n}"), pl.col(f"n{n}"), count) for n, count in enumerate(counts)])
@@ -186,7 +182,7 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
         shown = found.get("texts") or held.gather_every(max(1, math.ceil(held.len() / KEPT))).to_list()
         if 0 < count["distinct"] <= EXACT:
             count["distinct"] = len(shown)
-        numbers = pl.DataFrame({"t": shown}, schema={"t": pl.String}).filter(column.parse(pl.col("t")).is_null())
+        numbers = pl.DataFrame({"t": shown}, schema={"t": pl.String}).filter(column.number(pl.col("t")).is_null())
         odd = found.get("odd") or numbers["t"].to_list()
         ends = [tuple(end.values()) for end in found.get("ends", [])]
         found |= {"texts": _with(shown, count.pop("ends")), "odd": _with(odd, count.pop("odd_ends")), "ends": ends}

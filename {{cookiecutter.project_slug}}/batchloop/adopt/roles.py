@@ -143,7 +143,7 @@ def _binary(counts: dict[str, int]) -> Label:
 def _regression(column: Column, name: str, assumed: str) -> Label:
     if column.numbers <= column.present / 2:
         raise InputError(f"{name} holds {column.texts[0]!r}; a regression task needs numbers.")
-    deviation = float(row(column.table.frame, column.number.std())[0] or 0.0)
+    deviation = float(row(column.table.frame, column.number().std())[0] or 0.0)
     told = f"{assumed}the gate asks for less error than guessing the mean has"
     why = f"numbers from {column.low:g} to {column.high:g}; {told}"
     return Label("regression", (), why, "rmse", float(f"{deviation:.4g}"), -float(f"{0.01 * deviation:.2g}"))
@@ -220,8 +220,8 @@ def leaks(profile: Profile, columns: Sequence[Column], task: str) -> dict[str, s
 def _correlated(label: Column, columns: Sequence[Column]) -> dict[str, str]:
     """Numbers that are the label on another scale."""
     numbers = {f"c{place}": each for place, each in enumerate(columns) if each.numbers == each.present}
-    read = [each.number.alias(place) for place, each in numbers.items()]
-    both = label.table.frame.select(label.number.alias("label"), *read)
+    read = [each.number().alias(place) for place, each in numbers.items()]
+    both = label.table.frame.select(label.number().alias("label"), *read)
     correlations = row(both, *(pl.corr(place, "label").alias(place) for place in numbers))
     same = [each.name for each, r in zip(numbers.values(), correlations, strict=True) if abs(r or 0.0) > 1 - 1e-9]
     return dict.fromkeys(same, f"says the same as the label; {ADVICE}")
