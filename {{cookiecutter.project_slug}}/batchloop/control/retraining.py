@@ -227,7 +227,16 @@ def resume(aws: Aws, places: Places, now: datetime) -> Decision:
 def _advance(aws: Aws, places: Places, observation: Observation | None, now: datetime, tell: Tell) -> Decision:
     stored, memory = _settle(aws, places, now)
     wanted = decision.candidates(memory, places.settings, observation.window if observation else "")
-    circumstances = _circumstances(aws, places, wanted, now)
+    labelled = frozenset(window for window in wanted if _is_labelled(aws, places, window))
+    _, released = release.current(aws, places)
+    circumstances = Circumstances(
+        now,
+        labelled,
+        learned=_learned(places, released),
+        running=bool(running(aws, places.pipeline("training"))),
+        measuring=_measuring(aws, places) if labelled else frozenset(),
+        baseline=baseline_id(released["artifacts"]["baseline"]) if released else "",
+    )
     decided = decision.decide(memory, observation, places.settings, circumstances)
     if decided.action == Action.RETRAIN:
         stored = storage.write(aws.ssm, stored, decided.memory.text())
@@ -283,19 +292,6 @@ def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
         lines = {"Decision": memory.reason, "To do": todo, "Run": memory.execution}
         reports.tell(aws, places, f"no new model from window {memory.window}", lines)
     return memory
-
-
-def _circumstances(aws: Aws, places: Places, windows: list[str], now: datetime) -> Circumstances:
-    _, released = release.current(aws, places)
-    labelled = frozenset(window for window in windows if _is_labelled(aws, places, window))
-    return Circumstances(
-        now,
-        labelled,
-        learned=_learned(places, released),
-        running=bool(running(aws, places.pipeline("training"))),
-        measuring=_measuring(aws, places) if labelled else frozenset(),
-        baseline=baseline_id(released["artifacts"]["baseline"]) if released else "",
-    )
 
 
 def _is_labelled(aws: Aws, places: Places, window: str) -> bool:

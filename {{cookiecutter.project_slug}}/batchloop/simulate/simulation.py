@@ -290,14 +290,12 @@ def simulate(here: Repository, options: Options) -> int:
 
 def _begin(simulated: Simulated, options: Options, stages: list[Stage]) -> None:
     """Go on with a simulation of the same things; what was made from others is cleared away."""
-    file = simulated.local / "plan.json"
+    file, root = simulated.local / "plan.json", simulated.root
     plan = {  # what the result depends on → its hash
         "the stages": repository.of([repository.files(stage.folder, [stage.folder]) for stage in stages]),
         "the components": repository.of([repository.component(simulated, name) for name in COMPONENTS]),
         "the pipelines or settings": repository.sources(simulated, options.environment),
-        "the functions or the simulation itself": repository.of(
-            repository.files(simulated.root, [simulated.root / "batchloop"])
-        ),
+        "the functions or the simulation itself": repository.of(repository.files(root, [root / "batchloop"])),
     }
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if before == plan:
@@ -319,17 +317,16 @@ def _clear(simulated: Simulated) -> None:
 def _go(loop: Loop) -> None:
     """Step on to the end, with a line for each tick that is over."""
     ticks, begun = loop.state["ticks"], monotonic()
-    shown = len(ticks)
+    number, going = len(ticks), True
     if not loop.releases():
         print(f"training the first model on stage {loop.stages[0].name}", flush=True)
-    going = True
     while going:
         going = loop.step()
-        if shown and (not going or (len(ticks) > shown and ticks[shown - 1]["why"])):
-            where = f"tick {shown} of {len(loop.stages)}, stage {loop.stages[shown - 1].name}"
-            print(f"{where}: {ticks[shown - 1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
+        if number and (not going or (len(ticks) > number and ticks[number - 1]["why"])):
+            what = f"tick {number} of {len(loop.stages)}, stage {loop.stages[number - 1].name}"
+            print(f"{what}: {ticks[number - 1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
             begun = monotonic()
-        shown = max(shown, len(ticks))
+        number = max(number, len(ticks))
 
 
 def _remark(row: Row) -> str:
