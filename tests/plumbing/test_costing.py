@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from batchloop import cost
-from batchloop.cost import Estimate, Usage, runs_a_month
+from batchloop.cost import Estimate, Usage
+from batchloop.environment import runs_a_month
 from batchloop.repository import Failure, Repository
 from plumbing.rendered import ROOT
 

@@ -1,5 +1,6 @@
 """Every key of usecase.toml and environments/*.toml: refused with its line and the nearest right name, before a run."""
 
+import inspect
 import os
 import re
 import shlex
@@ -817,6 +818,13 @@ def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:
     assert used <= given
     promised = set(re.findall(r"\b([A-Z_]{2,})=", "".join(line for line in text.splitlines(True) if "## " in line)))
     assert promised - {"DRIFT"} <= given | {"GIVEN"}
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_command_names_a_function_that_takes_its_options(command: cli.Command) -> None:
+    inspect.signature(cli.load(command.function)).bind(None, *command.options)
+    for group in [option for option in command.options if isinstance(option, cli.Group)]:
+        inspect.signature(cli.load(group.type)).bind(*group.options)
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)

@@ -1,22 +1,22 @@
 """`make cost`: what an environment would cost, from batchloop/prices.toml, without asking AWS."""
 
 import json
-import math
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
-from batchloop.environment import Environment, Instances
+from batchloop.container import settings
+from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Failure, Repository
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
-MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
 ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
 WITHOUT = ", without what has no price"
 
@@ -52,7 +52,6 @@ STEPS = (
     JobStep("inference", "DetectDrift", "monitoring"),
     JobStep("inference", "ExplainPredictions", "explainability"),
 )
-TITLES = {"training": "one training", "inference": "one scoring run"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Everything the table shows. `runs` is None where the schedule does not tell."""
+    """Everything the table shows. `runs` is None where the schedule does not tell. What has no price is in no total."""
 
     environment: Environment
     prices: Prices
@@ -142,30 +141,27 @@ class Estimate:
     remarks: tuple[str, ...]
 
     def run(self, pipeline: str) -> tuple[float, float]:
-        """The least and the most that one run costs, without what has no price."""
+        """The least and the most that one run costs."""
         jobs = [job for job in self.jobs if job.step.pipeline == pipeline]
-        return _total(job.least for job in jobs), _total(job.most for job in jobs)
-
-    def has_prices(self, pipeline: str) -> bool:
-        """Whether all jobs of a run have a price."""
-        return all(job.most is not None for job in self.jobs if job.step.pipeline == pipeline)
+        return sum(job.least or 0.0 for job in jobs), sum(job.most or 0.0 for job in jobs)
 
     @property
     def fixed(self) -> float:
         """What a month costs whether or not anything runs."""
-        return _total(charge.cost for charge in self.charges if not charge.by_run)
+        return sum(charge.cost or 0.0 for charge in self.charges if not charge.by_run)
+
+    def runs_of(self, pipeline: str) -> tuple[float, float]:
+        """The least and the most that a month's runs cost, without those nobody can count."""
+        least, most = self.run(pipeline)
+        number = self.retrainings if pipeline == "training" else self.runs or 0
+        return number * least, number * most
 
     @property
     def month(self) -> tuple[float, float]:
-        """The least and the most of a month, without what has no price and without runs nobody can count."""
-        scoring, training = self.run("inference"), self.run("training")
-        kept = _total(charge.cost for charge in self.charges)
-        least, most = (kept + (self.runs or 0) * scoring[end] + self.retrainings * training[end] for end in (0, 1))
-        return least, most
-
-
-def _total(costs: Iterable[float | None]) -> float:
-    return sum(cost for cost in costs if cost is not None)
+        """The least and the most of a month."""
+        kept = sum(charge.cost or 0.0 for charge in self.charges)
+        least, most = map(sum, zip(self.runs_of("inference"), self.runs_of("training"), strict=True))
+        return kept + least, kept + most
 
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
@@ -175,57 +171,49 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
     retrainings = prices.retrainings if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
     stored = prices.data_gb if usage.gb is None else _amount(usage.gb, "GB")
-    minutes, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
-    assumed = prices.work_minutes, "assumed"
+    given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
     for step in STEPS:
-        given = minutes.get(step.name, minutes.get(step.job))
-        worked = (given, "as given") if given is not None else measured.get(step.name, assumed)
-        jobs.append(_job(step, environment, prices, worked))
+        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
+        jobs.append(_job(step, environment, prices, worked or (prices.work_minutes, "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored, (runs or 0.0) + retrainings))
     remarks = tuple(_remarks(environment, prices, runs, today))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
 
 
-def _given_minutes(words: str) -> dict[str, float]:
+def _amount(text: Any, what: str) -> float:
+    number = settings.parsed(float, str(text))
+    if number is None or number < 0:
+        raise Failure(f"{what} needs a number from 0.")
+    return float(number)
+
+
+def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
+    """Of a job or of one of its steps: minutes, and where they come from."""
     known = {name for step in STEPS for name in (step.job, step.name)}
-    minutes: dict[str, float] = {}
-    for word in words.split():
-        name, _, number = word.partition("=")
+    minutes = {}
+    for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
             raise Failure(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
-        minutes[name] = _amount(number, f"MINUTES: {name}")
+        minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
     return minutes
-
-
-def _amount(text: Any, what: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise Failure(f"{what} needs a number from 0.")
-    return number
 
 
 def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     """From each step's newest local run in which it had to work; a reused step took no time, and tells nothing."""
     minutes: dict[str, tuple[float, str]] = {}
     for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        try:
+        with suppress(ValueError):  # a run that is just being written
             run = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:  # a run that is just being written
-            continue
-        for name, step in run.get("steps", {}).items():
-            if step.get("state") == "done" and step.get("seconds", 0) > 0:
-                minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
+            for name, step in run.get("steps", {}).items():
+                if step.get("state") == "done" and step.get("seconds", 0) > 0:
+                    minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
     return minutes
 
 
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances = environment.instances[step.job]
-    minutes = prices.start_minutes + worked[0]
+    instances, minutes = environment.instances[step.job], prices.start_minutes + worked[0]
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
@@ -247,8 +235,7 @@ def _charges(
         each = prices.price(prices.figures.get(figure), what)
         return Charge(what, amount, None if each is None else each * number, by_run)
 
-    scheduled = bool(environment.schedule and environment.hours_between_runs)
-    alarms, dashboards = watchers(repository, scheduled)
+    alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
     images, metrics = prices.images_gb, prices.custom_metrics
     hours, logs = min(runs, MONTH_HOURS), runs * prices.log_gb_a_run
     yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
@@ -288,55 +275,6 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
         yield f"{environment.environment} has no schedule, so no scoring runs are in the month: RUNS=30 counts some"
 
 
-UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-ANY = ("*", "?")
-YEARS = 28  # after which the calendar repeats itself
-
-
-def runs_a_month(schedule: str) -> float | None:
-    """0 for "" (never); None for an expression whose runs can't be counted.
-
-    The grammar is that of "Schedule types" in the EventBridge Scheduler user guide.
-    """
-    if not schedule:
-        return 0.0
-    if rate := re.fullmatch(r"rate\(\s*([1-9]\d*)\s+(minute|hour|day)s?\s*\)", schedule):
-        return MONTH_HOURS * 60 / (int(rate[1]) * UNITS[rate[2]])
-    cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) [*?]\)", schedule)
-    if not cron:
-        return None
-    minutes, hours, days, months, weekdays = (field.upper() for field in cron.groups())
-    times, chosen = len(_values(minutes, 0, 59)) * len(_values(hours, 0, 23)), _values(months, 1, 12, MONTHS)
-    if days not in ANY and weekdays not in ANY:
-        return None
-    if re.fullmatch(r"L|LW|\d+W", days) or re.fullmatch(r"\w{1,3}#[1-4]|[1-7]L", weekdays):
-        return times * len(chosen) / 12 or None
-    fitting, on = _values(days, 1, 31), _values(weekdays, 1, 7, WEEKDAYS)
-    calendar = [date(2001, 1, 1) + timedelta(number) for number in range(int(YEARS * 365.25))]
-    count = sum(day.month in chosen and day.day in fitting and day.isoweekday() % 7 + 1 in on for day in calendar)
-    return times * count / (YEARS * 12) or None
-
-
-def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> set[int]:
-    """What a field of a cron expression matches; nothing where it can't be read."""
-    for number, name in enumerate(names, lowest):
-        field = re.sub(rf"\b{name}\b", str(number), field)
-    matching: set[int] = set()
-    for part in field.split(","):
-        match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
-        if not match:
-            return set()
-        first, last, step = match.groups()
-        start = lowest if first in ANY else int(first)
-        end = int(last) if last else highest if first in ANY or step else start
-        if not lowest <= start <= end <= highest:
-            return set()
-        matching |= set(range(start, end + 1, int(step or 1)))
-    return matching
-
-
 def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     """Print the table, the totals and what they assume; the exit code. Raises Failure."""
     from rich.console import Console  # noqa: PLC0415 - the summary does without
@@ -344,9 +282,8 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
 
     estimate = make(repository, name, usage, today())
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "amount", "minutes", "taken"):
-        table.add_column(heading, justify="right" if heading == "minutes" else "left")
-    table.add_column(estimate.prices.currency, justify="right")
+    for heading in ("", "amount", "minutes", "taken", estimate.prices.currency):
+        table.add_column(heading, justify="right" if heading in ("minutes", estimate.prices.currency) else "left")
     for row in _rows(estimate):
         table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
@@ -363,26 +300,24 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    for pipeline, title in TITLES.items():
-        for job in estimate.jobs:
-            if job.step.pipeline == pipeline:
-                instances = f"{job.instances.count} × {job.instances.type}"
-                cost = "no price" if job.most is None or job.least is None else _between(job.least, job.most)
-                yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, cost
-        without = "" if estimate.has_prices(pipeline) else WITHOUT
-        yield title + without, "", "", "", _between(*estimate.run(pipeline))
+    runs, incomplete = estimate.runs, False
+    for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
+        jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
+        for job in jobs:
+            instances = f"{job.instances.count} × {job.instances.type}"
+            yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, _between(job.least, job.most)
+        without = any(job.most is None for job in jobs)
+        yield title + (WITHOUT if without else ""), "", "", "", _between(*estimate.run(pipeline))
         yield ("",)
-    scoring, training, runs = estimate.run("inference"), estimate.run("training"), estimate.runs
-    retrainings = estimate.retrainings
-    amount, cost = ("?", "?") if runs is None else (f"{runs:.0f}", _between(runs * scoring[0], runs * scoring[1]))
+        incomplete = incomplete or without
+    amount, cost = ("?", "?") if runs is None else (f"{runs:.0f}", _between(*estimate.runs_of("inference")))
     yield "  scoring runs", amount, "", "", cost
-    yield "  trainings", f"{retrainings:g}", "", "", _between(retrainings * training[0], retrainings * training[1])
+    yield "  trainings", f"{estimate.retrainings:g}", "", "", _between(*estimate.runs_of("training"))
     for charge in estimate.charges:
-        cost = "no price" if charge.cost is None else money(charge.cost)
-        yield f"  {charge.what}", charge.amount, "", "", cost
-    has_prices = all(map(estimate.has_prices, TITLES)) and all(charge.cost is not None for charge in estimate.charges)
-    without = ("" if runs is not None else ", without scoring runs") + ("" if has_prices else WITHOUT)
-    yield f"one month{without}", "", "", "", _between(*estimate.month)
+        yield f"  {charge.what}", charge.amount, "", "", _between(charge.cost, charge.cost)
+        incomplete = incomplete or charge.cost is None
+    without_runs = "" if runs is not None else ", without scoring runs"
+    yield f"one month{without_runs}{WITHOUT if incomplete else ''}", "", "", "", _between(*estimate.month)
 
 
 def _notes(estimate: Estimate) -> Iterator[str]:
@@ -423,8 +358,10 @@ def summary(repository: Repository, name: str) -> list[str]:
     ]
 
 
-def _between(least: float, most: float) -> str:
+def _between(least: float | None, most: float | None) -> str:
     """One amount, or a range where spare capacity may make it less."""
+    if least is None or most is None:
+        return "no price"
     low, high = money(least), money(most)
     return high if low == high else f"{low} to {high}"
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,3 +184,53 @@ def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
         if job not in tables:
             raise Wrong(f"[instances] needs {job}, with type, count and volume_gb.", "instances")
     return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}
+
+
+MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
+UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
+MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+ANY = ("*", "?")
+YEARS = 28  # after which the calendar repeats itself
+
+
+def runs_a_month(schedule: str) -> float | None:
+    """0 for "" (never); None for an expression whose runs can't be counted.
+
+    The grammar is that of "Schedule types" in the EventBridge Scheduler user guide.
+    """
+    if not schedule:
+        return 0.0
+    if rate := re.fullmatch(r"rate\(\s*([1-9]\d*)\s+(minute|hour|day)s?\s*\)", schedule):
+        return MONTH_HOURS * 60 / (int(rate[1]) * UNITS[rate[2]])
+    cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) [*?]\)", schedule)
+    if not cron:
+        return None
+    minutes, hours, days, months, weekdays = (field.upper() for field in cron.groups())
+    times, chosen = len(_values(minutes, 0, 59)) * len(_values(hours, 0, 23)), _values(months, 1, 12, MONTH_NAMES)
+    if days not in ANY and weekdays not in ANY:
+        return None
+    if re.fullmatch(r"L|LW|\d+W", days) or re.fullmatch(r"\w{1,3}#[1-4]|[1-7]L", weekdays):
+        return times * len(chosen) / 12 or None
+    fitting, on = _values(days, 1, 31), _values(weekdays, 1, 7, WEEKDAY_NAMES)
+    calendar = [date(2001, 1, 1) + timedelta(number) for number in range(int(YEARS * 365.25))]
+    count = sum(day.month in chosen and day.day in fitting and day.isoweekday() % 7 + 1 in on for day in calendar)
+    return times * count / (YEARS * 12) or None
+
+
+def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> set[int]:
+    """What a field of a cron expression matches; nothing where it can't be read."""
+    for number, name in enumerate(names, lowest):
+        field = re.sub(rf"\b{name}\b", str(number), field)
+    matching: set[int] = set()
+    for part in field.split(","):
+        match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
+        if not match:
+            return set()
+        first, last, step = match.groups()
+        start = lowest if first in ANY else int(first)
+        end = int(last) if last else highest if first in ANY or step else start
+        if not lowest <= start <= end <= highest:
+            return set()
+        matching |= set(range(start, end + 1, int(step or 1)))
+    return matching
