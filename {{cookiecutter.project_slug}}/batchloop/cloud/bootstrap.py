@@ -101,8 +101,8 @@ def parameter(session: Session, name: str) -> Finding:
     tags = tag_map(call("list_tags_for_resource", **resource).get("TagList", []))
     other_type = f"of type {found['Type']}, not {TYPE}, which AWS never changes"
     differences: dict[str, Act | None] = {} if found["Type"] == TYPE else {other_type: None}
-    tag = partial(call, "add_tags_to_resource", **resource, Tags=tag_list(wanted))
-    return _compared(tags, wanted, tag, differences)
+    mend = partial(call, "add_tags_to_resource", **resource, Tags=tag_list(wanted))
+    return Finding(foreign=foreign(tags, _owner(session)), differences=differences | _wrong_tags(tags, wanted, mend))
 
 
 def image_repository(session: Session, name: str) -> Finding:
@@ -128,6 +128,8 @@ def image_repository(session: Session, name: str) -> Finding:
         return Finding(create=create)
     arn = found[0]["repositoryArn"]
     tags = tag_map(call("list_tags_for_resource", resourceArn=arn).get("tags", []))
+    if other := foreign(tags, _owner(session)):
+        return Finding(foreign=other)
     differences: dict[str, Act | None] = {}
     for member, (value, operation, words) in SETTINGS.items():
         if (has := found[0].get(member)) != value:
@@ -140,18 +142,19 @@ def image_repository(session: Session, name: str) -> Finding:
     if not encryption.items() <= encrypted.items():  # fixed at creation ("EncryptionConfiguration", API reference)
         has, should = (" ".join(its.values()) for its in (encrypted, encryption))
         differences[f"encrypted with {has}, not {should}, which AWS never changes"] = None
-    tag = partial(call, "tag_resource", resourceArn=arn, tags=tag_list(wanted))
-    return _compared(tags, wanted, tag, differences)
+    mend = partial(call, "tag_resource", resourceArn=arn, tags=tag_list(wanted))
+    return Finding(differences=differences | _wrong_tags(tags, wanted, mend))
 
 
-def _compared(
-    tags: Mapping[str, str], wanted: Mapping[str, str], tag: Act, differences: dict[str, Act | None]
-) -> Finding:
-    """With the tags that are missing or wrong; other people's further tags are theirs."""
-    owner = {key: wanted[key] for key in ("namespace", "usecase")}
-    if wrong := [f"{key}={value}" for key, value in wanted.items() if tags.get(key) != value]:
-        differences[f"tags: {', '.join(wrong)}"] = tag
-    return Finding(foreign=foreign(tags, owner), differences=differences)
+def _owner(session: Session) -> dict[str, str]:
+    """The tags by which something is known to be this use case's."""
+    return {key: value for key, value in session.environment.tags.items() if key != "environment"}
+
+
+def _wrong_tags(tags: Mapping[str, str], wanted: Mapping[str, str], mend: Act) -> dict[str, Act | None]:
+    """One difference for all tags that are missing or wrong; other people's further tags are theirs."""
+    wrong = [f"{key}={value}" for key, value in wanted.items() if tags.get(key) != value]
+    return {f"tags: {', '.join(wrong)}": mend} if wrong else {}
 
 
 def each(

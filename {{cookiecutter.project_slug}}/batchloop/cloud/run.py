@@ -24,8 +24,6 @@ SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 ENDED = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
-
-
 COMMIT = "GitCommit"
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 NO_PIPELINE = ("ResourceNotFound", "ValidationException")
@@ -44,7 +42,7 @@ def pipelines(session: Session) -> list[Pipeline]:
     repository, environment, name = session.repository, session.environment, session.name
     commit = definitions.git_commit(repository)
     try:
-        pushed = json.loads((repository.local / f"images-{name}.json").read_text(encoding="utf-8"))
+        pushed = dict(json.loads((repository.local / f"images-{name}.json").read_text(encoding="utf-8")))
         values = {f"{component.capitalize()}Image": place for component, place in pushed.items()} | {COMMIT: commit}
     except (OSError, ValueError):
         raise Failure(f"no images were pushed from here; run `make push ENV={name}` first.") from None
