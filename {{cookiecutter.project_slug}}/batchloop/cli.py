@@ -94,11 +94,6 @@ def _on(word: str) -> bool:
     return word == "on"
 
 
-def bootstrap(here: Repository, choice: str, environment: str) -> int:
-    """Plan or create what this use case needs in AWS."""
-    return int(load("cloud.bootstrap.run")(here.root, choice, environment))
-
-
 ENV = text("--env", "one of environments/*.toml", "dev")
 DATA = text("--data", "a file, a folder or s3://… (default: data/<window>/)")
 SET = Option("--set", {"action": "append", "default": [], "metavar": "Name=value …"})
@@ -142,7 +137,7 @@ COMMANDS = (
     Command("models", "list the models registered here", "local.models", USE),
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
     Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
-    Command("bootstrap", "plan or create what must be there before anything else", "cli.bootstrap", CHOICE, ENV),
+    Command("bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", CHOICE, ENV),
     Command("push", "push the images that changed, and record their digests", "cloud.images.push", ENV, REGISTRY),
     Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
