@@ -31,32 +31,34 @@ class CountedTransformStep(TransformStep):  # type: ignore[misc]  # the SDK has 
         return request
 
 
-def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
+def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeline:
     """The whole pipeline; the release's images and artifacts come in as parameters."""
-    parameters = _parameters(where)
-    context = Context(where, session, {parameter.name: parameter for parameter in parameters})
+    parameters = _parameters(environment)
+    context = Context(environment, session, {parameter.name: parameter for parameter in parameters})
     prepare = _prepare_features(context)
     model = _create_model(context)
     score = _score_features(context, prepare, model)
     drift = _detect_drift(context, score)
     explain = _explain_predictions(context, prepare)
     steps = [prepare, model, score, drift, explain]
-    return Pipeline(name=where.pipeline("inference"), parameters=parameters, steps=steps, sagemaker_session=session)
+    return Pipeline(
+        name=environment.pipeline("inference"), parameters=parameters, steps=steps, sagemaker_session=session
+    )
 
 
-def _parameters(where: Environment) -> list[Parameter]:
+def _parameters(environment: Environment) -> list[Parameter]:
     released = ("Preprocessor", "Model", "Baseline", "Explainer")
     return [
-        ParameterString("ProductionData", where.data("sample", "production")),
-        ParameterString("ArtifactsPrefix", where.runs("inference")),
-        *(ParameterString(name, f"{where.storage}/none") for name in released),  # every run is given a release's
+        ParameterString("ProductionData", environment.data("sample", "production")),
+        ParameterString("ArtifactsPrefix", environment.runs("inference")),
+        *(ParameterString(name, f"{environment.storage}/none") for name in released),  # every run is given a release's
         # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.
-        ParameterString("LabelledData", f"{where.storage}/none"),
+        ParameterString("LabelledData", f"{environment.storage}/none"),
         ParameterString("LabelsVersion", "none"),
         ParameterInteger("MaxPayloadInMB", 6),
         ParameterInteger("MaxConcurrentTransforms", 2),
-        *steps.image_parameters(where),
-        *steps.instance_parameters(where, ("processing", "transform", "monitoring", "explainability")),
+        *steps.image_parameters(environment),
+        *steps.instance_parameters(environment, ("processing", "transform", "monitoring", "explainability")),
     ]
 
 
@@ -73,17 +75,17 @@ def _prepare_features(context: Context) -> ProcessingStep:
 
 
 def _create_model(context: Context) -> ModelStep:
-    where = context.environment
+    environment = context.environment
     builder = ModelBuilder(
         model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
         s3_model_data_url=context["Model"],
         image_uri=context["AlgorithmImage"],
-        role_arn=where.role,
+        role_arn=environment.role,
         sagemaker_session=context.session,
         network=Networking(
             enable_network_isolation=True,
-            subnets=list(where.subnets) or None,
-            security_group_ids=list(where.security_groups) or None,
+            subnets=list(environment.subnets) or None,
+            security_group_ids=list(environment.security_groups) or None,
         ),
     )
     return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=steps.service_retries())
@@ -91,15 +93,15 @@ def _create_model(context: Context) -> ModelStep:
 
 def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep) -> TransformStep:
     """One file is one request: Parquet can't be split, and processing has cut it to size."""
-    where = context.environment
+    environment = context.environment
     transformer = Transformer(
         model_name=model.properties.ModelName,
         instance_type=context["TransformInstanceType"],
-        instance_count=where.instances["transform"].count,
+        instance_count=environment.instances["transform"].count,
         strategy="SingleRecord",
         output_path=steps.output_uri(context, "ScoreFeatures", "predictions"),
-        output_kms_key=where.kms_key or None,
-        volume_kms_key=where.kms_key or None,
+        output_kms_key=environment.kms_key or None,
+        volume_kms_key=environment.kms_key or None,
         accept=PARQUET,
         max_concurrent_transforms=context["MaxConcurrentTransforms"],
         max_payload=context["MaxPayloadInMB"],

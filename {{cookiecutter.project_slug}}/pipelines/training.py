@@ -34,10 +34,10 @@ from batchloop.pipelines.steps import Context, ProcessingJob
 SPLITS = ("train", "validation", "test", "champion_test")
 
 
-def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
+def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeline:
     """The whole pipeline; what varies from run to run is a parameter."""
-    parameters = _parameters(usecase, where)
-    context = Context(where, session, {parameter.name: parameter for parameter in parameters})
+    parameters = _parameters(usecase, environment)
+    context = Context(environment, session, {parameter.name: parameter for parameter in parameters})
     prepare = _prepare_training_data(context, usecase)
     train = _train_model(context, usecase, prepare)
     baseline = _learn_baseline(context, train)
@@ -57,29 +57,31 @@ def pipeline(usecase: UseCase, where: Environment, session: Any) -> Pipeline:
         depends_on=[baseline, explainer],
     )
     steps = [prepare, train, baseline, explainer, check]
-    return Pipeline(name=where.pipeline("training"), parameters=parameters, steps=steps, sagemaker_session=session)
+    return Pipeline(
+        name=environment.pipeline("training"), parameters=parameters, steps=steps, sagemaker_session=session
+    )
 
 
-def _parameters(usecase: UseCase, where: Environment) -> list[Parameter]:
-    given = [ParameterString("ValidationData", where.data("sample", "validation"))]
+def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
+    validation_data = [ParameterString("ValidationData", environment.data("sample", "validation"))]
     return [
-        ParameterString("TrainingData", where.data("sample", "train")),
+        ParameterString("TrainingData", environment.data("sample", "train")),
         # Manifests of files; this one lists the empty artifact: no earlier window.
-        ParameterString("EarlierData", f"{where.storage}/none/earlier.manifest"),
-        *(given if usecase.split.method == "given" else []),
-        ParameterString("ArtifactsPrefix", where.runs("training")),
+        ParameterString("EarlierData", f"{environment.storage}/none/earlier.manifest"),
+        *(validation_data if usecase.split.method == "given" else []),
+        ParameterString("ArtifactsPrefix", environment.runs("training")),
         # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
-        ParameterString("ChampionPreprocessor", f"{where.storage}/none"),
-        ParameterString("ChampionModel", f"{where.storage}/none"),
+        ParameterString("ChampionPreprocessor", f"{environment.storage}/none"),
+        ParameterString("ChampionModel", f"{environment.storage}/none"),
         ParameterString("ContinueTraining", "false", enum_values=["false", "true"]),
         ParameterInteger("Trials", usecase.tuning.trials),
         *(ParameterString(camel(name), text(value)) for name, value in usecase.hyperparameters.items()),
         ParameterFloat("QualityLimit", usecase.gate.minimum),
         ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
-        ParameterString("ApprovalStatus", where.approval, enum_values=["Approved", "PendingManualApproval"]),
+        ParameterString("ApprovalStatus", environment.approval, enum_values=["Approved", "PendingManualApproval"]),
         ParameterString("GitCommit", "unknown"),
-        *pipelines_steps.image_parameters(where),
-        *pipelines_steps.instance_parameters(where, pipelines_steps.COMPONENTS),
+        *pipelines_steps.image_parameters(environment),
+        *pipelines_steps.instance_parameters(environment, pipelines_steps.COMPONENTS),
     ]
 
 
@@ -94,7 +96,7 @@ def text(value: Any) -> str:
 
 
 def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep:
-    given = {"validation": context["ValidationData"]} if usecase.split.method == "given" else {}
+    validation_data = {"validation": context["ValidationData"]} if usecase.split.method == "given" else {}
     job = ProcessingJob(
         name="PrepareTrainingData",
         component="processing",
@@ -103,7 +105,7 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
             "raw": context["TrainingData"],
             "earlier": context["EarlierData"],
             "champion": context["ChampionPreprocessor"],
-            **given,
+            **validation_data,
         },
         outputs=["preprocessor", *SPLITS],
         listed=("earlier",),
@@ -126,12 +128,12 @@ def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) ->
 
 
 def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
-    where, longest = context.environment, context.environment.max_runtime_seconds
+    environment, longest = context.environment, context.environment.max_runtime_seconds
     settings = {name: context[camel(name)] for name in usecase.hyperparameters}
     return ModelTrainer(
         training_image=context["AlgorithmImage"],
         base_job_name="algorithm",
-        role=where.role,
+        role=environment.role,
         sagemaker_session=context.session,
         hyperparameters={
             **settings,
@@ -141,20 +143,21 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
         compute=Compute(
             instance_type=context["AlgorithmInstanceType"],
             instance_count=context["AlgorithmInstanceCount"],
-            volume_size_in_gb=where.instances["algorithm"].volume_gb,
-            volume_kms_key_id=where.kms_key or None,
-            enable_managed_spot_training=where.spot,
+            volume_size_in_gb=environment.instances["algorithm"].volume_gb,
+            volume_kms_key_id=environment.kms_key or None,
+            enable_managed_spot_training=environment.spot,
         ),
         stopping_condition=StoppingCondition(
-            max_runtime_in_seconds=longest, max_wait_time_in_seconds=2 * longest if where.spot else None
+            max_runtime_in_seconds=longest, max_wait_time_in_seconds=2 * longest if environment.spot else None
         ),
         networking=Networking(
             enable_network_isolation=True,
-            subnets=list(where.subnets) or None,
-            security_group_ids=list(where.security_groups) or None,
+            subnets=list(environment.subnets) or None,
+            security_group_ids=list(environment.security_groups) or None,
         ),
         output_data_config=OutputDataConfig(
-            s3_output_path=pipelines_steps.output_uri(context, "TrainModel", "output"), kms_key_id=where.kms_key or None
+            s3_output_path=pipelines_steps.output_uri(context, "TrainModel", "output"),
+            kms_key_id=environment.kms_key or None,
         ),
         checkpoint_config=CheckpointConfig(
             s3_uri=pipelines_steps.output_uri(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"

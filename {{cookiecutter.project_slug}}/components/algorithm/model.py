@@ -58,7 +58,7 @@ def fit(
         return before
     stop = Stopping(int(own["early_stopping_rounds"]), best, progress)
     kinds = [feature["kind"] for feature in problem.features]
-    categories = [place for place, kind in enumerate(kinds) if kind == "category"] if own["native_categories"] else []
+    categories = [index for index, kind in enumerate(kinds) if kind == "category"] if own["native_categories"] else []
     names = [f"f{position}" for position in range(train.features.shape[1])]
     try:
         learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=categories)

@@ -58,19 +58,19 @@ def train(settings: Mapping[str, str]) -> None:
         models.forget(job.checkpoints())
 
 
-def _gather(case: UseCase, chosen: Mapping[str, Any], onward: bool) -> Run:
+def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
     schema = tables.schema(job.channel("train"))
     classes = case.data.classes if case.data.task != "regression" else ()
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
     with tempfile.TemporaryDirectory() as scratch:
-        before = evaluation.load(case, Path(scratch))
-    start = evaluation.start(before, schema, classes) if onward else None
+        champion = evaluation.load(case, Path(scratch))
+    start = evaluation.start(champion, schema, classes) if continues else None
     problem = Problem(case.data.task, classes, tuple(schema["features"]), os.cpu_count() or 1)
-    taken = ["train", "validation", *(["champion"] if onward else [])]
-    parents = {name: artifacts.fingerprint(job.channel(name)) for name in taken}
-    return Run(case, schema, learned, validation, chosen, problem, before, start, parents)
+    channels = ["train", "validation", *(["champion"] if continues else [])]
+    parents = {name: artifacts.fingerprint(job.channel(name)) for name in channels}
+    return Run(case, schema, learned, validation, chosen, problem, champion, start, parents)
 
 
 def _check_labels(learned: Table, validation: Table, classes: tuple[str, ...]) -> None:
@@ -88,21 +88,21 @@ def _tuned(run: Run, trials: int) -> Run:
         return run
     tuning, tables = run.case.tuning, (run.train, run.validation)
     folder, identity = job.checkpoints(), [*run.identity(), trials, tuning.timeout_seconds]
-    found = models.recall(folder, identity)
-    if found is None:
-        found = hyperparameters.search(tables, run.hyperparameters, run.problem, tuning, trials)
-        models.remember(folder, identity, found)
-    return replace(run, hyperparameters=found)
+    best = models.recall(folder, identity)
+    if best is None:
+        best = hyperparameters.search(tables, run.hyperparameters, run.problem, tuning, trials)
+        models.remember(folder, identity, best)
+    return replace(run, hyperparameters=best)
 
 
 def _fit(run: Run, checkpoint: models.Checkpoint) -> Any:
     """Fit from the start, or from where an interrupted run left off, as far as the model can."""
-    given = (run.train, run.validation, run.hyperparameters, run.problem)
+    examples = (run.train, run.validation, run.hyperparameters, run.problem)
     if not models.takes_progress():
         log.info("this model keeps no checkpoint: an interrupted training starts over")
-        return models.fit(*given)
+        return models.fit(*examples)
     with checkpoint.fitting():
-        return models.fit(*given, checkpoint)
+        return models.fit(*examples, checkpoint)
 
 
 def _metadata(run: Run) -> dict[str, Any]:
@@ -123,13 +123,13 @@ def _write(run: Run, fitted: Model) -> None:
     with artifacts.writing(job.model()) as folder, artifacts.writing(job.training_output()) as output:
         models.save(fitted, folder)
         artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
-        judged = models.load(folder)  # what will serve
-        predicted = models.predict(judged, run.validation.features, run.problem.threads)
-        report = _evaluate(run, judged, predicted)
+        model = models.load(folder)  # what will serve
+        predicted = models.predict(model, run.validation.features, run.problem.threads)
+        report = _evaluate(run, model, predicted)
         artifacts.write_json(output / "evaluation.json", report)
         identity = tables.ids(job.channel("validation"), run.schema)
-        labels = tables.labels(run.validation.labels, judged.metadata)
-        table = tables.table(identity, predicted, judged.metadata).with_columns(labels)
+        labels = tables.labels(run.validation.labels, model.metadata)
+        table = tables.table(identity, predicted, model.metadata).with_columns(labels)
         if (groups := tables.groups(job.channel("validation"))) is not None:
             table = table.with_columns(groups)
         table.write_parquet(output / "predictions.parquet")
@@ -137,12 +137,12 @@ def _write(run: Run, fitted: Model) -> None:
         print(line, flush=True)
 
 
-def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
+def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     """The report; `predicted` is of the validation split."""
-    metadata, metric = judged.metadata, run.case.gate.metric
+    metadata, metric = model.metadata, run.case.gate.metric
     measured = measures.measure(metadata["task"], run.validation.labels, predicted, metadata["threshold"])
-    test, groups = evaluation.test_rows("test", judged), tables.coded(tables.groups(job.channel("test")))
-    candidate = evaluation.scored(judged, test, run.problem.threads, groups)
+    test, groups = evaluation.test_rows("test", model), tables.coded(tables.groups(job.channel("test")))
+    candidate = evaluation.scored(model, test, run.problem.threads, groups)
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
     report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
@@ -151,7 +151,7 @@ def _evaluate(run: Run, judged: Model, predicted: Predicted) -> dict[str, Any]:
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
 
 
-def _leak(run: Run, judged: Mapping[str, Table]) -> dict[str, Any]:
+def _leak(run: Run, splits: Mapping[str, Table]) -> dict[str, Any]:
     """Whether validation and test hold what training does; two small models more where it looks like it."""
 
     def fit(learned: Table, validation: Table, rows: Matrix) -> Predicted:
@@ -159,7 +159,7 @@ def _leak(run: Run, judged: Mapping[str, Table]) -> dict[str, Any]:
         return models.predict(Model(fitted, {"classes": run.problem.classes}), rows, run.problem.threads)
 
     question = leakage.Question(run.case.data.task, run.case.gate.metric, run.case.prediction.threshold, fit)
-    found = leakage.find(run.train, judged, run.schema["features"], question)
-    if found["reason"]:
-        log.warning("%s", found["reason"])
-    return found
+    leak = leakage.find(run.train, splits, run.schema["features"], question)
+    if leak["reason"]:
+        log.warning("%s", leak["reason"])
+    return leak

@@ -30,7 +30,7 @@ def serve(settings: Mapping[str, str]) -> None:
     fitted, explainer = _artifacts(case)
     chosen = container_explanations.choose(job.processing_input("features"), fitted, case.explanation)
     parts = list(container_explanations.explained(fitted, explainer["learned"], chosen.frame))
-    explanations = pl.concat([reasons(fitted, chunk, found, case.explanation.top) for chunk, found in parts])
+    explanations = pl.concat([reasons(fitted, chunk, each, case.explanation.top) for chunk, each in parts])
     report = _summary(case, fitted, explainer, container_explanations.summarise(fitted, parts)) | {
         "rows": chosen.scoreable
     }
@@ -46,47 +46,48 @@ def _artifacts(case: UseCase) -> tuple[Model, dict[str, Any]]:
     """The model and the explainer that was learned from this very model. Raises InputError for any other pair."""
     folder = artifacts.unpacked(job.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
-    place = job.processing_input("explainer")
-    manifest = artifacts.check_manifest(place, "explainability", case.contract())
+    folder = job.processing_input("explainer")
+    manifest = artifacts.check_manifest(folder, "explainability", case.contract())
     if manifest["parents"].get("model") != artifacts.fingerprint(folder):
         raise InputError("the explainer was learned from another model than this one; use both of one release.")
-    explainer: dict[str, Any] = artifacts.read_json(place / "explainer.json")
+    explainer: dict[str, Any] = artifacts.read_json(folder / "explainer.json")
     return models.load(folder), explainer
 
 
-def reasons(fitted: Model, chunk: pl.DataFrame, found: Attributions, count: int) -> pl.DataFrame:
+def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, count: int) -> pl.DataFrame:
     """Id, raw score and the `count` strongest reasons of each row; for several classes, those of the predicted one."""
     features = fitted.metadata["features"]
-    values = container_explanations.towards_prediction(found)
-    places = container_explanations.top(values, min(count, len(features)))
+    values = container_explanations.towards_prediction(attributions)
+    strongest = container_explanations.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])
     words = np.column_stack([container_explanations.in_words(chunk[feature["name"]], feature) for feature in features])
     every = np.arange(len(chunk))
-    columns: dict[str, Any] = {fitted.metadata["id"]: chunk[fitted.metadata["id"]], "raw_score": found.raw.max(axis=1)}
-    for rank, place in enumerate(places.T, start=1):
-        columns[f"reason_{rank}_feature"] = names[place]
-        columns[f"reason_{rank}_value"] = pl.Series(words[every, place], dtype=pl.String)
-        columns[f"reason_{rank}_attribution"] = values[every, place]
+    name = fitted.metadata["id"]
+    columns: dict[str, Any] = {name: chunk[name], "raw_score": attributions.raw.max(axis=1)}
+    for rank, index in enumerate(strongest.T, start=1):
+        columns[f"reason_{rank}_feature"] = names[index]
+        columns[f"reason_{rank}_value"] = pl.Series(words[every, index], dtype=pl.String)
+        columns[f"reason_{rank}_attribution"] = values[every, index]
     return pl.DataFrame(columns)
 
 
 def _summary(
-    case: UseCase, fitted: Model, explainer: dict[str, Any], found: container_explanations.Summary
+    case: UseCase, fitted: Model, explainer: dict[str, Any], summary: container_explanations.Summary
 ) -> dict[str, Any]:
-    now = container_explanations.described(fitted, found)
+    now = container_explanations.described(fitted, summary)
     before = {line["feature"]: (rank, line["importance"]) for rank, line in enumerate(explainer["importance"], start=1)}
     for rank, line in enumerate(now, start=1):
         line |= {"reference": before[line["feature"]][1], "rank": rank, "reference_rank": before[line["feature"]][0]}
     pairs = np.array([[line["reference"], line["importance"]] for line in now])
     return {
         "rows": 0,
-        "explained": len(found.values),
+        "explained": len(summary.values),
         "rule": "all" if case.explanation.rows == 0 else case.explanation.rule,
         "unit": explainer["unit"],
         "moved": container_explanations.moved(pairs[:, 0], pairs[:, 1]),
-        "additivity_error": found.error,
-        "sampling_error": found.sampling_error,
+        "additivity_error": summary.error,
+        "sampling_error": summary.sampling_error,
         "tolerance": container_explanations.module().TOLERANCE,
         "importance": now,
-        "source_importance": container_explanations.by_source(fitted.metadata["features"], found.importance),
+        "source_importance": container_explanations.by_source(fitted.metadata["features"], summary.importance),
     }

@@ -22,8 +22,8 @@ def train(settings: Mapping[str, str]) -> None:
     fitted = models.load(folder)
     chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
     learned = explanations.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
-    found = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
-    explainer = _explainer(fitted, found, chosen) | {"learned": learned}
+    summary = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
+    explainer = _explainer(fitted, summary, chosen) | {"learned": learned}
     with artifacts.writing(job.processing_output("report")) as report:
         (report / "report.html").write_text(explanations.reference(case, explainer), encoding="utf-8")
     with artifacts.writing(job.processing_output("explainer")) as target:
@@ -33,18 +33,18 @@ def train(settings: Mapping[str, str]) -> None:
     log.info("%s rows explained; additivity error %.1g", explainer["rows"], explainer["additivity_error"])
 
 
-def _explainer(fitted: Model, found: explanations.Summary, chosen: explanations.Chosen) -> dict[str, Any]:
+def _explainer(fitted: Model, summary: explanations.Summary, chosen: explanations.Chosen) -> dict[str, Any]:
     return {
         "method": explanations.module().METHOD,
         "unit": unit(fitted),
         "rows": len(chosen.frame),
         "of": chosen.scoreable,
-        "base_values": found.base,
+        "base_values": summary.base,
         "tolerance": explanations.module().TOLERANCE,
-        "additivity_error": found.error,
-        "sampling_error": found.sampling_error,
-        "importance": explanations.described(fitted, found),
-        "source_importance": explanations.by_source(fitted.metadata["features"], found.importance),
+        "additivity_error": summary.error,
+        "sampling_error": summary.sampling_error,
+        "importance": explanations.described(fitted, summary),
+        "source_importance": explanations.by_source(fitted.metadata["features"], summary.importance),
     }
 
 

@@ -34,11 +34,11 @@ def profile(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bi
     others = [name for name in kinds if name not in numbers]
     rows = frame.select(pl.len()).collect(engine="streaming").item()
     edges: dict[str, list[float]] = {}
-    for some in _slices(numbers, min(COLUMNS_AT_ONCE, CELLS // max(1, rows))):  # quantiles need whole columns
-        edges |= _edges(frame, {name: kinds[name] for name in some}, bins)
+    for chunk in _slices(numbers, min(COLUMNS_AT_ONCE, CELLS // max(1, rows))):  # quantiles need whole columns
+        edges |= _edges(frame, {name: kinds[name] for name in chunk}, bins)
     known: dict[str, list[str]] = {}
-    for some in _slices(others, COLUMNS_AT_ONCE):
-        known |= _frequent(frame, {name: kinds[name] for name in some})
+    for chunk in _slices(others, COLUMNS_AT_ONCE):
+        known |= _frequent(frame, {name: kinds[name] for name in chunk})
     return [
         {"name": name, "kind": kind} | ({"edges": edges[name]} if name in edges else {"values": known[name]})
         for name, kind in kinds.items()
@@ -52,7 +52,7 @@ def _slices(names: list[str], size: int) -> Iterator[list[str]]:
 
 def _edges(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> dict[str, list[float]]:
     """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
-    shares = [place / bins for place in range(bins + 1)]
+    shares = [index / bins for index in range(bins + 1)]
     numbers = frame.select(values(name, kind) for name, kind in kinds.items())
     quantiles = numbers.select(
         pl.col(name).filter(pl.col(name).is_finite()).quantile(shares, "lower") for name in kinds
@@ -299,9 +299,9 @@ def _fraction(a: float, x: float) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected so that the chance of any false alarm stays at the level (Holm, 1979)."""
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
     return corrected

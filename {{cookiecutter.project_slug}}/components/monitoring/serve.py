@@ -17,9 +17,9 @@ def serve(settings: Mapping[str, str]) -> None:
     """Write drift (drift.json and report.html); where labels of the batch are given, with what it was really worth."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    place = job.processing_input("baseline")
-    artifacts.check_manifest(place, "monitoring", case.contract())
-    baseline = artifacts.read_json(place / "baseline.json")
+    folder = job.processing_input("baseline")
+    artifacts.check_manifest(folder, "monitoring", case.contract())
+    baseline = artifacts.read_json(folder / "baseline.json")
     table = raw.read(job.processing_input("raw"), case)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()

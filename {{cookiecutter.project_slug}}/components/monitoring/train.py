@@ -26,17 +26,17 @@ def train(settings: Mapping[str, str]) -> None:
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
-    judged = _evaluation(evaluation)
+    measured = _evaluation(evaluation)
     baseline = {
         "rows": rows,
         "columns": columns,
         "score_rows": score_rows,
         "scores": scores,
-        "performance": performance.learned(case, scored, judged),
-        "validation": realised.learned(case, scored, judged),
+        "performance": performance.learned(case, scored, measured),
+        "validation": realised.learned(case, scored, measured),
     }
     with artifacts.writing(job.processing_output("report")) as report:
-        text = drift_report.baseline(case, baseline, judged)
+        text = drift_report.baseline(case, baseline, measured)
         (report / "report.html").write_text(text, encoding="utf-8")
     with artifacts.writing(job.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
@@ -48,8 +48,8 @@ def train(settings: Mapping[str, str]) -> None:
 def _evaluation(folder: Path) -> dict[str, Any]:
     """What the algorithm says of its model; another one in its place may say nothing."""
     file = folder / "evaluation.json"
-    found = artifacts.read_json(file) if file.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    content = artifacts.read_json(file) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def score_kinds(scored: pl.LazyFrame) -> dict[str, str]:

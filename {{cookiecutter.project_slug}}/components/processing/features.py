@@ -53,8 +53,8 @@ def _feature(feature: Feature) -> pl.Expr:
     match feature["kind"]:
         case "category":
             codes = pl.Enum(feature["categories"])
-            known = source.cast(codes, strict=False).fill_null(pl.lit(OTHER, dtype=codes))
-            return pl.when(source.is_not_null()).then(known).alias(feature["name"])
+            coded = source.cast(codes, strict=False).fill_null(pl.lit(OTHER, dtype=codes))
+            return pl.when(source.is_not_null()).then(coded).alias(feature["name"])
         case "date":
             return _date_part(source, feature["name"].rpartition("__")[2]).cast(pl.Float32).alias(feature["name"])
     value = source.cast(pl.Float32)
@@ -80,16 +80,16 @@ def _date_part(date: pl.Expr, part: str) -> pl.Expr:
 
 def _vocabularies(frame: pl.LazyFrame, names: list[str], settings: Features) -> dict[str, list[str]]:
     """For each column "other", then its frequent values: the most frequent first, ties in alphabetical order."""
-    found: dict[str, list[str]] = {}
+    vocabularies: dict[str, list[str]] = {}
     for start in range(0, len(names), COLUMNS_AT_ONCE):
-        some = names[start : start + COLUMNS_AT_ONCE]
-        counts = frame.select(some).unpivot(variable_name="name").group_by("name", "value").len()
+        chunk = names[start : start + COLUMNS_AT_ONCE]
+        counts = frame.select(chunk).unpivot(variable_name="name").group_by("name", "value").len()
         kept = counts.filter((pl.col("len") >= settings.rare) & (pl.col("value") != OTHER))
         frequent = kept.sort(["len", "value"], descending=[True, False]).collect(engine="streaming")
-        for name in some:
+        for name in chunk:
             values = frequent.filter(pl.col("name") == name)["value"]
-            found[name] = [OTHER, *values.head(settings.vocabulary)]
-    return found
+            vocabularies[name] = [OTHER, *values.head(settings.vocabulary)]
+    return vocabularies
 
 
 def _date_parts(frame: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, tuple[str, ...]]:

@@ -47,8 +47,8 @@ def serve(settings: Mapping[str, str]) -> None:
         artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
     for warning in warnings:
         log.warning("%s", warning)
-    said = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
-    log.info("%s rows in %s files; %s break the contract%s", f"{counts.rows:,}", len(files), counts.broken, said)
+    empty_lines = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
+    log.info("%s rows in %s files; %s break the contract%s", f"{counts.rows:,}", len(files), counts.broken, empty_lines)
 
 
 def _check_sizes(files: list[Path], limit: int) -> None:

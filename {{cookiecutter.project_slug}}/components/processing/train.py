@@ -56,9 +56,9 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
     frame = datasets.with_parts(usable, case)
     if case.split.method != "given":
         return frame
-    given = _usable(case, job.processing_input("validation"))
-    datasets.check_apart(usable, given, case.split.group)
-    return pl.concat([frame, given.with_columns(pl.lit("validation").alias(datasets.PART))], how="diagonal")
+    validation = _usable(case, job.processing_input("validation"))
+    datasets.check_apart(usable, validation, case.split.group)
+    return pl.concat([frame, validation.with_columns(pl.lit("validation").alias(datasets.PART))], how="diagonal")
 
 
 def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
@@ -66,19 +66,19 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
     After a change of the contract that is every window before it: they stop no training.
     """
-    found: dict[str, pl.LazyFrame] = {}
+    earlier: dict[str, pl.LazyFrame] = {}
     windows = datasets.windows(job.processing_input("earlier"))
-    held = datasets.held_out(newest, case) if windows else pl.DataFrame()
+    held_out = datasets.held_out(newest, case) if windows else pl.DataFrame()
     for name, folder in windows.items():
         try:
             rows = _usable(case, folder, datasets.check)
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
-        found[name] = datasets.unseen(rows, held).with_columns(pl.lit("train").alias(datasets.PART))
-    if found:
-        log.info("learning from earlier windows too: %s", ", ".join(found))
-    return found
+        earlier[name] = datasets.unseen(rows, held_out).with_columns(pl.lit("train").alias(datasets.PART))
+    if earlier:
+        log.info("learning from earlier windows too: %s", ", ".join(earlier))
+    return earlier
 
 
 def _usable(
