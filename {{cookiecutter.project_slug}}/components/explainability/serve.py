@@ -46,11 +46,11 @@ def _artifacts(case: UseCase) -> tuple[Model, dict[str, Any]]:
     """The model and the explainer that was learned from this very model. Raises InputError for any other pair."""
     folder = artifacts.unpacked(job.processing_input("model"), Path(tempfile.mkdtemp()))
     artifacts.check_manifest(folder, "algorithm", case.contract())
-    folder = job.processing_input("explainer")
-    manifest = artifacts.check_manifest(folder, "explainability", case.contract())
+    learned = job.processing_input("explainer")
+    manifest = artifacts.check_manifest(learned, "explainability", case.contract())
     if manifest["parents"].get("model") != artifacts.fingerprint(folder):
         raise InputError("the explainer was learned from another model than this one; use both of one release.")
-    explainer: dict[str, Any] = artifacts.read_json(folder / "explainer.json")
+    explainer: dict[str, Any] = artifacts.read_json(learned / "explainer.json")
     return models.load(folder), explainer
 
 
