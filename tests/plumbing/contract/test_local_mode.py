@@ -27,6 +27,7 @@ from batchloop.contract.containers import Contract, said
 from batchloop.contract.fixtures import HERE
 from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature
+from plumbing.rendered import TEMPLATE
 from plumbing.test_engine_components import FOLDERS
 
 NETWORK = "sagemaker-local"  # what Local Mode calls it
@@ -102,7 +103,7 @@ def variables(home: Path) -> dict[str, str]:
     unwanted = re.compile("AWS_|SAGEMAKER_|.*_proxy$", re.IGNORECASE)
     kept = {key: value for key, value in os.environ.items() if not unwanted.match(key)}
     kept.setdefault("DOCKER_CONFIG", str(Path.home() / ".docker"))  # plugins and contexts of docker lie there
-    return kept | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(HERE.root)}
+    return kept | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": f"{HERE.root}{os.pathsep}{TEMPLATE / 'tests'}"}
 
 
 def end(process: "subprocess.Popen[bytes]", label: str) -> None:
