@@ -28,7 +28,9 @@ def _rendered() -> Path:
             shutil.copytree(source, copy / name, ignore=left_out) if source.is_dir() else shutil.copy(source, copy)
         made = cookiecutter(str(copy), no_input=True, output_dir=str(folder), extra_context={"aws_resources": "skip"})
         os.environ["RENDERED"] = made
-    return Path(os.environ["RENDERED"]).resolve()
+    folder = Path(os.environ["RENDERED"]).resolve()
+    os.environ["RENDERED"] = str(folder)  # also for processes that are started elsewhere
+    return folder
 
 
 ROOT = _rendered()
