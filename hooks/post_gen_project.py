@@ -52,6 +52,8 @@ def aws_resources(choice: str) -> None:
 
 def main() -> None:
     """Everything after rendering."""
+    for cache in [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")]:
+        shutil.rmtree(cache)  # of tools that ran in the template's own folder
     if compared():
         return
     start_repository()

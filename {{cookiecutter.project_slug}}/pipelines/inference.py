@@ -40,9 +40,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     score = _score_features(context, prepare, model)
     drift = _detect_drift(context, score)
     explain = _explain_predictions(context, prepare)
-    steps = [prepare, model, score, drift, explain]
+    every = [prepare, model, score, drift, explain]
     return Pipeline(
-        name=environment.pipeline("inference"), parameters=parameters, steps=steps, sagemaker_session=session
+        name=environment.pipeline("inference"), parameters=parameters, steps=every, sagemaker_session=session
     )
 
 

@@ -94,12 +94,12 @@ class Watched:
 @pytest.mark.skipif(not models.takes_progress(), reason="this model can't be interrupted")
 @problems
 def test_an_interrupted_fit_goes_on_where_it_was(problem: Problem) -> None:
-    first = Watched(stop=3)
+    first = Watched(stop=1)
     with pytest.raises(InterruptedError):
         fitted(problem, first)
     second = Watched(state=first.state)
     fitted(problem, second)
-    assert (first.rounds, second.rounds[0]) == ([1, 2, 3], 4)
+    assert (first.rounds, second.rounds[0]) == ([1], 2)
 
 
 @pytest.mark.skipif(not models.takes_progress(), reason="this model can't go on from another")

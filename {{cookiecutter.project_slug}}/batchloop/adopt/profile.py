@@ -69,7 +69,7 @@ class Column:
 
     @property
     def text(self) -> pl.Expr:
-        """The values as the runtime compares them: one text for a value, null where nothing is there."""
+        """The values as the components compare them: one text for a value, null where nothing is there."""
         if self.readable:
             return text(self.name, self.markers)
         return pl.when(pl.col(self.name).is_not_null()).then(pl.lit(str(self.kind)))
@@ -87,7 +87,7 @@ class Column:
         return pl.when(present & ~value.is_in(list(self.markers))).then(value)
 
     def number(self, plain: pl.Expr | None = None) -> pl.Expr:
-        """The values, or other texts as they stand in the file, as the runtime will read numbers; null for none."""
+        """The values, or other texts as they stand in the file, as the components will read numbers; null for none."""
         plain = self.plain if plain is None else plain
         written = Spelling((), self.table.reading.decimal, self.table.reading.thousands, self.format)
         if self.kind == pl.String and written != Spelling():

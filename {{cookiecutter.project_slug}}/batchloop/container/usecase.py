@@ -287,7 +287,7 @@ def _hyperparameters(values: Any) -> dict[str, Any]:
 
 
 def usable(name: str) -> bool:
-    """Whether a column's name is free: __ begins the runtime's own, and ^…$ is a pattern to Polars."""
+    """Whether a column's name is free: __ begins those that reading adds, and ^…$ is a pattern to Polars."""
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 

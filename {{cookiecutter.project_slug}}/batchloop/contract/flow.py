@@ -121,7 +121,9 @@ class Flow:
         return adopting.main(["--data", str(data), *folders, *options])
 
     def prepare(self, raw_rows: Path, validation: Path | None = None) -> dict[str, Path]:
-        """Processing's outputs by name. Raises InputError as the job would fail."""
+        """Processing's outputs by name; validation rows that are given lie in `root`. Raises InputError."""
+        if self.case().split.method == "given":
+            validation = validation or self.root / "validation.parquet"
         given = {"validation": validation} if validation else {}
         folder = self._job("processing", "train", {"raw": raw_rows, "champion": self._none(), **given})
         return {name: folder / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
