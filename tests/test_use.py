@@ -95,7 +95,7 @@ HARMLESS = {
     "few trees": ("num_iterations = .*", "num_iterations = 2"),
     "a hyperparameter with an entry a feature": (
         "num_leaves = (.*)",
-        'num_leaves = \\1\nmonotone_constraints = "0,-1"',
+        'num_leaves = \\1\nmonotone_constraints = "0,-1' + ",0" * 15 + '"',
     ),
     "a column": (r"\[columns\]", '[columns]\nnew_number = { type = "number" }\nnew_kind = { type = "category" }'),
 }
