@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +27,7 @@ JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
 TYPES = (PARQUET, CSV, *JSON_LINES)
 LINE, LINE_A_COLUMN = 2**20, 2**10  # bytes: a line may have the first, and the second for each column of the model
 WIDER = 1000  # columns that a table may have beside those of the model
+BATCH = 10_000  # lines of JSON that are held as objects
 SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
@@ -39,8 +40,8 @@ MARKS = {  # how a body begins that is no text, whatever its Content-Type says
 }
 CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
-# a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
+# a damaged Parquet file makes Polars panic
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 
 
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
@@ -65,10 +66,8 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if content_type == PARQUET:
-            raise InputError(f"the body is not a readable Parquet file: {reason}") from None
-        broken = _broken_line(body, content_type)
-        raise InputError(broken or f"the body is not readable as {content_type}: {reason}") from None
+        wanted = "a readable Parquet file" if content_type == PARQUET else f"readable as {content_type}"
+        raise InputError(f"the body is not {wanted}: {reason}") from None
 
 
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
@@ -97,6 +96,11 @@ def _check_text(body: bytes, content_type: str, columns: int) -> None:
     kinds = [kind for mark, kind in MARKS.items() if body.startswith(mark)] or ["UTF-16 text"] * (0 in body[:2])
     if kinds:
         raise InputError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        line, end = body.count(b"\n", 0, error.start) + 1, body.rfind(b"\n", 0, error.start)
+        raise InputError(f"line {line}, byte {error.start - end} is not UTF-8") from None
     limit, start = LINE + LINE_A_COLUMN * columns, 0
     while start + limit < len(body):
         end = body.rfind(b"\n", start, start + limit + 1)
@@ -128,90 +132,69 @@ def _csv(body: bytes, columns: int) -> pl.DataFrame:
     if width > columns + WIDER:
         raise InputError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
     frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
-    return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
-
-
-def _with_errors(frame: pl.DataFrame, errors: pl.Series) -> pl.DataFrame:
-    """The table with reasons, before those that it may have brought with it."""
-    known = [frame[raw.ERROR].cast(pl.String)] if raw.ERROR in frame.columns else []
-    return frame.with_columns(pl.coalesce(errors, *known).alias(raw.ERROR))
+    if raw.RAGGED not in frame.columns:
+        return frame
+    known = [pl.col(raw.ERROR)] if raw.ERROR in frame.columns else []
+    return frame.with_columns(pl.coalesce(raw.RAGGED, *known).alias(raw.ERROR)).drop(raw.RAGGED)
 
 
 def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
-    """Texts, so that a wrong value spoils its own row and not the type of its column; whole ids stay numbers.
+    """The `columns` as text, so that a wrong value spoils its own row and not the type of its column.
 
-    The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
+    Ids that are whole numbers stay numbers. A key that is not there is no value, as a cell that is not there is none.
     """
-    body = body.removeprefix(codecs.BOM_UTF8)
-    if not (first := body.lstrip().partition(b"\n")[0]):
+    schema = dict.fromkeys((*columns, raw.ERROR), pl.String)
+    identity, features = columns[0], set(columns[1:])
+    absent, present, numbers = set(columns), dict[str, None](), False
+    parts, rows = list[pl.DataFrame](), list[list[str | None]]()
+    for line, record in _records(body):
+        present |= dict.fromkeys(record if line <= SEEN else ())
+        absent.difference_update(record if absent else ())
+        numbers = numbers or type(record.get(identity)) is int
+        if not features <= record.keys():
+            name = next(name for name in columns if name in features and name not in record)
+            record[raw.ERROR] = f"line {line} has no {name!r}; write null where there is no value"
+        cells = map(record.get, schema)
+        rows.append([cell if cell is None or type(cell) is str else json.dumps(cell) for cell in cells])
+        if len(rows) == BATCH:
+            parts.append(pl.DataFrame(rows, schema, orient="row"))
+            rows.clear()
+    if not parts and not rows:
         raise InputError("the body holds nothing but empty lines")
-    json.loads(first, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [name for name, _ in pairs]))
-    absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
-        start = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
-        if not set(columns) <= set(start.columns):
-            return start.clear()
-    frame = pl.read_ndjson(io.BytesIO(body), schema=dict.fromkeys((*columns, raw.ERROR), pl.String))
-    if not columns:
-        return frame
-    identity = frame[columns[0]]
-    whole = identity.cast(pl.Int64, strict=False)
-    written = any(re.search(re.escape(key) + rb"\s*:\s*-?\d", body) for key in _keys(columns[0]))
-    if written and whole.cast(pl.String).equals(identity, null_equal=True):
-        frame = frame.with_columns(whole)
-    return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
+        return pl.DataFrame(schema=list(present))
+    frame = pl.concat([*parts, pl.DataFrame(rows, schema, orient="row")])
+    whole = frame[identity].cast(pl.Int64, strict=False)
+    same = numbers and whole.cast(pl.String).equals(frame[identity], null_equal=True)
+    return frame.with_columns(whole) if same else frame
 
 
-def _keys(name: str) -> set[bytes]:
-    """A name as JSON has it, in ASCII or not."""
-    return {json.dumps(name, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)}
-
-
-def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
-    """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
-    rows = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
-    if not gaps or len(rows) != frame.height:
-        return frame
-    reasons: list[str | None] = [None] * frame.height
-    for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
-        number, line = rows[row]
-        known = json.loads(line)
-        absent = [name for name in gaps if name not in known]
-        reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
-    return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
-
-
-def _broken_line(body: bytes, content_type: str) -> str | None:
-    """What is wrong with the first line that is, counted from 1."""
-    for number, line in enumerate(_lines(body), start=1):
+def _records(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each line (from 1) and the object in it. Raises InputError for one that is none, or for no line."""
+    decoder = json.JSONDecoder(parse_float=_number, parse_constant=_number)
+    for line, text in enumerate(io.BytesIO(body.removeprefix(codecs.BOM_UTF8)), start=1):
+        if not text.strip():
+            continue
         try:
-            text = line.decode("utf-8")
-            if content_type in JSON_LINES and text.strip() and not isinstance(_loaded(text), dict):
-                return f"line {number} is not a JSON object"
-        except UnicodeDecodeError as error:
-            return f"line {number}, byte {error.start + 1} is not UTF-8"
+            record = decoder.decode(text.decode())
+            if line == 1:
+                json.loads(text, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [key for key, _ in pairs]))
         except json.JSONDecodeError as error:
-            return f"line {number}, column {error.colno} is not JSON: {error.msg}"
+            raise InputError(f"line {line}, column {error.colno} is not JSON: {error.msg}") from None
         except ValueError as error:
-            return f"line {number} is not readable: {error}"
+            raise InputError(f"line {line} is not readable: {error}") from None
         except RecursionError:
-            return f"line {number} is not a JSON object of values: it is nested too deeply"
-    return None
+            raise InputError(f"line {line} is not a JSON object of values: it is nested too deeply") from None
+        if not isinstance(record, dict):
+            raise InputError(f"line {line} is not a JSON object")
+        yield line, record
 
 
-def _loaded(text: str) -> Any:
-    """A line of JSON. Raises ValueError for numbers that are none, which Python alone would take."""
-
-    def number(word: str) -> float:
-        if not math.isfinite(value := float(word)):
-            raise ValueError(f"{word} is no number of JSON; write null where there is no value")
-        return value
-
-    return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
-
-
-def _lines(body: bytes) -> list[bytes]:
-    return body.rstrip(b"\r\n").split(b"\n")
+def _number(word: str) -> str:
+    """A number's shortest text. Raises ValueError for those that are none of JSON, which Python alone would take."""
+    if not math.isfinite(value := float(word)):
+        raise ValueError(f"{word} is no number of JSON; write null where there is no value")
+    return repr(value)
 
 
 @dataclass(frozen=True)
