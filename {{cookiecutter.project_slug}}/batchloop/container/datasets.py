@@ -179,13 +179,6 @@ def windows(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def check(table: raw.RawTable, case: UseCase, counts: raw.Counts) -> None:
-    """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
-    raw.check(table, case, counts)
-    if counts.rows == counts.unlabelled + counts.broken:
-        raise InputError(f"no usable row of {counts.rows:,} has a label.")
-
-
 def held_out(newest: pl.LazyFrame, case: UseCase) -> pl.DataFrame:
     """Whom the newest window's validation and test rows are of: id and group, where the contract names them."""
     names = [name for name in (case.data.id, raw.GROUP) if name and name in newest.collect_schema()]
