@@ -302,20 +302,18 @@ def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
     same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
     if not known.select(same).collect(engine="streaming").item():
         return 0, []
-    repeated = known.group_by("id").len().filter(pl.col("len") > 1)
-    rows, first = (
-        repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode()).collect(engine="streaming").row(0)
-    )
-    return rows, list(first)
+    repeated = known.group_by("id").len().filter(pl.col("len") > 1).collect(engine="streaming")
+    return int(repeated["len"].sum()), repeated["id"].sort().head(3).to_list()
 
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     """What to warn of where rows have the id of another one: how many, and the first such ids."""
     name = usecase.data.id
     rows, first = shared(table.frame.select(pl.col(name).alias("id"))) if name else (0, [])
+    if not rows:
+        return []
     shown = ", ".join(map(repr, first))
-    warning = f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"
-    return [warning] if rows else []
+    return [f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"]
 
 
 def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -326,23 +324,22 @@ def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping
     """
     warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
     for feature in learned["features"]:
+        name = feature["source"]
         then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
         zeros = _without_zeros(table, feature) if known < present else ""
         if zeros and known:
-            warnings.append(f"column {feature['source']!r}: {zeros}")
+            warnings.append(f"column {name!r}: {zeros}")
         if then is None or known or not present:
             continue
         unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
         if unknown**present > BY_CHANCE[0]:
             continue
-        cells = pl.col(feature["source"]).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
-        seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
-        wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
-        words = (
-            f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
-        )
+        cells = pl.col(name).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
+        seen, wanted = table.frame.select(cells).collect()[name], feature["categories"][1:4]
+        seen, wanted = (", ".join(map(repr, texts)) for texts in (seen, wanted))
+        words = f"column {name!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
         words += f"; {zeros}" if zeros else ""
-        if present >= FEW and unknown**present < BY_CHANCE[1] and feature["source"] not in moving:
+        if present >= FEW and unknown**present < BY_CHANCE[1] and name not in moving:
             raise InputError(
                 f"{words} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
             )
@@ -359,7 +356,6 @@ def _without_zeros(table: RawTable, feature: Mapping[str, Any]) -> str:
         return ""
     values = pl.col(feature["source"]).filter(~pl.col(BROKEN))
     cells = table.frame.select(values.filter(values.is_in(list(codes)))).collect(engine="streaming").to_series()
-    if cells.is_empty():
-        return ""
-    lost = f"leading zeros are missing in {len(cells):,} rows ({cells[0]!r} was {codes[cells[0]]!r} in training)"
-    return f"{lost}: write the column as text, not as numbers"
+    was = f"{cells[0]!r} was {codes[cells[0]]!r} in training" if len(cells) else ""
+    lost = f"leading zeros are missing in {len(cells):,} rows ({was}): write the column as text, not as numbers"
+    return lost if was else ""
