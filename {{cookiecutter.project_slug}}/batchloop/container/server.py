@@ -197,14 +197,12 @@ def _number(word: str) -> str:
     return repr(value)
 
 
-@dataclass(frozen=True)
-class Response:
-    """What goes back."""
+class RequestError(InputError):
+    """A request that is refused with another status than 400."""
 
-    status: HTTPStatus
-    body: bytes = b""
-    type: str = "text/plain; charset=utf-8"
-    allow: str = ""
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -221,52 +219,55 @@ class Application:
     escape_formulas: bool = True
 
     def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path, status, media_type = environ.get("PATH_INFO", ""), HTTPStatus.OK, "text/plain; charset=utf-8"
         try:
-            response = self.answer(environ)
-        except Exception:  # one request must not take the server down, and its reason is in the log
-            log.exception("unexpected error while answering %s", environ.get("PATH_INFO"))
-            response = _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error; the log of the container has it")
-        headers = [("Content-Type", response.type), ("Content-Length", str(len(response.body)))]
-        headers += [("Allow", response.allow)] if response.allow else []
-        start_response(f"{response.status.value} {response.status.phrase}", headers)
-        return [response.body]
-
-    def answer(self, environ: Mapping[str, Any]) -> Response:
-        """The response to one request."""
-        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
-        if path not in ROUTES:
-            return _refusal(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
-        if method != ROUTES[path]:
-            message = f"{path} takes {ROUTES[path]}, not {method}"
-            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, allow=ROUTES[path])
-        if path == "/ping":
-            return Response(HTTPStatus.OK)
-        if path == "/execution-parameters":
-            return Response(HTTPStatus.OK, json.dumps(_parameters(self.workers)).encode(), "application/json")
-        return self._invoke(environ)
-
-    def _invoke(self, environ: Mapping[str, Any]) -> Response:
-        """Predictions for the table in the body."""
-        header, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "")
-        content_type, packing = _media_type(header), environ.get("HTTP_CONTENT_ENCODING", "")
-        if content_type not in TYPES:
-            message = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
-            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
-        charset, packed = CHARSET.search(header), packing.strip().lower() not in ("", "identity")
-        if packed or charset:
-            encoding = f"Content-Encoding {packing}" if packed else f"charset {charset and charset[1]}"
-            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{encoding} is not read; send plain UTF-8")
-        answer_type = _accepted(accept, content_type)
-        if answer_type is None:
-            return _refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept {accept!r} is none of {', '.join(TYPES)}")
-        try:
-            frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
-            scored = tables.score(self.model, frame, self.missing)
+            body, media_type = self.answer(path, environ)
         except InputError as error:
-            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+            status = error.status if isinstance(error, RequestError) else HTTPStatus.BAD_REQUEST
+            reason = str(error) if len(str(error)) <= SHOWN else f"{str(error)[:SHOWN]} …"
+            body = f"{' '.join(reason.split())}\n".encode()
+        except Exception:  # one request must not take the server down, and its reason is in the log
+            log.exception("unexpected error while answering %s", path)
+            status, body = HTTPStatus.INTERNAL_SERVER_ERROR, b"unexpected error; the log of the container has it\n"
+        headers = [("Content-Type", media_type), ("Content-Length", str(len(body)))]
+        headers += [("Allow", ROUTES[path])] if status is HTTPStatus.METHOD_NOT_ALLOWED else []
+        start_response(f"{status.value} {status.phrase}", headers)
+        return [body]
+
+    def answer(self, path: str, environ: Mapping[str, Any]) -> tuple[bytes, str]:
+        """Body and media type of the response to one request. Raises InputError for one that is refused."""
+        method = environ["REQUEST_METHOD"]
+        if path not in ROUTES:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
+        if method != ROUTES[path]:
+            raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {ROUTES[path]}, not {method}")
+        if path == "/ping":
+            return b"", "text/plain; charset=utf-8"
+        if path == "/execution-parameters":
+            return json.dumps(_parameters(self.workers)).encode(), "application/json"
+        content_type, answer_type = _media_types(environ)
+        frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
+        scored = tables.score(self.model, frame, self.missing)
         if self.escape_formulas and answer_type == CSV:
             scored = _without_formulas(scored)
-        return Response(HTTPStatus.OK, write(scored, answer_type), answer_type)
+        return write(scored, answer_type), answer_type
+
+
+def _media_types(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """The type of the body, and the one to answer in. Raises RequestError for others than TYPES, or packed bodies."""
+    header, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "")
+    content_type, packing = _media_type(header), environ.get("HTTP_CONTENT_ENCODING", "")
+    if content_type not in TYPES:
+        reason = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
+    charset, packed = CHARSET.search(header), packing.strip().lower() not in ("", "identity")
+    if packed or charset:
+        encoding = f"Content-Encoding {packing}" if packed else f"charset {charset and charset[1]}"
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{encoding} is not read; send plain UTF-8")
+    answer_type = _accepted(accept, content_type)
+    if answer_type is None:
+        raise RequestError(HTTPStatus.NOT_ACCEPTABLE, f"Accept {accept!r} is none of {', '.join(TYPES)}")
+    return content_type, answer_type
 
 
 def _media_type(header: str) -> str:
@@ -282,12 +283,6 @@ def _accepted(header: str, content_type: str) -> str | None:
         if wanted == "*/*" or (wanted.endswith("/*") and content_type.startswith(wanted[:-1])):
             return content_type
     return None
-
-
-def _refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
-    """A response of one line that says what is wrong."""
-    shown = message if len(message) <= SHOWN else f"{message[:SHOWN]} …"
-    return Response(status, f"{' '.join(shown.split())}\n".encode(), allow=allow)
 
 
 def _parameters(workers: int) -> dict[str, Any]:
