@@ -29,7 +29,7 @@ SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as
 HEAD, BLOCK = 65536, 1 << 20
 SEPARATORS = (",", ";", "\t", "|")
 INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
-COLUMNS_AT_ONCE = 200
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 
 
 def find(folder: Path) -> list[Path]:
@@ -151,7 +151,7 @@ def _parquet(file: Path, head: bytes) -> Rows:
         frame = frame.drop([name for name in frame.collect_schema() if name.startswith(INDEX)])
         empty = _empty_rows(frame)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file.name} can't be read as Parquet: {_first_line(error)}") from None
+        raise InputError(f"{file.name} can't be read as Parquet: {first_line(error)}") from None
     if not len(empty):
         return Rows(frame)
     frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
@@ -218,7 +218,7 @@ def _recode(file: Path, target: Path, encoding: str) -> None:
 
 def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
     """What a failure while reading means, with the file and the line where they can be told."""
-    text = _first_line(error)
+    text = first_line(error)
     for file in (file for file in files if "utf" in text.lower() and file.name.lower().endswith(KINDS[:-1])):
         with opened(file) as handle:
             for number, line in enumerate(handle, start=1):
@@ -230,5 +230,6 @@ def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputErr
     return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, which may go on for many."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,13 +25,10 @@ from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]
 
-
-Schema = dict[str, Any]  # what preprocessor.json holds
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 CELLS, ROWS = 2_000_000, 100_000  # read at once, rows however narrow they are
-COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 TITLES = 30  # lines among which the names may stand
 FEW = 3  # rows, below which a batch of new categories is only warned of
 BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
@@ -230,7 +227,7 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, labelled: bool, pool: ThreadP
         except InputError as problem:
             raise InputError(f"{batch[FILE][0]}: {problem}") from None
         except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
-            why = str(problem).partition("\n")[0]
+            why = files.first_line(problem)
             raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
     if name:  # all that is taken from a ragged line
@@ -316,7 +313,9 @@ def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     return [f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"]
 
 
-def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
+def check_known(
+    table: RawTable, usecase: UseCase, learned: Mapping[str, Any], now: Mapping[str, tuple[int, int]]
+) -> list[str]:
     """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
 
     Raises InputError where chance is excluded: such a column is written in another way, or it is another column. A

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import lines, raw, tables
+from batchloop.container import files, lines, raw, tables
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 
@@ -43,7 +43,6 @@ NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 # a damaged Parquet file makes Polars panic
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 
-
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
 SHOWN = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
 IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
@@ -65,9 +64,8 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
         _check_text(body, content_type, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         wanted = "a readable Parquet file" if content_type == PARQUET else f"readable as {content_type}"
-        raise InputError(f"the body is not {wanted}: {reason}") from None
+        raise InputError(f"the body is not {wanted}: {files.first_line(error)}") from None
 
 
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
