@@ -138,7 +138,7 @@ def _check_one_format(column: Column, tolerated: int, reads: dict[str, pl.Series
 
 def _moments(texts: pl.Series, form: str) -> pl.Series:
     """Texts as the components read them, but for years of two digits under a format of four."""
-    found = values.date(texts, form, "UTC", Spelling())[0]
+    found = values.date(texts, Spelling(format=form), "UTC")[0]
     return found.set((found.dt.year() < EARLIEST).fill_null(False), None)
 
 

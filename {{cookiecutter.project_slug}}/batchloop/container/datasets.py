@@ -25,7 +25,7 @@ PARTS = ("train", "validation", "test")
 PART, DRAW = "__part", "__draw"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
-PLACE = pl.col(raw.ROW).cast(pl.UInt64)
+ROW_NUMBER = pl.col(raw.ROW).cast(pl.UInt64)
 
 
 def with_parts(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
@@ -45,7 +45,7 @@ def with_parts(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
     return drawn.with_columns(_part(pl.col(DRAW), _borders(drawn, split))).drop(DRAW)
 
 
-def draws(seed: int, key: pl.Expr = PLACE) -> pl.Expr:
+def draws(seed: int, key: pl.Expr = ROW_NUMBER) -> pl.Expr:
     """A reproducible number in [0, 1) for each row, from the seed and the row's number or another key.
 
     SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014): the same on every
@@ -73,7 +73,7 @@ def _group_draws(seed: int) -> pl.Expr:
         return pl.Series(groups.name, sums, dtype=pl.UInt64)
 
     key = pl.col(raw.GROUP).map_batches(checksums, return_dtype=pl.UInt64, is_elementwise=True)
-    return draws(seed, pl.coalesce(key, PLACE))
+    return draws(seed, pl.coalesce(key, ROW_NUMBER))
 
 
 def _shares(split: Split) -> tuple[float, float]:
@@ -179,13 +179,6 @@ def windows(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def check(table: raw.RawTable, case: UseCase, counts: raw.Counts) -> None:
-    """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
-    raw.check(table, case, counts)
-    if counts.rows == counts.unlabelled + counts.broken:
-        raise InputError(f"no usable row of {counts.rows:,} has a label.")
-
-
 def held_out(newest: pl.LazyFrame, case: UseCase) -> pl.DataFrame:
     """Whom the newest window's validation and test rows are of: id and group, where the contract names them."""
     names = [name for name in (case.data.id, raw.GROUP) if name and name in newest.collect_schema()]
@@ -268,15 +261,15 @@ def write_batch(table: raw.RawTable, learned: Schema, stem: Path, limit: int) ->
     return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
 
 
-def known(files: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
+def known(written: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
     """Of each category in written files: how many rows have a value, and how many one with a code of its own."""
-    frame = pl.scan_parquet(files, glob=False)
+    frame = pl.scan_parquet(written, glob=False)
     kinds = frame.collect_schema()
     names = [feature["name"] for feature in learned["features"] if feature["kind"] == "category"]
     names = [name for name in names if isinstance(kinds.get(name), pl.Enum)]
     counts: dict[str, tuple[int, int]] = {}
-    for start in range(0, len(names), raw.COLUMNS_AT_ONCE):
-        some = slice(start, start + raw.COLUMNS_AT_ONCE)
+    for start in range(0, len(names), files.COLUMNS_AT_ONCE):
+        some = slice(start, start + files.COLUMNS_AT_ONCE)
         present = frame.select(pl.col(names[some]).count())
         own = frame.select((pl.col(names[some]).to_physical() != 0).sum())
         rows = [table.row(0) for table in pl.collect_all([present, own], engine="streaming")]

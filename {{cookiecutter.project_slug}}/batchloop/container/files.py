@@ -10,9 +10,9 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
@@ -29,7 +29,7 @@ SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as
 HEAD, BLOCK = 65536, 1 << 20
 SEPARATORS = (",", ";", "\t", "|")
 INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
-COLUMNS_AT_ONCE = 200
+COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 
 
 def find(folder: Path) -> list[Path]:
@@ -151,7 +151,7 @@ def _parquet(file: Path, head: bytes) -> Rows:
         frame = frame.drop([name for name in frame.collect_schema() if name.startswith(INDEX)])
         empty = _empty_rows(frame)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file.name} can't be read as Parquet: {_first_line(error)}") from None
+        raise InputError(f"{file.name} can't be read as Parquet: {first_line(error)}") from None
     if not len(empty):
         return Rows(frame)
     frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
@@ -167,14 +167,13 @@ def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
         return column.is_null() | nothing
 
     blanks = [blank(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
-    rows, start = pl.Series(dtype=pl.UInt32), 0
-    while start < len(blanks):
+    rows = pl.Series(dtype=pl.UInt32)
+    for start in [0, *range(1, len(blanks), COLUMNS_AT_ONCE)]:
         left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
-        some = blanks[start : start + (COLUMNS_AT_ONCE if start else 1)]
+        some = blanks[start : start + COLUMNS_AT_ONCE if start else 1]
         rows = left.filter(pl.all_horizontal(some)).select(ROW).collect(engine="streaming")[ROW]
         if rows.is_empty():
             break
-        start += len(some)
     return rows
 
 
@@ -190,39 +189,36 @@ def _plain(file: Path, encoding: str, head: bytes) -> Path:
     if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:
         return file
     copy = scratch("plain-") / "plain.csv"
-    with _unpacking(file), opened(file) as source, copy.open("wb") as target:
-        if wanted == "utf-8":
+    with _unpacking(file):
+        if wanted != "utf-8":
+            _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
+            return copy
+        with opened(file) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, BLOCK)
-        else:
-            _recode(source, target, wanted if mark else SAME.get(wanted, wanted), file.name)
     return copy
 
 
-def _recode(source: gzip.GzipFile | io.BufferedReader, target: IO[bytes], encoding: str, name: str) -> None:
+def _recode(file: Path, target: Path, encoding: str) -> None:
     """Write text as UTF-8. Raises InputError for text of another encoding, UTF-8 among them."""
-    decoder, utf8 = codecs.getincrementaldecoder(encoding)(), codecs.getincrementaldecoder("utf-8")()
-    ascii_only, is_utf8 = True, not encoding.startswith("utf")
     try:
-        while block := source.read(BLOCK):
-            target.write(decoder.decode(block).encode())
-            ascii_only = ascii_only and block.isascii()
-            try:
-                is_utf8 = is_utf8 and utf8.decode(block) is not None
-            except UnicodeDecodeError:
-                is_utf8 = False
-        target.write(decoder.decode(b"", final=True).encode())
+        with io.TextIOWrapper(opened(file), encoding, newline="") as text, target.open("wb") as copy:
+            while block := text.read(BLOCK):
+                copy.write(block.encode())
     except UnicodeError as error:
-        why = f"{name} is not {encoding} text, as [data] encoding says ({error})"
+        why = f"{file.name} is not {encoding} text, as [data] encoding says ({error})"
         raise InputError(f"{why}; write its own there, and save all files alike.") from None
-    if is_utf8 and not ascii_only:
-        raise InputError(
-            f"{name} is UTF-8 text, and [data] encoding says {encoding}: save all files alike, and say how."
-        )
+    if encoding.startswith("utf"):
+        return
+    with suppress(UnicodeDecodeError), io.TextIOWrapper(opened(file), "utf-8", newline="") as text:
+        ascii_only = [block.isascii() for block in iter(partial(text.read, BLOCK), "")]  # UTF-8 to its end
+        if not all(ascii_only):
+            why = f"{file.name} is UTF-8 text, and [data] encoding says {encoding}"
+            raise InputError(f"{why}: save all files alike, and say how.")
 
 
 def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
     """What a failure while reading means, with the file and the line where they can be told."""
-    text = _first_line(error)
+    text = first_line(error)
     for file in (file for file in files if "utf" in text.lower() and file.name.lower().endswith(KINDS[:-1])):
         with opened(file) as handle:
             for number, line in enumerate(handle, start=1):
@@ -234,5 +230,6 @@ def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputErr
     return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, which may go on for many."""
     return (str(error).splitlines() or [type(error).__name__])[0]

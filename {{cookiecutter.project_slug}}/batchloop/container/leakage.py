@@ -46,14 +46,8 @@ def find(
     more twins than by nature. trusted: false where the measured metrics are mostly memory. reason: what is wrong, in
     words, or null.
     """
-    leak: dict[str, Any] = {
-        "twins": {},
-        "expected": None,
-        "seen": None,
-        "unseen": None,
-        "trusted": True,
-        "reason": None,
-    }
+    leak: dict[str, Any] = dict.fromkeys(("twins", "expected", "seen", "unseen", "trusted", "reason"))
+    leak |= {"twins": {}, "trusted": True}
     if len({feature["source"] for feature in features}) < 2 or not train.labels.size:
         return leak
     sample = _sample(train, ROWS)
@@ -90,21 +84,15 @@ def _rows(table: Table, rows: NDArray[np.int64]) -> Table:
 class Candidate:
     """One way to call rows alike: the key of each training row, the share of rows with a twin, and that by nature.
 
-    chance: how far the two may be apart by accident, four standard errors where rows of one key count as one.
+    telling: there are more twins than by nature, and by more than chance, which is four standard errors where rows of
+    one key count as one.
     """
 
     keys: Keys
     twins: dict[str, float]
     expected: float
-    chance: float
-
-    @property
-    def excess(self) -> float:
-        return max(self.twins.values()) - self.expected
-
-    @property
-    def telling(self) -> bool:
-        return self.excess >= max(EXCESS, self.chance)
+    excess: float
+    telling: bool
 
 
 def _most_telling(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> Candidate:
@@ -149,8 +137,10 @@ def _candidate(sides: Mapping[str, Keys], partners: NDArray[np.int64]) -> Candid
     evaluated = {name: each[0] + each[1] for name, each in sides.items() if name}
     expected = share(first[:EVALUATED] + second[partners[:EVALUATED]])
     distinct = max(1, min(len(np.unique(each)) for each in evaluated.values()))
-    chance = 4 * np.sqrt(expected * (1 - expected) / distinct)
-    return Candidate(keys, {name: share(each) for name, each in evaluated.items()}, expected, float(chance))
+    chance = 4 * float(np.sqrt(expected * (1 - expected) / distinct))
+    twins = {name: share(each) for name, each in evaluated.items()}
+    excess = max(twins.values()) - expected
+    return Candidate(keys, twins, expected, excess, telling=excess >= max(EXCESS, chance))
 
 
 def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int64]:
@@ -202,10 +192,10 @@ def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None
     evaluated = _rows(train, held)
     samples = [_rows(train, np.sort(chosen)) for chosen in (np.concatenate([twins, filling]), others)]
     seeing, blind = (question.fit(sample, evaluated, evaluated.features) for sample in samples)
-    guessed = np.full(blind.shape, train.labels[others].mean())
-    if question.task == "multiclass":
-        guessed[:] = np.bincount(train.labels[others].astype(int), minlength=blind.shape[1]) / others.size
-    losses = [_losses(question.task, evaluated.labels, predicted) for predicted in (seeing, blind, guessed)]
+    truth = _targets(question.task, evaluated.labels, blind)
+    guessed = _targets(question.task, train.labels[others], blind).mean(axis=0)
+    each = [predicted.reshape(len(truth), -1) for predicted in (seeing, blind)]
+    losses = [np.sum((predicted - truth) ** 2, axis=1) for predicted in (*each, guessed)]
     gains = losses[1] - losses[0]
     _, indices = np.unique(keys[held], return_inverse=True)  # rows of one key count as one
     error = np.sqrt(np.sum(np.bincount(indices, gains - gains.mean()) ** 2)) / gains.size
@@ -218,10 +208,6 @@ def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None
     return seen, unseen, float(gains.mean() / guessing) if certain and guessing else 0.0
 
 
-def _losses(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row: the squared error, for classes the squared distance of the probabilities from what is true."""
-    if task == "multiclass":
-        losses = np.sum((predicted - np.eye(predicted.shape[1])[labels.astype(int)]) ** 2, axis=1)
-    else:
-        losses = (predicted - labels) ** 2
-    return np.asarray(losses, dtype=np.float64)
+def _targets(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Labels as predictions would be, a row an example: a probability of each class, or one number."""
+    return np.eye(predicted.shape[1])[labels.astype(int)] if task == "multiclass" else labels[:, np.newaxis]

@@ -91,14 +91,10 @@ def read(source: Path | bytes, name: str, separator: str, header: bool = True, s
     if odd is None:
         return _rewritten(text, scratch)
     empty, ragged = odd.filter("empty")["line"], odd.filter(~pl.col("empty")).select("line", "cells")
-    short = dict(ragged.filter(pl.col("cells") < len(text.names)).rows())
-    if short:
+    for cut, cells in ragged.filter(pl.col("cells") < len(text.names)).tail(1).rows():
         last: int = pl.scan_lines(source, glob=False).select(pl.len()).collect(engine="streaming").item() - 1
-        gaps = set(empty)
-        while last in gaps:
-            last -= 1
-        if last in short:
-            raise text.truncated(short[last])
+        if last - cut == (empty > cut).sum():  # nothing but empty lines follows
+            raise text.truncated(cells)
     frame = text.scan(text.names, 1 if odd.is_empty() else text.skip)
     if len(ragged):
         reasons = pl.Series([text.ragged(line + 1, cells) for line, cells in ragged.rows()])

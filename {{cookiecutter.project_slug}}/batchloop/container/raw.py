@@ -6,6 +6,7 @@ columns do. Beside a column `c` that can be wrong stands `__invalid:c`: the cell
 its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,13 +25,10 @@ from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]
 
-
-Schema = dict[str, Any]  # what preprocessor.json holds
 ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 CELLS, ROWS = 2_000_000, 100_000  # read at once, rows however narrow they are
-COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 TITLES = 30  # lines among which the names may stand
 FEW = 3  # rows, below which a batch of new categories is only warned of
 BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
@@ -42,14 +40,22 @@ class RawTable:
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
     label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
-    the line had too few or too many cells, so that nothing but the id was taken from it. `empty` is how many lines
-    held nothing at all, and are no rows.
+    the line had too few or too many cells, so that nothing but the id was taken from it.
+
+    Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`; `values` has how many each column
+    has, `classes` a few values of the label. `empty` is how many lines held nothing at all, and are no rows.
     """
 
     frame: pl.LazyFrame
     files: tuple[Path, ...]
     id: str
     empty: int
+    rows: int
+    broken: int
+    unlabelled: int
+    ungrouped: int
+    values: Mapping[str, int]
+    classes: frozenset[Any]
 
     @property
     def intact(self) -> pl.LazyFrame:
@@ -66,8 +72,7 @@ class RawTable:
 class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
-    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and the
-    id is all that is `kept` of a ragged line.
+    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them.
     """
 
     source: str
@@ -75,7 +80,6 @@ class Parser:
     parse: Callable[[pl.Series], Parsed]
     wrong: str = ""
     flagged: bool = False
-    kept: bool = False
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -85,13 +89,32 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     whose time zone is not said.
     """
     tables, empty, parts = files.find(folder), list[int](), list[Path]()
-    scratch = files.scratch("parsed-")
+    scratch, counts, present, classes = files.scratch("parsed-"), Counter[str](), Counter[str](), set[Any]()
+    names, label = [column.name for column in usecase.columns], usecase.data.label
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         for batch in _batches(tables, usecase, labelled, empty):
             parts.append(scratch / f"{len(parts):05d}.parquet")
-            parsed = _parsed(batch, _parsers(usecase, batch.schema, labelled), pool)
+            parsed = _parsed(batch, usecase, labelled, pool)
             parsed.write_parquet(parts[-1], compression="lz4", statistics=False)
-    return RawTable(pl.scan_parquet(parts, glob=False), tuple(tables), usecase.data.id or NO_ID, sum(empty))
+            counts.update(rows=len(parsed), broken=int(parsed[BROKEN].sum()))
+            present.update({name: parsed[name].count() for name in names})
+            if labelled:
+                counts.update(unlabelled=int((parsed[label].is_null() & ~parsed[BROKEN]).sum()))
+                classes.update(parsed[label].drop_nulls().unique().head(2))
+            if GROUP in parsed.columns:
+                counts.update(ungrouped=parsed[GROUP].null_count())
+    return RawTable(
+        pl.scan_parquet(parts, glob=False),
+        tuple(tables),
+        usecase.data.id or NO_ID,
+        empty=sum(empty),
+        rows=counts["rows"],
+        broken=counts["broken"],
+        unlabelled=counts["unlabelled"],
+        ungrouped=counts["ungrouped"],
+        values=present,
+        classes=frozenset(classes),
+    )
 
 
 def _batches(tables: list[Path], usecase: UseCase, labelled: bool, empty: list[int]) -> Iterator[pl.DataFrame]:
@@ -161,61 +184,42 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
 
 
 def _parsers(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Parser]:
-    """The id, the contract's columns and the time, then the label and the group of training rows."""
+    """The contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
-
-    def text(cells: pl.Series) -> Parsed:
-        return values.texts(cells, spelling.markers, spelling.decimal), None
-
-    def identity(cells: pl.Series) -> Parsed:
-        ids, _ = text(cells)
-        return ids, ids.is_null() if ids.null_count() else None
-
-    reason = f"column {data.id!r}: the id is missing"
-    parsers = [Parser(data.id, data.id, identity, reason, kept=True)] if data.id else []
     if data.time in schema and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
+    parsers = []
     for column in columns:
+        form, low, high = column.format, column.minimum, column.maximum
+        written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
         zone = column.time_zone or (data.time_zone if column.name == data.time else "")
-        parsers.append(_column_parser(column, zone, spelling))
+        moment = f"a number of {EPOCHS[form][0]} since 1970" if form in EPOCHS else f"a date like {form or '%Y-%m-%d'}"
+        number = partial(values.number, spelling=written, low=low, high=high)
+        wanted, parse = {
+            "number": (f"a number like {form}" if form else "a number", number),
+            "boolean": ("a yes or no", partial(values.boolean, spelling=written)),
+            "date": (moment, partial(values.date, spelling=written, zone=zone)),
+        }.get(column.type, ("", partial(values.text, spelling=written)))
+        bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
+        wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
+        parsers.append(Parser(column.name, column.name, parse, wrong, flagged=bool(wanted)))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if data.task == "regression":
             kind, parse = "a number", partial(values.number, spelling=replace(spelling, format=data.label_format))
         parsers.append(Parser(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {kind}"))
-        parsers += [Parser(usecase.split.group, GROUP, text)] if usecase.split.group else []
+        group = usecase.split.group
+        parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
     return parsers
 
 
-def _column_parser(column: Column, zone: str, spelling: Spelling) -> Parser:
-    form, low, high = column.format, column.minimum, column.maximum
-    written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
-    wanted = {"number": f"a number like {form}" if form else "a number", "boolean": "a yes or no"}
-    wanted["date"] = f"a date like {form or '%Y-%m-%d'}"
-    if form in EPOCHS:
-        wanted["date"] = f"a number of {EPOCHS[form][0]} since 1970"
-
-    def parse(cells: pl.Series) -> Parsed:
-        match column.type:
-            case "number":
-                return values.number(cells, written, low, high)
-            case "boolean":
-                return values.boolean(cells, written)
-            case "date":
-                return values.date(cells, form, zone, written)
-        return values.texts(cells, written.markers, written.decimal), None
-
-    bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
-    wrong = f"column {column.name!r}: '{{}}' is not {wanted.get(column.type, 'a category')}{bounds}"
-    return Parser(column.name, column.name, parse, wrong, flagged=column.type in wanted)
-
-
-def _parsed(batch: pl.DataFrame, parsers: list[Parser], pool: ThreadPoolExecutor) -> pl.DataFrame:
+def _parsed(batch: pl.DataFrame, usecase: UseCase, labelled: bool, pool: ThreadPoolExecutor) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
-    error, columns = batch[RAGGED].alias(ERROR), list[pl.Series]()
+    error, columns, name = batch[RAGGED].alias(ERROR), list[pl.Series](), usecase.data.id
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
+    parsers = _parsers(usecase, batch.schema, labelled)
 
     def parse(parser: Parser) -> Parsed:
         try:
@@ -223,78 +227,62 @@ def _parsed(batch: pl.DataFrame, parsers: list[Parser], pool: ThreadPoolExecutor
         except InputError as problem:
             raise InputError(f"{batch[FILE][0]}: {problem}") from None
         except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
-            why = str(problem).partition("\n")[0]
+            why = files.first_line(problem)
             raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
+    if name:  # all that is taken from a ragged line
+        data = usecase.data
+        text = partial(values.text, spelling=Spelling(data.missing, data.decimal))
+        identity, _ = parse(Parser(name, name, text))
+        columns.append(identity.alias(name))
+        nameless = identity.is_null() & error.is_null()
+        error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
     for parser, (cells, wrong) in zip(parsers, pool.map(parse, parsers), strict=True):
         if wrong is not None and (wrong & error.is_null()).any():
             rows = (wrong & error.is_null()).arg_true()
-            before, gap, after = parser.wrong.partition("{}")
+            before, _, after = parser.wrong.partition("{}")
             shown = batch[parser.source].gather(rows).cast(pl.String).fill_null("")
-            error = error.scatter(rows, [f"{before}{text[:40] if gap else ''}{after}" for text in shown])
-        columns.append((cells if ragged is None or parser.kept else cells.set(ragged, None)).alias(parser.name))
+            error = error.scatter(rows, [f"{before}{text[:40]}{after}" for text in shown])
+        columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
         if parser.flagged:
             flag = right if wrong is None else wrong
             columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     stem = pl.col(FILE).str.split(".").list.first()
-    return frame if parsers[0].kept else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
+    return frame if name else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Of one table: all rows, those that break the contract, those without a label or group; values per column."""
-
-    rows: int
-    broken: int
-    present: dict[str, int]
-    unlabelled: int = 0
-    classes: int = 0
-    ungrouped: int = 0
-
-
-def count(table: RawTable, usecase: UseCase, labelled: bool) -> Counts:
-    """One streaming pass over the table. Raises InputError for a file that turns out unreadable on the way."""
-    label, names = pl.col(usecase.data.label), [column.name for column in usecase.columns]
-    expressions = {"rows": pl.len(), "broken": pl.col(BROKEN).sum()}
-    if labelled:
-        expressions["unlabelled"] = (label.is_null() & ~pl.col(BROKEN)).sum()
-        expressions["classes"] = label.n_unique() - label.is_null().any()
-    if labelled and usecase.split.group:
-        expressions["ungrouped"] = pl.col(GROUP).null_count()
-    present = [pl.col(name).count().alias(f"present:{name}") for name in names]
-    try:
-        row = table.frame.select(*present, **expressions).collect(engine="streaming").row(0)
-    except pl.exceptions.PolarsError as error:
-        raise files.explain(error, table.files) from None
-    counts = dict(zip(expressions, row[len(names) :], strict=True))
-    return Counts(present=dict(zip(names, row, strict=False)), **counts)
-
-
-def check(table: RawTable, usecase: UseCase, counts: Counts) -> None:
+def check(table: RawTable, usecase: UseCase) -> None:
     """Raises InputError for a table without rows, or with more broken rows than [data] bad_rows allows."""
-    if counts.rows == 0:
+    if table.rows == 0:
         raise InputError(f"{listed((file.name for file in table.files), 3)} holds a header and no rows.")
-    if counts.broken > usecase.data.bad_rows * counts.rows:
+    if table.broken > usecase.data.bad_rows * table.rows:
         raise InputError(
-            f"{first_break(table)}; {counts.broken:,} of {counts.rows:,} rows break the contract, "
+            f"{first_break(table)}; {table.broken:,} of {table.rows:,} rows break the contract, "
             f"[data] bad_rows allows {usecase.data.bad_rows:.2%}: mend the data or the contract."
         )
 
 
-def check_training(table: RawTable, usecase: UseCase, counts: Counts) -> None:
+def check_labels(table: RawTable, usecase: UseCase) -> None:
+    """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
+    check(table, usecase)
+    if table.rows == table.unlabelled + table.broken:
+        raise InputError(f"no usable row of {table.rows:,} has a label.")
+
+
+def check_training(table: RawTable, usecase: UseCase) -> None:
     """What training needs on top. Raises InputError for one class only, no label at all, or a column without values."""
-    check(table, usecase, counts)
+    check(table, usecase)
     label, group, name = usecase.data.label, usecase.split.group, table.files[0].name
-    if counts.rows == counts.unlabelled + counts.broken:
-        raise InputError(f"{name}: column {label!r} (the label) has no value in any of {counts.rows:,} rows.")
-    if counts.classes < 2:
+    if table.rows == table.unlabelled + table.broken:
+        raise InputError(f"{name}: column {label!r} (the label) has no value in any of {table.rows:,} rows.")
+    if len(table.classes) < 2:
         raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
-    if group and counts.ungrouped == counts.rows:
+    if group and table.ungrouped == table.rows:
         raise InputError(f"{name}: column {group!r} ([split] group) has no value in any row.")
-    if empty := next((column for column, present in counts.present.items() if present == 0), ""):
+    if empty := next((column.name for column in usecase.columns if not table.values[column.name]), ""):
         raise InputError(
-            f"{name}: column {empty!r} has no value in any of {counts.rows:,} rows; "
+            f"{name}: column {empty!r} has no value in any of {table.rows:,} rows; "
             "take it out of [columns] or mend the export."
         )
 
@@ -311,23 +299,23 @@ def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
     same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
     if not known.select(same).collect(engine="streaming").item():
         return 0, []
-    repeated = known.group_by("id").len().filter(pl.col("len") > 1)
-    rows, first = (
-        repeated.select(pl.col("len").sum(), pl.col("id").sort().head(3).implode()).collect(engine="streaming").row(0)
-    )
-    return rows, list(first)
+    repeated = known.group_by("id").len().filter(pl.col("len") > 1).collect(engine="streaming")
+    return int(repeated["len"].sum()), repeated["id"].sort().head(3).to_list()
 
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     """What to warn of where rows have the id of another one: how many, and the first such ids."""
     name = usecase.data.id
     rows, first = shared(table.frame.select(pl.col(name).alias("id"))) if name else (0, [])
+    if not rows:
+        return []
     shown = ", ".join(map(repr, first))
-    warning = f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"
-    return [warning] if rows else []
+    return [f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"]
 
 
-def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping[str, tuple[int, int]]) -> list[str]:
+def check_known(
+    table: RawTable, usecase: UseCase, learned: Mapping[str, Any], now: Mapping[str, tuple[int, int]]
+) -> list[str]:
     """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
 
     Raises InputError where chance is excluded: such a column is written in another way, or it is another column. A
@@ -335,23 +323,22 @@ def check_known(table: RawTable, usecase: UseCase, learned: Schema, now: Mapping
     """
     warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
     for feature in learned["features"]:
+        name = feature["source"]
         then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
         zeros = _without_zeros(table, feature) if known < present else ""
         if zeros and known:
-            warnings.append(f"column {feature['source']!r}: {zeros}")
+            warnings.append(f"column {name!r}: {zeros}")
         if then is None or known or not present:
             continue
         unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
         if unknown**present > BY_CHANCE[0]:
             continue
-        cells = pl.col(feature["source"]).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
-        seen = ", ".join(repr(text) for text in table.frame.select(cells).collect().to_series())
-        wanted = ", ".join(repr(text) for text in feature["categories"][1:4])
-        words = (
-            f"column {feature['source']!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
-        )
+        cells = pl.col(name).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
+        seen, wanted = table.frame.select(cells).collect()[name], feature["categories"][1:4]
+        seen, wanted = (", ".join(map(repr, texts)) for texts in (seen, wanted))
+        words = f"column {name!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
         words += f"; {zeros}" if zeros else ""
-        if present >= FEW and unknown**present < BY_CHANCE[1] and feature["source"] not in moving:
+        if present >= FEW and unknown**present < BY_CHANCE[1] and name not in moving:
             raise InputError(
                 f"{words} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
             )
@@ -368,7 +355,6 @@ def _without_zeros(table: RawTable, feature: Mapping[str, Any]) -> str:
         return ""
     values = pl.col(feature["source"]).filter(~pl.col(BROKEN))
     cells = table.frame.select(values.filter(values.is_in(list(codes)))).collect(engine="streaming").to_series()
-    if cells.is_empty():
-        return ""
-    lost = f"leading zeros are missing in {len(cells):,} rows ({cells[0]!r} was {codes[cells[0]]!r} in training)"
-    return f"{lost}: write the column as text, not as numbers"
+    was = f"{cells[0]!r} was {codes[cells[0]]!r} in training" if len(cells) else ""
+    lost = f"leading zeros are missing in {len(cells):,} rows ({was}): write the column as text, not as numbers"
+    return lost if was else ""

@@ -10,14 +10,14 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import polars as pl
 
-from batchloop.container import lines, raw, tables
+from batchloop.container import files, lines, raw, tables
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 
@@ -27,6 +27,7 @@ JSON_LINES = ("application/jsonlines", "application/x-jsonlines")
 TYPES = (PARQUET, CSV, *JSON_LINES)
 LINE, LINE_A_COLUMN = 2**20, 2**10  # bytes: a line may have the first, and the second for each column of the model
 WIDER = 1000  # columns that a table may have beside those of the model
+BATCH = 10_000  # lines of JSON that are held as objects
 SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
@@ -39,9 +40,8 @@ MARKS = {  # how a body begins that is no text, whatever its Content-Type says
 }
 CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
-# a damaged Parquet file makes Polars panic, and Python gives up on JSON that is nested too deeply
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, RecursionError)
-
+# a damaged Parquet file makes Polars panic
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
 SHOWN = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
@@ -64,11 +64,8 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
         _check_text(body, content_type, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if content_type == PARQUET:
-            raise InputError(f"the body is not a readable Parquet file: {reason}") from None
-        broken = _broken_line(body, content_type)
-        raise InputError(broken or f"the body is not readable as {content_type}: {reason}") from None
+        wanted = "a readable Parquet file" if content_type == PARQUET else f"readable as {content_type}"
+        raise InputError(f"the body is not {wanted}: {files.first_line(error)}") from None
 
 
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
@@ -97,6 +94,11 @@ def _check_text(body: bytes, content_type: str, columns: int) -> None:
     kinds = [kind for mark, kind in MARKS.items() if body.startswith(mark)] or ["UTF-16 text"] * (0 in body[:2])
     if kinds:
         raise InputError(f"the body is {kinds[0]}, and {content_type} is read as plain UTF-8 text")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        line, end = body.count(b"\n", 0, error.start) + 1, body.rfind(b"\n", 0, error.start)
+        raise InputError(f"line {line}, byte {error.start - end} is not UTF-8") from None
     limit, start = LINE + LINE_A_COLUMN * columns, 0
     while start + limit < len(body):
         end = body.rfind(b"\n", start, start + limit + 1)
@@ -128,100 +130,77 @@ def _csv(body: bytes, columns: int) -> pl.DataFrame:
     if width > columns + WIDER:
         raise InputError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
     frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
-    return _with_errors(frame.drop(raw.RAGGED), frame[raw.RAGGED]) if raw.RAGGED in frame.columns else frame
-
-
-def _with_errors(frame: pl.DataFrame, errors: pl.Series) -> pl.DataFrame:
-    """The table with reasons, before those that it may have brought with it."""
-    known = [frame[raw.ERROR].cast(pl.String)] if raw.ERROR in frame.columns else []
-    return frame.with_columns(pl.coalesce(errors, *known).alias(raw.ERROR))
+    if raw.RAGGED not in frame.columns:
+        return frame
+    known = [pl.col(raw.ERROR)] if raw.ERROR in frame.columns else []
+    return frame.with_columns(pl.coalesce(raw.RAGGED, *known).alias(raw.ERROR)).drop(raw.RAGGED)
 
 
 def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
-    """Texts, so that a wrong value spoils its own row and not the type of its column; whole ids stay numbers.
+    """The `columns` as text, so that a wrong value spoils its own row and not the type of its column.
 
-    The schema is given, not inferred: lines of ever new keys would make a table of rows × keys.
+    Ids that are whole numbers stay numbers. A key that is not there is no value, as a cell that is not there is none.
     """
-    body = body.removeprefix(codecs.BOM_UTF8)
-    if not (first := body.lstrip().partition(b"\n")[0]):
+    schema = dict.fromkeys((*columns, raw.ERROR), pl.String)
+    identity, features = columns[0], set(columns[1:])
+    absent, present, numbers = set(columns), dict[str, None](), False
+    parts, rows = list[pl.DataFrame](), list[list[str | None]]()
+    for line, record in _records(body):
+        present |= dict.fromkeys(record if line <= SEEN else ())
+        absent.difference_update(record if absent else ())
+        numbers = numbers or type(record.get(identity)) is int
+        if not features <= record.keys():
+            name = next(name for name in columns if name in features and name not in record)
+            record[raw.ERROR] = f"line {line} has no {name!r}; write null where there is no value"
+        cells = map(record.get, schema)
+        rows.append([cell if cell is None or type(cell) is str else json.dumps(cell) for cell in cells])
+        if len(rows) == BATCH:
+            parts.append(pl.DataFrame(rows, schema, orient="row"))
+            rows.clear()
+    if not parts and not rows:
         raise InputError("the body holds nothing but empty lines")
-    json.loads(first, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [name for name, _ in pairs]))
-    absent = [name for name in columns if not any(key in body for key in _keys(name))]
     if absent:
-        start = pl.read_ndjson(io.BytesIO(b"\n".join(_lines(body)[:SEEN])), infer_schema_length=None)
-        if not set(columns) <= set(start.columns):
-            return start.clear()
-    frame = pl.read_ndjson(io.BytesIO(body), schema=dict.fromkeys((*columns, raw.ERROR), pl.String))
-    if not columns:
-        return frame
-    identity = frame[columns[0]]
-    whole = identity.cast(pl.Int64, strict=False)
-    written = any(re.search(re.escape(key) + rb"\s*:\s*-?\d", body) for key in _keys(columns[0]))
-    if written and whole.cast(pl.String).equals(identity, null_equal=True):
-        frame = frame.with_columns(whole)
-    return _without_keys(frame, body, [name for name in columns[1:] if frame[name].null_count()])
+        return pl.DataFrame(schema=list(present))
+    frame = pl.concat([*parts, pl.DataFrame(rows, schema, orient="row")])
+    whole = frame[identity].cast(pl.Int64, strict=False)
+    same = numbers and whole.cast(pl.String).equals(frame[identity], null_equal=True)
+    return frame.with_columns(whole) if same else frame
 
 
-def _keys(name: str) -> set[bytes]:
-    """A name as JSON has it, in ASCII or not."""
-    return {json.dumps(name, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)}
-
-
-def _without_keys(frame: pl.DataFrame, body: bytes, gaps: list[str]) -> pl.DataFrame:
-    """A key that is not there is no value, as a cell that is not there is none; `gaps` have rows without a value."""
-    rows = [(number, line) for number, line in enumerate(_lines(body), start=1) if line.strip()]
-    if not gaps or len(rows) != frame.height:
-        return frame
-    reasons: list[str | None] = [None] * frame.height
-    for row in frame.select(pl.any_horizontal(pl.col(gaps).is_null())).to_series().arg_true():
-        number, line = rows[row]
-        known = json.loads(line)
-        absent = [name for name in gaps if name not in known]
-        reasons[row] = f"line {number} has no {absent[0]!r}; write null where there is no value" if absent else None
-    return _with_errors(frame, pl.Series(reasons, dtype=pl.String)) if any(reasons) else frame
-
-
-def _broken_line(body: bytes, content_type: str) -> str | None:
-    """What is wrong with the first line that is, counted from 1."""
-    for number, line in enumerate(_lines(body), start=1):
+def _records(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each line (from 1) and the object in it. Raises InputError for one that is none, or for no line."""
+    decoder = json.JSONDecoder(parse_float=_number, parse_constant=_number)
+    for line, text in enumerate(io.BytesIO(body.removeprefix(codecs.BOM_UTF8)), start=1):
+        if not text.strip():
+            continue
         try:
-            text = line.decode("utf-8")
-            if content_type in JSON_LINES and text.strip() and not isinstance(_loaded(text), dict):
-                return f"line {number} is not a JSON object"
-        except UnicodeDecodeError as error:
-            return f"line {number}, byte {error.start + 1} is not UTF-8"
+            record = decoder.decode(text.decode())
+            if line == 1:
+                json.loads(text, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [key for key, _ in pairs]))
         except json.JSONDecodeError as error:
-            return f"line {number}, column {error.colno} is not JSON: {error.msg}"
+            raise InputError(f"line {line}, column {error.colno} is not JSON: {error.msg}") from None
         except ValueError as error:
-            return f"line {number} is not readable: {error}"
+            raise InputError(f"line {line} is not readable: {error}") from None
         except RecursionError:
-            return f"line {number} is not a JSON object of values: it is nested too deeply"
-    return None
+            raise InputError(f"line {line} is not a JSON object of values: it is nested too deeply") from None
+        if not isinstance(record, dict):
+            raise InputError(f"line {line} is not a JSON object")
+        yield line, record
 
 
-def _loaded(text: str) -> Any:
-    """A line of JSON. Raises ValueError for numbers that are none, which Python alone would take."""
-
-    def number(word: str) -> float:
-        if not math.isfinite(value := float(word)):
-            raise ValueError(f"{word} is no number of JSON; write null where there is no value")
-        return value
-
-    return json.loads(text.removeprefix("\ufeff"), parse_float=number, parse_constant=number)
+def _number(word: str) -> str:
+    """A number's shortest text. Raises ValueError for those that are none of JSON, which Python alone would take."""
+    if not math.isfinite(value := float(word)):
+        raise ValueError(f"{word} is no number of JSON; write null where there is no value")
+    return repr(value)
 
 
-def _lines(body: bytes) -> list[bytes]:
-    return body.rstrip(b"\r\n").split(b"\n")
+class RequestError(InputError):
+    """A request that is refused with another status than 400."""
 
-
-@dataclass(frozen=True)
-class Response:
-    """What goes back."""
-
-    status: HTTPStatus
-    body: bytes = b""
-    type: str = "text/plain; charset=utf-8"
-    allow: str = ""
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -238,52 +217,55 @@ class Application:
     escape_formulas: bool = True
 
     def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path, status, media_type = environ.get("PATH_INFO", ""), HTTPStatus.OK, "text/plain; charset=utf-8"
         try:
-            response = self.answer(environ)
-        except Exception:  # one request must not take the server down, and its reason is in the log
-            log.exception("unexpected error while answering %s", environ.get("PATH_INFO"))
-            response = _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected error; the log of the container has it")
-        headers = [("Content-Type", response.type), ("Content-Length", str(len(response.body)))]
-        headers += [("Allow", response.allow)] if response.allow else []
-        start_response(f"{response.status.value} {response.status.phrase}", headers)
-        return [response.body]
-
-    def answer(self, environ: Mapping[str, Any]) -> Response:
-        """The response to one request."""
-        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
-        if path not in ROUTES:
-            return _refusal(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
-        if method != ROUTES[path]:
-            message = f"{path} takes {ROUTES[path]}, not {method}"
-            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, allow=ROUTES[path])
-        if path == "/ping":
-            return Response(HTTPStatus.OK)
-        if path == "/execution-parameters":
-            return Response(HTTPStatus.OK, json.dumps(_parameters(self.workers)).encode(), "application/json")
-        return self._invoke(environ)
-
-    def _invoke(self, environ: Mapping[str, Any]) -> Response:
-        """Predictions for the table in the body."""
-        header, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "")
-        content_type, packing = _media_type(header), environ.get("HTTP_CONTENT_ENCODING", "")
-        if content_type not in TYPES:
-            message = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
-            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
-        charset, packed = CHARSET.search(header), packing.strip().lower() not in ("", "identity")
-        if packed or charset:
-            encoding = f"Content-Encoding {packing}" if packed else f"charset {charset and charset[1]}"
-            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{encoding} is not read; send plain UTF-8")
-        answer_type = _accepted(accept, content_type)
-        if answer_type is None:
-            return _refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept {accept!r} is none of {', '.join(TYPES)}")
-        try:
-            frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
-            scored = tables.score(self.model, frame, self.missing)
+            body, media_type = self.answer(path, environ)
         except InputError as error:
-            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+            status = error.status if isinstance(error, RequestError) else HTTPStatus.BAD_REQUEST
+            reason = str(error) if len(str(error)) <= SHOWN else f"{str(error)[:SHOWN]} …"
+            body = f"{' '.join(reason.split())}\n".encode()
+        except Exception:  # one request must not take the server down, and its reason is in the log
+            log.exception("unexpected error while answering %s", path)
+            status, body = HTTPStatus.INTERNAL_SERVER_ERROR, b"unexpected error; the log of the container has it\n"
+        headers = [("Content-Type", media_type), ("Content-Length", str(len(body)))]
+        headers += [("Allow", ROUTES[path])] if status is HTTPStatus.METHOD_NOT_ALLOWED else []
+        start_response(f"{status.value} {status.phrase}", headers)
+        return [body]
+
+    def answer(self, path: str, environ: Mapping[str, Any]) -> tuple[bytes, str]:
+        """Body and media type of the response to one request. Raises InputError for one that is refused."""
+        method = environ["REQUEST_METHOD"]
+        if path not in ROUTES:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {path}; there are {', '.join(ROUTES)}")
+        if method != ROUTES[path]:
+            raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {ROUTES[path]}, not {method}")
+        if path == "/ping":
+            return b"", "text/plain; charset=utf-8"
+        if path == "/execution-parameters":
+            return json.dumps(_parameters(self.workers)).encode(), "application/json"
+        content_type, answer_type = _media_types(environ)
+        frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
+        scored = tables.score(self.model, frame, self.missing)
         if self.escape_formulas and answer_type == CSV:
             scored = _without_formulas(scored)
-        return Response(HTTPStatus.OK, write(scored, answer_type), answer_type)
+        return write(scored, answer_type), answer_type
+
+
+def _media_types(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """The type of the body, and the one to answer in. Raises RequestError for others than TYPES, or packed bodies."""
+    header, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "")
+    content_type, packing = _media_type(header), environ.get("HTTP_CONTENT_ENCODING", "")
+    if content_type not in TYPES:
+        reason = f"Content-Type {content_type!r} is none of {', '.join(TYPES)}"
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
+    charset, packed = CHARSET.search(header), packing.strip().lower() not in ("", "identity")
+    if packed or charset:
+        encoding = f"Content-Encoding {packing}" if packed else f"charset {charset and charset[1]}"
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{encoding} is not read; send plain UTF-8")
+    answer_type = _accepted(accept, content_type)
+    if answer_type is None:
+        raise RequestError(HTTPStatus.NOT_ACCEPTABLE, f"Accept {accept!r} is none of {', '.join(TYPES)}")
+    return content_type, answer_type
 
 
 def _media_type(header: str) -> str:
@@ -299,12 +281,6 @@ def _accepted(header: str, content_type: str) -> str | None:
         if wanted == "*/*" or (wanted.endswith("/*") and content_type.startswith(wanted[:-1])):
             return content_type
     return None
-
-
-def _refusal(status: HTTPStatus, message: str, allow: str = "") -> Response:
-    """A response of one line that says what is wrong."""
-    shown = message if len(message) <= SHOWN else f"{message[:SHOWN]} …"
-    return Response(status, f"{' '.join(shown.split())}\n".encode(), allow=allow)
 
 
 def _parameters(workers: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A request's table is scored row by row: rows that can't be scored say why, all others are.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,20 @@ from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
 
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
-Reasons = pl.Series | None  # why a row can't be scored, None where all can
 BATCH = 131_072  # rows
 PREDICTION, SCORE, ERROR = "prediction", "score", "error"
 LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
-WANTED = {"number": "a number", "boolean": "a yes or no", "date": "a number (a part of a date)"}
+WANTED = {
+    "number": "a number",
+    "boolean": "a yes or no",
+    "date": "a number (a part of a date)",
+    "category": "a category",
+}
 
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return _fill(np.empty((frame.height, len(features)), dtype=np.float32), frame, features)
-
-
-def _fill(target: Matrix, frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """Write the frame's features into `target`, rows × features, one column at a time; the answer is `target`."""
+    target = np.empty((frame.height, len(features)), dtype=np.float32)
     for position, feature in enumerate(features):
         column = frame[feature["name"]]
         if feature["kind"] == "category":
@@ -62,7 +62,7 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     start = 0
     for batch in frame.select(*names, label).collect_batches(chunk_size=BATCH, maintain_order=True):
         part = slice(start, start + batch.height)
-        _fill(table.features[part], batch, described["features"])
+        table.features[part] = matrix(batch, described["features"])
         known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
         numbers = known.cast(pl.Float64)
         if numbers.null_count():
@@ -133,7 +133,7 @@ def needed(model: Model) -> list[str]:
     return [model.metadata["id"], *(feature["name"] for feature in model.metadata["features"])]
 
 
-def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.DataFrame:
+def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataFrame:
     """Predictions in the frame's order. Texts in `missing` are missing values. Raises InputError for a missing column.
 
     A row with an `__error`, without an id, or with a value of a wrong type gets the reason instead of a prediction;
@@ -146,60 +146,41 @@ def score(model: Model, frame: pl.DataFrame, missing: Collection[str]) -> pl.Dat
         raise InputError(f"{which} missing; the table has {listed(map(repr, present), 12)}{unlike(absent, present)}")
     metadata: Any = model.metadata
     features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
-    reasons, identity = [], frame[metadata["id"]]
-    if raw.ERROR in frame.columns:  # what processing said; a text without a letter in it is no reason
-        text = frame[raw.ERROR].cast(pl.String)
-        reasons.append(text.set((text.str.strip_chars() == "").fill_null(False), None))
-    if identity.null_count():
-        reasons.append(_reason(identity.is_null(), pl.lit(f"column {identity.name!r}: the id is missing")))
+    identity = frame[metadata["id"]]
+    reasons = [pl.when(identity.is_null()).then(pl.lit(f"column {identity.name!r}: the id is missing"))]
     for position, feature in enumerate(metadata["features"]):
-        numbers, reason = _numbers(frame[feature["name"]], feature, missing)
+        numbers, shown = _numbers(frame[feature["name"]], feature, missing)
         features[:, position] = numbers.to_numpy()
-        reasons += [] if reason is None else [reason]
-    errors = pl.select(pl.coalesce(reasons)).to_series() if reasons else None
+        if shown is not None:
+            column, wanted = pl.lit(f"column {feature['name']!r}: "), pl.lit(f" is not {WANTED[feature['kind']]}")
+            reasons.append(pl.when(shown.is_not_null()).then(pl.concat_str(column, shown, wanted)))
+    text = frame[raw.ERROR].cast(pl.String) if raw.ERROR in frame.columns else pl.lit(None, dtype=pl.String)
+    said = pl.when(text.str.strip_chars() != "").then(text)  # by processing; a text without a letter is no reason
+    errors = frame.select(pl.coalesce(said, *reasons).alias(ERROR)).to_series()
     return table(identity, models.predict(model, features, threads=1), metadata, errors)
 
 
-def _numbers(column: pl.Series, feature: Feature, missing: Collection[str]) -> tuple[pl.Series, Reasons]:
-    """A column as the model's numbers (Float32, null is missing), and a reason for each value that is none of them."""
-    if feature["kind"] == "category":
-        return _codes(column, feature["categories"], missing)
-    if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+def _numbers(column: pl.Series, feature: Feature, missing: Sequence[str]) -> tuple[pl.Series, pl.Series | None]:
+    """A column as the model's numbers (Float32, null is missing), and how to show each value that is none of them."""
+    kind, category = column.dtype, feature["kind"] == "category"
+    if not category and (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
         return column.cast(pl.Float32), None
-    wanted = WANTED[feature["kind"]]
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return _wrong_type(column, wanted)
+    if (kind.is_nested() or kind == pl.Binary) if category else kind not in (pl.String, pl.Categorical, pl.Enum):
+        shown = pl.Series([f"a value of type {kind}"]).new_from_index(0, len(column)).set(column.is_null(), None)
+        return pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column)), shown
+    if category and kind == pl.Enum(feature["categories"]):
+        return column.to_physical().cast(pl.Float32), None
+    if category:  # the first one stands for all that are not known
+        text = values.texts(column, ["", *missing])
+        codes = text.cast(pl.Enum(feature["categories"]), strict=False).to_physical().cast(pl.Float32)
+        return codes.set(text.is_not_null() & codes.is_null(), 0.0), None
     text = column.cast(pl.String).str.strip_chars()
-    text = text.set(text.is_in(["", *missing]).fill_null(False), None)
+    text = text.set(text.is_in(["", *missing]).fill_null(value=False), None)
     numbers = text.cast(pl.Float32, strict=False)
     if feature["kind"] == "boolean":
         words = text.str.to_lowercase().replace_strict(values.WORDS, default=None, return_dtype=pl.Boolean)
         numbers = numbers.fill_null(words.cast(pl.Float32))
-    bad = text.is_not_null() & ~numbers.is_finite().fill_null(False)
+    bad = text.is_not_null() & ~numbers.is_finite().fill_null(value=False)
     if not bad.any():
         return numbers, None
-    shown = column.cast(pl.String).str.slice(0, 40)
-    reason = pl.concat_str([pl.lit(f"column {column.name!r}: '"), shown, pl.lit(f"' is not {wanted}")])
-    return numbers.set(bad, None), _reason(bad, reason)
-
-
-def _codes(column: pl.Series, names: list[str], missing: Collection[str]) -> tuple[pl.Series, Reasons]:
-    """Codes; the first category stands for all that are not known."""
-    kind = pl.Enum(names)
-    if column.dtype != kind:
-        if column.dtype.is_nested() or column.dtype == pl.Binary:
-            return _wrong_type(column, "a category")
-        column = values.texts(column, ["", *missing])
-        known = column.cast(kind, strict=False)
-        column = known.set(column.is_not_null() & known.is_null(), names[0])
-    return column.to_physical().cast(pl.Float32), None
-
-
-def _wrong_type(column: pl.Series, wanted: str) -> tuple[pl.Series, Reasons]:
-    reason = pl.lit(f"column {column.name!r}: a value of type {column.dtype} is not {wanted}")
-    nothing = pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column))
-    return nothing, _reason(column.is_not_null(), reason)
-
-
-def _reason(rows: pl.Series, reason: pl.Expr) -> pl.Series:
-    return pl.select(pl.when(rows).then(reason)).to_series()
+    return numbers.set(bad, None), ("'" + column.cast(pl.String).str.slice(0, 40) + "'").set(~bad, None)

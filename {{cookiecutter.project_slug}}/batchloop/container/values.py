@@ -82,6 +82,11 @@ def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl
     return _without(plain, missing)
 
 
+def text(column: pl.Series, spelling: Spelling) -> Parsed:
+    """Canonical texts; nothing is wrong."""
+    return texts(column, spelling.markers, spelling.decimal), None
+
+
 def _plain(column: pl.Series, missing: Collection[str]) -> pl.Series:
     """Text of a column of any kind, without blanks around it; null where it is one of the missing markers."""
     if column.dtype.is_float():
@@ -194,12 +199,13 @@ def boolean(column: pl.Series, spelling: Spelling) -> Parsed:
     return parsed, _wrong(present, parsed)
 
 
-def date(column: pl.Series, form: str, zone: str, spelling: Spelling) -> Parsed:
+def date(column: pl.Series, spelling: Spelling, zone: str) -> Parsed:
     """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
 
     Numbers since 1970 are moments of UTC, and stay so where no zone is given. Raises InputError for a column of other
     moments with a zone where none is given.
     """
+    form = spelling.format
     if column.dtype.is_temporal():
         moments = _local(column, zone)
         gone = pl.Series(spelling.markers, dtype=pl.String).str.to_datetime("%Y-%m-%d", strict=False).drop_nulls()

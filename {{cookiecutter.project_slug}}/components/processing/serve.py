@@ -28,18 +28,17 @@ def serve(settings: Mapping[str, str]) -> None:
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
     table = raw.read(job.processing_input("raw"), case)
-    counts = raw.count(table, case, labelled=False)
-    raw.check(table, case, counts)
+    raw.check(table, case)
     limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
     with artifacts.writing(job.processing_output("features")) as folder:
         files = datasets.write_batch(table, learned, folder / f"{host.prefix}features", limit)
         _check_sizes(files, limit)
         warnings = raw.shared_ids(table, case) + raw.check_known(table, case, learned, datasets.known(files, learned))
     with artifacts.writing(job.processing_output("summary")) as folder:
-        first = raw.first_break(table) if counts.broken else None
+        first = raw.first_break(table) if table.broken else None
         summary: dict[str, Any] = {
-            "rows": counts.rows,
-            "broken": counts.broken,
+            "rows": table.rows,
+            "broken": table.broken,
             "first_break": first,
             "files": len(files),
         }
@@ -48,7 +47,7 @@ def serve(settings: Mapping[str, str]) -> None:
     for warning in warnings:
         log.warning("%s", warning)
     empty_lines = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
-    log.info("%s rows in %s files; %s break the contract%s", f"{counts.rows:,}", len(files), counts.broken, empty_lines)
+    log.info("%s rows in %s files; %s break the contract%s", f"{table.rows:,}", len(files), table.broken, empty_lines)
 
 
 def _check_sizes(files: list[Path], limit: int) -> None:

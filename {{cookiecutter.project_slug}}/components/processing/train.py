@@ -71,7 +71,7 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     held_out = datasets.held_out(newest, case) if windows else pl.DataFrame()
     for name, folder in windows.items():
         try:
-            rows = _usable(case, folder, datasets.check)
+            rows = _usable(case, folder, raw.check_labels)
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
@@ -82,21 +82,20 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
 
 def _usable(
-    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase, raw.Counts], None] = raw.check_training
+    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase], None] = raw.check_training
 ) -> pl.LazyFrame:
     table = raw.read(folder, case, labelled=True)
-    counts = raw.count(table, case, labelled=True)
-    check(table, case, counts)
-    if counts.broken:
-        log.warning("%s rows break the contract and are left out; first: %s", counts.broken, raw.first_break(table))
+    check(table, case)
+    if table.broken:
+        log.warning("%s rows break the contract and are left out; first: %s", table.broken, raw.first_break(table))
     if table.empty:
         log.warning("%s empty lines are no rows", f"{table.empty:,}")
     for warning in raw.shared_ids(table, case):
         log.warning("%s", warning)
-    if counts.unlabelled:
-        log.warning("%s rows have no label and are left out", counts.unlabelled)
-    if counts.ungrouped:
-        log.warning("%s rows have no %r and are split one by one", counts.ungrouped, case.split.group)
+    if table.unlabelled:
+        log.warning("%s rows have no label and are left out", table.unlabelled)
+    if table.ungrouped:
+        log.warning("%s rows have no %r and are split one by one", table.ungrouped, case.split.group)
     return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
