@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from batchloop import repository
-from batchloop.repository import DOCKER, PROCESSES, Failure, Repository
+from batchloop.repository import DOCKER, PROCESSES, Failure
 
 
 class Parser(argparse.ArgumentParser):
