@@ -27,16 +27,19 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     is asked; with "again": any text, a window is scored once more.
     """
     _, released = release.current(aws, places)
-    if released is None:
-        todo = f"Start {places.pipeline('training')}, and approve the model it registers."
-        return _nothing_scored(aws, places, now, "nothing is released yet", todo)
-    named = str(event.get("window") or "")
+    named, why, todo = str(event.get("window") or ""), "", ""
     window = named or storage.newest_window(aws, places)
     data = places.data(window, "production")
-    if not window or places.window(data, "production") != window or not storage.exists(aws, data):
-        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
+    if released is None:
+        why = "nothing is released yet"
+        todo = f"Start {places.pipeline('training')}, and approve the model it registers."
+    elif not window or places.window(data, "production") != window or not storage.exists(aws, data):
         why = f"window {named} has no data" if named else "no window has data"
-        return _nothing_scored(aws, places, now, why, todo)
+        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
+    if released is None or why:
+        reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
+        reports.measure(aws, places, now, {"NothingToScore": 1})
+        return f"{why}."
     values = scoring(places, released, data) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
     done = f"Window {window} is scored with release {released['version']}."
@@ -53,12 +56,6 @@ def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str,
         **{name.capitalize(): uri for name, uri in released["artifacts"].items()},
         **{f"{name.capitalize()}Image": released["images"][name] for name in COMPONENTS},
     }
-
-
-def _nothing_scored(aws: Aws, places: Places, now: datetime, why: str, todo: str) -> str:
-    reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
-    reports.measure(aws, places, now, {"NothingToScore": 1})
-    return f"{why}."
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.engine.storage import Registry, Storage, write_json
-from batchloop.repository import Failure
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
@@ -36,7 +36,7 @@ class State(dict[str, Any]):
         except FileNotFoundError:
             super().__init__(now="", parameters={}, executions={}, approvals={}, told=[], ticks=[])
         except ValueError:
-            raise Failure(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
+            raise InputError(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
 
     def save(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ class Account:
             steps = [entry["StepName"] for entry in selection["SelectedSteps"]]
             try:
                 outside = graph.needed(graph.nodes(self.definitions[name]), steps)
-            except Failure as failure:
+            except InputError as failure:
                 raise refuse(str(failure)) from None
             known = self.state["executions"].get(source, {})
             ended = known.get("pipeline") == name and known.get("status") in (SUCCEEDED, FAILED)
@@ -209,7 +209,7 @@ class Account:
         arn = request["ModelPackageName"]
         try:
             package = self.registry.package(arn)
-        except Failure as failure:
+        except InputError as failure:
             raise client_error("DescribeModelPackage", "ValidationException", str(failure)) from None
         registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
         return {**registered, **self.state["approvals"].get(arn, {})}

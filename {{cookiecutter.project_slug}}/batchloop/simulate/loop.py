@@ -20,7 +20,7 @@ from batchloop.engine import running
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
-from batchloop.repository import PROCESSES, Failure, Repository
+from batchloop.repository import PROCESSES, Repository
 from batchloop.repository import component as content_hash
 from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
 
@@ -103,27 +103,27 @@ class Stage:
 
 
 def find_stages(repository: Repository, options: Options) -> list[Stage]:
-    """The user's stages in the order of windows, numbers by value; or the sample's. Raises Failure."""
+    """The user's stages in the order of windows, numbers by value; or the sample's. Raises InputError."""
     folder = Path(options.stages).expanduser().absolute() if options.stages else _sample(repository, options)
     if not folder.is_dir():
-        raise Failure(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
+        raise InputError(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
     names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
     stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
-        raise Failure(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
+        raise InputError(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
     for stage, part in [*((stage, "production") for stage in stages), (stages[0], "train")]:
         try:
             files.find(stage.folder / part)
         except InputError as error:
-            raise Failure(f"stage {stage.name}: {error}") from None
+            raise InputError(f"stage {stage.name}: {error}") from None
     return stages
 
 
 def _sample(repository: Repository, options: Options) -> Path:
-    """The sample's stages, written anew where they were made with other arguments. Raises Failure."""
+    """The sample's stages, written anew where they were made with other arguments. Raises InputError."""
     if repository.window() != "sample":
-        raise Failure(
+        raise InputError(
             "the sample's stages are none of your own table; give STAGES=folder with <stage>/production and "
             "<stage>/train (STAGES=data goes through the windows you have)."
         )
@@ -187,7 +187,7 @@ class Loop:
         return running.run(self.repository, order, local.backend(self.repository, PROCESSES))
 
     def step(self) -> bool:
-        """Do the next thing; False when there is nothing left. Raises Failure where the first training fails.
+        """Do the next thing; False when there is nothing left. Raises InputError where the first training fails.
 
         What is to be told comes before what is to be carried out: an event is tried again within minutes.
         """
@@ -201,7 +201,8 @@ class Loop:
             return False
         if self.state["executions"]:
             [run] = self.state["executions"].values()
-            raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
+            why = run["why"] or "see notices"
+            raise InputError(f"the first model, from stage {stage.name}, was not released: {why}")
         self._bring_data(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
         values = retraining.plan(self.aws, self.places, stage.window).values
@@ -247,7 +248,7 @@ class Loop:
         done = handlers.score({"window": ""}, self.aws, self.places, self.now)
         arn = done.split()[-1]
         if arn not in self.state["executions"]:
-            raise Failure(f"the schedule's function started nothing: {done}")
+            raise InputError(f"the schedule's function started nothing: {done}")
         ticks[-1]["run"] = arn
         self.state.save()
         return True
@@ -315,7 +316,7 @@ class Loop:
 
 
 def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
-    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
+    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
     topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
     places = Places.of(environment, repository.tables(), topic)

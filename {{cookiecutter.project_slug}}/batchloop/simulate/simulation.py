@@ -256,7 +256,7 @@ def _course(table: Table) -> Iterator[Markup]:
 def simulate(here: Repository, options: Options) -> int:
     """Simulate, print and write the table; the exit code.
 
-    0 also where the loop did not help; the table says so. Raises Failure where it can't be run.
+    0 also where the loop did not help; the table says so. Raises InputError where it can't be run.
     """
     simulated = Simulated(here.root, options.decision)
     simulated.local.mkdir(parents=True, exist_ok=True)
