@@ -18,7 +18,7 @@ import pytest
 from batchloop import cli
 from batchloop.adopt import dates
 from batchloop.container import artifacts, hyperparameters, metrics, settings, usecase
-from batchloop.container.job import InputError, listed, unlike
+from batchloop.container.job import InputError, column_hint, listed
 from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
 from batchloop.pipelines import definitions
@@ -528,7 +528,7 @@ def test_a_wrong_option_is_one_line_with_the_name_that_make_has_for_it(words: li
     ],
 )
 def test_columns_that_are_not_found_hear_what_may_be_wrong(absent: list[str], present: list[str], hint: str) -> None:
-    said = unlike(absent, present)
+    said = column_hint(absent, present)
     assert said.startswith(hint)
     assert bool(said) == bool(hint)
 

@@ -56,7 +56,7 @@ class Copy:
         process.communicate()
 
     def result(self, folder: str = "simulation") -> dict[str, bytes]:
-        return {name: (self.root / "local" / folder / name).read_bytes() for name in ("table.csv", "table.json")}
+        return {name: (self.root / "local" / folder / name).read_bytes() for name in ("table.json",)}
 
     def state(self) -> dict[str, Any]:
         try:
@@ -108,7 +108,7 @@ def whole(copy: Copy) -> dict[str, bytes]:
 def interrupted(copy: Copy) -> Interrupted:
     """Killed three times; as it was before the first drift, it is also kept to go on from without the decision."""
     copy.killed(lambda: not copy.state()["ticks"] and copy.at_work("TrainModel", 0), "fresh")
-    assert not (copy.root / "local" / "simulation" / "table.csv").exists()
+    assert not (copy.root / "local" / "simulation" / "table.json").exists()
     copy.killed(lambda: copy.at_work("ScoreFeatures", 2))
     local = copy.root / "local"
     shutil.copytree(local / "simulation", local / "simulation-off", symlinks=True)

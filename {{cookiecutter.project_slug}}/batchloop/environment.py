@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
-from batchloop.container.settings import Matching, Range, Wrong
+from batchloop.container.settings import Matching, Range, SettingError
 from batchloop.container.usecase import UseCase
 from batchloop.control.names import Names
 
@@ -125,7 +125,7 @@ def load(folder: Path, name: str, usecase: UseCase) -> Environment:
     values, text = read(folder, name)
     if not usecase.namespace:
         raise InputError("usecase.toml: [usecase] needs namespace: the team or organisation that AWS names begin with.")
-    with settings.explained(f"environments/{name}.toml", text):
+    with settings.errors_in(f"environments/{name}.toml", text):
         return parse(values, name, usecase)
 
 
@@ -146,7 +146,7 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], str]:
 
 
 def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
-    """An environment from TOML tables. Raises Wrong."""
+    """An environment from TOML tables. Raises SettingError."""
     found = settings.table(Environment, (), values, namespace=usecase.namespace, usecase=usecase.name, environment=name)
     found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))
@@ -179,10 +179,11 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
 def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
     for job in tables:
         if job not in JOBS:
-            raise Wrong(f"[instances] has an unknown job {job!r}; {settings.nearest(job, JOBS)}.", "instances", job)
+            close = settings.nearest(job, JOBS)
+            raise SettingError(f"[instances] has an unknown job {job!r}; {close}.", "instances", job)
     for job in JOBS:
         if job not in tables:
-            raise Wrong(f"[instances] needs {job}, with type, count and volume_gb.", "instances")
+            raise SettingError(f"[instances] needs {job}, with type, count and volume_gb.")
     return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}
 
 

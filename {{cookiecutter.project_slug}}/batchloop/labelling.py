@@ -13,7 +13,7 @@ import polars as pl
 
 from batchloop import local
 from batchloop.container import files, raw, usecase
-from batchloop.container.job import InputError, listed, unlike
+from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running, storage
 from batchloop.engine.graph import Selection
@@ -189,7 +189,7 @@ def _columns(case: UseCase, file: Path, names: list[str], *texts: str) -> pl.Dat
     frame = files.scan(file, case.data)
     own = [column for column in frame.collect_schema() if not column.startswith("__")]
     if absent := [column for column in names if column not in own]:
-        has = listed(map(repr, own), 20) + unlike(absent, own)
+        has = listed(map(repr, own), 20) + column_hint(absent, own)
         wanted = f"labels are a table with {names[0]!r} and {names[1]!r}"
         raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
     read = (raw.as_text(column, case.data.decimal).alias(column) for column in texts)

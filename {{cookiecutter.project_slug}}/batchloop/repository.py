@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from batchloop.container import settings, usecase
-from batchloop.container.job import InputError
+from batchloop.container.job import FULL, InputError
 from batchloop.control import names
 from batchloop.control.names import Names
 
 Failure = InputError  # ends a command with a sentence that says what is wrong and what to do; exit code 1
-FULL = "No space left on device"  # in the system's words, which every library passes on
 
 
 def full(error: Exception) -> Failure | None:

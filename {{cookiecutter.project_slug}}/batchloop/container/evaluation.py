@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from batchloop.container import artifacts, job, measures, metrics, models, tables
-from batchloop.container.job import InputError, told
+from batchloop.container.job import InputError, sentence
 from batchloop.container.measures import Rows, Scored
 from batchloop.container.models import Model
 from batchloop.container.protocols import Table
@@ -47,7 +47,7 @@ def load(case: UseCase, scratch: Path) -> Champion:
         artifacts.check_manifest(folder, "algorithm", case.contract())
         return Champion(models.load(folder))
     except Exception as error:  # another library's files can make ours fail in any way
-        return Champion(reason=_unusable(f"the champion can't be used: {told(error)}"))
+        return Champion(reason=_unusable(f"the champion can't be used: {sentence(error)}"))
 
 
 def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -> Any:
@@ -80,7 +80,7 @@ def rival(champion: Champion, threads: int) -> tuple[Scored | None, str]:
             raise InputError(artifacts.absence(folder) or "there is no preprocessor that belongs to the champion.")
         return scored(champion.model, test_rows("champion_test", champion.model), threads), ""
     except Exception as error:  # as above
-        return None, _unusable(told(error))
+        return None, _unusable(sentence(error))
 
 
 def _unusable(reason: str) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchloop.container import measures, models, settings, usecase
-from batchloop.container.job import InputError, told
+from batchloop.container.job import InputError, sentence
 from batchloop.container.models import Model
 from batchloop.container.protocols import Problem, Table
-from batchloop.container.settings import HUGE, Wrong, nearest
+from batchloop.container.settings import HUGE, SettingError, nearest
 from batchloop.container.usecase import Tuning, UseCase
 
 SETTINGS = ("trials", "continue_training")  # of the job, not of the model
@@ -51,15 +51,15 @@ def check(case: UseCase, given: Mapping[str, str]) -> None:
     for option in ranges(case.tuning.search, values):
         for value in option.choices or (option.low, option.high):
             for _, reason in _refused(case, {**values, option.name: value}):
-                raise _wrong(option.name, f": {value!r} can't be tried: {reason}.")
+                raise _search_error(option.name, f": {value!r} can't be tried: {reason}.")
 
 
 def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
-    """Raises Wrong for the first hyperparameter that the model says it can't use."""
+    """Raises SettingError for the first hyperparameter that the model says it can't use."""
     for name, reason in _refused(case, values):
         if not name:
-            raise Wrong(f"[hyperparameters] don't go together: {reason}.", "hyperparameters")
-        raise Wrong(f"[hyperparameters] {name} = {values[name]!r}: {reason}.", "hyperparameters", name)
+            raise SettingError(f"[hyperparameters] don't go together: {reason}.")
+        raise SettingError(f"[hyperparameters] {name} = {values[name]!r}: {reason}.", "hyperparameters", name)
 
 
 def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -73,7 +73,10 @@ def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, st
     try:
         models.fit(rows, rows, values, problem)
     except Exception as error:  # of any library
-        yield "", f"components/algorithm/model.py refuses them on a few made-up rows: {told(error).rstrip('.')}"
+        yield (
+            "",
+            f"components/algorithm/model.py refuses them on a few made-up rows: {sentence(error).rstrip('.')}",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,10 @@ class Range:
 
 
 def ranges(search: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Range]:
-    """[tuning.search] as ranges, widened where the default lies outside. Raises Wrong naming the wrong one."""
+    """[tuning.search] as ranges, widened where the default lies outside. Raises SettingError naming the wrong one."""
     if unknown := [name for name in search if name not in defaults]:
-        words = f"[tuning.search] {unknown[0]!r} is not among [hyperparameters]; {nearest(unknown[0], defaults)}."
-        raise Wrong(words, "tuning", "search", unknown[0])
+        close = nearest(unknown[0], defaults)
+        raise SettingError(f"[tuning.search] {unknown[0]!r} is not among [hyperparameters]; {close}.")
     return [_range(name, values, defaults[name]) for name, values in search.items()]
 
 
@@ -113,16 +116,17 @@ def _range(name: str, given: Any, default: Any) -> Range:
         return Range(name, choices=choices)
     numbers = all(type(value) in (int, float) and abs(value) < HUGE for value in [*bounds, default])
     if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
-        raise _wrong(name, f' = {given!r} is not [low, high] or [low, high, "log"] with low below high, or choices.')
+        kinds = '[low, high] or [low, high, "log"] with low below high, or choices'
+        raise _search_error(name, f" = {given!r} is not {kinds}.")
     low, high = min(bounds[0], default), max(bounds[1], default)
     if log and low <= 0:
         whose = "[hyperparameters] has" if low < bounds[0] else "it has"
-        raise _wrong(name, f': "log" needs values above 0, and {whose} {low}.')
+        raise _search_error(name, f': "log" needs values above 0, and {whose} {low}.')
     return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
 
 
-def _wrong(name: str, words: str) -> Wrong:
-    return Wrong(f"[tuning.search] {name}{words}", "tuning", "search", name)
+def _search_error(name: str, message: str) -> SettingError:
+    return SettingError(f"[tuning.search] {name}{message}", "tuning", "search", name)
 
 
 def search(
@@ -187,7 +191,7 @@ def main(words: list[str]) -> int:
         file = usecase.location()
         case = usecase.load(file)
         given = dict(word.partition("=")[::2] for word in words)
-        with settings.explained(file.name, "" if given else file.read_text(encoding="utf-8-sig")):
+        with settings.errors_in(file.name, "" if given else file.read_text(encoding="utf-8-sig")):
             check(case, given)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -31,13 +31,13 @@ class InputError(Exception):
     """Something a person can mend: the message names the file, the column, the row, and what to do."""
 
 
-def told(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """A failure in one line that ends with a full stop: an InputError's own words, the kind of any other before it."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{text}." if isinstance(error, InputError) else f"{type(error).__name__}: {text[:200]}."
 
 
-def unlike(absent: Iterable[str], present: Sequence[str]) -> str:
+def column_hint(absent: Iterable[str], present: Sequence[str]) -> str:
     """Why the names of a table's columns may not be those that are looked for, "" where nothing is near."""
     names = {name.strip().lower(): name for name in present}
     for name in absent:

@@ -3,7 +3,7 @@
 from math import inf
 from typing import Any, TypeVar
 
-from batchloop.container.settings import nearest, refused
+from batchloop.container.settings import SettingError, nearest
 
 CALIBRATION = "expected_calibration_error"
 BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
@@ -16,9 +16,10 @@ SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
 
 
 def check(metric: str, task: str) -> None:
-    """Raises Wrong for a metric that this task's evaluation does not hold."""
+    """Raises SettingError for a metric that this task's evaluation does not hold."""
     if metric not in NAMES[task]:
-        raise refused(f"[gate] metric = {metric!r} is not a metric of a {task} task; {nearest(metric, NAMES[task])}.")
+        close = nearest(metric, NAMES[task])
+        raise SettingError(f"[gate] metric = {metric!r} is not a metric of a {task} task; {close}.")
 
 
 def values(metric: str, task: str) -> tuple[float, float]:
@@ -29,7 +30,7 @@ def values(metric: str, task: str) -> tuple[float, float]:
 
 
 def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:
-    """Raises Wrong for a limit that no model can reach, or none can miss by the nature of the metric."""
+    """Raises SettingError for a limit that no model can reach, or none can miss by the nature of the metric."""
     check(metric, task)
     low, high = values(metric, task)
     if not low <= minimum <= high:
@@ -38,10 +39,11 @@ def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop
         span = span if low > -inf else f"{high:g} or less"
         share = f"; is {minimum / 100:g} meant?" if high == 1 < minimum <= 100 else "."
         said = f"{metric} is {span}, so no model can {'reach' if never else 'miss'} it{share}"
-        raise refused(f"[gate] minimum = {minimum:g}: {said}")
+        raise SettingError(f"[gate] minimum = {minimum:g}: {said}")
     for key, value in (("[gate] minimum_lead", minimum_lead), ("[drift] performance_drop", drop)):
         if not low - high <= value < high - low:
-            raise refused(f"{key} = {value:g}: {metric} is from {low:g} to {high:g}, so none can differ by as much.")
+            span = f"{metric} is from {low:g} to {high:g}"
+            raise SettingError(f"{key} = {value:g}: {span}, so none can differ by as much.")
 
 
 def passes_all(task: str, metric: str, minimum: float) -> bool:

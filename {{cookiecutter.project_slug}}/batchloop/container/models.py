@@ -21,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 
 from batchloop.container import artifacts
-from batchloop.container.job import InputError, told
+from batchloop.container.job import InputError, sentence
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
 
@@ -103,7 +103,7 @@ def load(folder: Path) -> Model:
         predict(loaded, np.full((1, len(metadata["features"])), np.nan, dtype=np.float32), threads=1)
     except Exception as error:  # of any library
         raise InputError(
-            f"{folder.name}/ holds no model that components/algorithm/model.py can read and ask: {told(error)}"
+            f"{folder.name}/ holds no model that components/algorithm/model.py can read and ask: {sentence(error)}"
         ) from None
     return loaded
 

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, values
-from batchloop.container.job import InputError, listed, unlike
+from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.lines import RAGGED, ROW
 from batchloop.container.usecase import EPOCHS, Column, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
@@ -159,7 +159,7 @@ def _needed(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) -> 
             f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
         )
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    raise InputError(f"{file.name} has no column {absent}; it has {shown}{unlike(missing, present)}.{hint}")
+    raise InputError(f"{file.name} has no column {absent}; it has {shown}{column_hint(missing, present)}.{hint}")
 
 
 def _line_of_names(file: Path, missing: list[str], separator: str) -> int:

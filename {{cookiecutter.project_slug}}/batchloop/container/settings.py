@@ -22,7 +22,7 @@ from batchloop.container.job import InputError, listed
 Settings = TypeVar("Settings")
 LARGEST, HUGE = 2**31 - 1, 1e300  # whole numbers and numbers that every library here takes
 KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
-# what a rule's words begin with: [table] key …, or [columns] 'a name': key …
+# what a message begins with: [table] key …, or [columns] 'a name': key …
 QUOTED = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:: ([a-z_]+)\b)?"""
 SUBJECT = re.compile(rf"(?:\[([a-z_.]+)\]\s?)?(?:([a-z_0-9]+)\b|{QUOTED})?")
 
@@ -60,11 +60,14 @@ class Matching:
         return self.words
 
 
-class Wrong(InputError):
-    """A setting that is refused; `path` leads to it: its tables, then its key."""
+class SettingError(InputError):
+    """A setting that is not allowed; `path` is its tables, then its key: by default what the message begins with."""
 
-    def __init__(self, words: str, *path: str) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, *path: str) -> None:
+        super().__init__(message)
+        if not path and (subject := SUBJECT.match(message)):
+            header, key, quoted, inner = subject.groups("")
+            path = tuple(filter(None, (*header.split("."), key or (literal_eval(quoted) if quoted else ""), inner)))
         self.path = path
 
 
@@ -84,52 +87,37 @@ def read(file: Path, name: str) -> tuple[dict[str, Any], str]:
 
 
 @contextmanager
-def explained(name: str, text: str = "") -> Iterator[None]:
-    """Let what is refused inside say the file and, where its text is given, the line. Raises InputError."""
+def errors_in(name: str, text: str = "") -> Iterator[None]:
+    """Put the file and, where its text is given, the line before a SettingError. Raises InputError."""
     try:
         yield
-    except Wrong as wrong:
-        number = line(text, wrong.path)
-        raise InputError(f"{name}{f', line {number}' if number else ''}: {wrong}") from None
+    except SettingError as error:
+        number = line(text, error.path)
+        raise InputError(f"{name}{f', line {number}' if number else ''}: {error}") from None
 
 
 def table(kind: type[Settings], path: tuple[str, ...], values: Any, **fixed: Any) -> Settings:
-    """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises Wrong."""
+    """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises SettingError."""
     name = _shown(path)
     if not isinstance(values, Mapping):
         actual = "a list of tables" if isinstance(values, list) else _toml(values)
-        raise Wrong(f"{name} is {actual}, and should be one table.", *path)
+        raise SettingError(f"{name} is {actual}, and should be one table.", *path)
     hints = get_type_hints(kind, include_extras=True)
     known = {entry.name: entry for entry in fields(kind) if entry.name not in fixed}  # type: ignore[arg-type]
     if unknown := next((key for key in values if key not in known), ""):
-        raise Wrong(f"{name or 'it'} has an unknown key {unknown!r}; {nearest(unknown, known)}.", *path, unknown)
+        raise SettingError(f"{name or 'it'} has an unknown key {unknown!r}; {nearest(unknown, known)}.", *path, unknown)
     taken = {key: _value(hints[key], value, (*path, key)) for key, value in values.items()}
     for key, entry in known.items():
         if key not in taken and entry.default is MISSING and entry.default_factory is MISSING:
-            raise Wrong(f"{name or 'it'} needs {key}: {wanted(hints[key])}.", *path)
+            raise SettingError(f"{name or 'it'} needs {key}: {wanted(hints[key])}.", *path)
     return kind(**taken, **fixed)
 
 
-def filled(tables: Mapping[str, Any], name: str) -> Any:
-    """A table that must be there. Raises Wrong."""
-    if not tables.get(name):
-        raise Wrong(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
-    return tables[name]
-
-
 def check(rules: Iterable[tuple[object, str]]) -> None:
-    """Raises Wrong with the words of the first rule that does not hold."""
-    for holds, words in rules:
+    """Raises SettingError with the message of the first rule that does not hold."""
+    for holds, message in rules:
         if not holds:
-            raise refused(words)
-
-
-def refused(words: str) -> Wrong:
-    """Words that begin with the [table] and key that they are about, as an error that knows its place."""
-    match = SUBJECT.match(words)
-    header, key, quoted, inner = match.groups("") if match else ("", "", "", "")
-    names = [*header.split("."), key or (literal_eval(quoted) if quoted else ""), inner]
-    return Wrong(words, *(name for name in names if name))
+            raise SettingError(message)
 
 
 def parsed(kind: Any, text: str) -> Any:
@@ -170,7 +158,7 @@ def _shown(path: tuple[str, ...]) -> str:
 
 
 def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
-    """A TOML value as the type that a field has. Raises Wrong."""
+    """A TOML value as the type that a field has. Raises SettingError."""
     origin, arguments = get_origin(hint), get_args(hint)
     base = arguments[0] if origin in (Annotated, UnionType) else hint
     if is_dataclass(base) and isinstance(base, type):
@@ -178,7 +166,7 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     taken = _typed(base, value)
     if taken is None or not all(rule.holds(taken) for rule in (arguments[1:] if origin is Annotated else ())):
         key = f"{_shown(path[:-1])} {path[-1]}".lstrip()
-        raise Wrong(f"{key} = {_toml(value)} is not {wanted(hint)}{_remedy(base, value)}.", *path)
+        raise SettingError(f"{key} = {_toml(value)} is not {wanted(hint)}{_remedy(base, value)}.", *path)
     return taken
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from batchloop.container import artifacts, models, raw, values
-from batchloop.container.job import InputError, listed, unlike
+from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
 
@@ -143,7 +143,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
     if absent:
         which = f"column {absent[0]!r} is" if len(absent) == 1 else f"columns {listed(map(repr, absent), 5)} are"
         present = [name for name in frame.columns if name != raw.ERROR]
-        raise InputError(f"{which} missing; the table has {listed(map(repr, present), 12)}{unlike(absent, present)}")
+        has = listed(map(repr, present), 12) + column_hint(absent, present)
+        raise InputError(f"{which} missing; the table has {has}")
     metadata: Any = model.metadata
     features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
     identity = frame[metadata["id"]]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from batchloop.container import metrics, settings
 from batchloop.container.job import InputError
-from batchloop.container.settings import Matching, Range, Wrong
+from batchloop.container.settings import Matching, Range, SettingError
 
 RESERVED = ("prediction", "score", "error")
 # Keys of [data] that say how files are read, not what the data means.
@@ -237,7 +237,7 @@ def load(path: Path | None = None) -> UseCase:
 
 def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
     """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
-    with settings.explained("usecase.toml", text):
+    with settings.errors_in("usecase.toml", text):
         _check_tables(tables)
         parsed = UseCase(
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
@@ -256,33 +256,34 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
 
 
 def _check_tables(tables: Mapping[str, Any]) -> None:
-    """Raises Wrong for a table that nothing reads or that is missing, and for a key that stands outside all tables."""
+    """Raises SettingError for an unknown or a missing table, and for a key that stands outside all tables."""
     known = ["usecase", "columns", "hyperparameters", *KINDS]
-    for name, value in tables.items():
-        if not isinstance(value, Mapping) and name not in known:
+    for name in tables:
+        if name not in known and not isinstance(tables[name], Mapping):
             homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
             belongs = f"it belongs into {' or '.join(homes)}" if homes else "no table has such a key"
-            raise Wrong(f"{name!r} stands outside all tables; {belongs}.", name)
+            raise SettingError(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
-            raise Wrong(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
+            raise SettingError(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
     for name in ("data", "gate", "usecase", "columns"):
-        settings.filled(tables, name)
+        if not tables.get(name):
+            raise SettingError(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
     if not isinstance(tables["columns"], Mapping):
-        raise Wrong("[columns] is a list, and should be one table.", "columns")
+        raise SettingError("[columns] is a list, and should be one table.")
 
 
 def _hyperparameters(values: Any) -> dict[str, Any]:
-    """Names are the model library's, so only what any training job takes is checked here. Raises Wrong."""
+    """Names are the model library's, so only what any training job takes is checked here. Raises SettingError."""
     if not isinstance(values, Mapping):
-        raise Wrong("[hyperparameters] should be a table.", "hyperparameters")
+        raise SettingError("[hyperparameters] should be a table.")
     if len(values) > HYPERPARAMETERS:
-        raise Wrong(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.", "hyperparameters")
+        raise SettingError(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.")
     for name, value in values.items():
         kinds = "a number, true, false or a text"
         if not isinstance(value, str | int | float) or not (isinstance(value, str) or abs(value) < settings.HUGE):
-            raise Wrong(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
+            raise SettingError(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
         if len(str(value)) > LONGEST:
-            raise Wrong(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
+            raise SettingError(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
     return dict(values)
 
 
@@ -319,14 +320,13 @@ def _zone_rules(key: str, name: str) -> Rules:
     yield holds, f"{key} = {name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
 
 
-def _name_rules(key: str, name: str) -> Rules:
-    yield usable(name), f"{key}: names can't begin with __ or look like ^…$; rename the column."
+NAME_RULE = "names can't begin with __ or look like ^…$; rename the column."
 
 
 def _column_rules(column: Column) -> Rules:
     """What a column's keys ask of each other."""
     low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
-    yield from _name_rules(name, column.name)
+    yield usable(column.name), f"{name}: {NAME_RULE}"
     holds: object = column.type == "number" or low is high is None
     yield holds, f"{name}: minimum and maximum are for numbers, it is a {column.type}."
     holds = low is None or high is None or low <= high
@@ -342,7 +342,7 @@ def _data_rules(case: UseCase) -> Rules:
     """Rules of [data], alone and beside [columns]."""
     data, names = case.data, [column.name for column in case.columns]
     for key in ("id", "label", "time"):
-        yield from _name_rules(f"[data] {key} = {getattr(data, key)!r}", getattr(data, key))
+        yield usable(getattr(data, key)), f"[data] {key} = {getattr(data, key)!r}: {NAME_RULE}"
     yield data.id or "row" not in names, "[columns] 'row' is the id's name while [data] id is empty; rename it."
     holds: object = data.label not in names
     yield holds, f"[columns] {data.label!r} is the label: the model would see the answer; take it out."

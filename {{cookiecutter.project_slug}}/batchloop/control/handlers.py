@@ -27,16 +27,19 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     is asked; with "again": any text, a window is scored once more.
     """
     _, released = release.current(aws, places)
-    if released is None:
-        todo = f"Start {places.pipeline('training')}, and approve the model it registers."
-        return _nothing_scored(aws, places, now, "nothing is released yet", todo)
-    named = str(event.get("window") or "")
+    named, why, todo = str(event.get("window") or ""), "", ""
     window = named or storage.newest_window(aws, places)
     data = places.data(window, "production")
-    if not window or places.window(data, "production") != window or not storage.exists(aws, data):
-        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
+    if released is None:
+        why = "nothing is released yet"
+        todo = f"Start {places.pipeline('training')}, and approve the model it registers."
+    elif not window or places.window(data, "production") != window or not storage.exists(aws, data):
         why = f"window {named} has no data" if named else "no window has data"
-        return _nothing_scored(aws, places, now, why, todo)
+        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
+    if released is None or why:
+        reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
+        reports.measure(aws, places, now, {"NothingToScore": 1})
+        return f"{why}."
     values = scoring(places, released, data) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
     done = f"Window {window} is scored with release {released['version']}."
@@ -53,12 +56,6 @@ def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str,
         **{name.capitalize(): uri for name, uri in released["artifacts"].items()},
         **{f"{name.capitalize()}Image": released["images"][name] for name in COMPONENTS},
     }
-
-
-def _nothing_scored(aws: Aws, places: Places, now: datetime, why: str, todo: str) -> str:
-    reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
-    reports.measure(aws, places, now, {"NothingToScore": 1})
-    return f"{why}."
 
 
 @dataclass(frozen=True)
@@ -114,11 +111,11 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
         return retraining.resume(aws, places, now).reason
     if run.pipeline != places.pipeline("inference") or run.status not in ENDED:
         return "This is no end of a scoring run."
-    found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
+    execution = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
     if run.status != SUCCEEDED:
-        return _failed(aws, places, now, run, found)
+        return _failed(aws, places, now, run, execution)
     try:
-        scored = _scored(aws, places, run, again=retraining.SELECTIVE in found)
+        scored = _scored(aws, places, run, again=retraining.SELECTIVE in execution)
     except NoVerdict as why:
         lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
         reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
@@ -139,15 +136,15 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     return retraining.advance(aws, places, scored.observation, now, tell).reason
 
 
-def _failed(aws: Aws, places: Places, now: datetime, run: Run, found: Mapping[str, Any]) -> str:
-    again = retraining.SELECTIVE in found
-    said = f"{'The measurement by labels' if again else 'The scoring run'} ended as {run.status}"
-    said += f": {found.get('FailureReason', 'the service gives no reason')}"
+def _failed(aws: Aws, places: Places, now: datetime, run: Run, execution: Mapping[str, Any]) -> str:
+    again, reason = retraining.SELECTIVE in execution, execution.get("FailureReason", "the service gives no reason")
+    what, kind = ("The measurement by labels", "measurement") if again else ("The scoring run", "scoring run")
+    said = f"{what} ended as {run.status}: {reason}"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
     if again:
         todo = "See the reason in the run's step, and put the labels right: new ones are measured again."
     lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": run.arn}
-    reports.tell(aws, places, f"a {'measurement' if again else 'scoring run'} ended as {run.status}", lines)
+    reports.tell(aws, places, f"a {kind} ended as {run.status}", lines)
     reports.measure(aws, places, now, {"RunFailed": 1})
     return retraining.resume(aws, places, now).reason if again else said
 

@@ -80,6 +80,11 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
         raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
     uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
     evaluation = (storage.read_json(aws, uri, "evaluation.json") if uri else None) or {}
+    # as the training job names them, and `gate:trusted`, 0 where they say little of new rows
+    splits = {split: evaluation.get(split) or {} for split in ("validation", "test", "champion")}
+    metrics = {f"{split}:{name}": value for split, values in splits.items() for name, value in values.items()}
+    metrics |= {"gate:value": splits["test"].get(evaluation.get("metric")), "gate:lead": evaluation.get("lead")}
+    metrics |= {"gate:trusted": 0} if (evaluation.get("leak") or {}).get("trusted") is False else {}
     return {
         "schema": SCHEMA,
         "version": 0,
@@ -89,19 +94,10 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
         "model_package": package["ModelPackageArn"],
         "images": {name: pinned(aws, about[f"{name}_image"]) or about[f"{name}_image"] for name in COMPONENTS},
         "artifacts": {name: about[name] for name in COMPONENTS.values()},
-        "metrics": _metrics(evaluation),
+        "metrics": {name: float(f"{value:.6g}") for name, value in metrics.items() if value is not None},
         "earlier_windows": besides(sorted(evaluation.get("earlier") or [], key=order)),
         **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
     }
-
-
-def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """As the training job names them, and `gate:trusted`, 0 where they say little of new rows; {} without any."""
-    splits = {split: evaluation.get(split) or {} for split in ("validation", "test", "champion")}
-    values = {f"{split}:{name}": value for split, metrics in splits.items() for name, value in metrics.items()}
-    values |= {"gate:value": splits["test"].get(evaluation.get("metric")), "gate:lead": evaluation.get("lead")}
-    values |= {"gate:trusted": 0} if (evaluation.get("leak") or {}).get("trusted") is False else {}
-    return {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
 
 
 def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manifest: Manifest) -> tuple[Manifest, bool]:
@@ -206,7 +202,11 @@ def _published(aws: Aws, places: Places, now: datetime, arn: str, time: str) -> 
         if time < reports.moment(released["created"]):
             raise NotReleased(f"its approval of {time} is older than release {released['version']}.")
     reason = package.get("ApprovalDescription") or "approved"
-    manifest, new = publish(aws, places, build(aws, package, _approver(package), reason, time))
+    # who changed the package last, or made it
+    users = [package.get(key) or {} for key in ("LastModifiedBy", "CreatedBy")]
+    names = [user.get("IamIdentity", {}).get("Arn") or user.get("UserProfileArn") for user in users]
+    approver = str(next(filter(None, names), "unknown"))
+    manifest, new = publish(aws, places, build(aws, package, approver, reason, time))
     if new:
         kept = {name: value for name, value in manifest["metrics"].items() if name.startswith(("test:", "gate:"))}
         lines = {
@@ -219,14 +219,6 @@ def _published(aws: Aws, places: Places, now: datetime, arn: str, time: str) -> 
         reports.tell(aws, places, f"release {manifest['version']} is published", lines)
     reports.measure(aws, places, now, {"ReleaseVersion": manifest["version"], "ReleaseRefused": 0})
     return f"{arn} is release {manifest['version']}."
-
-
-def _approver(package: Mapping[str, Any]) -> str:
-    """Who changed the package last, or made it, where that is known."""
-    for entry in (package.get("LastModifiedBy") or {}, package.get("CreatedBy") or {}):
-        if found := entry.get("IamIdentity", {}).get("Arn") or entry.get("UserProfileArn"):
-            return str(found)
-    return "unknown"
 
 
 publish_release = handler(package_changed)

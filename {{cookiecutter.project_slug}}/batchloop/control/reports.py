@@ -27,11 +27,11 @@ class Performance:
     value: float
     low: float | None
     high: float | None
-    expected: float | None
     reference: float | None
     drop: float | None
-    rows: int | None
     alarm: bool
+    expected: float | None = None
+    rows: int | None = None
 
     def words(self) -> str:
         """For people."""
@@ -48,17 +48,13 @@ def performance(report: Report, part: str) -> Performance | None:
     found = report.get(part)
     if not isinstance(found, Mapping) or not isinstance(found.get("metric"), str):
         return None
-    value, low, high, expected, reference, drop = (
-        number(found.get(name))
-        for name in ("value" if part == REALISED else "estimated", "low", "high", "expected", "reference", "drop")
-    )
+    numbers: dict[str, Any] = {name: number(found.get(name)) for name in ("low", "high", "reference", "drop")}
+    if part == REALISED:
+        numbers |= {"expected": number(found.get("expected")), "rows": int(number(found.get("rows")) or 0)}
+    value = number(found.get("value" if part == REALISED else "estimated"))
     if value is None:
         return None
-    metric, alarm = found["metric"][:LONGEST], found.get("alarm") is True
-    if part == ESTIMATE:
-        return Performance(metric, value, low, high, None, reference, drop, None, alarm)
-    rows = int(number(found.get("rows")) or 0)
-    return Performance(metric, value, low, high, expected, reference, drop, rows, alarm)
+    return Performance(found["metric"][:LONGEST], value, alarm=found.get("alarm") is True, **numbers)
 
 
 def why_unknown(report: Report, part: str) -> str:
@@ -77,19 +73,17 @@ def figures(report: Report, minimum_rows: int) -> dict[str, Any]:
     found: dict[str, Any] = {"rows": rows, "drifted": None, "columns": len(report["drifted"])}
     if drifted is None or rows < minimum_rows:
         return found
-    found |= {"drifted": drifted, "importance": _importance(report)}
+    # the share of the model's reasons in drifted columns; unknown where only scores have drifted
+    share, scores = number(report.get("drifted_importance")), report.get("scores")
+    raw = [name for name in report["drifted"] if not isinstance(scores, Mapping) or name not in scores]
+    found |= {"drifted": drifted, "importance": None}
+    if share is not None and 0 <= share <= 1.001 and raw:
+        found["importance"] = round(share, 4)
     for part, alarm, value in ((ESTIMATE, "worse", "expected"), (REALISED, "realised", "measured")):
         if known := performance(report, part):
             found |= {alarm: known.alarm, "metric": known.metric, value: round(known.value, 4)}
             found |= {} if known.reference is None else {"reference": round(known.reference, 4)}
     return found
-
-
-def _importance(report: Report) -> float | None:
-    """The share of the model's reasons in drifted columns; None where it is unknown or only scores have drifted."""
-    share, scores = number(report.get("drifted_importance")), report.get("scores")
-    raw = [name for name in report["drifted"] if not isinstance(scores, Mapping) or name not in scores]
-    return round(share, 4) if share is not None and 0 <= share <= 1.001 and raw else None
 
 
 def important(report: Report) -> list[str]:

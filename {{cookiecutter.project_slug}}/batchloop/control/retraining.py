@@ -155,7 +155,10 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     compared, none = released and not fresh and not gone, f"{places.storage}/none"
     pushed = {name: storage.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
     images = (released["images"] if released else {}) | {name: at for name, at in pushed.items() if at != NOTHING}
-    earlier = _earlier(aws, places, window)
+    earlier = dict[str, dict[str, str]]()  # windows that [retraining] learn asks for, and their labelled files
+    for name in earlier_windows(storage.windows(aws, places), window) if places.settings.earlier else []:
+        if len(earlier) < places.settings.earlier and (files := storage.files(aws, places.data(name, "train"))):
+            earlier = {name: files} | earlier
     values = {
         "TrainingData": places.data(window, "train"),
         **({"EarlierData": _manifest(aws, places, window, earlier)} if earlier else {}),
@@ -167,18 +170,6 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     also = besides(list(earlier))
     remarks = [f"It also learns from {also}."] * bool(also) + [f"{champion}."] * bool(gone)
     return Plan(values, version, champion, also, " ".join(remarks))
-
-
-def _earlier(aws: Aws, places: Places, window: str) -> dict[str, dict[str, str]]:
-    """The windows before this one that [retraining] learn asks for, old to new, each with its labelled files.
-
-    A window without labels counts for nothing.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for name in earlier_windows(storage.windows(aws, places), window) if places.settings.earlier else []:
-        if len(found) < places.settings.earlier and (files := storage.files(aws, places.data(name, "train"))):
-            found[name] = files
-    return dict(reversed(found.items()))
 
 
 def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str, str]]) -> str:
@@ -269,20 +260,20 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
         lines = {"Decision": memory.reason, "Run": memory.execution}
         reports.tell(aws, places, f"retraining on {memory.window} started", lines)
         stored = storage.write(aws.ssm, stored, memory.text())
-    status, why = _status(aws, memory.execution)
-    if status in RUNS:
-        return stored, memory
-    return stored, _ended(aws, places, memory, f"ended as {status}{f': {why}' if why else ''}")
+    how = _ending(aws, memory.execution)
+    return stored, (_ended(aws, places, memory, how) if how else memory)
 
 
-def _status(aws: Aws, arn: str) -> tuple[str, str]:
+def _ending(aws: Aws, arn: str) -> str:
+    """How an execution ended, in words; "" while it is under way."""
     try:
-        found = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+        run = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("ResourceNotFound", "ResourceNotFoundException"):
             raise
-        return "deleted", ""
-    return found["PipelineExecutionStatus"], found.get("FailureReason", "")
+        return "ended as deleted"
+    status, why = run["PipelineExecutionStatus"], run.get("FailureReason", "")
+    return "" if status in RUNS else f"ended as {status}{f': {why}' if why else ''}"
 
 
 def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:

@@ -103,7 +103,14 @@ def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
     bucket, key = split(uri)
     try:
         body: Any = aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
-        found = _unpacked(body, inside) if inside else json.load(body)
+        if not inside:
+            found = json.load(body)
+        else:
+            with tarfile.open(fileobj=body, mode="r|gz") as archive:  # as a stream: what else is in there may be large
+                named = (member for member in archive if member.name.removeprefix("./") == inside)
+                member = next((member for member in named if member.size <= LARGEST), None)
+                file = archive.extractfile(member) if member else None
+                found = json.load(file) if file else None
     except (ValueError, EOFError, OSError, tarfile.TarError):
         return None
     except ClientError as error:
@@ -111,13 +118,3 @@ def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
             raise
         return None
     return found if isinstance(found, dict) else None
-
-
-def _unpacked(body: Any, name: str) -> Any:
-    """Read as a stream: what else is in there may be large."""
-    with tarfile.open(fileobj=body, mode="r|gz") as archive:
-        for member in archive:
-            wanted = member.name.removeprefix("./") == name and member.size <= LARGEST
-            if wanted and (file := archive.extractfile(member)):
-                return json.load(file)
-    return None

@@ -18,9 +18,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.engine.storage import Registry, Storage, write_json
-from batchloop.repository import Failure
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
@@ -36,16 +36,15 @@ class State(dict[str, Any]):
         except FileNotFoundError:
             super().__init__(now="", parameters={}, executions={}, approvals={}, told=[], ticks=[])
         except ValueError:
-            raise Failure(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
+            raise InputError(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
 
     def save(self) -> None:
-        """Make it last."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, self)
 
 
-def refused(call: str, code: str, why: str) -> ClientError:
-    """How a client says no."""
+def client_error(call: str, code: str, why: str) -> ClientError:
+    """The error of a refused call."""
     return ClientError({"Error": {"Code": code, "Message": why}}, call)
 
 
@@ -78,7 +77,7 @@ class Account:
         name, _, version = request["Name"].partition(":")
         versions = self._versions("GetParameter", name)
         if not 1 <= int(version or 1) <= len(versions):
-            raise refused("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
+            raise client_error("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
         return {"Parameter": versions[int(version or 0) - 1]}
 
     def get_parameter_history(self, **request: Any) -> Answer:
@@ -87,14 +86,14 @@ class Account:
     def put_parameter(self, **request: Any) -> Answer:
         name, known = request["Name"], self.state["parameters"]
         if name in known and not request.get("Overwrite"):
-            raise refused("PutParameter", "ParameterAlreadyExists", f"{name} exists")
+            raise client_error("PutParameter", "ParameterAlreadyExists", f"{name} exists")
         known.setdefault(name, []).append(request["Value"])
         self.state.save()
         return {"Version": len(known[name]), "Tier": "Standard"}
 
     def _versions(self, call: str, name: str) -> list[Answer]:
         if name not in self.state["parameters"]:
-            raise refused(call, "ParameterNotFound", name)
+            raise client_error(call, "ParameterNotFound", name)
         values = enumerate(self.state["parameters"][name], 1)
         return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
 
@@ -103,7 +102,7 @@ class Account:
     def describe_images(self, **request: Any) -> Answer:
         name, [wanted] = request["repositoryName"], request["imageIds"]
         if self.digests.get(name) != wanted.get("imageDigest"):
-            raise refused("DescribeImages", "ImageNotFoundException", f"{name} has no image {wanted}")
+            raise client_error("DescribeImages", "ImageNotFoundException", f"{name} has no image {wanted}")
         return {"imageDetails": [{"repositoryName": name, "imageDigest": wanted["imageDigest"]}]}
 
     def publish(self, **request: Any) -> Answer:
@@ -142,7 +141,7 @@ class Account:
     def get_object(self, **request: Any) -> Answer:
         path = self.storage.root / request["Bucket"] / request["Key"]
         if not path.is_file():
-            raise refused("GetObject", "NoSuchKey", request["Key"])
+            raise client_error("GetObject", "NoSuchKey", request["Key"])
         return {"Body": io.BytesIO(path.read_bytes())}
 
     def put_object(self, **request: Any) -> Answer:
@@ -157,7 +156,7 @@ class Account:
 
     def start_pipeline_execution(self, **request: Any) -> Answer:
         """Nothing runs yet: as in AWS, the answer comes before the work. A token that was used starts nothing."""
-        refuse = partial(refused, "StartPipelineExecution", "ValidationException")
+        refuse = partial(client_error, "StartPipelineExecution", "ValidationException")
         name, token = request["PipelineName"], request["ClientRequestToken"]
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
         declared = {entry["Name"] for entry in self._definition("StartPipelineExecution", name)["Parameters"]}
@@ -167,13 +166,11 @@ class Account:
         run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
         run |= {"description": request.get("PipelineExecutionDescription", "")}
         if selection := request.get("SelectiveExecutionConfig"):
-            source, steps = (
-                selection.get("SourcePipelineExecutionArn"),
-                [s["StepName"] for s in selection["SelectedSteps"]],
-            )
+            source = selection.get("SourcePipelineExecutionArn")
+            steps = [entry["StepName"] for entry in selection["SelectedSteps"]]
             try:
                 outside = graph.needed(graph.nodes(self.definitions[name]), steps)
-            except Failure as failure:
+            except InputError as failure:
                 raise refuse(str(failure)) from None
             known = self.state["executions"].get(source, {})
             ended = known.get("pipeline") == name and known.get("status") in (SUCCEEDED, FAILED)
@@ -201,16 +198,10 @@ class Account:
 
     def list_pipeline_executions(self, **request: Any) -> Answer:
         """The newest first, which is how the functions ask for them."""
-        self._definition("ListPipelineExecutions", request["PipelineName"])
-        found = [
-            {
-                "PipelineExecutionArn": arn,
-                "PipelineExecutionStatus": run["status"],
-                "PipelineExecutionDescription": run["description"],
-            }
-            for arn, run in self.state["executions"].items()
-            if run["pipeline"] == request["PipelineName"]
-        ]
+        name, prefix, keys = request["PipelineName"], "PipelineExecution", ("status", "description")
+        self._definition("ListPipelineExecutions", name)
+        runs = [(arn, run) for arn, run in self.state["executions"].items() if run["pipeline"] == name]
+        found = [{f"{prefix}Arn": arn} | {f"{prefix}{key.title()}": run[key] for key in keys} for arn, run in runs]
         return {"PipelineExecutionSummaries": found[::-1][: request.get("MaxResults", 10)]}
 
     def describe_model_package(self, **request: Any) -> Answer:
@@ -218,17 +209,17 @@ class Account:
         arn = request["ModelPackageName"]
         try:
             package = self.registry.package(arn)
-        except Failure as failure:
-            raise refused("DescribeModelPackage", "ValidationException", str(failure)) from None
+        except InputError as failure:
+            raise client_error("DescribeModelPackage", "ValidationException", str(failure)) from None
         registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
         return {**registered, **self.state["approvals"].get(arn, {})}
 
     def _definition(self, call: str, name: str) -> Mapping[str, Any]:
         if name not in self.definitions:
-            raise refused(call, "ResourceNotFound", f"there is no pipeline {name}")
+            raise client_error(call, "ResourceNotFound", f"there is no pipeline {name}")
         return self.definitions[name]
 
     def _execution(self, call: str, request: Mapping[str, Any]) -> Answer:
         if request["PipelineExecutionArn"] not in self.state["executions"]:
-            raise refused(call, "ResourceNotFound", request["PipelineExecutionArn"])
+            raise client_error(call, "ResourceNotFound", request["PipelineExecutionArn"])
         return dict(self.state["executions"][request["PipelineExecutionArn"]])

@@ -3,13 +3,13 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from batchloop import local
-from batchloop import repository as batchloop_repository
 from batchloop.container import files, raw
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase, of_labels
@@ -20,7 +20,8 @@ from batchloop.engine import running
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
-from batchloop.repository import PROCESSES, Failure, Repository
+from batchloop.repository import PROCESSES, Repository
+from batchloop.repository import component as content_hash
 from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
 
 ABOUT = "about.txt"
@@ -72,12 +73,11 @@ class Stage:
 
     @property
     def time(self) -> datetime:
-        """When its data comes."""
+        """When its data comes; windows are named after that day."""
         return FIRST + (self.number - 1) * PERIOD
 
     @property
     def window(self) -> str:
-        """Windows are named after the day their data came."""
         return f"{self.time:%Y-%m-%d}"
 
     @property
@@ -103,27 +103,27 @@ class Stage:
 
 
 def find_stages(repository: Repository, options: Options) -> list[Stage]:
-    """The user's stages in the order of windows, numbers by value; or the sample's. Raises Failure."""
+    """The user's stages in the order of windows, numbers by value; or the sample's. Raises InputError."""
     folder = Path(options.stages).expanduser().absolute() if options.stages else _sample(repository, options)
     if not folder.is_dir():
-        raise Failure(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
+        raise InputError(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
     names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
     stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
-        raise Failure(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
+        raise InputError(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
     for stage, part in [*((stage, "production") for stage in stages), (stages[0], "train")]:
         try:
             files.find(stage.folder / part)
         except InputError as error:
-            raise Failure(f"stage {stage.name}: {error}") from None
+            raise InputError(f"stage {stage.name}: {error}") from None
     return stages
 
 
 def _sample(repository: Repository, options: Options) -> Path:
-    """The sample's stages, written anew where they were made with other arguments. Raises Failure."""
+    """The sample's stages, written anew where they were made with other arguments. Raises InputError."""
     if repository.window() != "sample":
-        raise Failure(
+        raise InputError(
             "the sample's stages are none of your own table; give STAGES=folder with <stage>/production and "
             "<stage>/train (STAGES=data goes through the windows you have)."
         )
@@ -187,33 +187,26 @@ class Loop:
         return running.run(self.repository, order, local.backend(self.repository, PROCESSES))
 
     def step(self) -> bool:
-        """Do the next thing; False when there is nothing left. Raises Failure where the first training fails.
+        """Do the next thing; False when there is nothing left. Raises InputError where the first training fails.
 
         What is to be told comes before what is to be carried out: an event is tried again within minutes.
         """
-        steps = (
-            self._tell_labels,
-            self._start_scoring,
-            self._tell_package,
-            self._tell_end,
-            self._carry_out,
-            self._train_first,
-            self._next_tick,
-        )
-        return any(step() for step in steps)
+        told = self._send_labels() or self._start_scoring() or self._send_package() or self._send_end()
+        return told or self._execute() or self._train_first() or self._next_tick()
 
     def _train_first(self) -> bool:
         """As a person does before anything can be scored."""
-        stage, pipeline = self.stages[0], self.places.pipeline("training")
+        stage = self.stages[0]
         if self.releases():
             return False
         if self.state["executions"]:
             [run] = self.state["executions"].values()
-            raise Failure(f"the first model, from stage {stage.name}, was not released: {run['why'] or 'see notices'}")
+            why = run["why"] or "see notices"
+            raise InputError(f"the first model, from stage {stage.name}, was not released: {why}")
         self._bring_data(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
         values = retraining.plan(self.aws, self.places, stage.window).values
-        retraining.start(self.aws, pipeline, values, ("first",), "the first model")
+        retraining.start(self.aws, self.places.pipeline("training"), values, ("first",), "the first model")
         return True
 
     def _next_tick(self) -> bool:
@@ -228,14 +221,13 @@ class Loop:
 
     def _bring_data(self, stage: Stage) -> None:
         """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
-        try:
+        labelled = False
+        with suppress(InputError):
             raw.read(stage.folder / "production", of_labels(self.case), labelled=True)
             labelled = True
-        except InputError:
-            labelled = False
         stage.copy(self.account.storage.path(self.places.data(stage.window, "").rstrip("/")), labelled)
 
-    def _tell_labels(self) -> bool:
+    def _send_labels(self) -> bool:
         """The labels of the newest window have been put into S3, a file an event."""
         place = len(self.state["ticks"])
         window = self.stages[place - 1].window if place else ""
@@ -256,17 +248,17 @@ class Loop:
         done = handlers.score({"window": ""}, self.aws, self.places, self.now)
         arn = done.split()[-1]
         if arn not in self.state["executions"]:
-            raise Failure(f"the schedule's function started nothing: {done}")
+            raise InputError(f"the schedule's function started nothing: {done}")
         ticks[-1]["run"] = arn
         self.state.save()
         return True
 
-    def _carry_out(self) -> bool:
+    def _execute(self) -> bool:
         """Run what was started first, with the local engine, and record its end."""
         waiting = [arn for arn, run in self.state["executions"].items() if run["status"] == EXECUTING]
         for arn in waiting[:1]:
             run = self.state["executions"][arn]
-            kind = "training" if run["pipeline"] == self.places.pipeline("training") else "inference"
+            kind = run["pipeline"].rpartition("-")[2]
             steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
             selection, identity = Selection(steps, source) if steps else None, arn.rpartition("/")[2]
             order = Order(self.definitions[kind], run["pipeline"], run["parameters"], identity, True, selection)
@@ -278,7 +270,7 @@ class Loop:
             self.state.save()
         return bool(waiting)
 
-    def _tell_package(self) -> bool:
+    def _send_package(self) -> bool:
         """A package was registered; where the environment leaves approval to a person, one approves it next."""
         for package in self.account.registry.packages():
             # the execution that registered it: its id is a part of where the baseline lies
@@ -297,7 +289,7 @@ class Loop:
             return self._done(f"{arn} {status}")
         return False
 
-    def _tell_end(self) -> bool:
+    def _send_end(self) -> bool:
         """An execution has ended; what was decided on it is what the loop remembers of it.
 
         Told twice, the function would only say that it knows.
@@ -324,7 +316,7 @@ class Loop:
 
 
 def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
-    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises Failure."""
+    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
     topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
     places = Places.of(environment, repository.tables(), topic)
@@ -332,7 +324,7 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
         places = replace(places, settings=replace(places.settings, enabled=False))
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
     # what stands for an image's digest changes with the image's content
-    contents = {name: batchloop_repository.component(repository, name).encode() for name in COMPONENTS}
+    contents = {name: content_hash(repository, name).encode() for name in COMPONENTS}
     digests = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in contents.items()}
     opened = Account(
         state=State(repository.local / "state.json"),
@@ -353,7 +345,7 @@ def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
     none = f"{loop.places.storage}/none"
     loop.account.storage.write_json(f"{none}/manifest.json", {"component": "none"})
     loop.account.storage.write_json(f"{none}/earlier.manifest", [{"prefix": f"{none}/"}, "manifest.json"])
-    values = dict.fromkeys(("release", "retraining", *(f"components/{name}/artifact" for name in COMPONENTS)), "none")
-    values |= {f"components/{name}/image": image for name, image in images.items()}
-    loop.state["parameters"] |= {loop.places.parameter(name): [value] for name, value in values.items()}
+    values = dict.fromkeys(loop.places.parameters, "none")
+    values |= {loop.places.parameter(f"components/{name}/image"): image for name, image in images.items()}
+    loop.state["parameters"] |= {name: [value] for name, value in values.items()}
     loop.state.save()

@@ -16,7 +16,6 @@ from batchloop.engine import graph
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order
 from batchloop.engine.storage import write_json
-from batchloop.repository import Failure
 from batchloop.simulate.loop import Loop, Stage
 
 Values = dict[str, float | None]
@@ -58,7 +57,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
         finished = loop.run(Order(definition, "measuring", values, identity, True, selection))
         if finished.failed:
             why = "; ".join(step.message for step in finished.failed.values())
-            raise Failure(f"release {manifest['version']} can't be measured: {why}")
+            raise InputError(f"release {manifest['version']} can't be measured: {why}")
         known = {stage.name: labels(loop, stage, f"{stage.number}:") for stage in loop.stages}
         found = {name: _measured(loop, prefix, identity, table) for name, table in known.items()}
         file.parent.mkdir(exist_ok=True)

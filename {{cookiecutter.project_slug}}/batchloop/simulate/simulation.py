@@ -1,10 +1,8 @@
 """`make simulate`: run the loop to its end, and say in a table and a report what retraining gave."""
 
-import csv
-import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
@@ -16,7 +14,6 @@ from batchloop.container import metrics, report
 from batchloop.container.job import listed
 from batchloop.container.report import Interval, Point, Section, Verdict
 from batchloop.control import reports
-from batchloop.control.reports import Performance
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository
@@ -24,10 +21,13 @@ from batchloop.simulate import scores
 from batchloop.simulate.loop import Loop, Options, Simulated, Stage, find_stages, open_loop
 from batchloop.simulate.scores import Values
 
-__all__ = ["Options", "simulate"]
 NOTHING = "–"
 KEPT = ("lock", "stages")  # all else is of one simulation
 VERDICTS = {True: "drift", False: "no drift", None: "no verdict"}
+PERFORMANCE = (  # a part of a drift report, and the fields of a row that hold its value, limits and alarm
+    (reports.ESTIMATE, "estimated", "low", "high", "worse"),
+    (reports.REALISED, "realised", "realised_low", "realised_high", "realised_worse"),
+)
 LIMITS = (
     "Drift is judged on distributions, without labels. What leaves every column and the scores as they were is not "
     "seen, however much it costs: noise that only loosens what belongs together is such a thing. An estimate without "
@@ -56,16 +56,29 @@ class Row:
     retrained_on: str
     before: float | None
     after: float | None
-    estimated: float | None
-    low: float | None
-    high: float | None
-    worse: bool
-    why: str
+    estimated: float | None = None
+    low: float | None = None
+    high: float | None = None
+    worse: bool = False
+    why: str = ""
     unknown: str = ""
     realised: float | None = None
     realised_low: float | None = None
     realised_high: float | None = None
     realised_worse: bool = False
+
+    @property
+    def alarm(self) -> bool:
+        """Whether anything of this tick is an alarm."""
+        return bool(self.drift or self.worse or self.realised_worse)
+
+    @property
+    def remark(self) -> str:
+        """An alarm that nothing was done about, in a sentence."""
+        if not self.alarm or self.retrained_on:
+            return ""
+        worse = "was scored worse" if self.realised_worse else "was expected to score worse"
+        return f"tick {self.tick} {'drifted' if self.drift else worse} and stays at {shown(self.before)}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -89,13 +102,11 @@ class Table:
     def cells(self, estimated: str, realised: str) -> tuple[list[str], list[list[Any]]]:
         """Heads and rows, and what monitoring made of each window without and with labels, where it made anything."""
         heads = ["tick", "input", "baseline learned on", "drift", "retrained on", f"{self.metric} before", "after"]
-        beside = {
-            estimated: [interval(row.estimated, row.low, row.high, row.worse) for row in self.rows],
-            realised: [
-                interval(row.realised, row.realised_low, row.realised_high, row.realised_worse) for row in self.rows
-            ],
-        }
-        beside = {name: column for name, column in beside.items() if set(column) != {NOTHING}}
+        beside = dict[str, list[str]]()
+        for head, (_, *names) in zip((estimated, realised), PERFORMANCE, strict=True):
+            column = [interval(*(getattr(row, name) for name in names)) for row in self.rows]
+            if set(column) != {NOTHING}:
+                beside[head] = column
         rows = [
             [row.tick, row.input, row.learned_on, row.drift, row.retrained_on or None, row.before, row.after, *more]
             for row, *more in zip(self.rows, *beside.values(), strict=True)
@@ -114,16 +125,6 @@ class Table:
         """The matrix as lines."""
         lines = [[name, *(shown(row.get(stage)) for stage in self.stages)] for name, row in self.matrix.items()]
         return aligned([["trained on \\ tested on", *self.stages], *lines])
-
-    def csv(self) -> str:
-        """The rows, comma-separated, with every value."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=list(asdict(self.rows[0])), lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            texts = {name: str(value).upper() for name, value in asdict(row).items() if isinstance(value, bool)}
-            writer.writerow(asdict(row) | texts | {"drifted": " ".join(row.drifted)})
-        return out.getvalue()
 
     def verdict(self) -> tuple[bool, str]:
         """Whether the loop closed, in a sentence."""
@@ -159,29 +160,26 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     trainings = [(arn, run["why"]) for arn, run in runs.items() if (run["pipeline"], run["tick"]) == started]
     trained, failed = (trainings[0][0].rpartition("/")[2], trainings[0][1]) if trainings else ("", "")
     new = next((entry for entry in releases if trained and f"/{trained}/" in entry["artifacts"]["baseline"]), None)
-    found = loop.report(tick["run"])
-    estimate, realised = (reports.performance(found, part) for part in (reports.ESTIMATE, reports.REALISED))
+    judged, figures = loop.report(tick["run"]), dict[str, Any]()
+    for part, *names in PERFORMANCE:
+        if known := reports.performance(judged, part):
+            limits = (rounded(value) for value in (known.value, known.low, known.high))
+            figures |= dict(zip(names, (*limits, known.alarm), strict=True))
     return Row(
         tick=place + 1,
         window=stage.window,
         input=stage.name,
         about=stage.about,
         learned_on=loop.stage_of(used["training_data"]),
-        drift=reports.VERDICTS.get(found.get("verdict", "")),
-        drifted=tuple(found.get("drifted", [])),
+        drift=reports.VERDICTS.get(judged.get("verdict", "")),
+        drifted=tuple(judged.get("drifted", [])),
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
         before=rounded(scores.of_run(loop, tick["run"], stage)),
         after=rounded(scores.of_release(loop, new)[stage.name]) if new else None,
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
-        unknown="" if estimate else reports.why_unknown(found, reports.ESTIMATE),
-        **_figures(estimate, "estimated", "low", "high", "worse"),
-        **_figures(realised, "realised", "realised_low", "realised_high", "realised_worse"),
+        unknown="" if "estimated" in figures else reports.why_unknown(judged, reports.ESTIMATE),
+        **figures,
     )
-
-
-def _figures(found: Performance | None, *names: str) -> dict[str, Any]:
-    values = (rounded(found.value), rounded(found.low), rounded(found.high), found.alarm) if found else ()
-    return dict(zip(names, values or (None, None, None, False), strict=True))
 
 
 def interval(value: float | None, low: float | None, high: float | None, worse: bool) -> str:
@@ -215,16 +213,20 @@ def page(table: Table) -> str:
     if table.decision:
         todo = "Read the rows without a retraining: is their metric one that you can live with?"
         verdict = Verdict("the loop closes" if closed else "no gain", "good" if closed else "bad", said, todo)
-    worth = "Before, and after a retraining on the same stage."
-    worth += f" Without labels: {table.unknown}." if table.unknown else ""
+    course = "Before, and after a retraining on the same stage."
+    course += f" Without labels: {table.unknown}." if table.unknown else ""
+    heads, rows = table.cells("Estimated without labels", "Realised, by labels")
+    heads = [head if head.startswith(table.metric) else head[:1].upper() + head[1:] for head in heads]
+    rows = [[*cells[:3], VERDICTS[row.drift], *cells[4:]] for row, cells in zip(table.rows, rows, strict=True)]
+    alarms = [place for place, row in enumerate(table.rows) if row.alarm]
     values = [[row.get(stage) for stage in table.stages] for row in table.matrix.values()]
     matrix = report.matrix([*table.matrix], table.stages, values, "Trained on, tested on", table.metric)
     about = [[row.input, row.about or None, listed(row.drifted, 6) or None] for row in table.rows]
     stages = report.table(["Stage", "What it is", "What drifted, the strongest first"], about)
     reasons = report.table(["Tick", "Window", "Reason"], [[row.tick, row.window, row.why] for row in table.rows])
     sections = [
-        Section("Tick by tick", "A tick is a day of the simulated clock.", _ticks(table)),
-        Section("What the predictions were worth", worth, _course(table)),
+        Section("Tick by tick", "A tick is a day of the simulated clock.", report.table(heads, rows, marked=alarms)),
+        Section("What the predictions were worth", course, report.join(*_course(table))),
         Section("Every model on every stage", "Rows: learned from. Columns: tested on.", matrix),
         Section("The stages", "What changes from one to the next.", stages),
         Section("Why", "What the function after each scoring run decided, in its own words.", reasons),
@@ -233,36 +235,28 @@ def page(table: Table) -> str:
     return report.page("Drift, retraining, release", verdict, sections)
 
 
-def _ticks(table: Table) -> Markup:
-    heads, rows = table.cells("Estimated without labels", "Realised, by labels")
-    heads = [head if head.startswith(table.metric) else head[:1].upper() + head[1:] for head in heads]
-    rows = [[*cells[:3], VERDICTS[row.drift], *cells[4:]] for row, cells in zip(table.rows, rows, strict=True)]
-    alarms = [row.drift or row.worse or row.realised_worse for row in table.rows]
-    return report.table(heads, rows, marked=[place for place, alarm in enumerate(alarms) if alarm])
-
-
-def _course(table: Table) -> Markup:
-    """The metric over the ticks, what monitoring made of it without labels and with them, and what retraining gave."""
+def _course(table: Table) -> Iterator[Markup]:
+    """Charts: the metric over the ticks, what retraining gave, and what monitoring estimated and measured."""
     gains, intervals = list[tuple[str, float]](), list[Interval]()
     for row in table.rows:
         after = (("before", row.before), ("retrained", row.after)) if row.retrained_on else ()
         gains += [(f"{row.input}, {when}", value) for when, value in after if value is not None]
-        estimated = ("estimated", row.low, row.estimated, row.high)
-        for how, *limits in (estimated, ("realised", row.realised_low, row.realised, row.realised_high)):
+        for _, value, low, high, _ in PERFORMANCE:
+            limits = [getattr(row, name) for name in (low, value, high)]
             if None not in limits:
-                intervals.append(Interval(f"{row.input}, {how}", *limits))
+                intervals.append(Interval(f"{row.input}, {value}", *limits))
     before = [Point(row.input, row.before, bool(row.drift)) for row in table.rows]
-    parts = [report.timeline(before, "Metric of what was predicted", table.metric, mark="drift")]
-    parts += [report.bars(gains, table.metric, "What each retraining gave")] if gains else []
-    title = "Estimated without labels, and realised by them"
-    parts += [report.interval(intervals, table.metric, title)] if intervals else []
-    return report.join(*parts)
+    yield report.timeline(before, "Metric of what was predicted", table.metric, mark="drift")
+    if gains:
+        yield report.bars(gains, table.metric, "What each retraining gave")
+    if intervals:
+        yield report.interval(intervals, table.metric, "Estimated without labels, and realised by them")
 
 
 def simulate(here: Repository, options: Options) -> int:
     """Simulate, print and write the table; the exit code.
 
-    0 also where the loop did not help; the table says so. Raises Failure where it can't be run.
+    0 also where the loop did not help; the table says so. Raises InputError where it can't be run.
     """
     simulated = Simulated(here.root, options.decision)
     simulated.local.mkdir(parents=True, exist_ok=True)
@@ -274,16 +268,13 @@ def simulate(here: Repository, options: Options) -> int:
         loop = open_loop(simulated, options, stages)
         _go(loop)
         table = build(loop)
-        texts = {"table.csv": table.csv(), "report.html": page(table)}
         write_json(simulated.local / "table.json", asdict(table))
-        for name, text in texts.items():
-            partial = simulated.local / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(simulated.local / name)
-    print("", *table.text(), "", *table.matrix_text(), "", table.verdict()[1], sep="\n")
-    for line in filter(None, map(_remark, table.rows)):
-        print(line)
-    for name in texts:
+        partial = simulated.local / ".report.html.partial"
+        partial.write_text(page(table), encoding="utf-8")
+        partial.replace(simulated.local / "report.html")
+    remarks = [row.remark for row in table.rows if row.remark]
+    print("", *table.text(), "", *table.matrix_text(), "", table.verdict()[1], *remarks, sep="\n")
+    for name in ("table.json", "report.html"):
         print(f"{name.partition('.')[0]}: {simulated.shown(simulated.local / name)}")
     return 0
 
@@ -327,11 +318,3 @@ def _go(loop: Loop) -> None:
             print(f"{what}: {ticks[number - 1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
             begun = monotonic()
         number = max(number, len(ticks))
-
-
-def _remark(row: Row) -> str:
-    """An alarm that nothing was done about."""
-    if not (row.drift or row.worse or row.realised_worse) or row.retrained_on:
-        return ""
-    alarm = "drifted" if row.drift else "was scored worse" if row.realised_worse else "was expected to score worse"
-    return f"tick {row.tick} {alarm} and stays at {shown(row.before)}: {row.why}"

@@ -15,7 +15,7 @@ from batchloop.container.evaluation import Champion
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Matrix, Predicted, Problem, Table
-from batchloop.container.settings import explained
+from batchloop.container.settings import errors_in
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    with explained("usecase.toml"), models.interruptible() as interruption:
+    with errors_in("usecase.toml"), models.interruptible() as interruption:
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
         hyperparameters.refuse(case, chosen)
         trials = hyperparameters.trials(settings, case.tuning.trials)

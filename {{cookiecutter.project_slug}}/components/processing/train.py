@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from batchloop.container import artifacts, datasets, job, raw, usecase
-from batchloop.container.job import InputError, told
+from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
 
@@ -112,7 +112,7 @@ def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[datasets.Schema | Non
         learned: datasets.Schema = artifacts.read_json(folder / "preprocessor.json")
         frame.select(datasets.columns(learned)).collect_schema()
     except Exception as error:
-        reason = f"the champion's preprocessor can't be used: {told(error)}"
+        reason = f"the champion's preprocessor can't be used: {sentence(error)}"
         log.warning("not comparable: %s", reason)
         return None, reason
     return learned, ""
