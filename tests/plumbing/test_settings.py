@@ -456,9 +456,9 @@ def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -
 def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
     tmp_path: Path, chosen: dict[str, Any], sentence: str
 ) -> None:
-    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
-        definitions.check_chosen_settings(written(tmp_path), "dev", {}, chosen)
     [(name, value)] = chosen.items()
+    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+        definitions.chosen(written(tmp_path), "dev", {}, [f"{name}={value}"], chosen)
     assert str(raised.value).startswith(f"SET={name}={value}: ")
 
 

@@ -13,8 +13,8 @@ import pytest
 from batchloop import local
 from batchloop.container import artifacts, datasets, job, raw, usecase
 from batchloop.container.job import InputError
+from batchloop.engine.graph import Progress
 from batchloop.engine.running import Finished
-from batchloop.engine.scheduler import Progress
 from batchloop.repository import Repository
 from components.processing import train
 

@@ -7,9 +7,8 @@ is installed, and nobody waits for a library that a command does without.
 import argparse
 import importlib
 import re
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from batchloop import repository
 from batchloop.repository import DOCKER, PROCESSES, Failure
@@ -23,28 +22,18 @@ class Parser(argparse.ArgumentParser):
         raise Failure(f"{named}.")
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option of a command line, as argparse takes it."""
+class Option(NamedTuple):
+    """One option of a command line, and how argparse takes it."""
 
     name: str
     settings: dict[str, Any]
 
-    def value(self, parsed: argparse.Namespace) -> Any:
-        """What was given for it."""
-        return getattr(parsed, self.name.strip("-").replace("-", "_"))
 
-
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Options that a function takes as one frozen dataclass, whose fields are in their order."""
 
     type: str
     options: tuple[Option, ...]
-
-    def value(self, parsed: argparse.Namespace) -> Any:
-        """The dataclass with what was given."""
-        return load(self.type)(*(option.value(parsed) for option in self.options))
 
 
 class Command:
@@ -54,12 +43,19 @@ class Command:
         self.name, self.about, self.function, self.options = name, about, function, options
 
     def __call__(self, parsed: argparse.Namespace) -> int:
-        return int(load(self.function)(repository.here(), *(option.value(parsed) for option in self.options)))
+        return int(load(self.function)(repository.here(), *(value(option, parsed) for option in self.options)))
 
     def words(self) -> list[Option]:
         """What its command line takes, the options of groups too."""
         groups = [option.options if isinstance(option, Group) else (option,) for option in self.options]
         return [option for group in groups for option in group]
+
+
+def value(option: Option | Group, parsed: argparse.Namespace) -> Any:
+    """What was given for an option, or for each option of a group."""
+    if isinstance(option, Group):
+        return load(option.type)(*(value(inner, parsed) for inner in option.options))
+    return getattr(parsed, option.name.strip("-").replace("-", "_"))
 
 
 def load(name: str) -> Any:
@@ -83,9 +79,9 @@ def switch(name: str, about: str) -> Option:
 def _number(kind: type, word: str) -> Any:
     from batchloop.container import settings  # noqa: PLC0415
 
-    if (value := settings.parsed(kind, word)) is None:
+    if (parsed := settings.parsed(kind, word)) is None:
         raise argparse.ArgumentTypeError(f"{word!r} is not {settings.KINDS[kind]}")
-    return value
+    return parsed
 
 
 def _on(word: str) -> bool:

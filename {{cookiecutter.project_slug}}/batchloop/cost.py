@@ -19,6 +19,16 @@ FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
 ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
 WITHOUT = ", without what has no price"
+SPOT = """
+Spare capacity: a training job may cost up to {saves:.0%} less, as AWS advertises it. The higher figure is without."""
+NOTES = """\
+Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
+Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
+  as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
+  as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess{spot}
+Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
+In no total: free tiers, taxes, requests and transfers, builds, notices, a VPC's endpoints, failed runs, and
+the functions, events and queues, which come to cents a month."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +66,14 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Prices:
-    """The figures of one region, which may stand in for another, and what is ASSUMED; prices.toml says why."""
+    """The figures of one region, which may stand in for another, and what is assumed; prices.toml says why."""
 
     date: date
     currency: str
     source: str
     region: str
     spot_saves: float
-    start_minutes: float
-    work_minutes: float
-    retrainings: float
-    data_gb: float
-    images_gb: float
-    log_gb_a_run: float
-    custom_metrics: float
+    assumed: Mapping[str, float]
     figures: Mapping[str, float]
     hours: Mapping[str, float]
     missing: dict[str, None] = field(default_factory=dict)  # in order, and each of them once
@@ -86,17 +90,9 @@ def load(repository: Repository, region: str) -> Prices:
     try:
         table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
         region = region if region in table["regions"] else table["elsewhere"]
-        figures, assumed = dict(table["regions"][region]), table["assumed"]
-        return Prices(
-            date=table["date"],
-            currency=table["currency"],
-            source=table["source"],
-            region=region,
-            spot_saves=table["spot"]["saves_up_to"],
-            **{name: assumed[name] for name in ASSUMED},
-            hours=figures.pop("instance_hour", {}),
-            figures=figures,
-        )
+        figures, assumed = dict(table["regions"][region]), {name: table["assumed"][name] for name in ASSUMED}
+        hours, saves = figures.pop("instance_hour", {}), table["spot"]["saves_up_to"]
+        return Prices(table["date"], table["currency"], table["source"], region, saves, assumed, figures, hours)
     except FileNotFoundError:
         raise Failure(f"{FILE} is missing: the cost can't be told without prices.") from None
     except tomllib.TOMLDecodeError as error:
@@ -145,37 +141,38 @@ class Estimate:
         jobs = [job for job in self.jobs if job.step.pipeline == pipeline]
         return sum(job.least or 0.0 for job in jobs), sum(job.most or 0.0 for job in jobs)
 
-    @property
-    def fixed(self) -> float:
-        """What a month costs whether or not anything runs."""
-        return sum(charge.cost or 0.0 for charge in self.charges if not charge.by_run)
-
-    def runs_of(self, pipeline: str) -> tuple[float, float]:
+    def month_of(self, pipeline: str) -> tuple[float, float]:
         """The least and the most that a month's runs cost, without those nobody can count."""
         least, most = self.run(pipeline)
         number = self.retrainings if pipeline == "training" else self.runs or 0
         return number * least, number * most
 
     @property
+    def fixed(self) -> float:
+        """What a month costs whether or not anything runs."""
+        return sum(charge.cost or 0.0 for charge in self.charges if not charge.by_run)
+
+    @property
     def month(self) -> tuple[float, float]:
         """The least and the most of a month."""
-        kept = sum(charge.cost or 0.0 for charge in self.charges)
-        least, most = map(sum, zip(self.runs_of("inference"), self.runs_of("training"), strict=True))
-        return kept + least, kept + most
+        charges = sum(charge.cost or 0.0 for charge in self.charges)
+        (scoring, most_scoring), (training, most_training) = self.month_of("inference"), self.month_of("training")
+        return charges + scoring + training, charges + most_scoring + most_training
 
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
     """The estimate for an environment. Raises Failure."""
     environment = definitions.read(repository, name)[1]
     prices = load(repository, environment.region)
+    assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
-    retrainings = prices.retrainings if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
-    stored = prices.data_gb if usage.gb is None else _amount(usage.gb, "GB")
+    retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
+    stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
     given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
     for step in STEPS:
         worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
-        jobs.append(_job(step, environment, prices, worked or (prices.work_minutes, "assumed")))
+        jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored, (runs or 0.0) + retrainings))
     remarks = tuple(_remarks(environment, prices, runs, today))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
@@ -213,7 +210,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, minutes = environment.instances[step.job], prices.start_minutes + worked[0]
+    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
@@ -236,8 +233,8 @@ def _charges(
         return Charge(what, amount, None if each is None else each * number, by_run)
 
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
-    images, metrics = prices.images_gb, prices.custom_metrics
-    hours, logs = min(runs, MONTH_HOURS), runs * prices.log_gb_a_run
+    images, metrics = prices.assumed["images_gb"], prices.assumed["custom_metrics"]
+    hours, logs = min(runs, MONTH_HOURS), runs * prices.assumed["log_gb_a_run"]
     yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
     yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
     if environment.kms_key or environment.create_key:
@@ -281,62 +278,44 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     from rich.table import Table  # noqa: PLC0415
 
     estimate = make(repository, name, usage, today())
+    prices, environment = estimate.prices, estimate.environment
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "amount", "minutes", "taken", estimate.prices.currency):
-        table.add_column(heading, justify="right" if heading in ("minutes", estimate.prices.currency) else "left")
+    for heading in ("", "amount", "minutes", "taken", prices.currency):
+        table.add_column(heading, justify="right" if heading in ("minutes", prices.currency) else "left")
     for row in _rows(estimate):
         table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    environment = estimate.environment
     console.print(
         f"What {environment.usecase} would cost in {environment.environment}, about. Nothing was asked of AWS."
     )
     console.print(table)
-    for line in _notes(estimate):
+    spot = SPOT.format(saves=prices.spot_saves) if environment.spot else ""
+    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, spot=spot)
+    for line in ("", *(f"note: {remark}." for remark in estimate.remarks), *notes.splitlines()):
         console.print(line, markup=False, soft_wrap=True)
     return 0
 
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    runs, incomplete = estimate.runs, False
+    incomplete = any(its.most is None for its in estimate.jobs) or any(its.cost is None for its in estimate.charges)
     for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
         jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
         for job in jobs:
             instances = f"{job.instances.count} × {job.instances.type}"
             yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, _between(job.least, job.most)
-        without = any(job.most is None for job in jobs)
-        yield title + (WITHOUT if without else ""), "", "", "", _between(*estimate.run(pipeline))
+        without = WITHOUT if any(job.most is None for job in jobs) else ""
+        yield title + without, "", "", "", _between(*estimate.run(pipeline))
         yield ("",)
-        incomplete = incomplete or without
-    amount, cost = ("?", "?") if runs is None else (f"{runs:.0f}", _between(*estimate.runs_of("inference")))
-    yield "  scoring runs", amount, "", "", cost
-    yield "  trainings", f"{estimate.retrainings:g}", "", "", _between(*estimate.runs_of("training"))
+    known = estimate.runs is not None
+    scoring = _between(*estimate.month_of("inference")) if known else "?"
+    yield "  scoring runs", f"{estimate.runs:.0f}" if known else "?", "", "", scoring
+    yield "  trainings", f"{estimate.retrainings:g}", "", "", _between(*estimate.month_of("training"))
     for charge in estimate.charges:
         yield f"  {charge.what}", charge.amount, "", "", _between(charge.cost, charge.cost)
-        incomplete = incomplete or charge.cost is None
-    without_runs = "" if runs is not None else ", without scoring runs"
-    yield f"one month{without_runs}{WITHOUT if incomplete else ''}", "", "", "", _between(*estimate.month)
-
-
-def _notes(estimate: Estimate) -> Iterator[str]:
-    prices = estimate.prices
-    yield ""
-    for remark in estimate.remarks:
-        yield f"note: {remark}."
-    yield f"Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {FILE} says how they were come by."
-    yield f"Minutes: {prices.start_minutes:g} for the start of each job (assumed) and what it works:"
-    yield "  as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it"
-    yield f"  as given    MINUTES; assumed: it never ran here, {prices.work_minutes:g} minutes are a guess"
-    if estimate.environment.spot:
-        yield (
-            f"Spare capacity: a training job may cost up to {prices.spot_saves:.0%} less, as AWS advertises it. "
-            "The higher figure is without."
-        )
-    yield f"Images are shared by the environments of an account; {prices.images_gb:g} GB is an assumption."
-    yield "In no total: free tiers, taxes, requests and transfers, builds, notices, a VPC's endpoints, failed runs, and"
-    yield "the functions, events and queues, which come to cents a month."
+    without = ("" if known else ", without scoring runs") + (WITHOUT if incomplete else "")
+    yield f"one month{without}", "", "", "", _between(*estimate.month)
 
 
 def summary(repository: Repository, name: str) -> list[str]:

@@ -50,8 +50,7 @@ def train(repository: Repository, options: RunOptions) -> int:
         if options.continues and champion is None:
             raise Failure("there is no released model to continue from; run `make train` without CONTINUE once.")
         stored = running.storage(repository)
-        nothing = absent(stored)
-        artifacts = champion["artifacts"] if champion else {"preprocessor": nothing, "model": nothing}
+        artifacts = champion["artifacts"] if champion else dict.fromkeys(("preprocessor", "model"), absent(stored))
         known = {
             **data,
             "EarlierData": _earlier_data(repository, stored, options),
@@ -62,13 +61,10 @@ def train(repository: Repository, options: RunOptions) -> int:
             "ArtifactsPrefix": "s3://runs/training",
             "ContinueTraining": str(options.continues).lower(),
         }
-        values = _values(repository, options, definition, known)
-        name = repository.names(options.environment).pipeline("training")
-        finished = running.run(repository, Order(definition, name, values), backend(repository, options.on))
+        order = _order(repository, options, "training", definition, known)
+        finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
-        print("", *summary.evaluation(), sep="\n")
-        warnings(repository, finished)
-        failures(repository, finished)
+        _report(repository, finished, summary.evaluation())
         for step in finished.steps.values():
             if "ModelPackageArn" in step.properties and not finished.failed:
                 print(f"\ngate passed; {_release(repository, step.properties, summary)}")
@@ -98,39 +94,48 @@ def score(repository: Repository, options: RunOptions) -> int:
             "LabelledData": _labels(repository, data, release),
             "ArtifactsPrefix": "s3://runs/inference",
         }
-        values = _values(repository, options, definition, known)
+        order = _order(repository, options, "inference", definition, known)
         since = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
         print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
-        name = repository.names(options.environment).pipeline("inference")
-        finished = running.run(repository, Order(definition, name, values), engine)
+        finished = running.run(repository, order, engine)
     summary = RunSummary(repository, finished)
-    print("", *summary.scoring(), sep="\n")
-    warnings(repository, finished)
-    failures(repository, finished)
+    _report(repository, finished, summary.scoring())
     lines(summary.places())
     if not finished.failed:
         print("when labels of these rows have come: make label DATA=file (with the id and the label)")
     return 1 if finished.failed else 0
 
 
-def _values(
-    repository: Repository, options: RunOptions, definition: Mapping[str, Any], known: Mapping[str, str]
-) -> dict[str, Any]:
-    """A value for each parameter of the definition; those of SET are checked as settings are. Raises Failure."""
+def _order(
+    repository: Repository, options: RunOptions, pipeline: str, definition: Mapping[str, Any], known: Mapping[str, str]
+) -> Order:
+    """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises Failure."""
     values = definitions.values(definition, known, options.parameters)
-    chosen = definitions.chosen(options.parameters, values)
-    definitions.check_chosen_settings(repository, options.environment, definition, chosen)
-    return values
+    definitions.chosen(repository, options.environment, definition, options.parameters, values)
+    return Order(definition, repository.names(options.environment).pipeline(pipeline), values)
+
+
+def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
+    """Print lines about a run, then its warnings and failures."""
+    print("", *texts, sep="\n")
+    warnings(repository, finished)
+    failures(repository, finished)
 
 
 def models(repository: Repository, use: int | None) -> int:
     """List the registered versions, the newest first; or release one. Raises Failure where there is none of it."""
     packages = running.registry(repository).packages()
     if use is not None:
-        for package in packages:
-            if package["ModelPackageVersion"] == use:
-                return _use(repository, use, _release_file(repository, package))
-        raise Failure(f"version {use} is not registered; `make models` lists what is.")
+        package = next((package for package in packages if package["ModelPackageVersion"] == use), None)
+        if package is None:
+            raise Failure(f"version {use} is not registered; `make models` lists what is.")
+        if (release := storage.read_release(_release_file(repository, package))) is None:
+            raise Failure(f"what belongs to version {use} is no longer in local/releases; train again.")
+        if gone := storage.missing_artifacts(running.storage(repository), release):
+            raise Failure(f"version {use} can't be released: {gone}; train again.")
+        write_json(repository.release, release)
+        print(f"version {use} is released.")
+        return 0
     current = _readable(repository.release)
     if not packages:
         print("no model is registered here yet; run `make train`.")
@@ -140,17 +145,6 @@ def models(repository: Repository, use: int | None) -> int:
         mark += f"  not to be trusted on new rows: {untrusted}" if untrusted else ""
         status, version = package.get("ModelApprovalStatus", ""), package["ModelPackageVersion"]
         print(f"{version:>4}  {package['CreationTime']}  {status:<22} {mark}".rstrip())
-    return 0
-
-
-def _use(repository: Repository, version: int, file: Path) -> int:
-    release = storage.read_release(file)
-    if release is None:
-        raise Failure(f"what belongs to version {version} is no longer in local/releases; train again.")
-    if gone := storage.missing_artifacts(running.storage(repository), release):
-        raise Failure(f"version {version} can't be released: {gone}; train again.")
-    write_json(repository.release, release)
-    print(f"version {version} is released.")
     return 0
 
 

@@ -2,4 +2,4 @@
 
 from batchloop.contract.suite import *  # noqa: F403 - its tests become this module's
 
-pytest_plugins = ("batchloop.contract.fixtures",)
+pytest_plugins = ("batchloop.contract.containers",)

@@ -1,5 +1,5 @@
 """The fixtures of the contract suite, which the rendered repository brings."""
 
-from batchloop.contract.fixtures import contract, features, schema, server
+from batchloop.contract.containers import contract, features, schema, server
 
 __all__ = ["contract", "features", "schema", "server"]

@@ -17,8 +17,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from batchloop.contract.containers import said, until
-from batchloop.contract.fixtures import HERE
+from batchloop.contract.containers import HERE, said, until
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.rendered import TEMPLATE

@@ -7,8 +7,7 @@ import polars as pl
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from batchloop.contract.containers import Server
-from batchloop.contract.fixtures import CSV, LINES, PARQUET, body
+from batchloop.contract.containers import CSV, LINES, PARQUET, Server, body
 
 KINDS = (PARQUET, CSV, LINES)
 REQUESTS, EXAMPLES = 10_000, 1_500

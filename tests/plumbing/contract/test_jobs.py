@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchloop.contract.containers import HOSTS, JOBS, Contract, Spec, Start, until
-from batchloop.contract.fixtures import HERE
+from batchloop.contract.containers import HERE, HOSTS, JOBS, Contract, Spec, Start, until
 from batchloop.contract.suite import contents, every_job, every_whole_job, wrote_nothing_usable
 
 LEARNERS = [spec for spec in JOBS if spec.artifact]

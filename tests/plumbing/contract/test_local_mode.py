@@ -23,8 +23,7 @@ import polars as pl
 import pytest
 
 from batchloop.container import metrics
-from batchloop.contract.containers import Contract, said
-from batchloop.contract.fixtures import HERE
+from batchloop.contract.containers import HERE, Contract, said
 from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature
 from plumbing.rendered import TEMPLATE

@@ -12,8 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batchloop.contract.containers import Contract, Server, serving, until
-from batchloop.contract.fixtures import CSV, HERE, LINES, PARQUET, body, read
+from batchloop.contract.containers import CSV, HERE, LINES, PARQUET, Contract, Server, body, read, serving, until
 
 MEGABYTE = 2**20
 

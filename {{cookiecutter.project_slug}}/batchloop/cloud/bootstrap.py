@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from batchloop import cost
@@ -41,11 +43,15 @@ EXPIRE = {"type": "expire"}
 RULE = {"rulePriority": 1, "description": "untagged images, after 30 days", "selection": UNTAGGED, "action": EXPIRE}
 LIFECYCLE = {"rules": [RULE]}
 EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
-# what `create` would do, and what is reported where it could not: missing, another owner's, to be changed, right
-MISSING, FOREIGN, DIFFERENT, RIGHT = range(4)
-PLANNED = ("create", "not ours", "change", "leave")
-REPORTED = ("do not exist", "exist, but are not ours", "exist, but are not finished", "exist")
-UNKNOWN, NOT_KNOWN = "unknown", "not known"
+# the states of a resource, as what `create` would do; and what is reported where it could not
+MISSING, FOREIGN, DIFFERENT, RIGHT, UNKNOWN = "create", "not ours", "change", "leave", "unknown"
+REPORTED = {
+    MISSING: "do not exist",
+    FOREIGN: "exist, but are not ours",
+    DIFFERENT: "exist, but are not finished",
+    RIGHT: "exist",
+    UNKNOWN: "not known",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Finding:
         return [mend for mend in self.differences.values() if mend]
 
     @property
-    def state(self) -> int:
+    def state(self) -> str:
         return MISSING if self.create else FOREIGN if self.foreign else DIFFERENT if self.mends else RIGHT
 
     @property
@@ -176,25 +182,25 @@ def each(
         yield resource, word, remark
 
 
+def state(resource: Resource) -> tuple[str, str]:
+    """The state of a resource in AWS, and a remark. Raises CallFailed."""
+    finding = resource.look()
+    return finding.state, finding.remark
+
+
 def plan(session: Session) -> int:
     """Print what `create` would do. Raises Failure where it would not finish."""
-
-    def planned(resource: Resource) -> tuple[str, str]:
-        finding = resource.look()
-        return PLANNED[finding.state], finding.remark
-
-    wanted, titles, words = resources(session), [], []
-    for resource, word, remark in each(wanted, planned, UNKNOWN, UNKNOWN):
-        if resource.title not in titles:
-            titles.append(resource.title)
-            print(f"  {sum(other.title == resource.title for other in wanted)} {resource.title}")
-        print(f"    {word:<8}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
-        words.append(word)
-    needed = {PLANNED[MISSING], PLANNED[DIFFERENT]} & set(words)
-    command = f" To carry it out: {session.environment.bootstrap}" if needed else ""
+    states = []
+    for title, group in groupby(resources(session), attrgetter("title")):
+        wanted = list(group)
+        print(f"  {len(wanted)} {title}")
+        for resource, found, remark in each(wanted, state, UNKNOWN, UNKNOWN):
+            print(f"    {found:<8}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
+            states.append(found)
+    command = f" To carry it out: {session.environment.bootstrap}" if {MISSING, DIFFERENT} & set(states) else ""
     print(f"nothing was created: this is the plan.{command}", flush=True)
-    if refused := sum(word in (PLANNED[FOREIGN], UNKNOWN) for word in words):
-        raise Failure(f"{refused} of {len(words)} can't be compared or are not ours: see above.")
+    if refused := sum(found in (FOREIGN, UNKNOWN) for found in states):
+        raise Failure(f"{refused} of {len(states)} can't be compared or are not ours: see above.")
     return 0
 
 
@@ -206,7 +212,13 @@ def create(session: Session) -> int:
         if word in ("failed", "not tried"):
             unfinished.append(resource)
     if unfinished:
-        _report(wanted, unfinished)
+        states = dict.fromkeys((resource.name for resource in wanted), REPORTED[RIGHT])
+        # looked at anew where something failed: a lost answer may have been a success
+        for resource, found, _ in each(unfinished, state, UNKNOWN, UNKNOWN):
+            states[resource.name] = REPORTED[found]
+        for reported in sorted(set(states.values())):
+            names = [name for name, its in states.items() if its == reported]
+            print(f"{reported}: {len(names)}", *names, sep="\n    ", flush=True)
         command = session.environment.bootstrap
         raise Failure(f"{len(unfinished)} of {len(wanted)} were not finished. To finish: {command}")
     print("everything is there.")
@@ -236,16 +248,6 @@ def settle(resource: Resource) -> tuple[str, str]:
     for mend in finding.mends:
         mend()
     return "changed" if finding.mends else "left", finding.remark
-
-
-def _report(wanted: Sequence[Resource], unfinished: Sequence[Resource]) -> None:
-    """What exists and what does not, looked at anew where something failed: a lost answer may have been a success."""
-    states = dict.fromkeys((resource.name for resource in wanted), REPORTED[RIGHT])
-    for resource, state, _ in each(unfinished, lambda its: (REPORTED[its.look().state], ""), NOT_KNOWN, NOT_KNOWN):
-        states[resource.name] = state
-    for state in sorted(set(states.values())):
-        names = [name for name, its in states.items() if its == state]
-        print(f"{state}: {len(names)}", *names, sep="\n    ", flush=True)
 
 
 def run(repository: Repository, choice: str, name: str, connecting: Connect | None = None) -> int:

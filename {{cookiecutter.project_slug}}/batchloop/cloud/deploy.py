@@ -26,6 +26,9 @@ LIMIT = 51_200  # bytes of a template that is sent with the request ("CloudForma
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 READABLE = 0o644 << 16
 ABSENT = ("404", "NoSuchKey", "NotFound")
+KEPT = """\
+keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
+keeps: the model package group {environment.prefix} and its models"""
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
 
 
@@ -215,7 +218,13 @@ def _second_pass(deployment: Deployment, existing: Described, functions: str) ->
     session, stack = deployment.session, deployment.stack
     if existing["StackStatus"] not in READY:
         raise stack.trouble(existing)
-    _check_bucket(session, existing)
+    old = next((its["OutputValue"] for its in existing.get("Outputs", []) if its["OutputKey"] == "Bucket"), "")
+    environment = session.environment
+    if old and old != environment.bucket:
+        raise Failure(
+            f"the stack {environment.prefix} has the bucket {old}, and {environment.file} names {environment.bucket}: "
+            f"what lies in the old one would not come along. Name the old one, or tear {session.name} down first."
+        )
     look = partial(session.find, "s3", "head_object", ABSENT, **session.own_bucket)
     missing = [key for key in deployment.objects if look(Key=key) is None]
     words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in deployment.pipelines}
@@ -233,17 +242,6 @@ def _second_pass(deployment: Deployment, existing: Described, functions: str) ->
         if changes:
             existing = stack.execute()
     return existing, changed | {its["PipelineName"]: run.write(session, its) for its in deployment.pipelines}
-
-
-def _check_bucket(session: Session, existing: Described) -> None:
-    """Raises Failure where another bucket is wanted: data, artifacts and code would stay behind in the old one."""
-    old = next((its["OutputValue"] for its in existing.get("Outputs", []) if its["OutputKey"] == "Bucket"), "")
-    environment = session.environment
-    if old and old != environment.bucket:
-        raise Failure(
-            f"the stack {environment.prefix} has the bucket {old}, and {environment.file} names {environment.bucket}: "
-            f"what lies in the old one would not come along. Name the old one, or tear {session.name} down first."
-        )
 
 
 def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> Iterator[str]:
@@ -297,7 +295,13 @@ def teardown(repository: Repository, name: str, agreed: str = "") -> int:
         print(f"not ours, and stays: {what}: {other}" if other else f"deletes: {what}")
         if not other:
             ours.append((what, delete))
-    print(*(f"keeps: {line}" for line in _kept(session.environment)), sep="\n", flush=True)
+    print(KEPT.format(environment=session.environment))
+    print(
+        *(f"keeps: the image repository {name} and its images" for name in session.environment.repositories), sep="\n"
+    )
+    if session.environment.create_key or session.environment.kms_key:
+        print("keeps: the KMS key: without it nobody can read what is in the bucket")
+    print("keeps: everything in this folder", flush=True)
     if not ours:
         print(f"{prefix} has nothing to delete.")
         return 0
@@ -333,12 +337,3 @@ def _delete_pipeline(session: Session, name: str) -> None:
             raise
         why = f"A run of {name} is under way: wait for it or stop it, then tear down again."
         raise Failure(f"{failed}\n{why}") from None
-
-
-def _kept(environment: Environment) -> Iterator[str]:
-    yield f"the bucket {environment.bucket} with data, artifacts, predictions and functions"
-    yield f"the model package group {environment.prefix} and its models"
-    yield from (f"the image repository {name} and its images" for name in environment.repositories)
-    if environment.create_key or environment.kms_key:
-        yield "the KMS key: without it nobody can read what is in the bucket"
-    yield "everything in this folder"

@@ -11,9 +11,10 @@ from typing import Any
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud.session import Session, opened
+from batchloop.container import usecase
 from batchloop.container.job import listed
 from batchloop.control.names import NOTHING
-from batchloop.engine.containers import docker, exists, meaning_of
+from batchloop.engine.containers import docker, exists, meaning
 from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Failure, Repository
@@ -44,7 +45,10 @@ def current(repository: Repository) -> list[Image]:
     for component in COMPONENTS:
         parts = batchloop_repository.parts(repository, component)
         name = repository.image(component, batchloop_repository.of(parts))
-        images.append(Image(component, name, parts, "" if exists(name) else _reason(before.get(component), parts)))
+        last = before.get(component, {})
+        changed = sorted(part for part in {*last, *parts} if last.get(part) != parts.get(part))
+        reason = f"{listed(changed, 3)} changed" if changed else "it is no longer on this machine"
+        images.append(Image(component, name, parts, "" if exists(name) else reason if last else "there is none yet"))
     return images
 
 
@@ -54,13 +58,6 @@ def _last_built(repository: Repository) -> dict[str, Any]:
         return dict(json.loads((repository.local / "images.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-def _reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
-    if before is None:
-        return "there is none yet"
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return f"{listed(changed, 3)} changed" if changed else "it is no longer on this machine"
 
 
 def show(repository: Repository) -> int:
@@ -81,7 +78,7 @@ def build(repository: Repository, cache: Mapping[str, str] | None = None) -> lis
     for image in missing:
         print(f"building {image.component}: {image.reason}", flush=True)
     if missing:
-        definitions.read_case(repository)  # it goes into them
+        usecase.load(repository.root / "usecase.toml")  # it goes into them
         definitions.check_hyperparameters(repository)
         _bake(repository, missing, cache or {})
         print(*(_line(image) for image in missing), sep="\n", flush=True)
@@ -101,8 +98,22 @@ def _line(image: Image) -> str:
 
 
 def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
-    commit = definitions.git_commit(repository)
-    targets = {image.component: _target(repository, image, commit, cache.get(image.component)) for image in images}
+    base, pip = os.environ.get("BASE_IMAGE"), os.environ.get("PIP_CONFIG_FILE")
+    commit, targets = definitions.git_commit(repository), {}
+    for image in images:
+        labels = {"version": image.version, "revision": commit, "title": image.component}
+        targets[image.component] = {
+            "context": str(repository.root),
+            "dockerfile": "components/Dockerfile",
+            "target": image.component,
+            "platforms": [PLATFORM],
+            "args": {"CODE_VERSION": image.version, **({"BASE_IMAGE": base} if base else {})},
+            "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
+            "tags": [image.name],
+            "secret": [f"id=pip,src={pip}"] if pip else [],
+            "cache-to": ["type=inline"],
+            "cache-from": [cache[image.component]] if image.component in cache else [],
+        }
     plan = json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets})
     log = repository.local / "images.log"
     repository.local.mkdir(exist_ok=True)
@@ -115,26 +126,9 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
             command, input=plan, stdout=out, stderr=subprocess.STDOUT, text=True, check=False, env=environment
         )
     if done.returncode != 0:
-        what = meaning_of(log) or _last_words(log.read_text(encoding="utf-8", errors="replace"))
+        said = log.read_text(encoding="utf-8", errors="replace")
+        what = meaning(said[-4000:]) or _last_words(said)
         raise Failure(f"the images could not be built: {what}\n  log: {repository.shown(log)}")
-
-
-def _target(repository: Repository, image: Image, commit: str, cache: str | None) -> dict[str, Any]:
-    base = {"BASE_IMAGE": os.environ["BASE_IMAGE"]} if os.environ.get("BASE_IMAGE") else {}
-    pip = os.environ.get("PIP_CONFIG_FILE", "")
-    labels = {"version": image.version, "revision": commit, "title": image.component}
-    return {
-        "context": str(repository.root),
-        "dockerfile": "components/Dockerfile",
-        "target": image.component,
-        "platforms": [PLATFORM],
-        "args": {"CODE_VERSION": image.version, **base},
-        "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
-        "tags": [image.name],
-        "secret": [f"id=pip,src={pip}"] if pip else [],
-        "cache-to": ["type=inline"],
-        "cache-from": [cache] if cache else [],
-    }
 
 
 def _last_words(log: str) -> str:
@@ -155,19 +149,23 @@ def push(repository: Repository, name: str, host: str = "") -> int:
     registry = f"{host or _sign_in(session)}/{session.environment.folder}"
     images = current(repository)
     digests = {image.component: digest(registry, image) for image in images}
-    recorded = {image.component: _recorded(session, image.component) for image in images}
-    missing = [image for image in images if not digests[image.component]]
-    if missing:
-        build(repository, {component: place for component, place in recorded.items() if place != NOTHING})
+    parameters = {name: session.environment.parameter(f"components/{name}/image") for name in COMPONENTS}
+    recorded = {}
+    for component, parameter in parameters.items():
+        found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=parameter)
+        if found is None:
+            raise Failure(f"there is no parameter {parameter}; `{session.environment.bootstrap}` makes it.")
+        recorded[component] = str(found["Value"])
+    if missing := [image for image in images if not digests[image.component]]:
+        build(repository, {component: uri for component, uri in recorded.items() if uri != NOTHING})
     for image in missing:
         digests[image.component] = _push(registry, image)
-    for component, place in digests.items():
-        if recorded[component] == place:  # a write of the same value would still be a new version
-            print(f"{component:<15} unchanged {place}")
-            continue
-        parameter = session.environment.parameter(f"components/{component}/image")
-        session.call("ssm", "put_parameter", Name=parameter, Value=place, Overwrite=True)
-        print(f"{component:<15} recorded in {parameter}", flush=True)
+    for component, uri in digests.items():
+        if recorded[component] == uri:  # a write of the same value would still be a new version
+            print(f"{component:<15} unchanged {uri}")
+        else:
+            session.call("ssm", "put_parameter", Name=parameters[component], Value=uri, Overwrite=True)
+            print(f"{component:<15} recorded in {parameters[component]}", flush=True)
     write_json(repository.local / f"images-{name}.json", digests)
     return 0
 
@@ -191,15 +189,6 @@ def digest(registry: str, image: Image) -> str:
         if not any(sign in str(failure).lower() for sign in ABSENT):
             raise
         return ""
-
-
-def _recorded(session: Session, component: str) -> str:
-    """What the component's parameter says. Raises Failure where there is none."""
-    name = session.environment.parameter(f"components/{component}/image")
-    found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=name)
-    if found is None:
-        raise Failure(f"there is no parameter {name}; `{session.environment.bootstrap}` makes it.")
-    return str(found["Value"])
 
 
 def _push(registry: str, image: Image) -> str:

@@ -224,18 +224,12 @@ def show(repository: Repository, name: str) -> int:
     table: Any = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
     for manifest in found:
         is_current = now.manifest is not None and now.manifest["version"] == manifest["version"]
-        cells = [
-            "→" if is_current else "",
-            str(manifest["version"]),
-            manifest["created"][:16].replace("T", " "),
-            model(manifest),
-            ", ".join(measured(manifest["metrics"], gate)[:METRICS]),
-            commit(manifest),
-            person(manifest["by"]),
-            manifest["reason"],
-        ]
+        number, when = str(manifest["version"]), manifest["created"][:16].replace("T", " ")
+        quality = ", ".join(measured(manifest["metrics"], gate)[:METRICS])
+        about = model(manifest), quality, commit(manifest), person(manifest["by"]), manifest["reason"]
         # what people wrote stays text: rich would read [brackets] as its own
-        table.add_row(*map(Text, cells), style="green" if is_current else "")
+        cells = map(Text, ("→" if is_current else "", number, when, *about))
+        table.add_row(*cells, style="green" if is_current else "")
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     return 0
 
@@ -244,10 +238,14 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
     """Go back to a release, or to the one before what is released now; the exit code. Raises Failure."""
     session = opened(repository, name)
     now, known = current(session), history(session)
-    wanted = _before(known, now.manifest) if version is None else [its for its in known if its["version"] == version]
+    wanted = [manifest for manifest in known if manifest["version"] == version]
+    if version is None:
+        # before what is released now was for the first time, so that two rollbacks go two steps back
+        identity = control.identity(now.manifest) if now.manifest else None
+        same = [manifest["version"] for manifest in known if control.identity(manifest) == identity]
+        wanted = [its for its in known if identity is None or its["version"] < min(same, default=0)]
     if not wanted:
-        numbers = [str(manifest["version"]) for manifest in reversed(known)]
-        there_are = f"there are {', '.join(numbers)}" if numbers else "there are none"
+        there_are = f"there are {', '.join(str(manifest['version']) for manifest in reversed(known)) or 'none'}"
         if version is not None:
             raise Failure(f"{name} has no release {version}; {there_are}.")
         raise Failure(f"{name} has nothing before what is released now; {there_are}, and TO= names one of them.")
@@ -255,14 +253,6 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
     manifest = prepared(session, wanted[0], reason or f"rollback to {number}")
     check_existence(session, manifest)
     return write(session, now, manifest, f"make rollback ENV={name} TO={number}")
-
-
-def _before(known: list[Manifest], current: Manifest | None) -> list[Manifest]:
-    """What was released before the current thing was for the first time, so that two rollbacks go two steps back."""
-    if current is None:
-        return known
-    same = [its["version"] for its in known if control.identity(its) == control.identity(current)]
-    return [its for its in known if its["version"] < min(same, default=0)]
 
 
 def promote(repository: Repository, source: str, target: str, profile: str = "", reason: str = "") -> int:
@@ -279,7 +269,11 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
         if not session.environment.account_is_set:
             wanted = f'write account = "{session.account}" into {session.environment.file} first'
             raise Failure(f"{wanted}, so that no other is met.")
-    released, now = _released(giving), current(taking)
+    given, now = current(giving), current(taking)
+    if given.damage:
+        raise Failure(f"the release of {source} is damaged: {given.damage}")
+    if (released := given.manifest) is None:
+        raise Failure(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
     artifacts = {key: destination(giving, taking, uri) for key, uri in released["artifacts"].items()}
     moved = {**released, "images": moved_images(giving, taking, released["images"]), "artifacts": artifacts}
@@ -307,14 +301,6 @@ def _source(repository: Repository, name: str, profile: str) -> Session:
         raise Failure(f"{str(failure).rstrip('.')}{hint}.") from None
 
 
-def _released(giving: Session) -> Manifest:
-    now = current(giving)
-    if now.manifest is None:
-        why = f"the release of {giving.name} is damaged: {now.damage}" if now.damage else ""
-        raise Failure(why or f"{giving.name} has no release yet; `make release ENV={giving.name}` makes one.")
-    return now.manifest
-
-
 def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) -> dict[str, str]:
     """Each component's image in the target's registry. Raises Failure with the commands that copy what is missing.
 
@@ -324,24 +310,22 @@ def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) 
     moved = {image: f"{other}{image.removeprefix(own)}" for image in released.values() if image.startswith(own)}
     with taking.asking("looking for the images"):
         missing = {image: to for image, to in moved.items() if image != to and not control.pinned(taking.aws, to)}
-    if missing:
-        commands = [_copy_command(giving, image, to) for image, to in missing.items()]
+    commands = []
+    for image, to in missing.items():
+        target, _, digest = to.partition("@")
+        request = {"repositoryName": target.partition("/")[2], "imageIds": [{"imageDigest": digest}]}
+        registry = image.partition(".")[0]
+        [found] = giving.call("ecr", "describe_images", "imageDetails", registryId=registry, **request)
+        # the tag by which `make push` would look for it
+        tag = next(iter(found.get("imageTags", [])), digest.partition(":")[2][:16])
+        commands.append(f"docker buildx imagetools create --prefer-index=false --tag {target}:{tag} {image}")
+    if commands:
         raise Failure(
             f"the registry of {taking.name} lacks {len(missing)} of {len(released)} images. Let docker sign in to both "
             "registries and run (buildx 0.15 or newer; without --prefer-index=false the digest changes):\n  "
             + "\n  ".join(commands)
         )
     return {component: moved.get(image, image) for component, image in released.items()}
-
-
-def _copy_command(giving: Session, image: str, wanted: str) -> str:
-    """What copies it, under the tag by which `make push` would look for it."""
-    repository, _, digest = wanted.partition("@")
-    request = {"repositoryName": repository.partition("/")[2], "imageIds": [{"imageDigest": digest}]}
-    registry = image.partition(".")[0]
-    [found] = giving.call("ecr", "describe_images", "imageDetails", registryId=registry, **request)
-    tag = next(iter(found.get("imageTags", [])), digest.partition(":")[2][:16])
-    return f"docker buildx imagetools create --prefer-index=false --tag {repository}:{tag} {image}"
 
 
 def destination(giving: Session, taking: Session, uri: str) -> str:

@@ -116,27 +116,27 @@ def run(repository: Repository, name: str, request: Request) -> int:
     arn = start(session, request)
     print(arn, flush=True)
     where = f"--region {session.environment.region} --pipeline-execution-arn {arn}"
-    look, stop = (
-        f"aws sagemaker {verb} {where}" for verb in ("list-pipeline-execution-steps", "stop-pipeline-execution")
-    )
+    look = f"aws sagemaker list-pipeline-execution-steps {where}"
     try:
-        status = _follow(session, arn)
+        execution = _follow(session, arn)
     except KeyboardInterrupt:
+        stop = f"aws sagemaker stop-pipeline-execution {where}"
         print(f"\nno longer followed; the run goes on. To stop it:\n  {stop}", flush=True)
         return INTERRUPTED
     except CallFailed as failed:
         raise Failure(f"{failed}. The run goes on; to look at it:\n  {look}") from None
     except TimeoutError:
         raise Failure(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
-    steps = _steps(session, arn)
+    steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
     if status == "Succeeded":
         print(*_results(session, arn, steps), sep="\n", flush=True)
         return 0
-    if why := _described(session, arn).get("FailureReason"):
+    if why := execution.get("FailureReason"):
         print(why)
-    for line in (line for step in steps for line in _trouble(step, session.environment.region)):
-        print(line)
+    for step in steps:
+        if step["StepStatus"] == "Failed":
+            print(*_trouble(step, session.environment.region), sep="\n")
     print(f"all of it: {look}", flush=True)
     return 1
 
@@ -154,11 +154,8 @@ def start(session: Session, request: Request) -> str:
         with answered(f"starting {name}", session.environment.region):
             values, said = _values(session, request, _window(session, request))
             every = definitions.values(declared, values, request.chosen)
-            chosen = definitions.chosen(request.chosen, every)
-            definitions.check_chosen_settings(session.repository, session.name, declared, chosen)
-            texts = {
-                key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in chosen.items()
-            }
+            chosen = definitions.chosen(session.repository, session.name, declared, request.chosen, every)
+            texts = {key: str(its).lower() if isinstance(its, bool) else str(its) for key, its in chosen.items()}
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
             return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said)
@@ -194,13 +191,13 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
     return values | retraining.labels(aws, places, window), said
 
 
-def _follow(session: Session, arn: str) -> str:
-    """Print each step's changes until the execution has ended; how it did. Raises CallFailed and TimeoutError."""
+def _follow(session: Session, arn: str) -> Mapping[str, Any]:
+    """Print each step's changes until the execution has ended; it as it is then. Raises CallFailed and TimeoutError."""
     shown: dict[str, str] = {}
     failures, deadline = 0, time.monotonic() + LONGEST
     while time.monotonic() < deadline:
         try:
-            status = str(_described(session, arn)["PipelineExecutionStatus"])
+            execution = session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
             for step in _steps(session, arn):  # after the status: the last changes are seen as well
                 if shown.get(step["StepName"]) != _state(step):
                     shown[step["StepName"]] = _state(step)
@@ -214,14 +211,10 @@ def _follow(session: Session, arn: str) -> str:
             if failures >= PATIENCE or not passing:
                 raise
         else:
-            if status in ENDED:
-                return status
+            if execution["PipelineExecutionStatus"] in ENDED:
+                return dict(execution)
         time.sleep(SECONDS)
     raise TimeoutError
-
-
-def _described(session: Session, arn: str) -> Mapping[str, Any]:
-    return dict(session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn))
 
 
 def _steps(session: Session, arn: str) -> list[Step]:
@@ -241,8 +234,6 @@ def _state(step: Step) -> str:
 
 def _trouble(step: Step, region: str) -> Iterator[str]:
     """Lines about a step that failed: what it says, and where its log is."""
-    if step["StepStatus"] != "Failed":
-        return
     about = step.get("Metadata", {})
     why = about.get("Fail", {}).get("ErrorMessage") or step.get("FailureReason") or "it gives no reason"
     yield f"{step['StepName']} failed: {why}"

@@ -67,9 +67,8 @@ def answered(what: str, region: str) -> Iterator[None]:
 def _refused(what: str, region: str, answer: Any) -> CallFailed:
     error, status = answer.get("Error", {}), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code, message = str(error.get("Code", "")), _line(error.get("Message", ""))
-    cause = next(
-        (cause for cause, codes in CODES.items() if re.fullmatch(codes, code)), BROKEN if status >= 500 else ""
-    )
+    known = (cause for cause, codes in CODES.items() if re.fullmatch(codes, code))
+    cause = next(known, BROKEN if status >= 500 else "")
     sentence = {
         DENIED: f"{what} was denied: {message or code}",
         THROTTLED: f"{what} was throttled ({code}); wait a minute",

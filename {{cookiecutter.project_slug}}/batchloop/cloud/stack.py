@@ -56,6 +56,9 @@ class Stack:
         self.session, self.name = session, session.environment.prefix
         self.call = partial(session.call, "cloudformation")
         self._named = {"StackName": self.name, "ChangeSetName": CHANGE_SET}
+        self._delete_change_set = partial(
+            session.find, "cloudformation", "delete_change_set", NO_CHANGE_SET, **self._named
+        )
         self._last, self._arn, self._executed = "", "", False  # the event shown last; the change set, and its fate
 
     def describe(self, name: str = "") -> Described | None:
@@ -117,26 +120,19 @@ class Stack:
         return self.session.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=identity)
 
     def trouble(self, found: Described) -> Failure:
-        """Why the stack can't be worked with, what failed first, and what to do."""
-        environment, first = self.session.environment, self._cause(found["StackId"])
-        names = {"name": self.name, "region": environment.region, "environment": environment.environment}
-        todo = TO_DO.get(found["StackStatus"], NOT_KNOWN).format(**names)
-        return Failure(f"{first}the stack {self.name} is {found['StackStatus']}: it {todo}.")
-
-    def _cause(self, identity: str) -> str:
-        """Of the last thing done to the stack, the first resource that failed, and why; "" where none did.
-
-        The others fail because of it: theirs are "cancelled".
-        """
-        found = ""
-        for event in self._events(identity):
+        """Why the stack can't be worked with, what failed first the last time, and what to do."""
+        cause = ""
+        for event in self._events(found["StackId"]):
             itself = event.get("PhysicalResourceId") == event["StackId"]
             why = event.get("ResourceStatusReason", "no reason was given")
-            if _failed(event) and not itself and "cancelled" not in why.lower():
-                found = f"{event['LogicalResourceId']} ({event['ResourceType']}) failed: {why}\n"
+            if _failed(event) and not itself and "cancelled" not in why.lower():  # those fail because of the first
+                cause = f"{event['LogicalResourceId']} ({event['ResourceType']}) failed: {why}\n"
             if itself and event.get("ResourceStatus") in BEGINNINGS:
                 break
-        return found
+        environment = self.session.environment
+        names = {"name": self.name, "region": environment.region, "environment": environment.environment}
+        todo = TO_DO.get(found["StackStatus"], NOT_KNOWN).format(**names)
+        return Failure(f"{cause}the stack {self.name} is {found['StackStatus']}: it {todo}.")
 
     def delete(self) -> None:
         """Ask, wait, and ask again where it could not be deleted before. Raises Failure with what stood against it."""
@@ -202,9 +198,6 @@ class Stack:
         if done["StackStatus"] not in GOOD:
             raise self.trouble(done)
         return done
-
-    def _delete_change_set(self) -> None:
-        self.session.find("cloudformation", "delete_change_set", NO_CHANGE_SET, **self._named)
 
     def _take_away(self) -> None:
         """Delete it, and a stack that was only to be. Never raises: what remains does nothing, and is said."""

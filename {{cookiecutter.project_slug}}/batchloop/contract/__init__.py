@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("batchloop.contract.suite", "batchloop.contract.flow", "batchloop.contract.fixtures")
+pytest.register_assert_rewrite("batchloop.contract.suite", "batchloop.contract.flow", "batchloop.contract.containers")

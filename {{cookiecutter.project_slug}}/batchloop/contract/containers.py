@@ -1,11 +1,16 @@
-"""Starting an image as SageMaker does: its own /opt/ml, no network, one of the two ways to name a mode."""
+"""The images of this repository, started as SageMaker does: a /opt/ml of their own, no network; and a run of every job.
 
+Each job has run once, on rows of the use case's own table, for the tests that begin with what it has written.
+"""
+
+import io
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +19,19 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pytest
+
+from batchloop import repository
+from batchloop.cloud import images
+
+PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
+ROWS = 3000
+HERE = repository.here()
 HOSTS = ("algo-1", "algo-2")
 LIMIT = 120  # seconds that anything here may take
 Output = tuple[str, str]  # a job and one of its outputs
+Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,50 +72,20 @@ def after(component: str, mode: str, *outputs: str) -> dict[str, Output]:
     return {name: (f"{component} {mode}", name) for name in outputs}
 
 
-MODEL = after("algorithm", "train", "model")
-FEATURES = after("processing", "serve", "features")
+ABSENT, RAW, PRODUCTION = {"champion": DATA["absent"]}, {"raw": DATA["train"]}, {"raw": DATA["production"]}
+PREPROCESSOR, MODEL = after("processing", "train", "preprocessor"), after("algorithm", "train", "model")
+FEATURES, PREDICTIONS = after("processing", "serve", "features"), after("algorithm", "serve", "predictions")
 BASELINE, EXPLAINER = after("monitoring", "train", "baseline"), after("explainability", "train", "explainer")
+EVALUATION, EXPLAINED = ("algorithm train", "output/data"), ("processing train", "validation")
+PREPARE = {**RAW, "validation": DATA["validation"], **ABSENT}
+FIT = {**after("processing", "train", *SPLITS), **ABSENT}
 JOBS = (
-    Spec(
-        "processing",
-        "train",
-        {"raw": DATA["train"], "validation": DATA["validation"], "champion": DATA["absent"]},
-        ("preprocessor", *SPLITS),
-        "preprocessor",
-    ),
-    Spec(
-        "algorithm",
-        "train",
-        after("processing", "train", *SPLITS) | {"champion": DATA["absent"]},
-        ("model", "output/data"),
-        "model",
-    ),
-    Spec(
-        "monitoring",
-        "train",
-        {"raw": DATA["train"], "evaluation": ("algorithm train", "output/data")},
-        ("baseline", "report"),
-        "baseline",
-    ),
-    Spec(
-        "explainability",
-        "train",
-        {"features": ("processing train", "validation"), **MODEL},
-        ("explainer", "report"),
-        "explainer",
-    ),
-    Spec(
-        "processing",
-        "serve",
-        {"raw": DATA["production"], **after("processing", "train", "preprocessor")},
-        ("features", "summary"),
-    ),
-    Spec(
-        "monitoring",
-        "serve",
-        {"raw": DATA["production"], **after("algorithm", "serve", "predictions"), **BASELINE, **EXPLAINER},
-        ("drift",),
-    ),
+    Spec("processing", "train", PREPARE, ("preprocessor", *SPLITS), "preprocessor"),
+    Spec("algorithm", "train", FIT, ("model", "output/data"), "model"),
+    Spec("monitoring", "train", {**RAW, "evaluation": EVALUATION}, ("baseline", "report"), "baseline"),
+    Spec("explainability", "train", {"features": EXPLAINED, **MODEL}, ("explainer", "report"), "explainer"),
+    Spec("processing", "serve", {**PRODUCTION, **PREPROCESSOR}, ("features", "summary")),
+    Spec("monitoring", "serve", {**PRODUCTION, **PREDICTIONS, **BASELINE, **EXPLAINER}, ("drift",)),
     Spec("explainability", "serve", {**FEATURES, **MODEL, **EXPLAINER}, ("explanations",)),
 )
 
@@ -122,28 +107,14 @@ class Running:
 
     def __init__(self, image: str, root: Path, options: Sequence[str], words: Sequence[str]) -> None:
         self.root = root
-        command = [
-            "docker",
-            "run",
-            "--detach",
-            "--pull",
-            "never",
-            "--volume",
-            f"{root}:/opt/ml",
-            *options,
-            image,
-            *words,
-        ]
-        self.identity = said(*command).strip()
+        detached = ("docker", "run", "--detach", "--pull", "never", "--volume", f"{root}:/opt/ml")
+        self.identity = said(*detached, *options, image, *words).strip()
         # asked for now: a job on few rows would be done while docker answers
         self.process = int(said("docker", "inspect", "--format", "{{.State.Pid}}", self.identity))
 
     def wait(self) -> int:
         """Its exit code."""
-        done = subprocess.run(
-            ["docker", "wait", self.identity], check=True, capture_output=True, text=True, timeout=LIMIT
-        )
-        return int(done.stdout)
+        return int(said("docker", "wait", self.identity))
 
     def log(self) -> str:
         done = subprocess.run(["docker", "logs", self.identity], check=True, capture_output=True, timeout=LIMIT)
@@ -175,8 +146,8 @@ def until(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
     """What the condition gives, as soon as it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.002)
     raise AssertionError("it did not come to that")
 
@@ -230,10 +201,6 @@ class Contract:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(self.output(spec, root, name), target)
 
-    def remove_all(self) -> None:
-        for running in self.started:
-            running.remove()
-
 
 def configure(spec: Spec, root: Path, how: Start, hyperparameters: Mapping[str, str]) -> None:
     """The files the service writes before it starts a container."""
@@ -264,18 +231,15 @@ class Server:
 
     def healthy(self) -> bool:
         """Whether it answers; a server that has ended fails the test with its log."""
-        if not self.port:
-            found = subprocess.run(["docker", "port", self.running.identity, "8080"], check=False, capture_output=True)
-            self.port = int(found.stdout.decode().splitlines()[0].rpartition(":")[2]) if found.stdout.strip() else 0
         state = said("docker", "inspect", "--format", "{{.State.Status}}", self.running.identity).strip()
         assert state != "exited", self.running.log()
+        if not self.port:
+            listed = subprocess.run(["docker", "port", self.running.identity, "8080"], check=False, capture_output=True)
+            self.port = int(listed.stdout.split()[0].rpartition(b":")[2]) if listed.stdout.strip() else 0
         try:
             return self.ask("GET", "/ping", seconds=2)[0] == 200
         except OSError:
             return False
-
-    def connection(self, seconds: float = LIMIT) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=seconds)
 
     def ask(
         self,
@@ -286,7 +250,7 @@ class Server:
         seconds: float = LIMIT,
     ) -> tuple[int, bytes]:
         """Status and body of one answer."""
-        connection = self.connection(seconds)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
             connection.request(method, path, body if method == "POST" else None, dict(headers or {}))
             response = connection.getresponse()
@@ -301,8 +265,8 @@ class Server:
 
     def memory(self) -> int:
         """Bytes that its process holds."""
-        status = Path(f"/proc/{said('docker', 'inspect', '--format', '{{.State.Pid}}', self.running.identity).strip()}")
-        [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", (status / "status").read_text())
+        status = Path(f"/proc/{self.running.process}/status")
+        [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", status.read_text())
         return int(kilobytes) * 1024
 
 
@@ -316,3 +280,103 @@ def serving(contract: Contract, root: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         server.running.remove()
+
+
+def excerpt(source: Path, target: Path) -> None:
+    """The first rows of the first table in a folder, in its own format."""
+    file = sorted(path for path in source.rglob("*") if path.is_file() and path.name[0] not in "._")[0]
+    separator = HERE.tables()["data"].get("separator", ",")
+    target.mkdir(parents=True)
+    if file.suffix == ".parquet":
+        pl.read_parquet(file, n_rows=ROWS).write_parquet(target / "rows.parquet")
+    else:
+        rows = pl.read_csv(file, infer_schema=False, n_rows=ROWS, separator=separator)
+        rows.write_csv(target / "rows.csv", separator=separator)
+
+
+def tables(folder: Path) -> tuple[Path, Path]:
+    """Where labelled and new rows lie: the use case's own, or a sample for this process alone."""
+    learned, production = HERE.data("train"), HERE.data("production")
+    if not learned.exists():
+        command = [sys.executable, "-m", "data.sample", "--rows", str(ROWS), "--output", str(folder / "sample")]
+        subprocess.run(command, cwd=HERE.root, check=True, capture_output=True)
+        return folder / "sample" / "train", folder / "sample" / "production"
+    return learned, production if production.exists() else learned
+
+
+@pytest.fixture(scope="session")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    """Every job has run once, the next on what the one before has written."""
+    folder = tmp_path_factory.mktemp("contract")
+    learned, production = tables(tmp_path_factory.mktemp("tables"))
+    excerpt(learned, folder / "data" / "train")
+    excerpt(production, folder / "data" / "production")
+    if HERE.tables().get("split", {}).get("method") == "given":
+        excerpt(HERE.data("validation"), folder / "data" / "validation")
+    (folder / "data" / "absent").mkdir()
+    (folder / "data" / "absent" / "manifest.json").write_text(json.dumps({"component": "none"}))
+    built = {image.component: image.name for image in images.build(HERE)}
+    values = HERE.tables()["hyperparameters"] | {"trials": 0, "continue_training": False}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+    found = Contract(built, folder, texts)
+    try:
+        for spec in JOBS:
+            if spec.name == "monitoring serve":
+                score(found, tmp_path_factory.mktemp("server"))
+            root = tmp_path_factory.mktemp("job")
+            code, running = found.run(spec, root)
+            assert code == 0, running.log()
+            found.keep(spec, root)
+        yield found
+    finally:
+        for running in found.started:
+            running.remove()
+
+
+def score(contract: Contract, root: Path) -> None:
+    """What batch transform does: every file of features is a request, every answer a file."""
+    target = contract.stored(("algorithm serve", "predictions"))
+    target.mkdir(parents=True)
+    with serving(contract, root) as server:
+        for file in sorted(contract.stored(("processing serve", "features")).iterdir()):
+            status, body = server.invoke(file.read_bytes(), PARQUET, PARQUET)
+            assert status == 200, body
+            (target / f"{file.name}.out").write_bytes(body)
+
+
+@pytest.fixture(scope="module")
+def server(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The algorithm's image in serve mode."""
+    with serving(contract, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def features(contract: Contract) -> pl.DataFrame:
+    """The features of the use case's own rows, as processing wrote them."""
+    return pl.read_parquet(contract.stored(("processing serve", "features")) / "*.parquet")
+
+
+@pytest.fixture(scope="session")
+def schema(contract: Contract) -> dict[str, Any]:
+    """preprocessor.json: the name of the id, and each feature's name and kind."""
+    learned = contract.stored(("processing train", "preprocessor")) / "preprocessor.json"
+    return dict(json.loads(learned.read_text()))
+
+
+def body(frame: pl.DataFrame, kind: str) -> bytes:
+    """A table as a request's body."""
+    target = io.BytesIO()
+    if kind == PARQUET:
+        frame.write_parquet(target)
+    else:
+        frame.write_csv(target) if kind == CSV else frame.write_ndjson(target)
+    return target.getvalue()
+
+
+def read(answer: bytes, kind: str = PARQUET) -> pl.DataFrame:
+    """An answer as a table."""
+    source = io.BytesIO(answer)
+    if kind == PARQUET:
+        return pl.read_parquet(source)
+    return pl.read_csv(source) if kind == CSV else pl.read_ndjson(source)

@@ -1,10 +1,8 @@
 """A table's whole way through the components in one process: adopt, train, score; a job is a folder."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pytest
 
 from batchloop.adopt import adopting
 from batchloop.container import artifacts, job, models, raw, server, usecase
@@ -125,14 +124,14 @@ class Flow:
         if self.case().split.method == "given":
             validation = validation or self.root / "validation.parquet"
         given = {"validation": validation} if validation else {}
-        folder = self._job("processing", "train", {"raw": raw_rows, "champion": self._none(), **given})
+        folder = self._job("processing", "train", {"raw": raw_rows, "champion": self._absent(), **given})
         return {name: folder / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
 
     def train(self, raw_rows: Path | None = None, validation: Path | None = None) -> None:
         """The four components in train mode. Raises InputError as the jobs would fail."""
         raw_rows = raw_rows or self.root / "data" / "adopted" / "train"
         outputs = self.prepare(raw_rows, validation)
-        channels = {name: outputs[name] for name in SPLITS} | {"champion": self._none()}
+        channels = {name: outputs[name] for name in SPLITS} | {"champion": self._absent()}
         fit = self._job("algorithm", "train", channels)
         learn = self._job("monitoring", "train", {"raw": raw_rows, "evaluation": fit / "output" / "data"})
         explained = {"model": fit / "model", "features": outputs["validation"]}
@@ -156,7 +155,10 @@ class Flow:
         answers.mkdir()
         application = server.Application(models.load(release / "model"), self.case().data.missing, 1)
         for file in sorted((output / "features").glob("*.parquet")):
-            (answers / f"{file.name}.out").write_bytes(_answer(application, file))
+            with file.open("rb") as body:
+                request = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": server.PARQUET, "wsgi.input": body}
+                answer, _ = application.answer("/invocations", request)
+            (answers / f"{file.name}.out").write_bytes(answer)
         inputs = {"raw": data, "predictions": answers, "baseline": release / "baseline"}
         inputs |= {"explainer": release / "explainer"} | ({"labels": labels} if labels else {})
         drift = self._job("monitoring", "serve", inputs)
@@ -173,7 +175,7 @@ class Flow:
         """Rows as features.py gets them: every column in its contract's type."""
         return raw.read(raw_rows, self.case()).frame.collect()
 
-    def _none(self) -> Path:
+    def _absent(self) -> Path:
         """The empty artifact: there is no champion."""
         folder = self.root / "none"
         folder.mkdir(exist_ok=True)
@@ -183,7 +185,9 @@ class Flow:
     def _job(self, component: str, mode: str, inputs: Mapping[str, Path]) -> Path:
         root = self.root / "jobs" / f"{component}-{mode}"
         shutil.rmtree(root, ignore_errors=True)
-        with _environment(ML_ROOT=str(root), USECASE_FILE=str(self.root / "usecase.toml")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ML_ROOT", str(root))
+            patch.setenv("USECASE_FILE", str(self.root / "usecase.toml"))
             for name, source in inputs.items():
                 target = job.channel(name) if component == "algorithm" else job.processing_input(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,23 +199,3 @@ class Flow:
             start = cast(Mode, getattr(import_module(f"components.{component}.{mode}"), mode))
             start({"trials": "0"} if component == "algorithm" else {})
         return root
-
-
-def _answer(application: server.Application, file: Path) -> bytes:
-    with file.open("rb") as body:
-        request = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": server.PARQUET, "wsgi.input": body}
-        return application.answer("/invocations", request)[0]
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

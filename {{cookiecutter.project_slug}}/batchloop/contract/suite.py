@@ -11,8 +11,21 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batchloop.contract.containers import HOSTS, JOBS, Contract, Server, Spec, Start, serving, until
-from batchloop.contract.fixtures import CSV, LINES, PARQUET, body, read
+from batchloop.contract.containers import (
+    CSV,
+    HOSTS,
+    JOBS,
+    LINES,
+    PARQUET,
+    Contract,
+    Server,
+    Spec,
+    Start,
+    body,
+    read,
+    serving,
+    until,
+)
 
 every_job = pytest.mark.parametrize("spec", JOBS, ids=lambda spec: spec.name.replace(" ", "-"))
 every_whole_job = pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import os
 import subprocess
 import tomllib
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from batchloop import repository as batchloop_repository
 from batchloop.engine.processes import Backend, Job, Port, Process
@@ -60,11 +58,6 @@ def meaning(output: str) -> str:
     return next((sentence for sign, sentence in MEANINGS.items() if sign in lower), "")
 
 
-def meaning_of(log: Path) -> str:
-    """As `meaning`, of the end of a log."""
-    return meaning(log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.is_file() else "")
-
-
 def exists(image: str) -> bool:
     """Whether an image is on this machine. Raises Failure where docker does not work."""
     try:
@@ -78,7 +71,7 @@ def exists(image: str) -> bool:
 
 SIZES = Path(__file__).resolve().with_name("instances.toml")
 # Outside this network's own machine no answer would find its way back: a published port works, calling out does not.
-NETWORK = "usecase-no-way-out"
+NETWORK, NO_MASQUERADE = "usecase-no-way-out", "com.docker.network.bridge.enable_ip_masquerade=false"
 PORT = 8080
 
 
@@ -106,7 +99,9 @@ class Containers(Backend):
         # --init: a first process of its own, or a signal that comes before Python listens would be lost
         words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label]
         if serve:
-            _create_network()
+            if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
+                with suppress(Failure):  # another run may have been first
+                    docker("network", "create", "--opt", NO_MASQUERADE, NETWORK)
             words += ["--network", NETWORK, "--publish", f"127.0.0.1::{PORT}", "--name", name]
         else:
             words += ["--network", "none"]
@@ -131,17 +126,12 @@ class Containers(Backend):
                 docker("rm", "--force", *left)
 
 
-@cache
-def _sizes() -> dict[str, dict[str, Any]]:
-    return dict(tomllib.loads(SIZES.read_text(encoding="utf-8"))["types"])
-
-
 def limits(instance: str, cpus_here: int) -> list[str]:
     """The options for an instance type's processors and memory; none for a type that instances.toml does not know.
 
     More processors than this machine has can't be promised, so they are not asked for.
     """
-    size = _sizes().get(instance)
+    size = tomllib.loads(SIZES.read_text(encoding="utf-8"))["types"].get(instance)
     return ["--cpus", str(min(size["cpus"], cpus_here)), "--memory", f"{size['memory_gb']}g"] if size else []
 
 
@@ -151,13 +141,6 @@ def _bind(source: Path, target: str, *, writable: bool) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)
     return line.getvalue()
-
-
-def _create_network() -> None:
-    if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
-        with suppress(Failure):  # another run may have been first
-            option = "com.docker.network.bridge.enable_ip_masquerade=false"
-            docker("network", "create", "--opt", option, NETWORK)
 
 
 def _published(name: str) -> int | None:

@@ -218,7 +218,11 @@ class Processes(Backend):
         python, container = self.repository.python(), job.container
         first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", container.component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
-        port = _free_port() if serve else None
+        port = None
+        if serve:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
         # as little as an image has: nothing of the caller's credentials, proxies or virtual environments
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment |= {name: value for name, value in container.environment.items() if not name.startswith("AWS_")}
@@ -233,10 +237,3 @@ class Processes(Backend):
         if serve:
             environment |= {"SAGEMAKER_BIND_TO_PORT": str(port), "SERVE_HOST": "127.0.0.1"}
         return self.start(words, job, environment), lambda: port
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

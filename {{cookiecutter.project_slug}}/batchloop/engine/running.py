@@ -15,9 +15,8 @@ from typing import Any
 
 from batchloop.container.job import listed
 from batchloop.engine import graph
-from batchloop.engine.graph import Selection
+from batchloop.engine.graph import Progress, Scheduler, Selection, StepStatus, watching
 from batchloop.engine.processes import Backend
-from batchloop.engine.scheduler import Progress, Scheduler, StepStatus, watching
 from batchloop.engine.steps import PipelineExecution, now
 from batchloop.engine.storage import Cache, Registry, Storage, write_json
 from batchloop.pipelines.expressions import Scope

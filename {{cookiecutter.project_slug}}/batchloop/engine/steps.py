@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
@@ -18,7 +19,6 @@ from typing import Any
 
 from batchloop import repository
 from batchloop.container import artifacts
-from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Outcome, Registry, Result, Storage
 from batchloop.repository import Failure
@@ -196,12 +196,11 @@ def _configure_training(root: Path, arguments: Arguments) -> None:
         channel["ChannelName"]: {
             "ContentType": channel.get("ContentType", ""),
             "TrainingInputMode": channel.get("InputMode", "File"),
-            "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
-                "S3DataDistributionType", "FullyReplicated"
-            ),
+            "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
         }
         for channel in arguments.get("InputDataConfig", [])
+        for source in [channel["DataSource"]["S3DataSource"]]
     }
     hyperparameters = arguments.get("HyperParameters", {})
     files = {"resourceconfig": resources, "hyperparameters": hyperparameters, "inputdataconfig": channels}
@@ -244,12 +243,14 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
 
     def work(_key: str) -> Result:
         files = run.storage.files(source)
-        _check_sizes(files, int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD))
+        payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
+        if not files:
+            raise Failure("there is no file to transform.")
+        for file, path in files:
+            if payload and (size := path.stat().st_size / MEGABYTE) > payload:
+                raise Failure(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
         job = run.job(name, container)
-        try:
-            artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
-        except InputError as error:
-            raise Failure(str(error)) from None
+        artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
         answers = job.root.parent / "answers"
         answers.mkdir()
         with run.backend.serving(job) as port:
@@ -270,15 +271,6 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
         "payload": arguments.get("MaxPayloadInMB"),
     }
     return run.once(container, identity, work)
-
-
-def _check_sizes(files: list[tuple[str, Path]], payload: int) -> None:
-    if not files:
-        raise Failure("there is no file to transform.")
-    for name, path in files:
-        size = path.stat().st_size
-        if payload and size > payload * MEGABYTE:
-            raise Failure(f"{name} has {size / MEGABYTE:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
 
 
 def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments) -> None:
@@ -308,21 +300,17 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(int(arguments.get("MaxConcurrentTransforms") or _suggested(port))) as pool:
+    several = arguments.get("MaxConcurrentTransforms")
+    if not several:  # then it is the server's to say
+        with suppress(ValueError):
+            several = json.loads(request(port, "/execution-parameters", 10) or "{}").get("MaxConcurrentTransforms")
+    with ThreadPoolExecutor(int(several or 1)) as pool:
         sent = [pool.submit(send, name, path) for name, path in files]
         try:
             for future in sent:
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _suggested(port: int) -> int:
-    """How many requests at a time the server asks for, where the definition leaves it open."""
-    try:
-        return int(json.loads(request(port, "/execution-parameters", 10) or "{}").get("MaxConcurrentTransforms", 1))
-    except ValueError:
-        return 1
 
 
 def model(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
@@ -335,22 +323,20 @@ def model(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
 
 
 def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
-    """A model package: a new version, unless a package with the same contents and approval is there."""
+    """A model package: a new version, unless a package with the same contents and approval is there.
 
-    def content(value: str) -> str:
-        return run.cache.content(value) if value.startswith(("s3://", "file://")) else value
-
-    def stored(value: str) -> bool:
-        """It may have been registered before storage was cleared."""
-        return not value.startswith("s3://") or run.storage.path(value).exists()
-
-    about = arguments.get("CustomerMetadataProperties", {})
-    contents = {key: content(value) for key, value in about.items() if key != "git_commit"}
-    contents["status"] = arguments.get("ModelApprovalStatus", "")
+    That one may have been registered before storage was cleared, and then is no longer the same.
+    """
+    contents = {"status": arguments.get("ModelApprovalStatus", "")}
+    for key, value in arguments.get("CustomerMetadataProperties", {}).items():
+        if key != "git_commit":
+            contents[key] = run.cache.content(value) if value.startswith(("s3://", "file://")) else value
     identity = repository.of([need(arguments, "ModelPackageGroupName"), contents])
     same = [package for package in run.registry.packages() if package["Identity"] == identity]
-    if same and all(stored(value) for value in same[-1]["CustomerMetadataProperties"].values()):
-        return Outcome(same[-1], reused=True)
+    if same:
+        stored = [value for value in same[-1]["CustomerMetadataProperties"].values() if value.startswith("s3://")]
+        if all(run.storage.path(uri).exists() for uri in stored):
+            return Outcome(same[-1], reused=True)
     return Outcome(run.registry.register(arguments, identity, now()))
 
 

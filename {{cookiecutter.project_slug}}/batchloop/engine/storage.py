@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,10 @@ class Cache:
         The entry is the last thing that is written, so a killed run never leaves half of one.
         """
         key = repository.of(identity)
-        if (before := self._find(key)) is not None:
-            return Outcome(before, reused=True)
+        with suppress(OSError, ValueError, KeyError, Failure):  # no entry, a damaged one, or an output that is gone
+            before = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            if all(self.content(uri) == content for uri, content in before["outputs"].items()):
+                return Outcome(dict(before["properties"]), reused=True)
         properties, outputs = work(key)
         entry = {"properties": dict(properties), "outputs": {uri: self.content(uri) for uri in outputs}}
         write_json(self.folder / f"{key}.json", entry)
@@ -161,15 +164,6 @@ class Cache:
         """Keep the hashes for the next run."""
         with self._lock:
             write_json(self.folder / "digests.json", self._digests)
-
-    def _find(self, key: str) -> dict[str, Any] | None:
-        """The properties of the step that finished under this key, if its outputs are still there, unchanged."""
-        try:
-            entry: dict[str, Any] = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            whole = all(self.content(uri) == content for uri, content in entry["outputs"].items())
-        except (OSError, ValueError, KeyError, Failure):
-            return None
-        return dict(entry["properties"]) if whole else None
 
     def _digest(self, path: Path) -> str:
         try:

@@ -18,6 +18,7 @@ from batchloop.environment import Environment
 from batchloop.repository import Failure, Repository
 
 NAMES = ("training", "inference")
+Values = Mapping[str, Any]
 KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
 # pipeline parameters, and the settings that they stand in for; a job's instances besides
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -34,27 +35,15 @@ SETTINGS |= {
 
 def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
     """The use case and one environment of it. Raises Failure with the file, the line, the key and what is right."""
-    case = read_case(repository)
-    try:
-        return case, environments.load(repository.root / "environments", environment, case)
-    except InputError as error:
-        raise Failure(str(error)) from None
-
-
-def read_case(repository: Repository) -> UseCase:
-    """The use case alone. Raises Failure."""
-    try:
-        return usecase.load(repository.root / "usecase.toml")
-    except InputError as error:
-        raise Failure(str(error)) from None
+    case = usecase.load(repository.root / "usecase.toml")
+    return case, environments.load(repository.root / "environments", environment, case)
 
 
 def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
     """The training or inference definition, compiled where sources have changed. Raises Failure where it can't be."""
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
-    stamp = folder / "sources"
-    complete = all((folder / f"{name}.json").is_file() for name in NAMES)
-    if not complete or not stamp.is_file() or stamp.read_text(encoding="utf-8") != sources:
+    complete = all((folder / file).is_file() for file in ("sources", *(f"{name}.json" for name in NAMES)))
+    if not complete or (folder / "sources").read_text(encoding="utf-8") != sources:
         print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
         compile_all(repository, environment)
     loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -77,11 +66,11 @@ def compile_all(repository: Repository, environment: str) -> None:
     check_hyperparameters(repository)
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
-    folder, made_from = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sources").unlink(missing_ok=True)
     run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
-    (folder / "sources").write_text(made_from, encoding="utf-8")
+    (folder / "sources").write_text(sources, encoding="utf-8")
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -105,11 +94,6 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Seque
     return parsed
 
 
-def chosen(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that Name=value pairs have given."""
-    return {name: values[name] for name in _pairs(words, values)}
-
-
 def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     """Raises Failure for a name that is not declared, or is given two values; a value may hold blanks."""
     given: dict[str, str] = {}
@@ -125,31 +109,35 @@ def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def check_chosen_settings(
-    repository: Repository, environment: str, definition: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> None:
-    """Check parameters that were chosen in place of settings as these are checked. Raises Failure."""
-    if not chosen:
-        return
-    tables = repository.tables()
-    values = settings.read(repository.root / "environments" / f"{environment}.toml", environment)[0]
-    for name in set(chosen) & set(SETTINGS):
-        *path, key = SETTINGS[name]
-        inner: Any = values if path[0] in values else tables
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[key] = chosen[name]
+def chosen(
+    repository: Repository, environment: str, definition: Values, words: Sequence[str], values: Values
+) -> dict[str, Any]:
+    """Those of the values that Name=value pairs have given, checked as the settings that they stand in for.
+
+    Raises Failure.
+    """
+    given = {name: values[name] for name in _pairs(words, values)}
+    if not given:
+        return {}
+    usecase_tables, path = repository.tables(), repository.root / "environments" / f"{environment}.toml"
+    environment_tables = settings.read(path, environment)[0]
+    for name in set(given) & set(SETTINGS):
+        *tables, key = SETTINGS[name]
+        inner: Any = environment_tables if tables[0] in environment_tables else usecase_tables
+        for table in tables:
+            inner = inner.setdefault(table, {})
+        inner[key] = given[name]
     try:
-        environments.parse(values, environment, usecase.parse(tables))
+        environments.parse(environment_tables, environment, usecase.parse(usecase_tables))
     except InputError as error:
-        words = " ".join(f"{name}={value}" for name, value in chosen.items())
-        raise Failure(f"SET={words}: {str(error).removeprefix('usecase.toml: ')}") from None
+        pairs = " ".join(f"{name}={value}" for name, value in given.items())
+        raise Failure(f"SET={pairs}: {str(error).removeprefix('usecase.toml: ')}") from None
     jobs = [step["Arguments"] for step in definition.get("Steps", ()) if step["Type"] == "Training"]
     taken = {key: value for job in jobs for key, value in job.get("HyperParameters", {}).items()}
-    texts = {f"Parameters.{name}": str(value) for name, value in chosen.items()}
-    paths = {key: value["Get"] for key, value in taken.items() if isinstance(value, Mapping) and "Get" in value}
-    if hyperparameters := {key: texts[path] for key, path in paths.items() if path in texts}:
+    texts = [(key, {"Get": f"Parameters.{name}"}, str(value)) for key in taken for name, value in given.items()]
+    if hyperparameters := {key: text for key, get, text in texts if taken[key] == get}:
         check_hyperparameters(repository, hyperparameters)
+    return given
 
 
 def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:

@@ -110,6 +110,5 @@ def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:
     """The batch transform of a pipeline, and the steps that it needs."""
     nodes = graph.nodes(definition)
     wanted = {name for name, node in nodes.items() if node.type == "Transform"}
-    while more := {need for name in wanted for need in nodes[name].needs} - wanted:
-        wanted |= more
+    wanted |= graph.ancestors(nodes, wanted)
     return tuple(name for name in nodes if name in wanted)
