@@ -16,7 +16,8 @@ from moto import mock_aws
 from batchloop.cloud import bootstrap, images, release
 from batchloop.cloud.deploy import deploy, teardown
 from batchloop.cloud.images import Image
-from batchloop.repository import COMPONENTS, Failure, Repository
+from batchloop.container.job import InputError
+from batchloop.repository import COMPONENTS, Repository
 from plumbing import deployed
 from plumbing.deployed import ACCOUNT, NAME, REGION, Account
 from plumbing.test_releasing import set_account
@@ -62,7 +63,7 @@ def docker(account: Account, *words: str) -> str:
     try:
         [found] = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
     except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
-        raise Failure("not found") from None
+        raise InputError("not found") from None
     return json.dumps({"digest": found["imageDigest"]})
 
 
@@ -96,7 +97,7 @@ def released(account: Account, environment: str) -> dict[str, Any]:
 def test_from_the_first_day_to_the_last(
     repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Failure, match="make bootstrap CREATE=yes"):
+    with pytest.raises(InputError, match="make bootstrap CREATE=yes"):
         images.push(repository, "dev")
     for environment in ("dev", "staging"):
         assert bootstrap.run(repository, "create", environment, account.connect) == 0

@@ -22,7 +22,8 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from batchloop.cloud import bootstrap
-from batchloop.repository import Failure, Repository
+from batchloop.container.job import InputError
+from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
 
@@ -250,7 +251,7 @@ def run(root: Path, choice: str, aws: Aws, environment: str = "dev") -> int:
 
 
 def failure(root: Path, choice: str, aws: Aws) -> str:
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         run(root, choice, aws)
     return str(raised.value)
 
@@ -549,7 +550,7 @@ def test_whoever_can_not_be_served_is_told_why_in_a_sentence_and_sees_the_names(
     said = capsys.readouterr().out
     assert {line.strip() for line in said.splitlines()} >= {*REPOSITORIES, *parameters()}
     assert reason in said.splitlines()[-1]
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         bootstrap.run(Repository(root), "create", "dev")
     assert reason in str(raised.value)
     assert str(raised.value).endswith(FINISH)
@@ -585,7 +586,7 @@ def test_credentials_that_expire_on_the_way_leave_what_was_created(
 
 def test_an_environment_that_is_not_there_is_said_with_those_that_are(root: Path, aws: Aws) -> None:
     environment(root, "prod")
-    with pytest.raises(Failure, match="there is no environment 'test'; there are dev, prod"):
+    with pytest.raises(InputError, match="there is no environment 'test'; there are dev, prod"):
         run(root, "plan", aws, "test")
     (root / "environments" / "dev.toml").write_text("account = ")
     assert "environments/dev.toml is not valid TOML" in failure(root, "plan", aws)

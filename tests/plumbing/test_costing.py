@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from batchloop import cost
+from batchloop.container.job import InputError
 from batchloop.cost import Estimate, Usage
 from batchloop.environment import runs_a_month
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 TODAY = date(2026, 3, 1)
@@ -342,21 +343,21 @@ WRONG = [
 
 @pytest.mark.parametrize(("options", "sentence"), WRONG)
 def test_what_is_no_amount_is_refused(here: Repository, options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Failure, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         estimate(here, **options)
 
 
 def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(here: Repository) -> None:
-    with pytest.raises(Failure, match="there is no environment 'test'"):
+    with pytest.raises(InputError, match="there is no environment 'test'"):
         cost.make(here, "test", Usage(), TODAY)
     change(here, "batchloop/prices.toml", "work_minutes = 7\n", "")
-    with pytest.raises(Failure, match=r"batchloop/prices.toml has no 'work_minutes'"):
+    with pytest.raises(InputError, match=r"batchloop/prices.toml has no 'work_minutes'"):
         estimate(here)
     (here.root / "batchloop" / "prices.toml").write_text("date =")
-    with pytest.raises(Failure, match="not valid TOML"):
+    with pytest.raises(InputError, match="not valid TOML"):
         estimate(here)
     (here.root / "batchloop" / "prices.toml").unlink()
-    with pytest.raises(Failure, match="missing"):
+    with pytest.raises(InputError, match="missing"):
         estimate(here)
 
 
@@ -455,3 +456,12 @@ def test_the_table_counts_the_metrics_that_the_functions_publish() -> None:
                 published |= {key for key in keys if isinstance(key, str) and key[:1].isupper()}
     table = tomllib.loads((ROOT / "batchloop" / "prices.toml").read_text(encoding="utf-8"))
     assert len(published) == table["assumed"]["custom_metrics"], sorted(published)
+
+
+def test_a_step_of_the_owner_s_that_is_not_counted_is_named(here: Repository) -> None:
+    folder = here.compiled("dev")
+    folder.mkdir(parents=True)
+    steps = [{"Name": "PrepareFeatures", "Type": "Processing"}, {"Name": "Deliver", "Type": "Processing"}]
+    (folder / "inference.json").write_text(json.dumps({"Steps": steps}))
+    estimate = cost.make(here, "dev", Usage(), TODAY)
+    assert "in no total: Deliver" in estimate.remarks

@@ -15,7 +15,7 @@ from batchloop.cloud import deploy, stack
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
 from batchloop.container.job import InputError
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 from plumbing import deployed
 from plumbing.cloudformation import parsed
 from plumbing.deployed import ACCOUNT, BUCKET, NAME, REGION, TAGS, Account
@@ -69,7 +69,7 @@ def there(ready: Repository, account: Account, capsys: pytest.CaptureFixture[str
 
 
 def failure(repository: Repository, confirmed: bool = True) -> str:
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         deploy_deploy(repository, "dev", confirmed)
     return str(raised.value)
 
@@ -524,7 +524,7 @@ def test_whatever_call_fails_a_second_run_finishes(
             try:
                 deploy_deploy(repository, "dev", True)
                 silent += 1  # taking a change set away may fail, and is then said
-            except Failure:
+            except InputError:
                 pass
             everywhere.fail(-1, kind)
             everywhere.cloudformation.time_passes()
@@ -556,7 +556,7 @@ def test_the_same_content_is_the_same_package_wherever_and_whenever_it_is_made(
         assert archive.read("usecase.toml") == (repository.root / "usecase.toml").read_bytes()
     (copied / "usecase.toml").write_text("# other\n")
     assert deploy.package(copied) != first
-    with pytest.raises(Failure, match="holds no code"):
+    with pytest.raises(InputError, match="holds no code"):
         deploy.package(tmp_path / "nowhere")
 
 
@@ -575,7 +575,7 @@ def test_the_template_is_sent_without_comments_and_says_the_same(repository: Rep
     assert len(body.encode()) <= deploy.LIMIT
     with (repository.root / "infra" / "stack.yaml").open("a") as file:
         file.write(f'\nx: "{"x" * deploy.LIMIT}"\n')
-    with pytest.raises(Failure, match="CloudFormation takes 51,200"):
+    with pytest.raises(InputError, match="CloudFormation takes 51,200"):
         deploy.template(repository.root)
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.pipelines import check, expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
-from batchloop.repository import Failure
 
 
 @pytest.fixture
@@ -146,5 +146,5 @@ def test_a_step_needs_what_it_refers_to_what_it_depends_on_and_its_condition() -
     ],
 )
 def test_a_graph_that_can_not_run_is_refused(steps: list[dict[str, Any]], words: str) -> None:
-    with pytest.raises(Failure, match=words):
+    with pytest.raises(InputError, match=words):
         graph.nodes({"Steps": steps})

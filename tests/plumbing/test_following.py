@@ -12,7 +12,8 @@ from moto import mock_aws
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
-from batchloop.repository import Failure, Repository
+from batchloop.container.job import InputError
+from batchloop.repository import Repository
 from plumbing import control_plane, deployed
 from plumbing.control_plane import BUCKET, WINDOW, World, checked, refused, session
 
@@ -105,7 +106,7 @@ def labelled(world: World, window: str = WINDOW) -> None:
 
 
 def failure(repository: Repository, asked: Request) -> str:
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         cloud_run.run(repository, "dev", asked)
     return str(raised.value)
 

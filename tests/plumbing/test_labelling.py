@@ -16,7 +16,6 @@ from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.engine.graph import Selection
-from batchloop.repository import Failure
 from data.sample import Shift, customers
 from plumbing.engine_miniature import USECASE, Miniature, copied
 
@@ -215,7 +214,7 @@ def test_a_selected_step_runs_with_what_another_execution_left(tmp_path: Path) -
 def test_a_selection_is_refused_where_the_service_refuses_it(
     tmp_path: Path, selection: Selection, changes: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(Failure, match=said):
+    with pytest.raises(InputError, match=said):
         graph.selected(LINE, selection, "p", record(tmp_path, **changes))
 
 

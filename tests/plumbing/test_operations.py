@@ -487,3 +487,10 @@ def test_a_link_that_leads_nowhere_is_one_sentence(mini: Miniature) -> None:
     said = mini.run("train", "--data", "linked", code=1)
     assert "linked/x.csv, a link to /nowhere/x.csv: No such file or directory; mend or remove it." in said
     assert "Traceback" not in said
+
+
+def test_a_mistake_in_a_file_of_the_owner_s_is_said_with_its_line(mini: Miniature) -> None:
+    mini.write("components/algorithm/rounds.py", "ROUNDS = undefined\n")
+    mini.write("batchloop/container/hyperparameters.py", "import components.algorithm.rounds\n")
+    said = mini.run("train", code=1)
+    assert "components/algorithm/rounds.py, line 1: NameError: name 'undefined' is not defined" in said

@@ -17,10 +17,11 @@ from moto import mock_aws
 
 from batchloop.cloud import release as cloud_release
 from batchloop.cloud import session
+from batchloop.container.job import InputError
 from batchloop.control import release, storage
 from batchloop.control.names import Aws
 from batchloop.control.storage import LIMIT
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 from plumbing import test_bootstrap
 from plumbing.control_plane import ACCOUNT, BUCKET, COMPONENTS, KEYS, NOW, REGION, World
 from plumbing.control_plane import session as control_plane_session
@@ -181,7 +182,7 @@ def live(here: Here) -> Here:
 
 def failure(act: Callable[[], int]) -> str:
     """What a refused command says; it never ends its last line with anything but a sentence or a command."""
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         act()
     said = str(raised.value)
     assert "Traceback" not in said
@@ -801,7 +802,7 @@ def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) 
 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
-    with pytest.raises(Failure, match="there is no environment 'test'; there are dev, prod, staging"):
+    with pytest.raises(InputError, match="there is no environment 'test'; there are dev, prod, staging"):
         cloud_release.show(live.repository, "test")
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")

@@ -22,7 +22,7 @@ from batchloop.container.job import InputError, column_hint, listed
 from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
 from batchloop.pipelines import definitions
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
 
@@ -283,7 +283,7 @@ def refused(folder: Path, place: Place, line: str) -> str:
     text = (USECASE if is_case else ENVIRONMENT).split("\n")
     text[place[2] - 1] = line
     changed = "\n".join(text)
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         definitions.read(written(folder, changed) if is_case else written(folder, where=changed), "dev")
     said = str(raised.value)
     assert "\n" not in said
@@ -382,12 +382,12 @@ def test_a_key_that_is_missing_is_asked_for_and_one_given_twice_is_refused(tmp_p
     lines = (USECASE if is_case else ENVIRONMENT).split("\n")
     kind = DATACLASSES.get(f"{table}.")
     twice = "\n".join([*lines[:number], lines[number - 1], *lines[number:]])
-    with pytest.raises(Failure, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
+    with pytest.raises(InputError, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
         definitions.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
     without = "\n".join([*lines[: number - 1], *lines[number:]])
     [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]
     if entry and entry.default is MISSING and entry.default_factory is MISSING:
-        with pytest.raises(Failure, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
+        with pytest.raises(InputError, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
             definitions.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
         assert "\n" not in str(raised.value)
 
@@ -439,7 +439,7 @@ def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -
     if name == "dev":
         assert definitions.read(repository, name)[1].prefix == "bank-loans-dev"
     else:
-        with pytest.raises(Failure, match=rf"^environments/{name}.toml: the name of this file .* 48 characters"):
+        with pytest.raises(InputError, match=rf"^environments/{name}.toml: the name of this file .* 48 characters"):
             definitions.read(repository, name)
 
 
@@ -457,7 +457,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
     tmp_path: Path, chosen: dict[str, Any], sentence: str
 ) -> None:
     [(name, value)] = chosen.items()
-    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+    with pytest.raises(InputError, match=re.escape(sentence)) as raised:
         definitions.chosen(written(tmp_path), "dev", {}, [f"{name}={value}"], chosen)
     assert str(raised.value).startswith(f"SET={name}={value}: ")
 
@@ -478,7 +478,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
 def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
     kinds = {"QualityLimit": "Float", "Trials": "Integer", "Name": "String"}
     definition = {"Parameters": [{"Name": name, "Type": kind, "DefaultValue": 0} for name, kind in kinds.items()]}
-    with pytest.raises(Failure, match=re.escape(sentence)):
+    with pytest.raises(InputError, match=re.escape(sentence)):
         definitions.values(definition, {}, [words])
     assert definitions.values(definition, {}, [" Trials = 3  Name=a b "]) == {
         "QualityLimit": 0.0,
@@ -491,7 +491,7 @@ def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
     text = USECASE.replace('"binary"', '"regression"').replace('["no", "yes"]', "[]").replace('"auc"', '"r2"')
     text = text.replace("performance_drop = 0.05", "performance_drop = 5")
     assert definitions.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
-    with pytest.raises(Failure, match=r'\[retraining\] on needs one of "drift" and "realised"'):
+    with pytest.raises(InputError, match=r'\[retraining\] on needs one of "drift" and "realised"'):
         definitions.read(
             written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev"
         )
@@ -512,7 +512,7 @@ def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
     ],
 )
 def test_a_wrong_option_is_one_line_with_the_name_that_make_has_for_it(words: list[str], sentence: str) -> None:
-    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+    with pytest.raises(InputError, match=re.escape(sentence)) as raised:
         cli.parser().parse_args(words)
     assert "\n" not in str(raised.value)
 
@@ -585,7 +585,7 @@ WHOLE = [
 @pytest.mark.parametrize(("before", "after", "sentence"), WHOLE)
 def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: str, sentence: str) -> None:
     text = USECASE.replace(before, after, 1)
-    with pytest.raises(Failure, match=re.escape(sentence)) as raised:
+    with pytest.raises(InputError, match=re.escape(sentence)) as raised:
         definitions.read(written(tmp_path, text), "dev")
     number = re.search(r"^usecase.toml, line (\d+): ", str(raised.value))
     assert number
@@ -597,7 +597,7 @@ def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: 
     ("before", "after"), [("algorithm = {", "algoritm = {"), ("count = 1, volume_gb = 0", "count = 1")]
 )
 def test_every_job_of_an_environment_has_its_instances(tmp_path: Path, before: str, after: str) -> None:
-    with pytest.raises(Failure, match=r"^environments/dev.toml, line \d+: \[instances\] .*(algorithm|volume_gb)"):
+    with pytest.raises(InputError, match=r"^environments/dev.toml, line \d+: \[instances\] .*(algorithm|volume_gb)"):
         definitions.read(written(tmp_path, where=ENVIRONMENT.replace(before, after, 1)), "dev")
 
 
@@ -627,7 +627,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
     assert definitions.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
-    with pytest.raises(Failure, match="line 80: "):
+    with pytest.raises(InputError, match="line 80: "):
         definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
 
 
@@ -644,7 +644,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
 def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     repository = written(tmp_path)
     (tmp_path / "usecase.toml").write_bytes(content)
-    with pytest.raises(Failure, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         definitions.read(repository, "dev")
 
 

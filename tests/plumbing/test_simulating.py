@@ -17,9 +17,9 @@ from moto import mock_aws
 
 from batchloop.container import measures as component
 from batchloop.container import metrics, tables
+from batchloop.container.job import InputError
 from batchloop.control import handlers, retraining, storage
 from batchloop.engine.storage import Registry, Storage
-from batchloop.repository import Failure
 from batchloop.simulate import scores, simulation
 from batchloop.simulate.account import Account, State
 from batchloop.simulate.loop import FIRST, Loop, Options, Simulated, Stage, find_stages
@@ -139,7 +139,7 @@ def test_a_model_that_is_expected_to_score_worse_is_retrained_in_the_simulation_
 
 
 def test_a_first_model_that_is_not_good_enough_ends_it(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="from stage bad, was not released: The model is not good enough"):
+    with pytest.raises(InputError, match="from stage bad, was not released: The model is not good enough"):
         finish(open_quick(tmp_path, ["bad"]))
 
 
@@ -279,7 +279,7 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
 
 def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
     quick.account.digests.clear()
-    with pytest.raises(Failure, match="was not released"):
+    with pytest.raises(InputError, match="was not released"):
         finish(quick)
     said = (quick.repository.local / "notices.jsonl").read_text()
     assert "an approved model can't be released" in said
@@ -287,7 +287,7 @@ def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
 
 def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
-    with pytest.raises(Failure, match="FRESH=yes"):
+    with pytest.raises(InputError, match="FRESH=yes"):
         State(tmp_path / "state.json")
 
 
@@ -313,21 +313,21 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
 
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
     repository = Simulated(tmp_path)
-    with pytest.raises(Failure, match="no folder"):
+    with pytest.raises(InputError, match="no folder"):
         find_stages(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Failure, match="no <stage>/production"):
+    with pytest.raises(InputError, match="no <stage>/production"):
         find_stages(repository, Options(stages=str(tmp_path / "empty")))
     folder = user_stages(tmp_path / "mine", "1", "2")
     (folder / "2" / "production" / "rows.csv").unlink()
-    with pytest.raises(Failure, match=r"stage 2: .*production holds nothing"):
+    with pytest.raises(InputError, match=r"stage 2: .*production holds nothing"):
         find_stages(repository, Options(stages=str(folder)))
 
 
 def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "window").write_text("adopted\n")
-    with pytest.raises(Failure, match="give STAGES=folder"):
+    with pytest.raises(InputError, match="give STAGES=folder"):
         find_stages(Simulated(tmp_path), Options())
 
 

@@ -8,7 +8,8 @@ import pytest
 from moto import mock_aws
 
 from batchloop.cloud.deploy import deploy, teardown
-from batchloop.repository import Failure, Repository
+from batchloop.container.job import InputError
+from batchloop.repository import Repository
 from plumbing import deployed
 from plumbing.deployed import ACCOUNT, BUCKET, NAME, REGION, Account
 
@@ -46,7 +47,7 @@ def deploy_all(repository: Repository, account: Account) -> None:
 
 
 def failure(repository: Repository, name: str = NAME) -> str:
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(InputError) as raised:
         teardown(repository, "dev", name)
     return str(raised.value)
 

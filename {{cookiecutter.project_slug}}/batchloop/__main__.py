@@ -4,7 +4,8 @@ import importlib
 import sys
 
 from batchloop import cli
-from batchloop.repository import Failure, full
+from batchloop.container.job import InputError
+from batchloop.repository import full
 
 INTERRUPTED = 130
 
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = cli.parser().parse_args(words)
         return int(chosen.run(chosen))
     except Exception as error:
-        if (failure := error if isinstance(error, Failure) else full(error)) is None:
+        if (failure := error if isinstance(error, InputError) else full(error)) is None:
             raise
         print(failure, file=sys.stderr)
         return 1

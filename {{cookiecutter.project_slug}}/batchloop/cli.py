@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from batchloop import repository
-from batchloop.repository import DOCKER, PROCESSES, Failure
+from batchloop.container.job import InputError
+from batchloop.repository import DOCKER, PROCESSES
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         named = re.sub(r"(argument )?--([a-z-]+)", lambda match: match[2].upper().replace("-", "_"), message)
-        raise Failure(f"{named}.")
+        raise InputError(f"{named}.")
 
 
 class Option(NamedTuple):

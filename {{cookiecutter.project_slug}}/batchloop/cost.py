@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from batchloop.container import settings
+from batchloop.container.job import InputError
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
@@ -51,7 +52,7 @@ class JobStep:
     kind: str = "processing"
 
 
-# tests/test_pipelines.py holds this against the compiled definitions, which take the SDK and seconds to make
+# the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
     JobStep("training", "PrepareTrainingData", "processing"),
     JobStep("training", "TrainModel", "algorithm", "training"),
@@ -86,7 +87,7 @@ class Prices:
 
 
 def load(repository: Repository, region: str) -> Prices:
-    """The region's figures, or those of the region that stands in for it. Raises Failure."""
+    """The region's figures, or those of the region that stands in for it. Raises InputError."""
     try:
         table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
         region = region if region in table["regions"] else table["elsewhere"]
@@ -94,11 +95,11 @@ def load(repository: Repository, region: str) -> Prices:
         hours, saves = figures.pop("instance_hour", {}), table["spot"]["saves_up_to"]
         return Prices(table["date"], table["currency"], table["source"], region, saves, assumed, figures, hours)
     except FileNotFoundError:
-        raise Failure(f"{FILE} is missing: the cost can't be told without prices.") from None
+        raise InputError(f"{FILE} is missing: the cost can't be told without prices.") from None
     except tomllib.TOMLDecodeError as error:
-        raise Failure(f"{FILE} is not valid TOML: {error}.") from None
+        raise InputError(f"{FILE} is not valid TOML: {error}.") from None
     except KeyError as error:
-        raise Failure(f"{FILE} has no {error.args[0]!r}.") from None
+        raise InputError(f"{FILE} has no {error.args[0]!r}.") from None
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Estimate:
 
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
-    """The estimate for an environment. Raises Failure."""
+    """The estimate for an environment. Raises InputError."""
     environment = definitions.read(repository, name)[1]
     prices = load(repository, environment.region)
     assumed = prices.assumed
@@ -174,14 +175,14 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
         worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored, (runs or 0.0) + retrainings))
-    remarks = tuple(_remarks(environment, prices, runs, today))
+    remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
 
 
 def _amount(text: Any, what: str) -> float:
     number = settings.parsed(float, str(text))
     if number is None or number < 0:
-        raise Failure(f"{what} needs a number from 0.")
+        raise InputError(f"{what} needs a number from 0.")
     return float(number)
 
 
@@ -191,7 +192,7 @@ def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
-            raise Failure(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
+            raise InputError(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
         minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
     return minutes
 
@@ -250,11 +251,20 @@ def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
     try:
         text = (repository.root / STACK).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Failure(f"{STACK} is missing: what watches can't be counted.") from None
+        raise InputError(f"{STACK} is missing: what watches can't be counted.") from None
     resources = re.split(r"\n(?=  [A-Z]\w*:)", text)
     alarms = [resource for resource in resources if "Type: AWS::CloudWatch::Alarm" in resource]
     used = [alarm for alarm in alarms if scheduled or "Condition: WatchesRuns" not in alarm]
     return sum(max(1, alarm.count("MetricStat:")) for alarm in used), text.count("Type: AWS::CloudWatch::Dashboard")
+
+
+def _uncounted(repository: Repository, environment: Environment) -> Iterator[str]:
+    """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
+    files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
+    compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
+    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
+    if more := [name for name in names if name not in [step.name for step in STEPS]]:
+        yield f"in no total: {', '.join(more)}"
 
 
 def _remarks(environment: Environment, prices: Prices, runs: float | None, today: date) -> Iterator[str]:
@@ -273,7 +283,7 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
 
 
 def show_cost(repository: Repository, name: str, usage: Usage) -> int:
-    """Print the table, the totals and what they assume; the exit code. Raises Failure."""
+    """Print the table, the totals and what they assume; the exit code. Raises InputError."""
     from rich.console import Console  # noqa: PLC0415 - the summary does without
     from rich.table import Table  # noqa: PLC0415
 
@@ -322,7 +332,7 @@ def summary(repository: Repository, name: str) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
         estimate = make(repository, name, Usage(), today())
-    except Failure as failure:
+    except InputError as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
     scoring, training = _between(*estimate.run("inference")), _between(*estimate.run("training"))

@@ -19,7 +19,7 @@ from batchloop.engine import running, storage
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order, RunSummary
 from batchloop.pipelines import definitions
-from batchloop.repository import LABELLED, Failure, Repository
+from batchloop.repository import LABELLED, Repository
 
 STEP = "DetectDrift"
 LABELS = "labels.parquet"  # below labels/
@@ -42,7 +42,7 @@ class Scored:
 def label(repository: Repository, data: str, window: str, environment: str, on: str) -> int:
     """Measure by `data`, a table with the id and the label; `window` is "" for whatever was scored last.
 
-    The exit code. Raises Failure for labels that can't be used, and a window that was not scored here.
+    The exit code. Raises InputError for labels that can't be used, and a window that was not scored here.
     """
     with running.exclusively(repository):
         name = repository.names(environment).pipeline("inference")
@@ -67,7 +67,7 @@ def label(repository: Repository, data: str, window: str, environment: str, on: 
 
 
 def _scored(repository: Repository, pipeline: str, window: str) -> Scored:
-    """What was scored last, of a window where one is named. Raises Failure where there is none."""
+    """What was scored last, of a window where one is named. Raises InputError where there is none."""
     last = ""
     for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -79,7 +79,7 @@ def _scored(repository: Repository, pipeline: str, window: str) -> Scored:
         last = last or found.name
     other = f" The last scoring was of {last}: leave WINDOW= out for its labels." if last else ""
     window = window or repository.window()
-    raise Failure(
+    raise InputError(
         f"window {window} was not scored here: put its rows into data/{window}/production/, run `make score`, and give "
         f"the labels then.{other}"
     )
@@ -96,19 +96,16 @@ def _of(repository: Repository, record: Mapping[str, Any]) -> Scored:
 
 
 def _taken(repository: Repository, data: str, scored: Scored) -> str:
-    """The URI of the labels, which are kept; a window's rows that have one are there to learn from. Raises Failure."""
+    """The URI of the labels, which are kept; a window's rows that have one can be learned from. Raises InputError."""
     if not data:
-        raise Failure("DATA=file is needed: a table with the id of each scored row, and its label.")
+        raise InputError("DATA=file is needed: a table with the id of each scored row, and its label.")
     source = Path(data).expanduser().absolute()
     if not source.exists():
-        raise Failure(f"{data} does not exist.")
+        raise InputError(f"{data} does not exist.")
     if not scored.rows.exists():
-        raise Failure(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
+        raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
-    try:
-        (_by_id if case.data.id else _by_row)(case, source, scored)
-    except InputError as error:
-        raise Failure(str(error)) from None
+    (_by_id if case.data.id else _by_row)(case, source, scored)
     return scored.labels.as_uri()
 
 

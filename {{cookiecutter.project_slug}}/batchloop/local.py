@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
+from batchloop.container.job import InputError
 from batchloop.engine import containers, running, storage
 from batchloop.engine.containers import Containers
 from batchloop.engine.processes import Backend, Processes, versions
@@ -18,7 +19,7 @@ from batchloop.engine.running import Finished, Order, RunSummary
 from batchloop.engine.steps import now
 from batchloop.engine.storage import Storage, write_json
 from batchloop.pipelines import definitions
-from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Failure, Repository
+from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
 ABSENT = "s3://local/absent"  # the empty artifact: there is no champion yet
 SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
@@ -40,15 +41,17 @@ class RunOptions:
 
 
 def train(repository: Repository, options: RunOptions) -> int:
-    """The exit code. Raises Failure before anything is run."""
+    """The exit code. Raises InputError before anything is run."""
     with running.exclusively(repository):
         definition = definitions.definition(repository, options.environment, "training")
         data = _training_data(repository, options)
         if options.continues and options.fresh:
-            raise Failure("CONTINUE goes on from the released model, and FRESH trains without one; give one of them.")
+            raise InputError(
+                "CONTINUE goes on from the released model, and FRESH trains without one; give one of them."
+            )
         champion = None if options.fresh else _champion(repository)
         if options.continues and champion is None:
-            raise Failure("there is no released model to continue from; run `make train` without CONTINUE once.")
+            raise InputError("there is no released model to continue from; run `make train` without CONTINUE once.")
         stored = running.storage(repository)
         artifacts = champion["artifacts"] if champion else dict.fromkeys(("preprocessor", "model"), absent(stored))
         known = {
@@ -73,13 +76,13 @@ def train(repository: Repository, options: RunOptions) -> int:
 
 
 def score(repository: Repository, options: RunOptions) -> int:
-    """The exit code. Raises Failure before anything is run."""
+    """The exit code. Raises InputError before anything is run."""
     with running.exclusively(repository):
         release = storage.read_release(repository.release)
         if release is None:
-            raise Failure("there is no released model yet; run `make train` first.")
+            raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
-            raise Failure(f"release {release['version']} can't score: {gone}; `make train` again.")
+            raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
         data = definitions.location(options.data) if options.data else _window_data(repository, "production")
         definition = definitions.definition(repository, options.environment, "inference")
         engine, version = backend(repository, options.on), versions(repository)
@@ -109,7 +112,7 @@ def score(repository: Repository, options: RunOptions) -> int:
 def _order(
     repository: Repository, options: RunOptions, pipeline: str, definition: Mapping[str, Any], known: Mapping[str, str]
 ) -> Order:
-    """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises Failure."""
+    """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises InputError."""
     values = definitions.values(definition, known, options.parameters)
     definitions.chosen(repository, options.environment, definition, options.parameters, values)
     return Order(definition, repository.names(options.environment).pipeline(pipeline), values)
@@ -123,16 +126,16 @@ def _report(repository: Repository, finished: Finished, texts: Iterable[str]) ->
 
 
 def models(repository: Repository, use: int | None) -> int:
-    """List the registered versions, the newest first; or release one. Raises Failure where there is none of it."""
+    """List the registered versions, the newest first; or release one. Raises InputError where there is none of it."""
     packages = running.registry(repository).packages()
     if use is not None:
         package = next((package for package in packages if package["ModelPackageVersion"] == use), None)
         if package is None:
-            raise Failure(f"version {use} is not registered; `make models` lists what is.")
+            raise InputError(f"version {use} is not registered; `make models` lists what is.")
         if (release := storage.read_release(_release_file(repository, package))) is None:
-            raise Failure(f"what belongs to version {use} is no longer in local/releases; train again.")
+            raise InputError(f"what belongs to version {use} is no longer in local/releases; train again.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
-            raise Failure(f"version {use} can't be released: {gone}; train again.")
+            raise InputError(f"version {use} can't be released: {gone}; train again.")
         write_json(repository.release, release)
         print(f"version {use} is released.")
         return 0
@@ -155,7 +158,7 @@ def _release_file(repository: Repository, package: Mapping[str, Any]) -> Path:
 
 def _readable(file: Path) -> dict[str, Any]:
     """A release's manifest; {} for none and for a damaged one: for whoever writes over it."""
-    with suppress(Failure):
+    with suppress(InputError):
         return storage.read_release(file) or {}
     return {}
 
@@ -177,7 +180,7 @@ def _release(repository: Repository, package: Mapping[str, Any], summary: RunSum
 
 
 def backend(repository: Repository, on: str) -> Backend:
-    """Plain processes, or docker with its images built. Raises Failure where docker does not work."""
+    """Plain processes, or docker with its images built. Raises InputError where docker does not work."""
     if on == DOCKER:
         images.build(repository)
         return Containers(repository)
@@ -191,7 +194,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 
 
 def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
-    """Where the labelled rows are; without any data at all the sample is made. Raises Failure."""
+    """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
     if options.data:
         data = definitions.location(options.data)
     else:
@@ -206,7 +209,7 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
 def _window_data(repository: Repository, part: str) -> str:
     folder, rows = repository.data(part), {"train": "the labelled rows", "production": "rows to score"}[part]
     if not folder.exists():
-        raise Failure(f"{repository.shown(folder)} does not exist; put {rows} there, or name them with DATA=.")
+        raise InputError(f"{repository.shown(folder)} does not exist; put {rows} there, or name them with DATA=.")
     return folder.as_uri()
 
 

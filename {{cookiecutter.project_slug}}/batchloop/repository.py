@@ -14,14 +14,12 @@ from batchloop.container.job import FULL, InputError
 from batchloop.control import names
 from batchloop.control.names import Names
 
-Failure = InputError  # ends a command with a sentence that says what is wrong and what to do; exit code 1
 
-
-def full(error: Exception) -> Failure | None:
+def full(error: Exception) -> InputError | None:
     """The sentence for a disk that is full, where that is what an error means."""
     if FULL not in str(error):
         return None
-    return Failure("the disk is full: nothing is half written; make room (local/ may be removed) and say it again.")
+    return InputError("the disk is full: nothing is half written; make room (local/ may be removed) and say it again.")
 
 
 class Stopped(Exception):
@@ -53,18 +51,18 @@ class Repository:
         return self.local / "compiled" / environment
 
     def tables(self) -> dict[str, Any]:
-        """usecase.toml as it stands. Raises Failure where it is missing or no TOML."""
+        """usecase.toml as it stands. Raises InputError where it is missing or no TOML."""
         try:
             return settings.read(self.root / "usecase.toml", "usecase.toml")[0]
         except FileNotFoundError:
-            raise Failure("usecase.toml is missing; run from the folder that holds it.") from None
+            raise InputError("usecase.toml is missing; run from the folder that holds it.") from None
 
     def names(self, environment: str = "") -> Names:
-        """The names in AWS, without a bucket's. Raises Failure where [usecase] lacks what they begin with."""
+        """The names in AWS, without a bucket's. Raises InputError where [usecase] lacks what they begin with."""
         about = self.tables().get("usecase", {})
         for key in ("namespace", "name"):
             if not isinstance(about, dict) or not about.get(key):
-                raise Failure(f"usecase.toml: [usecase] needs {key}: it begins the names of everything in AWS.")
+                raise InputError(f"usecase.toml: [usecase] needs {key}: it begins the names of everything in AWS.")
         return Names(str(about["namespace"]), str(about["name"]), environment, "")
 
     def image(self, component: str, version: str) -> str:
@@ -73,9 +71,11 @@ class Repository:
 
     def python(self) -> str:
         """The Python that has what the images have: COMPONENTS_PYTHON, .venv-components, or this one."""
-        chosen = os.environ.get("COMPONENTS_PYTHON", "")
         own = self.root / ".venv-components" / "bin" / "python"
-        return next((str(python) for python in (chosen, own) if python and Path(python).exists()), sys.executable)
+        chosen = os.environ.get("COMPONENTS_PYTHON", "")
+        if chosen and chosen != str(own) and not Path(chosen).exists():
+            raise InputError(f"COMPONENTS_PYTHON={chosen} does not exist.")
+        return chosen if Path(chosen).is_file() else str(own) if own.exists() else sys.executable
 
     def window(self) -> str:
         """The name of the data in use: the one line of data/window, or the sample."""

@@ -21,9 +21,10 @@ from batchloop.cloud.session import (
     tag_list,
     tag_map,
 )
+from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.environment import Environment
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 Act = Callable[[], object]
 SHARED = {"environment": "shared"}  # image repositories belong to every environment of the account
@@ -166,7 +167,7 @@ def _wrong_tags(tags: Mapping[str, str], wanted: Mapping[str, str], mend: Act) -
 def each(
     resources: Sequence[Resource], act: Callable[[Resource], tuple[str, str]], failed: str, left: str
 ) -> Iterator[tuple[Resource, str, str]]:
-    """What was done with each resource, in a word, and a remark; `failed` is the word for those that raise Failure.
+    """What was done with each resource, in a word, and a remark; `failed` is the word for those that raise InputError.
 
     Where a service can't be reached, nothing more of its kind is tried: those are `left`.
     """
@@ -176,7 +177,7 @@ def each(
         if resource.title not in given_up:
             try:
                 word, remark = act(resource)
-            except Failure as failure:
+            except InputError as failure:
                 word, remark = failed, str(failure)
                 given_up |= {resource.title} if isinstance(failure, CallFailed) and failure.hopeless else set()
         yield resource, word, remark
@@ -189,7 +190,7 @@ def state(resource: Resource) -> tuple[str, str]:
 
 
 def plan(session: Session) -> int:
-    """Print what `create` would do. Raises Failure where it would not finish."""
+    """Print what `create` would do. Raises InputError where it would not finish."""
     states = []
     for title, group in groupby(resources(session), attrgetter("title")):
         wanted = list(group)
@@ -200,12 +201,12 @@ def plan(session: Session) -> int:
     command = f" To carry it out: {session.environment.bootstrap}" if {MISSING, DIFFERENT} & set(states) else ""
     print(f"nothing was created: this is the plan.{command}", flush=True)
     if refused := sum(found in (FOREIGN, UNKNOWN) for found in states):
-        raise Failure(f"{refused} of {len(states)} can't be compared or are not ours: see above.")
+        raise InputError(f"{refused} of {len(states)} can't be compared or are not ours: see above.")
     return 0
 
 
 def create(session: Session) -> int:
-    """Whatever fails for one resource, the others go on. Raises Failure with the command that finishes."""
+    """Whatever fails for one resource, the others go on. Raises InputError with the command that finishes."""
     wanted, unfinished = resources(session), []
     for resource, word, remark in each(wanted, settle, "failed", "not tried"):
         print(f"  {word:<9}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
@@ -220,7 +221,7 @@ def create(session: Session) -> int:
             names = [name for name, its in states.items() if its == reported]
             print(f"{reported}: {len(names)}", *names, sep="\n    ", flush=True)
         command = session.environment.bootstrap
-        raise Failure(f"{len(unfinished)} of {len(wanted)} were not finished. To finish: {command}")
+        raise InputError(f"{len(unfinished)} of {len(wanted)} were not finished. To finish: {command}")
     print("everything is there.")
     if not session.environment.account_is_set:
         file = session.environment.file
@@ -229,7 +230,7 @@ def create(session: Session) -> int:
 
 
 def settle(resource: Resource) -> tuple[str, str]:
-    """Created, changed or left, and a remark. Raises Failure where it is somebody else's or a call failed."""
+    """Created, changed or left, and a remark. Raises InputError where it is somebody else's or a call failed."""
     finding = resource.look()
     if finding.create:
         try:
@@ -242,23 +243,23 @@ def settle(resource: Resource) -> tuple[str, str]:
         else:
             return "created", ""
     if finding.create:
-        raise Failure("AWS says both that it exists and that it does not; wait a minute")
+        raise InputError("AWS says both that it exists and that it does not; wait a minute")
     if finding.foreign:
-        raise Failure(finding.foreign)
+        raise InputError(finding.foreign)
     for mend in finding.mends:
         mend()
     return "changed" if finding.mends else "left", finding.remark
 
 
 def run(repository: Repository, choice: str, name: str, connecting: Connect | None = None) -> int:
-    """Print what there should be and what is there; `create` makes the difference. Raises Failure with what to do."""
+    """Print what should be there and what is; `create` makes the difference. Raises InputError with what to do."""
     environment = environments.unchecked(repository.root / "environments", repository.names(name))
     try:
         session = sign_in(repository, environment, connecting)
-    except Failure as failure:
+    except InputError as failure:
         if choice == "create":
             reason = f"nothing was created, and what exists is not known: {failure}."
-            raise Failure(f"{reason}\nTo finish: {environment.bootstrap}") from None
+            raise InputError(f"{reason}\nTo finish: {environment.bootstrap}") from None
         print(_title(environment, environment.account if environment.account_is_set else "not set"))
         for title, names in ((REPOSITORIES, environment.repositories), (PARAMETERS, environment.parameters)):
             print(f"  {len(names)} {title}", *names, sep="\n    ")

@@ -17,10 +17,11 @@ from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import NO_PIPELINE, UNCHANGED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
 from batchloop.cloud.stack import READY, REVIEW, Described, Stack, table
+from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 LIMIT = 51_200  # bytes of a template that is sent with the request ("CloudFormation quotas")
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
@@ -45,12 +46,12 @@ def typed(prompt: str) -> str:
 def template(root: Path) -> str:
     """The stack's template without its lines of comment: with them it is larger than what a request takes.
 
-    Larger ones would have to lie in a bucket, and the bucket is what this stack makes. Raises Failure.
+    Larger ones would have to lie in a bucket, and the bucket is what this stack makes. Raises InputError.
     """
     lines = (root / "infra" / "stack.yaml").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
     if (size := len(text.encode())) > LIMIT:
-        raise Failure(f"infra/stack.yaml has {size:,} bytes without comments; CloudFormation takes {LIMIT:,}.")
+        raise InputError(f"infra/stack.yaml has {size:,} bytes without comments; CloudFormation takes {LIMIT:,}.")
     return text
 
 
@@ -80,13 +81,13 @@ def parameters(environment: Environment, functions: str) -> dict[str, str]:
 
 
 def package(root: Path) -> bytes:
-    """A zip of batchloop/control/*.py, and of usecase.toml, where `batchloop.control.names` reads it. Raises Failure.
+    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it. Raises InputError.
 
     Nothing is compressed: what zlib makes of the same bytes differs between its versions, and this is small.
     """
     modules = sorted((root / "batchloop" / "control").glob("*.py"))
     if not modules:
-        raise Failure("batchloop/control holds no code; is this the whole repository?")
+        raise InputError("batchloop/control holds no code; is this the whole repository?")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in (root / "batchloop" / "__init__.py", *modules, root / "usecase.toml"):
@@ -110,10 +111,10 @@ class Deployment:
         return self.stack.session
 
     def agreed(self, question: str) -> None:
-        """Raises Failure where the user does not want what was shown; nobody at a terminal is no yes."""
+        """Raises InputError where the user does not want what was shown; nobody at a terminal is no yes."""
         if not self.confirmed and typed(f"{question} Type yes: ") != "yes":
             command = f"make deploy ENV={self.session.name} CONFIRM=yes"
-            raise Failure(f"none of this was carried out; `{command}` does it.")
+            raise InputError(f"none of this was carried out; `{command}` does it.")
 
     def request(self, functions: str) -> dict[str, Any]:
         """CreateChangeSet's members; `functions` as in `parameters`."""
@@ -128,7 +129,7 @@ class Deployment:
 
 
 def deploy(repository: Repository, name: str, confirmed: bool) -> int:
-    """The exit code. Raises Failure, also where it was not wanted; the same command goes on from there."""
+    """The exit code. Raises InputError, also where it was not wanted; the same command goes on from there."""
     session = opened(repository, name, account_is_set=True)
     check(session)
     environment, pipelines, code = session.environment, run.pipelines(session), package(repository.root)
@@ -146,14 +147,14 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
 
 
 def check(session: Session) -> None:
-    """Raises Failure with the command that makes the image repositories and parameters that are missing."""
+    """Raises InputError with the command that makes the image repositories and parameters that are missing."""
     findings = {resource.name: resource.look() for resource in resources(session)}
     for name, finding in findings.items():
         if finding.foreign:
-            raise Failure(f"{name}: {finding.foreign}.")
+            raise InputError(f"{name}: {finding.foreign}.")
     if missing := [name for name, finding in findings.items() if finding.state == MISSING]:
         names = "\n  ".join(missing)
-        raise Failure(
+        raise InputError(
             f"{len(missing)} of {len(findings)} image repositories and parameters are not there yet:\n  {names}\n"
             f"`{session.environment.bootstrap}` makes them; then `make push ENV={session.name}`."
         )
@@ -175,7 +176,7 @@ def _first_pass(deployment: Deployment, existing: Described | None) -> Described
 
 
 def _left(session: Session) -> list[str]:
-    """In words, what a new stack has to take over. Raises Failure where it is somebody else's."""
+    """In words, what a new stack has to take over. Raises InputError where it is somebody else's."""
     group = session.environment.prefix
     left = {f"bucket {session.environment.bucket}": _bucket(session), f"model package group {group}": None}
     missing, named = ("ResourceNotFound", "ValidationException"), {"ModelPackageGroupName": group}
@@ -183,12 +184,12 @@ def _left(session: Session) -> list[str]:
         left[f"model package group {group}"] = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=arn))
     for name, tags in left.items():
         if tags is not None and (other := foreign(tags, session.environment.tags)):
-            raise Failure(f"the {name}: {other}.")
+            raise InputError(f"the {name}: {other}.")
     return [name for name, tags in left.items() if tags is not None]
 
 
 def _bucket(session: Session) -> dict[str, str] | None:
-    """Its tags, None where there is no such bucket. Raises Failure where the new stack could not use it."""
+    """Its tags, None where there is no such bucket. Raises InputError where the new stack could not use it."""
     name, file = session.environment.bucket, session.environment.file
     try:
         if session.find("s3", "head_bucket", (*ABSENT, "NoSuchBucket"), **session.own_bucket) is None:
@@ -196,7 +197,7 @@ def _bucket(session: Session) -> dict[str, str] | None:
     except CallFailed as failed:
         if failed.code != "403":
             raise
-        raise Failure(
+        raise InputError(
             f"the bucket {name} belongs to another account, or you may not look at it; "
             f"name another one with `bucket` in {file}, or get s3:ListBucket for it."
         ) from None
@@ -206,7 +207,7 @@ def _bucket(session: Session) -> dict[str, str] | None:
         rules = found.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
         keys = [rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID") for rule in rules]
         if old := next(filter(None, keys), ""):
-            raise Failure(
+            raise InputError(
                 f"what lies in {name} is encrypted with {old}, which a new stack's key can't read: "
                 f'write kms_key = "{old}" into {file}.'
             )
@@ -221,7 +222,7 @@ def _second_pass(deployment: Deployment, existing: Described, functions: str) ->
     old = next((its["OutputValue"] for its in existing.get("Outputs", []) if its["OutputKey"] == "Bucket"), "")
     environment = session.environment
     if old and old != environment.bucket:
-        raise Failure(
+        raise InputError(
             f"the stack {environment.prefix} has the bucket {old}, and {environment.file} names {environment.bucket}: "
             f"what lies in the old one would not come along. Name the old one, or tear {session.name} down first."
         )
@@ -284,7 +285,7 @@ def _next(session: Session, released: bool) -> Iterator[str]:
 
 
 def teardown(repository: Repository, name: str, agreed: str = "") -> int:
-    """The exit code. Raises Failure where the name is not the environment's; the same command goes on where it ended.
+    """The exit code. Raises InputError for another name than the environment's. Run again, it goes on.
 
     What is kept: data, models, images and keys. Pipelines go first: SageMaker refuses to delete one with a run under
     way, and the run keeps its role that way.
@@ -306,7 +307,7 @@ def teardown(repository: Repository, name: str, agreed: str = "") -> int:
         print(f"{prefix} has nothing to delete.")
         return 0
     if (agreed or typed(f"Type {prefix} to delete all of this: ")) != prefix:
-        raise Failure(f"nothing was deleted; `make teardown ENV={name} NAME={prefix}` does it.")
+        raise InputError(f"nothing was deleted; `make teardown ENV={name} NAME={prefix}` does it.")
     for what, delete in ours:
         delete()
         print(f"deleted: {what}", flush=True)
@@ -336,4 +337,4 @@ def _delete_pipeline(session: Session, name: str) -> None:
         if failed.code != "ConflictException":
             raise
         why = f"A run of {name} is under way: wait for it or stop it, then tear down again."
-        raise Failure(f"{failed}\n{why}") from None
+        raise InputError(f"{failed}\n{why}") from None

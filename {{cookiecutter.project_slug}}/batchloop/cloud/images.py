@@ -12,12 +12,12 @@ from typing import Any
 from batchloop import repository as batchloop_repository
 from batchloop.cloud.session import Session, opened
 from batchloop.container import usecase
-from batchloop.container.job import listed
+from batchloop.container.job import InputError, listed
 from batchloop.control.names import NOTHING
 from batchloop.engine.containers import docker, exists, meaning
 from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions
-from batchloop.repository import COMPONENTS, Failure, Repository
+from batchloop.repository import COMPONENTS, Repository
 
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
 PACKAGES = "/opt/packages"  # the step of the Dockerfile that makes this folder is the first that is ours
@@ -69,7 +69,7 @@ def show(repository: Repository) -> int:
 
 
 def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
-    """Build what is not there, side by side; the four images. Raises Failure, and then nothing half built is tagged.
+    """Build what is not there, side by side; the four images. Raises InputError, and then nothing half built is tagged.
 
     `cache` maps a component to an image in a registry whose layers may be reused.
     """
@@ -128,7 +128,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     if done.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace")
         what = meaning(said[-4000:]) or _last_words(said)
-        raise Failure(f"the images could not be built: {what}\n  log: {repository.shown(log)}")
+        raise InputError(f"the images could not be built: {what}\n  log: {repository.shown(log)}")
 
 
 def _last_words(log: str) -> str:
@@ -143,7 +143,7 @@ def _last_words(log: str) -> str:
 def push(repository: Repository, name: str, host: str = "") -> int:
     """Look first, build and push only what is missing, record digests that changed; the exit code.
 
-    `host` is another registry than the account's own. Raises Failure with what is left to do; a re-run goes on.
+    `host` is another registry than the account's own. Raises InputError with what is left to do; a re-run goes on.
     """
     session = opened(repository, name)
     registry = f"{host or _sign_in(session)}/{session.environment.folder}"
@@ -154,7 +154,7 @@ def push(repository: Repository, name: str, host: str = "") -> int:
     for component, parameter in parameters.items():
         found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=parameter)
         if found is None:
-            raise Failure(f"there is no parameter {parameter}; `{session.environment.bootstrap}` makes it.")
+            raise InputError(f"there is no parameter {parameter}; `{session.environment.bootstrap}` makes it.")
         recorded[component] = str(found["Value"])
     if missing := [image for image in images if not digests[image.component]]:
         build(repository, {component: uri for component, uri in recorded.items() if uri != NOTHING})
@@ -180,12 +180,12 @@ def _sign_in(session: Session) -> str:
 
 
 def digest(registry: str, image: Image) -> str:
-    """repository@sha256:… of an image in the registry, "" where it is not. Raises Failure."""
+    """repository@sha256:… of an image in the registry, "" where it is not. Raises InputError."""
     repository = f"{registry}/{image.component}"
     how = ("--format", "{{json .Manifest}}", f"{repository}:{image.version}")
     try:
         return f"{repository}@{json.loads(docker('buildx', 'imagetools', 'inspect', *how))['digest']}"
-    except Failure as failure:
+    except InputError as failure:
         if not any(sign in str(failure).lower() for sign in ABSENT):
             raise
         return ""
@@ -196,11 +196,11 @@ def _push(registry: str, image: Image) -> str:
     docker("tag", image.name, name)
     try:
         docker("push", "--quiet", name)
-    except Failure:
+    except InputError:
         # tags are immutable: somebody may have pushed the same content a moment earlier
         if not digest(registry, image):
             raise
     if not (pushed := digest(registry, image)):
-        raise Failure(f"{name} was pushed, but the registry does not have it; run it again.")
+        raise InputError(f"{name} was pushed, but the registry does not have it; run it again.")
     print(f"{image.component:<15} pushed {pushed}", flush=True)
     return pushed

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
+from batchloop.container.job import InputError
 from batchloop.control import release as control
 from batchloop.control import storage
 from batchloop.control.release import APPROVED, Manifest, NotReleased
 from batchloop.control.storage import LIMIT, Conflict, Stored
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 SHORT = 7  # digits of a commit that a person reads
 NOTHING, NOT_KNOWN = "nothing", "not known"
@@ -33,11 +34,11 @@ class Current:
 
 
 def current(session: Session) -> Current:
-    """What is released now. Raises Failure where there is no parameter."""
+    """What is released now. Raises InputError where there is no parameter."""
     with session.asking("reading the release"):
         stored = storage.read(session.aws.ssm, session.places.parameter("release"))
     if stored.version == 0:
-        raise Failure(f"there is no parameter {stored.name}; `{session.environment.bootstrap}` makes it.")
+        raise InputError(f"there is no parameter {stored.name}; `{session.environment.bootstrap}` makes it.")
     try:
         return Current(stored, control.parsed(stored.text))
     except NotReleased as why:
@@ -52,16 +53,16 @@ def history(session: Session) -> list[Manifest]:
 
 
 def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Manifest:
-    """A manifest as something that the caller releases now. Raises Failure for what the parameter can't hold."""
+    """A manifest as something that the caller releases now. Raises InputError for what the parameter can't hold."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = {**manifest, "created": now, "by": session.call("sts", "get_caller_identity", "Arn"), "reason": reason}
     refused = f"it can't be the release of {session.name}: "
     try:
         control.check(made)
     except NotReleased as why:
-        raise Failure(f"{refused}{why}") from None
+        raise InputError(f"{refused}{why}") from None
     if (size := len(control.written(made).encode())) > LIMIT:
-        raise Failure(
+        raise InputError(
             f"{refused}its manifest has {size:,} bytes, a parameter takes {LIMIT:,}; "
             "a shorter REASON helps, or shorter names."
         )
@@ -69,26 +70,26 @@ def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Mani
 
 
 def check_existence(session: Session, manifest: Manifest) -> None:
-    """Raises Failure where an image or an artifact is missing."""
+    """Raises InputError where an image or an artifact is missing."""
     with session.asking("looking for the images and artifacts"):
         gone = list(control.missing(session.aws, manifest))
     if gone:
         does = "does" if len(gone) == 1 else "do"
-        raise Failure(f"it can't be released: {', '.join(gone)} {does} not exist. The release stays what it is.")
+        raise InputError(f"it can't be released: {', '.join(gone)} {does} not exist. The release stays what it is.")
 
 
 def write(session: Session, now: Current, manifest: Manifest, again: str) -> int:
-    """Make it the release, and say what changed; the exit code. Raises Failure; the command `again` finishes."""
+    """Make it the release, and say what changed; the exit code. Raises InputError; the command `again` finishes."""
     look = f"`make releases ENV={session.name}` shows what is released"
     try:
         with session.asking("writing the release"):
             written, new = control.put(session.aws, session.places, now.stored, now.manifest, manifest)
     except Conflict as conflict:
-        raise Failure(f"somebody else wrote {conflict} at the same time, and theirs stays; {look}.") from None
+        raise InputError(f"somebody else wrote {conflict} at the same time, and theirs stays; {look}.") from None
     except ValueError as error:
-        raise Failure(f"it was not released: {error}") from None
+        raise InputError(f"it was not released: {error}") from None
     except CallFailed as failed:
-        raise Failure(f"{failed}.\n{look}; to finish: {again}") from None
+        raise InputError(f"{failed}.\n{look}; to finish: {again}") from None
     if not new:
         print(f"release {written['version']} of {session.name} is that already; nothing was written.")
         return 0
@@ -148,20 +149,20 @@ def measured(metrics: Mapping[str, float], preferred: str) -> list[str]:
 def release(
     repository: Repository, name: str, version: int | None = None, approve: bool = False, reason: str = ""
 ) -> int:
-    """Release a version of the group, or the newest approved one; the exit code. Raises Failure.
+    """Release a version of the group, or the newest approved one; the exit code. Raises InputError.
 
     With `approve`, a version that is not approved is approved and nothing else: the event of that is what releases it,
     with the approver's name, as if somebody had approved it in the console.
     """
     if approve and version is None:
-        raise Failure("APPROVE=yes approves one version; name it with MODEL=.")
+        raise InputError("APPROVE=yes approves one version; name it with MODEL=.")
     session = opened(repository, name)
     package = _chosen(session, version)
     arn, number = package["ModelPackageArn"], package["ModelPackageVersion"]
     command = f"make release ENV={name} MODEL={number}"
     if package["ModelApprovalStatus"] != APPROVED:
         if not approve:
-            raise Failure(_unapproved(session, package))
+            raise InputError(_unapproved(session, package))
         why = reason or f"approved by hand for {name}"
         approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": why}
         session.call("sagemaker", "update_model_package", ModelPackageArn=arn, **approval)
@@ -177,14 +178,14 @@ def release(
         with session.asking("reading the model"):
             built = control.build(session.aws, described, "", "", "")
     except NotReleased as why:
-        raise Failure(f"model {number} can't be released: {why}") from None
+        raise InputError(f"model {number} can't be released: {why}") from None
     manifest = prepared(session, built, reason or f"model {number} released by hand")
     check_existence(session, manifest)
     return write(session, now, manifest, command)
 
 
 def _chosen(session: Session, version: int | None) -> Mapping[str, Any]:
-    """A model package's summary. Raises Failure where there is no such version, or none that is approved."""
+    """A model package's summary. Raises InputError where there is no such version, or none that is approved."""
     group = session.places.prefix
     request = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending"}
     packages = list(session.pages("sagemaker", "list_model_packages", "ModelPackageSummaryList", **request))
@@ -192,11 +193,11 @@ def _chosen(session: Session, version: int | None) -> Mapping[str, Any]:
     if chosen := next((package for package in packages if package[key] == wanted), None):
         return dict(chosen)
     if not packages:
-        raise Failure(f"{group} has no model yet; the training pipeline registers one.")
+        raise InputError(f"{group} has no model yet; the training pipeline registers one.")
     if version is None:
-        raise Failure(_unapproved(session, packages[0]))
+        raise InputError(_unapproved(session, packages[0]))
     numbers = ", ".join(str(package["ModelPackageVersion"]) for package in reversed(packages))
-    raise Failure(f"{group} has no version {version}; there are {numbers}.")
+    raise InputError(f"{group} has no version {version}; there are {numbers}.")
 
 
 def _unapproved(session: Session, package: Mapping[str, Any]) -> str:
@@ -235,7 +236,7 @@ def show(repository: Repository, name: str) -> int:
 
 
 def rollback(repository: Repository, name: str, version: int | None = None, reason: str = "") -> int:
-    """Go back to a release, or to the one before what is released now; the exit code. Raises Failure."""
+    """Go back to a release, or to the one before what is released now; the exit code. Raises InputError."""
     session = opened(repository, name)
     now, known = current(session), history(session)
     wanted = [manifest for manifest in known if manifest["version"] == version]
@@ -247,8 +248,8 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
     if not wanted:
         there_are = f"there are {', '.join(str(manifest['version']) for manifest in reversed(known)) or 'none'}"
         if version is not None:
-            raise Failure(f"{name} has no release {version}; {there_are}.")
-        raise Failure(f"{name} has nothing before what is released now; {there_are}, and TO= names one of them.")
+            raise InputError(f"{name} has no release {version}; {there_are}.")
+        raise InputError(f"{name} has nothing before what is released now; {there_are}, and TO= names one of them.")
     number = wanted[0]["version"]
     manifest = prepared(session, wanted[0], reason or f"rollback to {number}")
     check_existence(session, manifest)
@@ -256,24 +257,24 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
 
 
 def promote(repository: Repository, source: str, target: str, profile: str = "", reason: str = "") -> int:
-    """Copy what the target lacks, then write its release; the exit code. Raises Failure; a re-run goes on.
+    """Copy what the target lacks, then write its release; the exit code. Raises InputError; a re-run goes on.
 
     `profile` signs in to the source's account, where that is another one than the target's. The manifest goes on naming
     the source's model package and training data: they are where the model comes from, and nothing reads them in the
     target. The contract is not compared with usecase.toml, because the images bring the one that they were built with.
     """
     if source == target:
-        raise Failure(f"FROM and TO are both {source}; name two environments.")
+        raise InputError(f"FROM and TO are both {source}; name two environments.")
     giving, taking = _source(repository, source, profile), opened(repository, target)
     for session in (giving, taking):
         if not session.environment.account_is_set:
             wanted = f'write account = "{session.account}" into {session.environment.file} first'
-            raise Failure(f"{wanted}, so that no other is met.")
+            raise InputError(f"{wanted}, so that no other is met.")
     given, now = current(giving), current(taking)
     if given.damage:
-        raise Failure(f"the release of {source} is damaged: {given.damage}")
+        raise InputError(f"the release of {source} is damaged: {given.damage}")
     if (released := given.manifest) is None:
-        raise Failure(f"{source} has no release yet; `make release ENV={source}` makes one.")
+        raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
     artifacts = {key: destination(giving, taking, uri) for key, uri in released["artifacts"].items()}
     moved = {**released, "images": moved_images(giving, taking, released["images"]), "artifacts": artifacts}
@@ -283,26 +284,26 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
         taking.call("s3", "head_bucket", **taking.own_bucket)
     except CallFailed as failed:
         what = f"bucket {taking.environment.bucket} of {target} is not there, or not yours"
-        raise Failure(f"{what} ({failed}); it comes with the stack of {target}.") from None
+        raise InputError(f"{what} ({failed}); it comes with the stack of {target}.") from None
     try:
         copy_artifacts(giving, taking, {uri: artifacts[key] for key, uri in released["artifacts"].items()})
     except CallFailed as failed:
-        raise Failure(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
+        raise InputError(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
     return write(taking, now, manifest, again)
 
 
 def _source(repository: Repository, name: str, profile: str) -> Session:
     try:
         return opened(repository, name, profile)
-    except Failure as failure:
+    except InputError as failure:
         if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN:
             raise
         hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {name}'s account"
-        raise Failure(f"{str(failure).rstrip('.')}{hint}.") from None
+        raise InputError(f"{str(failure).rstrip('.')}{hint}.") from None
 
 
 def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) -> dict[str, str]:
-    """Each component's image in the target's registry. Raises Failure with the commands that copy what is missing.
+    """Each component's image in the target's registry. Raises InputError with the commands that copy what is missing.
 
     An image that is not in the source's own registry stays where it is: that registry serves both.
     """
@@ -320,7 +321,7 @@ def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) 
         tag = next(iter(found.get("imageTags", [])), digest.partition(":")[2][:16])
         commands.append(f"docker buildx imagetools create --prefer-index=false --tag {target}:{tag} {image}")
     if commands:
-        raise Failure(
+        raise InputError(
             f"the registry of {taking.name} lacks {len(missing)} of {len(released)} images. Let docker sign in to both "
             "registries and run (buildx 0.15 or newer; without --prefer-index=false the digest changes):\n  "
             + "\n  ".join(commands)
@@ -341,7 +342,7 @@ def destination(giving: Session, taking: Session, uri: str) -> str:
 
 
 def copy_artifacts(giving: Session, taking: Session, artifacts: Mapping[str, str]) -> None:
-    """Copy what the target lacks, from URI → to URI. Raises CallFailed, and Failure where another file lies there."""
+    """Copy what the target lacks, from URI → to URI. Raises CallFailed, and InputError where another lies there."""
     copies = [copy for uri, to in artifacts.items() for copy in _copies(giving, uri, to)]
     missing = [copy for copy in copies if not _exists(taking, copy)]
     for source, target, entry in missing:
@@ -368,7 +369,7 @@ def _copies(giving: Session, uri: str, to: str) -> Iterator[Copy]:
 
 
 def _exists(taking: Session, copy: Copy) -> bool:
-    """Raises Failure for another file: a release may name it, so it is not replaced."""
+    """Raises InputError for another file: a release may name it, so it is not replaced."""
     source, target, entry = copy
     found = taking.find("s3", "head_object", ("404", "NoSuchKey"), **target)
     if found is None:
@@ -377,6 +378,6 @@ def _exists(taking: Session, copy: Copy) -> bool:
     if found["ContentLength"] == entry["Size"] and entry["ETag"] in (found["ETag"], tag):
         return True
     here, there = (f"s3://{place['Bucket']}/{place['Key']}" for place in (target, source))
-    raise Failure(
+    raise InputError(
         f"{here} is another file than {there}, and a release may need it; remove it if none of {taking.name} does."
     )

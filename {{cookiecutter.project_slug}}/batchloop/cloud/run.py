@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
+from batchloop.container.job import InputError
 from batchloop.control import handlers, release, retraining, storage
 from batchloop.control.release import NotReleased
 from batchloop.pipelines import definitions
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 Pipeline = dict[str, Any]  # what it is to be, as CreatePipeline takes it
 Step = Mapping[str, Any]  # of an execution, as ListPipelineExecutionSteps describes it
@@ -30,7 +31,7 @@ NO_PIPELINE = ("ResourceNotFound", "ValidationException")
 
 
 def upsert(repository: Repository, name: str) -> int:
-    """Compile, check, and create or update what differs; the exit code. Raises Failure."""
+    """Compile, check, and create or update what differs; the exit code. Raises InputError."""
     session = opened(repository, name)
     for pipeline in pipelines(session):
         print(f"{pipeline['PipelineName']}: {write(session, pipeline)}", flush=True)
@@ -38,14 +39,14 @@ def upsert(repository: Repository, name: str) -> int:
 
 
 def pipelines(session: Session) -> list[Pipeline]:
-    """Both, as they are to be: with the images that were pushed last. Raises Failure."""
+    """Both, as they are to be: with the images that were pushed last. Raises InputError."""
     repository, environment, name = session.repository, session.environment, session.name
     commit = definitions.git_commit(repository)
     try:
         pushed = dict(json.loads((repository.local / f"images-{name}.json").read_text(encoding="utf-8")))
         values = {f"{component.capitalize()}Image": place for component, place in pushed.items()} | {COMMIT: commit}
     except (OSError, ValueError):
-        raise Failure(f"no images were pushed from here; run `make push ENV={name}` first.") from None
+        raise InputError(f"no images were pushed from here; run `make push ENV={name}` first.") from None
     tags = tag_list(environment.tags | MANAGED | {"git_commit": commit})
     compiled = {short: definitions.definition(repository, name, short) for short in definitions.NAMES}
     return [
@@ -111,7 +112,7 @@ class Request:
 
 
 def run(repository: Repository, name: str, request: Request) -> int:
-    """0 when it succeeded, 1 when it did not, 130 when it is no longer followed. Raises Failure before it starts."""
+    """0 when it succeeded, 1 when it did not, 130 when it is no longer followed. Raises InputError before it starts."""
     session = opened(repository, name, account_is_set=True)
     arn = start(session, request)
     print(arn, flush=True)
@@ -124,9 +125,9 @@ def run(repository: Repository, name: str, request: Request) -> int:
         print(f"\nno longer followed; the run goes on. To stop it:\n  {stop}", flush=True)
         return INTERRUPTED
     except CallFailed as failed:
-        raise Failure(f"{failed}. The run goes on; to look at it:\n  {look}") from None
+        raise InputError(f"{failed}. The run goes on; to look at it:\n  {look}") from None
     except TimeoutError:
-        raise Failure(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
+        raise InputError(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
     steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
     if status == "Succeeded":
@@ -142,13 +143,13 @@ def run(repository: Repository, name: str, request: Request) -> int:
 
 
 def start(session: Session, request: Request) -> str:
-    """The execution's ARN. Raises Failure where the pipeline, its data or a release is missing."""
+    """The execution's ARN. Raises InputError where the pipeline, its data or a release is missing."""
     if request.pipeline not in definitions.NAMES:
-        raise Failure(f"PIPELINE={request.pipeline} is none of {', '.join(definitions.NAMES)}.")
+        raise InputError(f"PIPELINE={request.pipeline} is none of {', '.join(definitions.NAMES)}.")
     name = session.environment.pipeline(request.pipeline)
     found = deployed_pipeline(session, name)
     if found is None:
-        raise Failure(f"there is no pipeline {name}; `make deploy ENV={session.name}` makes it.")
+        raise InputError(f"there is no pipeline {name}; `make deploy ENV={session.name}` makes it.")
     declared = json.loads(found["PipelineDefinition"])  # it, and not the definition in this folder, is what runs
     try:
         with answered(f"starting {name}", session.environment.region):
@@ -160,23 +161,23 @@ def start(session: Session, request: Request) -> str:
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
             return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said)
     except NotReleased as why:
-        raise Failure(f"the release can't be read: {why}") from None
+        raise InputError(f"the release can't be read: {why}") from None
 
 
 def _window(session: Session, request: Request) -> str:
-    """The one that is asked for, or the newest with data. Raises Failure where there are no rows."""
+    """The one that is asked for, or the newest with data. Raises InputError where there are no rows."""
     aws, places, part = session.aws, session.places, PARTS[request.pipeline]
     window = request.window or storage.newest_window(aws, places, part)
     for needed in places.labelled if part == "train" else (part,):
         uri = places.data(window or "<window>", needed)
         if not window or places.window(uri, needed) != window or not storage.exists(aws, uri):
             local = f"data/{session.repository.window()}/{needed}"
-            raise Failure(f"there are no rows at {uri}/; for example: aws s3 cp --recursive {local} {uri}")
+            raise InputError(f"there are no rows at {uri}/; for example: aws s3 cp --recursive {local} {uri}")
     return window
 
 
 def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str]:
-    """What the functions would give it, and the run in a sentence. Raises Failure where nothing is released."""
+    """What the functions would give it, and the run in a sentence. Raises InputError where nothing is released."""
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
@@ -185,7 +186,7 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
     _, released = release.current(aws, places)
     if released is None:
         command = f"make run PIPELINE=training ENV={session.name}"
-        raise Failure(f"nothing is released yet: `{command}`, and approve its model.")
+        raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
     values = handlers.scoring(places, released, places.data(window, "production"))
     said = f"Window {window} is scored with release {released['version']}."
     return values | retraining.labels(aws, places, window), said

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from batchloop.container.job import InputError
 from batchloop.control.names import Aws, Places
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 CONNECT_SECONDS, READ_SECONDS = 5, 15
 MANAGED = {"managed-by": "cookiecutter-template"}  # a tag of everything that is made from here
@@ -26,7 +27,7 @@ CODES = {
 }
 
 
-class CallFailed(Failure):
+class CallFailed(InputError):
     """A call that was refused or got no answer; `cause` is one of the words above, or ""."""
 
     def __init__(self, sentence: str, code: str, cause: str = "") -> None:
@@ -164,26 +165,26 @@ def _called(client: Any, operation: str) -> str:
 
 
 def opened(repository: Repository, name: str, profile: str = "", account_is_set: bool = False) -> Session:
-    """Check the settings and sign in. Raises Failure, also where the file has to name the account and does not."""
+    """Check the settings and sign in. Raises InputError, also where the file has to name the account and does not."""
     environment = definitions.read(repository, name)[1]
     if account_is_set and not environment.account_is_set:
-        raise Failure(f'write the number of your AWS account into {environment.file} first: account = "…".')
+        raise InputError(f'write the number of your AWS account into {environment.file} first: account = "…".')
     return sign_in(repository, environment, profile=profile)
 
 
 def sign_in(
     repository: Repository, environment: Environment, connecting: Connect | None = None, profile: str = ""
 ) -> Session:
-    """Raises Failure where there are no credentials (NOT_SIGNED_IN), or they fit neither AWS nor the environment."""
+    """Raises InputError where there are no credentials (NOT_SIGNED_IN), or they fit neither AWS nor the environment."""
     try:
         import boto3  # noqa: F401, PLC0415
     except ImportError:
         raise CallFailed("boto3 is not installed for this Python", "", NOT_SIGNED_IN) from None
     file, region, account = environment.file, environment.region, environment.account
     if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", region):
-        raise Failure(f"{file}: region {region!r} is not one like 'eu-central-1'")
+        raise InputError(f"{file}: region {region!r} is not one like 'eu-central-1'")
     if not re.fullmatch(r"\d{12}", account):
-        raise Failure(f"{file}: account {account!r} is not twelve digits in quotes")
+        raise InputError(f"{file}: account {account!r} is not twelve digits in quotes")
     try:
         with answered("signing in", region):
             client = (connecting or connect)(region, profile)
@@ -195,7 +196,7 @@ def sign_in(
             raise CallFailed("there are no AWS credentials here", failed.code, NOT_SIGNED_IN) from None
         raise
     if environment.account_is_set and number != account:
-        raise Failure(
+        raise InputError(
             f"{file} names account {account}, your credentials are of {number}; "
             "take the credentials of the first, or correct the file"
         )

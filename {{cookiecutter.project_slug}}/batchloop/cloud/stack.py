@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import WaiterError
 
 from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
-from batchloop.repository import Failure
+from batchloop.container.job import InputError
 
 Described = Mapping[str, Any]  # a stack, an event or a resource's change, as CloudFormation answers
 REVIEW = "REVIEW_IN_PROGRESS"  # there is a change set that would make it, and nothing else
@@ -72,10 +72,10 @@ class Stack:
         return foreign(tag_map(found.get("Tags", [])), self.session.environment.tags)
 
     def settled(self) -> Described | None:
-        """What is there once nothing is done to it any more. Raises Failure for somebody else's stack."""
+        """What is there once nothing is done to it any more. Raises InputError for somebody else's stack."""
         found = self.describe()
         if found and (other := self.foreign(found)):
-            raise Failure(f"the stack {self.name}: {other}.")
+            raise InputError(f"the stack {self.name}: {other}.")
         if found and moving(found["StackStatus"]):
             print(f"{self.name} is {found['StackStatus']}: waiting for it", flush=True)
             self.mark(found["StackId"])
@@ -87,7 +87,7 @@ class Stack:
         self._last = next((event["EventId"] for event in self._events(identity)), "")
 
     def wait(self, identity: str) -> Described:
-        """What is there when CloudFormation has begun and ended; prints events. Raises Failure after an hour.
+        """What is there when CloudFormation has begun and ended; prints events. Raises InputError after an hour.
 
         It has begun when there is an event: until then the status may still be the one from before.
         """
@@ -102,12 +102,12 @@ class Stack:
                 if begun and not moving(found["StackStatus"]):
                     return found
                 if time.monotonic() > deadline:
-                    raise Failure(f"after {LONGEST // 60} minutes nobody waits any longer")
+                    raise InputError(f"after {LONGEST // 60} minutes nobody waits any longer")
                 time.sleep(SECONDS)
-        except Failure as failure:
-            raise Failure(f"{failure}. {goes_on}.") from None
+        except InputError as failure:
+            raise InputError(f"{failure}. {goes_on}.") from None
         except KeyboardInterrupt:
-            raise Failure(f"stopped waiting. {goes_on}.") from None
+            raise InputError(f"stopped waiting. {goes_on}.") from None
 
     def news(self, identity: str) -> list[str]:
         """The events since the last look, oldest first: time, status, resource and, for a failure, why."""
@@ -119,7 +119,7 @@ class Stack:
         """The newest first, page by page."""
         return self.session.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=identity)
 
-    def trouble(self, found: Described) -> Failure:
+    def trouble(self, found: Described) -> InputError:
         """Why the stack can't be worked with, what failed first the last time, and what to do."""
         cause = ""
         for event in self._events(found["StackId"]):
@@ -132,10 +132,10 @@ class Stack:
         environment = self.session.environment
         names = {"name": self.name, "region": environment.region, "environment": environment.environment}
         todo = TO_DO.get(found["StackStatus"], NOT_KNOWN).format(**names)
-        return Failure(f"{cause}the stack {self.name} is {found['StackStatus']}: it {todo}.")
+        return InputError(f"{cause}the stack {self.name} is {found['StackStatus']}: it {todo}.")
 
     def delete(self) -> None:
-        """Ask, wait, and ask again where it could not be deleted before. Raises Failure with what stood against it."""
+        """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it."""
         if (found := self.settled()) is None:
             return
         self.mark(found["StackId"])
@@ -161,7 +161,7 @@ class Stack:
                 self._take_away()
 
     def _changes(self, request: Mapping[str, Any]) -> list[Described]:
-        """Let CloudFormation compare. Raises Failure where it can't."""
+        """Let CloudFormation compare. Raises InputError where it can't."""
         # by its id: the name may be somebody else's a moment later
         token = uuid.uuid4().hex
         self._arn = self.call("create_change_set", **self._named, **request, ClientToken=token)["Id"]
@@ -175,16 +175,16 @@ class Stack:
                     raise
                 if error.last_response["Status"] != "FAILED":
                     minutes = CHANGE_SET_LOOKS * CHANGE_SET_SECONDS // 60
-                    raise Failure(f"CloudFormation still compares after {minutes} minutes; try again later.") from None
+                    raise InputError(f"CloudFormation still compares after {minutes} minutes; try later.") from None
                 why = error.last_response.get("StatusReason", "it gives no reason")
                 if not any(words in why.lower() for words in EMPTY):
-                    raise Failure(f"CloudFormation can't change {self.name}: {why}") from None
+                    raise InputError(f"CloudFormation can't change {self.name}: {why}") from None
                 return []
         pages = self.session.pages("cloudformation", "describe_change_set", "Changes", ChangeSetName=self._arn)
         return [entry["ResourceChange"] for entry in pages if "ResourceChange" in entry]
 
     def execute(self) -> Described:
-        """Make the changes, and wait; the stack as it is then. Raises Failure with what failed first and what to do."""
+        """Make the changes, and wait; the stack as it is then. Raises InputError with what failed first."""
         found = self.describe()
         identity = found["StackId"] if found else self.name
         self.mark(identity)

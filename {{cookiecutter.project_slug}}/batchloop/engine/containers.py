@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchloop import repository as batchloop_repository
+from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Job, Port, Process
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 # what docker and buildx say, in lower case → what it means
 MEANINGS = {
@@ -33,7 +34,7 @@ MEANINGS = {
 
 
 def docker(*words: str, given: str = "") -> str:
-    """What `docker words…` prints. Raises Failure."""
+    """What `docker words…` prints. Raises InputError."""
     try:
         done = subprocess.run(  # noqa: S603 - the docker command line, found on the path
             ["docker", *words],  # noqa: S607
@@ -44,11 +45,11 @@ def docker(*words: str, given: str = "") -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise Failure("docker is not installed; only images and ON=docker need it.") from None
+        raise InputError("docker is not installed; only images and ON=docker need it.") from None
     if done.returncode != 0:
         output = done.stderr.strip() or done.stdout.strip()
         last = (output.splitlines() or ["it said nothing"])[-1]
-        raise Failure(meaning(output) or f"docker {words[0]} failed: {last}")
+        raise InputError(meaning(output) or f"docker {words[0]} failed: {last}")
     return done.stdout
 
 
@@ -59,10 +60,10 @@ def meaning(output: str) -> str:
 
 
 def exists(image: str) -> bool:
-    """Whether an image is on this machine. Raises Failure where docker does not work."""
+    """Whether an image is on this machine. Raises InputError where docker does not work."""
     try:
         docker("image", "inspect", "--format", "{{.Id}}", image)
-    except Failure as failure:
+    except InputError as failure:
         if "not on this machine" in str(failure):
             return False
         raise
@@ -100,7 +101,7 @@ class Containers(Backend):
         words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label]
         if serve:
             if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
-                with suppress(Failure):  # another run may have been first
+                with suppress(InputError):  # another run may have been first
                     docker("network", "create", "--opt", NO_MASQUERADE, NETWORK)
             words += ["--network", NETWORK, "--publish", f"127.0.0.1::{PORT}", "--name", name]
         else:
@@ -122,7 +123,7 @@ class Containers(Backend):
     def _remove_left(self) -> None:
         left = docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split()
         if left:
-            with suppress(Failure):  # one may just have removed itself
+            with suppress(InputError):  # one may just have removed itself
                 docker("rm", "--force", *left)
 
 
@@ -147,5 +148,5 @@ def _published(name: str) -> int | None:
     """The port of this machine at which a container answers; None while it is being started."""
     try:
         return int(docker("port", name, str(PORT)).splitlines()[0].rpartition(":")[2])
-    except (Failure, ValueError, IndexError):
+    except (InputError, ValueError, IndexError):
         return None

@@ -13,11 +13,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from batchloop.container.job import InputError
 from batchloop.engine.steps import BY_TYPE, PipelineExecution
 from batchloop.engine.storage import Outcome, write_json
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
-from batchloop.repository import Failure, Stopped, full
+from batchloop.repository import Stopped, full
 
 MOST = 50  # steps of a selection
 PARALLEL = 2
@@ -39,19 +40,19 @@ Nodes = Mapping[str, Node]
 
 
 def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
-    """Every step by name, nested ones too, in the definition's order. Raises Failure for a graph that can't run."""
+    """Every step by name, nested ones too, in the definition's order. Raises InputError for a graph that can't run."""
     by_name: dict[str, Node] = {}
     for node in _walk(definition["Steps"]):
         if node.name in by_name:
-            raise Failure(f"the definition has two steps named {node.name}.")
+            raise InputError(f"the definition has two steps named {node.name}.")
         by_name[node.name] = node
     for node in by_name.values():
         for name in sorted(node.needs - set(by_name)):
-            raise Failure(f"step {node.name} refers to {name}, and there is no such step.")
+            raise InputError(f"step {node.name} refers to {name}, and there is no such step.")
     try:
         TopologicalSorter({name: node.needs for name, node in by_name.items()}).prepare()
     except CycleError as error:
-        raise Failure(f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other.") from None
+        raise InputError(f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other.") from None
     return by_name
 
 
@@ -84,19 +85,19 @@ def ancestors(nodes: Nodes, steps: Collection[str]) -> set[str]:
 
 
 def needed(nodes: Nodes, steps: Collection[str]) -> set[str]:
-    """The steps whose results the selected ones need. Raises Failure for a selection that the service refuses."""
+    """The steps whose results the selected ones need. Raises InputError for a selection that the service refuses."""
     if not 1 <= len(steps) <= MOST:
-        raise Failure(f"a selection has 1 to {MOST} steps, not {len(steps)}.")
+        raise InputError(f"a selection has 1 to {MOST} steps, not {len(steps)}.")
     if unknown := sorted(set(steps) - set(nodes)):
-        raise Failure(f"there is no step {', '.join(unknown)}; there are {', '.join(nodes)}.")
+        raise InputError(f"there is no step {', '.join(unknown)}; there are {', '.join(nodes)}.")
     before = ancestors(nodes, steps) - set(steps)
     if gaps := sorted(name for name in before if ancestors(nodes, [name]) & set(steps)):
-        raise Failure(f"the steps between selected ones have to be selected too: {', '.join(gaps)}.")
+        raise InputError(f"the steps between selected ones have to be selected too: {', '.join(gaps)}.")
     return {need for step in steps for need in nodes[step].needs} - set(steps)
 
 
 def selected(nodes: Nodes, selection: Selection, pipeline: str, runs: Path) -> tuple[dict[str, Node], dict[str, Any]]:
-    """The nodes that are to run, and the results of those that are not, by step. Raises Failure."""
+    """The nodes that are to run, and the results of those that are not, by step. Raises InputError."""
     outside = needed(nodes, selection.steps)
     results = _results(runs, selection.source, pipeline, outside) if outside else {}
     inside = {name: node for name, node in nodes.items() if name in selection.steps}
@@ -105,18 +106,19 @@ def selected(nodes: Nodes, selection: Selection, pipeline: str, runs: Path) -> t
 
 def _results(runs: Path, source: str, pipeline: str, steps: Collection[str]) -> dict[str, Any]:
     if not source:
-        raise Failure(f"the selected steps depend on {', '.join(sorted(steps))}: name the execution that has run them.")
+        names = ", ".join(sorted(steps))
+        raise InputError(f"the selected steps depend on {names}: name the execution that has run them.")
     try:
         record = json.loads((runs / source / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise Failure(f"there is no execution {source} here.") from None
+        raise InputError(f"there is no execution {source} here.") from None
     if record["pipeline"] != pipeline:
-        raise Failure(f"execution {source} is one of {record['pipeline']}, not of {pipeline}.")
+        raise InputError(f"execution {source} is one of {record['pipeline']}, not of {pipeline}.")
     if record["state"] not in ("done", "failed", "stopped"):
-        raise Failure(f"execution {source} is {record['state']}; it has to have ended.")
+        raise InputError(f"execution {source} is {record['state']}; it has to have ended.")
     results = {name: step["properties"] for name, step in record["steps"].items() if name in steps}
     if lacking := sorted(name for name in steps if not results.get(name)):
-        raise Failure(f"execution {source} has no results of {', '.join(lacking)}.")
+        raise InputError(f"execution {source} has no results of {', '.join(lacking)}.")
     return results
 
 
@@ -216,7 +218,7 @@ class Scheduler:
             outcome = future.result()
         except Stopped:
             self._change(name, StepStatus.STOPPED)
-        except Failure as failure:
+        except InputError as failure:
             self._change(name, StepStatus.FAILED, str(failure))
         else:
             self.steps[name].properties = outcome.properties
@@ -243,16 +245,16 @@ class Scheduler:
         """Run a step, and let later ones refer to its properties."""
         try:
             outcome = self._perform(node)
-        except (Failure, Stopped):
+        except (InputError, Stopped):
             raise
         except ExpressionError as error:
-            raise Failure(str(error)) from None
+            raise InputError(str(error)) from None
         except Exception as error:  # the engine's own mistakes go to the log, not over the screen
             if (sentence := full(error)) is not None:
                 raise sentence from None
             with self.execution.log(node.name).open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
-            raise Failure(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
+            raise InputError(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
         outputs = outcome.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
         files = {  # the JSON files that Std:JsonGet may read, by name
             item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
@@ -267,7 +269,7 @@ class Scheduler:
             conditions = arguments.get("Conditions", [])
             return Outcome({"Outcome": all(expressions.holds(condition, self.scope) for condition in conditions)})
         if node.type not in BY_TYPE:
-            raise Failure(f"steps of type {node.type} can't be run here.")
+            raise InputError(f"steps of type {node.type} can't be run here.")
         return BY_TYPE[node.type](node.name, expressions.resolve(arguments, self.scope), self.execution)
 
 

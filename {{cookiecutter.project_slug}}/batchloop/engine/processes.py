@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from batchloop import repository as batchloop_repository
+from batchloop.container.job import InputError
 from batchloop.engine.storage import Mount
-from batchloop.repository import Failure, Repository, Stopped
+from batchloop.repository import Repository, Stopped
 
 Process = subprocess.Popen[bytes]
 Port = Callable[[], int | None]
@@ -60,28 +61,28 @@ class Job:
     mounts: tuple[Mount, ...] = ()
 
     def inside(self, path: str) -> Path:
-        """A path of the container in the folder that stands for /opt/ml. Raises Failure for one outside."""
+        """A path of the container in the folder that stands for /opt/ml. Raises InputError for one outside."""
         parts = PurePosixPath(path).parts
         if parts[:3] != ("/", "opt", "ml") or ".." in parts:
-            raise Failure(f"{path} is not below /opt/ml, so it can't be used here.")
+            raise InputError(f"{path} is not below /opt/ml, so it can't be used here.")
         return self.root.joinpath(*parts[3:])
 
-    def failure(self, code: int) -> Failure:
+    def failure(self, code: int) -> InputError:
         """Why it failed: what the component wrote for the service, or the last line of its log."""
         for name in ("message", "failure"):
             file = self.root / "output" / name
             if file.is_file() and (message := file.read_text(encoding="utf-8", errors="replace").strip()):
-                return Failure(message)
+                return InputError(message)
         if code < 0 or code == KILLED:
             number = -code if code < 0 else code - 128
-            return Failure(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
+            return InputError(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
         last = next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "")
-        return Failure(f"exit code {code}" + (f": {last}" if last else ""))
+        return InputError(f"exit code {code}" + (f": {last}" if last else ""))
 
 
 class Backend:
-    """Starts, awaits and ends jobs. Methods raise Failure in the component's words, and Stopped after `stop`.
+    """Starts, awaits and ends jobs. Methods raise InputError in the component's words, and Stopped after `stop`.
 
     All of them are in one process group, with a watchdog that ends the group when the run itself is killed and could
     not; `afterwards` is a command that then clears away what outlives these processes.
@@ -169,7 +170,7 @@ class Backend:
             if (known := port()) is not None and request(known, "/ping", 2) is not None:
                 return known
             time.sleep(0.03)
-        raise Failure(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
+        raise InputError(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
 
     def _check(self) -> None:
         if self._stopping.is_set():

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-from batchloop.container.job import listed
+from batchloop.container.job import InputError, listed
 from batchloop.engine import graph
 from batchloop.engine.graph import Progress, Scheduler, Selection, StepStatus, watching
 from batchloop.engine.processes import Backend
 from batchloop.engine.steps import PipelineExecution, now
 from batchloop.engine.storage import Cache, Registry, Storage, write_json
 from batchloop.pipelines.expressions import Scope
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 GATE = " ← gate"
 MEASURED = ("value", "low", "high", "expected", "reference")
@@ -58,7 +58,7 @@ class Finished:
 
 @contextmanager
 def exclusively(repository: Repository) -> Iterator[None]:
-    """One run at a time. Raises Failure while another is at work; a killed run's lock is gone with it.
+    """One run at a time. Raises InputError while another is at work; a killed run's lock is gone with it.
 
     Runs that were killed are marked, and their half-done job folders removed; finished steps lie in the storage.
     """
@@ -68,7 +68,9 @@ def exclusively(repository: Repository) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise Failure(f"another run is at work here (process {lock.read().strip() or '?'}); wait for it.") from None
+            raise InputError(
+                f"another run is at work here (process {lock.read().strip() or '?'}); wait for it."
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -242,7 +244,7 @@ class RunSummary:
             if uri := _outputs(step).get(output):
                 try:
                     return dict(self.storage.read_json(f"{uri}/{name}"))
-                except Failure:
+                except InputError:
                     return {}
         return {}
 

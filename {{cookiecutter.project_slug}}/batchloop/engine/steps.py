@@ -19,9 +19,9 @@ from typing import Any
 
 from batchloop import repository
 from batchloop.container import artifacts
+from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Outcome, Registry, Result, Storage
-from batchloop.repository import Failure
 
 MEGABYTE = 2**20
 DEFAULT_PAYLOAD = 6  # megabytes, the service's
@@ -75,9 +75,9 @@ def now() -> str:
 
 
 def need(arguments: Arguments, key: str) -> Any:
-    """A key that this step type can't do without. Raises Failure."""
+    """A key that this step type can't do without. Raises InputError."""
     if key not in arguments:
-        raise Failure(f"the definition gives it no {key}.")
+        raise InputError(f"the definition gives it no {key}.")
     return arguments[key]
 
 
@@ -150,7 +150,7 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome
         values = {item["Name"]: re.findall(item["Regex"], printed) for item in metrics}
         packed = job.root.parent / "packed"
         if not _pack(job.root / "model", packed / "output" / "model.tar.gz"):
-            raise Failure("the job left no file in /opt/ml/model.")
+            raise InputError("the job left no file in /opt/ml/model.")
         _pack(job.root / "output" / "data", packed / "output" / "output.tar.gz")
         run.storage.take(packed, target)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -245,10 +245,10 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
         files = run.storage.files(source)
         payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
         if not files:
-            raise Failure("there is no file to transform.")
+            raise InputError("there is no file to transform.")
         for file, path in files:
             if payload and (size := path.stat().st_size / MEGABYTE) > payload:
-                raise Failure(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
+                raise InputError(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
         job = run.job(name, container)
         artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
         answers = job.root.parent / "answers"
@@ -274,7 +274,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
 
 
 def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments) -> None:
-    """Write `<name>.out` for each file, several at a time. Raises Failure for the first that is refused."""
+    """Write `<name>.out` for each file, several at a time. Raises InputError for the first that is refused."""
     types = {"Content-Type": arguments["TransformInput"].get("ContentType")}
     types["Accept"] = arguments["TransformOutput"].get("Accept")
     seconds = int(arguments.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600))
@@ -289,14 +289,14 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
                 response = connection.getresponse()
                 if response.status != 200:
                     reason = response.read(1024).decode(errors="replace").strip() or response.reason
-                    raise Failure(f"{name} was refused with status {response.status}: {reason}")
+                    raise InputError(f"{name} was refused with status {response.status}: {reason}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as out:
                     shutil.copyfileobj(response, out, MEGABYTE)
         except TimeoutError:
-            raise Failure(f"{name}: the server gave no answer within {seconds} seconds.") from None
+            raise InputError(f"{name}: the server gave no answer within {seconds} seconds.") from None
         except (OSError, HTTPException) as error:
-            raise Failure(f"{name}: the server broke off ({type(error).__name__}: {error}).") from None
+            raise InputError(f"{name}: the server broke off ({type(error).__name__}: {error}).") from None
         finally:
             connection.close()
 
@@ -342,7 +342,7 @@ def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
 
 def fail(_name: str, arguments: Arguments, _run: PipelineExecution) -> Outcome:
     """End the run with the definition's own message."""
-    raise Failure(str(arguments.get("ErrorMessage") or "the pipeline ended here."))
+    raise InputError(str(arguments.get("ErrorMessage") or "the pipeline ended here."))
 
 
 BY_TYPE: Mapping[str, Callable[[str, Arguments, PipelineExecution], Outcome]] = {

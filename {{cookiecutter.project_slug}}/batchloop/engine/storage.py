@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
-from batchloop.repository import Failure
+from batchloop.container.job import InputError
 
 READ_ONLY = 0o444
 Result = tuple[Mapping[str, Any], list[str]]  # a step's properties, and the URIs that hold what it made
@@ -43,20 +43,20 @@ class Storage:
         self.root = root
 
     def path(self, uri: str) -> Path:
-        """Where a URI's file or folder lies. Raises Failure for a URI of another kind."""
+        """Where a URI's file or folder lies. Raises InputError for a URI of another kind."""
         if uri.startswith("file://"):
             return Path(unquote(urlsplit(uri).path))
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         names = [name for name in key.split("/") if name]
         if not uri.startswith("s3://") or not bucket or {".", ".."} & {bucket, *names}:
-            raise Failure(f"{uri!r} is no location that can be read here; give s3://bucket/key or a path.")
+            raise InputError(f"{uri!r} is no location that can be read here; give s3://bucket/key or a path.")
         return self.root.joinpath(bucket, *names)
 
     def existing(self, uri: str) -> Path:
-        """As `path`, of something that is there. Raises Failure."""
+        """As `path`, of something that is there. Raises InputError."""
         path = self.path(uri)
         if not path.exists():
-            raise Failure(f"{path if uri.startswith('file://') else f'{uri} (here: {path})'} does not exist.")
+            raise InputError(f"{path if uri.startswith('file://') else f'{uri} (here: {path})'} does not exist.")
         return path
 
     def files(self, uri: str) -> list[tuple[str, Path]]:
@@ -70,19 +70,19 @@ class Storage:
     def listed(self, uri: str) -> list[tuple[str, Path]]:
         """Key and path of the files that a manifest lists: a prefix, then keys relative to it.
 
-        Source: "S3DataSource" in the SageMaker API reference. Raises Failure for a manifest of another form, and for a
-        file that is not there.
+        Source: "S3DataSource" in the SageMaker API reference. Raises InputError for a manifest of another form,
+        and for a file that is not there.
         """
         entries = self.read_json(uri)
         first, *keys = entries if isinstance(entries, list) and entries else [None]
         prefix = str(first.get("prefix") or "") if isinstance(first, dict) else ""
         if not prefix or not keys or not all(isinstance(key, str) and key for key in keys):
-            raise Failure(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
+            raise InputError(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
         quoted = prefix.startswith("file://")
         return [(unquote(str(key)) if quoted else str(key), self.existing(f"{prefix}{key}")) for key in keys]
 
     def mounts(self, uri: str, folder: str, listed: bool = False) -> list[Mount]:
-        """What is stored, in a folder of a container; a single file lies in it. Raises Failure where nothing is.
+        """What is stored, in a folder of a container; a single file lies in it. Raises InputError where nothing is.
 
         What a manifest lists lies where its keys say below the folder; the service's guide leaves that open.
         """
@@ -105,11 +105,11 @@ class Storage:
         source.replace(target)
 
     def read_json(self, uri: str) -> Any:
-        """The value in a stored JSON file. Raises Failure."""
+        """The value in a stored JSON file. Raises InputError."""
         try:
             return json.loads(self.existing(uri).read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Failure(f"{uri} is not valid JSON: {error}.") from None
+            raise InputError(f"{uri} is not valid JSON: {error}.") from None
 
     def write_json(self, uri: str, value: object) -> None:
         """Store a JSON file in one rename."""
@@ -145,7 +145,7 @@ class Cache:
         The entry is the last thing that is written, so a killed run never leaves half of one.
         """
         key = repository.of(identity)
-        with suppress(OSError, ValueError, KeyError, Failure):  # no entry, a damaged one, or an output that is gone
+        with suppress(OSError, ValueError, KeyError, InputError):  # no entry, a damaged one, or an output that is gone
             before = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             if all(self.content(uri) == content for uri, content in before["outputs"].items()):
                 return Outcome(dict(before["properties"]), reused=True)
@@ -156,7 +156,7 @@ class Cache:
         return Outcome(properties)
 
     def content(self, uri: str, listed: bool = False) -> str:
-        """A hash of the names and bytes of what is at a URI, or `listed` there. Raises Failure where nothing is."""
+        """A hash of the names and bytes of what is at a URI, or `listed` there. Raises InputError where nothing is."""
         files = self.storage.listed(uri) if listed else self.storage.files(uri)
         return repository.of([[name, self._digest(path)] for name, path in files])
 
@@ -170,7 +170,7 @@ class Cache:
             state = path.stat()
         except OSError as error:
             leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
-            raise Failure(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
+            raise InputError(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
         # the change time too: a file may be replaced by one of the same size and date
         stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         name = str(path.absolute())
@@ -200,15 +200,15 @@ class Registry:
         except FileNotFoundError:
             return []
         except ValueError:
-            raise Failure(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
+            raise InputError(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
         return packages
 
     def package(self, arn: str) -> dict[str, Any]:
-        """One package. Raises Failure where there is none of that name."""
+        """One package. Raises InputError where there is none of that name."""
         for package in self.packages():
             if package["ModelPackageArn"] == arn:
                 return package
-        raise Failure(f"{arn} is not registered.")
+        raise InputError(f"{arn} is not registered.")
 
     def register(self, arguments: Mapping[str, Any], identity: str, created: str) -> dict[str, Any]:
         """Add a package under the group's next version."""
@@ -227,7 +227,7 @@ class Registry:
 
 
 def read_release(file: Path) -> dict[str, Any] | None:
-    """The manifest of a release, or None where there is none. Raises Failure for a damaged one."""
+    """The manifest of a release, or None where there is none. Raises InputError for a damaged one."""
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if not set(manifest["artifacts"]) >= set(ARTIFACTS) or not set(manifest) >= set(NEEDED):
@@ -235,7 +235,7 @@ def read_release(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise Failure(
+        raise InputError(
             f"{file.name} is damaged; `make models` lists what `make models USE=…` can release again, and "
             "`make train FRESH=yes` trains without a champion."
         ) from None

@@ -15,7 +15,7 @@ from batchloop.container import metrics, settings, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.environment import Environment
-from batchloop.repository import Failure, Repository
+from batchloop.repository import Repository
 
 NAMES = ("training", "inference")
 Values = Mapping[str, Any]
@@ -34,13 +34,13 @@ SETTINGS |= {
 
 
 def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
-    """The use case and one environment of it. Raises Failure with the file, the line, the key and what is right."""
+    """The use case and one environment of it. Raises InputError with the file, the line, the key and what is right."""
     case = usecase.load(repository.root / "usecase.toml")
     return case, environments.load(repository.root / "environments", environment, case)
 
 
 def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
-    """The training or inference definition, compiled where sources have changed. Raises Failure where it can't be."""
+    """The training or inference definition, compiled where sources have changed. Raises InputError."""
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
     complete = all((folder / file).is_file() for file in ("sources", *(f"{name}.json" for name in NAMES)))
     if not complete or (folder / "sources").read_text(encoding="utf-8") != sources:
@@ -60,7 +60,7 @@ def show(repository: Repository, environment: str) -> int:
 def compile_all(repository: Repository, environment: str) -> None:
     """Check every setting, compile and check, in a process of its own: the SDK takes seconds to import.
 
-    Raises Failure.
+    Raises InputError.
     """
     case = read(repository, environment)[0]
     check_hyperparameters(repository)
@@ -76,35 +76,35 @@ def compile_all(repository: Repository, environment: str) -> None:
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Every declared parameter's value. `known` may hold more than this definition declares; `words` are Name=value.
 
-    Raises Failure for a name that is not declared, a value of the wrong type, and a parameter without a value.
+    Raises InputError for a name that is not declared, a value of the wrong type, and a parameter without a value.
     """
     declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
     given = {**known, **_pairs(words, declared)}
     parsed = {}
     for name, parameter in declared.items():
         if name not in given and "DefaultValue" not in parameter:
-            raise Failure(f"parameter {name} has no value; add SET={name}=…")
+            raise InputError(f"parameter {name} has no value; add SET={name}=…")
         value, allowed = given.get(name, parameter.get("DefaultValue")), parameter.get("EnumValues")
         if allowed and value not in allowed:
-            raise Failure(f"{name} = {value!r} is none of {', '.join(map(str, allowed))}.")
+            raise InputError(f"{name} = {value!r} is none of {', '.join(map(str, allowed))}.")
         kind = KINDS.get(parameter["Type"], str)
         if (typed := settings.parsed(kind, str(value))) is None:
-            raise Failure(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
+            raise InputError(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
         parsed[name] = typed
     return parsed
 
 
 def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
-    """Raises Failure for a name that is not declared, or is given two values; a value may hold blanks."""
+    """Raises InputError for a name that is not declared, or is given two values; a value may hold blanks."""
     given: dict[str, str] = {}
     for pair in (pair for text in words for pair in re.split(r"\s+(?=\w+\s*=)", text.strip())):
         name, equals, value = map(str.strip, pair.partition("="))
         if not equals or not value:
-            raise Failure(f"SET={pair} is not Name=value.")
+            raise InputError(f"SET={pair} is not Name=value.")
         if name not in declared:
-            raise Failure(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
+            raise InputError(f"there is no parameter {name!r} to SET; {settings.nearest(name, sorted(declared))}.")
         if name in given:
-            raise Failure(f"SET gives {name} two values, {given[name]} and {value}; leave one of them out.")
+            raise InputError(f"SET gives {name} two values, {given[name]} and {value}; leave one of them out.")
         given[name] = value
     return given
 
@@ -114,7 +114,7 @@ def chosen(
 ) -> dict[str, Any]:
     """Those of the values that Name=value pairs have given, checked as the settings that they stand in for.
 
-    Raises Failure.
+    Raises InputError.
     """
     given = {name: values[name] for name in _pairs(words, values)}
     if not given:
@@ -131,7 +131,7 @@ def chosen(
         environments.parse(environment_tables, environment, usecase.parse(usecase_tables))
     except InputError as error:
         pairs = " ".join(f"{name}={value}" for name, value in given.items())
-        raise Failure(f"SET={pairs}: {str(error).removeprefix('usecase.toml: ')}") from None
+        raise InputError(f"SET={pairs}: {str(error).removeprefix('usecase.toml: ')}") from None
     jobs = [step["Arguments"] for step in definition.get("Steps", ()) if step["Type"] == "Training"]
     taken = {key: value for job in jobs for key, value in job.get("HyperParameters", {}).items()}
     texts = [(key, {"Get": f"Parameters.{name}"}, str(value)) for key in taken for name, value in given.items()]
@@ -141,21 +141,21 @@ def chosen(
 
 
 def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:
-    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises Failure."""
+    """Ask the algorithm whether it takes usecase.toml's, overridden by those chosen. Raises InputError."""
     words = [f"{name}={value}" for name, value in (chosen or {}).items()]
     try:
         run_module(repository, "batchloop.container.hyperparameters", *words, python=repository.python())
-    except Failure as failure:  # the model library's own complaint stands above
-        raise Failure(str(failure).splitlines()[-1].removeprefix("error: ")) from None
+    except InputError as failure:  # the model library's own complaint stands above
+        raise InputError(str(failure).splitlines()[-1].removeprefix("error: ")) from None
 
 
 def location(text: str) -> str:
-    """A path of the user's as a URI; s3:// stays. Raises Failure for a path that does not exist."""
+    """A path of the user's as a URI; s3:// stays. Raises InputError for a path that does not exist."""
     if text.startswith(("s3://", "file://")):
         return text
     path = Path(text).expanduser().absolute()
     if not path.exists():
-        raise Failure(f"{text} does not exist.")
+        raise InputError(f"{text} does not exist.")
     return path.as_uri()
 
 
@@ -172,7 +172,7 @@ def git_commit(repository: Repository) -> str:
 
 
 def run_module(repository: Repository, module: str, *arguments: str, python: str = sys.executable) -> str:
-    """What a module of this repository prints, run by a Python. Raises Failure with what it says is wrong."""
+    """What a module of this repository prints, run by a Python. Raises InputError with what it says is wrong."""
     variables = {"PYTHONPATH": str(repository.root), "USECASE_FILE": str(repository.root / "usecase.toml")}
     done = subprocess.run(  # noqa: S603 - this repository's own modules
         [python, "-m", module, *arguments],
@@ -185,6 +185,9 @@ def run_module(repository: Repository, module: str, *arguments: str, python: str
     if done.returncode != 0:
         output = done.stderr.strip() or done.stdout.strip() or "it said nothing"
         if "Traceback" in output:
-            raise Failure(f"python -m {module} failed: {output.splitlines()[-1]}")
-        raise Failure(output.removeprefix("error: "))
+            owned = rf'File "{re.escape(str(repository.root))}/((?:components|pipelines|data)/.+?)", line (\d+)'
+            frames = re.findall(owned, output)  # what the owner edits, not the plumbing or a package
+            place = f"{frames[-1][0]}, line {frames[-1][1]}" if frames else f"python -m {module} failed"
+            raise InputError(f"{place}: {output.splitlines()[-1]}")
+        raise InputError(output.removeprefix("error: "))
     return done.stdout
