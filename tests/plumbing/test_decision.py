@@ -18,8 +18,8 @@ from batchloop.control.decision import (
     WAITING,
     Action,
     Arrival,
-    Circumstances,
     Decision,
+    DecisionContext,
     Labelled,
     Memory,
     Observation,
@@ -52,8 +52,8 @@ def saw(day: int, drifted: bool | None = True, **other: Any) -> Observation:
     return Observation(**{**values, "drifted": drifted, **other})
 
 
-def around(hours: float = 0, labelled: tuple[int, ...] = (), **other: Any) -> Circumstances:
-    return Circumstances(at(hours), frozenset(map(window, labelled)), **other)
+def around(hours: float = 0, labelled: tuple[int, ...] = (), **other: Any) -> DecisionContext:
+    return DecisionContext(at(hours), frozenset(map(window, labelled)), **other)
 
 
 def after(*seen: Observation, rules: Settings = ONE, labelled: tuple[int, ...] = ()) -> Decision:

@@ -212,7 +212,7 @@ def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
 def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:
     """What the loop would decide in an account, where this is the first window that it sees."""
     from batchloop.control import reports, retraining  # noqa: PLC0415 - the control plane's
-    from batchloop.control.decision import Circumstances, Memory, Observation, decide  # noqa: PLC0415
+    from batchloop.control.decision import DecisionContext, Memory, Observation, decide  # noqa: PLC0415
     from batchloop.control.names import Settings  # noqa: PLC0415
 
     if not (window := scored.window):
@@ -221,7 +221,7 @@ def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], 
     rules, now = Settings.of(repository.tables()), datetime.now(UTC)
     released = (storage.read_release(repository.release) or {}).get("artifacts", {}).get("baseline", "")
     baseline, time = retraining.baseline_id(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
-    figures = reports.figures(report, rules.minimum_rows)
+    figures = reports.observation_fields(report, rules.minimum_rows)
     seen = Observation(window, identity, time, baseline=baseline, **figures)
-    around = Circumstances(now, frozenset({window}), baseline=retraining.baseline_id(released) if released else "")
-    yield f"in an account the loop would say: {decide(Memory(), seen, rules, around).reason}"
+    context = DecisionContext(now, frozenset({window}), baseline=retraining.baseline_id(released) if released else "")
+    yield f"in an account the loop would say: {decide(Memory(), seen, rules, context).reason}"

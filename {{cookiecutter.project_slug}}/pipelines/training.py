@@ -28,7 +28,7 @@ from sagemaker.train.model_trainer import ModelTrainer
 from batchloop.container import metrics
 from batchloop.container.usecase import UseCase, digest
 from batchloop.environment import Environment
-from batchloop.pipelines import steps as pipelines_steps
+from batchloop.pipelines import steps
 from batchloop.pipelines.steps import Context, ProcessingJob
 
 SPLITS = ("train", "validation", "test", "champion_test")
@@ -43,10 +43,10 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     baseline = _learn_baseline(context, train)
     explainer = _learn_explainer(context, prepare, train)
     artifacts = {
-        "preprocessor": pipelines_steps.output_of(prepare, "preprocessor"),
+        "preprocessor": steps.output_of(prepare, "preprocessor"),
         "model": _model(train),
-        "baseline": pipelines_steps.output_of(baseline, "baseline"),
-        "explainer": pipelines_steps.output_of(explainer, "explainer"),
+        "baseline": steps.output_of(baseline, "baseline"),
+        "explainer": steps.output_of(explainer, "explainer"),
         "evaluation": _evaluation(train),
     }
     check = ConditionStep(
@@ -56,9 +56,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    steps = [prepare, train, baseline, explainer, check]
+    every = [prepare, train, baseline, explainer, check]
     return Pipeline(
-        name=environment.pipeline("training"), parameters=parameters, steps=steps, sagemaker_session=session
+        name=environment.pipeline("training"), parameters=parameters, steps=every, sagemaker_session=session
     )
 
 
@@ -80,8 +80,8 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
         ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
         ParameterString("ApprovalStatus", environment.approval, enum_values=["Approved", "PendingManualApproval"]),
         ParameterString("GitCommit", "unknown"),
-        *pipelines_steps.image_parameters(environment),
-        *pipelines_steps.instance_parameters(environment, pipelines_steps.COMPONENTS),
+        *steps.image_parameters(environment),
+        *steps.instance_parameters(environment, steps.COMPONENTS),
     ]
 
 
@@ -110,20 +110,18 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
         outputs=["preprocessor", *SPLITS],
         listed=("earlier",),
     )
-    return pipelines_steps.processing(context, job)
+    return steps.processing(context, job)
 
 
 def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
-    channels = {name: pipelines_steps.output_of(prepare, name) for name in SPLITS} | {
-        "champion": context["ChampionModel"]
-    }
+    channels = {name: steps.output_of(prepare, name) for name in SPLITS} | {"champion": context["ChampionModel"]}
     data = [InputData(channel_name=name, data_source=uri) for name, uri in channels.items()]
     trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
     return TrainingStep(
         name="TrainModel",
         step_args=trainer.train(input_data_config=data),
-        cache_config=pipelines_steps.CACHE,
-        retry_policies=pipelines_steps.job_retries(),
+        cache_config=steps.CACHE,
+        retry_policies=steps.job_retries(),
     )
 
 
@@ -156,11 +154,11 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             security_group_ids=list(environment.security_groups) or None,
         ),
         output_data_config=OutputDataConfig(
-            s3_output_path=pipelines_steps.output_uri(context, "TrainModel", "output"),
+            s3_output_path=steps.output_uri(context, "TrainModel", "output"),
             kms_key_id=environment.kms_key or None,
         ),
         checkpoint_config=CheckpointConfig(
-            s3_uri=pipelines_steps.output_uri(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
+            s3_uri=steps.output_uri(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
         ),
         tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags],
     )
@@ -182,7 +180,7 @@ def _learn_baseline(context: Context, train: TrainingStep) -> ProcessingStep:
         inputs={"raw": context["TrainingData"], "evaluation": _evaluation(train)},
         outputs=["baseline", "report"],
     )
-    return pipelines_steps.processing(context, job)
+    return steps.processing(context, job)
 
 
 def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingStep) -> ProcessingStep:
@@ -190,10 +188,10 @@ def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingS
         name="LearnExplainer",
         component="explainability",
         arguments=["train"],
-        inputs={"model": _model(train), "features": pipelines_steps.output_of(prepare, "validation")},
+        inputs={"model": _model(train), "features": steps.output_of(prepare, "validation")},
         outputs=["explainer", "report"],
     )
-    return pipelines_steps.processing(context, job)
+    return steps.processing(context, job)
 
 
 def _model(train: TrainingStep) -> Any:
@@ -229,7 +227,7 @@ def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list
 
 def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any]) -> ModelStep:
     """A model package that names all four artifacts and images: what a release is made from."""
-    images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in pipelines_steps.COMPONENTS}
+    images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in steps.COMPONENTS}
     builder = ModelBuilder(
         model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
         s3_model_data_url=artifacts["model"],
@@ -255,7 +253,7 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
             "contract": digest(usecase.contract()),
         },
     )
-    return ModelStep(name="RegisterModel", step_args=package, retry_policies=pipelines_steps.service_retries())
+    return ModelStep(name="RegisterModel", step_args=package, retry_policies=steps.service_retries())
 
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:

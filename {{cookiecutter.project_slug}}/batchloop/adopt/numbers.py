@@ -92,8 +92,8 @@ def read(profile: Profile) -> Table:
     plain = [column for column in texts if column.numbers == column.present]
     points = [each for each in plain if _share(f"[-+]?{PATTERNS['.'][1:]}", each.texts)]
     others = [column for column in texts if column.numbers < column.present]
-    dressed = {each.name: dress for each in others if (dress := _dress(each))}
-    odd = [column for column in others if column.name in dressed or any(map(MARKED.search, column.odd))]
+    written = {each.name: formats for each in others if (formats := _number_formats(each))}
+    odd = [column for column in others if column.name in written or any(map(MARKED.search, column.odd))]
     decimal, thousands = table.reading.decimal, table.reading.thousands
     if odd or not points or options.decimal or options.thousands:
         unclear = [column for column in plain if column not in points and any("." in text for text in column.texts)]
@@ -101,15 +101,15 @@ def read(profile: Profile) -> Table:
         decimal = options.decimal or _decimal(shapes, len(points))
         thousands = CHARACTERS.get(options.thousands, options.thousands)
         if not options.thousands:  # what stands between them in columns that have this decimal sign
-            alike = [each for each in shapes if each.column.name not in dressed and each.sign in ("", decimal)]
+            alike = [each for each in shapes if each.column.name not in written and each.sign in ("", decimal)]
             grouped = OTHER[decimal] if any(each.counts[f"groups {decimal}"] for each in alike) else ""
             thousands = grouped or next((each.blank for each in alike if each.blank), "")
         for each in shapes:
             each.check()
             sign, name = (each.signs or [decimal])[0], each.column.name
             form = each.format(sign, thousands if sign == decimal else "")
-            if name in dressed or form not in (f"1{thousands}234{decimal}5", f"1234{decimal}5"):
-                formats |= {name: "|".join(dress.replace(PLAIN, form) for dress in dressed.get(name, [PLAIN]))}
+            if name in written or form not in (f"1{thousands}234{decimal}5", f"1234{decimal}5"):
+                formats |= {name: "|".join(dress.replace(PLAIN, form) for dress in written.get(name, [PLAIN]))}
         formats |= {column.name: PLAIN for column in points if decimal != "."}
     # a comma before decimals no longer hides which numbers are whole
     strings = [name for name, kind in table.frame.collect_schema().items() if kind == pl.String and name not in formats]
@@ -137,7 +137,7 @@ def _clock(column: Column) -> str:
     )
 
 
-def _dress(column: Column) -> list[str]:
+def _number_formats(column: Column) -> list[str]:
     """The formats of a column whose numbers have a unit, or brackets or an end for a minus; none where they have not.
 
     Raises Question for units that differ, and for amounts of which some have none.

@@ -175,7 +175,7 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
     frame = frame.with_columns(each.number(pl.col(f"t{place}")).alias(f"n{place}") for place, each in places)
     frame = frame.with_columns(pl.col("^label.*$").name.replace("label", "t"))
     counts = _measured(frame, [_counts(pl.col(f"t{place}"), pl.col(f"n{place}")) for place, _ in places])
-    closer = _measured(frame, [_closer(pl.col(f"t{n}"), pl.col(f"n{n}"), count) for n, count in enumerate(counts)])
+    closer = _measured(frame, [_second_pass(pl.col(f"t{n}"), pl.col(f"n{n}"), count) for n, count in enumerate(counts)])
     some = frame.select(f"t{place}" for place, _ in places).head(EXAMPLES).collect(engine="streaming")
     for place, column in places:  # texts from all of their order, so that each kind of them is among them
         count, found, held = counts[place], closer[place], some[f"t{place}"].drop_nulls().unique().sort()
@@ -185,7 +185,11 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
         numbers = pl.DataFrame({"t": shown}, schema={"t": pl.String}).filter(column.number(pl.col("t")).is_null())
         odd = found.get("odd") or numbers["t"].to_list()
         ends = [tuple(end.values()) for end in found.get("ends", [])]
-        found |= {"texts": _with(shown, count.pop("ends")), "odd": _with(odd, count.pop("odd_ends")), "ends": ends}
+        found |= {
+            "texts": _with_extremes(shown, count.pop("ends")),
+            "odd": _with_extremes(odd, count.pop("odd_ends")),
+            "ends": ends,
+        }
         yield replace(column, **count, **found)
 
 
@@ -214,7 +218,7 @@ def _counts(text: pl.Expr, number: pl.Expr) -> dict[str, pl.Expr]:
     }
 
 
-def _closer(text: pl.Expr, number: pl.Expr, count: dict[str, Any]) -> dict[str, pl.Expr]:
+def _second_pass(text: pl.Expr, number: pl.Expr, count: dict[str, Any]) -> dict[str, pl.Expr]:
     """What is worth a second pass: few texts, the texts among numbers and the markers among these, the ends."""
     wanted, low, high = dict[str, pl.Expr](), count["low"], count["high"]
     if 0 < count["distinct"] <= EXACT:
@@ -232,6 +236,6 @@ def _closer(text: pl.Expr, number: pl.Expr, count: dict[str, Any]) -> dict[str, 
     return wanted
 
 
-def _with(texts: list[str], ends: list[str | None]) -> list[str]:
+def _with_extremes(texts: list[str], ends: list[str | None]) -> list[str]:
     """At most so many texts in order, the extremes of the column among them."""
     return sorted({*texts[: KEPT - 2], *(text for text in ends if text is not None)})

@@ -145,13 +145,13 @@ class Session:
 
     @cached_property
     def aws(self) -> Aws:
-        """As the functions have it, without the two that tell people."""
+        """The control plane's clients, without CloudWatch and SNS."""
         clients = {service: self.client(service) for service in ("ecr", "s3", "sagemaker", "ssm")}
         return Aws(cloudwatch=None, sns=None, **clients)
 
     @cached_property
     def places(self) -> Places:
-        """As the functions have it, without the topic."""
+        """The control plane's names and settings, without the topic."""
         return Places.of(self.environment, self.repository.tables())
 
     @property

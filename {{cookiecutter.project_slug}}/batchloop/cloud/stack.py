@@ -78,12 +78,12 @@ class Stack:
             raise InputError(f"the stack {self.name}: {other}.")
         if found and moving(found["StackStatus"]):
             print(f"{self.name} is {found['StackStatus']}: waiting for it", flush=True)
-            self.mark(found["StackId"])
+            self.ignore_past_events(found["StackId"])
             found = self.wait(found["StackId"])
         return None if found and found["StackStatus"] == GONE else found
 
-    def mark(self, identity: str) -> None:
-        """Let only events that come from now on be news."""
+    def ignore_past_events(self, identity: str) -> None:
+        """Print only events that come from now on."""
         self._last = next((event["EventId"] for event in self._events(identity)), "")
 
     def wait(self, identity: str) -> Described:
@@ -138,7 +138,7 @@ class Stack:
         """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it."""
         if (found := self.settled()) is None:
             return
-        self.mark(found["StackId"])
+        self.ignore_past_events(found["StackId"])
         self.call("delete_stack", StackName=found["StackId"])
         done = self.wait(found["StackId"])
         if done["StackStatus"] != GONE:
@@ -187,7 +187,7 @@ class Stack:
         """Make the changes, and wait; the stack as it is then. Raises InputError with what failed first."""
         found = self.describe()
         identity = found["StackId"] if found else self.name
-        self.mark(identity)
+        self.ignore_past_events(identity)
         self._executed = True
         try:
             self.call("execute_change_set", ChangeSetName=self._arn, ClientRequestToken=uuid.uuid4().hex)

@@ -117,7 +117,7 @@ def importance(values: Values) -> Values:
 
 
 def summarise(model: Model, parts: list[tuple[pl.DataFrame, Attributions]]) -> Summary:
-    """The whole of some explained chunks."""
+    """Importance, base value and largest errors over all chunks."""
     total = sum(len(chunk) for chunk, _ in parts)
     weighted = [importance(found.values) * (len(chunk) / total) for chunk, found in parts]
     return Summary(

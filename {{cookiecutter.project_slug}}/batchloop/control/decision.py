@@ -116,7 +116,7 @@ def parse(text: str) -> Memory:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class DecisionContext:
     """What else counts: which of `candidates` have labels, what the release learned from, whether a training runs.
 
     `measuring` are windows whose labels are just being held against what was predicted; `baseline` is the release's, as
@@ -142,7 +142,7 @@ class Decision:
     arrival: Arrival | None
 
 
-def decide(memory: Memory, observation: Observation | None, settings: Settings, given: Circumstances) -> Decision:
+def decide(memory: Memory, observation: Observation | None, settings: Settings, given: DecisionContext) -> Decision:
     """What to do after an observation, or, without one, about what is still waited for."""
     if memory.state == WAITING and given.learned and order(given.learned) >= order(memory.window):
         memory = retraining_ended(memory, "is no longer needed: the release has learned from it or a newer one")
@@ -291,7 +291,7 @@ def _counted(memory: Memory, observation: Observation, settings: Settings, late:
     return True, reason
 
 
-def _answer(memory: Memory, target: str, settings: Settings, given: Circumstances) -> tuple[Action, str]:
+def _answer(memory: Memory, target: str, settings: Settings, given: DecisionContext) -> tuple[Action, str]:
     """What to do about the window that matters, and the rest of the sentence."""
     last = "".join(memory.started[-1:])
     cooldown = bool(last) and given.now - datetime.fromisoformat(last) < timedelta(hours=settings.cooldown_hours)

@@ -159,7 +159,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     folder = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift"
     report = storage.read_json(aws, f"{folder}/drift.json") or {}
     try:
-        figures = reports.figures(report, places.settings.minimum_rows)
+        figures = reports.observation_fields(report, places.settings.minimum_rows)
     except (KeyError, TypeError, ValueError):
         raise NoVerdict(f"{folder}/drift.json, about window {window}, is missing or no drift report.") from None
     observation = Observation(window, run.identity, run.started, baseline=retraining.baseline_id(baseline), **figures)

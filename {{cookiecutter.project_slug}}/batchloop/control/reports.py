@@ -34,7 +34,7 @@ class Performance:
     rows: int | None = None
 
     def words(self) -> str:
-        """For people."""
+        """A sentence for notices."""
         text = f"{self.metric} {short(self.value)}"
         text += "" if self.low is None or self.high is None else f" ({short(self.low)} to {short(self.high)})"
         text += "" if self.rows is None else f" by the labels of {self.rows:,} rows"
@@ -64,8 +64,8 @@ def why_unknown(report: Report, part: str) -> str:
     return f"not known: {reason}" if isinstance(reason, str) else ""
 
 
-def figures(report: Report, minimum_rows: int) -> dict[str, Any]:
-    """What counts of it, as decision.Observation has it.
+def observation_fields(report: Report, minimum_rows: int) -> dict[str, Any]:
+    """A report's numbers as keyword arguments of decision.Observation.
 
     Raises KeyError, TypeError or ValueError for a report that is none.
     """

@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from batchloop.control import decision, release, reports, storage
-from batchloop.control.decision import RETRAINING, Action, Circumstances, Decision, Memory, Observation
+from batchloop.control.decision import RETRAINING, Action, Decision, DecisionContext, Memory, Observation
 from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, earlier_windows
 from batchloop.control.release import NotReleased
 from batchloop.control.storage import Conflict, Stored
@@ -220,7 +220,7 @@ def _advance(aws: Aws, places: Places, observation: Observation | None, now: dat
     wanted = decision.candidates(memory, places.settings, observation.window if observation else "")
     labelled = frozenset(window for window in wanted if _is_labelled(aws, places, window))
     _, released = release.current(aws, places)
-    circumstances = Circumstances(
+    context = DecisionContext(
         now,
         labelled,
         learned=_learned(places, released),
@@ -228,14 +228,14 @@ def _advance(aws: Aws, places: Places, observation: Observation | None, now: dat
         measuring=_measuring(aws, places) if labelled else frozenset(),
         baseline=baseline_id(released["artifacts"]["baseline"]) if released else "",
     )
-    decided = decision.decide(memory, observation, places.settings, circumstances)
+    decided = decision.decide(memory, observation, places.settings, context)
     if decided.action == Action.RETRAIN:
         stored = storage.write(aws.ssm, stored, decided.memory.text())
         begun = _retrain(aws, places, decided.memory)
         decided = replace(decided, memory=begun, reason=begun.reason)
     tell(decided)
     storage.write(aws.ssm, stored, decided.memory.text())
-    unmeasured = decided.action == Action.WAIT and decided.window not in circumstances.measuring
+    unmeasured = decided.action == Action.WAIT and decided.window not in context.measuring
     if unmeasured and _is_labelled(aws, places, decided.window):  # labels came while this was decided
         return _advance(aws, places, None, now, tell)
     return decided

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import artifacts, job, models, usecase
-from batchloop.container import explanations as container_explanations
+from batchloop.container import artifacts, explanations, job, models, usecase
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions
@@ -28,16 +27,14 @@ def serve(settings: Mapping[str, str]) -> None:
     del settings  # everything is in usecase.toml
     case = usecase.load()
     fitted, explainer = _artifacts(case)
-    chosen = container_explanations.choose(job.processing_input("features"), fitted, case.explanation)
-    parts = list(container_explanations.explained(fitted, explainer["learned"], chosen.frame))
-    explanations = pl.concat([reasons(fitted, chunk, each, case.explanation.top) for chunk, each in parts])
-    report = _summary(case, fitted, explainer, container_explanations.summarise(fitted, parts)) | {
-        "rows": chosen.scoreable
-    }
+    chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
+    parts = list(explanations.explained(fitted, explainer["learned"], chosen.frame))
+    table = pl.concat([reasons(fitted, chunk, each, case.explanation.top) for chunk, each in parts])
+    report = _summary(case, fitted, explainer, explanations.summarise(fitted, parts)) | {"rows": chosen.scoreable}
     with artifacts.writing(job.processing_output("explanations")) as folder:
-        explanations.write_parquet(folder / "explanations.parquet")
+        table.write_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
-        text = container_explanations.batch(case, report, explanations.head(5))
+        text = explanations.batch(case, report, table.head(5))
         (folder / "report.html").write_text(text, encoding="utf-8")
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 
@@ -57,10 +54,10 @@ def _artifacts(case: UseCase) -> tuple[Model, dict[str, Any]]:
 def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, count: int) -> pl.DataFrame:
     """Id, raw score and the `count` strongest reasons of each row; for several classes, those of the predicted one."""
     features = fitted.metadata["features"]
-    values = container_explanations.towards_prediction(attributions)
-    strongest = container_explanations.top(values, min(count, len(features)))
+    values = explanations.towards_prediction(attributions)
+    strongest = explanations.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])
-    words = np.column_stack([container_explanations.in_words(chunk[feature["name"]], feature) for feature in features])
+    words = np.column_stack([explanations.in_words(chunk[feature["name"]], feature) for feature in features])
     every = np.arange(len(chunk))
     name = fitted.metadata["id"]
     columns: dict[str, Any] = {name: chunk[name], "raw_score": attributions.raw.max(axis=1)}
@@ -71,10 +68,8 @@ def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, coun
     return pl.DataFrame(columns)
 
 
-def _summary(
-    case: UseCase, fitted: Model, explainer: dict[str, Any], summary: container_explanations.Summary
-) -> dict[str, Any]:
-    now = container_explanations.described(fitted, summary)
+def _summary(case: UseCase, fitted: Model, explainer: dict[str, Any], summary: explanations.Summary) -> dict[str, Any]:
+    now = explanations.described(fitted, summary)
     before = {line["feature"]: (rank, line["importance"]) for rank, line in enumerate(explainer["importance"], start=1)}
     for rank, line in enumerate(now, start=1):
         line |= {"reference": before[line["feature"]][1], "rank": rank, "reference_rank": before[line["feature"]][0]}
@@ -84,10 +79,10 @@ def _summary(
         "explained": len(summary.values),
         "rule": "all" if case.explanation.rows == 0 else case.explanation.rule,
         "unit": explainer["unit"],
-        "moved": container_explanations.moved(pairs[:, 0], pairs[:, 1]),
+        "moved": explanations.moved(pairs[:, 0], pairs[:, 1]),
         "additivity_error": summary.error,
         "sampling_error": summary.sampling_error,
-        "tolerance": container_explanations.module().TOLERANCE,
+        "tolerance": explanations.module().TOLERANCE,
         "importance": now,
-        "source_importance": container_explanations.by_source(fitted.metadata["features"], summary.importance),
+        "source_importance": explanations.by_source(fitted.metadata["features"], summary.importance),
     }
