@@ -92,7 +92,7 @@ def read(profile: Profile) -> Table:
     plain = [column for column in texts if column.numbers == column.present]
     points = [each for each in plain if _share(f"[-+]?{PATTERNS['.'][1:]}", each.texts)]
     others = [column for column in texts if column.numbers < column.present]
-    written = {each.name: formats for each in others if (formats := _number_formats(each))}
+    written = {each.name: found for each in others if (found := _number_formats(each))}
     odd = [column for column in others if column.name in written or any(map(MARKED.search, column.odd))]
     decimal, thousands = table.reading.decimal, table.reading.thousands
     if odd or not points or options.decimal or options.thousands:
