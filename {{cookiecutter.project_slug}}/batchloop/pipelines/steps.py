@@ -21,9 +21,9 @@ from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep
 from batchloop.control import names
 from batchloop.environment import Environment
 
+COMPONENTS = tuple(names.COMPONENTS)
 # A step is reused while its arguments are the same; AWS leaves job names and the execution id's value out of the
 # comparison only where a path is a Join of it, which is how every output path is written here.
-COMPONENTS = tuple(names.COMPONENTS)
 CACHE = CacheConfig(enable_caching=True, expire_after="P30D")
 # Polars reads this many row groups ahead of each scan. By default it is 8 or more, and a job's memory then depends on
 # how much faster the disk is than the processors.
