@@ -133,3 +133,13 @@ def test_metric_lines_have_no_exponent(value):
     text = evaluation.metric_lines({**found, "lead": 0.0})[0].partition("=")[2]
     assert float(text) == pytest.approx(value, rel=1e-8)
     assert "e" not in text
+
+
+def test_cells_of_one_score_count_as_one_in_every_draw() -> None:
+    """Expected hits have an axis of draws before that of the cells, which need not be in order."""
+    scores, rows = np.array([0.7, 0.2, 0.7, 0.4]), np.array([4.0, 3.0, 6.0, 5.0])
+    draws = np.array([[3.0, 1.0, 4.0, 2.0], [2.5, 0.5, 5.0, 1.0]])
+    cells = measures.Cells(scores, rows, (scores >= 0.5).astype(float))
+    merged = measures.Cells(np.array([0.2, 0.4, 0.7]), np.array([3.0, 5.0, 10.0]), np.array([0.0, 0.0, 1.0]))
+    expected = [float(measures.auc(merged, np.array([hits[1], hits[3], hits[0] + hits[2]]))) for hits in draws]
+    assert measures.auc(cells, draws) == pytest.approx(expected, abs=1e-12)

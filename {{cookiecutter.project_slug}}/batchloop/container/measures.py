@@ -38,10 +38,12 @@ def auc(cells: Cells, hits: Floats) -> Floats:
     This and the following take the number of rows of each cell that belong to the class, as whole numbers or as
     expectations, cells last; a share of nothing is 0.
     """
-    if np.any(np.diff(cells.scores) <= 0):
-        scores, cell = np.unique(cells.scores, return_inverse=True)
-        rows, hits = (np.bincount(cell, weights=each).astype(float) for each in (cells.rows, hits))
-        cells = Cells(scores, rows, scores)
+    if np.any(np.diff(cells.scores) <= 0):  # one cell a score is needed, from low to high
+        order = np.argsort(cells.scores, kind="stable")
+        scores = cells.scores[order]
+        first = np.flatnonzero(np.diff(scores, prepend=-np.inf) > 0)
+        rows, hits = (np.add.reduceat(each[..., order].astype(float), first, axis=-1) for each in (cells.rows, hits))
+        cells = Cells(scores[first], rows, scores[first])
     misses = cells.rows - hits
     below = np.cumsum(misses, axis=-1) - misses / 2
     return _ratio((hits * below).sum(-1), hits.sum(-1) * misses.sum(-1))
