@@ -40,9 +40,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     score = _score_features(context, prepare, model)
     drift = _detect_drift(context, score)
     explain = _explain_predictions(context, prepare)
-    every = [prepare, model, score, drift, explain]
+    pipeline_steps = [prepare, model, score, drift, explain]
     return Pipeline(
-        name=environment.pipeline("inference"), parameters=parameters, steps=every, sagemaker_session=session
+        name=environment.pipeline("inference"), parameters=parameters, steps=pipeline_steps, sagemaker_session=session
     )
 
 

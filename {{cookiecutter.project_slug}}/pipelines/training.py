@@ -56,9 +56,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    every = [prepare, train, baseline, explainer, check]
+    pipeline_steps = [prepare, train, baseline, explainer, check]
     return Pipeline(
-        name=environment.pipeline("training"), parameters=parameters, steps=every, sagemaker_session=session
+        name=environment.pipeline("training"), parameters=parameters, steps=pipeline_steps, sagemaker_session=session
     )
 
 
