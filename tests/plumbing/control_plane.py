@@ -248,13 +248,13 @@ class World:
         arn = f"{ARN}:model-package/{self.places.prefix}/{version}"
         run = f"{self.places.runs('training')}/{version:012}"
         artifacts = {
-            "preprocessor": f"{run}/PrepareTrainingData/preprocessor",
+            "preprocessor": f"{run}/PrepareTrainingData/preprocessor/",
             "model": f"{run}/TrainModel/output/job/output/model.tar.gz",
-            "baseline": f"{run}/LearnBaseline/baseline",
-            "explainer": f"{run}/LearnExplainer/explainer",
+            "baseline": f"{run}/LearnBaseline/baseline/",
+            "explainer": f"{run}/LearnExplainer/explainer/",
         }
         for name, uri in artifacts.items():
-            self.put(uri if name == "model" else f"{uri}/manifest.json")
+            self.put(uri if name == "model" else f"{uri}manifest.json")
         evaluation = f"{run}/TrainModel/output/job/output/output.tar.gz"
         self.put(evaluation, packed({"predictions.parquet": b"0" * 9000, "./evaluation.json": EVALUATION}))
         about = {
@@ -290,7 +290,7 @@ class World:
 
     def start(self, window: str = WINDOW) -> str:
         """Data, and a run that scores it; the execution's ARN."""
-        self.put(f"{self.places.data(window, 'production')}/rows.parquet")
+        self.put(f"{self.places.data(window, 'production')}rows.parquet")
         return handlers.score({"window": window}, self.aws, self.places, NOW).split()[-1]
 
     def ended(self, arn: str, status: str = "Succeeded", start: str = "2026-11-24T06:00:00Z") -> Event:
@@ -325,7 +325,7 @@ class World:
 
     def label(self, window: str = WINDOW, name: str = "rows.parquet", part: str = "train") -> Event:
         """Labels, and the event of their arrival."""
-        uri = f"{self.places.data(window, part)}/{name}"
+        uri = f"{self.places.data(window, part)}{name}"
         self.put(uri)
         event = copy.deepcopy(OBJECT_CREATED)
         event["detail"] |= {"bucket": {"name": BUCKET}, "object": {"key": storage.split(uri)[1], "size": 5}}

@@ -96,9 +96,9 @@ class Quick(Loop):
         stage = self._about(given["TrainingData"])
         if "bad" in stage:
             return {"RejectModel": Step("The model is not good enough.")}
-        artifacts = {name: f"{place}/{name}" for name in ("preprocessor", "model", "baseline", "explainer")}
+        artifacts = {name: f"{place}/{name}/" for name in ("preprocessor", "model", "baseline", "explainer")}
         for uri in artifacts.values():
-            self._write(f"{uri}/about.json", {"stage": stage})
+            self._write(f"{uri}about.json", {"stage": stage})
         about = {**artifacts, **{f"{name}_image": image for name, image in IMAGES.items()}}
         about |= {"training_data": given["TrainingData"], "git_commit": "0", "contract": "0"}
         registry = self.account.registry

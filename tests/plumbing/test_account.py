@@ -73,9 +73,9 @@ def registered(account: Account, version: int) -> None:
     run = f"team/case/dev/training/{version:012}"
     for step in ARTIFACTS.values():
         account.past("s3").put_object(Bucket=f"{NAME}-{ACCOUNT}", Key=f"{run}/{step}/x/manifest.json", Body=b"{}")
-    about = {name: f"s3://{NAME}-{ACCOUNT}/{run}/{step}/x" for name, step in ARTIFACTS.items()}
+    about = {name: f"s3://{NAME}-{ACCOUNT}/{run}/{step}/x/" for name, step in ARTIFACTS.items()}
     about |= {f"{name}_image": image for name, image in pushed.items()}
-    about |= {"training_data": f"s3://{NAME}-{ACCOUNT}/team/case/data/2026-0{version}/train", "git_commit": "c0ffee"}
+    about |= {"training_data": f"s3://{NAME}-{ACCOUNT}/team/case/data/2026-0{version}/train/", "git_commit": "c0ffee"}
     client = account.past("sagemaker")
     if version == 1:  # the stack's own resource
         client.create_model_package_group(ModelPackageGroupName=NAME)

@@ -102,7 +102,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def labelled(world: World, window: str = WINDOW) -> None:
-    world.put(f"{world.places.data(window, 'train')}/rows.parquet")
+    world.put(f"{world.places.data(window, 'train')}rows.parquet")
 
 
 def failure(repository: Repository, asked: Request) -> str:
@@ -125,10 +125,10 @@ def test_training_is_given_what_a_retraining_is_given(
     [run] = sagemaker.started("training")
     storage = f"s3://{BUCKET}/team/case"
     assert run["parameters"] == {
-        "TrainingData": f"{storage}/data/{WINDOW}/train",
+        "TrainingData": f"{storage}/data/{WINDOW}/train/",
         "ArtifactsPrefix": f"{storage}/dev/training",
-        "ChampionPreprocessor": f"{storage}/none",
-        "ChampionModel": f"{storage}/none",
+        "ChampionPreprocessor": f"{storage}/none/",
+        "ChampionModel": f"{storage}/none/",
         "AlgorithmImage": "pushed@sha256:1",
     }
     assert run["request"]["PipelineExecutionDescription"] == f"learns from window {WINDOW}. There is no champion yet."
@@ -153,7 +153,7 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
     assert "the release can't be read" in failure(repository, Request("training"))
     cloud_run.run(repository, "dev", Request("training", fresh=True))
     for run in sagemaker.started("training"):
-        assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none"
+        assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none/"
         assert "No champion was asked for" in run["request"]["PipelineExecutionDescription"]
 
 
@@ -187,9 +187,9 @@ def test_without_a_window_the_newest_with_rows_is_taken(
 ) -> None:
     for window in ("2026-9", "2026-10"):
         labelled(world, window)
-    world.put(f"{world.places.data('2026-11', 'production')}/rows.parquet")
+    world.put(f"{world.places.data('2026-11', 'production')}rows.parquet")
     cloud_run.run(repository, "dev", Request("training"))
-    assert sagemaker.started("training")[0]["parameters"]["TrainingData"].endswith("/2026-10/train")
+    assert sagemaker.started("training")[0]["parameters"]["TrainingData"].endswith("/2026-10/train/")
     assert "learns from window 2026-10" in capsys.readouterr().out
 
 
@@ -232,7 +232,7 @@ def test_what_is_missing_is_said_with_what_to_do(
 def test_nothing_is_scored_before_something_is_released(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
-    world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
+    world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
     assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Request("inference"))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{}", Overwrite=True)
     assert failure(repository, Request("inference")).startswith("the release can't be read: it is no manifest")
@@ -256,9 +256,9 @@ def test_a_use_case_with_its_own_validation_needs_it(
     (repository.root / "usecase.toml").write_text(text.replace('method = "random"', 'method = "given"'))
     labelled(world)
     assert f"data/{WINDOW}/validation" in failure(repository, Request("training"))
-    world.put(f"{world.places.data(WINDOW, 'validation')}/rows.parquet")
+    world.put(f"{world.places.data(WINDOW, 'validation')}rows.parquet")
     cloud_run.run(repository, "dev", Request("training"))
-    assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation")
+    assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation/")
 
 
 # ---- how it is followed
@@ -307,7 +307,7 @@ def test_a_scoring_says_where_its_predictions_are(
     world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.publish(1)
-    world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
+    world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
     job = {"Metadata": {"TransformJob": {"Arn": f"{AWS}:transform-job/pipelines-1-score"}}}
     sagemaker.looks = [[("ScoreFeatures", "Succeeded", job)]]
     assert cloud_run.run(repository, "dev", Request("inference")) == 0

@@ -80,7 +80,7 @@ def test_an_approved_package_becomes_the_release(world: World) -> None:
         "artifacts": manifest["artifacts"],
         "metrics": {"validation:auc": 0.827809, "test:auc": 0.843255, "gate:value": 0.843255, "gate:lead": 0.0},
         "earlier_windows": "",
-        "training_data": f"s3://{BUCKET}/team/case/data/2026-11-01/train",
+        "training_data": f"s3://{BUCKET}/team/case/data/2026-11-01/train/",
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "contract": "37292a7f3b7932a2",
     }
@@ -165,8 +165,8 @@ def test_a_release_whose_artifact_is_gone_is_refused(world: World, artifact: str
     arn = world.register(1)
     uri = world.sagemaker.packages[arn]["CustomerMetadataProperties"][artifact]
     key = storage.split(uri)[1]
-    world.aws.s3.delete_object(Bucket=BUCKET, Key=key if artifact == "model" else f"{key}/manifest.json")
-    world.put(f"{uri}-of-another/manifest.json")
+    world.aws.s3.delete_object(Bucket=BUCKET, Key=key if artifact == "model" else f"{key}manifest.json")
+    world.put(f"{uri.rstrip('/')}-of-another/manifest.json")
     assert f"{uri} does not exist" in release.package_changed(world.approval(arn), world.aws, world.places, NOW)
     assert world.value("release") == "none"
 
@@ -277,16 +277,16 @@ def test_a_manifest_that_no_parameter_can_hold_is_refused(live: World) -> None:
 
 def test_the_newest_window_is_scored_with_everything_of_the_release(live: World) -> None:
     for window in ("2026-11-09", "2026-11-24", "2026-11-9x", "sample"):
-        live.put(f"{live.places.data(window, 'production')}/part-0.parquet")
-    live.put(f"{live.places.data('2026-12-01', 'train')}/rows.parquet")
-    live.put(f"{live.places.data('2026-12-02', 'production')}/")  # a folder made in the console
+        live.put(f"{live.places.data(window, 'production')}part-0.parquet")
+    live.put(f"{live.places.data('2026-12-01', 'train')}rows.parquet")
+    live.put(live.places.data("2026-12-02", "production"))  # a folder made in the console
     live.put(f"{live.places.data('2026-12-03 (copy)', 'production')}/rows.parquet")
     said = handlers.score({"window": ""}, live.aws, live.places, NOW)
     assert said.startswith("Window 2026-11-24 is scored with release 1.")
     [run] = live.sagemaker.started("inference")
     artifacts = live.released()["artifacts"]
     assert run["parameters"] == {
-        "ProductionData": f"s3://{BUCKET}/team/case/data/2026-11-24/production",
+        "ProductionData": f"s3://{BUCKET}/team/case/data/2026-11-24/production/",
         "ArtifactsPrefix": f"s3://{BUCKET}/team/case/dev/inference",
         "Preprocessor": artifacts["preprocessor"],
         "Model": artifacts["model"],
@@ -301,7 +301,7 @@ def test_a_window_can_be_named(live: World) -> None:
     live.start("2026-11-23")
     live.start("2026-11-24")
     handlers.score({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
-    named = [run["parameters"]["ProductionData"].split("/")[-2] for run in live.sagemaker.started("inference")]
+    named = [run["parameters"]["ProductionData"].split("/")[-3] for run in live.sagemaker.started("inference")]
     assert named == ["2026-11-23", "2026-11-24", "2026-11-23"]
 
 
@@ -314,7 +314,7 @@ def test_a_new_release_scores_the_window_anew(live: World) -> None:
 
 @pytest.mark.parametrize("window", ["", "2026-11-30", "../dev/inference", "a/b"])
 def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: World, window: str) -> None:
-    live.put(f"{live.places.data('a', 'b')}/production/rows.parquet")
+    live.put(f"{live.places.data('a', 'b')}production/rows.parquet")
     handlers.score({"window": window}, live.aws, live.places, NOW)
     assert live.sagemaker.executions == {}
     assert "so nothing is scored" in live.messages[0]["Subject"]
@@ -322,7 +322,7 @@ def test_where_there_is_no_data_nothing_is_scored_and_people_are_told(live: Worl
 
 
 def test_before_the_first_release_nothing_is_scored_and_people_are_told(world: World) -> None:
-    world.put(f"{world.places.data(WINDOW, 'production')}/rows.parquet")
+    world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
     assert handlers.score({}, world.aws, world.places, NOW) == "nothing is released yet."
     assert world.sagemaker.executions == {}
     assert "Start team-case-dev-training" in world.messages[0]["Message"]
@@ -332,13 +332,12 @@ def test_more_windows_than_one_page_holds_are_looked_through(live: World) -> Non
     """One page holds 1,000 names: "ListObjectsV2" in the S3 API reference."""
     asked = {"Bucket": BUCKET, "Prefix": "team/case/data/", "Delimiter": "/"}
     pages = [{"CommonPrefixes": [{"Prefix": f"team/case/data/{name}/"}]} for name in ("2026-11-23", "2026-11-24")]
-    below = "team/case/data/2026-11-24/production"
+    below = "team/case/data/2026-11-24/production/"
     with Stubber(live.aws.s3) as s3:
         s3.add_response("list_objects_v2", {**pages[0], "IsTruncated": True, "NextContinuationToken": "x"}, asked)
         s3.add_response("list_objects_v2", pages[1], {**asked, "ContinuationToken": "x"})
-        s3.add_response("list_objects_v2", {}, {"Bucket": BUCKET, "Prefix": below, "MaxKeys": 2})
-        found = {"Contents": [{"Key": f"{below}/a.csv"}]}
-        s3.add_response("list_objects_v2", found, {"Bucket": BUCKET, "Prefix": f"{below}/", "MaxKeys": 2})
+        found = {"Contents": [{"Key": f"{below}a.csv"}]}
+        s3.add_response("list_objects_v2", found, {"Bucket": BUCKET, "Prefix": below, "MaxKeys": 2})
         assert storage.newest_window(live.aws, live.places) == WINDOW
 
 
@@ -352,7 +351,7 @@ def test_drift_with_labels_starts_a_retraining_on_that_window(live: World) -> No
     [run] = live.sagemaker.started("training")
     artifacts = live.released()["artifacts"]
     assert run["parameters"] == {
-        "TrainingData": f"s3://{BUCKET}/team/case/data/2026-11-24/train",
+        "TrainingData": f"s3://{BUCKET}/team/case/data/2026-11-24/train/",
         "ArtifactsPrefix": f"s3://{BUCKET}/team/case/dev/training",
         "ChampionPreprocessor": artifacts["preprocessor"],
         "ChampionModel": artifacts["model"],
@@ -382,7 +381,7 @@ def test_drift_without_labels_asks_for_them_and_their_arrival_starts_the_retrain
     assert f"rows into s3://{BUCKET}/team/case/data/2026-11-24/train/, all files" in live.messages[0]["Message"]
     live.arrived(live.label())
     [run] = live.sagemaker.started("training")
-    assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train")
+    assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train/")
     assert live.remembered().state == RETRAINING
     assert live.messages[1]["Subject"] == "case dev: 2026-11-24: labels are there, retraining started"
 
@@ -445,7 +444,7 @@ def test_a_model_that_is_expected_to_score_worse_is_retrained_also_without_drift
     event = live.scored(**HEALTHY, performance=WORSE)
     live.judge(event)
     [run] = live.sagemaker.started("training")
-    assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train")
+    assert run["parameters"]["TrainingData"].endswith("data/2026-11-24/train/")
     assert run["request"]["PipelineExecutionDescription"].startswith(
         "Window 2026-11-24 has not drifted, but auc is expected to fall to 0.712 from 0.83; labels are there"
     )
@@ -553,7 +552,7 @@ def test_a_report_that_is_missing_or_damaged_decides_nothing_and_is_told(live: W
     assert live.messages[0]["Subject"] == "case dev: a scoring run without a verdict on drift"
 
 
-@pytest.mark.parametrize("data", ["s3://elsewhere/data/2026-11-24/production", None])
+@pytest.mark.parametrize("data", ["s3://elsewhere/data/2026-11-24/production/", None])
 def test_a_run_of_other_data_decides_nothing_and_is_told(live: World, data: str | None) -> None:
     event = live.scored()
     given = live.sagemaker.executions[event["detail"]["pipelineExecutionArn"]]["parameters"]
@@ -612,7 +611,7 @@ def test_without_a_release_the_empty_artifact_is_the_champion(live: World) -> No
     live.aws.ssm.put_parameter(Name="/team/case/dev/release", Value="none", Overwrite=True)
     live.judge(event)
     given = live.sagemaker.started("training")[0]["parameters"]
-    assert given["ChampionModel"] == given["ChampionPreprocessor"] == f"s3://{BUCKET}/team/case/none"
+    assert given["ChampionModel"] == given["ChampionPreprocessor"] == f"s3://{BUCKET}/team/case/none/"
 
 
 def test_the_newest_images_are_trained_with_and_the_release_s_where_none_was_pushed(live: World) -> None:
@@ -637,7 +636,7 @@ def test_a_champion_that_is_gone_is_not_compared_and_stops_no_retraining(live: W
             live.aws.s3.delete_object(Bucket=BUCKET, Key=entry["Key"])
     said = live.judge(event)
     given = live.sagemaker.started("training")[0]["parameters"]
-    assert given["ChampionModel"] == given["ChampionPreprocessor"] == f"s3://{BUCKET}/team/case/none"
+    assert given["ChampionModel"] == given["ChampionPreprocessor"] == f"s3://{BUCKET}/team/case/none/"
     assert f"Release 1 is not compared, because its {artifact} is gone from S3" in said
     assert "is gone from S3" in live.messages[-1]["Message"]
 
@@ -648,8 +647,8 @@ def windows(world: World, learn: str) -> None:
     for day in (19, 20, 22, 23, 24, 25):
         world.label(f"2026-11-{day}")
     world.label("2026-11-23", "sub/more.csv")
-    world.put(f"{world.places.data('2026-11-21', 'production')}/rows.parquet")
-    world.put(f"{world.places.data('2026-11-21', 'train')}/")  # as the console makes folders
+    world.put(f"{world.places.data('2026-11-21', 'production')}rows.parquet")
+    world.put(world.places.data("2026-11-21", "train"))  # as the console makes folders
     for other in ("sample", "adopted", "2026-11"):
         world.label(other)
 
@@ -688,7 +687,7 @@ def test_a_retraining_learns_from_the_earlier_windows_that_are_asked_for(
 def test_other_files_or_other_contents_are_another_input_and_the_same_ones_are_not(live: World) -> None:
     windows(live, "last 2")
     seen = [retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"] for _ in range(2)]
-    live.put(f"{live.places.data('2026-11-23', 'train')}/rows.parquet", b"corrected")
+    live.put(f"{live.places.data('2026-11-23', 'train')}rows.parquet", b"corrected")
     seen.append(retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"])
     live.label("2026-11-23", "late.parquet")
     seen.append(retraining.plan(live.aws, live.places, WINDOW).values["EarlierData"])
@@ -717,7 +716,7 @@ def test_a_use_case_with_validation_files_waits_for_both_and_trains_with_both(li
     live.judge(event)
     assert live.remembered().state == WAITING
     live.arrived(live.label(part="validation"))
-    assert live.sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith("2026-11-24/validation")
+    assert live.sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith("2026-11-24/validation/")
 
 
 @pytest.mark.parametrize(("status", "told"), [("Succeeded", 0), ("Failed", 1), ("Stopped", 1), ("gone", 1)])
@@ -799,7 +798,7 @@ def test_a_window_whose_labels_are_there_is_measured_while_it_is_scored(live: Wo
     live.label(part="labels", name="labels.csv")
     live.judge(live.scored(**HEALTHY, realised=REALISED | {"alarm": False, "value": 0.82, "drop": 0.01}))
     [run] = scoring(live)
-    assert run["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/labels"
+    assert run["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/labels/"
     assert len(run["parameters"]["LabelsVersion"]) == 16
     assert (live.messages, live.remembered().labelled[0].worse) == ([], False)
     measured = live.measured[-1]
@@ -819,7 +818,7 @@ def test_late_labels_run_the_drift_step_again_with_the_predictions_of_the_window
     }
     labels = {"LabelledData", "LabelsVersion"}
     assert {name: value for name, value in again["parameters"].items() if name not in labels} == first["parameters"]
-    assert again["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/train"
+    assert again["parameters"]["LabelledData"] == f"s3://{BUCKET}/team/case/data/{WINDOW}/train/"
 
 
 def test_what_labels_say_is_told_measured_and_retrained_on(live: World) -> None:
@@ -830,7 +829,7 @@ def test_what_labels_say_is_told_measured_and_retrained_on(live: World) -> None:
     said = live.judge(live.measured_by_labels())
     assert said.startswith(f"Labels of window {WINDOW} have come late: by its labels auc is 0.7, 0.83 on validation")
     [run] = live.sagemaker.started("training")
-    assert run["parameters"]["TrainingData"].endswith(f"data/{WINDOW}/train")
+    assert run["parameters"]["TrainingData"].endswith(f"data/{WINDOW}/train/")
     [message] = live.messages
     assert message["Subject"] == f"case dev: {WINDOW}: no drift, a worse model, retraining started"
     assert (
@@ -947,7 +946,7 @@ def test_labels_that_nobody_waits_for_change_nothing(live: World) -> None:
 
 def test_other_objects_are_not_taken_for_labels(live: World) -> None:
     live.judge(live.scored())
-    live.put(f"{live.places.data(WINDOW, 'train')}/rows.parquet")
+    live.put(f"{live.places.data(WINDOW, 'train')}rows.parquet")
     for part, name in (("production", "rows.parquet"), ("trainer", "rows.parquet")):
         assert live.arrived(live.label("2026-11-30", name, part)) == "Nothing waits for this."
     assert live.sagemaker.started("training") == []
@@ -988,7 +987,7 @@ def test_each_event_twice_ends_in_the_same_state(live: World, handler: str, reme
 def action(live: World, name: str, window: str = WINDOW) -> Any:
     """Something that can be done twice."""
     if name == "start":
-        live.put(f"{live.places.data(WINDOW, 'production')}/rows.parquet")
+        live.put(f"{live.places.data(WINDOW, 'production')}rows.parquet")
         return lambda: handlers.score({"window": ""}, live.aws, live.places, NOW)
     if name == "approve":
         event = live.approval(live.register(2), "2026-11-21T10:00:00Z")
@@ -1294,11 +1293,11 @@ def test_times_are_kept_in_utc_so_that_they_sort(time: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "window"),
     [
-        ("s3://my.bucket/team/case/data/2026-11-24/train", "2026-11-24"),
+        ("s3://my.bucket/team/case/data/2026-11-24/train/", "2026-11-24"),
         ("s3://my.bucket/team/case/data/2026-11-24/train/a/b.csv", "2026-11-24"),
-        ("s3://my-bucket/team/case/data/2026-11-24/train", ""),
+        ("s3://my-bucket/team/case/data/2026-11-24/train/", ""),
         ("s3://my.bucket/team/case/data/2026-11-24/trainer", ""),
-        ("s3://my.bucket/team/case/data/2026-11-24/production", ""),
+        ("s3://my.bucket/team/case/data/2026-11-24/production/", ""),
         ("s3://my.bucket/team/case/data/a/b/train", ""),
         ("s3://my.bucket/team/case/data/../train", ""),
     ],

@@ -273,7 +273,7 @@ def test_the_window_says_which_data_is_used(mini: Miniature) -> None:
     assert "data/own/train does not exist" in mini.run("train", code=1)
     mini.write("data/own/train/rows.txt", "own\n")
     mini.run("train")
-    assert mini.release()["data"].endswith("/data/own/train")
+    assert mini.release()["data"].endswith("/data/own/train/")
 
 
 def windows(mini: Miniature, learn: str) -> None:
@@ -303,7 +303,7 @@ def test_training_learns_from_the_earlier_windows_that_are_asked_for(
     assert found == sorted(f"{name}/train/rows of a day.txt day {name[8:].lstrip('-')}" for name in names)
     assert ("learning from window 2026-11-11" in said) is bool(days)
     assert ", ".join(names) in said
-    assert mini.release()["data"].endswith("/2026-11-11/train")
+    assert mini.release()["data"].endswith("/2026-11-11/train/")
 
 
 def test_a_changed_earlier_window_is_learned_from_again_and_an_unchanged_one_is_not(mini: Miniature) -> None:
@@ -381,7 +381,7 @@ def test_a_release_whose_artifacts_are_gone_is_no_champion_and_is_replaced(mini:
 def test_a_training_without_a_champion_is_asked_for_by_name(mini: Miniature) -> None:
     mini.run("train")
     mini.run("train", "--fresh", "--set", "Auc=0.95")
-    assert mini.parameters()["ChampionModel"] == "s3://local/absent"
+    assert mini.parameters()["ChampionModel"] == "s3://local/absent/"
     assert mini.release()["version"] == 2
     second = mini.release()["artifacts"]["model"]
     mini.run("train")

@@ -204,6 +204,27 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     ),
     "an unknown enum value": lambda d: step(d, "TrainModel")["AlgorithmSpecification"].update(TrainingInputMode="Fle"),
     "a pattern that does not match": lambda d: step(d, "TrainModel").update(RoleArn="nobody"),
+    "an input that also takes what begins so": lambda d: step(d, "PrepareTrainingData")["ProcessingInputs"][0][
+        "S3Input"
+    ].update(S3Uri="s3://bucket/data/train"),
+    "a folder by default that also takes what begins so": lambda d: d["Parameters"][0].update(
+        DefaultValue="s3://bucket/data/train"
+    ),
+    "another step's folder without its slash": lambda d: step(d, "TrainModel")["InputDataConfig"][0]["DataSource"][
+        "S3DataSource"
+    ].update(S3Uri={"Get": "Steps.PrepareTrainingData.ProcessingOutputConfig.Outputs['train'].S3Output.S3Uri"}),
+    "an output whose name begins another": lambda d: step(d, "PrepareTrainingData")["ProcessingOutputConfig"][
+        "Outputs"
+    ].append(
+        {
+            "OutputName": "train_old",
+            "S3Output": {
+                "S3Uri": "s3://bucket/x",
+                "LocalPath": "/opt/ml/processing/output/train_old",
+                "S3UploadMode": "EndOfJob",
+            },
+        }
+    ),
     "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
     "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
     "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),

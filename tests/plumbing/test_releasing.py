@@ -478,16 +478,16 @@ def readable(uri: str) -> bool:
 
 def test_a_promotion_brings_artifacts_and_then_the_release(prod: Here, capsys: pytest.CaptureFixture[str]) -> None:
     dev = prod.released()
-    prod.world.put(f"{dev['artifacts']['explainer']}/parts/attributions.parquet", b"PAR1")
-    prod.world.put(f"{dev['artifacts']['explainer']}-older/manifest.json", b"not this one")
-    prod.world.put(f"{dev['artifacts']['explainer']}/parts/", b"")
+    prod.world.put(f"{dev['artifacts']['explainer']}parts/attributions.parquet", b"PAR1")
+    prod.world.put(f"{dev['artifacts']['explainer'][:-1]}-older/manifest.json", b"not this one")
+    prod.world.put(f"{dev['artifacts']['explainer']}parts/", b"")
     assert prod.promote() == 0
     manifest, run = prod.released("prod"), "team/case/prod/training/promoted/dev/000000000003"
     assert manifest["artifacts"] == {
-        "preprocessor": f"s3://{PROD}/{run}/PrepareTrainingData/preprocessor",
+        "preprocessor": f"s3://{PROD}/{run}/PrepareTrainingData/preprocessor/",
         "model": f"s3://{PROD}/{run}/TrainModel/output/job/output/model.tar.gz",
-        "baseline": f"s3://{PROD}/{run}/LearnBaseline/baseline",
-        "explainer": f"s3://{PROD}/{run}/LearnExplainer/explainer",
+        "baseline": f"s3://{PROD}/{run}/LearnBaseline/baseline/",
+        "explainer": f"s3://{PROD}/{run}/LearnExplainer/explainer/",
     }
     assert files(prod.past, PROD) == {
         f"{run}/PrepareTrainingData/preprocessor/manifest.json": b"x",

@@ -106,7 +106,7 @@ def _taken(repository: Repository, data: str, scored: Scored) -> str:
         raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
     (_by_id if case.data.id else _by_row)(case, source, scored)
-    return scored.labels.as_uri()
+    return definitions.folder(scored.labels)
 
 
 def _by_row(case: UseCase, source: Path, scored: Scored) -> None:

@@ -21,7 +21,7 @@ from batchloop.engine.storage import Storage, write_json
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
-ABSENT = "s3://local/absent"  # the empty artifact: there is no champion yet
+ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
 SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
 
 
@@ -203,14 +203,14 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
             arguments = ("--rows", SAMPLE_ROWS, "--seed", SAMPLE_SEED, "--output", "data/sample")
             definitions.run_module(repository, "data.sample", *arguments)
         data = _window_data(repository, "train")
-    return {"TrainingData": data, "ValidationData": repository.data("validation").as_uri()}
+    return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
 
 def _window_data(repository: Repository, part: str) -> str:
     folder, rows = repository.data(part), {"train": "the labelled rows", "production": "rows to score"}[part]
     if not folder.exists():
         raise InputError(f"{repository.shown(folder)} does not exist; put {rows} there, or name them with DATA=.")
-    return folder.as_uri()
+    return definitions.folder(folder)
 
 
 def _champion(repository: Repository) -> dict[str, Any] | None:
@@ -234,13 +234,13 @@ def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) 
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
     names = [] if options.data else earlier_windows(windows, repository.window())
-    files = {name: [file for _, file in stored.files((root / name / "train").as_uri())] for name in names}
+    files = {name: [file for _, file in stored.files(definitions.folder(root / name / "train"))] for name in names}
     earlier = [name for name in names if files[name]][: settings.earlier][::-1]
-    entries: list[object] = [{"prefix": f"{absent(stored)}/"}, "manifest.json"]
+    entries: list[object] = [{"prefix": absent(stored)}, "manifest.json"]
     if earlier:
         print(f"learning from window {repository.window()} and {besides(earlier)}", flush=True)
         keys = [quote(file.relative_to(root).as_posix()) for name in earlier for file in files[name]]
-        entries = [{"prefix": f"{root.as_uri()}/"}, *keys]
+        entries = [{"prefix": definitions.folder(root)}, *keys]
     manifest = f"s3://local/earlier/{batchloop_repository.of(entries)}.manifest"
     stored.write_json(manifest, entries)
     return manifest
@@ -248,7 +248,7 @@ def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) 
 
 def absent(stored: Storage) -> str:
     """The URI of the empty artifact, which stands for what there is not."""
-    stored.write_json(f"{ABSENT}/manifest.json", {"component": "none"})
+    stored.write_json(f"{ABSENT}manifest.json", {"component": "none"})
     return ABSENT
 
 
@@ -258,11 +258,11 @@ def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> st
     A release that has learned from these very rows is not measured by them.
     """
     folder, learned = repository.data("labels"), repository.data("train") / LABELLED
-    known = data == repository.data("production").as_uri() and folder.is_dir()
+    known = data == definitions.folder(repository.data("production")) and folder.is_dir()
     if known and learned.is_file() and learned.stat().st_mtime < datetime.fromisoformat(release["created"]).timestamp():
         print("the released model has learned from these rows and their labels, so they can't say how good it is")
         known = False
-    return folder.as_uri() if known else absent(running.storage(repository))
+    return definitions.folder(folder) if known else absent(running.storage(repository))
 
 
 def _logs(repository: Repository, finished: Finished) -> dict[str, Path]:

@@ -51,9 +51,9 @@ def _parameters(environment: Environment) -> list[Parameter]:
     return [
         ParameterString("ProductionData", environment.data("sample", "production")),
         ParameterString("ArtifactsPrefix", environment.runs("inference")),
-        *(ParameterString(name, f"{environment.storage}/none") for name in released),  # every run is given a release's
+        *(ParameterString(name, environment.nothing) for name in released),  # every run is given a release's
         # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.
-        ParameterString("LabelledData", f"{environment.storage}/none"),
+        ParameterString("LabelledData", environment.nothing),
         ParameterString("LabelsVersion", "none"),
         ParameterInteger("MaxPayloadInMB", 6),
         ParameterInteger("MaxConcurrentTransforms", 2),
@@ -123,7 +123,7 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
         arguments=["serve", "--labels", context["LabelsVersion"]],  # so that the request says which labels they are
         inputs={
             "raw": context["ProductionData"],
-            "predictions": score.properties.TransformOutput.S3OutputPath,
+            "predictions": steps.folder(score.properties.TransformOutput.S3OutputPath),
             "baseline": context["Baseline"],
             "explainer": context["Explainer"],  # only for how much the model uses each column
             "labels": context["LabelledData"],

@@ -67,12 +67,12 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
     return [
         ParameterString("TrainingData", environment.data("sample", "train")),
         # Manifests of files; this one lists the empty artifact: no earlier window.
-        ParameterString("EarlierData", f"{environment.storage}/none/earlier.manifest"),
+        ParameterString("EarlierData", f"{environment.nothing}earlier.manifest"),
         *(validation_data if usecase.split.method == "given" else []),
         ParameterString("ArtifactsPrefix", environment.runs("training")),
         # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
-        ParameterString("ChampionPreprocessor", f"{environment.storage}/none"),
-        ParameterString("ChampionModel", f"{environment.storage}/none"),
+        ParameterString("ChampionPreprocessor", environment.nothing),
+        ParameterString("ChampionModel", environment.nothing),
         ParameterString("ContinueTraining", "false", enum_values=["false", "true"]),
         ParameterInteger("Trials", usecase.tuning.trials),
         *(ParameterString(camel(name), text(value)) for name, value in usecase.hyperparameters.items()),

@@ -16,7 +16,7 @@ from batchloop.engine.containers import limits
 from plumbing.engine_miniature import Miniature
 from plumbing.test_engine_components import copy  # noqa: F401 - a fixture
 
-NO_CHAMPION = [word for name in ("Preprocessor", "Model") for word in ("--set", f"Champion{name}=s3://local/absent")]
+NO_CHAMPION = [word for name in ("Preprocessor", "Model") for word in ("--set", f"Champion{name}=s3://local/absent/")]
 Outputs = dict[str, str]
 
 

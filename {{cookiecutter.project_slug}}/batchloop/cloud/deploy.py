@@ -135,7 +135,7 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     environment, pipelines, code = session.environment, run.pipelines(session), package(repository.root)
     functions = f"{environment.folder}/{name}/functions/{sha256(code).hexdigest()}.zip"
     none = f"{environment.folder}/none"
-    nothing_earlier = json.dumps([{"prefix": f"{environment.storage}/none/"}, "manifest.json"]).encode()
+    nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
     objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, functions: code}
     deployment = Deployment(Stack(session), objects, pipelines, confirmed)
     existing, created = deployment.stack.settled(), {}

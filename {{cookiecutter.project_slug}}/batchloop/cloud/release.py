@@ -362,9 +362,8 @@ def _copies(giving: Session, uri: str, to: str) -> Iterator[Copy]:
     """The object, or those in the folder; a console's "folder" objects are none."""
     (bucket, key), (to_bucket, to_key) = storage.split(uri), storage.split(to)
     for entry in giving.pages("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=key):
-        below = entry["Key"].removeprefix(key)
-        if below == "" or (below.startswith("/") and not below.endswith("/")):
-            target = {"Bucket": to_bucket, "Key": f"{to_key}{below}"}
+        if entry["Key"] == key or (key.endswith("/") and not entry["Key"].endswith("/")):
+            target = {"Bucket": to_bucket, "Key": f"{to_key}{entry['Key'].removeprefix(key)}"}
             yield {"Bucket": bucket, "Key": entry["Key"]}, target, entry
 
 

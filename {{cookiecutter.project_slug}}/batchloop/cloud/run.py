@@ -172,7 +172,7 @@ def _window(session: Session, request: Request) -> str:
         uri = places.data(window or "<window>", needed)
         if not window or places.window(uri, needed) != window or not storage.exists(aws, uri):
             local = f"data/{session.repository.window()}/{needed}"
-            raise InputError(f"there are no rows at {uri}/; for example: aws s3 cp --recursive {local} {uri}")
+            raise InputError(f"there are no rows at {uri}; for example: aws s3 cp --recursive {local} {uri}")
     return window
 
 

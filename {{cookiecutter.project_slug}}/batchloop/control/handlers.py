@@ -35,7 +35,7 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
         todo = f"Start {places.pipeline('training')}, and approve the model it registers."
     elif not window or places.window(data, "production") != window or not storage.exists(aws, data):
         why = f"window {named} has no data" if named else "no window has data"
-        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}/."
+        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}."
     if released is None or why:
         reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
         reports.measure(aws, places, now, {"NothingToScore": 1})
@@ -199,7 +199,7 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
     if decided.action == Action.RETRAIN:
         return "Nothing until a model is registered; approve it then, where this environment does not do so by itself."
     if decided.action == Action.WAIT:
-        folders = " and ".join(f"{places.data(decided.window, part)}/" for part in places.labelled)
+        folders = " and ".join(places.data(decided.window, part) for part in places.labelled)
         return f"Put the labelled rows into {folders}, all files at once: the first one starts the retraining."
     if seen.drifted or (seen.worse if seen.realised is None else seen.realised):
         start, data = places.pipeline("training"), places.data(seen.window, "train")

@@ -121,8 +121,14 @@ class Names:
         """Below it a pipeline's executions write: <execution id>/<step>/<output>."""
         return f"{self.storage}/{self.environment}/{pipeline}"
 
+    @property
+    def nothing(self) -> str:
+        """The empty artifact, for what there is not: a pipeline's inputs can't be optional."""
+        return f"{self.storage}/none/"
+
     def data(self, window: str, part: str) -> str:
-        return f"{self.storage}/data/{window}/{part}"
+        """With a slash at its end, as every folder: a prefix without one takes `<part>_old/` too."""
+        return f"{self.storage}/data/{window}/{part}/"
 
     def window(self, uri: str, *parts: str) -> str:
         """The window whose part lies at or above a URI, "" where it is none of this use case."""

@@ -152,7 +152,7 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     elif gone:
         lost = f"because its {' and '.join(gone)} is gone from S3"
         champion = f"Release {version} is not compared, {lost}: [gate] minimum alone decides"
-    compared, none = released and not fresh and not gone, f"{places.storage}/none"
+    compared = released and not fresh and not gone
     pushed = {name: storage.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
     images = (released["images"] if released else {}) | {name: at for name, at in pushed.items() if at != NOTHING}
     earlier = dict[str, dict[str, str]]()  # windows that [retraining] learn asks for, and their labelled files
@@ -164,7 +164,7 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
         **({"EarlierData": _manifest(aws, places, window, earlier)} if earlier else {}),
         **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
         "ArtifactsPrefix": places.runs("training"),
-        **{name: artifacts[artifact] if compared else none for name, artifact in CHAMPION.items()},
+        **{name: artifacts[artifact] if compared else places.nothing for name, artifact in CHAMPION.items()},
         **{f"{name.capitalize()}Image": image for name, image in images.items()},
     }
     also = besides(list(earlier))

@@ -70,16 +70,15 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def exists(aws: Aws, uri: str) -> bool:
-    """Whether the URI is an object, or a folder with one in it; a console's "folder" object alone is none."""
+    """Whether the URI is an object, or a folder ("…/") with one in it; a console's "folder" object alone is none."""
     bucket, key = split(uri)
-    exact, below = (aws.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=2) for prefix in (key, f"{key}/"))
-    found = [entry["Key"] for answer in (exact, below) for entry in answer.get("Contents", [])]
-    return any(name == key or (name.startswith(f"{key}/") and not name.endswith("/")) for name in found)
+    found = [entry["Key"] for entry in aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=2).get("Contents", [])]
+    return any(not name.endswith("/") for name in found) if key.endswith("/") else key in found
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
     """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
-    bucket, key = split(f"{uri}/")
+    bucket, key = split(uri)
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
     entries = [entry for page in pages for entry in page.get("Contents", [])]
     return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}

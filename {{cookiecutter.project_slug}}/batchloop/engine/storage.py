@@ -60,12 +60,22 @@ class Storage:
         return path
 
     def files(self, uri: str) -> list[tuple[str, Path]]:
-        """Name below the URI and path of every file, by name; a URI that is a file is that one."""
-        path = self.existing(uri)
-        if path.is_file():
-            return [(path.name, path)]
-        below = [Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names]
-        return sorted((file.relative_to(path).as_posix(), file) for file in below)
+        """Name and path of every file whose URI begins with this one, by name; a URI that is a file is that one.
+
+        As S3 matches a prefix, letter by letter: `…/train` takes `…/train_old/` too, `…/train/` does not. A file's name
+        is what follows the prefix. Raises InputError where nothing is.
+        """
+        path, found = self.path(uri), list[Path]()
+        for start in self._matching(uri):
+            below = [Path(at) / name for at, _, names in os.walk(start, followlinks=True) for name in names]
+            found += below if start.is_dir() else [start]
+        return sorted((str(file)[len(str(path)) :].lstrip("/") or path.name, file) for file in found)
+
+    def _matching(self, uri: str) -> list[Path]:
+        """The files and folders that a URI begins."""
+        path = self.path(uri)
+        beside = [] if uri.endswith("/") or not path.parent.is_dir() else path.parent.iterdir()
+        return sorted(entry for entry in beside if entry.name.startswith(path.name)) or [self.existing(uri)]
 
     def listed(self, uri: str) -> list[tuple[str, Path]]:
         """Key and path of the files that a manifest lists: a prefix, then keys relative to it.
@@ -88,8 +98,10 @@ class Storage:
         """
         if listed:
             return [Mount(f"{folder}/{key}", path.resolve()) for key, path in self.listed(uri)]
-        path = self.existing(uri).resolve()
-        return [Mount(folder if path.is_dir() else f"{folder}/{path.name}", path)]
+        path = self.path(uri)
+        if path.is_dir() and self._matching(uri) == [path]:
+            return [Mount(folder, path.resolve())]
+        return [Mount(f"{folder}/{name}", file.resolve()) for name, file in self.files(uri)]
 
     def take(self, source: Path, uri: str) -> None:
         """Move a finished file or folder to its URI in one rename; links are dropped: the service uploads none."""

@@ -186,6 +186,29 @@ class _Arguments:
             call, filled_in, _ = CALLS[kind]
             yield from request(call, arguments | ({filled_in: "sample"} if filled_in else {}))
             yield from _folders(arguments)
+            yield from self._prefixes(step["Arguments"])
+
+    def _prefixes(self, value: Any) -> Iterator[str]:
+        """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
+        if isinstance(value, list):
+            yield from (problem for item in value for problem in self._prefixes(item))
+        elif isinstance(value, Mapping) and not expressions.is_expression(value):
+            uri = value.get("S3Uri", "/")
+            end = self._end(uri) if value.get("S3DataType") == "S3Prefix" else "/"
+            if not end.endswith("/") and "." not in end.rpartition("/")[2]:
+                yield f"the input {json.dumps(uri)} takes whatever begins so: end a folder with '/'"
+            yield from (problem for item in value.values() for problem in self._prefixes(item))
+
+    def _end(self, uri: Any) -> str:
+        """How the text ends that an expression stands for; a slash where only the run knows."""
+        if not expressions.is_expression(uri):
+            return str(uri)
+        if join := uri.get("Std:Join"):
+            return self._end(join["Values"][-1]) if join["Values"] else ""
+        kind, _, path = str(uri.get("Get")).partition(".")
+        if kind == "Parameters":
+            return str(self.parameters[path].get("DefaultValue", "/"))
+        return "" if path.endswith(("S3Uri", "S3OutputPath")) else "/"
 
     def _sampled(self, value: Any) -> Any:
         """Raises ValueError for an expression that points at nothing."""
@@ -299,6 +322,10 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
 def _folders(arguments: Mapping[str, Any]) -> Iterator[str]:
     """An input or output is called like its folder in the container: components find their files by that name."""
     outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    names = [str(output.get("OutputName")) for output in outputs]
+    for name, other in ((name, other) for name in names for other in names):
+        if name != other and other.startswith(name):
+            yield f"the output {name!r} begins {other!r}: a prefix in S3 is matched as text, and takes both"
     for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
         name = entry.get("InputName", entry.get("OutputName"))
         path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")

@@ -156,7 +156,12 @@ def location(text: str) -> str:
     path = Path(text).expanduser().absolute()
     if not path.exists():
         raise InputError(f"{text} does not exist.")
-    return path.as_uri()
+    return folder(path) if path.is_dir() else path.as_uri()
+
+
+def folder(path: Path) -> str:
+    """The URI of a folder, which ends as one."""
+    return f"{path.as_uri()}/"
 
 
 def git_commit(repository: Repository) -> str:

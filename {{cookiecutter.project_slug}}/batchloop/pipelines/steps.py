@@ -114,7 +114,12 @@ def output_uri(context: Context, step: str, name: str) -> Join:
 
 def output_of(step: ProcessingStep, name: str) -> Any:
     """The S3 URI of a processing step's output."""
-    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+    return folder(step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri)
+
+
+def folder(uri: Any) -> Join:
+    """A folder that a step has written, as an input: S3 takes a prefix as text, `test` would take `test_old/` too."""
+    return Join(on="", values=[uri, "/"])
 
 
 def service_retries() -> list[StepRetryPolicy]:

@@ -234,7 +234,7 @@ class Loop:
         if not window or f"labels {window}" in self.state["told"]:
             return False
         for part in retraining.PARTS:
-            bucket, key = storage.split(f"{self.places.data(window, part)}/")
+            bucket, key = storage.split(self.places.data(window, part))
             for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
                 event = {"detail": {"bucket": {"name": bucket}, "object": {"key": entry["Key"]}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
@@ -342,9 +342,9 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
 
 def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
     """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
-    none = f"{loop.places.storage}/none"
-    loop.account.storage.write_json(f"{none}/manifest.json", {"component": "none"})
-    loop.account.storage.write_json(f"{none}/earlier.manifest", [{"prefix": f"{none}/"}, "manifest.json"])
+    none = loop.places.nothing
+    loop.account.storage.write_json(f"{none}manifest.json", {"component": "none"})
+    loop.account.storage.write_json(f"{none}earlier.manifest", [{"prefix": none}, "manifest.json"])
     values = dict.fromkeys(loop.places.parameters, "none")
     values |= {loop.places.parameter(f"components/{name}/image"): image for name, image in images.items()}
     loop.state["parameters"] |= {name: [value] for name, value in values.items()}

@@ -67,7 +67,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
 
 def _measured(loop: Loop, prefix: str, identity: str, labels: pl.DataFrame) -> float | None:
     """Of predictions with these labels."""
-    stored = loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions")
+    stored = loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions/")
     tables = [pl.read_parquet(path) for name, path in stored if name.endswith(".out")]
     predictions = pl.concat(tables, how="vertical_relaxed")
     first = predictions.columns[0]
@@ -103,7 +103,7 @@ def _all_rows(loop: Loop) -> str:
                     frame = frame.with_columns(marked.alias(data.id))
                 frame.sink_parquet(partial / f"{mark}{file.name.split('.')[0]}.parquet")
         partial.rename(folder)
-    return folder.as_uri()
+    return f"{folder.as_uri()}/"
 
 
 def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:

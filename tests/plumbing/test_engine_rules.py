@@ -1,0 +1,38 @@
+"""The local engine keeps the service's rules, and is never kinder: what a prefix takes, what a cached step compares."""
+
+from pathlib import Path
+
+import pytest
+
+from batchloop.container.job import InputError
+from batchloop.engine.storage import Mount, Storage
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Storage:
+    """Two folders of which one's name begins the other's."""
+    for name in ("data/w/train/a.csv", "data/w/train/part/b.csv", "data/w/train_old/a.csv"):
+        file = tmp_path / "bucket" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return Storage(tmp_path)
+
+
+def test_a_prefix_is_matched_letter_by_letter(stored: Storage) -> None:
+    assert [name for name, _ in stored.files("s3://bucket/data/w/train")] == ["_old/a.csv", "a.csv", "part/b.csv"]
+    assert [name for name, _ in stored.files("s3://bucket/data/w/train/")] == ["a.csv", "part/b.csv"]
+    assert [name for name, _ in stored.files("s3://bucket/data/w/train/a.csv")] == ["a.csv"]
+    local = (stored.root / "bucket/data/w/train").as_uri()
+    assert (len(stored.files(local)), len(stored.files(f"{local}/"))) == (3, 2)
+
+
+def test_a_job_gets_what_the_prefix_takes(stored: Storage) -> None:
+    folder = stored.root / "bucket/data/w/train"
+    assert stored.mounts("s3://bucket/data/w/train/", "/in") == [Mount("/in", folder)]
+    assert [mount.path for mount in stored.mounts("s3://bucket/data/w/train", "/in")] == [
+        "/in/_old/a.csv",
+        "/in/a.csv",
+        "/in/part/b.csv",
+    ]
+    with pytest.raises(InputError, match="does not exist"):
+        stored.mounts("s3://bucket/data/w/validation/", "/in")
