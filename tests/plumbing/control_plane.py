@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,6 +192,7 @@ class World:
         self.messages: list[dict[str, str]] = []
         self.measured: list[dict[str, float]] = []
         self.writes: list[str] = []
+        self.layers: dict[str, bytes] = {}
         self._listen()
         self.aws.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         topic = self.aws.sns.create_topic(Name="team-case-dev-notices")["TopicArn"]
@@ -221,14 +223,25 @@ class World:
 
     def push(self, component: str) -> str:
         """An image in ECR; its name with the digest."""
-        repository, layers = f"team/case/{component}", [{"digest": f"sha256:{component:0<64}", "size": 1}]
+        repository = f"team/case/{component}"
         self.aws.ecr.create_repository(repositoryName=repository)
         manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
-        config = {"digest": f"sha256:{len(component):064}", "size": 1}
+        contents = [f"{part} of {component}".encode() for part in ("config", "packages", "code")]
+        config, *layers = [{"digest": self._layer(repository, body), "size": len(body)} for body in contents]
         text = json.dumps({**manifest, "config": config, "layers": layers})
         pushed = self.aws.ecr.put_image(repositoryName=repository, imageManifest=text, imageTag="abc")
         digest = pushed["image"]["imageId"]["imageDigest"]
         return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{repository}@{digest}"
+
+    def _layer(self, repository: str, body: bytes) -> str:
+        """Its digest, after it was uploaded as a client of the registry does."""
+        digest, named = f"sha256:{sha256(body).hexdigest()}", {"repositoryName": repository}
+        upload = {**named, "uploadId": self.aws.ecr.initiate_layer_upload(**named)["uploadId"]}
+        part = {"partFirstByte": 0, "partLastByte": len(body) - 1, "layerPartBlob": body}
+        self.aws.ecr.upload_layer_part(**upload, **part)
+        self.aws.ecr.complete_layer_upload(**upload, layerDigests=[digest])
+        self.layers[digest] = body
+        return digest
 
     def put(self, uri: str, body: bytes = b"x") -> None:
         bucket, key = storage.split(uri)

@@ -153,7 +153,6 @@ def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     (folder / "infra").mkdir()
     shutil.copy(ROOT / "infra" / "stack.yaml", folder / "infra" / "stack.yaml")
     (folder / "local").mkdir()
-    (folder / "local" / "images-dev.json").write_text(json.dumps({"processing": "r/processing@sha256:1"}))
     return Repository(folder)
 
 
@@ -171,13 +170,23 @@ def in_use(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchloop.cloud.session.connect", account.connect)
     monkeypatch.setattr("batchloop.control.names.COMPONENTS", ("processing", "algorithm"))
     monkeypatch.setattr("batchloop.cost.summary", lambda *_: ["about a coffee a month"])
+    monkeypatch.setattr("batchloop.cloud.preflight.findings", lambda _: [])
     monkeypatch.setattr("batchloop.cloud.stack.SECONDS", 0)
     monkeypatch.setattr("batchloop.cloud.stack.CHANGE_SET_SECONDS", 0)
 
 
 def bootstrapped(repository: Repository, account: Account) -> None:
+    """With images, as `make push` records them."""
     bootstrap.run(repository, "create", "dev", account.connect)
+    pushed(account, "1")
     account.wire.calls.clear()
+
+
+def pushed(account: Account, digest: str) -> None:
+    """Other images than before."""
+    for component in ("processing", "algorithm"):
+        parameter = f"/team/case/dev/components/{component}/image"
+        account.past("ssm").put_parameter(Name=parameter, Value=f"r/{component}@sha256:{digest}", Overwrite=True)
 
 
 def lines(said: str) -> Iterator[str]:

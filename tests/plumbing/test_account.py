@@ -25,6 +25,7 @@ from plumbing.test_releasing import set_account
 STAGING = "team-case-staging"
 ARTIFACTS = {"preprocessor": "PrepareTrainingData", "model": "TrainModel", "baseline": "LearnBaseline"}
 ARTIFACTS |= {"explainer": "LearnExplainer"}
+PUSHED = ["application/vnd.docker.distribution.manifest.v2+json"]  # the kind of manifest that docker's stand-in pushes
 
 
 @pytest.fixture
@@ -40,7 +41,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 @pytest.fixture
 def repository(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> Repository:
     found = deployed.repository(tmp_path, monkeypatch)
-    (tmp_path / "local" / "images-dev.json").unlink()
     set_account(tmp_path, "staging", ACCOUNT)
     built = [Image(name, f"local/team/case/{name}:c0ffee", {}, "") for name in COMPONENTS]
     monkeypatch.setattr(images, "current", lambda _: built)
@@ -56,15 +56,14 @@ def docker(account: Account, *words: str) -> str:
     repository, _, tag = words[-1].partition("/")[2].rpartition(":")
     ecr = account.past("ecr")
     if words[0] == "push":
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
-        manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "of": repository})
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": PUSHED[-1], "of": repository})
         ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
         return ""
     try:
         [found] = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
     except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
         raise InputError("not found") from None
-    return json.dumps({"digest": found["imageDigest"]})
+    return json.dumps({"digest": found["imageDigest"], "mediaType": found["imageManifestMediaType"]})
 
 
 def registered(account: Account, version: int) -> None:
@@ -146,3 +145,18 @@ def test_from_the_first_day_to_the_last(
         assert f"keeps: the image repository team/case/{component}" in said
     for words in (*kept, f"the model package group {NAME}", f"the model package group {STAGING}"):
         assert words in said
+
+
+@pytest.mark.parametrize("kind", ["image.manifest", "image.index"])
+def test_an_image_that_sagemaker_would_refuse_is_not_recorded(
+    repository: Repository, account: Account, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """amazon-sagemaker-feedback #180: "Unsupported manifest media type application/vnd.oci.image.manifest.v1+json"."""
+    monkeypatch.setattr("plumbing.test_account.PUSHED", [f"application/vnd.oci.{kind}.v1+json"])
+    bootstrap.run(repository, "create", "dev", account.connect)
+    for _ in range(2):  # also where it lies there from earlier on
+        with pytest.raises(InputError) as raised:
+            images.push(repository, "dev")
+        assert f"is in the registry as application/vnd.oci.{kind}.v1+json" in str(raised.value)
+        assert "Delete it there" in str(raised.value)
+    assert value(account, "dev/components/processing/image") == "none"

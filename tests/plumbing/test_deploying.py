@@ -116,7 +116,7 @@ def test_an_end_of_input_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Repository, account: Account) -> None:
     (there.root / "batchloop" / "control" / "notices.py").write_text("# other code\n")
-    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    deployed.pushed(account, "2")
     before = account.exist()
     failure(there, confirmed=False)
     assert account.exist() == before
@@ -188,7 +188,7 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     assert re.search(r"change +StartInference +AWS::Lambda::Function +no", said)
     assert f"{NAME}-training: unchanged" in said
     account.wire.calls.clear()
-    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    deployed.pushed(account, "2")
     assert deploy_deploy(there, "dev", True) == 0
     assert "ExecuteChangeSet" not in account.writes
     assert account.writes.count("UpdatePipeline") == 2
@@ -407,8 +407,8 @@ def test_what_bootstrap_and_push_make_has_to_be_there(
     account.past("ssm").delete_parameter(Name="/team/case/dev/release")
     assert failure(repository).startswith("1 of 8")
     deployed.bootstrapped(repository, account)
-    (repository.local / "images-dev.json").unlink()
-    assert "run `make push ENV=dev` first" in failure(repository)
+    account.past("ssm").put_parameter(Name="/team/case/dev/components/algorithm/image", Value="none", Overwrite=True)
+    assert failure(repository) == "dev has no image of algorithm yet; run `make push ENV=dev` first."
     assert account.exist() == NOTHING
 
 

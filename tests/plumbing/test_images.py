@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
@@ -44,6 +46,10 @@ def test_what_is_missing_is_built_at_once_and_sizes_leave_out_the_base(mini: Min
     plan = json.loads(Path(f"{docker}.plan").read_text())
     assert plan["group"]["default"]["targets"] == ["processing", "algorithm", "monitoring", "explainability"]
     assert plan["target"]["algorithm"]["platforms"] == ["linux/amd64"]
+    # what SageMaker takes: a plain image of Docker's media types, which newer builders no longer write by themselves
+    assert plan["target"]["algorithm"]["output"] == ["type=docker,oci-mediatypes=false"]
+    assert plan["target"]["algorithm"]["attest"] == ["type=provenance,disabled=true", "type=sbom,disabled=true"]
+    assert "--load" not in Path(f"{docker}.calls").read_text(), "it would be another output"
     [tag] = plan["target"]["algorithm"]["tags"]
     assert tag.startswith("local/team/mini/algorithm:")
     assert "building algorithm: there is none yet" in said
@@ -86,13 +92,27 @@ def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -
 
 
 def test_a_mirror_and_pips_settings_reach_the_build(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker = stand_in(mini)
+    """The settings as text: bake refuses files outside the folder it runs in (docker/buildx #2796, from 0.20 on)."""
+    docker = stand_in(mini, bake='echo "$PIP_SETTINGS" > "$0.pip"; pwd > "$0.folder"; touch "$0.built"')
+    (mini.root.parent / "our pip.conf").write_text("[global]\nindex-url = mirror")
     monkeypatch.setenv("BASE_IMAGE", "mirror.example/python:3.11")
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/etc/our pip.conf")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(mini.root.parent / "our pip.conf"))
     mini.run("images")
     target = json.loads(Path(f"{docker}.plan").read_text())["target"]["monitoring"]
     assert target["args"]["BASE_IMAGE"] == "mirror.example/python:3.11"
-    assert target["secret"] == ["id=pip,src=/etc/our pip.conf"]
+    assert target["secret"] == ["id=pip,env=PIP_SETTINGS"]
+    assert Path(f"{docker}.pip").read_text() == "[global]\nindex-url = mirror\n"
+    assert Path(f"{docker}.folder").read_text().strip() == str(mini.root.resolve())
+    Path(f"{docker}.built").unlink()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/no/where")
+    assert "PIP_CONFIG_FILE=/no/where can't be read: No such file" in mini.run("images", code=1)
+
+
+def test_codebuild_takes_the_same_base_image_from_the_mirror() -> None:
+    """Docker Hub's limit is by address, and CodeBuild's addresses are shared: builds there end with 429."""
+    [named] = re.findall(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "components" / "Dockerfile").read_text(), re.MULTILINE)
+    variables = yaml.safe_load((ROOT / "buildspec.yml").read_text())["env"]["variables"]
+    assert variables["BASE_IMAGE"] == f"public.ecr.aws/docker/library/{named}"
 
 
 def say(text: str) -> str:

@@ -17,6 +17,7 @@ from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
 from batchloop.pipelines import check, expressions
+from batchloop.pipelines import definitions as pipeline_definitions
 from plumbing.rendered import ROOT
 
 USECASE = """
@@ -141,6 +142,10 @@ def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[st
                 again = step["Name"] == "DetectDrift"  # with more labels at the same place its request is the same
                 assert step.get("CacheConfig") == (None if again else {"Enabled": True, "ExpireAfter": "P30D"})
                 assert len(step["RetryPolicies"]) == 3
+                quota = step["RetryPolicies"][1]
+                assert quota["ExceptionType"] == ["SageMaker.RESOURCE_LIMIT"]
+                assert quota["MaxAttempts"] <= 4, "a quota of zero is no reason to wait for hours"
+    assert pipeline_definitions.patience(dev.values()).endswith("is tried again for 3.8 hours")
     assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
     assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
 

@@ -1,6 +1,7 @@
 """Release, history, rollback and promotion. moto stands where AWS would; between it and us, each call fails once."""
 
 import fnmatch
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moto import mock_aws
+from moto.core.responses import ActionResult
+from moto.ecr.responses import ECRResponse
 
+from batchloop.cloud import copying, images, session
 from batchloop.cloud import release as cloud_release
-from batchloop.cloud import session
 from batchloop.container.job import InputError
 from batchloop.control import release, storage
 from batchloop.control.names import Aws
@@ -659,32 +662,103 @@ def abroad(live: Here) -> tuple[Here, Aws]:
     return live, aws
 
 
-def test_images_that_another_account_lacks_are_named_with_the_commands_that_copy_them(abroad: tuple[Here, Aws]) -> None:
+def manifest(aws: Aws, component: str, digest: str) -> str:
+    asked = {"repositoryName": f"team/case/{component}", "imageIds": [{"imageDigest": digest}]}
+    return str(aws.ecr.batch_get_image(**asked)["images"][0]["imageManifest"])
+
+
+@pytest.fixture
+def registry(abroad: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch) -> tuple[Here, Aws]:
+    """With image repositories in the other account; layers are read where ECR says that they lie."""
+    here, aws = abroad
+    for component in COMPONENTS:
+        aws.ecr.create_repository(repositoryName=f"team/case/{component}", imageTagMutability="IMMUTABLE")
+
+    def located(asked: ECRResponse) -> ActionResult:
+        """moto does not say where a layer lies."""
+        return ActionResult({"downloadUrl": f"https://layers/{asked._get_param('layerDigest')}"})
+
+    def opened(address: str, timeout: int) -> io.BytesIO:
+        assert timeout
+        return io.BytesIO(here.world.layers[address.rpartition("/")[2]])
+
+    monkeypatch.setattr(ECRResponse, "get_download_url_for_layer", located)
+    monkeypatch.setattr("batchloop.cloud.copying.urlopen", opened)
+    return abroad
+
+
+def test_without_its_image_repositories_another_account_gets_nothing(abroad: tuple[Here, Aws]) -> None:
     here, aws = abroad
     said = failure(lambda: here.promote(profile="dev"))
-    host, other = (f"{account}.dkr.ecr.{REGION}.amazonaws.com/team/case" for account in (ACCOUNT, ANOTHER))
-    first, *commands = said.splitlines()
-    assert first.startswith("the registry of prod lacks 4 of 4 images.")
-    command = "  docker buildx imagetools create --prefer-index=false --tag"
-    images = here.world.images
-    assert commands == [
-        f"{command} {other}/{name}:abc {host}/{name}@{DIGEST.findall(images[name])[0]}" for name in COMPONENTS
-    ]
+    assert said.startswith(
+        f"prod has no image repository {ANOTHER}.dkr.ecr.{REGION}.amazonaws.com/team/case/processing."
+    )
+    assert "`make bootstrap CREATE=yes ENV=prod` makes it" in said
     assert files(aws, f"team-case-prod-{ANOTHER}") == {}
 
 
-def push(aws: Aws, here: Here) -> None:
-    """What the commands do: the same manifests in the other registry."""
-    for component in COMPONENTS:
-        repository = f"team/case/{component}"
-        [found] = here.past.ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": "abc"}])["images"]
-        aws.ecr.create_repository(repositoryName=repository)
-        aws.ecr.put_image(repositoryName=repository, imageManifest=found["imageManifest"], imageTag="abc")
+def test_images_come_to_another_account_by_their_digests_and_are_never_built_there(
+    registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, aws = registry
+    monkeypatch.setenv("PATH", "")  # no docker
+    # somebody built the same sources there, which gave other bytes by the same tag
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    other = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
+    aws.ecr.put_image(repositoryName="team/case/monitoring", imageManifest=other, imageTag="abc")
+    assert here.promote(profile="dev") == 0
+    for component, image in here.released("prod", aws)["images"].items():
+        [digest] = DIGEST.findall(image)
+        assert image == here.world.images[component].replace(ACCOUNT, ANOTHER)
+        assert manifest(aws, component, digest) == manifest(here.past, component, digest)
+        [about] = aws.ecr.describe_images(repositoryName=f"team/case/{component}", imageIds=[{"imageDigest": digest}])[
+            "imageDetails"
+        ]
+        assert about["imageTags"] == ["abc" if component != "monitoring" else f"promoted-{digest[7:23]}"]
+        parts = json.loads(manifest(aws, component, digest))
+        layers = [part["digest"] for part in (parts["config"], *parts["layers"])]
+        known = aws.ecr.batch_check_layer_availability(repositoryName=f"team/case/{component}", layerDigests=layers)
+        assert [layer["layerAvailability"] for layer in known["layers"]] == ["AVAILABLE"] * 3
+    here.wire.calls.clear()
+    assert here.promote(profile="dev") == 0
+    assert not {"InitiateLayerUpload", "PutImage"} & set(here.wire.calls)
 
 
-def test_between_two_accounts_artifacts_come_through_this_machine(abroad: tuple[Here, Aws]) -> None:
-    here, aws = abroad
-    push(aws, here)
+def test_an_environment_takes_another_s_images_before_its_first_release(
+    registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, aws = registry
+    monkeypatch.setenv("PATH", "")
+    for component, image in here.world.images.items():
+        here.past.ssm.put_parameter(Name=f"/team/case/dev/components/{component}/image", Value=image, Overwrite=True)
+    assert images.push(here.repository, "prod", source="dev", profile="dev") == 0
+    for component, image in here.world.images.items():
+        found = aws.ssm.get_parameter(Name=f"/team/case/prod/components/{component}/image")["Parameter"]["Value"]
+        assert found == image.replace(ACCOUNT, ANOTHER)
+
+
+def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
+    registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, aws = registry
+    reading: Callable[..., io.BytesIO] = vars(copying)["urlopen"]
+
+    def broken(address: str, timeout: int) -> io.BytesIO:
+        if here.wire.calls.count("CompleteLayerUpload") == 2:
+            raise OSError("the line is dead")
+        return reading(address, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batchloop.cloud.copying.urlopen", broken)
+        assert "of team/case/processing can't be read: the line is dead" in failure(lambda: here.promote(profile="dev"))
+    here.wire.calls.clear()
+    assert here.promote(profile="dev") == 0
+    assert here.wire.calls.count("CompleteLayerUpload") == 3 * 4 - 2
+    assert files(aws, f"team-case-prod-{ANOTHER}")
+
+
+def test_between_two_accounts_artifacts_come_through_this_machine(registry: tuple[Here, Aws]) -> None:
+    here, aws = registry
     assert here.promote(profile="dev") == 0
     manifest = here.released("prod", aws)
     assert here.profiles == ["dev", ""]
@@ -716,10 +790,10 @@ def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, 
         session.opened(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
-    assert cloud_release.moved_images(giving, taking, elsewhere) == elsewhere
+    assert copying.copied(giving, taking, elsewhere) == elsewhere
     digest = f"sha256:{0:064}"
     shared = {"algorithm": f"333333333333.dkr.ecr.{REGION}.amazonaws.com/team/case/algorithm@{digest}"}
-    assert cloud_release.moved_images(giving, taking, shared) == shared
+    assert copying.copied(giving, taking, shared) == shared
 
 
 # what fails

@@ -109,6 +109,7 @@ RETRAININGS = number("--retrainings", "training runs a month", float)
 GB = number("--gb", "gigabytes in S3", float)
 CHOICE = Option("choice", {"choices": ("plan", "create")})
 REGISTRY = text("--registry", "host of another registry than the account's own")
+SOURCE = text("--from", "copy the images of this environment, and build nothing")
 CONFIRM = switch("--confirm", "do not ask")
 PIPELINE = Option("--pipeline", {"required": True})
 MODEL = number("--model", "its version (default: the newest)")
@@ -117,6 +118,7 @@ REASON = text("--reason", "why, for whoever reads the history")
 TO = number("--to", "its version (default: the one before)")
 PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
 PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": True}), PROFILE)
+PUSH = (ENV, REGISTRY, SOURCE, PROFILE)
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
@@ -135,8 +137,17 @@ COMMANDS = (
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
     Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
     Command("bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", CHOICE, ENV),
-    Command("push", "push the images that changed, and record their digests", "cloud.images.push", ENV, REGISTRY),
+    Command(
+        "push",
+        "push the images that changed, and record their digests",
+        "cloud.images.push",
+        ENV,
+        REGISTRY,
+        SOURCE,
+        PROFILE,
+    ),
     Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
+    Command("preflight", "what the account would refuse, found by looking alone", "cloud.preflight.show", ENV),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
     Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, REQUEST),
     Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),

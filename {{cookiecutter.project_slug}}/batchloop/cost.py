@@ -93,7 +93,8 @@ def load(repository: Repository, region: str) -> Prices:
         region = region if region in table["regions"] else table["elsewhere"]
         figures, assumed = dict(table["regions"][region]), {name: table["assumed"][name] for name in ASSUMED}
         hours, saves = figures.pop("instance_hour", {}), table["spot"]["saves_up_to"]
-        return Prices(table["date"], table["currency"], table["source"], region, saves, assumed, figures, hours)
+        looked_up = figures.pop("date", table["date"])
+        return Prices(looked_up, table["currency"], table["source"], region, saves, assumed, figures, hours)
     except FileNotFoundError:
         raise InputError(f"{FILE} is missing: the cost can't be told without prices.") from None
     except tomllib.TOMLDecodeError as error:

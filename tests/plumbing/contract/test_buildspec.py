@@ -10,19 +10,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from batchloop import repository as batchloop_repository
+from batchloop.cloud import images
 from batchloop.contract.containers import HERE, said, until
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.rendered import TEMPLATE
 
 PHASES = ("install", "pre_build", "build", "post_build")
+OCI = "application/vnd.oci.image.manifest.v1+json"
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 SPEC: dict[str, Any] = yaml.safe_load((HERE.root / "buildspec.yml").read_text(encoding="utf-8"))
 
@@ -72,7 +75,8 @@ class Build:
         for phase in PHASES:
             if not good and phase != "post_build":
                 continue
-            variables = {**self.environment, **SPEC["env"]["variables"], "CODEBUILD_BUILD_SUCCEEDING": str(int(good))}
+            # the project's go before the specification's ("Build specification reference for CodeBuild")
+            variables = {**SPEC["env"]["variables"], **self.environment, "CODEBUILD_BUILD_SUCCEEDING": str(int(good))}
             for command in SPEC["phases"][phase]["commands"]:
                 done = subprocess.run(
                     ["bash", "-c", command],
@@ -111,6 +115,7 @@ def build(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_EC2_METADATA_DISABLED": "true",
         "REGISTRY": registry,
+        "BASE_IMAGE": "python:3.11-slim-bookworm",  # as it lies here
         "TESTS": "tests/test_pipelines.py",
     }
     build = Build(root, environment)
@@ -131,6 +136,20 @@ def digests(build: Build) -> dict[str, str]:
     own = Repository(build.root).names("dev")
     names = {component: own.parameter(f"components/{component}/image") for component in COMPONENTS}
     return {key: client(build, "ssm").get_parameter(Name=name)["Parameter"]["Value"] for key, name in names.items()}
+
+
+def manifest(place: str, content: dict[str, Any] | None = None, tag: str = "") -> dict[str, Any]:
+    """What the registry has at repository@digest; with `content`, after that was put there by a tag."""
+    host, _, path = place.partition("/")
+    repository, _, digest = path.partition("@")
+    address = f"http://{host}/v2/{repository}/manifests/"
+    if content is not None:
+        headers = {"Content-Type": content["mediaType"]}
+        request = Request(f"{address}{tag}", json.dumps(content).encode(), headers, method="PUT")
+        urlopen(request, timeout=10).close()
+    kinds = ", ".join((images.MANIFEST, OCI))
+    with urlopen(Request(f"{address}{tag or digest}", headers={"Accept": kinds}), timeout=10) as answer:
+        return dict(json.load(answer))
 
 
 def versions(build: Build) -> list[int]:
@@ -163,6 +182,7 @@ def test_a_build_pushes_every_image_and_writes_both_pipelines(build: Build, regi
     for component, place in recorded.items():
         assert re.fullmatch(rf"{registry}/\S+/{component}@sha256:[0-9a-f]{{64}}", place)
         said("docker", "pull", "--quiet", place)
+        assert manifest(place)["mediaType"] == images.MANIFEST
     for name in ("training", "inference"):
         found = client(build, "sagemaker").describe_pipeline(
             PipelineName=Repository(build.root).names("dev").pipeline(name)
@@ -190,6 +210,25 @@ def test_a_changed_file_pushes_its_image_alone(build: Build) -> None:
     assert good, told
     after = digests(build)
     assert {name for name in before if before[name] != after[name]} == {"monitoring"}
+
+
+def test_an_oci_image_in_the_registry_stops_the_push(build: Build) -> None:
+    """What a builder of 0.31 leaves there, which SageMaker's CreateModel refuses."""
+    before, place = digests(build), digests(build)["monitoring"]
+    content = manifest(place) | {"mediaType": OCI}
+    content["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    for layer in content["layers"]:
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
+    with (build.root / "components" / "monitoring" / "drift.py").open("a") as file:
+        file.write("\n\n# changed again\n")
+    tag = batchloop_repository.component(Repository(build.root), "monitoring")
+    assert manifest(place, content, tag)["mediaType"] == OCI
+    push = subprocess.run(
+        ["make", "push"], cwd=build.root, env=build.environment, capture_output=True, text=True, check=False
+    )
+    assert push.returncode != 0
+    assert f"monitoring:{tag} is in the registry as {OCI}" in push.stderr
+    assert digests(build) == before
 
 
 def test_a_failing_test_stops_the_build_before_anything_is_pushed(build: Build) -> None:

@@ -3,6 +3,7 @@
 import fnmatch
 import importlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,31 @@ def arn(action: str, name: str, places: Any) -> str:
 def allowed(statements: list[dict[str, Any]], action: str, resource: str) -> bool:
     fitting = [statement for statement in statements if action in listed(statement["Action"])]
     return any(fnmatch.fnmatchcase(resource, glob) for statement in fitting for glob in listed(statement["Resource"]))
+
+
+def holds(condition: Mapping[str, Mapping[str, Any]], request: Mapping[str, str]) -> bool:
+    """Whether a request meets StringLike and StringLikeIfExists: "…IfExists condition operators" in the IAM guide."""
+    for operator, keys in condition.items():
+        for key, patterns in keys.items():
+            assert operator in ("StringLike", "StringLikeIfExists")
+            if key not in request:
+                if operator == "StringLike":
+                    return False
+            elif not any(fnmatch.fnmatchcase(request[key], pattern) for pattern in listed(patterns)):
+                return False
+    return True
+
+
+def test_the_jobs_role_may_look_at_its_bucket_and_list_its_own_prefix_alone() -> None:
+    """HeadBucket is s3:ListBucket without a prefix, and SageMaker's guide grants it without a condition."""
+    [listing] = [one for one in everything().statements("ExecutionRole") if one["Sid"] == "ListOwnPrefix"]
+    for request, wanted in (
+        ({}, True),
+        ({"s3:prefix": "team/case/data/2026-11-01/train/"}, True),
+        ({"s3:prefix": "team/other/data/"}, False),
+        ({"s3:prefix": ""}, False),
+    ):
+        assert holds(listing["Condition"], request) is wanted, request
 
 
 @pytest.mark.parametrize("role", ROLES)

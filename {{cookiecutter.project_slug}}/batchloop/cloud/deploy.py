@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchloop import cost
-from batchloop.cloud import run
+from batchloop.cloud import preflight, run
 from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import NO_PIPELINE, UNCHANGED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
@@ -137,6 +137,7 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     none = f"{environment.folder}/none"
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
     objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, functions: code}
+    preflight.report(session)
     deployment = Deployment(Stack(session), objects, pipelines, confirmed)
     existing, created = deployment.stack.settled(), {}
     if existing is None or existing["StackStatus"] == REVIEW:

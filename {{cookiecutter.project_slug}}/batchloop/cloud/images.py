@@ -7,12 +7,15 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from batchloop import repository as batchloop_repository
+from batchloop.cloud import copying
 from batchloop.cloud.session import Session, opened
 from batchloop.container import usecase
 from batchloop.container.job import InputError, listed
+from batchloop.control import names
 from batchloop.control.names import NOTHING
 from batchloop.engine.containers import docker, exists, meaning
 from batchloop.engine.storage import write_json
@@ -22,6 +25,13 @@ from batchloop.repository import COMPONENTS, Repository
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
 PACKAGES = "/opt/packages"  # the step of the Dockerfile that makes this folder is the first that is ours
 MEGABYTE = 1_000_000
+# The one kind of manifest that SageMaker's CreateModel is known to take: it has refused OCI's, which BuildKit writes
+# from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+PLAIN = {
+    "output": ["type=docker,oci-mediatypes=false"],
+    "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
+}
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
@@ -102,7 +112,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     commit, targets = definitions.git_commit(repository), {}
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
-        targets[image.component] = {
+        targets[image.component] = PLAIN | {
             "context": str(repository.root),
             "dockerfile": "components/Dockerfile",
             "target": image.component,
@@ -110,20 +120,29 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
             "args": {"CODE_VERSION": image.version, **({"BASE_IMAGE": base} if base else {})},
             "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
             "tags": [image.name],
-            "secret": [f"id=pip,src={pip}"] if pip else [],
+            "secret": ["id=pip,env=PIP_SETTINGS"] if pip else [],
             "cache-to": ["type=inline"],
             "cache-from": [cache[image.component]] if image.component in cache else [],
         }
     plan = json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets})
     log = repository.local / "images.log"
     repository.local.mkdir(exist_ok=True)
-    command = ["docker", "buildx", "bake", "--file", "-", "--load", "--progress", "plain"]
-    # SageMaker wants a plain image: an attestation would make it an index
-    environment = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    command = ["docker", "buildx", "bake", "--file", "-", "--progress", "plain"]
     docker("version")  # says in one sentence what is wrong with docker itself
+    try:  # as text: of files outside its folder bake asks leave from 0.20 on, and knows no way to give it before 0.17
+        environment = os.environ | ({"PIP_SETTINGS": Path(pip).read_text(encoding="utf-8")} if pip else {})
+    except OSError as error:
+        raise InputError(f"PIP_CONFIG_FILE={pip} can't be read: {error.strerror}.") from None
     with log.open("w", encoding="utf-8") as out:
         done = subprocess.run(  # noqa: S603 - the docker command line
-            command, input=plan, stdout=out, stderr=subprocess.STDOUT, text=True, check=False, env=environment
+            command,
+            cwd=repository.root,
+            env=environment,
+            input=plan,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
     if done.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace")
@@ -140,34 +159,55 @@ def _last_words(log: str) -> str:
     return f"{last}" + (f" ({target[-1]})" if target and said else "")
 
 
-def push(repository: Repository, name: str, host: str = "") -> int:
+def push(repository: Repository, name: str, host: str = "", source: str = "", profile: str = "") -> int:
     """Look first, build and push only what is missing, record digests that changed; the exit code.
 
-    `host` is another registry than the account's own. Raises InputError with what is left to do; a re-run goes on.
+    `host` is another registry than the account's own. With a `source`, the images that are recorded for that
+    environment are copied by their digests, and nothing is built; `profile` signs in to its account.
+    Raises InputError with what is left to do; a re-run goes on.
     """
     session = opened(repository, name)
-    registry = f"{host or _sign_in(session)}/{session.environment.folder}"
-    images = current(repository)
-    digests = {image.component: digest(registry, image) for image in images}
-    parameters = {name: session.environment.parameter(f"components/{name}/image") for name in COMPONENTS}
-    recorded = {}
-    for component, parameter in parameters.items():
-        found = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=parameter)
-        if found is None:
-            raise InputError(f"there is no parameter {parameter}; `{session.environment.bootstrap}` makes it.")
-        recorded[component] = str(found["Value"])
-    if missing := [image for image in images if not digests[image.component]]:
-        build(repository, {component: uri for component, uri in recorded.items() if uri != NOTHING})
-    for image in missing:
-        digests[image.component] = _push(registry, image)
+    before = recorded(session)
+    if source:
+        giving = opened(repository, source, profile)
+        digests = copying.copied(giving, session, pushed(giving))
+    else:
+        registry = f"{host or _sign_in(session)}/{session.environment.folder}"
+        images = current(repository)
+        digests = {image.component: digest(registry, image) for image in images}
+        if missing := [image for image in images if not digests[image.component]]:
+            build(repository, {component: uri for component, uri in before.items() if uri != NOTHING})
+        for image in missing:
+            digests[image.component] = _push(registry, image)
     for component, uri in digests.items():
-        if recorded[component] == uri:  # a write of the same value would still be a new version
+        if before[component] == uri:  # a write of the same value would still be a new version
             print(f"{component:<15} unchanged {uri}")
         else:
-            session.call("ssm", "put_parameter", Name=parameters[component], Value=uri, Overwrite=True)
-            print(f"{component:<15} recorded in {parameters[component]}", flush=True)
-    write_json(repository.local / f"images-{name}.json", digests)
+            parameter = session.environment.parameter(f"components/{component}/image")
+            session.call("ssm", "put_parameter", Name=parameter, Value=uri, Overwrite=True)
+            print(f"{component:<15} recorded in {parameter}", flush=True)
     return 0
+
+
+def recorded(session: Session) -> dict[str, str]:
+    """Component → what the Parameter Store says of its image. Raises InputError where bootstrap has not been."""
+    found = {}
+    for component in names.COMPONENTS:
+        parameter = session.environment.parameter(f"components/{component}/image")
+        entry = session.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=parameter)
+        if entry is None:
+            raise InputError(f"there is no parameter {parameter}; `{session.environment.bootstrap}` makes it.")
+        found[component] = str(entry["Value"])
+    return found
+
+
+def pushed(session: Session) -> dict[str, str]:
+    """As `recorded`. Raises InputError where an image was never pushed."""
+    found = recorded(session)
+    if missing := [component for component, uri in found.items() if uri == NOTHING]:
+        command = f"make push ENV={session.name}"
+        raise InputError(f"{session.name} has no image of {', '.join(missing)} yet; run `{command}` first.")
+    return found
 
 
 def _sign_in(session: Session) -> str:
@@ -181,14 +221,20 @@ def _sign_in(session: Session) -> str:
 
 def digest(registry: str, image: Image) -> str:
     """repository@sha256:… of an image in the registry, "" where it is not. Raises InputError."""
-    repository = f"{registry}/{image.component}"
-    how = ("--format", "{{json .Manifest}}", f"{repository}:{image.version}")
+    name = f"{registry}/{image.component}:{image.version}"
     try:
-        return f"{repository}@{json.loads(docker('buildx', 'imagetools', 'inspect', *how))['digest']}"
+        manifest = json.loads(docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", name))
     except InputError as failure:
         if not any(sign in str(failure).lower() for sign in ABSENT):
             raise
         return ""
+    if (kind := manifest.get("mediaType")) != MANIFEST:
+        raise InputError(
+            f"{name} is in the registry as {kind}, and SageMaker's CreateModel takes {MANIFEST}. "
+            "Delete it there, and here with `docker image rm`, and push again; if it comes back like this, another "
+            "builder is in use than `make images` asks for: `docker buildx use default` takes docker's own."
+        )
+    return f"{registry}/{image.component}@{manifest['digest']}"
 
 
 def _push(registry: str, image: Image) -> str:
@@ -200,7 +246,7 @@ def _push(registry: str, image: Image) -> str:
         # tags are immutable: somebody may have pushed the same content a moment earlier
         if not digest(registry, image):
             raise
-    if not (pushed := digest(registry, image)):
+    if not (found := digest(registry, image)):
         raise InputError(f"{name} was pushed, but the registry does not have it; run it again.")
-    print(f"{image.component:<15} pushed {pushed}", flush=True)
-    return pushed
+    print(f"{image.component:<15} pushed {found}", flush=True)
+    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from batchloop.cloud import copying
 from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import release as control
@@ -277,7 +278,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
         raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
     artifacts = {key: destination(giving, taking, uri) for key, uri in released["artifacts"].items()}
-    moved = {**released, "images": moved_images(giving, taking, released["images"]), "artifacts": artifacts}
+    moved = {**released, "images": copying.copied(giving, taking, released["images"]), "artifacts": artifacts}
     manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"
     try:
@@ -300,33 +301,6 @@ def _source(repository: Repository, name: str, profile: str) -> Session:
             raise
         hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {name}'s account"
         raise InputError(f"{str(failure).rstrip('.')}{hint}.") from None
-
-
-def moved_images(giving: Session, taking: Session, released: Mapping[str, str]) -> dict[str, str]:
-    """Each component's image in the target's registry. Raises InputError with the commands that copy what is missing.
-
-    An image that is not in the source's own registry stays where it is: that registry serves both.
-    """
-    own, other = (f"{its.account}.dkr.ecr.{its.environment.region}." for its in (giving, taking))
-    moved = {image: f"{other}{image.removeprefix(own)}" for image in released.values() if image.startswith(own)}
-    with taking.asking("looking for the images"):
-        missing = {image: to for image, to in moved.items() if image != to and not control.pinned(taking.aws, to)}
-    commands = []
-    for image, to in missing.items():
-        target, _, digest = to.partition("@")
-        request = {"repositoryName": target.partition("/")[2], "imageIds": [{"imageDigest": digest}]}
-        registry = image.partition(".")[0]
-        [found] = giving.call("ecr", "describe_images", "imageDetails", registryId=registry, **request)
-        # the tag by which `make push` would look for it
-        tag = next(iter(found.get("imageTags", [])), digest.partition(":")[2][:16])
-        commands.append(f"docker buildx imagetools create --prefer-index=false --tag {target}:{tag} {image}")
-    if commands:
-        raise InputError(
-            f"the registry of {taking.name} lacks {len(missing)} of {len(released)} images. Let docker sign in to both "
-            "registries and run (buildx 0.15 or newer; without --prefer-index=false the digest changes):\n  "
-            + "\n  ".join(commands)
-        )
-    return {component: moved.get(image, image) for component, image in released.items()}
 
 
 def destination(giving: Session, taking: Session, uri: str) -> str:

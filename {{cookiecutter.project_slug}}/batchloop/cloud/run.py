@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from batchloop.cloud import images
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, release, retraining, storage
@@ -39,14 +40,11 @@ def upsert(repository: Repository, name: str) -> int:
 
 
 def pipelines(session: Session) -> list[Pipeline]:
-    """Both, as they are to be: with the images that were pushed last. Raises InputError."""
+    """Both, as they are to be: with the images that the Parameter Store names. Raises InputError."""
     repository, environment, name = session.repository, session.environment, session.name
     commit = definitions.git_commit(repository)
-    try:
-        pushed = dict(json.loads((repository.local / f"images-{name}.json").read_text(encoding="utf-8")))
-        values = {f"{component.capitalize()}Image": place for component, place in pushed.items()} | {COMMIT: commit}
-    except (OSError, ValueError):
-        raise InputError(f"no images were pushed from here; run `make push ENV={name}` first.") from None
+    pushed = images.pushed(session).items()
+    values = {f"{component.capitalize()}Image": place for component, place in pushed} | {COMMIT: commit}
     tags = tag_list(environment.tags | MANAGED | {"git_commit": commit})
     compiled = {short: definitions.definition(repository, name, short) for short in definitions.NAMES}
     return [

@@ -54,7 +54,23 @@ def show(repository: Repository, environment: str) -> int:
     """Compile and check anew, and say where; the exit code."""
     compile_all(repository, environment)
     print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
+    print(patience(definition(repository, environment, name) for name in NAMES))
     return 0
+
+
+def patience(definitions: Iterable[Values]) -> str:
+    """How long the most patient step tries again, in a sentence: all that its retry policies can wait, one by one."""
+    plans = [step.get("RetryPolicies", []) for definition in definitions for step in definition["Steps"]]
+    minutes = max((sum(map(_waits, policies)) for policies in plans), default=0)
+    return f"a step that is throttled, over a quota and without capacity is tried again for {minutes / 60:.1f} hours"
+
+
+def _waits(policy: Values) -> float:
+    """The minutes that a policy can wait: until it expires, or between its attempts, which wait longer each time."""
+    if "ExpireAfterMin" in policy:
+        return float(policy["ExpireAfterMin"])
+    tries = range(policy["MaxAttempts"])
+    return float(sum(policy["IntervalSeconds"] * policy["BackoffRate"] ** number for number in tries)) / 60
 
 
 def compile_all(repository: Repository, environment: str) -> None:

@@ -129,11 +129,14 @@ def service_retries() -> list[StepRetryPolicy]:
 
 
 def job_retries() -> list[Any]:
-    """Three tiers: throttling and faults soon, a quota after minutes, spare capacity for hours."""
+    """Three tiers: throttling and faults soon, a quota after minutes, spare capacity for hours; `make compile` adds up.
+
+    A quota that another run uses up is free again in minutes, and for one of zero no wait is long enough.
+    """
     kind, policy = SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
-    quota = policy(exception_types=[kind.RESOURCE_LIMIT], interval_seconds=300, backoff_rate=1.5, max_attempts=8)
+    quota = policy(exception_types=[kind.RESOURCE_LIMIT], interval_seconds=300, backoff_rate=1.5, max_attempts=4)
     spare = [kind.CAPACITY_ERROR, kind.INTERNAL_ERROR]
-    capacity = policy(failure_reason_types=spare, interval_seconds=600, backoff_rate=1.5, expire_after_mins=360)
+    capacity = policy(failure_reason_types=spare, interval_seconds=600, backoff_rate=1.5, expire_after_mins=180)
     return [*service_retries(), quota, capacity]
 
 

@@ -1,0 +1,247 @@
+"""`make preflight`: what the account, its quotas and its network would refuse, found by looking alone.
+
+Whoever may not look is told "not known": every call here only reads, and none is needed for a deployment.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from batchloop.cloud import images
+from batchloop.cloud.session import CallFailed, Session, opened
+from batchloop.container.job import InputError
+from batchloop.control import names
+from batchloop.cost import STEPS
+from batchloop.engine.containers import docker
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
+
+OK, PROBLEM, UNKNOWN = "ok", "problem", "not known"
+UNRESERVED = 100  # "as long as you leave at least 100": "PutFunctionConcurrency" in the Lambda API reference
+CONSOLE = "ask for more in the console (Service Quotas, {service}); a new account often has none"
+NEEDED = ("kms:Decrypt", "kms:GenerateDataKey")
+PUBLISHERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")  # what writes to the stack's topic
+
+
+class Finding(NamedTuple):
+    """One line: whether it is right, what was looked at, and what to do or to know about it."""
+
+    state: str
+    what: str
+    remark: str = ""
+
+
+def show(repository: Repository, name: str) -> int:
+    """Print what was found; the exit code, 1 where something would be refused. Raises InputError."""
+    return 1 if report(opened(repository, name)) else 0
+
+
+def report(session: Session) -> int:
+    """Print what was found, problems first; their number."""
+    found = sorted(findings(session), key=lambda finding: (PROBLEM, UNKNOWN, OK).index(finding.state))
+    for finding in found:
+        print(f"  {finding.state:<9}  {finding.what}" + (f": {finding.remark}" if finding.remark else ""))
+    problems = sum(finding.state == PROBLEM for finding in found)
+    if problems:
+        print(f"{problems} of {len(found)} would stop a deployment or the first run.", flush=True)
+    return problems
+
+
+def findings(session: Session) -> Iterator[Finding]:
+    """Raises CallFailed only where every call would fail."""
+    for what, check in CHECKS.items():
+        try:
+            yield from check(session)
+        except CallFailed as failed:
+            if failed.hopeless:
+                raise
+            yield Finding(UNKNOWN, what, str(failed))
+
+
+def quotas(session: Session) -> Iterator[Finding]:
+    """Of each instance type and kind of job: both APIs, because the applied ones leave out what was never changed."""
+    environment, needs = session.environment, dict[tuple[str, str], dict[str, list[int]]]()
+    for step in STEPS:
+        instances = environment.instances[step.job]
+        kind = "spot training" if step.kind == "training" and environment.spot else step.kind
+        needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(instances.count)
+    known: dict[str, float] = {}
+    for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
+        entries = session.pages("service-quotas", operation, "Quotas", ServiceCode="sagemaker")
+        known |= {entry["QuotaName"]: entry["Value"] for entry in entries}
+    for (instance, kind), pipelines in needs.items():
+        name = f"{instance} for {kind} job usage"
+        least = max(max(counts) for counts in pipelines.values())
+        most = max(sum(counts) for counts in pipelines.values())
+        shape = f"{kind.rpartition(' ')[2].capitalize()}InstanceType"
+        if instance not in session.client("sagemaker").meta.service_model.shape_for(shape).enum:
+            yield Finding(PROBLEM, name, f"SageMaker takes no {instance} for it; name another in {environment.file}")
+        elif name not in known:
+            why = f"{environment.region} has no quota of that name, so it may not offer the type"
+            yield Finding(UNKNOWN, name, why)
+        elif known[name] < least:
+            more = CONSOLE.format(service="Amazon SageMaker")
+            yield Finding(PROBLEM, name, f"{known[name]:g}, and a job needs {least}; {more}")
+        else:
+            waits = "; jobs of one run may wait for one another" if known[name] < most else ""
+            yield Finding(OK, name, f"{known[name]:g}{waits}")
+
+
+def concurrency(session: Session) -> Iterator[Finding]:
+    """What the functions reserve, unless they are there and have it already."""
+    text = (session.repository.root / "infra" / "stack.yaml").read_text(encoding="utf-8")
+    wanted = sum(map(int, re.findall(r"ReservedConcurrentExecutions: (\d+)", text)))
+    function = f"{session.environment.prefix}-publish-release"
+    missing = ("ResourceNotFoundException",)
+    if session.find("lambda", "get_function_concurrency", missing, FunctionName=function) is not None:
+        wanted = 0
+    free = session.call("lambda", "get_account_settings", "AccountLimit")["UnreservedConcurrentExecutions"]
+    what = "Lambda's concurrent executions"
+    if free - wanted < UNRESERVED:
+        why = f"{free} are free, {wanted} are to be reserved, and {UNRESERVED} have to stay"
+        yield Finding(PROBLEM, what, f"{why}; {CONSOLE.format(service='AWS Lambda')}")
+    else:
+        yield Finding(OK, what, f"{free} are free")
+
+
+def connection(session: Session) -> Iterator[Finding]:
+    if arn := session.environment.build.connection:
+        status = session.call("codeconnections", "get_connection", "Connection", ConnectionArn=arn)["ConnectionStatus"]
+        to_do = f"it is {status}; finish it in the console (Developer Tools, Connections), by hand and once"
+        good = status == "AVAILABLE"
+        yield Finding(OK if good else PROBLEM, "the code connection", "" if good else to_do)
+
+
+def key(session: Session) -> Iterator[Finding]:
+    """Whether it works, leaves permissions to IAM, and lets those write that send notices."""
+    environment = session.environment
+    if not environment.kms_key:
+        return
+    about = session.call("kms", "describe_key", "KeyMetadata", KeyId=environment.kms_key)
+    if (about["KeyState"], about["KeyUsage"]) != ("Enabled", "ENCRYPT_DECRYPT"):
+        yield Finding(PROBLEM, "the KMS key", f"it is {about['KeyState']}, for {about['KeyUsage']}")
+    text = session.call("kms", "get_key_policy", "Policy", KeyId=environment.kms_key, PolicyName="default")
+    statements = json.loads(text)["Statement"]
+    publishers = (*PUBLISHERS, *(["budgets.amazonaws.com"] if environment.monthly_budget else []))
+    whom = {session.account: "IAM policies of your account"} | {publisher: publisher for publisher in publishers}
+    for principal, words in whom.items():
+        allowed = [glob for one in statements for glob in _allowed(one, principal)]
+        lacking = [action for action in NEEDED if not any(fnmatchcase(action, glob) for glob in allowed)]
+        remark = f'it allows no {" and no ".join(lacking)}, as "Key policies" in the KMS guide describes it'
+        yield Finding(PROBLEM if lacking else OK, f"the KMS key's policy for {words}", remark if lacking else "")
+
+
+def _allowed(statement: Mapping[str, Any], principal: str) -> list[str]:
+    """The actions that it lets an account or a service do; its conditions are not looked at."""
+    who = statement.get("Principal", {})
+    named = ["*"] if who == "*" else [one for kind in ("AWS", "Service") for one in _listed(who.get(kind, []))]
+    fits = {"*", principal, *(one for one in named if one.endswith(f":{principal}:root"))} & {*named}
+    return _listed(statement.get("Action", [])) if fits and statement["Effect"] == "Allow" else []
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def route(session: Session) -> Iterator[Finding]:
+    """Jobs in a VPC read and write S3 from there: through an endpoint, or a NAT gateway."""
+    environment = session.environment
+    if not environment.subnets:
+        return
+    subnets = session.call("ec2", "describe_subnets", "Subnets", SubnetIds=[*environment.subnets])
+    in_vpc = [{"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})}]
+    endpoints = list(session.pages("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=in_vpc))
+    tables = list(session.pages("ec2", "describe_route_tables", "RouteTables", Filters=in_vpc))
+    ready = [its for its in endpoints if its["ServiceName"].endswith(".s3") and its["State"].lower() == "available"]
+    gateways = {table for its in ready for table in its.get("RouteTableIds", [])}
+    interfaces = {its["VpcId"] for its in ready if its["VpcEndpointType"] == "Interface" and its["PrivateDnsEnabled"]}
+    for subnet in subnets:
+        own = [its for its in tables if _belongs(its, "SubnetId", subnet["SubnetId"])]
+        main = [its for its in tables if its["VpcId"] == subnet["VpcId"] and _belongs(its, "Main", True)]
+        table = (own or main)[0]
+        outside = any(way.get("NatGatewayId") and way.get("State") == "active" for way in table["Routes"])
+        what = f"a way to S3 from {subnet['SubnetId']}"
+        if table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside:
+            yield Finding(OK, what)
+        else:
+            to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
+            yield Finding(PROBLEM, what, f"there is none; {to_do}")
+
+
+def _belongs(table: Mapping[str, Any], member: str, value: object) -> bool:
+    return any(association.get(member) == value for association in table.get("Associations", []))
+
+
+def notices(session: Session) -> Iterator[Finding]:
+    """Whether the mail that asks for it was answered."""
+    environment, client = session.environment, session.client("sns")
+    if not (address := environment.notice_email):
+        return
+    where = f"arn:{client.meta.partition}:sns:{environment.region}:{session.account}:{environment.prefix}-notices"
+    missing = ("NotFound", "NotFoundException")
+    found = session.find("sns", "list_subscriptions_by_topic", missing, "Subscriptions", TopicArn=where)
+    arns = [its["SubscriptionArn"] for its in found or [] if its["Endpoint"] == address]
+    what = f"notices to {address}"
+    if any(arn.startswith("arn:") for arn in arns):
+        yield Finding(OK, what)
+    elif arns:
+        yield Finding(PROBLEM, what, "the mail that asks to confirm them was not answered, so none come")
+    else:
+        yield Finding(UNKNOWN, what, f"`make deploy ENV={session.name}` asks for them, by a mail to be answered")
+
+
+def pushed(session: Session) -> Iterator[Finding]:
+    """Whether the recorded images are there, and of a kind that SageMaker takes."""
+    own = f"{session.account}.dkr.ecr."
+    for component, uri in images.recorded(session).items():
+        what, push = f"the image of {component}", f"`make push ENV={session.name}` makes it"
+        if uri == names.NOTHING:
+            yield Finding(UNKNOWN, what, f"there is none yet; {push}")
+        elif uri.startswith(own):
+            name, _, digest = uri.partition("@")
+            asked = {"repositoryName": name.partition("/")[2], "imageIds": [{"imageDigest": digest}]}
+            missing = ("ImageNotFoundException", "RepositoryNotFoundException")
+            found = session.find("ecr", "describe_images", missing, "imageDetails", **asked)
+            kind = found[0].get("imageManifestMediaType", images.MANIFEST) if found else ""
+            if kind == images.MANIFEST:
+                yield Finding(OK, what)
+            else:
+                why = f"it is {kind}, and SageMaker takes {images.MANIFEST}" if kind else f"{uri} is gone; {push}"
+                yield Finding(PROBLEM, what, why)
+
+
+def base(session: Session) -> Iterator[Finding]:
+    """What the next build begins with, as far as docker here can see it."""
+    files = {"components/Dockerfile": r"^ARG BASE_IMAGE=(\S+)", "buildspec.yml": r"^ +BASE_IMAGE: (\S+)"}
+    file = "buildspec.yml" if session.environment.build.connection else "components/Dockerfile"
+    text = (session.repository.root / file).read_text(encoding="utf-8")
+    named = re.search(files[file], text, re.MULTILINE)
+    image = os.environ.get("BASE_IMAGE") or (named[1] if named else "")
+    if image:
+        try:
+            docker("buildx", "imagetools", "inspect", image)
+            yield Finding(OK, f"the base image {image}")
+        except InputError as failure:
+            yield Finding(UNKNOWN, f"the base image {image}", str(failure))
+
+
+def patience(session: Session) -> Iterator[Finding]:
+    """No question to AWS: how long it would take until a run says what stands above."""
+    compiled = [definitions.definition(session.repository, session.name, name) for name in definitions.NAMES]
+    yield Finding(OK, "retries", definitions.patience(compiled))
+
+
+CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
+    "SageMaker's quotas": quotas,
+    "Lambda's concurrent executions": concurrency,
+    "the code connection": connection,
+    "the KMS key": key,
+    "a way to S3 from the subnets": route,
+    "the notices' address": notices,
+    "the images": pushed,
+    "the base image": base,
+    "retries": patience,
+}
