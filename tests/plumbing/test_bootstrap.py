@@ -38,7 +38,10 @@ State = dict[str, dict[str, Any]]
 
 def parameters(environment: str = "dev") -> list[str]:
     pairs = [f"components/{name}/{kind}" for name in COMPONENTS for kind in ("image", "artifact")]
-    return [f"/team/case/{environment}/{name}" for name in (*pairs, "release", "retraining")]
+    return [
+        f"/team/case/{environment}/{name}"
+        for name in (*pairs, "release", "retraining", "inference/latest", "training/latest")
+    ]
 
 
 def wanted(environment: str = "dev") -> State:

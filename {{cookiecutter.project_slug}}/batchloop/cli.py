@@ -117,6 +117,10 @@ REASON = text("--reason", "why, for whoever reads the history")
 TO = number("--to", "its version (default: the one before)")
 PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
 PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": True}), PROFILE)
+REPLACE = switch("--replace", "put these files in place of what is there")
+PART = text("--part", "production, train, validation or labels", "production")
+REQUIRED: dict[str, Any] = {"required": True}
+UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
@@ -138,6 +142,7 @@ COMMANDS = (
     Command("push", "push the images that changed, and record their digests", "cloud.images.push", ENV, REGISTRY),
     Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
+    Command("upload", "put a window's data into S3, and mark it as complete", "cloud.upload.upload", ENV, UPLOAD),
     Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, REQUEST),
     Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
     Command("releases", "the history of releases", "cloud.release.show", ENV),

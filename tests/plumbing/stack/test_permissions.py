@@ -141,9 +141,15 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
     places = importlib.import_module("batchloop.control.names").Places(*names, settings=None)
     run, image = places.pipeline("inference"), places.parameter("components/processing/image")
     wanted = {
-        "StartInference": [("ssm:GetParameter", "release"), ("sagemaker:StartPipelineExecution", f"pipeline/{run}")],
+        "StartInference": [
+            ("s3:GetObject", f"{places.releases}1/files.json"),
+            ("ssm:GetParameter", "release"),
+            ("sagemaker:StartPipelineExecution", f"pipeline/{run}"),
+        ],
         "AfterInference": [
             ("ssm:PutParameter", "retraining"),
+            ("ssm:PutParameter", "inference/latest"),
+            ("ssm:PutParameter", "training/latest"),
             ("ssm:GetParameter", "release"),
             ("ssm:GetParameter", image),
             ("s3:GetObject", f"{places.runs('inference')}/1/DetectDrift/drift/drift.json"),
@@ -154,7 +160,10 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
         "PublishRelease": [
             ("ssm:PutParameter", "release"),
             ("ssm:PutParameter", image),
-            ("s3:GetObject", f"{places.runs('training')}/1/TrainModel/output.tar.gz"),
+            ("s3:GetObject", f"{places.runs('training')}/1/LearnBaseline/report/evaluation.json"),
+            ("s3:PutObject", f"{places.releases}1/model/model.tar.gz"),
+            ("s3:GetObject", f"{places.releases}1/files.json"),
+            ("sagemaker:ListPipelineVersions", f"pipeline/{run}"),
             ("sagemaker:DescribeModelPackage", f"model-package/{places.prefix}/7"),
             ("ecr:DescribeImages", "repository/team/case/algorithm"),
         ],
@@ -163,6 +172,19 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
         statements = stack.statements(f"{function}Role")
         for action, name in calls:
             assert allowed(statements, action, arn(action, name, places)), f"{function} {action} {name}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_the_release_path_writes_where_released_artifacts_lie(role: str) -> None:
+    place = f"arn:aws:s3:::team-case-dev-{ACCOUNT}/team/case/dev/releases/1/model/model.tar.gz"
+    writing = {
+        action
+        for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion")
+        if allowed(everything().statements(role), action, place)
+    }
+    assert writing == ({"s3:PutObject"} if role == "PublishReleaseRole" else set())
+    reads = allowed(everything().statements(role), "s3:GetObject", place)
+    assert reads == (role in ("ExecutionRole", *(f"{FUNCTIONS[name]}Role" for name in FUNCTIONS)))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -255,6 +255,7 @@ def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> 
         yield f"{output['OutputKey']}: {output['OutputValue']} ({output.get('Description', '')})"
     release = session.call("ssm", "get_parameter", "Parameter", Name=environment.parameter("release"))["Value"]
     yield f"release: {_release(release)}"
+    yield from (line.strip() for line in run.behind(session))
     yield f"schedule: {environment.schedule or f'none, until {environment.file} has one'}"
     yield from ("", *cost.summary(session.repository, session.name))
     yield from ("", "next:", *(f"  {line}" for line in _next(session, released=release != NOTHING)))
@@ -276,11 +277,11 @@ def _next(session: Session, released: bool) -> Iterator[str]:
     if environment.notice_email:
         yield f"confirm the mail that {environment.notice_email} got, once, or no notices come"
     if not released:
-        yield f"aws s3 cp --recursive data/{window}/train {environment.data(window, 'train')}"
+        yield f"make upload ENV={name} WINDOW={window} PART=train DATA=data/{window}/train"
         yield f"make run PIPELINE=training ENV={name} WINDOW={window}"
         if environment.approval != "Approved":
             yield f"approve the model in the Model Registry, group {environment.prefix}: that releases it"
-    yield f"aws s3 cp --recursive data/{window}/production {environment.data(window, 'production')}"
+    yield f"make upload ENV={name} WINDOW={window} DATA=data/{window}/production"
     yield f"make run PIPELINE=inference ENV={name} WINDOW={window}"
 
 
