@@ -25,7 +25,7 @@ from batchloop.control.names import Aws, Places, Settings
 from batchloop.pipelines import check
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
-BUCKET = "team-case-dev-123456789012"
+BUCKET = "team-case-dev-123456789012-euc1"
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 KEYS = {"region_name": REGION, "aws_access_key_id": "x", "aws_secret_access_key": "x"}
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)

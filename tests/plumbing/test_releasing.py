@@ -33,7 +33,7 @@ from plumbing.stack.template import everything
 from plumbing.test_bootstrap import Body, Wire, silence
 
 ANOTHER = "222222222222"
-PROD = f"team-case-prod-{ACCOUNT}"
+PROD = f"team-case-prod-{ACCOUNT}-euc1"
 CALLER = f"arn:aws:sts::{ACCOUNT}:user/moto"  # moto's answer for keys that it did not give out
 MINE = (KEYS["aws_access_key_id"], KEYS["aws_secret_access_key"], None)
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/team-case-dev-execution"
@@ -99,7 +99,7 @@ class Here:
             keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
         clients = {name: signed_in(*keys).client(name) for name in ("ecr", "s3", "ssm")}
         where = {"LocationConstraint": REGION}
-        clients["s3"].create_bucket(Bucket=f"team-case-{environment}-{account}", CreateBucketConfiguration=where)
+        clients["s3"].create_bucket(Bucket=f"team-case-{environment}-{account}-euc1", CreateBucketConfiguration=where)
         for name in test_bootstrap.parameters(environment):
             clients["ssm"].put_parameter(Name=name, Value="none", Type="String")
         self.keys[environment] = keys
@@ -683,7 +683,7 @@ def test_images_that_another_account_lacks_are_named_with_the_commands_that_copy
     assert commands == [
         f"{command} {other}/{name}:abc {host}/{name}@{DIGEST.findall(images[name])[0]}" for name in COMPONENTS
     ]
-    assert files(aws, f"team-case-prod-{ANOTHER}") == {}
+    assert files(aws, f"team-case-prod-{ANOTHER}-euc1") == {}
 
 
 def push(aws: Aws, here: Here) -> None:
@@ -704,7 +704,7 @@ def test_between_two_accounts_artifacts_come_through_this_machine(abroad: tuple[
     assert manifest["by"] == f"arn:aws:sts::{ANOTHER}:assumed-role/people/ada"
     assert manifest["images"] == {name: image.replace(ACCOUNT, ANOTHER) for name, image in here.world.images.items()}
     assert manifest["model_package"].startswith(f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:")
-    assert len(files(aws, f"team-case-prod-{ANOTHER}", "team/case/prod/releases/team-case-dev-3/")) == 5
+    assert len(files(aws, f"team-case-prod-{ANOTHER}-euc1", "team/case/prod/releases/team-case-dev-3/")) == 5
     assert "CopyObject" not in here.wire.calls
     here.wire.calls.clear()
     assert here.promote(profile="dev") == 0

@@ -137,6 +137,7 @@ COMMANDS = (
     Command("images", "build the images that changed", "cloud.images.show"),
     Command("models", "list the models registered here", "local.models", USE),
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
+    Command("templates", "write the stacks' templates as they are sent", "cloud.template.show", ENV),
     Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
     Command("bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", CHOICE, ENV),
     Command("push", "push the images that changed, and record their digests", "cloud.images.push", ENV, REGISTRY),

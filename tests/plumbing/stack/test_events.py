@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plumbing.stack.policies import listed
-from plumbing.stack.template import ACCOUNT, HERE, REGION, everything
+from plumbing.stack.template import ACCOUNT, BUCKET, HERE, REGION, everything, storage
 
 # Events are as AWS's pages show them, with this stack's names.
 
@@ -51,7 +51,7 @@ def package_changed(group: str = "team-case-dev", approval: str = "Approved") ->
     return event("aws.sagemaker", "SageMaker Model Package State Change", detail)
 
 
-def object_created(key: str, bucket: str = f"team-case-dev-{ACCOUNT}") -> dict[str, Any]:
+def object_created(key: str, bucket: str = BUCKET) -> dict[str, Any]:
     """ "EventBridge event message structure", S3 user guide."""
     detail = {
         "version": "0",
@@ -187,7 +187,7 @@ def test_rules_alarms_and_the_budget_may_tell_people() -> None:
     }
     (services,) = (
         entry
-        for entry in everything().of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
+        for entry in storage(CreateKey="true").of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
         if "Service" in entry["Principal"]
     )
     assert set(services["Principal"]["Service"]) == set(held)

@@ -11,7 +11,7 @@ import pytest
 from plumbing.rendered import ROOT
 from plumbing.stack.calls import Package, Unclear, operations
 from plumbing.stack.policies import listed, problems
-from plumbing.stack.template import ACCOUNT, FUNCTIONS, HERE, POLICIES, Stack, everything, template, texts
+from plumbing.stack.template import ACCOUNT, BUCKET, FUNCTIONS, HERE, KEY, POLICIES, Stack, everything, template, texts
 
 SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
@@ -190,13 +190,13 @@ def test_only_the_release_path_writes_where_released_artifacts_lie(role: str) ->
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_reaches_into_another_environment_or_use_case(role: str) -> None:
     """Nor into one whose name begins alike: `case-dev` in prod is team-case-dev-prod."""
-    bucket, sagemaker = f"arn:aws:s3:::team-case-dev-{ACCOUNT}", f"arn:aws:sagemaker:{HERE}"
+    bucket, sagemaker = f"arn:aws:s3:::{BUCKET}", f"arn:aws:sagemaker:{HERE}"
     strangers = [f"arn:aws:ssm:{HERE}:parameter/team/{name}/release" for name in ("case/prod", "other/dev")]
     strangers += [f"{bucket}/team/case/prod/{pipeline}/1/x" for pipeline in ("inference", "training")]
     strangers += [f"{bucket}/team/other/{place}" for place in ("dev/inference/1/x", "data/1/train/x")]
     for name in ("team-case-prod", "team-other-dev", "team-case-dev-prod"):
         strangers += [f"{sagemaker}:pipeline/{name}-inference{tail}" for tail in ("", "/execution/1")]
-        strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-execution"]
+        strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-euc1-execution"]
     strangers += [f"arn:aws:ecr:{HERE}:repository/team/other/algorithm"]
     globs = {glob for statement in everything().statements(role) for glob in listed(statement["Resource"])} - {"*"}
     assert not [(stranger, glob) for stranger in strangers for glob in globs if fnmatch.fnmatchcase(stranger, glob)]
@@ -226,7 +226,7 @@ def test_every_role_has_the_boundary_that_is_asked_for(role: str) -> None:
 def test_network_interfaces_are_for_a_vpc_and_keys_for_whoever_has_one() -> None:
     plain = actions(Stack().statements("ExecutionRole"))
     with_vpc = actions(Stack(SubnetIds="subnet-1").statements("ExecutionRole")) - plain
-    with_key = actions(Stack(CreateKey="true").statements("ExecutionRole")) - plain
+    with_key = actions(Stack(KmsKeyArn=KEY).statements("ExecutionRole")) - plain
     assert {action.partition(":")[0] for action in with_vpc} == {"ec2"}
     assert {action.partition(":")[0] for action in with_key} == {"kms"}
 
