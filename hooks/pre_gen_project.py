@@ -7,18 +7,14 @@ cookiecutter writes a traceback below what a hook says that fails. Run as a hook
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from jinja2.ext import Extension
 
-# Names built from namespace and slug must fit S3 buckets (63 characters), model package groups (63), functions and IAM
-# roles (64): "<namespace>-<slug>" and the longest suffix, "-staging-publish-release", leave 40.
-LONGEST_PAIR = 40
 LONGEST_SLUG = 32
 LEGAL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-REGION = re.compile(  # as batchloop/environment.py has it
-    r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
-)
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 TEXTS = {"project_name": 80, "description": 200}  # and how long they may be
 NAMES = ("project_slug", "namespace")
@@ -64,16 +60,28 @@ def problems(answers: Mapping[str, str]) -> list[str]:
     namespace, slug, region = answers["namespace"], answers["project_slug"], answers["aws_region"]
     if namespace.startswith(("aws", "ssm", "sthree", "amzn")):
         found.append(f"namespace {namespace!r}: AWS keeps names that begin with aws, ssm, amzn or sthree for itself.")
-    if len(f"{namespace}-{slug}") > LONGEST_PAIR:
-        found.append(
-            f"'{namespace}-{slug}' has {len(namespace) + len(slug) + 1} characters; AWS names leave {LONGEST_PAIR}. "
-            "Shorten the namespace or the slug."
-        )
-    if not REGION.fullmatch(region):
-        found.append(f"aws_region {region!r} is not a region; for example 'eu-central-1'.")
     if sys.version_info < (3, 11):  # noqa: UP036 - it runs under whatever Python cookiecutter has
-        found.append("the template needs Python 3.11 or newer; install cookiecutter under one.")
+        return [*found, "the template needs Python 3.11 or newer; install cookiecutter under one."]
+    places, environments = rendered()
+    if region not in places["regions"]:
+        supported = ", ".join(places["regions"])
+        return [*found, f"aws_region {region!r} is none that is supported; those are {supported}."]
+    code, staging = places["regions"][region]["code"], max(environments, key=len)
+    if (longest := places["longest"] - len(f"-{staging}") - len(code)) < len(f"{namespace}-{slug}"):
+        found.append(
+            f"'{namespace}-{slug}' has {len(namespace) + len(slug) + 1} characters; AWS names leave {longest} in "
+            f"{region}, beside {staging!r}. Shorten the namespace or the slug."
+        )
     return found
+
+
+def rendered() -> tuple[dict[str, Any], list[str]]:
+    """What the rendered repository knows of regions and names, and the environments that it comes with."""
+    import tomllib  # noqa: PLC0415 - Python 3.11
+
+    [template] = Path(__file__).resolve().parents[1].glob("*cookiecutter.project_slug*")
+    places = tomllib.loads((template / "batchloop" / "regions.toml").read_text(encoding="utf-8"))
+    return places, [file.stem for file in (template / "environments").glob("*.toml")]
 
 
 def checked(answers: Mapping[str, str]) -> str:

@@ -1,9 +1,19 @@
-"""A stand-in for CloudFormation: change sets, stacks and events of infra/stack.yaml, one step at each look.
+"""A stand-in for CloudFormation: change sets, stacks and events of infra/*.yaml, one step at each look.
 
 moto compares templates without their parameters and never fails a stack, so it can't stand here. This decides the
 conditions, asks that a bucket does not exist yet and that a function's code does, fails where it is told to, and holds
 requests and answers against botocore's model. It knows no permissions, no quotas and no property of a resource: that a
 template can be deployed at all, only an account shows.
+
+What the documentation says is refused, it refuses (pages of the CloudFormation user guide, read in November 2026):
+- a template of more than 51,200 bytes in the request ("CloudFormation quotas"), and an address that is no object's;
+- a type that the region lacks, even where its condition is false (cfn-lint's schemas say which);
+- ImportExistingResources takes over what has a static name and an identifier that can be written, nothing else
+  ("Import AWS resources into a CloudFormation stack automatically");
+- an import that brings other resources than those it names, one without DeletionPolicy, an identifier that is not the
+  type's primary one, a resource that is not there, or outputs ("… with a resource import"; outputs by public reports);
+- what is left of a first creation that failed is deleted, unless its DeletionPolicy is Retain ("DeletionPolicy");
+- a stack with termination protection is not deleted ("Protect CloudFormation stacks from being deleted").
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +27,20 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from botocore.waiter import NormalizedOperationMethod
 from cfnlint.decode import decode_str  # type: ignore[import-untyped, unused-ignore]
+from cfnlint.schema import ResourceNotFoundError  # type: ignore[import-untyped, unused-ignore]
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped, unused-ignore]
+from moto.sagemaker.models import sagemaker_backends
 
-from plumbing.stack.template import ACCOUNT, REGION, Stack, template
+from plumbing.stack.template import ACCOUNT, KEY, REGION, Stack
 from plumbing.test_bootstrap import Wire
 
 START = datetime(2026, 11, 25, 6, 0, tzinfo=UTC)
 EMPTY = "The submitted information didn't contain changes. Submit different information to create a change set."
 LONGEST = 51_200
 ARN = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}"
-KEPT = ("Bucket", "Key", "Models")
+RETAINED = ("Retain", "RetainExceptOnCreate")
+NAMES = {"AWS::S3::Bucket": "BucketName", "AWS::SageMaker::ModelPackageGroup": "ModelPackageGroupName"}
+PROTECTED = "EnableTerminationProtection"
 Request = Mapping[str, Any]
 
 
@@ -38,7 +53,7 @@ class CloudFormation:
         self._wire, self._past = wire, past
         self.stacks: dict[str, dict[str, Any]] = {}
         self.failing: dict[str, str] = {}
-        self.page = 15
+        self.page, self.region = 15, REGION
 
     def get_paginator(self, method: str) -> Any:
         """botocore's own, of this stand-in's answers."""
@@ -86,8 +101,19 @@ class CloudFormation:
         stack = self.stack(request["StackName"])
         if stack["ahead"]:
             stack["ahead"].pop(0)()
-        names = ("StackId", "StackName", "CreationTime", "StackStatus", "Tags", "Outputs")
-        return {"Stacks": [{name: stack[name] for name in names}]}
+        names = ("StackId", "StackName", "CreationTime", "StackStatus", "Tags", "Outputs", "Parameters")
+        return {"Stacks": [{name: stack[name] for name in (*names, PROTECTED)}]}
+
+    def do_describe_stack_resource(self, request: Request) -> Any:
+        stack, name = self.stack(request["StackName"]), request["LogicalResourceId"]
+        if name not in stack["resources"]:
+            raise error("DescribeStackResource", "ValidationError", f"Resource {name} does not exist for stack")
+        about = {"LogicalResourceId": name, "ResourceType": stack["resources"][name]["Type"]}
+        about |= {"PhysicalResourceId": KEY.rpartition("/")[2], "ResourceStatus": "CREATE_COMPLETE"}
+        return {"StackResourceDetail": about | {"LastUpdatedTimestamp": START}}
+
+    def do_update_termination_protection(self, request: Request) -> None:
+        self.stack(request["StackName"])[PROTECTED] = request[PROTECTED]
 
     def do_describe_stack_events(self, request: Request) -> Any:
         events, first = self.stack(request["StackName"])["events"][::-1], int(request.get("NextToken", 0))
@@ -100,48 +126,90 @@ class CloudFormation:
     # ---- change sets
 
     def do_create_change_set(self, request: Request) -> Any:
-        name, values = request["StackName"], given(request)
-        assert len(request["TemplateBody"].encode()) <= LONGEST
-        assert parsed(request["TemplateBody"]) == template()
+        name, body = request["StackName"], self._template(request)
         assert "CAPABILITY_NAMED_IAM" in request["Capabilities"]
-        if request["ChangeSetType"] == "CREATE":
+        if request["ChangeSetType"] in ("CREATE", "IMPORT"):
             there = [its for its in self.alive() if its["StackName"] == name]
             assert all(its["StackStatus"] == "REVIEW_IN_PROGRESS" for its in there)
             stack = there[0] if there else self._new(name, request["Tags"])
         else:
             stack = self.stack(name)
-            if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
-                raise error("CreateChangeSet", "ValidationError", f"Stack is in {stack['StackStatus']} state")
+            done = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+            if stack["StackStatus"] not in done:
+                raise refused(f"Stack is in {stack['StackStatus']} state")
         if request["ChangeSetName"] in stack["change sets"]:
             raise error("CreateChangeSet", "AlreadyExistsException", f"ChangeSet {name} already exists")
         arn = f"{ARN}:changeSet/{request['ChangeSetName']}/{len(stack['events']):08}"
-        found = self._compared(stack, values, bool(request.get("ImportExistingResources")))
-        change_set = {"arn": arn, "looks": 0, "changes": found, "values": values, "stack": stack}
-        stack["change sets"][request["ChangeSetName"]] = change_set
+        wanted = Stack(body, **given(request, body))
+        if request["ChangeSetType"] == "IMPORT":
+            found = self._imported(stack, body, wanted, request["ResourcesToImport"])
+        else:
+            assert "ResourcesToImport" not in request
+            found = self._compared(stack, body, wanted, bool(request.get("ImportExistingResources")))
+        change_set = {"arn": arn, "looks": 0, "changes": found, "stack": stack, "wanted": wanted, "body": body}
+        stack["change sets"][request["ChangeSetName"]] = change_set | {"values": request["Parameters"]}
         self._tell_itself(stack, "REVIEW_IN_PROGRESS")
         return {"Id": arn, "StackId": stack["StackId"]}
 
+    def _template(self, request: Request) -> dict[str, Any]:
+        """What is sent, or what lies at its address."""
+        text = request.get("TemplateBody", "")
+        if len(text.encode()) > LONGEST:
+            raise refused(f"templateBody must have length less than or equal to {LONGEST}")
+        if url := request.get("TemplateURL"):
+            host, _, key = url.removeprefix("https://").partition("/")
+            bucket, found = host.partition(f".s3.{self.region}.amazonaws.com")[:2]
+            try:
+                text = self._past("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode() if found else ""
+            except ClientError:
+                text = ""
+            if not text:
+                raise refused("S3 error: The specified key does not exist.")
+        body: dict[str, Any] = parsed(text)
+        if unknown := [entry["Type"] for entry in body["Resources"].values() if not known(self.region, entry["Type"])]:
+            raise refused(f"Template format error: Unrecognized resource types: {unknown}")
+        return body
+
     def _new(self, name: str, tags: list[dict[str, str]]) -> dict[str, Any]:
         arn = f"{ARN}:stack/{name}/{len(self.stacks):012}"
-        about = {"StackId": arn, "StackName": name, "StackStatus": "REVIEW_IN_PROGRESS", "Tags": tags, "Outputs": []}
-        state = {"resources": {}, "events": [], "change sets": {}, "ahead": [], "CreationTime": START}
+        about: dict[str, Any] = {"StackId": arn, "StackName": name, "StackStatus": "REVIEW_IN_PROGRESS", "Tags": tags}
+        about |= {"Outputs": [], "Parameters": [], PROTECTED: False}
+        state = {"resources": {}, "policies": {}, "events": [], "change sets": {}, "ahead": [], "CreationTime": START}
         self.stacks[arn] = about | state
         return self.stacks[arn]
 
-    def _compared(self, stack: dict[str, Any], values: dict[str, str], imports: bool) -> list[dict[str, Any]]:
-        now, wanted = stack["resources"], Stack(**values).resources
-        found = []
-        for name, entry in wanted.items():
+    def _compared(self, stack: dict[str, Any], body: Any, wanted: Stack, imports: bool) -> list[dict[str, Any]]:
+        now, found = stack["resources"], []
+        for name, entry in wanted.resources.items():
             about = {"LogicalResourceId": name, "ResourceType": entry["Type"]}
             if name not in now:
-                taken = imports and name in KEPT and self._exists(name, values)
+                taken = imports and self._exists(entry) and importable(body["Resources"][name])
                 found.append({"Action": "Import" if taken else "Add", **about})
             elif now[name] != entry:
                 found.append({"Action": "Modify", "Replacement": replaced(now[name], entry), **about})
-        gone = [name for name in now if name not in wanted]
-        for name in gone:
-            about = {"LogicalResourceId": name, "ResourceType": now[name]["Type"]}
-            found.append({"Action": "Remove", "PolicyAction": "Retain" if name in KEPT else "Delete", **about})
+        for name in now:
+            if name not in wanted.resources:
+                about = {"LogicalResourceId": name, "ResourceType": now[name]["Type"]}
+                policy = "Retain" if stack["policies"].get(name) in RETAINED else "Delete"
+                found.append({"Action": "Remove", "PolicyAction": policy, **about})
+        return [{"Type": "Resource", "ResourceChange": its} for its in found]
+
+    def _imported(self, stack: dict[str, Any], body: Any, wanted: Stack, given: Any) -> list[dict[str, Any]]:
+        named = {its["LogicalResourceId"]: its for its in given}
+        if set(wanted.resources) - set(stack["resources"]) != set(named):
+            raise refused("As part of the import operation, you cannot modify or add resources that are not imported")
+        if body.get("Outputs"):
+            raise refused("As part of the import operation, you cannot modify or add [Outputs]")
+        for name, its in named.items():
+            kind, entry = its["ResourceType"], wanted.resources[name]
+            if body["Resources"][name].get("DeletionPolicy") is None:
+                raise refused(f"Resources [{name}] is missing DeletionPolicy attribute")
+            if set(its["ResourceIdentifier"]) != identifier(kind):
+                raise refused(f"{name}: {kind} is identified by {identifier(kind)}")
+            if not self._exists(entry):
+                raise refused(f"{name}: {its['ResourceIdentifier']} was not found")
+        kinds = {name: its["ResourceType"] for name, its in named.items()}
+        found = [{"Action": "Import", "LogicalResourceId": name, "ResourceType": kind} for name, kind in kinds.items()]
         return [{"Type": "Resource", "ResourceChange": its} for its in found]
 
     def _change_set(self, request: Request, operation: str) -> dict[str, Any]:
@@ -179,6 +247,7 @@ class CloudFormation:
         its = self._change_set(request, "ExecuteChangeSet")
         stack = its["stack"]
         verb = "CREATE" if stack["StackStatus"] == "REVIEW_IN_PROGRESS" else "UPDATE"
+        verb = "IMPORT" if {entry["ResourceChange"]["Action"] for entry in its["changes"]} == {"Import"} else verb
         stack["change sets"] = {}
         # the first look may still see what was there before
         stack["ahead"] = [lambda: None, partial(self._begin, stack, verb), partial(self._carry_out, stack, its, verb)]
@@ -188,61 +257,84 @@ class CloudFormation:
         self._tell_itself(stack, stack["StackStatus"])
 
     def _carry_out(self, stack: dict[str, Any], its: dict[str, Any], verb: str) -> None:
-        wanted = Stack(**its["values"])
-        failed = ""
+        wanted, failed, made = its["wanted"], "", []
         for change in (entry["ResourceChange"] for entry in its["changes"]):
-            name, word = change["LogicalResourceId"], "UPDATE" if change["Action"] == "Modify" else "CREATE"
-            why = "Resource creation cancelled" if failed else self._refused(name, change["Action"], its["values"])
+            name, action = change["LogicalResourceId"], change["Action"]
+            word = {"Modify": "UPDATE", "Import": "IMPORT"}.get(action, "CREATE")
+            entry = wanted.resources.get(name, {})
+            why = "Resource creation cancelled" if failed else self._refused(name, action, entry)
             failed = failed or why
+            if action == "Add" and not why:
+                made.append(name)
             status = f"{word}_FAILED" if why else f"{word}_COMPLETE"
             self._tell(stack, (name, change["ResourceType"], f"{name}-made"), status, why)
+        policies = {name: entry.get("DeletionPolicy") for name, entry in its["body"]["Resources"].items()}
         stack["StackStatus"] = f"{verb}_COMPLETE"
         if failed:
-            stack["StackStatus"] = "ROLLBACK_COMPLETE" if verb == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
+            stack["StackStatus"] = "ROLLBACK_COMPLETE" if verb == "CREATE" else f"{verb}_ROLLBACK_COMPLETE"
+            for name in made:
+                if policies[name] != "Retain":
+                    self._unmake(wanted.resources[name])
         else:
-            stack["resources"] = wanted.resources
-            values = zip(template()["Outputs"].items(), wanted.outputs, strict=False)
-            described = [(name, entry["Description"], value) for (name, entry), value in values]
+            stack |= {"resources": wanted.resources, "policies": policies, "Parameters": its["values"]}
+            outputs = its["body"].get("Outputs", {})
             stack["Outputs"] = [
-                {"OutputKey": name, "OutputValue": value, "Description": text} for name, text, value in described
+                {"OutputKey": name, "OutputValue": value, "Description": outputs[name]["Description"]}
+                for name, value in wanted.outputs.items()
             ]
         self._tell_itself(stack, stack["StackStatus"])
 
-    def _refused(self, name: str, action: str, values: dict[str, str]) -> str:
+    def _refused(self, name: str, action: str, entry: Mapping[str, Any]) -> str:
         """Why it can't be made; what others look at afterwards is made."""
         if name in self.failing:
             return self.failing[name]
-        if action == "Add" and name in KEPT and self._exists(name, values):
+        if action == "Add" and self._exists(entry):
             return f"{name} already exists"
-        if name == "StartInference":
-            keys = self._past("s3").list_objects_v2(Bucket=values["BucketName"]).get("Contents", [])
-            return "" if values["FunctionsKey"] in [its["Key"] for its in keys] else "The specified key does not exist."
-        tags = [{"Key": key.lower(), "Value": values[key]} for key in ("Namespace", "Usecase", "Environment")]
-        if action == "Add" and name == "Bucket":
-            place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
-            self._past("s3").create_bucket(Bucket=values["BucketName"], **place)
-            self._past("s3").put_bucket_tagging(Bucket=values["BucketName"], Tagging={"TagSet": tags})
-        if action == "Add" and name == "Models":
-            self._past("sagemaker").create_model_package_group(ModelPackageGroupName=group(values), Tags=tags)
+        if code := entry.get("Properties", {}).get("Code"):
+            keys = self._past("s3").list_objects_v2(Bucket=code["S3Bucket"]).get("Contents", [])
+            return "" if code["S3Key"] in [its["Key"] for its in keys] else "The specified key does not exist."
+        if action == "Add" and entry["Type"] in NAMES:
+            properties = entry["Properties"]
+            called, tags = properties[NAMES[entry["Type"]]], properties["Tags"]
+            if entry["Type"] == "AWS::S3::Bucket":
+                place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+                self._past("s3").create_bucket(Bucket=called, **place)
+                self._past("s3").put_bucket_tagging(Bucket=called, Tagging={"TagSet": tags})
+            else:
+                self._past("sagemaker").create_model_package_group(ModelPackageGroupName=called, Tags=tags)
         return ""
 
-    def _exists(self, name: str, values: dict[str, str]) -> bool:
-        if name == "Bucket":
-            return values["BucketName"] in [its["Name"] for its in self._past("s3").list_buckets()["Buckets"]]
+    def _unmake(self, entry: Mapping[str, Any]) -> None:
+        if entry["Type"] == "AWS::S3::Bucket":
+            self._past("s3").delete_bucket(Bucket=entry["Properties"]["BucketName"])
+        if entry["Type"] == "AWS::SageMaker::ModelPackageGroup":
+            forget_group(entry["Properties"]["ModelPackageGroupName"])
+
+    def _exists(self, entry: Mapping[str, Any]) -> bool:
+        if entry.get("Type") not in NAMES:
+            return False
+        name = entry["Properties"][NAMES[entry["Type"]]]
+        if entry["Type"] == "AWS::S3::Bucket":
+            return name in [its["Name"] for its in self._past("s3").list_buckets()["Buckets"]]
         listed = self._past("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"]
-        return name == "Models" and group(values) in [its["ModelPackageGroupName"] for its in listed]
+        return name in [its["ModelPackageGroupName"] for its in listed]
 
     def do_delete_stack(self, request: Request) -> None:
         stack = self.stack(request["StackName"], "DeleteStack")
         if stack["StackStatus"] == "REVIEW_IN_PROGRESS":
             stack["StackStatus"] = "DELETE_COMPLETE"
             return
+        if stack[PROTECTED]:
+            why = f"Stack [{stack['StackName']}] cannot be deleted while TerminationProtection is enabled"
+            raise error("DeleteStack", "ValidationError", why)
         stack["ahead"] = [partial(self._begin, stack, "DELETE"), partial(self._deleted, stack)]
 
     def _deleted(self, stack: dict[str, Any]) -> None:
         for name, entry in stack["resources"].items():
             if name in self.failing:
                 self._tell(stack, (name, entry["Type"], f"{name}-made"), "DELETE_FAILED", self.failing[name])
+            elif stack["policies"].get(name) not in RETAINED:
+                self._unmake(entry)
         stack["StackStatus"] = "DELETE_FAILED" if set(self.failing) & set(stack["resources"]) else "DELETE_COMPLETE"
         self._tell_itself(stack, stack["StackStatus"])
 
@@ -262,11 +354,20 @@ def error(operation: str, code: str, message: str) -> ClientError:
     return ClientError(about, operation)
 
 
-def given(request: Request) -> dict[str, str]:
+def refused(message: str) -> ClientError:
+    return error("CreateChangeSet", "ValidationError", message)
+
+
+def given(request: Request, body: Mapping[str, Any]) -> dict[str, str]:
     """The parameters; all and only those that the template knows."""
     values = {entry["ParameterKey"]: entry["ParameterValue"] for entry in request["Parameters"]}
-    assert set(values) == set(template()["Parameters"])
+    assert set(values) == set(body["Parameters"])
     return values
+
+
+def forget_group(name: str) -> None:
+    """In the place of DeleteModelPackageGroup, which moto lacks."""
+    sagemaker_backends[ACCOUNT][REGION].model_package_groups.pop(name)
 
 
 @cache
@@ -274,8 +375,28 @@ def parsed(body: str) -> Any:
     return dict(decode_str(body)[0])
 
 
-def group(values: dict[str, str]) -> str:
-    return f"{values['Namespace']}-{values['Usecase']}-{values['Environment']}"
+@cache
+def known(region: str, kind: str) -> bool:
+    """Whether CloudFormation has the type in the region."""
+    try:
+        PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, kind)
+    except ResourceNotFoundError:
+        return False
+    return True
+
+
+def identifier(kind: str) -> set[str]:
+    """The properties that make the type's primary identifier."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema
+    return {name.removeprefix("/properties/") for name in schema["primaryIdentifier"]}
+
+
+def importable(entry: Mapping[str, Any]) -> bool:
+    """Whether ImportExistingResources takes it: kept, and its primary identifier is a text in the template."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, entry["Type"]).schema
+    static = all(isinstance(entry["Properties"].get(name), str) for name in identifier(entry["Type"]))
+    read_only = set(schema["primaryIdentifier"]) & set(schema.get("readOnlyProperties", []))
+    return entry.get("DeletionPolicy") in RETAINED and static and not read_only
 
 
 def replaced(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

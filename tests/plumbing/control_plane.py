@@ -26,12 +26,14 @@ from batchloop.control.names import Aws, Places, Settings
 from batchloop.pipelines import check
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
-BUCKET = "team-case-dev-123456789012"
+BUCKET = "team-case-dev-123456789012-euc1"
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 KEYS = {"region_name": REGION, "aws_access_key_id": "x", "aws_secret_access_key": "x"}
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 WINDOW = "2026-11-24"
+INFERENCE = ("PrepareFeatures", "CreateModel-CreateModel", "ScoreFeatures", "DetectDrift", "ExplainPredictions")
+TRAINING = ("PrepareTrainingData", "TrainModel", "LearnBaseline", "LearnExplainer", "CheckQuality")
 Event = dict[str, Any]
 
 # "Events that Amazon SageMaker AI sends to Amazon EventBridge" in the SageMaker developer guide
@@ -110,6 +112,8 @@ class SageMaker:
         self.packages: dict[str, dict[str, Any]] = {}
         self.remembers = True
         self.refusing = ""
+        self.versions: dict[str, int] = {"team-case-dev-inference": 1, "team-case-dev-training": 1}
+        self.cached: dict[str, str] = {}
 
     def started(self, pipeline: str) -> list[dict[str, Any]]:
         return [run for run in self.executions.values() if run["pipeline"] == f"team-case-dev-{pipeline}"]
@@ -121,13 +125,16 @@ class SageMaker:
             if self.remembers and run["token"] == request["ClientRequestToken"]:
                 return checked("StartPipelineExecution", request, {"PipelineExecutionArn": arn})
         name = request["PipelineName"]
+        version = request.get("PipelineVersionId") or self.versions[name]
+        if version > self.versions[name]:
+            raise refused("StartPipelineExecution", "ResourceNotFound")
         arn = f"{ARN}:pipeline/{name}/execution/{len(self.executions):012}"
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
         source = request.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
         if source and self.executions[source]["status"] not in ("Succeeded", "Failed", "Stopped"):
             raise refused("StartPipelineExecution", "ValidationException")
         about = {"pipeline": name, "parameters": values, "status": "Executing", "token": request["ClientRequestToken"]}
-        self.executions[arn] = {**about, "why": "", "request": request}
+        self.executions[arn] = {**about, "why": "", "request": request, "version": version}
         return checked("StartPipelineExecution", request, {"PipelineExecutionArn": arn})
 
     def list_pipeline_parameters_for_execution(self, **request: Any) -> dict[str, Any]:
@@ -141,7 +148,8 @@ class SageMaker:
             raise refused("DescribePipelineExecution", "ResourceNotFound")
         why = {"FailureReason": run["why"]} if run["why"] else {}
         selective = {key: run["request"][key] for key in ("SelectiveExecutionConfig",) if key in run["request"]}
-        about = {"PipelineExecutionStatus": run["status"], **why, **selective}
+        version = {"PipelineVersionId": run["version"]}
+        about = {"PipelineExecutionStatus": run["status"], **why, **selective, **version}
         return checked("DescribePipelineExecution", request, about)
 
     def list_pipeline_executions(self, **request: Any) -> dict[str, Any]:
@@ -155,6 +163,25 @@ class SageMaker:
             if run["pipeline"] == request["PipelineName"]
         ]
         return checked("ListPipelineExecutions", request, {"PipelineExecutionSummaries": found[::-1]})
+
+    def list_pipeline_versions(self, **request: Any) -> dict[str, Any]:
+        name = request["PipelineName"]
+        if name not in self.versions:
+            raise refused("ListPipelineVersions", "ResourceNotFound")
+        assert request.get("SortOrder") == "Descending"
+        found = [{"PipelineVersionId": number} for number in range(self.versions[name], 0, -1)]
+        found = found[: request.get("MaxResults", 10)]
+        return checked("ListPipelineVersions", request, {"PipelineVersionSummaries": found})
+
+    def list_pipeline_execution_steps(self, **request: Any) -> dict[str, Any]:
+        """Every step of the pipeline has run, but for those that were `cached` from another execution."""
+        steps = INFERENCE if "-inference/" in request["PipelineExecutionArn"] else TRAINING
+        found = [
+            {"StepName": name, "StepStatus": "Succeeded"}
+            | ({"CacheHitResult": {"SourcePipelineExecutionArn": self.cached[name]}} if name in self.cached else {})
+            for name in steps
+        ]
+        return checked("ListPipelineExecutionSteps", request, {"PipelineExecutionSteps": found})
 
     def get_paginator(self, name: str) -> Any:
         return SimpleNamespace(paginate=lambda **request: iter([getattr(self, name)(**request)]))
@@ -195,12 +222,13 @@ class World:
         self.layers: dict[str, bytes] = {}
         self._listen()
         self.aws.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.aws.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         topic = self.aws.sns.create_topic(Name="team-case-dev-notices")["TopicArn"]
         rules = Settings(cooldown_hours=24, budget=3, budget_days=30, minimum_rows=200)
         self.places = Places("team", "case", "dev", BUCKET, topic, rules)
         self.images = {name: self.push(name) for name in COMPONENTS}
         pairs = [f"components/{name}/{kind}" for name in COMPONENTS for kind in ("image", "artifact")]
-        for name in (*pairs, "release", "retraining"):
+        for name in (*pairs, "release", "retraining", "inference/latest", "training/latest"):
             self.aws.ssm.put_parameter(Name=self.places.parameter(name), Value="none", Type="String")
         self.writes.clear()
 
@@ -268,8 +296,8 @@ class World:
         }
         for name, uri in artifacts.items():
             self.put(uri if name == "model" else f"{uri}manifest.json")
-        evaluation = f"{run}/TrainModel/output/job/output/output.tar.gz"
-        self.put(evaluation, packed({"predictions.parquet": b"0" * 9000, "./evaluation.json": EVALUATION}))
+        evaluation = f"{run}/LearnBaseline/report/evaluation.json"
+        self.put(evaluation, EVALUATION)
         about = {
             **artifacts,
             "evaluation": evaluation,
@@ -286,7 +314,7 @@ class World:
             "ApprovalDescription": "looks good",
             "LastModifiedBy": {"IamIdentity": {"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/people/ada"}},
             "CustomerMetadataProperties": {**about, **metadata},
-            "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/gzip", "S3Uri": evaluation}}},
+            "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation}}},
         }
         return arn
 
@@ -304,6 +332,7 @@ class World:
     def start(self, window: str = WINDOW) -> str:
         """Data, and a run that scores it; the execution's ARN."""
         self.put(f"{self.places.data(window, 'production')}rows.parquet")
+        self.mark(window, "production")
         return handlers.score({"window": window}, self.aws, self.places, NOW).split()[-1]
 
     def ended(self, arn: str, status: str = "Succeeded", start: str = "2026-11-24T06:00:00Z") -> Event:
@@ -336,10 +365,16 @@ class World:
     def judge(self, event: Event, now: datetime = NOW) -> str:
         return handlers.run_ended(event, self.aws, self.places, now)
 
+    def mark(self, window: str, part: str) -> str:
+        """Say that a part of a window is complete; the mark's URI."""
+        uri = f"{self.places.data(window, part)}_SUCCESS"
+        self.put(uri, b"")
+        return uri
+
     def label(self, window: str = WINDOW, name: str = "rows.parquet", part: str = "train") -> Event:
-        """Labels, and the event of their arrival."""
-        uri = f"{self.places.data(window, part)}{name}"
-        self.put(uri)
+        """Labels, their mark, and the event of that."""
+        self.put(f"{self.places.data(window, part)}{name}")
+        uri = self.mark(window, part)
         event = copy.deepcopy(OBJECT_CREATED)
         event["detail"] |= {"bucket": {"name": BUCKET}, "object": {"key": storage.split(uri)[1], "size": 5}}
         return event

@@ -24,7 +24,9 @@ from plumbing.rendered import ROOT
 from plumbing.test_bootstrap import READING, Wire
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
-NAME, BUCKET = "team-case-dev", f"team-case-dev-{ACCOUNT}"
+NAME, BUCKET = "team-case-dev", f"team-case-dev-{ACCOUNT}-euc1"
+STORAGE = f"{NAME}-storage"
+DEPLOYED = {STORAGE: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE"}
 TAGS = {"namespace": "team", "usecase": "case", "environment": "dev"}
 USECASE = """
 [usecase]
@@ -151,7 +153,8 @@ def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     environment(folder, account=f'"{ACCOUNT}"', region=f'"{REGION}"')
     shutil.copytree(ROOT / "batchloop", folder / "batchloop", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "infra").mkdir()
-    shutil.copy(ROOT / "infra" / "stack.yaml", folder / "infra" / "stack.yaml")
+    for file in (ROOT / "infra").glob("*.yaml"):
+        shutil.copy(file, folder / "infra" / file.name)
     (folder / "local").mkdir()
     return Repository(folder)
 

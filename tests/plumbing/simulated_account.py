@@ -17,6 +17,7 @@ from botocore.validate import ParamValidator
 from batchloop.container import usecase
 from batchloop.control.names import Aws, Places, Settings
 from batchloop.engine import running
+from batchloop.engine.graph import StepStatus
 from batchloop.engine.running import Order
 from batchloop.simulate.account import Account, State
 from batchloop.simulate.loop import Loop, Simulated, Stage, bootstrap
@@ -90,7 +91,7 @@ class Quick(Loop):
             if "LabelledData" in given and "known" in stage:
                 found["realised"] = realised("wrong" in stage)
             self._write(f"{place}/DetectDrift/drift/drift.json", found)
-        return Ended(failed)
+        return Ended(failed, {step["Name"]: Step("", StepStatus.DONE) for step in order.definition["Steps"]})
 
     def _train(self, place: str, given: Mapping[str, Any]) -> dict[str, Any]:
         stage = self._about(given["TrainingData"])
@@ -118,11 +119,13 @@ class Quick(Loop):
 @dataclass
 class Step:
     message: str
+    status: str = "failed"
 
 
 @dataclass
 class Ended:
     failed: dict[str, Step]
+    steps: dict[str, Step]
 
 
 def report(drifted: bool, worse: bool) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
         name: {"Parameters": [{"Name": entry, "Type": "String"} for entry in [*declared, *images]], "Steps": steps}
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
-    known = {places.pipeline(name): definition for name, definition in definitions.items()}
+    known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
     digests = {f"team/case/{name}": DIGEST for name in COMPONENTS}
     account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT, digests)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]

@@ -71,10 +71,13 @@ def registered(account: Account, version: int) -> None:
     pushed = {name: value(account, f"dev/components/{name}/image") for name in COMPONENTS}
     run = f"team/case/dev/training/{version:012}"
     for step in ARTIFACTS.values():
-        account.past("s3").put_object(Bucket=f"{NAME}-{ACCOUNT}", Key=f"{run}/{step}/x/manifest.json", Body=b"{}")
-    about = {name: f"s3://{NAME}-{ACCOUNT}/{run}/{step}/x/" for name, step in ARTIFACTS.items()}
+        account.past("s3").put_object(Bucket=f"{NAME}-{ACCOUNT}-euc1", Key=f"{run}/{step}/x/manifest.json", Body=b"{}")
+    about = {name: f"s3://{NAME}-{ACCOUNT}-euc1/{run}/{step}/x/" for name, step in ARTIFACTS.items()}
     about |= {f"{name}_image": image for name, image in pushed.items()}
-    about |= {"training_data": f"s3://{NAME}-{ACCOUNT}/team/case/data/2026-0{version}/train/", "git_commit": "c0ffee"}
+    about |= {
+        "training_data": f"s3://{NAME}-{ACCOUNT}-euc1/team/case/data/2026-0{version}/train/",
+        "git_commit": "c0ffee",
+    }
     client = account.past("sagemaker")
     if version == 1:  # the stack's own resource
         client.create_model_package_group(ModelPackageGroupName=NAME)
@@ -105,7 +108,9 @@ def test_from_the_first_day_to_the_last(
         capsys.readouterr()
         assert deploy(repository, environment, True) == 0
         assert "nothing was changed" in capsys.readouterr().out
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE", STAGING: "UPDATE_COMPLETE"}
+    assert account.stacks() == dict.fromkeys(
+        (f"{NAME}-storage", NAME, f"{STAGING}-storage", STAGING), "CREATE_COMPLETE"
+    )
 
     for version in (1, 2):
         registered(account, version)
@@ -122,7 +127,7 @@ def test_from_the_first_day_to_the_last(
     assert promoted["model_package"] == released(account, "dev")["model_package"]
     for uri in promoted["artifacts"].values():
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        assert bucket == f"{STAGING}-{ACCOUNT}"
+        assert bucket == f"{STAGING}-{ACCOUNT}-euc1"
         assert account.past("s3").list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
 
     assert release.rollback(repository, "dev") == 0
@@ -133,11 +138,11 @@ def test_from_the_first_day_to_the_last(
     for name, environment in ((NAME, "dev"), (STAGING, "staging")):
         assert teardown(repository, environment, name) == 0
     said = capsys.readouterr().out
-    assert account.stacks() == {}
+    assert account.stacks() == dict.fromkeys((f"{NAME}-storage", f"{STAGING}-storage"), "CREATE_COMPLETE")
     assert account.pipelines() == {}
     assert account.parameters() == set()
     kept = [its["Name"] for its in account.past("s3").list_buckets()["Buckets"]]
-    assert sorted(kept) == [f"{NAME}-{ACCOUNT}", f"{STAGING}-{ACCOUNT}"]
+    assert sorted(kept) == [f"{NAME}-{ACCOUNT}-euc1", f"{STAGING}-{ACCOUNT}-euc1"]
     models = account.past("sagemaker").list_model_packages(ModelPackageGroupName=NAME)
     assert len(models["ModelPackageSummaryList"]) == 2
     for component in COMPONENTS:

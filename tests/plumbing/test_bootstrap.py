@@ -38,7 +38,10 @@ State = dict[str, dict[str, Any]]
 
 def parameters(environment: str = "dev") -> list[str]:
     pairs = [f"components/{name}/{kind}" for name in COMPONENTS for kind in ("image", "artifact")]
-    return [f"/team/case/{environment}/{name}" for name in (*pairs, "release", "retraining")]
+    return [
+        f"/team/case/{environment}/{name}"
+        for name in (*pairs, "release", "retraining", "inference/latest", "training/latest")
+    ]
 
 
 def wanted(environment: str = "dev") -> State:
@@ -533,7 +536,7 @@ WRONG = [
     ({}, KEYS | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, f"could not reach AWS in {REGION}", 1),
     ({}, {"AWS_PROFILE": "absent"}, "The config profile (absent) could not be found", 1),
     ({}, {"AWS_ACCESS_KEY_ID": "x"}, "Partial credentials found", 1),
-    ({"region": "Frankfurt"}, KEYS, "region 'Frankfurt' is not one like 'eu-central-1'", 1),
+    ({"region": "Frankfurt"}, KEYS, "region 'Frankfurt' is none that is supported; ", 1),
     ({"account": "12"}, KEYS, "account '12' is not twelve digits in quotes", 1),
     ({"account": "111111111111"}, KEYS, f"names account 111111111111, your credentials are of {ACCOUNT}", 1),
 ]

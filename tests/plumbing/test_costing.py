@@ -41,7 +41,7 @@ minimum = 0.5
 """
 # over prod.toml, so that whatever else an environment must have is there
 ENVIRONMENT = {
-    "region": '"eu-south-9"',
+    "region": '"eu-south-2"',
     "schedule": '"cron(0 6 1 * ? *)"',
     "kms_key": '""',
     "create_key": "false",
@@ -58,7 +58,7 @@ PRICES = """
 date = 2026-02-01
 currency = "USD"
 source = "nobody's pages"
-elsewhere = "eu-south-9"
+elsewhere = "eu-south-2"
 [spot]
 saves_up_to = 0.9
 [assumed]
@@ -69,7 +69,7 @@ data_gb = 20
 images_gb = 3
 log_gb_a_run = 0.1
 custom_metrics = 10
-[regions.eu-south-9]
+[regions.eu-south-2]
 processing_disk_gb_month = 0.73
 training_disk_gb_month = 1.46
 s3_gb_month = 0.02
@@ -79,7 +79,7 @@ alarm_month = 0.1
 dashboard_month = 3.0
 metric_month = 0.365
 log_gb = 0.5
-[regions.eu-south-9.instance_hour]
+[regions.eu-south-2.instance_hour]
 "ml.m5.large" = 0.6
 "ml.m5.xlarge" = 1.2
 """
@@ -177,7 +177,7 @@ def test_metrics_are_charged_for_a_whole_month_at_most(here: Repository) -> None
 
 
 KEYS = [
-    ('kms_key = ""', 'kms_key = "arn:aws:kms:eu-south-9:000000000000:key/11111111-2222-3333-4444-555555555555"'),
+    ('kms_key = ""', 'kms_key = "arn:aws:kms:eu-south-2:000000000000:key/11111111-2222-3333-4444-555555555555"'),
     ("create_key = false", "create_key = true"),
 ]
 
@@ -223,7 +223,7 @@ def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: py
     assert most(found, "TrainModel") is None
     assert found.run("training")[1] == pytest.approx(0.05 + 0.03 + 0.12)
     assert found.fixed == pytest.approx(3.6)
-    assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-9: in no total",)
+    assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-2: in no total",)
     assert cost.show_cost(here, "dev", Usage(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     [row] = [line for line in said.splitlines() if "TrainModel" in line]
@@ -235,10 +235,10 @@ def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: py
 
 
 def test_another_region_s_prices_are_said_to_be_that(here: Repository) -> None:
-    change(here, "environments/dev.toml", "eu-south-9", "ap-east-7")
+    change(here, "environments/dev.toml", "eu-south-2", "ap-east-1")
     [remark] = estimate(here).remarks
-    assert remark == "there are no prices for ap-east-7: the figures are eu-south-9's, an order of magnitude"
-    assert "no prices for ap-east-7" in " ".join(cost.summary(here, "dev"))
+    assert remark == "there are no prices for ap-east-1: the figures are eu-south-2's, an order of magnitude"
+    assert "no prices for ap-east-1" in " ".join(cost.summary(here, "dev"))
 
 
 def test_prices_older_than_a_year_are_said_to_be_old(here: Repository) -> None:
@@ -393,7 +393,7 @@ def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: R
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True, capture_output=True, text=True)
     said = ran.stdout.splitlines()
     assert 2 <= len(said) <= 4
-    assert said[0].startswith("about 0.41 USD a scoring run and 0.50 a training (prices of eu-south-9, February 2026)")
+    assert said[0].startswith("about 0.41 USD a scoring run and 0.50 a training (prices of eu-south-2, February 2026)")
     assert said[1].startswith("about 5.02 USD a month with 1 scoring runs, 1 training(s) and 20 GB; 4.00 of it even if")
     assert said[-1] == "what that assumes: make cost ENV=dev"
 

@@ -1,5 +1,6 @@
 """Deploying: shown before it is done, done only where it is wanted, done once. Its limits: tests/deployed.py."""
 
+import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -8,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop import environment as environments
 from batchloop.cloud import deploy, stack
+from batchloop.cloud import template as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.repository import Repository
 from plumbing import deployed
-from plumbing.cloudformation import parsed
-from plumbing.deployed import ACCOUNT, BUCKET, NAME, REGION, TAGS, Account
+from plumbing.cloudformation import forget_group, known, parsed
+from plumbing.deployed import ACCOUNT, BUCKET, DEPLOYED, NAME, REGION, STORAGE, TAGS, Account
 from plumbing.rendered import ROOT
 from plumbing.stack.template import FUNCTIONS, KEY, OPTIONS, Stack
 from plumbing.stack.template import template as written
@@ -96,7 +99,7 @@ def test_without_a_yes_everything_is_shown_and_nothing_is_left_behind(
     told = failure(ready, confirmed=False)
     assert told == "none of this was carried out; `make deploy ENV=dev CONFIRM=yes` does it."
     said = capsys.readouterr().out
-    for name in ("Bucket +AWS::S3::Bucket", "Dashboard +AWS::CloudWatch::Dashboard"):  # on two pages of the answer
+    for name in ("Bucket +AWS::S3::Bucket", "Models +AWS::SageMaker::ModelPackageGroup"):
         assert re.search(f"add +{name}", said)
     assert account.exist() == NOTHING
     assert account.writes == ["CreateChangeSet", "DeleteChangeSet", "DeleteStack"]
@@ -105,13 +108,27 @@ def test_without_a_yes_everything_is_shown_and_nothing_is_left_behind(
 def test_a_typed_yes_is_one(ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch, "yes")
     assert deploy_deploy(ready, "dev", False) == 0
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
+    assert account.stacks() == DEPLOYED
 
 
 def test_an_end_of_input_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _prompt: (_ for _ in ()).throw(EOFError))
     assert deploy.typed("?") == ""
+
+
+def test_what_is_made_after_the_storage_is_shown_before_it_is_made(
+    ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["yes", "no"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
+    failure(ready, confirmed=False)
+    said = capsys.readouterr().out
+    for name in ("DeadLetters +AWS::SQS::Queue", "Dashboard +AWS::CloudWatch::Dashboard"):  # on two pages of the answer
+        assert re.search(f"add +{name}", said)
+    assert account.stacks() == {STORAGE: "CREATE_COMPLETE"}
+    assert account.pipelines() == {}
 
 
 def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Repository, account: Account) -> None:
@@ -126,27 +143,36 @@ def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Reposito
 # ---- what is there afterwards
 
 
-def test_a_first_deployment_makes_everything_in_two_passes(
+def test_a_first_deployment_makes_the_storage_and_then_everything_else(
     ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deploy_deploy(ready, "dev", True) == 0
     exist = account.exist()
-    assert exist["stacks"] == {NAME: "UPDATE_COMPLETE"}
-    assert set(FUNCTIONS.values()) < set(exist["resources"][0])
+    assert exist["stacks"] == DEPLOYED
+    assert exist["resources"][0] == ["Bucket", "BucketPolicy", "Models"]
+    assert set(FUNCTIONS.values()) < set(exist["resources"][1])
     assert exist["pipelines"] == [f"{NAME}-inference", f"{NAME}-training"]
     assert exist["change sets"] == []
-    code, *empty = exist["objects"]
+    code, template, *empty = exist["objects"]
     assert KEY_OF_CODE.fullmatch(code)
+    assert re.fullmatch(r"team/case/dev/stack/[0-9a-f]{64}\.yaml", template)
     assert empty == ["team/case/none/earlier.manifest", "team/case/none/manifest.json"]
     order = [call for call in account.writes if call != "DeleteChangeSet"]
-    passes = ["CreateChangeSet", "ExecuteChangeSet", "CreateChangeSet", *["PutObject"] * 3, "ExecuteChangeSet"]
-    assert order == [*passes, "CreatePipeline", "CreatePipeline"]
+    storage = ["CreateChangeSet", "ExecuteChangeSet"]
+    stack = ["PutObject", "CreateChangeSet", *["PutObject"] * 3, "ExecuteChangeSet"]
+    assert order == [*storage, *stack, "CreatePipeline", "CreatePipeline"]
     said = capsys.readouterr().out
-    for line in (f"{NAME}: created", "CREATE_COMPLETE               Bucket", "release: none yet", "about a coffee"):
+    for line in (
+        f"{NAME}: created",
+        f"{STORAGE}: created",
+        "CREATE_COMPLETE               Bucket",
+        "release: none yet",
+        "about a coffee",
+    ):
         assert line in said
     assert f"make run PIPELINE=training ENV=dev WINDOW={ready.window()}" in said
-    [stack] = account.cloudformation.stacks.values()
-    assert {tag["Key"]: tag["Value"] for tag in stack["Tags"]} == TAGS | {"managed-by": "cookiecutter-template"}
+    for made in account.cloudformation.stacks.values():
+        assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == TAGS | {"managed-by": "cookiecutter-template"}
 
 
 def test_pipelines_take_the_images_that_were_pushed_and_say_their_commit(there: Repository, account: Account) -> None:
@@ -226,10 +252,11 @@ def test_whatever_would_be_replaced_or_deleted_is_called_out(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.environment(there.root, notice_email='"people@example.org"', create_key="true")
+    key = {"kms_key": f'"{KEY}"'}
     assert deploy_deploy(there, "dev", True) == 0
     assert "ATTENTION" not in capsys.readouterr().out
-    deployed.environment(there.root, notice_email='""', create_key="false")
-    failure(there, confirmed=False)
+    deployed.environment(there.root, notice_email='""', create_key="false", **key)
+    assert deploy_deploy(there, "dev", True) == 0
     said = [line for line in deployed.lines(capsys.readouterr().out) if line.startswith("ATTENTION")]
     assert said == [
         "ATTENTION: Key (AWS::KMS::Key) leaves the stack, and is kept",
@@ -290,21 +317,88 @@ def test_what_was_only_cancelled_is_never_the_reason(ready: Repository, account:
     assert failure(ready).startswith("Topic (AWS::SNS::Topic) failed: the account has too many topics\n")
 
 
-def test_what_such_a_stack_has_left_is_taken_over_by_the_next(
-    ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]
+def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next(
+    ready: Repository, account: Account
 ) -> None:
-    account.cloudformation.failing = {"Topic": "the account has too many topics"}
-    failure(ready)
-    account.past("s3").put_object(Bucket=BUCKET, Key="team/case/data/1/train/rows.csv")
+    account.cloudformation.failing = {"Models": "the account has too many groups"}
+    assert f"aws cloudformation delete-stack --stack-name {STORAGE}" in failure(ready)
+    assert account.exist()["buckets"] == []
     account.cloudformation.failing = {}
-    account.cloudformation.delete_stack(StackName=NAME)
-    account.cloudformation.time_passes()
+    for name in (STORAGE, NAME):
+        account.cloudformation.failing = {} if name == STORAGE else {"Topic": "the account has too many topics"}
+        if name == NAME:
+            failure(ready)
+        account.cloudformation.failing = {}
+        account.cloudformation.delete_stack(StackName=name)
+        account.cloudformation.time_passes()
     assert deploy_deploy(ready, "dev", True) == 0
+    assert account.stacks() == DEPLOYED
+
+
+@pytest.mark.parametrize("kept", [("Bucket", "Models"), ("Bucket",), ("Models",)])
+def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
+    there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
+) -> None:
+    for name in (NAME, STORAGE):
+        account.cloudformation.delete_stack(StackName=name)
+        account.cloudformation.time_passes()
+    if "Models" not in kept:
+        forget_group(NAME)
+    if "Bucket" not in kept:
+        for key in account.objects():
+            account.past("s3").delete_object(Bucket=BUCKET, Key=key)
+        account.past("s3").delete_bucket(Bucket=BUCKET)
+    before = account.objects() if "Bucket" in kept else set()
+    assert deploy_deploy(there, "dev", True) == 0
     said = capsys.readouterr().out
-    assert f"the bucket {BUCKET} is left from an earlier stack, and is taken over" in said
-    assert re.search(r"take over +Models +AWS::SageMaker::ModelPackageGroup", said)
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
-    assert "team/case/data/1/train/rows.csv" in account.objects()
+    taken = set(re.findall(r"take over +(\w+) +AWS::", said))
+    assert taken == set(kept)
+    assert account.stacks() == {STORAGE: "UPDATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+    assert account.exist()["resources"][0] == ["Bucket", "BucketPolicy", "Models"]
+    assert before <= account.objects()
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"ResourcesToImport": []}, "cannot modify or add resources"),
+        ({"identifier": {"ModelPackageGroupName": NAME}}, "is identified by"),
+        ({"outputs": {"Name": {"Value": "x", "Description": "An output"}}}, "cannot modify or add"),
+        ({"policy": None}, "is missing DeletionPolicy"),
+    ],
+)
+def test_the_stand_in_refuses_the_imports_that_cloudformation_refuses(
+    account: Account, changed: dict[str, Any], why: str
+) -> None:
+    group = account.past("sagemaker").create_model_package_group(ModelPackageGroupName=NAME)
+    identity = changed.get("identifier", {"ModelPackageGroupArn": group["ModelPackageGroupArn"]})
+    kind = "AWS::SageMaker::ModelPackageGroup"
+    models = {"Type": kind, "DeletionPolicy": "Retain", "Properties": {"ModelPackageGroupName": NAME}}
+    if "policy" in changed:
+        del models["DeletionPolicy"]
+    body = {"Parameters": {}, "Conditions": {}, "Resources": {"Models": models}, "Outputs": changed.get("outputs", {})}
+    wanted = [{"LogicalResourceId": "Models", "ResourceType": kind, "ResourceIdentifier": identity}]
+    request = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "IMPORT", "Tags": [], "Parameters": []}
+    request |= {"Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
+    with pytest.raises(ClientError, match=re.escape(why)):
+        account.cloudformation.create_change_set(**request, ResourcesToImport=changed.get("ResourcesToImport", wanted))
+
+
+@pytest.mark.parametrize("name", [{"Ref": "Name"}, BUCKET])
+def test_the_stand_in_takes_over_by_itself_only_what_has_a_static_name(account: Account, name: Any) -> None:
+    place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+    account.past("s3").create_bucket(Bucket=BUCKET, **place)
+    bucket = {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain", "Properties": {"BucketName": name, "Tags": []}}
+    body = {"Parameters": {"Name": {"Type": "String"}}, "Conditions": {}, "Resources": {"Bucket": bucket}}
+    request: dict[str, Any] = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "CREATE", "Tags": []}
+    request |= {"Parameters": [{"ParameterKey": "Name", "ParameterValue": BUCKET}], "ImportExistingResources": True}
+    request |= {"Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
+    account.cloudformation.create_change_set(**request)
+    account.cloudformation.execute_change_set(StackName=STORAGE, ChangeSetName="deploy")
+    account.cloudformation.time_passes()
+    account.cloudformation.time_passes()
+    done = "IMPORT_COMPLETE" if name == BUCKET else "ROLLBACK_COMPLETE"
+    assert account.stacks() == {STORAGE: done}
 
 
 def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there: Repository, account: Account) -> None:
@@ -315,7 +409,7 @@ def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there
     assert "UPDATE_ROLLBACK_COMPLETE: it could not be changed and works as it did before" in told
     account.cloudformation.failing = {}
     assert deploy_deploy(there, "dev", True) == 0
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
+    assert account.stacks() == DEPLOYED | {NAME: "UPDATE_COMPLETE"}
 
 
 @pytest.mark.parametrize("status", [*sorted(set(stack.TO_DO) - set(stack.READY)), "SOMETHING_NEW"])
@@ -347,7 +441,7 @@ def test_a_change_set_that_can_not_be_made_says_why(
 ) -> None:
     answer = {"Status": "FAILED", "StatusReason": "No export named X found.", "Changes": []}
     monkeypatch.setattr(type(account.cloudformation), "do_describe_change_set", lambda _self, _request: answer)
-    assert failure(there) == f"CloudFormation can't change {NAME}: No export named X found."
+    assert failure(there) == f"CloudFormation can't change {STORAGE}: No export named X found."
     assert account.exist()["change sets"] == []
 
 
@@ -431,8 +525,8 @@ def test_a_change_set_that_can_not_be_taken_away_is_said_and_taken_away_next_tim
 ) -> None:
     account.refuse("DeleteChangeSet", "AccessDenied", 403)
     failure(ready, confirmed=False)
-    assert "the change set deploy of team-case-dev could not be deleted" in capsys.readouterr().out
-    assert account.exist()["stacks"] == {NAME: stack.REVIEW}
+    assert "the change set deploy of team-case-dev-storage could not be deleted" in capsys.readouterr().out
+    assert account.exist()["stacks"] == {STORAGE: stack.REVIEW}
     account.fail(-1, "denied")
     failure(ready, confirmed=False)
     assert account.exist() == NOTHING
@@ -446,13 +540,14 @@ def test_a_stack_that_somebody_else_prepares_is_left_to_them(
     def both(self: Any, given: Any) -> Any:
         made = original(self, given)
         if given["ChangeSetName"] == "deploy":
-            self.stack(NAME)["change sets"]["theirs"] = {**self.stack(NAME)["change sets"]["deploy"], "arn": "x"}
+            sets = self.stack(STORAGE)["change sets"]
+            sets["theirs"] = {**sets["deploy"], "arn": "x"}
         return made
 
     monkeypatch.setattr(type(account.cloudformation), "do_create_change_set", both)
     failure(ready, confirmed=False)
     assert account.exist()["change sets"] == ["theirs"]
-    assert account.stacks() == {NAME: stack.REVIEW}
+    assert account.stacks() == {STORAGE: stack.REVIEW}
 
 
 # ---- failures on the way
@@ -468,7 +563,7 @@ def test_credentials_that_expire_while_waiting_are_said_and_the_next_run_goes_on
     account.fail(-1, "expired")
     account.cloudformation.time_passes()
     assert deploy_deploy(ready, "dev", True) == 0
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
+    assert account.stacks() == DEPLOYED
 
 
 def test_whoever_stops_waiting_is_told_that_it_goes_on(
@@ -478,7 +573,9 @@ def test_whoever_stops_waiting_is_told_that_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("batchloop.cloud.stack.Stack.news", interrupted)
-    told = "stopped waiting. CloudFormation goes on with team-case-dev meanwhile, and the same command from there."
+    told = (
+        "stopped waiting. CloudFormation goes on with team-case-dev-storage meanwhile, and the same command from there."
+    )
     assert failure(ready) == told
 
 
@@ -539,7 +636,7 @@ def test_whatever_call_fails_a_second_run_finishes(
 def test_the_same_content_is_the_same_package_wherever_and_whenever_it_is_made(
     repository: Repository, tmp_path: Path
 ) -> None:
-    first = deploy.package(repository.root)
+    first = sent.package(repository.root)
     copied = tmp_path / "elsewhere"
     (copied / "batchloop" / "control" / "__pycache__").mkdir(parents=True)
     (copied / "batchloop" / "control" / "__pycache__" / "x.pyc").write_bytes(b"x")
@@ -548,35 +645,59 @@ def test_the_same_content_is_the_same_package_wherever_and_whenever_it_is_made(
         place = copied / file.relative_to(repository.root)
         place.write_bytes(file.read_bytes())
         place.chmod(0o600)
-    assert deploy.package(copied) == first
+    assert sent.package(copied) == first
     with zipfile.ZipFile(BytesIO(first)) as archive:
         names = archive.namelist()
         assert {"usecase.toml", "batchloop/control/handlers.py", "batchloop/__init__.py"} <= set(names)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("usecase.toml") == (repository.root / "usecase.toml").read_bytes()
     (copied / "usecase.toml").write_text("# other\n")
-    assert deploy.package(copied) != first
+    assert sent.package(copied) != first
     with pytest.raises(InputError, match="holds no code"):
-        deploy.package(tmp_path / "nowhere")
+        sent.package(tmp_path / "nowhere")
 
 
 def test_the_package_is_what_the_handlers_are_imported_from(repository: Repository, tmp_path: Path) -> None:
     """As in Lambda: the folder of the zip on the path, usecase.toml beside the package."""
-    with zipfile.ZipFile(BytesIO(deploy.package(repository.root))) as archive:
+    with zipfile.ZipFile(BytesIO(sent.package(repository.root))) as archive:
         archive.extractall(tmp_path / "task")
     source = (tmp_path / "task" / "batchloop" / "control" / "names.py").resolve()
     assert (source.parents[2] / "usecase.toml").is_file()
 
 
-def test_the_template_is_sent_without_comments_and_says_the_same(repository: Repository) -> None:
-    body = deploy.template(ROOT)
-    assert parsed(body) == written()
+@pytest.mark.parametrize("name", ["stack", "storage"])
+def test_a_template_is_sent_without_comments_and_says_the_same(name: str) -> None:
+    body = sent.template(ROOT, f"{name}.yaml")
+    assert parsed(body) == written(name)
     assert not [line for line in body.splitlines() if line.lstrip().startswith("#")]
-    assert len(body.encode()) <= deploy.LIMIT
-    with (repository.root / "infra" / "stack.yaml").open("a") as file:
-        file.write(f'\nx: "{"x" * deploy.LIMIT}"\n')
-    with pytest.raises(InputError, match="CloudFormation takes 51,200"):
-        deploy.template(repository.root)
+
+
+def test_a_template_that_no_request_holds_is_deployed_too(ready: Repository, account: Account) -> None:
+    file = ready.root / "infra" / "stack.yaml"
+    more = f'  Long: {{Description: "A long one", Value: "{"x" * 51_200}"}}\n'
+    file.write_text(file.read_text() + more)
+    assert deploy_deploy(ready, "dev", True) == 0
+    assert account.stacks() == DEPLOYED
+
+
+def test_a_resource_is_left_out_with_all_its_lines_and_nothing_else() -> None:
+    body = parsed(sent.template(ROOT, "stack.yaml", ["Budget", "Build"]))
+    whole = written()
+    left = {name: entry for name, entry in whole["Resources"].items() if name not in ("Budget", "Build")}
+    assert body == {**whole, "Resources": left}
+
+
+def test_a_region_without_budgets_gets_a_template_without_one(
+    ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A condition would not help: CloudFormation reads every type of a template before it decides any."""
+    lacking = {**environments.places()["regions"][REGION], "without": ["Budget"]}
+    monkeypatch.setitem(environments.places()["regions"], REGION, lacking)
+    monkeypatch.setattr("plumbing.cloudformation.known", lambda _, kind: known("eu-north-1", kind))
+    assert not known("eu-north-1", "AWS::Budgets::Budget")
+    assert deploy_deploy(ready, "dev", True) == 0
+    monkeypatch.setitem(lacking, "without", [])
+    assert "Unrecognized resource types: ['AWS::Budgets::Budget']" in failure(ready)
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])
@@ -593,13 +714,15 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
         }
         deployed.environment(repository.root, **build, **mail, **limits, security_groups='["sg-0123abcd"]')
     case = usecase.load(repository.root / "usecase.toml")
-    values = deploy.parameters(environments.load(repository.root / "environments", name, case), "")
-    declared = written()["Parameters"]
-    assert set(values) == set(declared)
-    for key, entry in declared.items():
-        assert re.fullmatch(entry.get("AllowedPattern", ".*"), values[key]), key
-        assert values[key] in entry.get("AllowedValues", [values[key]]), key
-    assert len(Stack(**values).resources) >= (20 if full and name == "dev" else 18)
+    found = environments.load(repository.root / "environments", name, case)
+    for file, least in (("storage", 3), ("stack", 20 if full and name == "dev" else 18)):
+        values = sent.parameters(found, sent.template(ROOT, f"{file}.yaml"), FunctionsKey="0.zip")
+        declared = written(file)["Parameters"]
+        assert set(values) == set(declared)
+        for key, entry in declared.items():
+            assert re.fullmatch(entry.get("AllowedPattern", ".*"), values[key]), key
+            assert values[key] in entry.get("AllowedValues", [values[key]]), key
+        assert len(Stack(written(file), **values).resources) >= least
 
 
 CONNECTION = "arn:aws:codeconnections:eu-central-1:123456789012:connection/11111111-2222-3333-4444-555555555555"

@@ -25,17 +25,21 @@ from batchloop.control import release, storage
 from batchloop.control.names import Aws
 from batchloop.control.storage import LIMIT
 from batchloop.repository import Repository
-from plumbing import test_bootstrap
-from plumbing.control_plane import ACCOUNT, BUCKET, COMPONENTS, KEYS, NOW, REGION, World
+from plumbing import (
+    pipeline_versions,  # noqa: F401 - moto has none
+    test_bootstrap,
+)
+from plumbing.control_plane import ACCOUNT, COMPONENTS, KEYS, NOW, REGION, World
 from plumbing.control_plane import session as control_plane_session
 from plumbing.rendered import ROOT
 from plumbing.stack.template import everything
 from plumbing.test_bootstrap import Body, Wire, silence
 
 ANOTHER = "222222222222"
-PROD = f"team-case-prod-{ACCOUNT}"
+PROD = f"team-case-prod-{ACCOUNT}-euc1"
 CALLER = f"arn:aws:sts::{ACCOUNT}:user/moto"  # moto's answer for keys that it did not give out
 MINE = (KEYS["aws_access_key_id"], KEYS["aws_secret_access_key"], None)
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/team-case-dev-execution"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -82,6 +86,7 @@ class Here:
         self.attempts = 1
         self.past = self.world.aws
         self.models = control_plane_session().client("sagemaker")
+        self.deploy("dev", "{}")
 
     def connect(self, region: str, profile: str) -> Callable[[str], Any]:
         assert region == REGION
@@ -97,7 +102,7 @@ class Here:
             keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
         clients = {name: signed_in(*keys).client(name) for name in ("ecr", "s3", "ssm")}
         where = {"LocationConstraint": REGION}
-        clients["s3"].create_bucket(Bucket=f"team-case-{environment}-{account}", CreateBucketConfiguration=where)
+        clients["s3"].create_bucket(Bucket=f"team-case-{environment}-{account}-euc1", CreateBucketConfiguration=where)
         for name in test_bootstrap.parameters(environment):
             clients["ssm"].put_parameter(Name=name, Value="none", Type="String")
         self.keys[environment] = keys
@@ -118,6 +123,15 @@ class Here:
         )
         assert made["ModelPackageArn"] == arn
         return arn
+
+    def deploy(self, environment: str, *definitions: str) -> None:
+        """Its inference pipeline, with these versions after those that it has."""
+        given = {"PipelineName": f"team-case-{environment}-inference", "RoleArn": ROLE}
+        for definition in definitions:
+            known = {its["PipelineName"] for its in self.models.list_pipelines()["PipelineSummaries"]}
+            write = self.models.update_pipeline if given["PipelineName"] in known else self.models.create_pipeline
+            token = {} if given["PipelineName"] in known else {"ClientRequestToken": "0" * 32}
+            write(**given, **token, PipelineDefinition=definition)
 
     def state(self) -> dict[str, tuple[str, int]]:
         """Every parameter's value and version."""
@@ -401,9 +415,10 @@ def test_a_rollback_to_an_artifact_that_is_gone_is_refused(live: Here) -> None:
         kept = files(live.past, bucket, key)
         for name in kept:
             live.past.s3.delete_object(Bucket=bucket, Key=name)
-        assert f"it can't be released: {uri} does not exist." in failure(live.rollback)
+        where = uri if uri.endswith(".gz") else f"{uri}manifest.json"
+        assert f"it can't be released: {where} does not exist." in failure(live.rollback)
         for name, body in kept.items():
-            live.past.s3.put_object(Bucket=bucket, Key=name, Body=body)
+            live.past.s3.put_object(Bucket=bucket, Key=name, Body=body, ChecksumAlgorithm="SHA256")
     assert live.state() == before
     assert live.rollback() == 0
 
@@ -480,27 +495,31 @@ def readable(uri: str) -> bool:
 
 
 def test_a_promotion_brings_artifacts_and_then_the_release(prod: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    explainer = f"{prod.world.places.runs('training')}/000000000004/LearnExplainer/explainer"
+    prod.world.put(f"{explainer}/parts/attributions.parquet", b"PAR1")
+    prod.world.put(f"{explainer}-older/manifest.json", b"not this one")
+    prod.world.put(f"{explainer}/parts/", b"")
+    prod.world.publish(4, "2026-11-24T10:00:00Z")
     dev = prod.released()
-    prod.world.put(f"{dev['artifacts']['explainer']}parts/attributions.parquet", b"PAR1")
-    prod.world.put(f"{dev['artifacts']['explainer'][:-1]}-older/manifest.json", b"not this one")
-    prod.world.put(f"{dev['artifacts']['explainer']}parts/", b"")
     assert prod.promote() == 0
-    manifest, run = prod.released("prod"), "team/case/prod/training/promoted/dev/000000000003"
+    manifest, place = prod.released("prod"), "team/case/prod/releases/team-case-dev-4"
     assert manifest["artifacts"] == {
-        "preprocessor": f"s3://{PROD}/{run}/PrepareTrainingData/preprocessor/",
-        "model": f"s3://{PROD}/{run}/TrainModel/output/job/output/model.tar.gz",
-        "baseline": f"s3://{PROD}/{run}/LearnBaseline/baseline/",
-        "explainer": f"s3://{PROD}/{run}/LearnExplainer/explainer/",
+        "preprocessor": f"s3://{PROD}/{place}/preprocessor/",
+        "model": f"s3://{PROD}/{place}/model/model.tar.gz",
+        "baseline": f"s3://{PROD}/{place}/baseline/",
+        "explainer": f"s3://{PROD}/{place}/explainer/",
     }
-    assert files(prod.past, PROD) == {
-        f"{run}/PrepareTrainingData/preprocessor/manifest.json": b"x",
-        f"{run}/TrainModel/output/job/output/model.tar.gz": b"x",
-        f"{run}/LearnBaseline/baseline/manifest.json": b"x",
-        f"{run}/LearnExplainer/explainer/manifest.json": b"x",
-        f"{run}/LearnExplainer/explainer/parts/attributions.parquet": b"PAR1",
+    copied = files(prod.past, PROD)
+    assert copied.pop(f"{place}/files.json")
+    assert copied == {
+        f"{place}/preprocessor/manifest.json": b"x",
+        f"{place}/model/model.tar.gz": b"x",
+        f"{place}/baseline/manifest.json": b"x",
+        f"{place}/explainer/manifest.json": b"x",
+        f"{place}/explainer/parts/attributions.parquet": b"PAR1",
     }
     assert all(readable(f"{uri}/x") for uri in manifest["artifacts"].values())
-    assert (manifest["version"], manifest["by"], manifest["reason"]) == (1, CALLER, "promoted from dev release 3")
+    assert (manifest["version"], manifest["by"], manifest["reason"]) == (1, CALLER, "promoted from dev release 4")
     same = {name for name in manifest if manifest[name] == dev.get(name)}
     shared = {
         "schema",
@@ -515,7 +534,7 @@ def test_a_promotion_brings_artifacts_and_then_the_release(prod: Here, capsys: p
     assert same == shared
     assert prod.state()["/team/case/prod/components/algorithm/artifact"][0] == manifest["artifacts"]["model"]
     said = capsys.readouterr().out
-    assert said.startswith("5 of 5 files copied to prod (8 bytes)\nrelease 1 of prod: promoted from dev release 3")
+    assert said.startswith(f"the artifacts are in s3://{PROD}/{place}/\nrelease 1 of prod: promoted from dev release 4")
 
 
 def test_promoting_the_same_again_changes_nothing(prod: Here, capsys: pytest.CaptureFixture[str]) -> None:
@@ -525,8 +544,7 @@ def test_promoting_the_same_again_changes_nothing(prod: Here, capsys: pytest.Cap
     capsys.readouterr()
     prod.wire.calls.clear()
     assert prod.promote() == 0
-    said = "0 of 4 files copied to prod (0 bytes)\nrelease 1 of prod is that already; nothing was written.\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out.endswith("\nrelease 1 of prod is that already; nothing was written.\n")
     assert prod.state() == before
     assert not [call for call in prod.wire.calls if call.startswith(("Put", "Copy", "Upload", "Create"))]
 
@@ -549,37 +567,32 @@ def test_by_way_of_a_third_environment_artifacts_come_to_the_same_place(prod: He
     before = prod.state()
     prod.promote("prod", "dev")
     assert prod.state() == before
-    assert "/prod/training/promoted/dev/000000000003/" in roundabout["artifacts"]["model"]
+    assert "/prod/releases/team-case-dev-3/" in roundabout["artifacts"]["model"]
 
 
-def test_an_artifact_outside_the_runs_keeps_its_whole_path(prod: Here) -> None:
-    dev = session.opened(prod.repository, "dev")
-    assert cloud_release.destination(dev, dev, "s3://shared/models/5/model.tar.gz") == (
-        f"s3://{BUCKET}/team/case/dev/training/promoted/dev/models/5/model.tar.gz"
-    )
+def test_what_another_model_left_there_is_not_replaced(prod: Here) -> None:
+    """As when a group was deleted and its numbers begin anew."""
+    prod.promote()
+    prod.write("none", "prod")
+    place = f"s3://{PROD}/team/case/prod/releases/team-case-dev-3/"
+    text = json.loads(files(prod.past, PROD)["team/case/prod/releases/team-case-dev-3/files.json"])
+    prod.world.put(f"{place}files.json", json.dumps(text | {"origin": "another"}).encode())
+    assert f"{place} holds another model's artifacts; remove that folder" in failure(prod.promote)
+    assert prod.state()["/team/case/prod/release"][0] == "none"
 
 
-def test_a_large_file_that_was_copied_in_parts_is_known_again(prod: Here, capsys: pytest.CaptureFixture[str]) -> None:
-    body = bytes(range(256)) * (36 * 1024)  # 9 MiB: more than boto3 copies in one piece
-    prod.world.put(prod.released()["artifacts"]["model"], body)
-    assert prod.promote() == 0
-    copied = prod.released("prod")["artifacts"]["model"]
-    assert "UploadPartCopy" in prod.wire.calls
-    assert files(prod.past, *storage.split(copied)) == {storage.split(copied)[1]: body}
-    capsys.readouterr()
-    assert prod.promote() == 0
-    assert capsys.readouterr().out.startswith("0 of 4 files copied")
-
-
-def test_a_file_that_lies_there_and_is_another_one_is_not_replaced(prod: Here) -> None:
-    places, model = prod.world.places, prod.released()["artifacts"]["model"]
-    to = model.replace(f"s3://{BUCKET}", f"s3://{PROD}").replace("/dev/training/", "/prod/training/promoted/dev/")
-    prod.world.put(to, b"y")
-    assert f"{to} is another file than {model}, and a release may need it" in failure(prod.promote)
-    assert prod.state()["/team/case/prod/release"] == ("none", 1)
-    prod.world.put(to, b"x")  # the same bytes, brought by somebody else
-    assert prod.promote() == 0
-    assert places.bucket == BUCKET
+def test_a_release_runs_under_the_pipeline_that_is_deployed_where_it_is_released(prod: Here) -> None:
+    prod.deploy("prod", "{}", "{ }")
+    prod.promote()
+    assert prod.released("prod")["pipeline_version"] == 2
+    prod.deploy("prod", "{  }")
+    prod.promote()
+    assert (prod.released("prod")["version"], prod.released("prod")["pipeline_version"]) == (2, 3)
+    cloud_release.rollback(prod.repository, "prod")
+    assert (prod.released("prod")["version"], prod.released("prod")["pipeline_version"]) == (3, 2)
+    prod.models.delete_pipeline(PipelineName="team-case-prod-inference")
+    prod.promote(reason="before it is deployed")
+    assert prod.released("prod")["pipeline_version"] == 0
 
 
 def test_an_environment_is_not_promoted_to_itself(prod: Here) -> None:
@@ -765,14 +778,11 @@ def test_between_two_accounts_artifacts_come_through_this_machine(registry: tupl
     assert manifest["by"] == f"arn:aws:sts::{ANOTHER}:assumed-role/people/ada"
     assert manifest["images"] == {name: image.replace(ACCOUNT, ANOTHER) for name, image in here.world.images.items()}
     assert manifest["model_package"].startswith(f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:")
-    assert len(files(aws, f"team-case-prod-{ANOTHER}", "team/case/prod/training/promoted/dev/000000000003/")) == 4
-    assert [call for call in here.wire.calls if call in ("CopyObject", "GetObject", "PutObject")] == [
-        "GetObject",
-        "PutObject",
-    ] * 4
+    assert len(files(aws, f"team-case-prod-{ANOTHER}-euc1", "team/case/prod/releases/team-case-dev-3/")) == 5
+    assert "CopyObject" not in here.wire.calls
     here.wire.calls.clear()
     assert here.promote(profile="dev") == 0
-    assert not {"GetObject", "PutObject", "PutParameter"} & set(here.wire.calls)
+    assert not {"PutObject", "PutParameter"} & set(here.wire.calls)
 
 
 def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(abroad: tuple[Here, Aws]) -> None:
@@ -855,9 +865,8 @@ def values(here: Here) -> dict[str, str]:
 
 def begin_anew(here: Here, texts: dict[str, list[str]]) -> None:
     """Parameters with the versions that they had, and nothing in prod's bucket."""
-    here.past.ssm.delete_parameters(Names=[*texts][:10])
-    here.past.ssm.delete_parameters(Names=[*texts][10:])
     for name, versions in texts.items():
+        here.past.ssm.delete_parameter(Name=name)
         for text in versions:
             here.past.ssm.put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
     for key in files(here.past, PROD):

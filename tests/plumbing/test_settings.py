@@ -439,7 +439,7 @@ def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -
     if name == "dev":
         assert definitions.read(repository, name)[1].prefix == "bank-loans-dev"
     else:
-        with pytest.raises(InputError, match=rf"^environments/{name}.toml: the name of this file .* 48 characters"):
+        with pytest.raises(InputError, match=rf"^environments/{name}.toml: the name of this file .* 43 characters"):
             definitions.read(repository, name)
 
 

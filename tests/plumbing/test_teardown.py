@@ -11,7 +11,7 @@ from batchloop.cloud.deploy import deploy, teardown
 from batchloop.container.job import InputError
 from batchloop.repository import Repository
 from plumbing import deployed
-from plumbing.deployed import ACCOUNT, BUCKET, NAME, REGION, Account
+from plumbing.deployed import ACCOUNT, BUCKET, DEPLOYED, NAME, REGION, STORAGE, Account
 
 PIPELINES = [f"{NAME}-inference", f"{NAME}-training"]
 
@@ -59,7 +59,7 @@ def left(account: Account) -> dict[str, Any]:
     }
 
 
-NOTHING: dict[str, Any] = {"stacks": {}, "pipelines": [], "parameters": set()}
+NOTHING: dict[str, Any] = {"stacks": {STORAGE: "CREATE_COMPLETE"}, "pipelines": [], "parameters": set()}
 
 
 def test_what_goes_and_what_stays_is_said_and_is_true(
@@ -78,6 +78,7 @@ def test_what_goes_and_what_stays_is_said_and_is_true(
     stack = f"stack {NAME} with its functions, rules, alarms, roles and logs"
     for name in (stack, f"pipeline {NAME}-training", "parameter /team/case/dev/release"):
         assert {f"deletes: {name}", f"deleted: {name}"} <= said
+    assert f"keeps: the stack {STORAGE}, which costs nothing and which the next deployment finds, and in it" in said
     assert f"keeps: the bucket {BUCKET} with data, artifacts, predictions and functions" in said
     assert f"keeps: the model package group {NAME} and its models" in said
     assert "keeps: the image repository team/case/algorithm and its images" in said
@@ -123,7 +124,7 @@ def test_what_is_not_ours_stays_and_is_named(
     said = capsys.readouterr().out
     assert said.count("not ours, and stays: ") == 3
     assert left(account) == {
-        "stacks": {NAME: "UPDATE_COMPLETE"},
+        "stacks": DEPLOYED,
         "pipelines": [f"{NAME}-training"],
         "parameters": {"/team/case/dev/release"},
     }
@@ -170,9 +171,9 @@ def test_what_was_torn_down_can_be_deployed_again_with_its_data(
     account.past("s3").put_object(Bucket=BUCKET, Key="team/case/data/1/train/rows.csv")
     teardown(there, "dev", NAME)
     deploy_again(there, account)
-    assert account.stacks() == {NAME: "UPDATE_COMPLETE"}
+    assert account.stacks() == DEPLOYED
     assert "team/case/data/1/train/rows.csv" in account.objects()
-    assert f"the bucket {BUCKET} is left from an earlier stack" in capsys.readouterr().out
+    assert f"{STORAGE}: unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["broken", "lost"])

@@ -119,6 +119,10 @@ TO = number("--to", "its version (default: the one before)")
 PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
 PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": True}), PROFILE)
 PUSH = (ENV, REGISTRY, SOURCE, PROFILE)
+REPLACE = switch("--replace", "put these files in place of what is there")
+PART = text("--part", "production, train, validation or labels", "production")
+REQUIRED: dict[str, Any] = {"required": True}
+UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
@@ -135,6 +139,7 @@ COMMANDS = (
     Command("images", "build the images that changed", "cloud.images.show"),
     Command("models", "list the models registered here", "local.models", USE),
     Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
+    Command("templates", "write the stacks' templates as they are sent", "cloud.template.show", ENV),
     Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
     Command("bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", CHOICE, ENV),
     Command(
@@ -149,6 +154,7 @@ COMMANDS = (
     Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
     Command("preflight", "what the account would refuse, found by looking alone", "cloud.preflight.show", ENV),
     Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
+    Command("upload", "put a window's data into S3, and mark it as complete", "cloud.upload.upload", ENV, UPLOAD),
     Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, REQUEST),
     Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
     Command("releases", "the history of releases", "cloud.release.show", ENV),

@@ -1,9 +1,11 @@
 """environments/<name>.toml as frozen dataclasses: where the pipelines run, on what, who approves, and all AWS names."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,19 +20,15 @@ JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 # What the service takes: "CreateProcessingJob" in the SageMaker API reference, and its training jobs take more.
 COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
 HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
-LONGEST = 48  # letters of a prefix: the functions' names have 64, and 16 of them come after it
-REGION = (
-    r"(us(-gov|-iso[bef]?)?|eu(-isoe|sc-de)?|af|ap|ca|cn|il|me|mx|sa)-((north|south)(east|west)?|east|west|central)-\d"
-)
+REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 
 
 def _arn(service: str, what: str, resource: str) -> Matching:
     """ "" or the ARN of something of a service."""
-    region, example = ("", "") if service == "iam" else (REGION, "eu-central-1")
-    example = f"arn:aws:{service}:{example}:111122223333:{resource.partition('/')[0]}/…"
-    return Matching(
-        rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?", f"the ARN of {what}, like {example}"
-    )
+    region, shown = ("", "") if service == "iam" else (REGION, "eu-central-1")
+    example = f"arn:aws:{service}:{shown}:111122223333:{resource.partition('/')[0]}/…"
+    pattern = rf"(arn:aws(-[a-z]+)*:{service}:{region}:(\d{{12}}|aws):{resource})?"
+    return Matching(pattern, f"the ARN of {what}, like {example}")
 
 
 def _ids(kind: str) -> Matching:
@@ -55,6 +53,12 @@ SCHEDULE = Matching(
     'one like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one of '
     'the two days) or "rate(12 hours)"',
 )
+
+
+@cache
+def places() -> dict[str, Any]:
+    """batchloop/regions.toml: the regions that are supported, their partitions, and how long names may be."""
+    return tomllib.loads((Path(__file__).parent / "regions.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,27 @@ class Environment(Names):
 
     def image(self, component: str) -> str:
         """The component's ECR repository, without a tag."""
-        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/{self.folder}/{component}"
+        return f"{self.account}.dkr.ecr.{self.region}.{self.dns_suffix}/{self.folder}/{component}"
+
+    @property
+    def partition(self) -> str:
+        """The second part of every ARN."""
+        return str(places()["regions"][self.region]["partition"])
+
+    @property
+    def dns_suffix(self) -> str:
+        """What the names of AWS's hosts end with here."""
+        return str(places()["partitions"][self.partition])
+
+    @property
+    def code(self) -> str:
+        """Stands for the region in names that an account has once for all its regions."""
+        return str(places()["regions"][self.region]["code"])
+
+    @property
+    def left_out(self) -> list[str]:
+        """The stack's resources that CloudFormation does not make in this region."""
+        return list(places()["regions"][self.region]["without"])
 
 
 def load(folder: Path, name: str, usecase: UseCase) -> Environment:
@@ -152,27 +176,40 @@ def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment
     settings.check(_rules(found))
     return replace(
         found,
-        bucket=found.bucket or f"{found.prefix}-{found.account}",
-        role=found.role or f"arn:aws:iam::{found.account}:role/{found.prefix}-execution",
+        bucket=found.bucket or f"{found.prefix}-{found.account}-{found.code}",
+        role=found.role or f"arn:{found.partition}:iam::{found.account}:role/{found.prefix}-{found.code}-execution",
     )
 
 
 def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     """Rules that span keys."""
+    regions, longest = places()["regions"], places()["longest"]
+    yield (
+        found.region in regions,
+        f"region {found.region!r} is none that is supported; {settings.nearest(found.region, regions)}.",
+    )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
-    for key, place, other in (("kms_key", 3, "region"), ("role", 4, "account")):
+    for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
         there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
-    addressed = found.build.repository or not found.build.connection
+    connection = found.build.connection
+    addressed = found.build.repository or not connection
     yield addressed, "[build] repository: a connection needs the repository's https:// address."
+    for key, resource, is_set, none in (
+        ("monthly_budget", "Budget", found.monthly_budget, "0"),
+        ("[build] connection", "Build", connection, '""'),
+    ):
+        made = not is_set or resource not in found.left_out
+        yield made, f"{key}: CloudFormation makes none in {found.region}; leave it at {none}, or take another region."
     for job, instances in found.instances.items():
         disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
         yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
-    named = re.fullmatch("[a-z][a-z0-9]*", found.environment) and len(found.prefix) <= LONGEST
+    longest -= len(found.code)
+    named = re.fullmatch("[a-z][a-z0-9]*", found.environment) and len(found.prefix) <= longest
     yield (
         named,
         f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "
-        f"AWS names: the file's has lower case letters and digits alone, and all of it at most {LONGEST} characters.",
+        f"AWS names: the file's has lower case letters and digits alone, and all of it at most {longest} characters.",
     )
 
 

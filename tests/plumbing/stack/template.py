@@ -1,4 +1,4 @@
-"""infra/stack.yaml as CloudFormation would make it: conditions decided, references replaced by names and ARNs."""
+"""The templates of infra/ as CloudFormation would make them: conditions decided, names and ARNs for references."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,20 @@ from cfnlint.decode.cfn_yaml import load  # type: ignore[import-untyped, unused-
 
 from plumbing.rendered import ROOT
 
-FILE = ROOT / "infra" / "stack.yaml"
+FILES = {name: ROOT / "infra" / f"{name}.yaml" for name in ("stack", "storage")}
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 HERE = f"{REGION}:{ACCOUNT}"
+CODE = "euc1"  # of the region
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
-REQUIRED = {"Namespace": "team", "Usecase": "case", "Environment": "dev", "BucketName": f"team-case-dev-{ACCOUNT}"}
+BUCKET = f"team-case-dev-{ACCOUNT}-{CODE}"
+REQUIRED = {
+    "Namespace": "team",
+    "Usecase": "case",
+    "Environment": "dev",
+    "RegionCode": CODE,
+    "BucketName": BUCKET,
+    "FunctionsKey": "team/case/dev/functions/0.zip",
+}
 KEY = f"arn:aws:kms:{HERE}:key/11111111-2222-3333-4444-555555555555"
 ARNS = {
     "AWS::Events::Rule": f"arn:aws:events:{HERE}:rule/{{Name}}",
@@ -35,12 +44,10 @@ FUNCTIONS = {
     "publish_release": "PublishRelease",
 }
 OPTIONS = {
-    "FunctionsKey": "team/case/dev/functions/0.zip",
     "Schedule": "cron(0 6 * * ? *)",
     "NoticeEmail": "people@example.org",
     "MonthlyBudget": "100",
     "ConnectionArn": f"arn:aws:codeconnections:{HERE}:connection/1",
-    "CreateKey": "true",
     "KmsKeyArn": KEY,
     "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     "SubnetIds": "subnet-1,subnet-2",
@@ -54,25 +61,26 @@ class NotMade(Exception):
 
 
 @cache
-def template() -> dict[str, Any]:
+def template(name: str = "stack") -> dict[str, Any]:
     """As it is written, with the short forms (!Sub) as long ones."""
-    return dict(load(str(FILE)))
+    return dict(load(str(FILES[name])))
 
 
 class Stack:
-    """The resources that these parameters lead to, by their logical names. Raises NotMade for a dangling reference."""
+    """The resources that these parameters lead to, by their logical names. Raises NotMade for a dangling reference.
 
-    def __init__(self, **parameters: str) -> None:
-        self._template = template()
+    `body` is a template other than infra/stack.yaml.
+    """
+
+    def __init__(self, body: Mapping[str, Any] | None = None, /, **parameters: str) -> None:
+        self._template = body or template()
         defaults = {name: entry.get("Default") for name, entry in self._template["Parameters"].items()}
         self._values = {**PSEUDO, **defaults, **REQUIRED, **parameters}
         everything = self._template["Resources"]
         self.resources = {name: self._made(entry) for name, entry in everything.items() if self._exists(name)}
-        self.outputs = [
-            self._resolve(entry["Value"])
-            for entry in self._template["Outputs"].values()
-            if "Condition" not in entry or self._holds({"Condition": entry["Condition"]})
-        ]
+        self.outputs = {
+            name: self._resolve(entry["Value"]) for name, entry in self._template.get("Outputs", {}).items()
+        }
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
         """The properties of the resources of a type."""
@@ -161,7 +169,12 @@ class Stack:
 
 def everything(**parameters: str) -> Stack:
     """The stack with all that can be in it."""
-    return Stack(**{**OPTIONS, "KmsKeyArn": "", "SecurityGroupIds": "sg-1", **parameters})
+    return Stack(**{**OPTIONS, "SecurityGroupIds": "sg-1", **parameters})
+
+
+def storage(**parameters: str) -> Stack:
+    """The stack of bucket, models and key."""
+    return Stack(template("storage"), **parameters)
 
 
 def texts(node: Any) -> Iterator[str]:

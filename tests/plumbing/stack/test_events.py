@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plumbing.stack.policies import listed
-from plumbing.stack.template import ACCOUNT, HERE, REGION, everything
+from plumbing.stack.template import ACCOUNT, BUCKET, HERE, REGION, everything, storage
 
 # Events are as AWS's pages show them, with this stack's names.
 
@@ -51,7 +51,7 @@ def package_changed(group: str = "team-case-dev", approval: str = "Approved") ->
     return event("aws.sagemaker", "SageMaker Model Package State Change", detail)
 
 
-def object_created(key: str, bucket: str = f"team-case-dev-{ACCOUNT}") -> dict[str, Any]:
+def object_created(key: str, bucket: str = BUCKET) -> dict[str, Any]:
     """ "EventBridge event message structure", S3 user guide."""
     detail = {
         "version": "0",
@@ -68,6 +68,12 @@ def object_created(key: str, bucket: str = f"team-case-dev-{ACCOUNT}") -> dict[s
         "reason": "PutObject",
     }
     return event("aws.s3", "Object Created", detail)
+
+
+def parameter_changed(name: str = "/team/case/dev/release", operation: str = "Update") -> dict[str, Any]:
+    """ "Reference: Amazon EventBridge event patterns and types for Systems Manager", its user guide."""
+    detail = {"operation": operation, "name": name, "type": "String", "description": ""}
+    return event("aws.ssm", "Parameter Store Change", detail)
 
 
 def matches(pattern: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -105,9 +111,10 @@ def woken(given: Mapping[str, Any]) -> set[str]:
         (run_changed("team-case-dev-training", "Failed"), {"RunEnded"}),
         (package_changed(), {"ModelApproved"}),
         (package_changed(approval="PendingManualApproval"), {"ModelWaits"}),
-        (object_created("team/case/data/2026-11-24/train/part-0.parquet"), {"LabelsCreated"}),
-        (object_created("team/case/data/2026-11-24/train/a/b.csv.gz"), {"LabelsCreated"}),
-        (object_created("team/case/data/2026-11-24/validation/part-0.parquet"), {"LabelsCreated"}),
+        (object_created("team/case/data/2026-11-24/train/_SUCCESS"), {"LabelsCreated"}),
+        (object_created("team/case/data/2026-11-24/labels/_SUCCESS"), {"LabelsCreated"}),
+        (object_created("team/case/data/2026-11-24/validation/_SUCCESS"), {"LabelsCreated"}),
+        (parameter_changed(), {"ReleaseWritten"}),
     ],
 )
 def test_an_event_wakes_its_rule(given: Mapping[str, Any], rules: set[str]) -> None:
@@ -124,12 +131,16 @@ def near_misses() -> Iterator[dict[str, Any]]:
     yield package_changed("team-case-prod")
     yield package_changed("team-case-dev-2")
     yield package_changed(approval="Rejected")
-    yield object_created("team/case/data/2026-11-24/production/part-0.parquet")
-    yield object_created("team/case/dev/training/p4jn9xou8a8s/PrepareTrainingData/train/part-0.parquet")
-    yield object_created("team/case2/data/2026-11-24/train/part-0.parquet")
-    yield object_created("team/case/data/train/part-0.parquet")
-    yield object_created("team/case/data/2026-11-24/train/part-0.parquet", "another-bucket")
-    yield {**object_created("team/case/data/2026-11-24/train/part-0.parquet"), "detail-type": "Object Deleted"}
+    yield parameter_changed("/team/case/prod/release")
+    yield parameter_changed("/team/case/dev/retraining")
+    yield parameter_changed(operation="Delete")
+    yield object_created("team/case/data/2026-11-24/production/_SUCCESS")
+    yield object_created("team/case/data/2026-11-24/train/part-0.parquet")  # there may be more to come
+    yield object_created("team/case/dev/training/p4jn9xou8a8s/PrepareTrainingData/train/_SUCCESS")
+    yield object_created("team/case2/data/2026-11-24/train/_SUCCESS")
+    yield object_created("team/case/data/train/_SUCCESS")
+    yield object_created("team/case/data/2026-11-24/train/_SUCCESS", "another-bucket")
+    yield {**object_created("team/case/data/2026-11-24/train/_SUCCESS"), "detail-type": "Object Deleted"}
 
 
 @pytest.mark.parametrize("given", list(near_misses()), ids=str)
@@ -176,7 +187,7 @@ def test_rules_alarms_and_the_budget_may_tell_people() -> None:
     }
     (services,) = (
         entry
-        for entry in everything().of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
+        for entry in storage(CreateKey="true").of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
         if "Service" in entry["Principal"]
     )
     assert set(services["Principal"]["Service"]) == set(held)

@@ -12,7 +12,7 @@ import pytest
 from plumbing.rendered import ROOT
 from plumbing.stack.calls import Package, Unclear, operations
 from plumbing.stack.policies import listed, problems
-from plumbing.stack.template import ACCOUNT, FUNCTIONS, HERE, POLICIES, Stack, everything, template, texts
+from plumbing.stack.template import ACCOUNT, BUCKET, FUNCTIONS, HERE, KEY, POLICIES, Stack, everything, template, texts
 
 SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
@@ -142,9 +142,15 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
     places = importlib.import_module("batchloop.control.names").Places(*names, settings=None)
     run, image = places.pipeline("inference"), places.parameter("components/processing/image")
     wanted = {
-        "StartInference": [("ssm:GetParameter", "release"), ("sagemaker:StartPipelineExecution", f"pipeline/{run}")],
+        "StartInference": [
+            ("s3:GetObject", f"{places.releases}1/files.json"),
+            ("ssm:GetParameter", "release"),
+            ("sagemaker:StartPipelineExecution", f"pipeline/{run}"),
+        ],
         "AfterInference": [
             ("ssm:PutParameter", "retraining"),
+            ("ssm:PutParameter", "inference/latest"),
+            ("ssm:PutParameter", "training/latest"),
             ("ssm:GetParameter", "release"),
             ("ssm:GetParameter", image),
             ("s3:GetObject", f"{places.runs('inference')}/1/DetectDrift/drift/drift.json"),
@@ -155,7 +161,10 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
         "PublishRelease": [
             ("ssm:PutParameter", "release"),
             ("ssm:PutParameter", image),
-            ("s3:GetObject", f"{places.runs('training')}/1/TrainModel/output.tar.gz"),
+            ("s3:GetObject", f"{places.runs('training')}/1/LearnBaseline/report/evaluation.json"),
+            ("s3:PutObject", f"{places.releases}1/model/model.tar.gz"),
+            ("s3:GetObject", f"{places.releases}1/files.json"),
+            ("sagemaker:ListPipelineVersions", f"pipeline/{run}"),
             ("sagemaker:DescribeModelPackage", f"model-package/{places.prefix}/7"),
             ("ecr:DescribeImages", "repository/team/case/algorithm"),
         ],
@@ -167,15 +176,28 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_only_the_release_path_writes_where_released_artifacts_lie(role: str) -> None:
+    place = f"arn:aws:s3:::team-case-dev-{ACCOUNT}/team/case/dev/releases/1/model/model.tar.gz"
+    writing = {
+        action
+        for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion")
+        if allowed(everything().statements(role), action, place)
+    }
+    assert writing == ({"s3:PutObject"} if role == "PublishReleaseRole" else set())
+    reads = allowed(everything().statements(role), "s3:GetObject", place)
+    assert reads == (role in ("ExecutionRole", *(f"{FUNCTIONS[name]}Role" for name in FUNCTIONS)))
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_no_role_reaches_into_another_environment_or_use_case(role: str) -> None:
     """Nor into one whose name begins alike: `case-dev` in prod is team-case-dev-prod."""
-    bucket, sagemaker = f"arn:aws:s3:::team-case-dev-{ACCOUNT}", f"arn:aws:sagemaker:{HERE}"
+    bucket, sagemaker = f"arn:aws:s3:::{BUCKET}", f"arn:aws:sagemaker:{HERE}"
     strangers = [f"arn:aws:ssm:{HERE}:parameter/team/{name}/release" for name in ("case/prod", "other/dev")]
     strangers += [f"{bucket}/team/case/prod/{pipeline}/1/x" for pipeline in ("inference", "training")]
     strangers += [f"{bucket}/team/other/{place}" for place in ("dev/inference/1/x", "data/1/train/x")]
     for name in ("team-case-prod", "team-other-dev", "team-case-dev-prod"):
         strangers += [f"{sagemaker}:pipeline/{name}-inference{tail}" for tail in ("", "/execution/1")]
-        strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-execution"]
+        strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-euc1-execution"]
     strangers += [f"arn:aws:ecr:{HERE}:repository/team/other/algorithm"]
     globs = {glob for statement in everything().statements(role) for glob in listed(statement["Resource"])} - {"*"}
     assert not [(stranger, glob) for stranger in strangers for glob in globs if fnmatch.fnmatchcase(stranger, glob)]
@@ -230,7 +252,7 @@ def test_every_role_has_the_boundary_that_is_asked_for(role: str) -> None:
 def test_network_interfaces_are_for_a_vpc_and_keys_for_whoever_has_one() -> None:
     plain = actions(Stack().statements("ExecutionRole"))
     with_vpc = actions(Stack(SubnetIds="subnet-1").statements("ExecutionRole")) - plain
-    with_key = actions(Stack(CreateKey="true").statements("ExecutionRole")) - plain
+    with_key = actions(Stack(KmsKeyArn=KEY).statements("ExecutionRole")) - plain
     assert {action.partition(":")[0] for action in with_vpc} == {"ec2"}
     assert {action.partition(":")[0] for action in with_key} == {"kms"}
 

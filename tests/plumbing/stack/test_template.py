@@ -1,4 +1,4 @@
-"""infra/stack.yaml without AWS: linters, parameters, tags, names, both passes, and what watches over it."""
+"""The templates of infra/ without AWS: linters, regions, parameters, tags, names, and what watches over them."""
 
 import copy
 import itertools
@@ -6,18 +6,25 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+import cfnlint  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import yaml  # type: ignore[import-untyped, unused-ignore]
+from botocore.loaders import Loader
 from cfnlint.api import ManualArgs, lint_file  # type: ignore[import-untyped, unused-ignore]
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped, unused-ignore]
 
+from batchloop import environment as environments
+from batchloop.cloud import template as sent
+from batchloop.container import usecase
+from batchloop.container.job import InputError
 from plumbing.rendered import ROOT
 from plumbing.stack.template import (
     ACCOUNT,
-    FILE,
+    FILES,
     FUNCTIONS,
     HERE,
     KEY,
@@ -26,20 +33,79 @@ from plumbing.stack.template import (
     NotMade,
     Stack,
     everything,
+    storage,
     template,
     texts,
 )
 
 CHECKOV = str(Path(__file__).resolve().parents[3] / ".venv-scanners" / "bin" / "checkov")
-LONGEST = {"Namespace": "n" * 8, "Usecase": "u" * 31, "Environment": "staging", "BucketName": f"{'b' * 48}-{ACCOUNT}"}
+BOTH = ("stack", "storage")
+SHIPPED = sorted(file.stem for file in (ROOT / "environments").glob("*.toml"))
+REGIONS = environments.places()["regions"]
+# What the schemas say of no name, other pages do (read in November 2026).
+NO_MAXIMUM = {
+    "BudgetName": 100,  # "Budget" in the AWS Budgets API reference
+    "DashboardName": 255,  # "PutDashboard" in the CloudWatch API reference
+    "FunctionName": 64,  # "CreateFunction" in the Lambda API reference
+    "ManagedPolicyName": 128,  # "CreatePolicy" in the IAM API reference
+    "ModelPackageGroupName": 63,  # "CreateModelPackageGroup" in the SageMaker API reference
+    "Name": 150,  # of a CodeBuild project: "AWS CodeBuild quotas"
+    "QueueName": 80,  # "CreateQueue" in the SQS API reference
+}
+ONCE = ("AWS::IAM::", "AWS::S3::Bucket", "AWS::CloudWatch::Dashboard", "AWS::Budgets::")  # an account's, in all regions
 
 
 # ---- linters
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
-    found = lint_file(FILE, ManualArgs(regions=[REGION, "us-east-1"]))
+@pytest.mark.parametrize("name", BOTH)
+def test_cfn_lint_has_nothing_to_say(name: str) -> None:
+    found = lint_file(FILES[name], ManualArgs(regions=[REGION, "us-east-1"]))
     assert not [f"line {match.linenumber}: {match.rule.id} {match.message}"[:300] for match in found]
+
+
+@pytest.mark.parametrize("without", sorted({tuple(its["without"]) for its in REGIONS.values()}))
+def test_cfn_lint_has_nothing_to_say_of_what_is_sent_to_any_region(tmp_path: Path, without: tuple[str, ...]) -> None:
+    regions = [region for region, its in REGIONS.items() if tuple(its["without"]) == without]
+    for name in BOTH:
+        (tmp_path / f"{name}.yaml").write_text(sent.template(ROOT, f"{name}.yaml", without))
+        found = lint_file(tmp_path / f"{name}.yaml", ManualArgs(regions=regions))
+        unused = ("W2001", "W8001")  # parameters and conditions of what is left out
+        assert not [f"{match.rule.id} {match.message}"[:300] for match in found if match.rule.id not in unused]
+
+
+def test_regions_are_those_where_cloudformation_makes_all_that_is_needed() -> None:
+    """cfn-lint has no figures of a region where it has us-east-1's: such a region is not supported."""
+    kinds = {entry["Type"]: name for file in BOTH for name, entry in template(file)["Resources"].items()}
+    folder = Path(cfnlint.__file__).parent / "data" / "schemas" / "providers"
+    known = {file.stem: set(json.loads(file.read_text())) for file in folder.glob("*-*-*.json")}
+    found = {}
+    for partition in Loader().load_data("endpoints")["partitions"]:
+        for region in partition["regions"]:
+            types = known.get(region, set())
+            own = region == "us-east-1" or (types and types != known["us-east-1"])
+            lacking = {kinds[kind] for kind in set(kinds) - types}
+            if own and lacking <= {"Budget", "Build"} and region in partition["services"]["api.sagemaker"]["endpoints"]:
+                found[region] = (partition["partition"], partition["dnsSuffix"], lacking)
+    suffixes = environments.places()["partitions"]
+    assert found == {
+        region: (its["partition"], suffixes[its["partition"]], set(its["without"])) for region, its in REGIONS.items()
+    }
+    assert len(found) > 25
+
+
+def test_a_code_stands_for_one_region() -> None:
+    codes = [its["code"] for its in REGIONS.values()]
+    assert len(set(codes)) == len(codes)
+    assert all(re.fullmatch(template()["Parameters"]["RegionCode"]["AllowedPattern"], code) for code in codes)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_no_partition_and_no_host_is_written_out(name: str) -> None:
+    """But for the principals of services, which are the same in every partition that is supported."""
+    text = re.sub(r"[a-z]+\.amazonaws\.com", "", sent.template(ROOT, f"{name}.yaml"))
+    assert "arn:aws" not in text
+    assert "amazonaws" not in text
 
 
 def checkov(file: Path) -> dict[str, set[tuple[str, str]]]:
@@ -55,22 +121,25 @@ def checkov(file: Path) -> dict[str, set[tuple[str, str]]]:
     }
 
 
-def test_checkov_has_nothing_to_say() -> None:
-    found = checkov(FILE)
+@pytest.mark.parametrize(("name", "least"), [("stack", 50), ("storage", 5)])
+def test_checkov_has_nothing_to_say(name: str, least: int) -> None:
+    found = checkov(FILES[name])
     assert found["failed_checks"] == set()
-    assert len(found["passed_checks"]) > 50
+    assert len(found["passed_checks"]) > least
 
 
-def test_no_more_is_suppressed_than_would_fail(tmp_path: Path) -> None:
-    bare = copy.deepcopy(template())
+@pytest.mark.parametrize("name", BOTH)
+def test_no_more_is_suppressed_than_would_fail(tmp_path: Path, name: str) -> None:
+    bare = copy.deepcopy(template(name))
     for entry in bare["Resources"].values():
         entry.pop("Metadata", None)
     (tmp_path / "stack.json").write_text(json.dumps(bare))
-    assert checkov(tmp_path / "stack.json")["failed_checks"] == {(check["id"], name) for name, check in suppressions()}
+    suppressed = {(check["id"], resource) for resource, check in suppressions(name)}
+    assert checkov(tmp_path / "stack.json")["failed_checks"] == suppressed
 
 
-def suppressions() -> list[tuple[str, Mapping[str, str]]]:
-    resources = template()["Resources"].items()
+def suppressions(name: str) -> list[tuple[str, Mapping[str, str]]]:
+    resources = template(name)["Resources"].items()
     return [
         (name, check)
         for name, entry in resources
@@ -78,20 +147,23 @@ def suppressions() -> list[tuple[str, Mapping[str, str]]]:
     ]
 
 
-def test_every_suppression_has_a_reason() -> None:
-    assert suppressions()
-    for name, check in suppressions():
-        assert len(check["comment"].split()) >= 3, name
+@pytest.mark.parametrize("name", BOTH)
+def test_every_suppression_has_a_reason(name: str) -> None:
+    assert suppressions(name)
+    for resource, check in suppressions(name):
+        assert len(check["comment"].split()) >= 3, resource
 
 
-def test_the_template_is_no_template_of_the_template() -> None:
-    assert not re.findall(r"\{\{|\{%|\{#", FILE.read_text())
+@pytest.mark.parametrize("name", BOTH)
+def test_the_template_is_no_template_of_the_template(name: str) -> None:
+    assert not re.findall(r"\{\{|\{%|\{#", FILES[name].read_text())
 
 
-def test_colons_in_braces_are_quoted_for_older_parsers_of_yaml() -> None:
+@pytest.mark.parametrize("name", BOTH)
+def test_colons_in_braces_are_quoted_for_older_parsers_of_yaml(name: str) -> None:
     """YAML 1.1 parsers stop at "unexpected ':'" there, and CloudFormation does not say which one it uses."""
     depth = 0
-    for token in yaml.scan(FILE.read_text()):
+    for token in yaml.scan(FILES[name].read_text()):
         if isinstance(token, yaml.FlowMappingStartToken | yaml.FlowSequenceStartToken):
             depth += 1
         elif isinstance(token, yaml.FlowMappingEndToken | yaml.FlowSequenceEndToken):
@@ -100,18 +172,19 @@ def test_colons_in_braces_are_quoted_for_older_parsers_of_yaml() -> None:
             assert ":" not in token.value, f"line {token.start_mark.line + 1}: {token.value}"
 
 
-# ---- parameters, tags, names, both passes
+# ---- parameters, tags, names
 
 
-def test_every_parameter_and_output_says_what_it_is() -> None:
-    whole = template()
-    for name, entry in (*whole["Parameters"].items(), *whole["Outputs"].items()):
+@pytest.mark.parametrize("file", BOTH)
+def test_every_parameter_and_output_says_what_it_is(file: str) -> None:
+    whole = template(file)
+    for name, entry in (*whole["Parameters"].items(), *whole.get("Outputs", {}).items()):
         assert len(entry["Description"].split()) >= 3, name
 
 
 def test_whatever_can_be_tagged_says_whose_it_is() -> None:
     tagged = 0
-    for name, entry in everything().resources.items():
+    for name, entry in (everything().resources | storage(CreateKey="true").resources).items():
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, entry["Type"]).schema
         field = schema.get("tagging", {}).get("tagProperty", "/properties/Tags").rpartition("/")[2]
         if field in schema["properties"]:
@@ -121,39 +194,61 @@ def test_whatever_can_be_tagged_says_whose_it_is() -> None:
     assert tagged > 20
 
 
-def test_the_longest_names_fit() -> None:
-    """Forty characters of namespace and use case beside `staging`; the limits are the services' own."""
-    limits = {
-        "BucketName": 63,
-        "FunctionName": 64,
-        "ModelPackageGroupName": 63,
-        "Name": 64,
-        "QueueName": 80,
-        "RoleName": 64,
-    }
-    long = everything(**LONGEST)
-    names = [
-        (field, text)
-        for entry in long.resources.values()
-        for field, text in entry["Properties"].items()
-        if field in limits
-    ]
-    assert len(names) > 15
-    for field, text in names:
-        assert len(text) <= limits[field], f"{field} {text}"
+def named(**parameters: str) -> list[tuple[str, str, str, int]]:
+    """Type, property, name and how long it may be, of all that has a name of its own."""
+    found = []
+    for stack in (everything(**parameters), storage(**parameters)):
+        for entry in stack.resources.values():
+            known = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, entry["Type"]).schema["properties"]
+            properties = {**entry["Properties"], **entry["Properties"].get("Budget", {})}
+            for field, text in properties.items():
+                if re.fullmatch(r"(\w+)?Name", field) and field not in ("MetricName", "PolicyName"):
+                    most = known.get(field, {}).get("maxLength") or NO_MAXIMUM[field]
+                    found.append((entry["Type"], field, str(text), most))
+    return found
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("environment", SHIPPED)
+def test_the_longest_names_that_are_let_in_fit_and_no_longer_ones_do(region: str, environment: str) -> None:
+    code = REGIONS[region]["code"]
+    for more in (0, 1):
+        letters = environments.places()["longest"] + more - len(code) - len(environment) - 1
+        namespace, usecase = "n" * 8, "u" * (letters - 9)
+        values = {"Namespace": namespace, "Usecase": usecase, "Environment": environment, "RegionCode": code}
+        bucket = f"{namespace}-{usecase}-{environment}-{ACCOUNT}-{code}"
+        names = named(**values, BucketName=bucket)
+        assert len(names) > 25
+        longer = {f"{field} {text}" for _, field, text, most in names if len(text) > most}
+        assert bool(longer) == bool(more), longer
+
+
+@pytest.mark.parametrize("environment", SHIPPED)
+def test_a_name_that_no_role_can_have_is_refused_before(environment: str) -> None:
+    text = (ROOT / "environments" / f"{environment}.toml").read_text()
+    most = environments.places()["longest"] - len("euc1") - len(environment) - 2
+    for letters, fits in ((most, True), (most + 1, False)):
+        case = usecase.UseCase.__new__(usecase.UseCase)
+        object.__setattr__(case, "namespace", "n")
+        object.__setattr__(case, "name", "u" * (letters - 1))
+        if fits:
+            environments.parse(tomllib.loads(text), environment, case)
+        else:
+            with pytest.raises(InputError, match=f"all of it at most {most + len(environment) + 2} characters"):
+                environments.parse(tomllib.loads(text), environment, case)
+
+
+def test_a_second_region_of_the_account_needs_no_name_that_the_first_one_has() -> None:
+    first, second = named(), named(RegionCode="use1", BucketName=f"team-case-dev-{ACCOUNT}-use1")
+    for (kind, field, here, _), (_, _, there, _) in zip(first, second, strict=True):
+        if kind.startswith(ONCE):
+            assert here != there, f"{kind} {field}"
 
 
 def test_names_begin_with_namespace_use_case_and_environment() -> None:
-    for entry in everything().resources.values():
-        for field, text in entry["Properties"].items():
-            if field.endswith("Name") and field not in (
-                "MetricName",
-                "AliasName",
-                "LogGroupName",
-                "FunctionName",
-                "PolicyName",
-            ):
-                assert str(text).startswith("team-case-dev"), f"{field} {text}"
+    for kind, field, text, _ in named():
+        if kind not in ("AWS::Logs::LogGroup", "AWS::Lambda::Permission"):
+            assert text.startswith("team-case-dev"), f"{field} {text}"
 
 
 @pytest.mark.parametrize(
@@ -168,28 +263,22 @@ def test_whatever_is_chosen_nothing_points_at_what_is_not_made(given: dict[str, 
 
 def test_a_reference_to_what_is_not_made_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = copy.deepcopy(template())
-    del broken["Resources"]["RunEnded"]["Condition"]
+    broken["Resources"]["AfterInference"]["Condition"] = "HasSchedule"
     monkeypatch.setattr("plumbing.stack.template.template", lambda: broken)
     with pytest.raises(NotMade, match="AfterInference"):
         Stack()
 
 
-def test_the_first_pass_makes_bucket_and_roles_and_no_function() -> None:
-    first, second = Stack(), Stack(FunctionsKey="a.zip")
-    assert not first.of("AWS::Lambda::Function")
-    assert {"Bucket", "ExecutionRole", "Models", "Topic", "DeadLetters"} <= set(first.resources)
-    assert set(first.resources) < set(second.resources)
-    assert set(second.of("AWS::Lambda::Function")) == set(FUNCTIONS.values())
-
-
-def test_what_can_not_be_made_again_is_kept() -> None:
+def test_what_can_not_be_made_again_is_kept_and_a_first_creation_leaves_nothing() -> None:
     for name in ("Bucket", "Key", "Models"):
-        entry = template()["Resources"][name]
-        assert entry["DeletionPolicy"] == entry["UpdateReplacePolicy"] == "Retain", name
+        entry = template("storage")["Resources"][name]
+        assert (entry["DeletionPolicy"], entry["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), name
+    assert not [name for name, entry in template()["Resources"].items() if "DeletionPolicy" in entry]
+    assert "Outputs" not in template("storage"), "a template that imports may not bring outputs"
 
 
 def test_artifacts_never_expire() -> None:
-    rules = Stack().of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
+    rules = storage().of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
     assert not [rule for rule in rules if any("Expiration" in key and "Noncurrent" not in key for key in rule)]
     for rule in rules:
         if "NoncurrentVersionExpiration" in rule:
@@ -198,7 +287,7 @@ def test_artifacts_never_expire() -> None:
 
 
 def test_the_bucket_is_closed_and_versioned_and_reports_new_objects() -> None:
-    stack = Stack()
+    stack = storage()
     bucket = stack.of("AWS::S3::Bucket")["Bucket"]
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket["VersioningConfiguration"]["Status"] == "Enabled"
@@ -214,13 +303,14 @@ def test_the_bucket_is_closed_and_versioned_and_reports_new_objects() -> None:
     [({}, ""), ({"KmsKeyArn": KEY}, KEY), ({"CreateKey": "true"}, KEY), ({"CreateKey": "true", "KmsKeyArn": KEY}, KEY)],
 )
 def test_a_key_of_yours_encrypts_bucket_and_notices_and_without_one_aws_does(given: dict[str, str], key: str) -> None:
-    stack = Stack(**given)
+    stack = storage(**given)
     (rule,) = stack.of("AWS::S3::Bucket")["Bucket"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     with_key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     assert rule["ServerSideEncryptionByDefault"] == (with_key if key else {"SSEAlgorithm": "AES256"})
-    assert stack.of("AWS::SNS::Topic")["Topic"].get("KmsMasterKeyId", "") == key
-    assert stack.of("AWS::SQS::Queue")["DeadLetters"]["SqsManagedSseEnabled"] is True
     assert ("Key" in stack.resources) == (given == {"CreateKey": "true"})
+    others = Stack(KmsKeyArn=key)
+    assert others.of("AWS::SNS::Topic")["Topic"].get("KmsMasterKeyId", "") == key
+    assert others.of("AWS::SQS::Queue")["DeadLetters"]["SqsManagedSseEnabled"] is True
 
 
 def test_the_build_has_docker_and_knows_its_environment() -> None:
@@ -245,7 +335,7 @@ def test_functions_are_what_the_code_has() -> None:
             "BUCKET",
             "TOPIC_ARN",
         }
-        assert function["Role"].endswith(f"role/{function['FunctionName']}")
+        assert function["Role"].endswith(f"role/team-case-dev-euc1-{module.replace('_', '-')}")
         assert function.get("ReservedConcurrentExecutions") == (None if name == "StartInference" else 1)
 
 

@@ -1,35 +1,32 @@
 """`make deploy` and `make teardown`: what one environment has in AWS, shown before it is changed or deleted."""
 
-import io
 import json
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from batchloop import cost
 from batchloop.cloud import preflight, run
 from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
-from batchloop.cloud.run import NO_PIPELINE, UNCHANGED, Pipeline, deployed_pipeline
+from batchloop.cloud.run import CREATED, NO_PIPELINE, UNCHANGED, UPDATED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
-from batchloop.cloud.stack import READY, REVIEW, Described, Stack, table
+from batchloop.cloud.stack import REVIEW, Described, Stack, table
+from batchloop.cloud.template import STACK, STORAGE, package, parameters, template
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
-LIMIT = 51_200  # bytes of a template that is sent with the request ("CloudFormation quotas")
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
-READABLE = 0o644 << 16
 ABSENT = ("404", "NoSuchKey", "NotFound")
 KEPT = """\
+keeps: the stack {environment.prefix}-storage, which costs nothing and which the next deployment finds, and in it
 keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
 keeps: the model package group {environment.prefix} and its models"""
+STORED = {"Key", "Bucket", "BucketPolicy", "Models"}  # what the first one makes
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
 
 
@@ -43,72 +40,17 @@ def typed(prompt: str) -> str:
         return ""
 
 
-def template(root: Path) -> str:
-    """The stack's template without its lines of comment: with them it is larger than what a request takes.
-
-    Larger ones would have to lie in a bucket, and the bucket is what this stack makes. Raises InputError.
-    """
-    lines = (root / "infra" / "stack.yaml").read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    if (size := len(text.encode())) > LIMIT:
-        raise InputError(f"infra/stack.yaml has {size:,} bytes without comments; CloudFormation takes {LIMIT:,}.")
-    return text
-
-
-def parameters(environment: Environment, functions: str) -> dict[str, str]:
-    """Every parameter of the template; `functions` is the key of their code, "" in the first of the two passes."""
-    build = environment.build
-    return {
-        "Namespace": environment.namespace,
-        "Usecase": environment.usecase,
-        "Environment": environment.environment,
-        "BucketName": environment.bucket,
-        "FunctionsKey": functions,
-        "Schedule": environment.schedule,
-        "HoursBetweenRuns": str(environment.hours_between_runs),
-        "NoticeEmail": environment.notice_email,
-        "MonthlyBudget": f"{environment.monthly_budget:g}",
-        "ConnectionArn": build.connection,
-        "RepositoryProvider": build.provider,
-        "Repository": build.repository,
-        "Branch": build.branch,
-        "CreateKey": str(environment.create_key).lower(),
-        "KmsKeyArn": environment.kms_key,
-        "PermissionsBoundaryArn": environment.permissions_boundary,
-        "SubnetIds": ",".join(environment.subnets),
-        "SecurityGroupIds": ",".join(environment.security_groups),
-    }
-
-
-def package(root: Path) -> bytes:
-    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it. Raises InputError.
-
-    Nothing is compressed: what zlib makes of the same bytes differs between its versions, and this is small.
-    """
-    modules = sorted((root / "batchloop" / "control").glob("*.py"))
-    if not modules:
-        raise InputError("batchloop/control holds no code; is this the whole repository?")
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for file in (root / "batchloop" / "__init__.py", *modules, root / "usecase.toml"):
-            entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), EARLIEST)
-            entry.create_system, entry.external_attr = 3, READABLE  # else Windows writes other bytes
-            archive.writestr(entry, file.read_bytes())
-    return out.getvalue()
-
-
 @dataclass(frozen=True)
 class Deployment:
-    """What is to be in AWS: stack, objects (key → content) and pipelines. `confirmed`: it was agreed to beforehand."""
+    """What is to be in AWS beside the stacks: objects (key → content) and pipelines.
 
-    stack: Stack
+    `confirmed`: it was agreed to beforehand.
+    """
+
+    session: Session
     objects: Mapping[str, bytes]
     pipelines: list[Pipeline]
     confirmed: bool
-
-    @property
-    def session(self) -> Session:
-        return self.stack.session
 
     def agreed(self, question: str) -> None:
         """Raises InputError where the user does not want what was shown; nobody at a terminal is no yes."""
@@ -116,15 +58,15 @@ class Deployment:
             command = f"make deploy ENV={self.session.name} CONFIRM=yes"
             raise InputError(f"none of this was carried out; `{command}` does it.")
 
-    def request(self, functions: str) -> dict[str, Any]:
-        """CreateChangeSet's members; `functions` as in `parameters`."""
-        repository, values = self.session.repository, parameters(self.session.environment, functions)
+    def request(self, body: str, url: str = "", **others: str) -> dict[str, Any]:
+        """CreateChangeSet's members for a template, by its address where it has one; `others` as in `parameters`."""
+        values = parameters(self.session.environment, body, **others)
         return {
-            "TemplateBody": template(repository.root),
+            **({"TemplateURL": url} if url else {"TemplateBody": body}),
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Capabilities": ["CAPABILITY_NAMED_IAM"],  # the roles have names
             "Tags": tag_list(self.session.environment.tags | MANAGED),
-            "Description": f"commit {definitions.git_commit(repository)}",
+            "Description": f"commit {definitions.git_commit(self.session.repository)}",
         }
 
 
@@ -138,12 +80,12 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
     objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, functions: code}
     preflight.report(session)
-    deployment = Deployment(Stack(session), objects, pipelines, confirmed)
-    existing, created = deployment.stack.settled(), {}
-    if existing is None or existing["StackStatus"] == REVIEW:
-        existing, created = _first_pass(deployment, existing), {deployment.stack.name: "created"}
-    found, changed = _second_pass(deployment, existing, functions)
-    print("", *_summary(session, found, changed | created), sep="\n")
+    deployment = Deployment(session, objects, pipelines, confirmed)
+    stack, storage = stacks(session)
+    existing = stack.usable()
+    changed = _storage(deployment, storage)
+    found, others = _stack(deployment, stack, existing, functions)
+    print("", *_summary(session, found, changed | others), sep="\n")
     return 0
 
 
@@ -161,32 +103,67 @@ def check(session: Session) -> None:
         )
 
 
-def _first_pass(deployment: Deployment, existing: Described | None) -> Described:
-    """Make the stack without its functions, whose code has nowhere to lie before."""
-    stack, kept = deployment.stack, _left(deployment.session)
-    request = deployment.request("") | ({"ImportExistingResources": True} if kept else {})
-    with stack.change_set(existing, request) as changes:
-        print(f"{stack.name} does not exist yet. The first of two passes would make:")
-        print(*table(changes), sep="\n")
-        for name in kept:
-            print(f"  the {name} is left from an earlier stack, and is taken over")
-        names = ", ".join(pipeline["PipelineName"] for pipeline in deployment.pipelines)
-        print(f"The second one makes the functions and what starts them; then come the pipelines {names}.", flush=True)
-        deployment.agreed("Create all of this?")
-        return stack.execute()
+def stacks(session: Session) -> tuple[Stack, Stack]:
+    """Those of infra/stack.yaml and infra/storage.yaml."""
+    prefix = session.environment.prefix
+    return Stack(session, prefix), Stack(session, f"{prefix}-storage")
 
 
-def _left(session: Session) -> list[str]:
-    """In words, what a new stack has to take over. Raises InputError where it is somebody else's."""
-    group = session.environment.prefix
-    left = {f"bucket {session.environment.bucket}": _bucket(session), f"model package group {group}": None}
+def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
+    """Make or change the stack of bucket, models and key; its name, and what was done."""
+    environment, root = deployment.session.environment, deployment.session.repository.root
+    existing, word = stack.usable(), UPDATED
+    if existing is None or existing["StackStatus"] == REVIEW:
+        word = CREATED
+        if left := list(_left(deployment.session)):
+            body = template(root, STORAGE, STORED - {its["LogicalResourceId"] for its in left})
+            with stack.change_set(existing, deployment.request(body) | {"ResourcesToImport": left}) as changes:
+                print(f"{stack.name} is not there, and what an earlier one kept is. It would be taken over:")
+                print(*table(changes), sep="\n", flush=True)
+                deployment.agreed("Take it over?")
+                existing = stack.execute()
+    elif (old := _parameter(existing, "BucketName")) != environment.bucket:
+        raise InputError(
+            f"the stack {stack.name} has the bucket {old}, and {environment.file} names {environment.bucket}: "
+            f'what lies in the old one would not come along. Name that one: bucket = "{old}".'
+        )
+    with stack.change_set(existing, deployment.request(template(root, STORAGE))) as changes:
+        if not changes:
+            return {stack.name: UNCHANGED}
+        print(f"{stack.name} would be {word}:", *table(changes), sep="\n")
+        if word == CREATED:
+            print(f"Then come the stack {environment.prefix} and its pipelines, shown before they are made.")
+        deployment.agreed("Carry this out?")
+        stack.execute()
+        return {stack.name: word}
+
+
+def _parameter(stack: Described, name: str) -> str:
+    return next(str(its["ParameterValue"]) for its in stack["Parameters"] if its["ParameterKey"] == name)
+
+
+def _left(session: Session) -> Iterator[dict[str, Any]]:
+    """What a stack of storage that is gone has kept, as CreateChangeSet imports it. Raises InputError if not ours."""
+    environment, group = session.environment, session.environment.prefix
+    tags = _bucket(session)
+    if tags is not None:
+        _ours(f"bucket {environment.bucket}", tags, environment)
+        yield _import("Bucket", "AWS::S3::Bucket", BucketName=environment.bucket)
     missing, named = ("ResourceNotFound", "ValidationException"), {"ModelPackageGroupName": group}
     if arn := session.find("sagemaker", "describe_model_package_group", missing, "ModelPackageGroupArn", **named):
-        left[f"model package group {group}"] = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=arn))
-    for name, tags in left.items():
-        if tags is not None and (other := foreign(tags, session.environment.tags)):
-            raise InputError(f"the {name}: {other}.")
-    return [name for name, tags in left.items() if tags is not None]
+        tags = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=arn))
+        _ours(f"model package group {group}", tags, environment)
+        yield _import("Models", "AWS::SageMaker::ModelPackageGroup", ModelPackageGroupArn=arn)
+
+
+def _ours(what: str, tags: Mapping[str, str], environment: Environment) -> None:
+    if other := foreign(tags, environment.tags):
+        raise InputError(f"the {what}: {other}.")
+
+
+def _import(name: str, kind: str, **identifier: str) -> dict[str, Any]:
+    """A member of ResourcesToImport, by its primary identifier ("Import AWS resources into a CloudFormation stack")."""
+    return {"LogicalResourceId": name, "ResourceType": kind, "ResourceIdentifier": identifier}
 
 
 def _bucket(session: Session) -> dict[str, str] | None:
@@ -215,35 +192,47 @@ def _bucket(session: Session) -> dict[str, str] | None:
     return tag_map(session.find("s3", "get_bucket_tagging", ("NoSuchTagSet",), "TagSet", **session.own_bucket) or [])
 
 
-def _second_pass(deployment: Deployment, existing: Described, functions: str) -> tuple[Described, dict[str, str]]:
-    """Bring stack, code and pipelines to what they are to be; the stack as it is then, and what was changed."""
-    session, stack = deployment.session, deployment.stack
-    if existing["StackStatus"] not in READY:
-        raise stack.trouble(existing)
-    old = next((its["OutputValue"] for its in existing.get("Outputs", []) if its["OutputKey"] == "Bucket"), "")
+def _key(session: Session) -> str:
+    """The ARN of the KMS key of bucket and notices, "" where AWS encrypts them."""
     environment = session.environment
-    if old and old != environment.bucket:
-        raise InputError(
-            f"the stack {environment.prefix} has the bucket {old}, and {environment.file} names {environment.bucket}: "
-            f"what lies in the old one would not come along. Name the old one, or tear {session.name} down first."
-        )
+    if environment.kms_key or not environment.create_key:
+        return environment.kms_key
+    named = {"StackName": stacks(session)[1].name, "LogicalResourceId": "Key"}
+    identity = session.call("cloudformation", "describe_stack_resource", "StackResourceDetail", **named)
+    place = f"{environment.partition}:kms:{environment.region}:{session.account}"
+    return f"arn:{place}:key/{identity['PhysicalResourceId']}"
+
+
+def _stack(
+    deployment: Deployment, stack: Stack, existing: Described | None, functions: str
+) -> tuple[Described, dict[str, str]]:
+    """Bring stack, code and pipelines to what they are to be; the stack as it is then, and what was changed."""
+    session, environment = deployment.session, deployment.session.environment
+    body = template(session.repository.root, STACK, environment.left_out)
+    place = f"{environment.folder}/{session.name}/stack/{sha256(body.encode()).hexdigest()}.yaml"
     look = partial(session.find, "s3", "head_object", ABSENT, **session.own_bucket)
+    put = partial(session.call, "s3", "put_object", **session.own_bucket)
     missing = [key for key in deployment.objects if look(Key=key) is None]
+    if look(Key=place) is None:  # CloudFormation compares with what lies in a bucket: a request holds 51,200 bytes
+        put(Key=place, Body=body.encode())
+    url = f"https://{environment.bucket}.s3.{environment.region}.{environment.dns_suffix}/{place}"
     words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in deployment.pipelines}
     differ = {name: word for name, word in words.items() if word != UNCHANGED}
-    with stack.change_set(existing, deployment.request(functions)) as changes:
+    word = CREATED if existing is None or existing["StackStatus"] == REVIEW else UPDATED
+    request = deployment.request(body, url, FunctionsKey=functions, KmsKeyArn=_key(session))
+    with stack.change_set(existing, request) as changes:
         if changes:
-            print(f"{stack.name} would change:", *table(changes), sep="\n")
+            print(f"{stack.name} would be {word}:", *table(changes), sep="\n")
         for line in (*(f"uploaded: {key}" for key in missing), *(f"{word}: {name}" for name, word in differ.items())):
             print(f"would be {line}", flush=True)
         if changes or missing or differ:
             deployment.agreed("Carry this out?")
         for key in missing:
-            session.call("s3", "put_object", Key=key, Body=deployment.objects[key], **session.own_bucket)
-        changed = {stack.name: "updated" if changes else UNCHANGED}
+            put(Key=key, Body=deployment.objects[key])
+        changed = {stack.name: word if changes else UNCHANGED}
         if changes:
             existing = stack.execute()
-    return existing, changed | {its["PipelineName"]: run.write(session, its) for its in deployment.pipelines}
+    return existing or {}, changed | {its["PipelineName"]: run.write(session, its) for its in deployment.pipelines}
 
 
 def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> Iterator[str]:
@@ -256,6 +245,7 @@ def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> 
         yield f"{output['OutputKey']}: {output['OutputValue']} ({output.get('Description', '')})"
     release = session.call("ssm", "get_parameter", "Parameter", Name=environment.parameter("release"))["Value"]
     yield f"release: {_release(release)}"
+    yield from (line.strip() for line in run.behind(session))
     yield f"schedule: {environment.schedule or f'none, until {environment.file} has one'}"
     yield from ("", *cost.summary(session.repository, session.name))
     yield from ("", "next:", *(f"  {line}" for line in _next(session, released=release != NOTHING)))
@@ -277,11 +267,11 @@ def _next(session: Session, released: bool) -> Iterator[str]:
     if environment.notice_email:
         yield f"confirm the mail that {environment.notice_email} got, once, or no notices come"
     if not released:
-        yield f"aws s3 cp --recursive data/{window}/train {environment.data(window, 'train')}"
+        yield f"make upload ENV={name} WINDOW={window} PART=train DATA=data/{window}/train"
         yield f"make run PIPELINE=training ENV={name} WINDOW={window}"
         if environment.approval != "Approved":
             yield f"approve the model in the Model Registry, group {environment.prefix}: that releases it"
-    yield f"aws s3 cp --recursive data/{window}/production {environment.data(window, 'production')}"
+    yield f"make upload ENV={name} WINDOW={window} DATA=data/{window}/production"
     yield f"make run PIPELINE=inference ENV={name} WINDOW={window}"
 
 
@@ -321,7 +311,7 @@ def _existing(session: Session) -> Iterator[tuple[str, Callable[[], object], str
         if found := deployed_pipeline(session, name):
             tags = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=found["PipelineArn"]))
             yield f"pipeline {name}", partial(_delete_pipeline, session, name), foreign(tags, session.environment.tags)
-    stack = Stack(session)
+    stack = stacks(session)[0]
     if found := stack.describe():
         what = f"stack {stack.name} with its functions, rules, alarms, roles and logs"
         yield what, stack.delete, stack.foreign(found)

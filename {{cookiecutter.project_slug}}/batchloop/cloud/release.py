@@ -9,9 +9,10 @@ from typing import Any
 from batchloop.cloud import copying
 from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
 from batchloop.container.job import InputError
+from batchloop.control import artifacts, storage
 from batchloop.control import release as control
-from batchloop.control import storage
-from batchloop.control.release import APPROVED, Manifest, NotReleased
+from batchloop.control.artifacts import NotReleased, Source
+from batchloop.control.release import APPROVED, Manifest
 from batchloop.control.storage import LIMIT, Conflict, Stored
 from batchloop.repository import Repository
 
@@ -20,9 +21,6 @@ NOTHING, NOT_KNOWN = "nothing", "not known"
 COLUMNS = ("", "release", "when (UTC)", "model", "test metrics, the gate's first", "commit", "by", "reason")
 WIDE = 240  # characters, where there is no terminal whose width would matter
 METRICS = 3
-PROMOTED = "promoted"
-ETAG = "source-etag"  # the copy's own ETag differs with KMS and for parts ("Checking object integrity", S3 user guide)
-Copy = tuple[dict[str, str], dict[str, str], Mapping[str, Any]]  # from and to (Bucket and Key); the source as listed
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,11 @@ def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Mani
 
 
 def check_existence(session: Session, manifest: Manifest) -> None:
-    """Raises InputError where an image or an artifact is missing."""
+    """Raises InputError where an image or an artifact is missing, or an artifact is not what was released."""
     with session.asking("looking for the images and artifacts"):
-        gone = list(control.missing(session.aws, manifest))
-    if gone:
-        does = "does" if len(gone) == 1 else "do"
-        raise InputError(f"it can't be released: {', '.join(gone)} {does} not exist. The release stays what it is.")
+        found = list(control.troubles(session.aws, manifest))
+    if found:
+        raise InputError(f"it can't be released: {', '.join(found)}. The release stays what it is.")
 
 
 def write(session: Session, now: Current, manifest: Manifest, again: str) -> int:
@@ -178,9 +175,11 @@ def release(
     try:
         with session.asking("reading the model"):
             built = control.build(session.aws, described, "", "", "")
+        manifest = prepared(session, built, reason or f"model {number} released by hand")
+        with session.asking("copying the artifacts"):
+            manifest = control.kept(session.aws, session.places, manifest)
     except NotReleased as why:
         raise InputError(f"model {number} can't be released: {why}") from None
-    manifest = prepared(session, built, reason or f"model {number} released by hand")
     check_existence(session, manifest)
     return write(session, now, manifest, command)
 
@@ -277,20 +276,27 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     if (released := given.manifest) is None:
         raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
-    artifacts = {key: destination(giving, taking, uri) for key, uri in released["artifacts"].items()}
-    moved = {**released, "images": copying.copied(giving, taking, released["images"]), "artifacts": artifacts}
+    moved = {**released, "images": copying.copied(giving, taking, released["images"])}
     manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"
+    _check_bucket(taking)
     try:
-        taking.call("s3", "head_bucket", **taking.own_bucket)
-    except CallFailed as failed:
-        what = f"bucket {taking.environment.bucket} of {target} is not there, or not yours"
-        raise InputError(f"{what} ({failed}); it comes with the stack of {target}.") from None
-    try:
-        copy_artifacts(giving, taking, {uri: artifacts[key] for key, uri in released["artifacts"].items()})
+        manifest |= moved_artifacts(giving, taking, released)
+        with taking.asking("reading the pipeline's versions"):
+            manifest["pipeline_version"] = control.pipeline_version(taking.aws, taking.places)
+    except NotReleased as why:
+        raise InputError(f"it can't be promoted: {why}") from None
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
     return write(taking, now, manifest, again)
+
+
+def _check_bucket(taking: Session) -> None:
+    try:
+        taking.call("s3", "head_bucket", **taking.own_bucket)
+    except CallFailed as failed:
+        what = f"bucket {taking.environment.bucket} of {taking.name} is not there, or not yours"
+        raise InputError(f"{what} ({failed}); it comes with the stack of {taking.name}.") from None
 
 
 def _source(repository: Repository, name: str, profile: str) -> Session:
@@ -303,54 +309,25 @@ def _source(repository: Repository, name: str, profile: str) -> Session:
         raise InputError(f"{str(failure).rstrip('.')}{hint}.") from None
 
 
-def destination(giving: Session, taking: Session, uri: str) -> str:
-    """Where an artifact lies in the target: below training/promoted/<environment it was learned in>/, as it lay there.
+def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:
+    """Copy what the target lacks to where its releases lie; the manifest's `artifacts` and `files`.
 
-    The same artifact always comes to the same place, also by way of a third environment.
+    The same model always comes to the same place, also by way of a third environment. Within an account S3 copies; from
+    another one files come through this machine. Raises CallFailed and NotReleased.
     """
-    runs = f"{giving.environment.runs('training')}/"
-    path = uri.removeprefix(runs) if uri.startswith(runs) else storage.split(uri)[1]
-    if not path.startswith(f"{PROMOTED}/"):
-        path = f"{PROMOTED}/{giving.name}/{path}"
-    return f"{taking.environment.runs('training')}/{path}"
+    place, uris = artifacts.folder(taking.places, str(released["model_package"])), released["artifacts"]
 
+    def download(entry: Source, bucket: str, key: str) -> None:
+        body = giving.aws.s3.get_object(Bucket=entry.bucket, Key=entry.key, IfMatch=entry.etag)["Body"]
+        taking.aws.s3.upload_fileobj(body, bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
 
-def copy_artifacts(giving: Session, taking: Session, artifacts: Mapping[str, str]) -> None:
-    """Copy what the target lacks, from URI → to URI. Raises CallFailed, and InputError where another lies there."""
-    copies = [copy for uri, to in artifacts.items() for copy in _copies(giving, uri, to)]
-    missing = [copy for copy in copies if not _exists(taking, copy)]
-    for source, target, entry in missing:
-        with taking.asking(f"copying s3://{source['Bucket']}/{source['Key']} into the bucket"):
-            about: dict[str, Any] = {"Metadata": {ETAG: entry["ETag"].strip('"')}}
-            if giving.account == taking.account:
-                about |= {"MetadataDirective": "REPLACE", "CopySourceIfMatch": entry["ETag"]}
-                taking.aws.s3.copy(source, *target.values(), ExtraArgs=about, SourceClient=giving.aws.s3)
-            else:
-                body = giving.aws.s3.get_object(**source, IfMatch=entry["ETag"])["Body"]
-                taking.aws.s3.upload_fileobj(body, *target.values(), ExtraArgs=about)
-    size = sum(entry["Size"] for _, _, entry in missing)
-    print(f"{len(missing)} of {len(copies)} files copied to {taking.name} ({size:,} bytes)", flush=True)
-
-
-def _copies(giving: Session, uri: str, to: str) -> Iterator[Copy]:
-    """The object, or those in the folder; a console's "folder" objects are none."""
-    (bucket, key), (to_bucket, to_key) = storage.split(uri), storage.split(to)
-    for entry in giving.pages("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=key):
-        if entry["Key"] == key or (key.endswith("/") and not entry["Key"].endswith("/")):
-            target = {"Bucket": to_bucket, "Key": f"{to_key}{entry['Key'].removeprefix(key)}"}
-            yield {"Bucket": bucket, "Key": entry["Key"]}, target, entry
-
-
-def _exists(taking: Session, copy: Copy) -> bool:
-    """Raises InputError for another file: a release may name it, so it is not replaced."""
-    source, target, entry = copy
-    found = taking.find("s3", "head_object", ("404", "NoSuchKey"), **target)
-    if found is None:
-        return False
-    tag = f'"{found["Metadata"].get(ETAG)}"'
-    if found["ContentLength"] == entry["Size"] and entry["ETag"] in (found["ETag"], tag):
-        return True
-    here, there = (f"s3://{place['Bucket']}/{place['Key']}" for place in (target, source))
-    raise InputError(
-        f"{here} is another file than {there}, and a release may need it; remove it if none of {taking.name} does."
-    )
+    with giving.asking("looking for the artifacts"):
+        source, listing = artifacts.found(giving.aws, uris), artifacts.listing(giving.aws, released)
+    given = (source, str((listing or {}).get("origin", "")))
+    with taking.asking(f"copying the artifacts to {place}"):
+        if giving.account == taking.account:
+            about = artifacts.keep(taking.aws, place, uris, *given)
+        else:
+            about = artifacts.keep_by(download, taking.aws, place, uris, given)
+    print(f"the artifacts are in {place}", flush=True)
+    return about

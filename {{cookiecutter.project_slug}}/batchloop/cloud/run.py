@@ -11,8 +11,8 @@ from typing import Any
 from batchloop.cloud import images
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
 from batchloop.container.job import InputError
-from batchloop.control import handlers, release, retraining, storage
-from batchloop.control.release import NotReleased
+from batchloop.control import handlers, latest, release, retraining, storage
+from batchloop.control.artifacts import NotReleased, troubles
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
@@ -36,7 +36,32 @@ def upsert(repository: Repository, name: str) -> int:
     session = opened(repository, name)
     for pipeline in pipelines(session):
         print(f"{pipeline['PipelineName']}: {write(session, pipeline)}", flush=True)
+    print(*behind(session), sep="", end="", flush=True)
     return 0
+
+
+def behind(session: Session) -> Iterator[str]:
+    """A line where the release runs under another version of the inference pipeline than the newest."""
+    places = session.places
+    try:
+        with session.asking("comparing the release with the pipeline"):
+            _, released = release.current(session.aws, places)
+            newest = release.pipeline_version(session.aws, places) if released else 0
+    except NotReleased:
+        return
+    if released and released.get("pipeline_version") != newest:
+        runs = f"version {released['pipeline_version']}" if released.get("pipeline_version") else "no fixed version"
+        where = f"runs under {runs} of {places.pipeline('inference')}, the newest is {newest}"
+        yield f"release {released['version']} {where}; `{_anew(session, str(released['model_package']))}` moves it\n"
+
+
+def _anew(session: Session, package: str) -> str:
+    """The command that releases a model package once more."""
+    group, _, number = package.partition(":model-package/")[2].rpartition("/")
+    if group == session.places.prefix:
+        return f"make release ENV={session.name} MODEL={number}"
+    source = group.removeprefix(session.places.prefix.removesuffix(session.name))
+    return f"make promote FROM={source} TO={session.name}"
 
 
 def pipelines(session: Session) -> list[Pipeline]:
@@ -129,7 +154,7 @@ def run(repository: Repository, name: str, request: Request) -> int:
     steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
     if status == "Succeeded":
-        print(*_results(session, arn, steps), sep="\n", flush=True)
+        print(*_results(session, request.pipeline, arn, steps), sep="\n", flush=True)
         return 0
     if why := execution.get("FailureReason"):
         print(why)
@@ -145,49 +170,62 @@ def start(session: Session, request: Request) -> str:
     if request.pipeline not in definitions.NAMES:
         raise InputError(f"PIPELINE={request.pipeline} is none of {', '.join(definitions.NAMES)}.")
     name = session.environment.pipeline(request.pipeline)
-    found = deployed_pipeline(session, name)
-    if found is None:
+    if deployed_pipeline(session, name) is None:
         raise InputError(f"there is no pipeline {name}; `make deploy ENV={session.name}` makes it.")
-    declared = json.loads(found["PipelineDefinition"])  # it, and not the definition in this folder, is what runs
     try:
         with answered(f"starting {name}", session.environment.region):
-            values, said = _values(session, request, _window(session, request))
+            values, said, version = _values(session, request, _window(session, request))
+            # it, and not the definition in this folder, is what runs
+            which: dict[str, Any] = {"PipelineName": name, **version}
+            found = session.call("sagemaker", "describe_pipeline", **which)
+            declared = json.loads(found["PipelineDefinition"])
             every = definitions.values(declared, values, request.chosen)
             chosen = definitions.chosen(session.repository, session.name, declared, request.chosen, every)
             texts = {key: str(its).lower() if isinstance(its, bool) else str(its) for key, its in chosen.items()}
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
-            return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said)
+            return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said, **version)
     except NotReleased as why:
         raise InputError(f"the release can't be read: {why}") from None
 
 
 def _window(session: Session, request: Request) -> str:
-    """The one that is asked for, or the newest with data. Raises InputError where there are no rows."""
+    """The one that is asked for, or the newest complete one. Raises InputError where there is none."""
     aws, places, part = session.aws, session.places, PARTS[request.pipeline]
-    window = request.window or storage.newest_window(aws, places, part)
+    window, waiting = (request.window, []) if request.window else storage.newest_window(aws, places, part)
+    if waiting:
+        print(f"not taken: {storage.unmarked(places, waiting, part)}", flush=True)
     for needed in places.labelled if part == "train" else (part,):
-        uri = places.data(window or "<window>", needed)
-        if not window or places.window(uri, needed) != window or not storage.exists(aws, uri):
-            local = f"data/{session.repository.window()}/{needed}"
-            raise InputError(f"there are no rows at {uri}; for example: aws s3 cp --recursive {local} {uri}")
+        if not handlers.ready(aws, places, window, needed):
+            data, name = f"DATA=data/{session.repository.window()}/{needed}", window or "<window>"
+            command = f"make upload ENV={session.name} WINDOW={name} PART={needed} {data}"
+            there = bool(window) and bool(storage.files(aws, places.data(window, needed)))
+            why = f"no {storage.MARK} at" if there else "no rows at"
+            raise InputError(
+                f"there {'is' if there else 'are'} {why} {places.data(name, needed)}; for example: {command}"
+            )
     return window
 
 
-def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str]:
-    """What the functions would give it, and the run in a sentence. Raises InputError where nothing is released."""
+def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str, dict[str, int]]:
+    """What the functions would give it, the run in a sentence, and the pipeline's version where a release names one.
+
+    Raises InputError where nothing is released, or it is not what was released.
+    """
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
         besides = f" and {planned.besides}" if planned.besides else ""
-        return planned.values, f"learns from window {window}{besides}. {planned.champion}."
+        return planned.values, f"learns from window {window}{besides}. {planned.champion}.", {}
     _, released = release.current(aws, places)
     if released is None:
         command = f"make run PIPELINE=training ENV={session.name}"
         raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
+    if changes := troubles(aws, released):
+        raise InputError(f"release {released['version']} is not what was released: {', '.join(changes)}.")
     values = handlers.scoring(places, released, places.data(window, "production"))
     said = f"Window {window} is scored with release {released['version']}."
-    return values | retraining.labels(aws, places, window), said
+    return values | retraining.labels(aws, places, window), said, release.version(released)
 
 
 def _follow(session: Session, arn: str) -> Mapping[str, Any]:
@@ -242,14 +280,13 @@ def _trouble(step: Step, region: str) -> Iterator[str]:
             yield f"  its log: {command} --log-stream-name-prefix {arn.rpartition('/')[2]}/"
 
 
-def _results(session: Session, arn: str, steps: Sequence[Step]) -> Iterator[str]:
+def _results(session: Session, pipeline: str, arn: str, steps: Sequence[Step]) -> Iterator[str]:
     """Where to find what a run that succeeded has made."""
     about = [step.get("Metadata", {}) for step in steps]
     for package in filter(None, (its.get("RegisterModel", {}).get("Arn") for its in about)):
         yield f"registered: {package}"
         if session.environment.approval != "Approved":
             yield "it is released once somebody approves it in the Model Registry"
-    if any("TransformJob" in its for its in about):
-        run = f"{session.environment.runs('inference')}/{arn.rpartition('/')[2]}"
-        yield f"predictions: {run}/ScoreFeatures/predictions/"
-        yield f"drift report: {run}/DetectDrift/drift/report.html"
+    made = latest.outputs(session.aws, session.places, pipeline, arn)
+    yield from (f"{name.replace('_', ' ')}: {uri}" for name, uri in made.items())
+    yield f"the parameter {session.places.parameter(f'{pipeline}/latest')} names them for other systems"

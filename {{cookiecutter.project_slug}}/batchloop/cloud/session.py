@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from batchloop import environment as environments
+from batchloop.container import settings
 from batchloop.container.job import InputError
 from batchloop.control.names import Aws, Places
 from batchloop.environment import Environment
@@ -181,8 +183,8 @@ def sign_in(
     except ImportError:
         raise CallFailed("boto3 is not installed for this Python", "", NOT_SIGNED_IN) from None
     file, region, account = environment.file, environment.region, environment.account
-    if not re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", region):
-        raise InputError(f"{file}: region {region!r} is not one like 'eu-central-1'")
+    if region not in (known := environments.places()["regions"]):
+        raise InputError(f"{file}: region {region!r} is none that is supported; {settings.nearest(region, known)}")
     if not re.fullmatch(r"\d{12}", account):
         raise InputError(f"{file}: account {account!r} is not twelve digits in quotes")
     try:

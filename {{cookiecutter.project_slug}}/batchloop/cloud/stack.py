@@ -52,8 +52,8 @@ KEPT = ("Retain", "ReplaceAndRetain")
 class Stack:
     """Looking needs cloudformation:DescribeStacks and DescribeStackEvents."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.name = session, session.environment.prefix
+    def __init__(self, session: Session, name: str) -> None:
+        self.session, self.name = session, name
         self.call = partial(session.call, "cloudformation")
         self._named = {"StackName": self.name, "ChangeSetName": CHANGE_SET}
         self._delete_change_set = partial(
@@ -81,6 +81,13 @@ class Stack:
             self.ignore_past_events(found["StackId"])
             found = self.wait(found["StackId"])
         return None if found and found["StackStatus"] == GONE else found
+
+    def usable(self) -> Described | None:
+        """As `settled`; raises InputError where no change set can be made for it."""
+        found = self.settled()
+        if found and found["StackStatus"] not in (*READY, REVIEW):
+            raise self.trouble(found)
+        return found
 
     def ignore_past_events(self, identity: str) -> None:
         """Print only events that come from now on."""
@@ -154,8 +161,9 @@ class Stack:
         if existing:
             self._delete_change_set()
         new = existing is None or existing["StackStatus"] == REVIEW
+        kind = "IMPORT" if "ResourcesToImport" in request else "CREATE" if new else "UPDATE"
         try:
-            yield self._changes({**request, "ChangeSetType": "CREATE" if new else "UPDATE"})
+            yield self._changes({**request, "ChangeSetType": kind})
         finally:
             if not self._executed:
                 self._take_away()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from batchloop.control import release, reports, retraining, storage
+from batchloop.control import artifacts, latest, release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
 from batchloop.control.names import COMPONENTS, Aws, Places, handler
 
@@ -28,24 +28,41 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     """
     _, released = release.current(aws, places)
     named, why, todo = str(event.get("window") or ""), "", ""
-    window = named or storage.newest_window(aws, places)
-    data = places.data(window, "production")
+    window, waiting = (named, [named]) if named else storage.newest_window(aws, places)
     if released is None:
         why = "nothing is released yet"
         todo = f"Start {places.pipeline('training')}, and approve the model it registers."
-    elif not window or places.window(data, "production") != window or not storage.exists(aws, data):
-        why = f"window {named} has no data" if named else "no window has data"
-        todo = f"Put the rows to score into {places.data(named or '<window>', 'production')}."
+    elif changes := artifacts.troubles(aws, released):
+        why = f"release {released['version']} is not what was released: {', '.join(changes)}"
+        todo = f"Bring the version back that is named, or `make rollback ENV={places.environment}`."
+    elif not ready(aws, places, window, "production"):
+        why = f"window {named} is not complete" if named else "no window is complete"
+        todo = (
+            f"`make upload ENV={places.environment} WINDOW={named or '<window>'} DATA=<rows to score>` puts it there."
+        )
+    left = "" if named else storage.unmarked(places, waiting, "production") if waiting else ""
     if released is None or why:
-        reports.tell(aws, places, f"{why}, so nothing is scored", {"Decision": f"{why}.", "To do": todo})
+        lines = {"Decision": f"{why}.", "Waiting": left, "To do": todo}
+        reports.tell(aws, places, f"{why}, so nothing is scored", lines)
         reports.measure(aws, places, now, {"NothingToScore": 1})
         return f"{why}."
-    values = scoring(places, released, data) | retraining.labels(aws, places, window)
+    values = scoring(places, released, places.data(window, "production")) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
     done = f"Window {window} is scored with release {released['version']}."
-    arn = retraining.start(aws, places.pipeline("inference"), values, purpose, done)
+    arn = retraining.start(aws, places.pipeline("inference"), values, purpose, done, **release.version(released))
+    if left:
+        todo = f"Put {storage.MARK} there once all files are, or put them there with `make upload`."
+        reports.tell(aws, places, f"newer windows wait, {window} is scored", {"Waiting": left, "To do": todo})
     reports.measure(aws, places, now, {"NothingToScore": 0})
     return f"{done} {arn}"
+
+
+def ready(aws: Aws, places: Places, window: str, part: str) -> bool:
+    """Whether it is the name of a window, and a part of it is complete and holds data."""
+    uri = places.data(window, part)
+    if not window or places.window(uri, part) != window or not storage.complete(aws, places, window, part):
+        return False
+    return bool(storage.files(aws, uri))
 
 
 def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str, str]:
@@ -77,12 +94,12 @@ class Run:
 class Scored:
     """A run with a report: `observation` is what counts of it, `note` what else there is to say.
 
-    `again`: it did not score, but measured by labels what an earlier run had scored.
+    `again`: it did not score, but measured by labels what an earlier run had scored. `made`: the URIs of its outputs.
     """
 
     run: Run
     report: Mapping[str, Any]
-    folder: str
+    made: Mapping[str, str]
     observation: Observation
     note: str
     again: bool
@@ -108,7 +125,7 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     """
     run = run_changed(event)
     if run.pipeline == places.pipeline("training") and run.status not in retraining.RUNS:
-        return retraining.resume(aws, places, now).reason
+        return _trained(aws, places, now, run)
     if run.pipeline != places.pipeline("inference") or run.status not in ENDED:
         return "This is no end of a scoring run."
     execution = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
@@ -136,6 +153,12 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     return retraining.advance(aws, places, scored.observation, now, tell).reason
 
 
+def _trained(aws: Aws, places: Places, now: datetime, run: Run) -> str:
+    if run.status == SUCCEEDED:
+        latest.record(aws, places, "training", (run.arn, run.started), retraining.parameters(aws, run.arn))
+    return retraining.resume(aws, places, now).reason
+
+
 def _failed(aws: Aws, places: Places, now: datetime, run: Run, execution: Mapping[str, Any]) -> str:
     again, reason = retraining.SELECTIVE in execution, execution.get("FailureReason", "the service gives no reason")
     what, kind = ("The measurement by labels", "measurement") if again else ("The scoring run", "scoring run")
@@ -152,21 +175,25 @@ def _failed(aws: Aws, places: Places, now: datetime, run: Run, execution: Mappin
 def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     """Raises NoVerdict."""
     given = retraining.parameters(aws, run.arn)
+    if again:
+        made = latest.outputs(aws, places, "inference", run.arn)
+    else:
+        made = latest.record(aws, places, "inference", (run.arn, run.started), given)
     data, baseline = given.get("ProductionData", ""), given.get("Baseline", "")
     window = places.window(data, "production")
     if not window:
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
-    folder = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift"
-    report = storage.read_json(aws, f"{folder}/drift.json") or {}
+    uri = storage.below(places.runs("inference"), f"{run.identity}/DetectDrift/drift/drift.json")
+    report = storage.read_json(aws, uri) or {}
     try:
         figures = reports.observation_fields(report, places.settings.minimum_rows)
     except (KeyError, TypeError, ValueError):
-        raise NoVerdict(f"{folder}/drift.json, about window {window}, is missing or no drift report.") from None
+        raise NoVerdict(f"{uri}, about window {window}, is missing or no drift report.") from None
     observation = Observation(window, run.identity, run.started, baseline=retraining.baseline_id(baseline), **figures)
     _, released = release.current(aws, places)
     older = released is None or released["artifacts"]["baseline"] != baseline
     note = "the release is not the one this run used; the verdict is by the baseline that it used" if older else ""
-    return Scored(run, report, folder, observation, note, again)
+    return Scored(run, report, made, observation, note, again)
 
 
 def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
@@ -188,7 +215,9 @@ def _tell(aws: Aws, places: Places, scored: Scored, decided: Decision) -> None:
         "Decision": decided.reason,
         "Note": scored.note,
         "To do": _todo(places, seen, decided),
-        "Report": f"{scored.folder}/report.html",
+        "Report": scored.made.get("drift_report", ""),
+        "Predictions": "" if scored.again else scored.made.get("predictions", ""),
+        "Explanations": "" if scored.again else scored.made.get("explanations", ""),
         "Run": scored.run.arn,
         "Training": decided.memory.execution if decided.action == Action.RETRAIN else "",
     }
@@ -200,7 +229,9 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
         return "Nothing until a model is registered; approve it then, where this environment does not do so by itself."
     if decided.action == Action.WAIT:
         folders = " and ".join(places.data(decided.window, part) for part in places.labelled)
-        return f"Put the labelled rows into {folders}, all files at once: the first one starts the retraining."
+        return (
+            f"Put the labelled rows into {folders}, then {storage.MARK} (`make upload` does both): it starts training."
+        )
     if seen.drifted or (seen.worse if seen.realised is None else seen.realised):
         start, data = places.pipeline("training"), places.data(seen.window, "train")
         return f"Read the report; to retrain all the same, start {start} with TrainingData = {data}."
@@ -240,13 +271,13 @@ def _metrics(places: Places, now: datetime, scored: Scored, decided: Decision) -
 
 
 def object_created(event: Event, aws: Aws, places: Places, now: datetime) -> str:
-    """A file below data/<window>/labels/ or train/ has come: measure by it, and retrain where that waits for it.
+    """The mark in data/<window>/labels/ or train/ has come: measure by them, and retrain where that waits for it.
 
-    What was done, in a sentence. Every file of a window is an event; the first to find the loop waiting counts.
+    What was done, in a sentence. Two parts of a window are two events; the first to find the loop waiting counts.
     """
     uri = f"s3://{event['detail']['bucket']['name']}/{event['detail']['object']['key']}"
     window = places.window(uri, *retraining.PARTS, *places.labelled)
-    if not window:
+    if not window or not uri.endswith(f"/{storage.MARK}"):
         return "Nothing waits for this."
     arn = retraining.measure(aws, places, window)
     if retraining.load_memory(aws, places)[1].state == WAITING:

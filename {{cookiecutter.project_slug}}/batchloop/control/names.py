@@ -18,6 +18,7 @@ COMPONENTS = {
 }
 WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 NOTHING = "none"  # the text of a parameter that has no value yet
+LATEST = {name: f"{name}/latest" for name in ("inference", "training")}  # parameters: what the last run has made
 REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 
 
@@ -109,7 +110,7 @@ class Names:
     @property
     def parameters(self) -> list[str]:
         pairs = [f"components/{component}/{kind}" for component in COMPONENTS for kind in ("image", "artifact")]
-        return [self.parameter(name) for name in (*pairs, "release", "retraining")]
+        return [self.parameter(name) for name in (*pairs, "release", "retraining", *LATEST.values())]
 
     def parameter(self, name: str) -> str:
         return f"/{self.folder}/{self.environment}/{name}"
@@ -125,6 +126,11 @@ class Names:
     def nothing(self) -> str:
         """The empty artifact, for what there is not: a pipeline's inputs can't be optional."""
         return f"{self.storage}/none/"
+
+    @property
+    def releases(self) -> str:
+        """Below it lie the artifacts that were released: <model version>/<artifact>/."""
+        return f"{self.storage}/{self.environment}/releases/"
 
     def data(self, window: str, part: str) -> str:
         """With a slash at its end, as every folder: a prefix without one takes `<part>_old/` too."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control import reports, storage
+from batchloop.control import artifacts, reports, storage
+from batchloop.control.artifacts import NotReleased
 from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, handler, order
 from batchloop.control.storage import Stored
 
@@ -19,10 +20,6 @@ OCCASION = ("version", "created", "by", "reason")  # what differs between two re
 TEXTS = ("created", "by", "reason", "model_package", "training_data", "git_commit", "contract")
 ECR = re.compile(r"(\d{12})\.dkr\.ecr\.[^/]+/([^@:]+)(?:@(sha256:[0-9a-f]{64})|:([\w.-]+))")
 APPROVED = "Approved"
-
-
-class NotReleased(Exception):
-    """Why something can't be the release, in one sentence."""
 
 
 def current(aws: Aws, places: Places) -> tuple[Stored, Manifest | None]:
@@ -79,7 +76,7 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
     if lacking := [name for name in wanted if name not in about]:
         raise NotReleased(f"its metadata has no {', '.join(lacking)}: the training pipeline did not register it.")
     uri = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri", "")
-    evaluation = (storage.read_json(aws, uri, "evaluation.json") if uri else None) or {}
+    evaluation = (storage.read_json(aws, uri) if uri else None) or {}
     # as the training job names them, and `gate:trusted`, 0 where they say little of new rows
     splits = {split: evaluation.get(split) or {} for split in ("validation", "test", "champion")}
     metrics = {f"{split}:{name}": value for split, values in splits.items() for name, value in values.items()}
@@ -98,6 +95,28 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
         "earlier_windows": besides(sorted(evaluation.get("earlier") or [], key=order)),
         **{name: about.get(name, "") for name in ("training_data", "git_commit", "contract")},
     }
+
+
+def pipeline_version(aws: Aws, places: Places) -> int:
+    """The newest version of the inference pipeline, 0 where it is not deployed."""
+    request = {"PipelineName": places.pipeline("inference"), "SortOrder": "Descending", "MaxResults": 1}
+    try:
+        found = aws.sagemaker.list_pipeline_versions(**request)["PipelineVersionSummaries"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFound":
+            raise
+        return 0
+    return max((int(entry["PipelineVersionId"]) for entry in found), default=0)
+
+
+def kept(aws: Aws, places: Places, manifest: Manifest) -> Manifest:
+    """With copies of its artifacts that nobody else writes, and the pipeline as it is deployed now.
+
+    Raises NotReleased where an artifact is missing.
+    """
+    place, found = artifacts.folder(places, manifest["model_package"]), artifacts.found(aws, manifest["artifacts"])
+    about = artifacts.keep(aws, place, manifest["artifacts"], found)
+    return {**manifest, "pipeline_version": pipeline_version(aws, places), **about}
 
 
 def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manifest: Manifest) -> tuple[Manifest, bool]:
@@ -127,19 +146,19 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
 def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
     """Make it the release, as `put` does, after a look at what it names.
 
-    Raises NotReleased where the manifest, an image or an artifact is missing, and Conflict.
+    Raises NotReleased where the manifest, an image or an artifact is missing, or one is another, and Conflict.
     """
     check(manifest)
-    if gone := list(missing(aws, manifest)):
-        raise NotReleased(f"{', '.join(gone)} {'does' if len(gone) == 1 else 'do'} not exist.")
+    if found := list(troubles(aws, manifest)):
+        raise NotReleased(f"{', '.join(found)}.")
     stored, before = current(aws, places)
     return put(aws, places, stored, before, manifest)
 
 
-def missing(aws: Aws, manifest: Manifest) -> Iterator[str]:
-    """The images and artifacts that no longer exist. An image outside ECR can't be looked for."""
-    yield from (image for image in manifest["images"].values() if not pinned(aws, image))
-    yield from (uri for uri in manifest["artifacts"].values() if not storage.exists(aws, uri))
+def troubles(aws: Aws, manifest: Manifest) -> Iterator[str]:
+    """In words, which images no longer exist, and which artifacts are gone or changed. Only ECR's can be looked for."""
+    yield from (f"{image} does not exist" for image in manifest["images"].values() if not pinned(aws, image))
+    yield from artifacts.troubles(aws, manifest)
 
 
 def pinned(aws: Aws, image: str) -> str:
@@ -167,6 +186,12 @@ def learned_from(manifest: Mapping[str, Any]) -> str:
 def identity(manifest: Manifest) -> Manifest:
     """What is released, without when, by whom and why."""
     return {name: value for name, value in manifest.items() if name not in OCCASION}
+
+
+def version(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """StartPipelineExecution's member for the version that a release runs under; none where it names none."""
+    number = manifest.get("pipeline_version")
+    return {"PipelineVersionId": number} if number else {}
 
 
 def package_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
@@ -206,19 +231,46 @@ def _published(aws: Aws, places: Places, now: datetime, arn: str, time: str) -> 
     users = [package.get(key) or {} for key in ("LastModifiedBy", "CreatedBy")]
     names = [user.get("IamIdentity", {}).get("Arn") or user.get("UserProfileArn") for user in users]
     approver = str(next(filter(None, names), "unknown"))
-    manifest, new = publish(aws, places, build(aws, package, approver, reason, time))
-    if new:
-        kept = {name: value for name, value in manifest["metrics"].items() if name.startswith(("test:", "gate:"))}
-        lines = {
-            "Release": f"{manifest['version']}, model package {manifest['model_package']}",
-            "Approved by": f"{manifest['by']} ({manifest['reason']})",
-            "Learned from": learned_from(manifest),
-            "Metrics": ", ".join(f"{name} {value:g}" for name, value in kept.items()),
-            "To do": f"Nothing. `make rollback ENV={places.environment}` goes back to the release before.",
-        }
-        reports.tell(aws, places, f"release {manifest['version']} is published", lines)
-    reports.measure(aws, places, now, {"ReleaseVersion": manifest["version"], "ReleaseRefused": 0})
+    manifest = kept(aws, places, build(aws, package, approver, reason, time))
+    if released and released["model_package"] == arn:  # the event moves no release to another pipeline
+        manifest |= {"pipeline_version": released.get("pipeline_version", 0)}
+    manifest, _ = publish(aws, places, manifest)
+    reports.measure(aws, places, now, {"ReleaseRefused": 0})
     return f"{arn} is release {manifest['version']}."
 
 
-publish_release = handler(package_changed)
+def parameter_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
+    """Tell of a new release, whoever wrote it: an approval, a person, a rollback or a promotion. It, in a sentence.
+
+    Of "Parameter Store Change"; such an event says that something was written and not what, and may never come.
+    """
+    if event["detail"]["name"] != places.parameter("release"):
+        return "This is no release here."
+    try:
+        _, manifest = current(aws, places)
+    except NotReleased as why:
+        damage = {"Decision": f"The release is damaged: {why}", "To do": "Nothing is scored until it is mended."}
+        reports.tell(aws, places, "the release is damaged", damage)
+        return damage["Decision"]
+    if manifest is None:
+        return "Nothing is released."
+    measured = {name: value for name, value in manifest["metrics"].items() if name.startswith(("test:", "gate:"))}
+    lines = {
+        "Release": f"{manifest['version']}, model package {manifest['model_package']}",
+        "Released by": f"{manifest['by']} ({manifest['reason']})",
+        "Learned from": learned_from(manifest),
+        "Metrics": ", ".join(f"{name} {value:g}" for name, value in measured.items()),
+        "To do": f"Nothing. `make rollback ENV={places.environment}` goes back to the release before.",
+    }
+    reports.tell(aws, places, f"release {manifest['version']}: {manifest['reason']}", lines)
+    reports.measure(aws, places, now, {"ReleaseVersion": manifest["version"]})
+    return f"Release {manifest['version']} was told of."
+
+
+def changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
+    """Of both events that concern the release."""
+    tells = event.get("source") == "aws.ssm"
+    return parameter_changed(event, aws, places, now) if tells else package_changed(event, aws, places, now)
+
+
+publish_release = handler(changed)

@@ -15,10 +15,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control import decision, release, reports, storage
+from batchloop.control import artifacts, decision, release, reports, storage
+from batchloop.control.artifacts import NotReleased
 from batchloop.control.decision import RETRAINING, Action, Decision, DecisionContext, Memory, Observation
 from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, earlier_windows
-from batchloop.control.release import NotReleased
 from batchloop.control.storage import Conflict, Stored
 
 RUNS = ("Executing", "Stopping")
@@ -69,9 +69,10 @@ def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
 
     They lie in labels/, an id and a label a row being enough, or else in train/ among the rows to learn from.
     """
-    for uri in (places.data(window, part) for part in PARTS):
-        if files := storage.files(aws, uri):
-            text = "\n".join(f"{key} {tag}" for key, tag in files.items())
+    for part in PARTS:
+        if storage.complete(aws, places, window, part):
+            uri = places.data(window, part)
+            text = "\n".join(f"{key} {tag}" for key, tag in storage.files(aws, uri).items())
             return {DATA: uri, VERSION: sha256(text.encode()).hexdigest()[:16]}
     return {}
 
@@ -91,8 +92,10 @@ def measure(aws: Aws, places: Places, window: str) -> str:
     selection = {"SourcePipelineExecutionArn": source, "SelectedSteps": [{"StepName": STEP}]}
     why, purpose = f"Window {window} is measured: labels have come.", (source, given[VERSION])
     pipeline, values = places.pipeline("inference"), known | given
+    run = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=source)
+    more = {SELECTIVE: selection} | {name: run[name] for name in ("PipelineVersionId",) if name in run}
     try:
-        return start(aws, pipeline, values, purpose, why, **{SELECTIVE: selection})
+        return start(aws, pipeline, values, purpose, why, **more)
     except ClientError as refusal:
         todo = "Mend what is refused, and put the labels there once more."
         lines = {"Labels": given[DATA], "Decision": f"They are not measured: {refusal}", "To do": todo, "Run": source}
@@ -144,27 +147,26 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     released = None
     with suppress(NotReleased) if fresh else nullcontext():
         _, released = release.current(aws, places)
-    version, artifacts = (released["version"], released["artifacts"]) if released else (0, {})
-    gone = [name for name in CHAMPION.values() if released and not storage.exists(aws, artifacts[name])]
+    version, uris = (released["version"], released["artifacts"]) if released else (0, {})
+    gone = artifacts.troubles(aws, released, CHAMPION.values()) if released else []
     champion = f"Release {version} is the champion" if released else "There is no champion yet"
     if fresh:
         champion = "No champion was asked for: [gate] minimum alone decides"
     elif gone:
-        lost = f"because its {' and '.join(gone)} is gone from S3"
-        champion = f"Release {version} is not compared, {lost}: [gate] minimum alone decides"
+        champion = f"Release {version} is not compared, because {', '.join(gone)}: [gate] minimum alone decides"
     compared = released and not fresh and not gone
     pushed = {name: storage.read(aws.ssm, places.parameter(f"components/{name}/image")).text for name in COMPONENTS}
     images = (released["images"] if released else {}) | {name: at for name, at in pushed.items() if at != NOTHING}
     earlier = dict[str, dict[str, str]]()  # windows that [retraining] learn asks for, and their labelled files
     for name in earlier_windows(storage.windows(aws, places), window) if places.settings.earlier else []:
-        if len(earlier) < places.settings.earlier and (files := storage.files(aws, places.data(name, "train"))):
-            earlier = {name: files} | earlier
+        if len(earlier) < places.settings.earlier and storage.complete(aws, places, name, "train"):
+            earlier = {name: storage.files(aws, places.data(name, "train"))} | earlier
     values = {
         "TrainingData": places.data(window, "train"),
         **({"EarlierData": _manifest(aws, places, window, earlier)} if earlier else {}),
         **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
         "ArtifactsPrefix": places.runs("training"),
-        **{name: artifacts[artifact] if compared else places.nothing for name, artifact in CHAMPION.items()},
+        **{name: uris[artifact] if compared else places.nothing for name, artifact in CHAMPION.items()},
         **{f"{name.capitalize()}Image": image for name, image in images.items()},
     }
     also = besides(list(earlier))
@@ -286,7 +288,7 @@ def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
 
 
 def _is_labelled(aws: Aws, places: Places, window: str) -> bool:
-    return all(storage.exists(aws, places.data(window, part)) for part in places.labelled)
+    return all(storage.complete(aws, places, window, part) for part in places.labelled)
 
 
 def _learned(places: Places, released: Mapping[str, Any] | None) -> str:

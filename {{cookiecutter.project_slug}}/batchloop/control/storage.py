@@ -8,7 +8,6 @@ whoever reads in that moment may decide once more about a window, and finds the 
 """
 
 import json
-import tarfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from botocore.exceptions import ClientError
 from batchloop.control.names import NOTHING, Aws, Places, order
 
 LIMIT = 8192  # bytes; beyond 4096 Intelligent-Tiering makes it an advanced parameter, which costs a little
-LARGEST = 16 * 2**20  # bytes of a JSON file inside an archive: a function has little memory
+MARK = "_SUCCESS"  # lies in a part of a window that is complete, as Spark writes it
 
 
 class Conflict(Exception):
@@ -69,19 +68,32 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def exists(aws: Aws, uri: str) -> bool:
-    """Whether the URI is an object, or a folder ("…/") with one in it; a console's "folder" object alone is none."""
-    bucket, key = split(uri)
-    found = [entry["Key"] for entry in aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=2).get("Contents", [])]
-    return any(not name.endswith("/") for name in found) if key.endswith("/") else key in found
+def below(uri: str, name: str) -> str:
+    """A file's URI in a folder."""
+    return f"{uri.rstrip('/')}/{name}"
+
+
+def objects(aws: Aws, uri: str) -> dict[str, str]:
+    """The object of that URI, or every one in the folder: key → ETag. A console's "folder" objects are none."""
+    bucket, key = split(uri.rstrip("/"))
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    entries = {entry["Key"]: entry.get("ETag", "") for page in pages for entry in page.get("Contents", [])}
+    inside = {name for name in entries if name.startswith(f"{key}/") and not name.endswith("/")}
+    return {name: tag for name, tag in entries.items() if name == key or name in inside}
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
-    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
-    bucket, key = split(uri)
-    pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    entries = [entry for page in pages for entry in page.get("Contents", [])]
-    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
+    """As `objects`, without what is no data: names that begin with _ or a dot, also those of folders."""
+    base = split(uri.rstrip("/"))[1]
+    found = objects(aws, uri).items()
+    return {key: tag for key, tag in found if not any(name[:1] in (".", "_") for name in key[len(base) :].split("/"))}
+
+
+def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
+    """Whether a part of a window is marked as complete; before that, files of it may still be missing."""
+    bucket, key = split(below(places.data(window, part), MARK))
+    found = aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+    return any(entry["Key"] == key for entry in found)
 
 
 def windows(aws: Aws, places: Places) -> list[str]:
@@ -92,28 +104,49 @@ def windows(aws: Aws, places: Places) -> list[str]:
     return sorted((name for name in names if places.window(places.data(name, "train"), "train")), key=order)
 
 
-def newest_window(aws: Aws, places: Places, part: str = "production") -> str:
-    """The newest window with something to score, or with another part; "" where there is none."""
-    return next((name for name in windows(aws, places)[::-1] if exists(aws, places.data(name, part))), "")
+def newest_window(aws: Aws, places: Places, part: str = "production") -> tuple[str, list[str]]:
+    """The newest window whose part is complete, "" where there is none; and the newer ones that have files without."""
+    waiting: list[str] = []
+    for name in windows(aws, places)[::-1]:
+        if complete(aws, places, name, part):
+            return name, waiting
+        waiting += [name] if files(aws, places.data(name, part)) else []
+    return "", waiting
 
 
-def read_json(aws: Aws, uri: str, inside: str = "") -> dict[str, Any] | None:
-    """The object in a JSON file, or in the file `inside` a .tar.gz; None where there is none, or something else."""
+def unmarked(places: Places, names: list[str], part: str) -> str:
+    """What keeps windows from being used, in a sentence."""
+    them = ", ".join(places.data(name, part) for name in names)
+    return f"{them} {'has' if len(names) == 1 else 'have'} files and no {MARK}, which says that all of them are there."
+
+
+def read_text(aws: Aws, uri: str) -> str | None:
+    """A text file; None where there is none."""
     bucket, key = split(uri)
     try:
-        body: Any = aws.s3.get_object(Bucket=bucket, Key=key)["Body"]
-        if not inside:
-            found = json.load(body)
-        else:
-            with tarfile.open(fileobj=body, mode="r|gz") as archive:  # as a stream: what else is in there may be large
-                named = (member for member in archive if member.name.removeprefix("./") == inside)
-                member = next((member for member in named if member.size <= LARGEST), None)
-                file = archive.extractfile(member) if member else None
-                found = json.load(file) if file else None
-    except (ValueError, EOFError, OSError, tarfile.TarError):
-        return None
+        return str(aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchKey":
             raise
+        return None
+
+
+def write_once(aws: Aws, uri: str, text: str) -> str:
+    """Write a file unless there is one; what it holds then ("Conditional writes" in the S3 user guide)."""
+    bucket, key = split(uri)
+    try:
+        aws.s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise
+        return read_text(aws, uri) or text
+    return text
+
+
+def read_json(aws: Aws, uri: str) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none, or something else."""
+    try:
+        found = json.loads(read_text(aws, uri) or "null")
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None

@@ -5,11 +5,12 @@ from it. What was under way is done again, and what was being told is told again
 the functions are made for that.
 """
 
+import base64
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,9 @@ def client_error(call: str, code: str, why: str) -> ClientError:
 
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do. `definitions` are the compiled pipelines by name, `arn` begins their ARNs.
+    """Answers as boto3's clients do. `definitions` are the compiled pipelines by name, each with its versions from 1 on.
+
+    `arn` begins their ARNs.
 
     `digests` are the images that were pushed, by repository.
     """
@@ -58,7 +61,7 @@ class Account:
     state: State
     storage: Storage
     registry: Registry
-    definitions: Mapping[str, Mapping[str, Any]]
+    definitions: Mapping[str, Sequence[Mapping[str, Any]]]
     arn: str
     digests: dict[str, str]
 
@@ -144,8 +147,28 @@ class Account:
             raise client_error("GetObject", "NoSuchKey", request["Key"])
         return {"Body": io.BytesIO(path.read_bytes())}
 
-    def put_object(self, **request: Any) -> Answer:
+    def head_object(self, **request: Any) -> Answer:
+        """Nothing has versions here; a checksum has whatever was written or copied with one, and here that is all."""
         path = self.storage.root / request["Bucket"] / request["Key"]
+        if not path.is_file():
+            raise client_error("HeadObject", "404", request["Key"])
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        return {"ContentLength": path.stat().st_size, "ChecksumSHA256": base64.b64encode(digest).decode()}
+
+    def copy_object(self, **request: Any) -> Answer:
+        source = self.storage.root / request["CopySource"]["Bucket"] / request["CopySource"]["Key"]
+        if not source.is_file():
+            raise client_error("CopyObject", "NoSuchKey", request["CopySource"]["Key"])
+        if request.get("CopySourceIfMatch") not in (None, hashlib.sha256(source.read_bytes()).hexdigest()):
+            raise client_error("CopyObject", "PreconditionFailed", request["CopySource"]["Key"])
+        self.put_object(Bucket=request["Bucket"], Key=request["Key"], Body=source.read_bytes())
+        return {"CopyObjectResult": {}}
+
+    def put_object(self, **request: Any) -> Answer:
+        """IfNoneMatch: nothing may lie there."""
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        if request.get("IfNoneMatch") == "*" and path.is_file():
+            raise client_error("PutObject", "PreconditionFailed", request["Key"])
         path.parent.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(f".{path.name}.partial")
         partial_file.write_bytes(request["Body"])
@@ -159,17 +182,19 @@ class Account:
         refuse = partial(client_error, "StartPipelineExecution", "ValidationException")
         name, token = request["PipelineName"], request["ClientRequestToken"]
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
-        declared = {entry["Name"] for entry in self._definition("StartPipelineExecution", name)["Parameters"]}
+        version = request.get("PipelineVersionId") or len(self._versions_of("StartPipelineExecution", name))
+        definition = self.definition(name, version)
+        declared = {entry["Name"] for entry in definition["Parameters"]}
         if unknown := sorted(set(values) - declared):
             raise refuse(f"no parameter {', '.join(unknown)}")
         arn = f"{self.arn}:pipeline/{name}/execution/{token[:12]}"
         run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
-        run |= {"description": request.get("PipelineExecutionDescription", "")}
+        run |= {"version": version, "description": request.get("PipelineExecutionDescription", "")}
         if selection := request.get("SelectiveExecutionConfig"):
             source = selection.get("SourcePipelineExecutionArn")
             steps = [entry["StepName"] for entry in selection["SelectedSteps"]]
             try:
-                outside = graph.needed(graph.nodes(self.definitions[name]), steps)
+                outside = graph.needed(graph.nodes(definition), steps)
             except InputError as failure:
                 raise refuse(str(failure)) from None
             known = self.state["executions"].get(source, {})
@@ -194,12 +219,12 @@ class Account:
         if steps := [{"StepName": step} for step in run.get("selected", [])]:
             selection = {"SourcePipelineExecutionArn": run["source"], "SelectedSteps": steps}
             answer["SelectiveExecutionConfig"] = selection
-        return answer
+        return answer | {"PipelineVersionId": run["version"]}
 
     def list_pipeline_executions(self, **request: Any) -> Answer:
         """The newest first, which is how the functions ask for them."""
         name, prefix, keys = request["PipelineName"], "PipelineExecution", ("status", "description")
-        self._definition("ListPipelineExecutions", name)
+        self._versions_of("ListPipelineExecutions", name)
         runs = [(arn, run) for arn, run in self.state["executions"].items() if run["pipeline"] == name]
         found = [{f"{prefix}Arn": arn} | {f"{prefix}{key.title()}": run[key] for key in keys} for arn, run in runs]
         return {"PipelineExecutionSummaries": found[::-1][: request.get("MaxResults", 10)]}
@@ -214,7 +239,28 @@ class Account:
         registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
         return {**registered, **self.state["approvals"].get(arn, {})}
 
-    def _definition(self, call: str, name: str) -> Mapping[str, Any]:
+    def list_pipeline_versions(self, **request: Any) -> Answer:
+        """The newest first, which is how the functions ask for them; the first version is 1."""
+        name = request["PipelineName"]
+        numbers = range(len(self._versions_of("ListPipelineVersions", name)), 0, -1)
+        found = [{"PipelineArn": f"{self.arn}:pipeline/{name}", "PipelineVersionId": number} for number in numbers]
+        return {"PipelineVersionSummaries": found[: request.get("MaxResults")]}
+
+    def list_pipeline_execution_steps(self, **request: Any) -> Answer:
+        """Those that succeeded, as the engine recorded them."""
+        run = self._execution("ListPipelineExecutionSteps", request)
+        return {
+            "PipelineExecutionSteps": [{"StepName": name, "StepStatus": SUCCEEDED} for name in run.get("steps", [])]
+        }
+
+    def definition(self, name: str, version: int) -> Mapping[str, Any]:
+        """A version of a pipeline, as its executions run it."""
+        versions = self._versions_of("StartPipelineExecution", name)
+        if not 1 <= version <= len(versions):
+            raise client_error("StartPipelineExecution", "ResourceNotFound", f"{name} has no version {version}")
+        return versions[version - 1]
+
+    def _versions_of(self, call: str, name: str) -> Sequence[Mapping[str, Any]]:
         if name not in self.definitions:
             raise client_error(call, "ResourceNotFound", f"there is no pipeline {name}")
         return self.definitions[name]

@@ -17,7 +17,7 @@ from batchloop.control import handlers, release, retraining, storage
 from batchloop.control.names import COMPONENTS, Aws, Places, order
 from batchloop.control.release import APPROVED
 from batchloop.engine import running
-from batchloop.engine.graph import Selection
+from batchloop.engine.graph import Selection, StepStatus
 from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
 from batchloop.repository import PROCESSES, Repository
@@ -31,6 +31,7 @@ PERIOD = timedelta(days=1)
 BEFORE = timedelta(hours=1)  # the first training, ahead of the first schedule
 TAKES = {"inference": timedelta(minutes=10), "training": timedelta(minutes=30)}  # of the simulated clock
 PENDING = "PendingManualApproval"
+MADE = (StepStatus.DONE, StepStatus.REUSED)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Stage:
                 partial = window / f".{part}"
                 shutil.rmtree(partial, ignore_errors=True)
                 shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".*"))
+                (partial / storage.MARK).touch()
                 partial.rename(window / part)
 
 
@@ -192,6 +194,7 @@ class Loop:
         What is to be told comes before what is to be carried out: an event is tried again within minutes.
         """
         told = self._send_labels() or self._start_scoring() or self._send_package() or self._send_end()
+        told = told or self._send_release()
         return told or self._execute() or self._train_first() or self._next_tick()
 
     def _train_first(self) -> bool:
@@ -228,15 +231,15 @@ class Loop:
         stage.copy(self.account.storage.path(self.places.data(stage.window, "").rstrip("/")), labelled)
 
     def _send_labels(self) -> bool:
-        """The labels of the newest window have been put into S3, a file an event."""
+        """The labels of the newest window have been put into S3, and marked."""
         place = len(self.state["ticks"])
         window = self.stages[place - 1].window if place else ""
         if not window or f"labels {window}" in self.state["told"]:
             return False
         for part in retraining.PARTS:
-            bucket, key = storage.split(self.places.data(window, part))
-            for entry in self.aws.s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]:
-                event = {"detail": {"bucket": {"name": bucket}, "object": {"key": entry["Key"]}}}
+            if storage.complete(self.aws, self.places, window, part):
+                bucket, key = storage.split(storage.below(self.places.data(window, part), storage.MARK))
+                event = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
         return self._done(f"labels {window}")
 
@@ -261,11 +264,14 @@ class Loop:
             kind = run["pipeline"].rpartition("-")[2]
             steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
             selection, identity = Selection(steps, source) if steps else None, arn.rpartition("/")[2]
-            order = Order(self.definitions[kind], run["pipeline"], run["parameters"], identity, True, selection)
-            failed = self.run(order).failed
+            definition = self.account.definition(run["pipeline"], run["version"])
+            order = Order(definition, run["pipeline"], run["parameters"], identity, True, selection)
+            finished = self.run(order)
+            failed = finished.failed
             why = "; ".join(step.message for step in failed.values())
             ended = (datetime.fromisoformat(run["started"]) + TAKES[kind]).isoformat()
             run |= {"status": FAILED if failed else SUCCEEDED, "why": why[:1024], "ended": ended}
+            run["steps"] = [name for name, step in finished.steps.items() if step.status in MADE]
             self.state["now"] = ended
             self.state.save()
         return bool(waiting)
@@ -288,6 +294,15 @@ class Loop:
                 self.state["approvals"][arn] = approval
             return self._done(f"{arn} {status}")
         return False
+
+    def _send_release(self) -> bool:
+        """The parameter was written; the notice is about what it holds now."""
+        newest = f"release {len(self.releases())}"
+        if newest in (*self.state["told"], "release 0"):
+            return False
+        event = {"detail": {"name": self.places.parameter("release"), "operation": "Update"}}
+        release.parameter_changed(event, self.aws, self.places, self.now)
+        return self._done(newest)
 
     def _send_end(self) -> bool:
         """An execution has ended; what was decided on it is what the loop remembers of it.
@@ -318,7 +333,8 @@ class Loop:
 def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
-    topic = f"arn:aws:sns:{environment.region}:{environment.account}:{environment.prefix}-notices"
+    here = f"{environment.region}:{environment.account}"
+    topic = f"arn:{environment.partition}:sns:{here}:{environment.prefix}-notices"
     places = Places.of(environment, repository.tables(), topic)
     if not options.decision:
         places = replace(places, settings=replace(places.settings, enabled=False))
@@ -330,8 +346,8 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
         registry=running.registry(repository),
-        definitions={places.pipeline(name): definition for name, definition in compiled.items()},
-        arn=f"arn:aws:sagemaker:{environment.region}:{environment.account}",
+        definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
+        arn=f"arn:{environment.partition}:sagemaker:{here}",
         digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
     loop = Loop(repository, case, places, opened, compiled, stages)

@@ -1,0 +1,81 @@
+"""The templates of infra/ as they are sent, their parameters, and the functions' code as Lambda takes it."""
+
+import io
+import re
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+from batchloop.container.job import InputError
+from batchloop.environment import Environment
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
+
+STORAGE, STACK = "storage.yaml", "stack.yaml"  # of infra/
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
+READABLE = 0o644 << 16
+
+
+def show(repository: Repository, name: str) -> int:
+    """Write an environment's templates as they are sent beside its definitions, and print its region; the exit code."""
+    environment, folder = definitions.read(repository, name)[1], repository.compiled(name)
+    for file in (STORAGE, STACK):
+        (folder / file).write_text(template(repository.root, file, environment.left_out), encoding="utf-8")
+    print(environment.region)
+    return 0
+
+
+def template(root: Path, name: str, without: Collection[str] = ()) -> str:
+    """A template of infra/ without its lines of comment, and without the resources of these names."""
+    kept, section, skipped = [], "", False
+    for line in (root / "infra" / name).read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r" {0,2}(\w+):", line):  # a section, or a resource of one
+            section = section if line.startswith(" ") else heading[1]
+            skipped = section == "Resources" and heading[1] in without
+        if line.strip() and not line.lstrip().startswith("#") and not skipped:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def parameters(environment: Environment, body: str, **others: str) -> dict[str, str]:
+    """The values of a template's parameters: the environment's settings, and `others`."""
+    build = environment.build
+    values = {
+        "Namespace": environment.namespace,
+        "Usecase": environment.usecase,
+        "Environment": environment.environment,
+        "RegionCode": environment.code,
+        "BucketName": environment.bucket,
+        "Schedule": environment.schedule,
+        "HoursBetweenRuns": str(environment.hours_between_runs),
+        "NoticeEmail": environment.notice_email,
+        "MonthlyBudget": f"{environment.monthly_budget:g}",
+        "ConnectionArn": build.connection,
+        "RepositoryProvider": build.provider,
+        "Repository": build.repository,
+        "Branch": build.branch,
+        "CreateKey": str(environment.create_key).lower(),
+        "KmsKeyArn": environment.kms_key,
+        "PermissionsBoundaryArn": environment.permissions_boundary,
+        "SubnetIds": ",".join(environment.subnets),
+        "SecurityGroupIds": ",".join(environment.security_groups),
+    }
+    declared = re.findall(r"(?m)^  (\w+): \{Type: ", body)
+    return {name: value for name, value in (values | others).items() if name in declared}
+
+
+def package(root: Path) -> bytes:
+    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it. Raises InputError.
+
+    Nothing is compressed: what zlib makes of the same bytes differs between its versions, and this is small.
+    """
+    modules = sorted((root / "batchloop" / "control").glob("*.py"))
+    if not modules:
+        raise InputError("batchloop/control holds no code; is this the whole repository?")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for file in (root / "batchloop" / "__init__.py", *modules, root / "usecase.toml"):
+            entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), EARLIEST)
+            entry.create_system, entry.external_attr = 3, READABLE  # else Windows writes other bytes
+            archive.writestr(entry, file.read_bytes())
+    return out.getvalue()
