@@ -707,7 +707,7 @@ def test_without_its_image_repositories_another_account_gets_nothing(abroad: tup
         f"prod has no image repository {ANOTHER}.dkr.ecr.{REGION}.amazonaws.com/team/case/processing."
     )
     assert "`make bootstrap CREATE=yes ENV=prod` makes it" in said
-    assert files(aws, f"team-case-prod-{ANOTHER}") == {}
+    assert files(aws, f"team-case-prod-{ANOTHER}-euc1") == {}
 
 
 def test_images_come_to_another_account_by_their_digests_and_are_never_built_there(
@@ -767,7 +767,7 @@ def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
     here.wire.calls.clear()
     assert here.promote(profile="dev") == 0
     assert here.wire.calls.count("CompleteLayerUpload") == 3 * 4 - 2
-    assert files(aws, f"team-case-prod-{ANOTHER}")
+    assert files(aws, f"team-case-prod-{ANOTHER}-euc1")
 
 
 def test_between_two_accounts_artifacts_come_through_this_machine(registry: tuple[Here, Aws]) -> None:
