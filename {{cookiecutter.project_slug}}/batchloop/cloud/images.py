@@ -23,8 +23,6 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
 
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
-PACKAGES = "/opt/packages"  # the step of the Dockerfile that makes this folder is the first that is ours
-MEGABYTE = 1_000_000
 # The one kind of manifest that SageMaker's CreateModel is known to take: it has refused OCI's, which BuildKit writes
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -99,12 +97,7 @@ def build(repository: Repository, cache: Mapping[str, str] | None = None) -> lis
 
 
 def _line(image: Image) -> str:
-    """What it is called, and the uncompressed bytes that it adds to its base."""
-    how = ("--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}")
-    layers = docker("history", *how, image.name).splitlines()
-    first = max((number for number, line in enumerate(layers) if f"venv --without-pip {PACKAGES}" in line), default=-1)
-    size = sum(int(line.split(maxsplit=1)[0]) for line in layers[: first + 1]) / MEGABYTE
-    return f"{image.component:<15} {size:>4.0f} MB  {'built' if image.reason else 'unchanged':<10} {image.name}"
+    return f"{image.component:<15} {'built' if image.reason else 'unchanged':<10} {image.name}"
 
 
 def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
