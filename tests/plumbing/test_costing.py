@@ -1,6 +1,5 @@
 """What `make cost` says: figures worked out by hand, and that it never passes over what it does not know."""
 
-import ast
 import json
 import re
 import shutil
@@ -65,8 +64,6 @@ work_minutes = 7
 retrainings = 1
 data_gb = 20
 images_gb = 3
-log_gb_a_run = 0.1
-custom_metrics = 10
 [regions.eu-south-9]
 processing_disk_gb_month = 0.73
 training_disk_gb_month = 1.46
@@ -75,8 +72,6 @@ ecr_gb_month = 0.1
 kms_key_month = 1.0
 alarm_month = 0.1
 dashboard_month = 3.0
-metric_month = 0.365
-log_gb = 0.5
 [regions.eu-south-9.instance_hour]
 "ml.m5.large" = 0.6
 "ml.m5.xlarge" = 1.2
@@ -152,26 +147,17 @@ def test_a_month_is_its_runs_and_what_is_kept(here: Repository) -> None:
             "images in ECR": 3 * 0.1,
             "alarms": 3 * 0.1,
             "dashboard": 3.0,
-            "metrics": 10 * 0.365 * 3 / 730,
-            "logs": 3 * 0.1 * 0.5,
         }
     )
     assert found.fixed == pytest.approx(4.0)
-    assert found.month == pytest.approx(4.165 + 0.237 + 2 * 0.417)
+    assert found.month == pytest.approx(4.0 + 0.237 + 2 * 0.417)
 
 
 def test_runs_trainings_and_gigabytes_are_the_caller_s_to_say(here: Repository) -> None:
     usual = estimate(here, minutes=MINUTES, runs=0, retrainings=0, gb=0)
     assert usual.month == pytest.approx(3.6)
-    assert estimate(here, minutes=MINUTES, runs=10, retrainings=0, gb=0).month == pytest.approx(
-        3.6 + 10 * 0.237 + 10 * 0.365 * 10 / 730 + 0.5
-    )
+    assert estimate(here, minutes=MINUTES, runs=10, retrainings=0, gb=0).month == pytest.approx(3.6 + 10 * 0.237)
     assert estimate(here, runs=0, gb=100).fixed == pytest.approx(3.6 + 2.0)
-
-
-def test_metrics_are_charged_for_a_whole_month_at_most(here: Repository) -> None:
-    [metrics] = [charge for charge in estimate(here, runs=5000).charges if charge.what == "metrics"]
-    assert metrics.cost == pytest.approx(3.65)
 
 
 KEYS = [
@@ -366,7 +352,7 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
     assert "TrainModel 1 × ml.m5.xlarge 10.0 as given 0.21" in rows
     assert "one training 0.42" in rows
     assert "one scoring run 0.24" in rows
-    assert "one month 4.76" in rows
+    assert "one month 4.65" in rows
     for assumption in ("1 for the start of each job (assumed)", "up to 90%", "nobody's pages", "free tiers"):
         assert assumption in said
     assert "note:" not in said
@@ -384,7 +370,7 @@ def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: R
     said = ran.stdout.splitlines()
     assert 2 <= len(said) <= 4
     assert said[0].startswith("about 0.41 USD a scoring run and 0.50 a training (prices of eu-south-9, February 2026)")
-    assert said[1].startswith("about 5.02 USD a month with 1 scoring runs, 1 training(s) and 20 GB; 4.00 of it even if")
+    assert said[1].startswith("about 4.91 USD a month with 1 scoring runs, 1 training(s) and 20 GB; 4.00 of it even if")
     assert said[-1] == "what that assumes: make cost ENV=dev"
 
 
@@ -436,8 +422,6 @@ def test_the_table_of_this_repository_knows_every_type_that_jobs_may_be_given_he
             "kms_key_month",
             "alarm_month",
             "dashboard_month",
-            "metric_month",
-            "log_gb",
         }
     assert cost.load(here, "me-south-1").region == "us-east-1"
     assert (cost.load(here, "us-east-1").date, cost.load(here, "eu-west-1").date) == (
@@ -454,16 +438,3 @@ def test_current_families_are_known_and_every_job_may_have_them(here: Repository
         taken = check.service().shape_for(f"{kind}InstanceType").enum
         older = r"ml\.(t3|r5)\." if kind == "Transform" else "none"  # which batch transform does not take
         assert {name for name in types if not re.match(older, name)} <= set(taken)
-
-
-def test_the_table_counts_the_metrics_that_the_functions_publish() -> None:
-    published: set[str] = set()
-    for file in (ROOT / "batchloop" / "control").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            measured = isinstance(node, ast.Call) and ast.unparse(node.func) in ("reports.measure", "measure")
-            if measured or (isinstance(node, ast.FunctionDef) and node.name == "_metrics"):
-                dicts = [inner for inner in ast.walk(node) if isinstance(inner, ast.Dict)]
-                keys = [key.value for inner in dicts for key in inner.keys if isinstance(key, ast.Constant)]
-                published |= {key for key in keys if isinstance(key, str) and key[:1].isupper()}
-    table = tomllib.loads((ROOT / "batchloop" / "prices.toml").read_text(encoding="utf-8"))
-    assert len(published) == table["assumed"]["custom_metrics"], sorted(published)

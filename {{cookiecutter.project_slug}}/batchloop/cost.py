@@ -18,7 +18,7 @@ from batchloop.repository import Repository
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
-ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
+ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb")
 WITHOUT = ", without what has no price"
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
@@ -27,7 +27,8 @@ Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what
   as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
 In no total: what spare capacity saves (AWS promises nothing of its "up to 90%"), free tiers, taxes, requests and
-transfers, builds, notices, a VPC's endpoints, failed runs, and functions, events and queues, which come to cents."""
+transfers, builds, notices, a VPC's endpoints, failed runs, and functions, events,
+queues, metrics and logs, which come to about a cent a run."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,11 @@ class JobCost:
 
 @dataclass(frozen=True)
 class Charge:
-    """One line of the month; `by_run` is paid only when something runs, no cost is no price."""
+    """One line of the month, paid whether or not anything runs; no cost is no price."""
 
     what: str
     amount: str
     cost: float | None
-    by_run: bool
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,12 @@ class Estimate:
     @property
     def fixed(self) -> float:
         """What a month costs whether or not anything runs."""
-        return sum(charge.cost or 0.0 for charge in self.charges if not charge.by_run)
+        return sum(charge.cost or 0.0 for charge in self.charges)
 
     @property
     def month(self) -> float:
         """All of a month."""
-        charges = sum(charge.cost or 0.0 for charge in self.charges)
-        return charges + self.month_of("inference") + self.month_of("training")
+        return self.fixed + self.month_of("inference") + self.month_of("training")
 
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
@@ -164,7 +163,7 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     for step in STEPS:
         worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
-    charges = tuple(_charges(repository, environment, prices, stored, (runs or 0.0) + retrainings))
+    charges = tuple(_charges(repository, environment, prices, stored))
     remarks = tuple(_remarks(environment, prices, runs, today))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
 
@@ -211,26 +210,21 @@ def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[
     return JobCost(step, instances, minutes, worked[1], cost)
 
 
-def _charges(
-    repository: Repository, environment: Environment, prices: Prices, stored: float, runs: float
-) -> Iterator[Charge]:
-    """The lines of the month, in the order of the table, for gigabytes in S3 and runs of either pipeline."""
+def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
+    """The lines of the month, in the order of the table, for gigabytes in S3."""
 
-    def charge(what: str, number: float, figure: str, amount: str, by_run: bool = False) -> Charge:
+    def charge(what: str, number: float, figure: str, amount: str) -> Charge:
         each = prices.price(prices.figures.get(figure), what)
-        return Charge(what, amount, None if each is None else each * number, by_run)
+        return Charge(what, amount, None if each is None else each * number)
 
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
-    images, metrics = prices.assumed["images_gb"], prices.assumed["custom_metrics"]
-    hours, logs = min(runs, MONTH_HOURS), runs * prices.assumed["log_gb_a_run"]
+    images = prices.assumed["images_gb"]
     yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
     yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
     if environment.kms_key or environment.create_key:
         yield charge("KMS key", 1, "kms_key_month", "1")
     yield charge("alarms", alarms, "alarm_month", f"on {alarms} metrics")
     yield charge("dashboard", dashboards, "dashboard_month", str(dashboards))
-    yield charge("metrics", metrics * hours / MONTH_HOURS, "metric_month", f"{metrics:g} for {hours:.0f} hours", True)
-    yield charge("logs", logs, "log_gb", f"{logs:.2f} GB", True)
 
 
 def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
