@@ -23,6 +23,7 @@ from batchloop.container.values import canonical
 from batchloop.contract.flow import Flow, Scored
 from batchloop.repository import Repository
 from plumbing import hostile_tables as hostile
+from plumbing.adopted import Adopted
 from plumbing.hostile_tables import Case, World
 
 TABLES = 12  # enough for every entry to come
@@ -60,16 +61,16 @@ def follow(case: Case, folder: Path) -> None:
     text, own = folder / "text", folder / "own"
     for place in (text, own):
         place.mkdir()
-    first = Flow(text / "flow").begin()
+    first = Adopted(text / "flow").empty()
     adopted(first, world, hostile.csv_files(world, learned, text / "learned", names))
-    second = Flow(own / "flow").begin()
+    second = Adopted(own / "flow").empty()
     adopted(second, world, hostile.parquet_files(world, learned, own / "learned", names))
     assert contract(first.case()) == contract(second.case())
     check_types(world, first.case())
     lines = hostile.csv_files(world, batch, text / "batch", asked, odd=True)
     cells = hostile.parquet_files(world, batch, own / "batch", asked)
     for flow in (first, second):
-        flow.train()
+        flow.learn()
         check_rows(flow, world)
     assert parts(first) == parts(second)
     check_values(world, first.case(), lines)
@@ -80,7 +81,7 @@ def follow(case: Case, folder: Path) -> None:
         same(answers[0].predictions, other.predictions)
 
 
-def adopted(flow: Flow, world: World, data: Path) -> None:
+def adopted(flow: Adopted, world: World, data: Path) -> None:
     """A question or a refusal names an option, and the user knows the answer."""
     said, answers = world.options(), world.answers()
     while True:

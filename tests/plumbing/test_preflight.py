@@ -13,7 +13,7 @@ from botocore.validate import ParamValidator
 
 from batchloop.cloud import deploy, preflight
 from batchloop.cloud.preflight import OK, PROBLEM, UNKNOWN, Finding
-from batchloop.cloud.session import CallFailed, Session
+from batchloop.cloud.session import Session
 from batchloop.container.job import InputError
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
@@ -120,10 +120,14 @@ def test_who_may_not_look_is_told_what_is_not_known(world: World) -> None:
         assert "was denied" in next(finding.remark for what, finding in found.items() if words in what)
 
 
-def test_where_nothing_can_be_asked_the_sentence_is_the_reason(world: World) -> None:
-    world.answers = {"ListAWSDefaultServiceQuotas": "ExpiredTokenException"}
-    with pytest.raises(CallFailed, match="your AWS credentials have expired"):
-        world.found()
+def test_before_anything_is_there_it_says_what_comes_first(world: World) -> None:
+    world.answers |= {"GetParameter": "ParameterNotFound", "ListServiceQuotas": "ExpiredTokenException"}
+    found = world.found()
+    assert "`make bootstrap CREATE=yes ENV=dev` makes it" in found["the images"].remark
+    assert found["SageMaker's quotas"] == Finding(
+        UNKNOWN, "SageMaker's quotas", "your AWS credentials have expired; sign in again"
+    )
+    assert found["Lambda's concurrent executions"].state == OK
 
 
 def test_a_quota_of_zero_is_a_problem_and_spot_has_its_own(world: World) -> None:

@@ -7,17 +7,17 @@ import polars as pl
 import pytest
 
 from batchloop.container import artifacts, explanations
-from batchloop.contract.flow import Flow
+from plumbing.adopted import Adopted
 from tests.conftest import CLASSES, frame
 
 
 @pytest.mark.parametrize("task", list(CLASSES))
 def test_a_table_is_adopted_learned_scored_and_explained(tmp_path: Path, task: str) -> None:
-    made, flow = frame(700, task), Flow(tmp_path / "case").begin()
+    made, flow = frame(700, task), Adopted(tmp_path / "case").empty()
     made[:600].write_csv(tmp_path / "table.csv")
     made[600:].drop("label").write_csv(tmp_path / "new.csv")
     assert flow.adopt(tmp_path / "table.csv", "--label", "label", "--id", "id", "--task", task) == 0
-    flow.train()
+    flow.learn()
     scored = flow.score(tmp_path / "new.csv").predictions
     assert scored["id"].cast(pl.String).to_list() == [str(number) for number in range(600, 700)]
     assert scored["error"].is_null().all()

@@ -18,18 +18,17 @@ from batchloop.repository import Repository
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
-ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb", "log_gb_a_run", "custom_metrics")
+ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb")
 WITHOUT = ", without what has no price"
-SPOT = """
-Spare capacity: a training job may cost up to {saves:.0%} less, as AWS advertises it. The higher figure is without."""
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
 Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
   as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
-  as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess{spot}
+  as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
-In no total: free tiers, taxes, requests and transfers, builds, notices, a VPC's endpoints, failed runs, and
-the functions, events and queues, which come to cents a month."""
+In no total: what spare capacity saves (AWS promises nothing of its "up to 90%"), free tiers, taxes, requests and
+transfers, builds, notices, a VPC's endpoints, failed runs, and functions, events,
+queues, metrics and logs, which come to about a cent a run."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ class Prices:
     currency: str
     source: str
     region: str
-    spot_saves: float
     assumed: Mapping[str, float]
     figures: Mapping[str, float]
     hours: Mapping[str, float]
@@ -92,11 +90,8 @@ def load(repository: Repository, region: str) -> Prices:
         table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
         region = region if region in table["regions"] else table["elsewhere"]
         figures, assumed = dict(table["regions"][region]), {name: table["assumed"][name] for name in ASSUMED}
-        hours, saves = figures.pop("instance_hour", {}), table["spot"]["saves_up_to"]
-        looked_up = figures.pop("date", table["date"])
-        return Prices(looked_up, table["currency"], table["source"], region, saves, assumed, figures, hours)
-    except FileNotFoundError:
-        raise InputError(f"{FILE} is missing: the cost can't be told without prices.") from None
+        hours, looked_up = figures.pop("instance_hour", {}), figures.pop("date", table["date"])
+        return Prices(looked_up, table["currency"], table["source"], region, assumed, figures, hours)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{FILE} is not valid TOML: {error}.") from None
     except KeyError as error:
@@ -105,24 +100,22 @@ def load(repository: Repository, region: str) -> Prices:
 
 @dataclass(frozen=True)
 class JobCost:
-    """One job of one run; `least` is less than `most` where spare capacity may make it cheaper. None has no price."""
+    """One job of one run, at the price without spare capacity; None has no price."""
 
     step: JobStep
     instances: Instances
     minutes: float
     origin: str
-    most: float | None
-    least: float | None
+    cost: float | None
 
 
 @dataclass(frozen=True)
 class Charge:
-    """One line of the month; `by_run` is paid only when something runs, no cost is no price."""
+    """One line of the month, paid whether or not anything runs; no cost is no price."""
 
     what: str
     amount: str
     cost: float | None
-    by_run: bool
 
 
 @dataclass(frozen=True)
@@ -138,28 +131,23 @@ class Estimate:
     stored_gb: float
     remarks: tuple[str, ...]
 
-    def run(self, pipeline: str) -> tuple[float, float]:
-        """The least and the most that one run costs."""
-        jobs = [job for job in self.jobs if job.step.pipeline == pipeline]
-        return sum(job.least or 0.0 for job in jobs), sum(job.most or 0.0 for job in jobs)
+    def run(self, pipeline: str) -> float:
+        """What one run costs."""
+        return sum(job.cost or 0.0 for job in self.jobs if job.step.pipeline == pipeline)
 
-    def month_of(self, pipeline: str) -> tuple[float, float]:
-        """The least and the most that a month's runs cost, without those nobody can count."""
-        least, most = self.run(pipeline)
-        number = self.retrainings if pipeline == "training" else self.runs or 0
-        return number * least, number * most
+    def month_of(self, pipeline: str) -> float:
+        """What a month's runs cost, without those nobody can count."""
+        return (self.retrainings if pipeline == "training" else self.runs or 0) * self.run(pipeline)
 
     @property
     def fixed(self) -> float:
         """What a month costs whether or not anything runs."""
-        return sum(charge.cost or 0.0 for charge in self.charges if not charge.by_run)
+        return sum(charge.cost or 0.0 for charge in self.charges)
 
     @property
-    def month(self) -> tuple[float, float]:
-        """The least and the most of a month."""
-        charges = sum(charge.cost or 0.0 for charge in self.charges)
-        (scoring, most_scoring), (training, most_training) = self.month_of("inference"), self.month_of("training")
-        return charges + scoring + training, charges + most_scoring + most_training
+    def month(self) -> float:
+        """All of a month."""
+        return self.fixed + self.month_of("inference") + self.month_of("training")
 
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
@@ -175,8 +163,8 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     for step in STEPS:
         worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
-    charges = tuple(_charges(repository, environment, prices, stored, (runs or 0.0) + retrainings))
-    remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
+    charges = tuple(_charges(repository, environment, prices, stored))
+    remarks = tuple(_remarks(environment, prices, runs, today))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
 
 
@@ -218,54 +206,34 @@ def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
-    if hour is None:
-        return JobCost(step, instances, minutes, worked[1], None, None)
-    most = hours * (hour + disk)
-    spot = prices.spot_saves * hours * hour if environment.spot and step.kind == "training" else 0.0
-    return JobCost(step, instances, minutes, worked[1], most, most - spot)
+    cost = None if hour is None else hours * (hour + disk)
+    return JobCost(step, instances, minutes, worked[1], cost)
 
 
-def _charges(
-    repository: Repository, environment: Environment, prices: Prices, stored: float, runs: float
-) -> Iterator[Charge]:
-    """The lines of the month, in the order of the table, for gigabytes in S3 and runs of either pipeline."""
+def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
+    """The lines of the month, in the order of the table, for gigabytes in S3."""
 
-    def charge(what: str, number: float, figure: str, amount: str, by_run: bool = False) -> Charge:
+    def charge(what: str, number: float, figure: str, amount: str) -> Charge:
         each = prices.price(prices.figures.get(figure), what)
-        return Charge(what, amount, None if each is None else each * number, by_run)
+        return Charge(what, amount, None if each is None else each * number)
 
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
-    images, metrics = prices.assumed["images_gb"], prices.assumed["custom_metrics"]
-    hours, logs = min(runs, MONTH_HOURS), runs * prices.assumed["log_gb_a_run"]
+    images = prices.assumed["images_gb"]
     yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
     yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
     if environment.kms_key or environment.create_key:
         yield charge("KMS key", 1, "kms_key_month", "1")
     yield charge("alarms", alarms, "alarm_month", f"on {alarms} metrics")
     yield charge("dashboard", dashboards, "dashboard_month", str(dashboards))
-    yield charge("metrics", metrics * hours / MONTH_HOURS, "metric_month", f"{metrics:g} for {hours:.0f} hours", True)
-    yield charge("logs", logs, "log_gb", f"{logs:.2f} GB", True)
 
 
 def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
     """How many metrics the stack's alarms look at, by which they are charged, and how many dashboards it has."""
-    try:
-        text = (repository.root / STACK).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{STACK} is missing: what watches can't be counted.") from None
+    text = (repository.root / STACK).read_text(encoding="utf-8")
     resources = re.split(r"\n(?=  [A-Z]\w*:)", text)
     alarms = [resource for resource in resources if "Type: AWS::CloudWatch::Alarm" in resource]
     used = [alarm for alarm in alarms if scheduled or "Condition: WatchesRuns" not in alarm]
     return sum(max(1, alarm.count("MetricStat:")) for alarm in used), text.count("Type: AWS::CloudWatch::Dashboard")
-
-
-def _uncounted(repository: Repository, environment: Environment) -> Iterator[str]:
-    """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
-    files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
-    compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
-    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
-    if more := [name for name in names if name not in [step.name for step in STEPS]]:
-        yield f"in no total: {', '.join(more)}"
 
 
 def _remarks(environment: Environment, prices: Prices, runs: float | None, today: date) -> Iterator[str]:
@@ -301,8 +269,7 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
         f"What {environment.usecase} would cost in {environment.environment}, about. Nothing was asked of AWS."
     )
     console.print(table)
-    spot = SPOT.format(saves=prices.spot_saves) if environment.spot else ""
-    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, spot=spot)
+    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE)
     for line in ("", *(f"note: {remark}." for remark in estimate.remarks), *notes.splitlines()):
         console.print(line, markup=False, soft_wrap=True)
     return 0
@@ -310,23 +277,23 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    incomplete = any(its.most is None for its in estimate.jobs) or any(its.cost is None for its in estimate.charges)
+    incomplete = any(its.cost is None for its in estimate.jobs) or any(its.cost is None for its in estimate.charges)
     for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
         jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
         for job in jobs:
             instances = f"{job.instances.count} × {job.instances.type}"
-            yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, _between(job.least, job.most)
-        without = WITHOUT if any(job.most is None for job in jobs) else ""
-        yield title + without, "", "", "", _between(*estimate.run(pipeline))
+            yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, money(job.cost)
+        without = WITHOUT if any(job.cost is None for job in jobs) else ""
+        yield title + without, "", "", "", money(estimate.run(pipeline))
         yield ("",)
     known = estimate.runs is not None
-    scoring = _between(*estimate.month_of("inference")) if known else "?"
+    scoring = money(estimate.month_of("inference")) if known else "?"
     yield "  scoring runs", f"{estimate.runs:.0f}" if known else "?", "", "", scoring
-    yield "  trainings", f"{estimate.retrainings:g}", "", "", _between(*estimate.month_of("training"))
+    yield "  trainings", f"{estimate.retrainings:g}", "", "", money(estimate.month_of("training"))
     for charge in estimate.charges:
-        yield f"  {charge.what}", charge.amount, "", "", _between(charge.cost, charge.cost)
+        yield f"  {charge.what}", charge.amount, "", "", money(charge.cost)
     without = ("" if known else ", without scoring runs") + (WITHOUT if incomplete else "")
-    yield f"one month{without}", "", "", "", _between(*estimate.month)
+    yield f"one month{without}", "", "", "", money(estimate.month)
 
 
 def summary(repository: Repository, name: str) -> list[str]:
@@ -336,28 +303,22 @@ def summary(repository: Repository, name: str) -> list[str]:
     except InputError as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
-    scoring, training = _between(*estimate.run("inference")), _between(*estimate.run("training"))
+    scoring, training = money(estimate.run("inference")), money(estimate.run("training"))
     runs = "no countable" if estimate.runs is None else f"{estimate.runs:.0f}"
     return [
         f"about {scoring} {currency} a scoring run and {training} a training "
         f"(prices of {prices.region}, {prices.date:%B %Y})",
-        f"about {_between(*estimate.month)} {currency} a month with {runs} scoring runs, {estimate.retrainings:g} "
+        f"about {money(estimate.month)} {currency} a month with {runs} scoring runs, {estimate.retrainings:g} "
         f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.fixed)} of it even if nothing runs",
         *([f"but {'; '.join(estimate.remarks)}"] if estimate.remarks else []),
         f"what that assumes: make cost ENV={name}",
     ]
 
 
-def _between(least: float | None, most: float | None) -> str:
-    """One amount, or a range where spare capacity may make it less."""
-    if least is None or most is None:
-        return "no price"
-    low, high = money(least), money(most)
-    return high if low == high else f"{low} to {high}"
-
-
-def money(amount: float) -> str:
+def money(amount: float | None) -> str:
     """Cents, and tenths of them for what is less than ten."""
+    if amount is None:
+        return "no price"
     if 0 < amount < 0.0005:
         return "<0.001"
     return f"{amount:,.2f}" if amount >= 0.0995 or not amount else f"{amount:.3f}"

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from batchloop.contract.containers import CSV, LINES, PARQUET, Server, body
+from plumbing.contract.processes import memory
 
 KINDS = (PARQUET, CSV, LINES)
 REQUESTS, EXAMPLES = 10_000, 1_500
@@ -79,9 +80,9 @@ def test_memory_does_not_grow_with_requests(server: Server, features: pl.DataFra
 
     with ThreadPoolExecutor(4) as pool:
         statuses = set(pool.map(some, range(REQUESTS // 4)))
-        before = server.memory()
+        before = memory(server)
         statuses |= set(pool.map(some, range(REQUESTS * 3 // 4)))
-    grown = server.memory() - before
+    grown = memory(server) - before
     assert statuses == {200, 400}
     assert grown < 20 * MEGABYTE, f"{grown / MEGABYTE:.0f} MB more after {REQUESTS} requests"
     print(f"{before / MEGABYTE:.0f} MB, {grown / MEGABYTE:+.1f} MB after {REQUESTS} requests")

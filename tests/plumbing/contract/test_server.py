@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from batchloop.contract.containers import CSV, HERE, LINES, PARQUET, Contract, Server, body, read, serving, until
+from plumbing.contract.processes import kill, memory
 
 MEGABYTE = 2**20
 
@@ -102,10 +103,10 @@ def test_told_to_stop_it_answers_what_it_has_begun_and_ends_with_0(
     sent = large(features, 90)
     with serving(contract, tmp_path) as running, ThreadPoolExecutor(1) as pool:
         future = pool.submit(running.invoke, sent, CSV, PARQUET)
-        until(lambda: running.memory() > 200 * MEGABYTE or future.done())
+        until(lambda: memory(running) > 200 * MEGABYTE or future.done())
         assert not future.done(), "give it more rows: it must be at work when the signal comes"
         begun = time.monotonic()
-        running.running.kill(signal.SIGTERM)
+        kill(running.running, signal.SIGTERM)
         code = running.running.wait()
         assert time.monotonic() - begun < 5
         status, answer = future.result()
@@ -121,3 +122,13 @@ def test_a_model_of_another_contract_is_not_served(contract: Contract, tmp_path:
         serving(contract, tmp_path, "--env", "USECASE_FILE=/opt/ml/usecase.toml"),
     ):
         pass
+
+
+def test_ping_is_empty_and_execution_parameters_fit_the_service(server: Server) -> None:
+    assert server.ask("GET", "/ping") == (200, b"")
+    status, answer = server.ask("GET", "/execution-parameters")
+    found = json.loads(answer)
+    assert status == 200
+    assert set(found) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
+    assert 1 <= found["MaxConcurrentTransforms"] * found["MaxPayloadInMB"] <= 100
+    assert found["BatchStrategy"] in ("SINGLE_RECORD", "MULTI_RECORD")

@@ -8,23 +8,19 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import copying
 from batchloop.cloud.session import Session, opened
 from batchloop.container import usecase
-from batchloop.container.job import InputError, listed
+from batchloop.container.job import InputError
 from batchloop.control import names
 from batchloop.control.names import NOTHING
 from batchloop.engine.containers import docker, exists, meaning
-from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
 
 PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machine is
-PACKAGES = "/opt/packages"  # the step of the Dockerfile that makes this folder is the first that is ours
-MEGABYTE = 1_000_000
 # The one kind of manifest that SageMaker's CreateModel is known to take: it has refused OCI's, which BuildKit writes
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -37,12 +33,11 @@ ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not 
 
 @dataclass(frozen=True)
 class Image:
-    """One component's image as the sources are now; `reason` says why it has to be built, "" that it is there."""
+    """One component's image as the sources are now, and whether it has to be built."""
 
     component: str
     name: str
-    parts: Mapping[str, str]
-    reason: str
+    missing: bool
 
     @property
     def version(self) -> str:
@@ -51,30 +46,15 @@ class Image:
 
 def current(repository: Repository) -> list[Image]:
     """The four images that belong to the sources as they are, built or not."""
-    before, images = _last_built(repository), []
-    for component in COMPONENTS:
-        parts = batchloop_repository.parts(repository, component)
-        name = repository.image(component, batchloop_repository.of(parts))
-        last = before.get(component, {})
-        changed = sorted(part for part in {*last, *parts} if last.get(part) != parts.get(part))
-        reason = f"{listed(changed, 3)} changed" if changed else "it is no longer on this machine"
-        images.append(Image(component, name, parts, "" if exists(name) else reason if last else "there is none yet"))
-    return images
-
-
-def _last_built(repository: Repository) -> dict[str, Any]:
-    """Component → what its image was made of when it was built last."""
-    try:
-        return dict(json.loads((repository.local / "images.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
+    versions = {name: batchloop_repository.component(repository, name) for name in COMPONENTS}
+    named = {name: repository.image(name, version) for name, version in versions.items()}
+    return [Image(component, name, not exists(name)) for component, name in named.items()]
 
 
 def show(repository: Repository) -> int:
     """Build, and say what is there."""
     for image in build(repository):
-        if not image.reason:
-            print(_line(image))
+        print(f"{image.component:<15} {'built' if image.missing else 'unchanged':<10} {image.name}")
     return 0
 
 
@@ -84,27 +64,12 @@ def build(repository: Repository, cache: Mapping[str, str] | None = None) -> lis
     `cache` maps a component to an image in a registry whose layers may be reused.
     """
     images = current(repository)
-    missing = [image for image in images if image.reason]
-    for image in missing:
-        print(f"building {image.component}: {image.reason}", flush=True)
-    if missing:
+    if missing := [image for image in images if image.missing]:
+        print(f"building {', '.join(image.component for image in missing)}", flush=True)
         usecase.load(repository.root / "usecase.toml")  # it goes into them
         definitions.check_hyperparameters(repository)
         _bake(repository, missing, cache or {})
-        print(*(_line(image) for image in missing), sep="\n", flush=True)
-    repository.local.mkdir(exist_ok=True)
-    made = {image.component: dict(image.parts) for image in images}
-    write_json(repository.local / "images.json", _last_built(repository) | made)
     return images
-
-
-def _line(image: Image) -> str:
-    """What it is called, and the uncompressed bytes that it adds to its base."""
-    how = ("--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}")
-    layers = docker("history", *how, image.name).splitlines()
-    first = max((number for number, line in enumerate(layers) if f"venv --without-pip {PACKAGES}" in line), default=-1)
-    size = sum(int(line.split(maxsplit=1)[0]) for line in layers[: first + 1]) / MEGABYTE
-    return f"{image.component:<15} {size:>4.0f} MB  {'built' if image.reason else 'unchanged':<10} {image.name}"
 
 
 def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
@@ -129,7 +94,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     repository.local.mkdir(exist_ok=True)
     command = ["docker", "buildx", "bake", "--file", "-", "--progress", "plain"]
     docker("version")  # says in one sentence what is wrong with docker itself
-    try:  # as text: of files outside its folder bake asks leave from 0.20 on, and knows no way to give it before 0.17
+    try:  # as text: bake from 0.20 on asks leave to read files outside its folder, and older ones know no way to give it
         environment = os.environ | ({"PIP_SETTINGS": Path(pip).read_text(encoding="utf-8")} if pip else {})
     except OSError as error:
         raise InputError(f"PIP_CONFIG_FILE={pip} can't be read: {error.strerror}.") from None

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from batchloop.cloud import images
-from batchloop.cloud.session import CallFailed, Session, opened
+from batchloop.cloud.session import Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import names
 from batchloop.cost import STEPS
@@ -34,6 +34,11 @@ class Finding(NamedTuple):
     remark: str = ""
 
 
+def _judged(good: bool, what: str, remark: str) -> Finding:
+    """The remark is what is wrong."""
+    return Finding(OK, what) if good else Finding(PROBLEM, what, remark)
+
+
 def show(repository: Repository, name: str) -> int:
     """Print what was found; the exit code, 1 where something would be refused. Raises InputError."""
     return 1 if report(opened(repository, name)) else 0
@@ -51,13 +56,11 @@ def report(session: Session) -> int:
 
 
 def findings(session: Session) -> Iterator[Finding]:
-    """Raises CallFailed only where every call would fail."""
+    """What can't be looked at, for whatever reason, hinders neither the next one nor a deployment."""
     for what, check in CHECKS.items():
         try:
             yield from check(session)
-        except CallFailed as failed:
-            if failed.hopeless:
-                raise
+        except InputError as failed:
             yield Finding(UNKNOWN, what, str(failed))
 
 
@@ -68,10 +71,9 @@ def quotas(session: Session) -> Iterator[Finding]:
         instances = environment.instances[step.job]
         kind = "spot training" if step.kind == "training" and environment.spot else step.kind
         needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(instances.count)
-    known: dict[str, float] = {}
-    for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
-        entries = session.pages("service-quotas", operation, "Quotas", ServiceCode="sagemaker")
-        known |= {entry["QuotaName"]: entry["Value"] for entry in entries}
+    usual = session.pages("service-quotas", "list_aws_default_service_quotas", "Quotas", ServiceCode="sagemaker")
+    applied = session.pages("service-quotas", "list_service_quotas", "Quotas", ServiceCode="sagemaker")
+    known = {entry["QuotaName"]: entry["Value"] for entry in (*usual, *applied)}
     for (instance, kind), pipelines in needs.items():
         name = f"{instance} for {kind} job usage"
         least = max(max(counts) for counts in pipelines.values())
@@ -111,8 +113,7 @@ def connection(session: Session) -> Iterator[Finding]:
     if arn := session.environment.build.connection:
         status = session.call("codeconnections", "get_connection", "Connection", ConnectionArn=arn)["ConnectionStatus"]
         to_do = f"it is {status}; finish it in the console (Developer Tools, Connections), by hand and once"
-        good = status == "AVAILABLE"
-        yield Finding(OK if good else PROBLEM, "the code connection", "" if good else to_do)
+        yield _judged(status == "AVAILABLE", "the code connection", to_do)
 
 
 def key(session: Session) -> Iterator[Finding]:
@@ -131,7 +132,7 @@ def key(session: Session) -> Iterator[Finding]:
         allowed = [glob for one in statements for glob in _allowed(one, principal)]
         lacking = [action for action in NEEDED if not any(fnmatchcase(action, glob) for glob in allowed)]
         remark = f'it allows no {" and no ".join(lacking)}, as "Key policies" in the KMS guide describes it'
-        yield Finding(PROBLEM if lacking else OK, f"the KMS key's policy for {words}", remark if lacking else "")
+        yield _judged(not lacking, f"the KMS key's policy for {words}", remark)
 
 
 def _allowed(statement: Mapping[str, Any], principal: str) -> list[str]:
@@ -161,14 +162,11 @@ def route(session: Session) -> Iterator[Finding]:
     for subnet in subnets:
         own = [its for its in tables if _belongs(its, "SubnetId", subnet["SubnetId"])]
         main = [its for its in tables if its["VpcId"] == subnet["VpcId"] and _belongs(its, "Main", True)]
-        table = (own or main)[0]
+        table = (own or main or [{"RouteTableId": "of the subnet", "Routes": []}])[0]
         outside = any(way.get("NatGatewayId") and way.get("State") == "active" for way in table["Routes"])
-        what = f"a way to S3 from {subnet['SubnetId']}"
-        if table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside:
-            yield Finding(OK, what)
-        else:
-            to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
-            yield Finding(PROBLEM, what, f"there is none; {to_do}")
+        good = table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside
+        to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
+        yield _judged(good, f"a way to S3 from {subnet['SubnetId']}", f"there is none; {to_do}")
 
 
 def _belongs(table: Mapping[str, Any], member: str, value: object) -> bool:
@@ -185,10 +183,9 @@ def notices(session: Session) -> Iterator[Finding]:
     found = session.find("sns", "list_subscriptions_by_topic", missing, "Subscriptions", TopicArn=where)
     arns = [its["SubscriptionArn"] for its in found or [] if its["Endpoint"] == address]
     what = f"notices to {address}"
-    if any(arn.startswith("arn:") for arn in arns):
-        yield Finding(OK, what)
-    elif arns:
-        yield Finding(PROBLEM, what, "the mail that asks to confirm them was not answered, so none come")
+    if arns:
+        good = any(arn.startswith("arn:") for arn in arns)
+        yield _judged(good, what, "the mail that asks to confirm them was not answered, so none come")
     else:
         yield Finding(UNKNOWN, what, f"`make deploy ENV={session.name}` asks for them, by a mail to be answered")
 
@@ -206,11 +203,8 @@ def pushed(session: Session) -> Iterator[Finding]:
             missing = ("ImageNotFoundException", "RepositoryNotFoundException")
             found = session.find("ecr", "describe_images", missing, "imageDetails", **asked)
             kind = found[0].get("imageManifestMediaType", images.MANIFEST) if found else ""
-            if kind == images.MANIFEST:
-                yield Finding(OK, what)
-            else:
-                why = f"it is {kind}, and SageMaker takes {images.MANIFEST}" if kind else f"{uri} is gone; {push}"
-                yield Finding(PROBLEM, what, why)
+            why = f"it is {kind}, and SageMaker takes {images.MANIFEST}" if kind else f"{uri} is gone; {push}"
+            yield _judged(kind == images.MANIFEST, what, why)
 
 
 def base(session: Session) -> Iterator[Finding]:

@@ -5,10 +5,7 @@ Each job has run once, on rows of the use case's own table, for the tests that b
 
 import io
 import json
-import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -119,14 +116,6 @@ class Running:
     def log(self) -> str:
         done = subprocess.run(["docker", "logs", self.identity], check=True, capture_output=True, timeout=LIMIT)
         return (done.stdout + done.stderr).decode(errors="replace")
-
-    def kill(self, number: signal.Signals) -> None:
-        """Send a signal to its first process, at once where that is allowed."""
-        assert self.process, "it was done before it could be asked for its process"
-        try:
-            os.kill(self.process, number)
-        except (PermissionError, ProcessLookupError):
-            subprocess.run(["docker", "kill", "--signal", number.name, self.identity], check=False, capture_output=True)
 
     def remove(self) -> None:
         subprocess.run(["docker", "rm", "--force", "--volumes", self.identity], check=False, capture_output=True)
@@ -262,12 +251,6 @@ class Server:
         """What the model says to a table."""
         headers = {"Content-Type": content_type, **({"Accept": accept} if accept else {})}
         return self.ask("POST", "/invocations", body, headers)
-
-    def memory(self) -> int:
-        """Bytes that its process holds."""
-        status = Path(f"/proc/{self.running.process}/status")
-        [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", status.read_text())
-        return int(kilobytes) * 1024
 
 
 @contextmanager

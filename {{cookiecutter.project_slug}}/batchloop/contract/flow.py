@@ -1,6 +1,5 @@
-"""A table's whole way through the components in one process: adopt, train, score; a job is a folder."""
+"""A table's whole way through the components in one process: train, score; a job is a folder."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,36 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.adopt import adopting
 from batchloop.container import artifacts, job, models, raw, server, usecase
 from batchloop.container.usecase import Column, UseCase
 
-USECASE = """
-[usecase]
-name = "case"
-title = "A case"
-description = "d"
-namespace = "team"
-[data]
-task = "binary"
-label = "label"
-classes = ["0", "1"]
-[columns]
-x = { type = "number" }
-[split]
-method = "random"
-[features]
-rare = 5
-[hyperparameters]
-{hyperparameters}
-[gate]
-metric = "auc"
-minimum = 0.5
-[explanation]
-rows = 50
-"""
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = {"num_iterations": 20, "early_stopping_rounds": 5, "learning_rate": 0.1, "num_leaves": 7, "min_data_in_leaf": 5}
 SPLITS = ("train", "validation", "test", "champion_test")
 Mode = Callable[[Mapping[str, str]], None]
 
@@ -97,27 +69,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class Flow:
-    """A repository in small at `root`: usecase.toml, data/adopted/ and the artifacts of one release."""
+    """A repository in small at `root`: usecase.toml, and the artifacts of one release."""
 
     root: Path
 
-    def begin(self, text: str = "") -> "Flow":
-        """With this usecase.toml, or one to adopt a table into, with the model's hyperparameters."""
+    def begin(self, text: str) -> "Flow":
+        """With this usecase.toml."""
         self.root.mkdir(parents=True)
-        if not text:
-            chosen = usecase.load(ROOT / "usecase.toml").hyperparameters
-            lines = [f"{name} = {json.dumps(QUICK.get(name, value))}" for name, value in chosen.items()]
-            text = USECASE.replace("{hyperparameters}", "\n".join(lines))
         (self.root / "usecase.toml").write_text(text, encoding="utf-8")
         return self
 
     def case(self) -> UseCase:
         return usecase.load(self.root / "usecase.toml")
-
-    def adopt(self, data: Path, *options: str) -> int:
-        """The exit code: 0 adopted, 1 refused, 2 a question."""
-        folders = ["--usecase", str(self.root / "usecase.toml"), "--folder", str(self.root / "data")]
-        return adopting.main(["--data", str(data), *folders, *options])
 
     def prepare(self, raw_rows: Path, validation: Path | None = None) -> dict[str, Path]:
         """Processing's outputs by name; validation rows that are given lie in `root`. Raises InputError."""
@@ -127,9 +90,8 @@ class Flow:
         folder = self._job("processing", "train", {"raw": raw_rows, "champion": self._absent(), **given})
         return {name: folder / "processing" / "output" / name for name in (*SPLITS, "preprocessor")}
 
-    def train(self, raw_rows: Path | None = None, validation: Path | None = None) -> None:
+    def train(self, raw_rows: Path, validation: Path | None = None) -> None:
         """The four components in train mode. Raises InputError as the jobs would fail."""
-        raw_rows = raw_rows or self.root / "data" / "adopted" / "train"
         outputs = self.prepare(raw_rows, validation)
         channels = {name: outputs[name] for name in SPLITS} | {"champion": self._absent()}
         fit = self._job("algorithm", "train", channels)
