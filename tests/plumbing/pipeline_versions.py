@@ -17,7 +17,7 @@ UPDATE = SageMakerResponse.update_pipeline
 
 
 def _versions(response: Any) -> list[str]:
-    """The definitions of the pipeline that a request names, oldest first. Raises ResourceNotFound where there is none."""
+    """The definitions of the pipeline that a request names, oldest first. Raises ResourceNotFound."""
     name = response._get_param("PipelineName")
     if (pipeline := response.sagemaker_backend.pipelines.get(name)) is None:
         raise JsonRESTError("ResourceNotFound", f"Pipeline {name} does not exist.")

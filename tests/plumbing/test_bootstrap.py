@@ -369,7 +369,7 @@ def test_what_belongs_to_somebody_else_is_not_touched_and_the_others_go_on(
     aws.past.ecr.create_repository(repositoryName=repository, tags=pairs({"namespace": "team", "usecase": "other"}))
     aws.past.ssm.put_parameter(Name=parameter, Value="theirs", Type="String")
     before = aws.state()
-    assert "2 of 14" in failure(root, "plan", aws)
+    assert "2 of 16" in failure(root, "plan", aws)
     planned = lines(capsys.readouterr().out, "not ours")
     assert "has the tag usecase=other" in planned[repository]
     assert "has no tag namespace" in planned[parameter]
@@ -394,7 +394,7 @@ def test_whatever_call_fails_is_told_truly_and_a_second_run_finishes(
     with mock_aws():
         run(root, "create", inside)
         calls = len(inside.wire.calls)
-    assert calls == 1 + 2 * len(["look", "create", "lifecycle"]) + 6 * len(["look", "create"])
+    assert calls == 1 + 2 * len(["look", "create", "lifecycle"]) + 8 * len(["look", "create"])
     for number in range(calls):
         with mock_aws():
             inside.wire.fail(number, kind)
@@ -431,7 +431,7 @@ def test_changing_back_survives_a_failure_as_well(root: Path, inside: Aws, half:
 def test_a_plan_says_what_it_could_not_look_at(root: Path, aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in FAULTS:
         aws.wire.fail(1, kind)
-        assert f"{4 if kind == 'timeout' else 1} of 14" in failure(root, "plan", aws)
+        assert f"{4 if kind == 'timeout' else 1} of 16" in failure(root, "plan", aws)
         said = capsys.readouterr().out
         assert "ecr:DescribeRepositories" in lines(said, "unknown")[REPOSITORIES[0]]
         assert set(parameters()) <= set(lines(said, "create"))
@@ -486,7 +486,7 @@ def test_our_own_creation_is_recognised_when_its_answer_was_lost_and_it_was_trie
     aws.wire.answers = first
     assert bootstrap.run(Repository(root), "create", "dev", lambda *_: aws.patient) == 0
     assert aws.state() == wanted()
-    assert (seen.count("CreateRepository"), seen.count("PutParameter")) == (5, 11)
+    assert (seen.count("CreateRepository"), seen.count("PutParameter")) == (5, 13)
 
 
 def test_an_answer_that_is_not_from_aws_is_said_in_a_sentence(
@@ -518,7 +518,7 @@ def test_two_at_once_end_in_one_consistent_state(root: Path, aws: Aws) -> None:
         thread.join()
     assert codes == [0, 0]
     assert aws.state() == wanted()
-    assert (aws.wire.calls.count("CreateRepository"), aws.wire.calls.count("PutParameter")) == (8, 20)
+    assert (aws.wire.calls.count("CreateRepository"), aws.wire.calls.count("PutParameter")) == (8, 24)
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, folder: Path, **variables: str) -> None:
@@ -625,7 +625,7 @@ def test_the_command_creates_and_a_refused_one_ends_with_what_to_do(
     alone(monkeypatch, mini.root, **KEYS, AWS_ENDPOINT_URL=aws.endpoint or "")
     aws.past.ssm.put_parameter(Name="/team/mini/dev/release", Value="theirs", Type="String")
     said = mini.run("bootstrap", "create", "--env", "dev", code=1)
-    assert said.endswith(f"1 of 14 were not finished. {FINISH}\n")
+    assert said.endswith(f"1 of 16 were not finished. {FINISH}\n")
     assert "Traceback" not in said
     aws.past.ssm.delete_parameter(Name="/team/mini/dev/release")
     assert "everything is there" in mini.run("bootstrap", "create")

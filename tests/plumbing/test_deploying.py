@@ -491,7 +491,7 @@ def test_what_bootstrap_and_push_make_has_to_be_there(
     repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = failure(repository)
-    assert told.startswith("8 of 8 image repositories and parameters are not there yet:\n  team/case/processing\n")
+    assert told.startswith("10 of 10 image repositories and parameters are not there yet:\n  team/case/processing\n")
     assert "`make bootstrap CREATE=yes ENV=dev` makes them; then `make push ENV=dev`" in told
     deployed.bootstrapped(repository, account)
     account.past("ssm").remove_tags_from_resource(
@@ -499,7 +499,7 @@ def test_what_bootstrap_and_push_make_has_to_be_there(
     )
     assert failure(repository).startswith("/team/case/dev/release: it is there but has no tag usecase")
     account.past("ssm").delete_parameter(Name="/team/case/dev/release")
-    assert failure(repository).startswith("1 of 8")
+    assert failure(repository).startswith("1 of 10")
     deployed.bootstrapped(repository, account)
     account.past("ssm").put_parameter(Name="/team/case/dev/components/algorithm/image", Value="none", Overwrite=True)
     assert failure(repository) == "dev has no image of algorithm yet; run `make push ENV=dev` first."

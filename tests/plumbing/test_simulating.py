@@ -119,13 +119,21 @@ def test_a_stage_without_labels_waits_for_them(tmp_path: Path) -> None:
     assert "waits for the labels of window 2026-01-02" in loop.state["ticks"][1]["why"]
 
 
+def marked(loop: Loop, window: str) -> dict[str, Any]:
+    """The event of the mark that train/ of a window is complete."""
+    key = f"team/case/data/{window}/train/_SUCCESS"
+    loop.account.put_object(Bucket="bucket", Key=key, Body=b"")
+    event = copy.deepcopy(OBJECT_CREATED)
+    event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": key}}
+    return event
+
+
 def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) -> None:
     loop = finish(open_quick(tmp_path, ["calm", "drift unlabelled", "calm"]))
     world, late = loop, "s3://bucket/team/case/data/2026-01-02/train/about.json"
     assert world.places.data("2026-01-02", "train") == late.removesuffix("about.json")
     world.account.storage.write_json(late, {"stage": "drift unlabelled"})
-    event = copy.deepcopy(OBJECT_CREATED)
-    event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": late.removeprefix("s3://bucket/")}}
+    event = marked(world, "2026-01-02")
     said = handlers.object_created(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
     assert handlers.object_created(event, world.aws, world.places, world.now) == "Nothing waits for this."
@@ -170,8 +178,7 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     assert learned(loop) == ["calm"]
     world, place = loop, loop.places.data("2026-01-02", "train")
     world.account.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
-    event = copy.deepcopy(OBJECT_CREATED)
-    event["detail"] |= {"bucket": {"name": "bucket"}, "object": {"key": "team/case/data/2026-01-02/train/about.json"}}
+    event = marked(world, "2026-01-02")
     handlers.object_created(event, world.aws, world.places, world.now)
     [arn] = [arn for arn, run in world.state["executions"].items() if run["status"] == "Executing"]
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]

@@ -1,5 +1,6 @@
 """`make train`, `make score` and `make models`: both pipelines on this machine, and its releases."""
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -68,9 +69,10 @@ def train(repository: Repository, options: RunOptions) -> int:
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
         _report(repository, finished, summary.evaluation())
+        scoring = definitions.definition(repository, options.environment, "inference")
         for step in finished.steps.values():
             if "ModelPackageArn" in step.properties and not finished.failed:
-                print(f"\ngate passed; {_release(repository, step.properties, summary)}")
+                print(f"\ngate passed; {_release(repository, step.properties, summary, scoring)}")
         lines(summary.places())
         return 1 if finished.failed else 0
 
@@ -84,7 +86,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
         data = definitions.location(options.data) if options.data else _window_data(repository, "production")
-        definition = definitions.definition(repository, options.environment, "inference")
+        definition, own = _own_definition(repository, options.environment, release)
         engine, version = backend(repository, options.on), versions(repository)
         changed = [name for name in COMPONENTS if not release["images"].get(name, "").endswith(f":{version(name)}")]
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -99,7 +101,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         }
         order = _order(repository, options, "inference", definition, known)
         since = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
-        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
+        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}{own}")
         finished = running.run(repository, order, engine)
     summary = RunSummary(repository, finished)
     _report(repository, finished, summary.scoring())
@@ -107,6 +109,21 @@ def score(repository: Repository, options: RunOptions) -> int:
     if not finished.failed:
         print("when labels of these rows have come: make label DATA=file (with the id and the label)")
     return 1 if finished.failed else 0
+
+
+def _own_definition(
+    repository: Repository, environment: str, release: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], str]:
+    """The inference pipeline that the model was released with, and a remark where it has changed since."""
+    compiled = definitions.definition(repository, environment, "inference")
+    file = _definition_file(repository, str(release.get("definition") or ""))
+    own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
+    remark = "" if own == compiled else "; under the pipeline that it was released with: `make train` takes the new one"
+    return own, remark
+
+
+def _definition_file(repository: Repository, digest: str) -> Path:
+    return repository.local / "releases" / f"inference-{digest}.json"
 
 
 def _order(
@@ -163,16 +180,22 @@ def _readable(file: Path) -> dict[str, Any]:
     return {}
 
 
-def _release(repository: Repository, package: Mapping[str, Any], summary: RunSummary) -> str:
-    """Publish an approved package; a sentence about what stands now."""
+def _release(
+    repository: Repository, package: Mapping[str, Any], summary: RunSummary, definition: Mapping[str, Any]
+) -> str:
+    """Publish an approved package with the inference pipeline as it is; a sentence about what stands now."""
     version, file = package["ModelPackageVersion"], _release_file(repository, package)
-    if not _readable(file):
-        about = storage.release_of(package, summary.metrics(), now()) | {"untrusted": summary.untrusted()}
-        write_json(file, about)
+    digest = batchloop_repository.of(definition)
+    write_json(_definition_file(repository, digest), definition)
+    known = _readable(file) or storage.release_of(package, summary.metrics(), now())
+    about = known | {"untrusted": summary.untrusted(), "definition": digest}
+    write_json(file, about)
     status = package.get("ModelApprovalStatus")
     if status != "Approved":
         return f"registered as version {version}, not released: its approval status is {status}"
-    if _readable(repository.release).get("model_package") == package["ModelPackageArn"]:
+    released = _readable(repository.release)
+    if released.get("model_package") == package["ModelPackageArn"]:
+        write_json(repository.release, released | {"definition": digest})
         return f"version {version} is unchanged and stays released"
     write_json(repository.release, storage.read_release(file) or {})
     doubt = ", though what was measured says little of new rows" if summary.untrusted() else ""

@@ -1,10 +1,13 @@
 """The training pipeline: process → train and tune → learn the baseline, explain → quality gate → register."""
 
+import json
+import re
 from tempfile import gettempdir
 from typing import Any
 
+from sagemaker.core.drift_check_baselines import DriftCheckBaselines
 from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
-from sagemaker.core.shapes import MetricDefinition
+from sagemaker.core.shapes import MetricDefinition, ModelPackageModelCard
 from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo, ConditionLessThanOrEqualTo, ConditionOr
 from sagemaker.core.workflow.functions import Join
 from sagemaker.core.workflow.parameters import Parameter, ParameterFloat, ParameterInteger, ParameterString
@@ -47,12 +50,17 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         "model": _model(train),
         "baseline": steps.output_of(baseline, "baseline"),
         "explainer": steps.output_of(explainer, "explainer"),
-        "evaluation": _evaluation(train),
+        "evaluation": steps.file_in(baseline, "report", "evaluation.json"),
+    }
+    documents = {
+        "evaluation": artifacts["evaluation"],
+        "baseline": steps.file_in(baseline, "baseline", "baseline.json"),
+        "explanation": steps.file_in(explainer, "report", "report.html"),
     }
     check = ConditionStep(
         name="CheckQuality",
         conditions=_conditions(context, usecase, train),
-        if_steps=[_register_model(context, usecase, artifacts)],
+        if_steps=[_register_model(context, usecase, train, artifacts, documents)],
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
@@ -225,8 +233,10 @@ def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list
     ]
 
 
-def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any]) -> ModelStep:
-    """A model package that names all four artifacts and images: what a release is made from."""
+def _register_model(
+    context: Context, usecase: UseCase, train: TrainingStep, artifacts: dict[str, Any], documents: dict[str, Any]
+) -> ModelStep:
+    """A model package that names all four artifacts and images, which make a release, and what approvers look at."""
     images = {f"{name}_image": context[f"{name.capitalize()}Image"] for name in steps.COMPONENTS}
     builder = ModelBuilder(
         model_path=gettempdir(),  # by default a folder of one user in /tmp, which others may not use
@@ -243,17 +253,48 @@ def _register_model(context: Context, usecase: UseCase, artifacts: dict[str, Any
         inference_instances=[context.environment.instances["transform"].type],
         approval_status=context["ApprovalStatus"],
         model_metrics=ModelMetrics(
-            model_statistics=MetricsSource(content_type="application/gzip", s3_uri=artifacts["evaluation"])
+            model_statistics=MetricsSource("application/json", documents["evaluation"]),
+            model_data_statistics=MetricsSource("application/json", documents["baseline"]),
+            explainability=MetricsSource("text/html", documents["explanation"]),
         ),
+        drift_check_baselines=DriftCheckBaselines(
+            model_data_statistics=MetricsSource("application/json", documents["baseline"])
+        ),
+        model_card=ModelPackageModelCard(model_card_content=_card(usecase, train), model_card_status="Draft"),
         customer_metadata_properties={
             **artifacts,
             **images,
             "training_data": context["TrainingData"],
             "git_commit": context["GitCommit"],
             "contract": digest(usecase.contract()),
+            "gate_value": _final(train, "gate:value").to_string(),
+            "gate_lead": _final(train, "gate:lead").to_string(),
         },
     )
     return ModelStep(name="RegisterModel", step_args=package, retry_policies=steps.service_retries())
+
+
+def _card(usecase: UseCase, train: TrainingStep) -> Join:
+    """The model card, as "Model package model card schema" in the SageMaker developer guide has it."""
+    values = {f"test {usecase.gate.metric}": "gate:value", "lead over the champion": "gate:lead"}
+    metrics_of = [{"name": name, "type": "number", "value": f"<{metric}>"} for name, metric in values.items()]
+    about = "Measured on test rows that training has not seen; evaluation.json has every metric."
+    card = {
+        "intended_uses": {"purpose_of_model": f"Batch predictions of {usecase.data.label} ({usecase.data.task})."},
+        "training_details": {"training_observations": f"Tuned and judged by {usecase.gate.metric}."},
+        "evaluation_details": [
+            {
+                "name": "quality gate",
+                "evaluation_observation": about,
+                "metric_groups": [{"name": "gate", "metric_data": metrics_of}],
+            }
+        ],
+    }
+    # what a run measured, in the place of the metrics' names
+    texts = re.split(r'"<(.+?)>"', json.dumps(card))
+    return Join(
+        on="", values=[_final(train, text).to_string() if place % 2 else text for place, text in enumerate(texts)]
+    )
 
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:

@@ -177,7 +177,7 @@ def test_the_names_that_the_code_uses_are_the_ones_it_may_use(monkeypatch: pytes
 
 @pytest.mark.parametrize("role", ROLES)
 def test_only_the_release_path_writes_where_released_artifacts_lie(role: str) -> None:
-    place = f"arn:aws:s3:::team-case-dev-{ACCOUNT}/team/case/dev/releases/1/model/model.tar.gz"
+    place = f"arn:aws:s3:::{BUCKET}/team/case/dev/releases/1/model/model.tar.gz"
     writing = {
         action
         for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion")

@@ -65,7 +65,7 @@ def keep(aws: Aws, place: str, artifacts: Mapping[str, str], source: Found, know
     def bring(entry: Source, bucket: str, key: str) -> None:
         # without the tags of the source, which would take further permissions
         given = {"ChecksumAlgorithm": "SHA256", "TaggingDirective": "REPLACE", "CopySourceIfMatch": entry.etag}
-        aws.s3.copy_object(CopySource={"Bucket": entry.bucket, "Key": entry.key}, Bucket=bucket, Key=key, **given)
+        aws.s3.copy_object(CopySource=f"{entry.bucket}/{entry.key}", Bucket=bucket, Key=key, **given)
 
     return keep_by(bring, aws, place, artifacts, (source, known))
 

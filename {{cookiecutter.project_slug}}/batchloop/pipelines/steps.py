@@ -122,6 +122,11 @@ def folder(uri: Any) -> Join:
     return Join(on="", values=[uri, "/"])
 
 
+def file_in(step: ProcessingStep, name: str, file: str) -> Join:
+    """The S3 URI of a file in a processing step's output."""
+    return Join(on="/", values=[output_of(step, name), file])
+
+
 def service_retries() -> list[StepRetryPolicy]:
     """Throttling and service faults: soon, and a few times."""
     faults = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]

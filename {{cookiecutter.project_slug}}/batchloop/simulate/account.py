@@ -51,7 +51,7 @@ def client_error(call: str, code: str, why: str) -> ClientError:
 
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do. `definitions` are the compiled pipelines by name, each with its versions from 1 on.
+    """Answers as boto3's clients do. `definitions` are the compiled pipelines' versions by name, the first being 1.
 
     `arn` begins their ARNs.
 
@@ -156,11 +156,11 @@ class Account:
         return {"ContentLength": path.stat().st_size, "ChecksumSHA256": base64.b64encode(digest).decode()}
 
     def copy_object(self, **request: Any) -> Answer:
-        source = self.storage.root / request["CopySource"]["Bucket"] / request["CopySource"]["Key"]
+        source = self.storage.root / request["CopySource"]
         if not source.is_file():
-            raise client_error("CopyObject", "NoSuchKey", request["CopySource"]["Key"])
+            raise client_error("CopyObject", "NoSuchKey", request["CopySource"])
         if request.get("CopySourceIfMatch") not in (None, hashlib.sha256(source.read_bytes()).hexdigest()):
-            raise client_error("CopyObject", "PreconditionFailed", request["CopySource"]["Key"])
+            raise client_error("CopyObject", "PreconditionFailed", request["CopySource"])
         self.put_object(Bucket=request["Bucket"], Key=request["Key"], Body=source.read_bytes())
         return {"CopyObjectResult": {}}
 

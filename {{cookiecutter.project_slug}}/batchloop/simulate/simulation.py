@@ -159,7 +159,10 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     started = (loop.places.pipeline("training"), place + 1)
     trainings = [(arn, run["why"]) for arn, run in runs.items() if (run["pipeline"], run["tick"]) == started]
     trained, failed = (trainings[0][0].rpartition("/")[2], trainings[0][1]) if trainings else ("", "")
-    new = next((entry for entry in releases if trained and f"/{trained}/" in entry["artifacts"]["baseline"]), None)
+    # the release whose model package names what that execution made
+    made = {its["ModelPackageArn"]: its["CustomerMetadataProperties"] for its in loop.account.registry.packages()}
+    places = {entry["version"]: made[entry["model_package"]]["baseline"] for entry in releases}
+    new = next((entry for entry in releases if trained and f"/{trained}/" in places[entry["version"]]), None)
     judged, figures = loop.report(tick["run"]), dict[str, Any]()
     for part, *names in PERFORMANCE:
         if known := reports.performance(judged, part):

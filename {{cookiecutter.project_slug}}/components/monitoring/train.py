@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write baseline (baseline.json) and report (report.html)."""
+    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
     table = raw.read(job.processing_input("raw"), case)
@@ -38,6 +38,7 @@ def train(settings: Mapping[str, str]) -> None:
     with artifacts.writing(job.processing_output("report")) as report:
         text = drift_report.baseline(case, baseline, measured)
         (report / "report.html").write_text(text, encoding="utf-8")
+        artifacts.write_json(report / "evaluation.json", measured)  # unpacked, so that people can open it
     with artifacts.writing(job.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
