@@ -1,4 +1,4 @@
-"""Which AWS actions a function's code needs: the client calls in all that its handler can reach, read as text."""
+"""Which AWS actions a function or a command needs: the client calls in all that it can reach, read as text."""
 
 import ast
 from collections.abc import Iterator
@@ -20,6 +20,11 @@ ACTIONS = {
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:UploadPart": ["s3:PutObject"],
 }
+# what boto3 makes of several operations ("S3 transfers" in its guide)
+MANAGED = {
+    "copy": ["s3:HeadObject", "s3:CopyObject", "s3:AbortMultipartUpload"],
+    "upload_fileobj": ["s3:PutObject", "s3:AbortMultipartUpload"],
+}
 NAMED_BY_TEXT = ("get_paginator", "get_waiter")
 NO_CALLS = ("close", "exceptions", "meta", "can_paginate")
 Place = tuple[str, str]  # a module and a name in it
@@ -37,17 +42,26 @@ def operations(service: str) -> dict[str, str]:
 
 
 class Package:
-    """A package that calls AWS through clients named by their services: `aws.s3.get_object()`, `ssm.put_…`."""
+    """A package that calls AWS through clients named by their services: `aws.s3.get_object()`, `ssm.put_…`.
 
-    def __init__(self, root: Path, folder: Path, services: tuple[str, ...]) -> None:
+    `by_text`: also through functions that are given service and operation as texts, `session.call("s3", "get_object")`.
+    """
+
+    def __init__(self, root: Path, folder: Path, services: tuple[str, ...], by_text: bool = False) -> None:
         self._name, self._services = folder.relative_to(root).as_posix().replace("/", "."), services
-        self._trees = {file.stem: ast.parse(file.read_text(encoding="utf-8")) for file in folder.glob("*.py")}
+        self._by_text = by_text
+        files = {file: file.relative_to(folder).with_suffix("") for file in folder.rglob("*.py")}
+        self._trees = {
+            ".".join(name.parts): ast.parse(file.read_text(encoding="utf-8")) for file, name in files.items()
+        }
         self._defined = {place: node for module in self._trees for place, node in self._definitions(module)}
         self._imported = {module: dict(self._imports(module)) for module in self._trees}
 
     def actions(self, module: str, function: str = "handler") -> set[str]:
         """The IAM actions that the function can come to need. Raises Unclear."""
-        found = {call for place in self._reachable((module, function)) for call in self._calls(place)}
+        places = self._reachable((module, function))
+        found = {call for place in places for call in self._calls(place)}
+        found |= {call for place in places if self._by_text for call in self._named_by_texts(place)}
         return {action for call in found for action in ACTIONS.get(call, [call])}
 
     def source(self, module: str, function: str) -> str:
@@ -69,7 +83,8 @@ class Package:
                 continue
             source = (node.module or "").removeprefix(self._name).lstrip(".")
             for alias in node.names:
-                yield alias.asname or alias.name, (source, alias.name) if source else (alias.name, "")
+                whole = f"{source}.{alias.name}".lstrip(".")
+                yield alias.asname or alias.name, (whole, "") if whole in self._trees else (source, alias.name)
 
     def _reachable(self, start: Place) -> set[Place]:
         found, ahead = set[Place](), [start]
@@ -103,12 +118,27 @@ class Package:
                 if method in NAMED_BY_TEXT:
                     given = texts.get(id(node), [])
                     method = str(given[0].value) if given and isinstance(given[0], ast.Constant) else "?"
-                if method in operations(service):
-                    yield f"{service}:{operations(service)[method]}"
-                elif method not in NO_CALLS:
-                    raise Unclear(f"{where}: {method} is no operation of {service}.")
-            elif id(node) in texts and self._hides_a_call(place[0], node):
+                yield from self._operations(service, method, where)
+            elif id(node) in texts and not self._by_text and self._hides_a_call(place[0], node):
                 raise Unclear(f"{where}: name the client by its service.")
+
+    def _operations(self, service: str, method: str, where: str) -> list[str]:
+        known = {name: [f"{service}:{its}"] for name, its in operations(service).items()}
+        known |= MANAGED if service == "s3" else {}
+        if method not in (*known, *NO_CALLS):
+            raise Unclear(f"{where}: {method} is no operation of {service}.")
+        return known.get(method, [])
+
+    def _named_by_texts(self, place: Place) -> Iterator[str]:
+        """Operations that a place names: of the services that it names, or of the only one that has them."""
+        nodes = [node for node in ast.walk(self._defined[place]) if isinstance(node, ast.Constant)]
+        named = {node.value for node in nodes if isinstance(node.value, str)}
+        services = named & set(self._services)
+        for name in named:
+            having = [service for service in services or self._services if name in operations(service)]
+            if having and not services and len(having) > 1:
+                raise Unclear(f"{place}: {name} is an operation of {', '.join(having)}.")
+            yield from (f"{service}:{operations(service)[name]}" for service in having)
 
     def _plain_calls(self, place: Place) -> Iterator[ast.Call]:
         for node in ast.walk(self._defined[place]):

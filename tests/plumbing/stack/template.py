@@ -51,6 +51,7 @@ OPTIONS = {
     "KmsKeyArn": KEY,
     "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     "SubnetIds": "subnet-1,subnet-2",
+    "Approval": "Approved",
 }
 POLICIES = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
 Node = Mapping[str, Any]
@@ -79,7 +80,9 @@ class Stack:
         everything = self._template["Resources"]
         self.resources = {name: self._made(entry) for name, entry in everything.items() if self._exists(name)}
         self.outputs = {
-            name: self._resolve(entry["Value"]) for name, entry in self._template.get("Outputs", {}).items()
+            name: self._resolve(entry["Value"])
+            for name, entry in self._template.get("Outputs", {}).items()
+            if "Condition" not in entry or self._holds({"Condition": entry["Condition"]})
         }
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
@@ -169,7 +172,7 @@ class Stack:
 
 def everything(**parameters: str) -> Stack:
     """The stack with all that can be in it."""
-    return Stack(**{**OPTIONS, "SecurityGroupIds": "sg-1", **parameters})
+    return Stack(**{**OPTIONS, "SecurityGroupIds": "sg-1", "Approval": "PendingManualApproval", **parameters})
 
 
 def storage(**parameters: str) -> Stack:

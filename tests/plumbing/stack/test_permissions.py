@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from policy_sentry.querying.actions import get_actions_matching_condition_key
 
 from plumbing.rendered import ROOT
 from plumbing.stack.calls import Package, Unclear, operations
@@ -18,12 +19,15 @@ SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
 BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
 
+KEY_OF_APPROVAL = "sagemaker:ModelApprovalStatus"
+NEEDS_NONE = "sts:GetCallerIdentity"  # "No permissions are required" (STS API reference)
 MODULES = {"publish_release": "release"}  # the others are in handlers
 ROLES = sorted(name for name, entry in template()["Resources"].items() if entry["Type"] == "AWS::IAM::Role")
 
 
 def actions(statements: list[dict[str, Any]]) -> set[str]:
-    return {action for statement in statements for action in listed(statement["Action"])}
+    allowing = [statement for statement in statements if statement["Effect"] == "Allow"]
+    return {action for statement in allowing for action in listed(statement["Action"])}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -212,9 +216,56 @@ def arn(action: str, name: str, places: Any) -> str:
     return f"arn:aws:{service}:{HERE}:{name}"
 
 
-def allowed(statements: list[dict[str, Any]], action: str, resource: str) -> bool:
-    fitting = [statement for statement in statements if action in listed(statement["Action"])]
-    return any(fnmatch.fnmatchcase(resource, glob) for statement in fitting for glob in listed(statement["Resource"]))
+def allowed(statements: list[dict[str, Any]], action: str, resource: str, **request: str) -> bool:
+    """As IAM decides: some statement allows it, and none denies it; `request` are the condition keys that are sent."""
+    effects = {
+        statement["Effect"]
+        for statement in statements
+        if action in listed(statement["Action"])
+        and any(fnmatch.fnmatchcase(resource, glob) for glob in listed(statement["Resource"]))
+        and (statement["Effect"] == "Allow" or held(statement, request))
+    }
+    return effects == {"Allow"}
+
+
+def held(statement: dict[str, Any], request: dict[str, str]) -> bool:
+    equal = statement.get("Condition", {}).get("StringEquals", {})
+    return all(request.get(key) in listed(value) for key, value in equal.items())
+
+
+def test_only_a_person_approves_where_one_is_asked_for() -> None:
+    """Whatever ApprovalStatus a run is given: RegisterModel works with the pipelines' role."""
+    package = f"arn:aws:sagemaker:{HERE}:model-package/team-case-dev/7"
+    for approval, effects in (("PendingManualApproval", [True, False]), ("Approved", [True, True])):
+        stack = everything(Approval=approval)
+        found = [
+            allowed(
+                stack.statements("ExecutionRole"), "sagemaker:CreateModelPackage", package, **{KEY_OF_APPROVAL: given}
+            )
+            for given in ("PendingManualApproval", "Approved")
+        ]
+        assert found == effects, approval
+        assert ("ReleaseRole" in stack.resources) == (approval != "Approved")
+    people = everything().statements("ReleaseRole")
+    assert allowed(people, "sagemaker:UpdateModelPackage", package, **{KEY_OF_APPROVAL: "Approved"})
+    for role in set(ROLES) - {"ReleaseRole"}:
+        granted = actions(everything().statements(role))
+        assert "sagemaker:UpdateModelPackage" not in granted, role
+
+
+def test_the_key_that_denies_an_approval_is_one_of_both_actions_that_give_it() -> None:
+    """By the service authorization reference, "Actions, resources, and condition keys for Amazon SageMaker"."""
+    known = set(get_actions_matching_condition_key("sagemaker", KEY_OF_APPROVAL))
+    assert known == {"sagemaker:CreateModelPackage", "sagemaker:UpdateModelPackage"}
+
+
+def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> None:
+    whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, "sts"), by_text=True)
+    commands = ("release", "rollback", "show", "promote")
+    needed = {call for name in commands for call in whole.actions("cloud.release", name)} - {NEEDS_NONE}
+    granted = actions(everything().statements("ReleaseRole"))
+    assert needed - granted == set(), "the commands call them, the role does not grant them"
+    assert granted - needed - {"kms:Decrypt", "kms:GenerateDataKey"} == set(), "granted, and no command calls them"
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], request: Mapping[str, str]) -> bool:

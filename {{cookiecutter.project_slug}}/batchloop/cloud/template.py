@@ -57,6 +57,7 @@ def parameters(environment: Environment, body: str, **others: str) -> dict[str, 
         "CreateKey": str(environment.create_key).lower(),
         "KmsKeyArn": environment.kms_key,
         "PermissionsBoundaryArn": environment.permissions_boundary,
+        "Approval": environment.approval,
         "SubnetIds": ",".join(environment.subnets),
         "SecurityGroupIds": ",".join(environment.security_groups),
     }
