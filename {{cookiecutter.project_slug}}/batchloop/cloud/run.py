@@ -187,7 +187,7 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
     if released is None:
         command = f"make run PIPELINE=training ENV={session.name}"
         raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
-    values = handlers.scoring(places, released, places.data(window, "production"))
+    values = handlers.scoring(aws, places, released, window)
     said = f"Window {window} is scored with release {released['version']}."
     return values | retraining.labels(aws, places, window), said
 

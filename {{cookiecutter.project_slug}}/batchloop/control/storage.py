@@ -9,7 +9,9 @@ whoever reads in that moment may decide once more about a window, and finds the 
 
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -77,11 +79,21 @@ def exists(aws: Aws, uri: str) -> bool:
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
-    """Every object in a folder, a console's "folder" objects left out: key → what changes with its content."""
+    """Every object in a folder, a console's "folder" objects left out: key → size and ETag."""
     bucket, key = split(uri)
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
     entries = [entry for page in pages for entry in page.get("Contents", [])]
-    return {entry["Key"]: entry.get("ETag", "") for entry in entries if not entry["Key"].endswith("/")}
+    return {entry["Key"]: f"{entry['Size']} {entry['ETag']}" for entry in entries if not entry["Key"].endswith("/")}
+
+
+def fingerprint(*folders: Mapping[str, str]) -> str:
+    """Of what `files` gives: another one for other keys, sizes or ETags.
+
+    A cached step looks at its request alone ("Default cache key attributes by pipeline step type" in the SageMaker
+    developer guide), so what lies behind a URI has to be said in it.
+    """
+    entries = {key: tag for files in folders for key, tag in files.items()}
+    return sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def windows(aws: Aws, places: Places) -> list[str]:

@@ -133,7 +133,8 @@ class Account:
                 folders[f"{prefix}{below.partition('/')[0]}/"] = None
             else:
                 with (root / key).open("rb") as file:
-                    objects.append({"Key": key, "ETag": hashlib.file_digest(file, "sha256").hexdigest()})
+                    tag = hashlib.file_digest(file, "sha256").hexdigest()
+                objects.append({"Key": key, "Size": (root / key).stat().st_size, "ETag": tag})
         found = objects[: request.get("MaxKeys")]
         prefixes = [{"Prefix": name} for name in folders]
         return {"Contents": found, "CommonPrefixes": prefixes, "IsTruncated": len(found) < len(objects)}
@@ -159,9 +160,12 @@ class Account:
         refuse = partial(client_error, "StartPipelineExecution", "ValidationException")
         name, token = request["PipelineName"], request["ClientRequestToken"]
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
-        declared = {entry["Name"] for entry in self._definition("StartPipelineExecution", name)["Parameters"]}
-        if unknown := sorted(set(values) - declared):
+        declared = self._definition("StartPipelineExecution", name)["Parameters"]
+        if unknown := sorted(set(values) - {entry["Name"] for entry in declared}):
             raise refuse(f"no parameter {', '.join(unknown)}")
+        needed = {entry["Name"] for entry in declared if "DefaultValue" not in entry}
+        if missing := sorted(needed - set(values)):
+            raise refuse(f"no value for parameter {', '.join(missing)}")
         arn = f"{self.arn}:pipeline/{name}/execution/{token[:12]}"
         run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
         run |= {"description": request.get("PipelineExecutionDescription", "")}
@@ -211,7 +215,7 @@ class Account:
             package = self.registry.package(arn)
         except InputError as failure:
             raise client_error("DescribeModelPackage", "ValidationException", str(failure)) from None
-        registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
+        registered = {name: value for name, value in package.items() if name != "CreationTime"}
         return {**registered, **self.state["approvals"].get(arn, {})}
 
     def _definition(self, call: str, name: str) -> Mapping[str, Any]:
