@@ -130,6 +130,8 @@ class SageMaker:
             raise refused("StartPipelineExecution", "ResourceNotFound")
         arn = f"{ARN}:pipeline/{name}/execution/{len(self.executions):012}"
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
+        if "DataFingerprint" not in values:  # the one parameter of both pipelines without a default
+            raise refused("StartPipelineExecution", "ValidationException")
         source = request.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
         if source and self.executions[source]["status"] not in ("Succeeded", "Failed", "Stopped"):
             raise refused("StartPipelineExecution", "ValidationException")

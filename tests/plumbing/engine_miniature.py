@@ -14,6 +14,8 @@ from typing import Any
 
 from plumbing.rendered import ROOT
 
+CACHED = {"CacheConfig": {"Enabled": True, "ExpireAfter": "P30D"}}
+FINGERPRINT = {"DATA_FINGERPRINT": {"Get": "Parameters.DataFingerprint"}}
 PREFIX = {"Get": "Parameters.ArtifactsPrefix"}
 
 USECASE = """
@@ -149,9 +151,10 @@ def uri(step: str, output: str) -> dict[str, Any]:
     return {"Std:Join": {"On": "/", "Values": [PREFIX, {"Get": "Execution.PipelineExecutionId"}, step, output]}}
 
 
-def made(step: str, output: str) -> dict[str, str]:
+def made(step: str, output: str) -> dict[str, Any]:
     """A reference to another step's output."""
-    return {"Get": f"Steps.{step}.ProcessingOutputConfig.Outputs['{output}'].S3Output.S3Uri"}
+    get = {"Get": f"Steps.{step}.ProcessingOutputConfig.Outputs['{output}'].S3Output.S3Uri"}
+    return {"Std:Join": {"On": "", "Values": [get, "/"]}}
 
 
 def kind(name: str) -> dict[str, str]:
@@ -180,7 +183,7 @@ def processing(name: str, component: str, inputs: dict[str, Any], outputs: list[
             ],
         },
     }
-    return {"Name": name, "Type": "Processing", "Arguments": arguments, **more}
+    return {"Name": name, "Type": "Processing", "Arguments": arguments, **CACHED, **more}
 
 
 def training(takes: str = "0") -> dict[str, Any]:
@@ -227,15 +230,19 @@ def training(takes: str = "0") -> dict[str, Any]:
     }
     raw = {"raw": {"Get": "Parameters.TrainingData"}, "champion": {"Get": "Parameters.ChampionPreprocessor"}}
     raw |= {"earlier": {"Get": "Parameters.EarlierData"}}
-    learned = {"environment": {"TAKES": takes}}
+    prepared, learned = {"AWS_REGION": "x"} | FINGERPRINT, {"environment": {"TAKES": takes}}
     steps = [
-        processing("Prepare", "processing", raw, ["preprocessor", "train"], environment={"AWS_REGION": "x"}),
-        {"Name": "Train", "Type": "Training", "Arguments": train},
+        processing("Prepare", "processing", raw, ["preprocessor", "train"], environment=prepared),
+        {"Name": "Train", "Type": "Training", "Arguments": train, **CACHED},
         processing("Baseline", "monitoring", {"evaluation": evaluation}, ["baseline", "report"], **learned),
         processing("Explainer", "explainability", {"model": model}, ["explainer"], **learned),
         {"Name": "Check", "Type": "Condition", "Arguments": check, "DependsOn": ["Baseline", "Explainer"]},
     ]
-    return {"Version": "2020-12-01", "Parameters": parameters(TrainingData=None), "Steps": steps}
+    return {
+        "Version": "2020-12-01",
+        "Parameters": parameters(TrainingData=None, DataFingerprint=None, EarlierData="?"),
+        "Steps": steps,
+    }
 
 
 def inference() -> dict[str, Any]:
@@ -249,19 +256,21 @@ def inference() -> dict[str, Any]:
         "MaxPayloadInMB": {"Get": "Parameters.MaxPayloadInMB"},
         "MaxConcurrentTransforms": 2,
     }
+    raw = {"raw": {"Get": "Parameters.ProductionData"}}
     steps = [
-        processing("Prepare", "processing", {"raw": {"Get": "Parameters.ProductionData"}}, ["features"]),
+        processing("Prepare", "processing", raw, ["features"], environment=FINGERPRINT),
         {"Name": "CreateModel", "Type": "Model", "Arguments": {"PrimaryContainer": container}},
         {"Name": "Score", "Type": "Transform", "Arguments": transform},
     ]
-    return {"Version": "2020-12-01", "Parameters": parameters(ProductionData=None, Model=None), "Steps": steps}
+    declared = parameters(ProductionData=None, DataFingerprint=None, Model=None)
+    return {"Version": "2020-12-01", "Parameters": declared, "Steps": steps}
 
 
 def parameters(**needed: Any) -> list[dict[str, Any]]:
     """Declarations; a None has no default."""
     images = {f"{name}Image": "r/x:1" for name in ("Processing", "Algorithm", "Monitoring", "Explainability")}
     texts = {"ArtifactsPrefix": "s3://bucket/runs", "Auc": "0.9", "Rounds": "3", "GitCommit": "?", "ChampionModel": "?"}
-    texts |= {"ChampionPreprocessor": "?", "EarlierData": "?", "ApprovalStatus": "Approved", **images, **needed}
+    texts |= {"ChampionPreprocessor": "?", "ApprovalStatus": "Approved", **images, **needed}
     declared: list[dict[str, Any]] = [{"Name": name, "Type": "String"} for name in texts]
     for entry in declared:
         if texts[entry["Name"]] is not None:
@@ -306,6 +315,10 @@ class Miniature:
         """The newest run's steps."""
         file = sorted(self.root.glob("local/runs/*/run.json"))[-1]
         return {name: step["state"] for name, step in json.loads(file.read_text())["steps"].items()}
+
+    def newest(self) -> str:
+        """The newest run's execution id."""
+        return sorted(self.root.glob("local/runs/*/run.json"))[-1].parent.name
 
     def parameters(self) -> dict[str, Any]:
         """The newest run's parameters."""

@@ -36,9 +36,12 @@ CASE = usecase.parse(
     }
 )
 DECLARED = {
-    "training": ["TrainingData", "EarlierData", "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel"],
+    "training": [
+        *("TrainingData", "DataFingerprint", "EarlierData", "ArtifactsPrefix"),
+        *("ChampionPreprocessor", "ChampionModel"),
+    ],
     "inference": [
-        *("ProductionData", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"),
+        *("ProductionData", "DataFingerprint", "ArtifactsPrefix", "Preprocessor", "Model", "Baseline", "Explainer"),
         *("LabelledData", "LabelsVersion"),
     ],
 }
@@ -103,10 +106,11 @@ class Quick(Loop):
         about = {**artifacts, **{f"{name}_image": image for name, image in IMAGES.items()}}
         about |= {"training_data": given["TrainingData"], "git_commit": "0", "contract": "0"}
         registry = self.account.registry
-        if place not in [package["Identity"] for package in registry.packages()]:
+        known = [package["CustomerMetadataProperties"]["model"] for package in registry.packages()]
+        if about["model"] not in known:
             status = "PendingManualApproval" if "person" in stage else "Approved"
             package = {"ModelPackageGroupName": self.places.prefix, "ModelApprovalStatus": status}
-            registry.register({**package, "CustomerMetadataProperties": about}, place, "now")
+            registry.register({**package, "CustomerMetadataProperties": about}, "now")
         return {}
 
     def _about(self, uri: str) -> str:
@@ -152,7 +156,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
     places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)
     images = [f"{name.capitalize()}Image" for name in COMPONENTS]
     definitions = {
-        name: {"Parameters": [{"Name": entry, "Type": "String"} for entry in [*declared, *images]], "Steps": steps}
+        name: {"Parameters": [_parameter(entry) for entry in [*declared, *images]], "Steps": steps}
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
     known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
@@ -163,6 +167,11 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
     if not state["parameters"]:
         bootstrap(loop, IMAGES)
     return loop
+
+
+def _parameter(name: str) -> dict[str, str]:
+    """As the compiled pipelines declare them: one has no default."""
+    return {"Name": name, "Type": "String"} | ({} if name == "DataFingerprint" else {"DefaultValue": "none"})
 
 
 def _stage(folder: Path, place: int, name: str) -> Stage:

@@ -533,6 +533,12 @@ def test_a_checkpoint_of_another_run_is_ignored(checkpoint):
     assert checkpoint("theirs").interrupted() is None
 
 
+def test_a_checkpoint_of_other_code_is_ignored(checkpoint, monkeypatch):
+    """All runs on the same data keep theirs in the same place."""
+    monkeypatch.setenv("CODE_VERSION", "another")
+    assert checkpoint("ours").interrupted() is None
+
+
 @pytest.mark.parametrize(
     "damage", [lambda raw: raw[:-3], lambda raw: b"\xff\x00\n", lambda raw: b"{}\n", lambda raw: b""]
 )

@@ -13,6 +13,7 @@ from moto import mock_aws
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
 from batchloop.container.job import InputError
+from batchloop.control.storage import files, fingerprint
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
 from plumbing.control_plane import BUCKET, WINDOW, World, checked, refused, session
@@ -126,6 +127,7 @@ def test_training_is_given_what_a_retraining_is_given(
     storage = f"s3://{BUCKET}/team/case"
     assert run["parameters"] == {
         "TrainingData": f"{storage}/data/{WINDOW}/train/",
+        "DataFingerprint": fingerprint(files(world.aws, f"{storage}/data/{WINDOW}/train/")),
         "ArtifactsPrefix": f"{storage}/dev/training",
         "ChampionPreprocessor": f"{storage}/none/",
         "ChampionModel": f"{storage}/none/",

@@ -442,6 +442,7 @@ def test_the_newest_window_is_scored_with_everything_of_the_release(live: World)
     artifacts = live.released()["artifacts"]
     assert run["parameters"] == {
         "ProductionData": f"s3://{BUCKET}/team/case/data/2026-11-24/production/",
+        "DataFingerprint": storage.fingerprint(storage.files(live.aws, live.places.data(WINDOW, "production"))),
         "ArtifactsPrefix": f"s3://{BUCKET}/team/case/dev/inference",
         "Preprocessor": artifacts["preprocessor"],
         "Model": artifacts["model"],
@@ -483,6 +484,29 @@ def test_a_window_can_be_named(live: World) -> None:
     handlers.score({"window": "2026-11-23", "again": "the first one was cut short"}, live.aws, live.places, NOW)
     named = [run["parameters"]["ProductionData"].split("/")[-3] for run in live.sagemaker.started("inference")]
     assert named == ["2026-11-23", "2026-11-24", "2026-11-23"]
+
+
+@pytest.mark.parametrize("name", ["part-0.parquet", "more.parquet"])
+def test_rows_that_change_behind_the_same_uri_are_another_request(live: World, name: str) -> None:
+    """The service's cache compares requests, and never looks behind a URI."""
+    place = live.places.data(WINDOW, "production")
+    live.put(f"{place}part-0.parquet", b"rows")
+    live.start()
+    live.start()  # an event that comes twice starts nothing
+    live.put(f"{place}{name}", b"ROWS")
+    live.start()
+    first, second = (run["parameters"] for run in live.sagemaker.started("inference"))
+    assert {key for key in first if first[key] != second[key]} == {"DataFingerprint"}
+
+
+def test_a_training_s_fingerprint_is_of_all_the_rows_that_it_reads(live: World) -> None:
+    live.places = replace(live.places, given_validation=True, settings=replace(live.places.settings, learn="all"))
+    seen = []
+    for window, part in [(WINDOW, "train"), (WINDOW, "validation"), ("2026-11-23", "train"), (WINDOW, "production")]:
+        live.put(f"{live.places.data(window, part)}rows.parquet", b"rows")
+        seen.append(retraining.plan(live.aws, live.places, WINDOW).values["DataFingerprint"])
+    assert len(set(seen)) == 3
+    assert seen[-2] == seen[-1]
 
 
 def test_a_new_release_scores_the_window_anew(live: World) -> None:
@@ -582,6 +606,7 @@ def test_drift_with_labels_starts_a_retraining_on_that_window(live: World) -> No
     artifacts = live.released()["artifacts"]
     assert run["parameters"] == {
         "TrainingData": f"s3://{BUCKET}/team/case/data/2026-11-24/train/",
+        "DataFingerprint": storage.fingerprint(storage.files(live.aws, live.places.data(WINDOW, "train"))),
         "ArtifactsPrefix": f"s3://{BUCKET}/team/case/dev/training",
         "ChampionPreprocessor": artifacts["preprocessor"],
         "ChampionModel": artifacts["model"],
@@ -988,7 +1013,8 @@ def test_the_end_of_a_training_settles_the_loop_at_once(live: World) -> None:
 
 
 def test_only_one_training_runs_also_when_a_person_started_it(live: World) -> None:
-    retraining.start(live.aws, "team-case-dev-training", {"TrainingData": "s3://x/y"}, ("by hand",), "mine")
+    values = {"TrainingData": "s3://x/y/", "DataFingerprint": "mine"}
+    retraining.start(live.aws, "team-case-dev-training", values, ("by hand",), "mine")
     event = live.scored()
     live.label()
     assert "another one is still running" in live.judge(event)

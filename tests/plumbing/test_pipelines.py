@@ -230,6 +230,12 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
             },
         }
     ),
+    "a cached step that can't see its data change": lambda d: step(d, "PrepareTrainingData")["Environment"].pop(
+        "DATA_FINGERPRINT"
+    ),
+    "a cached step that is never reused": lambda d: step(d, "TrainModel")["CheckpointConfig"].update(
+        S3Uri={"Std:Join": {"On": "/", "Values": ["s3://bucket", {"Get": "Execution.PipelineExecutionId"}]}}
+    ),
     "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
     "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
     "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),

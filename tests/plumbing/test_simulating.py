@@ -208,10 +208,13 @@ REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+GIVEN = [{"Name": "DataFingerprint", "Value": "x"}]
+
+
 @pytest.mark.parametrize("name", [*REFUSED_SELECTIONS, "one that has not ended", "one of another pipeline"])
 def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str) -> None:
     sagemaker = quick.aws.sagemaker
-    about = {"PipelineParameters": [], "PipelineName": "team-case-dev-inference"}
+    about = {"PipelineParameters": GIVEN, "PipelineName": "team-case-dev-inference"}
     source = sagemaker.start_pipeline_execution(**about, ClientRequestToken="a" * 64)["PipelineExecutionArn"]
     run = quick.state["executions"][source]
     if name == "one of another pipeline":
@@ -226,11 +229,13 @@ def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str
 def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused(quick: Loop) -> None:
     client = quick.aws.sagemaker
     request = {"PipelineName": "team-case-dev-training", "ClientRequestToken": "a" * 64}
-    first, second = (client.start_pipeline_execution(**request, PipelineParameters=[]) for _ in range(2))
+    first, second = (client.start_pipeline_execution(**request, PipelineParameters=GIVEN) for _ in range(2))
     arn = f"{ACCOUNT}:pipeline/team-case-dev-training/execution/{'a' * 12}"
     assert first == second == {"PipelineExecutionArn": arn}
     with pytest.raises(ClientError, match="no parameter Typo"):
         client.start_pipeline_execution(**request, PipelineParameters=[{"Name": "Typo", "Value": "x"}])
+    with pytest.raises(ClientError, match="no value for parameter DataFingerprint"):
+        client.start_pipeline_execution(**request, PipelineParameters=[])
     with pytest.raises(ClientError, match="ResourceNotFound"):
         client.start_pipeline_execution(**request | {"PipelineName": "another"}, PipelineParameters=[])
 

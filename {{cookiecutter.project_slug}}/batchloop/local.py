@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
 from batchloop.container.job import InputError
+from batchloop.control.names import FINGERPRINT
 from batchloop.engine import containers, running, storage
 from batchloop.engine.containers import Containers
 from batchloop.engine.processes import Backend, Processes, versions
@@ -23,6 +24,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
+RAW = ("TrainingData", "ValidationData", "ProductionData")
 SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
 
 
@@ -66,6 +68,8 @@ def train(repository: Repository, options: RunOptions) -> int:
             "ContinueTraining": str(options.continues).lower(),
         }
         order = _order(repository, options, "training", definition, known)
+        if champion and not options.continues:
+            order = _again(repository, champion, order)
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
         _report(repository, finished, summary.evaluation())
@@ -94,7 +98,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         known = {
             **{f"{name.capitalize()}Image": image for name, image in release["images"].items()},
             **{name.capitalize(): uri for name, uri in release["artifacts"].items()},
-            **(code(repository, changed) if options.on == DOCKER else {}),
+            **code(repository, changed),
             "ProductionData": data,
             "LabelledData": _labels(repository, data, release),
             "ArtifactsPrefix": "s3://runs/inference",
@@ -130,9 +134,18 @@ def _order(
     repository: Repository, options: RunOptions, pipeline: str, definition: Mapping[str, Any], known: Mapping[str, str]
 ) -> Order:
     """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises InputError."""
-    values = definitions.values(definition, known, options.parameters)
+    values = definitions.values(definition, {FINGERPRINT: "", **known}, options.parameters)
+    values[FINGERPRINT] = values[FINGERPRINT] or fingerprint(repository, values)
     definitions.chosen(repository, options.environment, definition, options.parameters, values)
     return Order(definition, repository.names(options.environment).pipeline(pipeline), values)
+
+
+def fingerprint(repository: Repository, values: Mapping[str, Any]) -> str:
+    """Of the raw data that a run with these parameters reads. Raises InputError for what is not there."""
+    stored = running.storage(repository)
+    files = [file for name in RAW if name in values for file in stored.files(values[name])]
+    files += stored.listed(values["EarlierData"]) if "EarlierData" in values else []
+    return storage.fingerprint(repository.local / "digests.json", files)
 
 
 def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
@@ -187,17 +200,13 @@ def _release(
     version, file = package["ModelPackageVersion"], _release_file(repository, package)
     digest = batchloop_repository.of(definition)
     write_json(_definition_file(repository, digest), definition)
-    known = _readable(file) or storage.release_of(package, summary.metrics(), now())
-    about = known | {"untrusted": summary.untrusted(), "definition": digest}
+    about = storage.release_of(package, summary.metrics(), now())
+    about |= {"untrusted": summary.untrusted(), "definition": digest}
     write_json(file, about)
     status = package.get("ModelApprovalStatus")
     if status != "Approved":
         return f"registered as version {version}, not released: its approval status is {status}"
-    released = _readable(repository.release)
-    if released.get("model_package") == package["ModelPackageArn"]:
-        write_json(repository.release, released | {"definition": digest})
-        return f"version {version} is unchanged and stays released"
-    write_json(repository.release, storage.read_release(file) or {})
+    write_json(repository.release, about)
     doubt = ", though what was measured says little of new rows" if summary.untrusted() else ""
     return f"registered and released as version {version}{doubt}"
 
@@ -244,6 +253,23 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
         print(f"release {release['version']} can't be compared with: {gone}; [gate] minimum alone decides", flush=True)
         return None
     return release
+
+
+def _again(repository: Repository, release: Mapping[str, Any], order: Order) -> Order:
+    """What the released model itself was trained by, where just that is asked for again: the cache then answers.
+
+    With that model as its own champion it would be another request.
+    """
+    execution = release["artifacts"]["model"].removeprefix("s3://runs/training/").partition("/")[0]
+    try:
+        before = json.loads((repository.local / "runs" / execution / "run.json").read_text("utf-8"))["parameters"]
+    except (OSError, ValueError):
+        return order
+    champion = {f"Champion{name.capitalize()}": release["artifacts"][name] for name in ("preprocessor", "model")}
+    same = {**before, **champion, "GitCommit": order.parameters.get("GitCommit")} == order.parameters
+    return (
+        replace(order, parameters={**order.parameters, **{name: before[name] for name in champion}}) if same else order
+    )
 
 
 def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:

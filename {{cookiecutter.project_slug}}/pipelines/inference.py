@@ -50,6 +50,7 @@ def _parameters(environment: Environment) -> list[Parameter]:
     released = ("Preprocessor", "Model", "Baseline", "Explainer")
     return [
         ParameterString("ProductionData", environment.data("sample", "production")),
+        ParameterString("DataFingerprint"),  # of what is in it; without a default, so that nobody gets old answers
         ParameterString("ArtifactsPrefix", environment.runs("inference")),
         *(ParameterString(name, environment.nothing) for name in released),  # every run is given a release's
         # The empty artifact until labels of the scored window have arrived: DetectDrift alone is then run again.

@@ -77,6 +77,7 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
         # Manifests of files; this one lists the empty artifact: no earlier window.
         ParameterString("EarlierData", f"{environment.nothing}earlier.manifest"),
         *(validation_data if usecase.split.method == "given" else []),
+        ParameterString("DataFingerprint"),  # of all the data; without a default, so that nobody gets old answers
         ParameterString("ArtifactsPrefix", environment.runs("training")),
         # The empty artifact stands for "no champion yet": a pipeline's inputs can't be optional.
         ParameterString("ChampionPreprocessor", environment.nothing),
@@ -166,7 +167,9 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             kms_key_id=environment.kms_key or None,
         ),
         checkpoint_config=CheckpointConfig(
-            s3_uri=steps.output_uri(context, "TrainModel", "checkpoints"), local_path="/opt/ml/checkpoints"
+            # no part of it is new with each run, or the step would never be reused; a checkpoint says whose it is
+            s3_uri=Join(on="/", values=[context["ArtifactsPrefix"], "checkpoints", context["DataFingerprint"]]),
+            local_path="/opt/ml/checkpoints",
         ),
         tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags],
     )

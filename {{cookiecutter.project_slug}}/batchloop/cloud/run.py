@@ -223,7 +223,7 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
         raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
     if changes := troubles(aws, released):
         raise InputError(f"release {released['version']} is not what was released: {', '.join(changes)}.")
-    values = handlers.scoring(places, released, places.data(window, "production"))
+    values = handlers.scoring(aws, places, released, window)
     said = f"Window {window} is scored with release {released['version']}."
     return values | retraining.labels(aws, places, window), said, release.version(released)
 

@@ -139,13 +139,13 @@ def interruptible() -> Iterator[Interruption]:
 
 
 class Checkpoint:
-    """The Progress of one fit, told from any other by `identity` (its data and hyperparameters); `start` to go on from.
+    """The Progress of one fit, told from others by code and `identity` (data, hyperparameters); `start` to go on from.
 
     What the model's own state is, only the model knows: here it is a text.
     """
 
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
-        self.file, self.fingerprint, self.interruption = folder / STATE, digest(identity), interruption
+        self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
         self.start = start
 
     def interrupted(self) -> str | None:
@@ -185,14 +185,14 @@ class Checkpoint:
 
 def remember(folder: Path, identity: Any, hyperparameters: dict[str, Any]) -> None:
     """Keep what a search found: it may have taken much longer than the fit."""
-    _write(folder / TUNED, json.dumps({"fingerprint": digest(identity), "hyperparameters": hyperparameters}))
+    _write(folder / TUNED, json.dumps({"fingerprint": _owner(identity), "hyperparameters": hyperparameters}))
 
 
 def recall(folder: Path, identity: Any) -> dict[str, Any] | None:
     """What a search over the same data found before the interruption, or None."""
     try:
         state = json.loads((folder / TUNED).read_text(encoding="utf-8"))
-        return dict(state["hyperparameters"]) if state["fingerprint"] == digest(identity) else None
+        return dict(state["hyperparameters"]) if state["fingerprint"] == _owner(identity) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -201,6 +201,11 @@ def forget(folder: Path) -> None:
     """The run is complete: there is nothing to go on with."""
     for name in (STATE, TUNED):
         (folder / name).unlink(missing_ok=True)
+
+
+def _owner(identity: Any) -> str:
+    """Whose state it is: other code goes on from none, though all runs on the same data keep theirs in one place."""
+    return digest([os.environ.get("CODE_VERSION"), identity])
 
 
 def _write(file: Path, text: str) -> None:

@@ -46,7 +46,7 @@ def found(aws: Aws, artifacts: Mapping[str, str]) -> dict[str, dict[str, Source]
 def _files(aws: Aws, uri: str) -> dict[str, Source]:
     (bucket, key), objects = storage.split(uri.rstrip("/")), storage.objects(aws, uri)
     parent = f"{key.rpartition('/')[0]}/" if key in objects else f"{key}/"
-    return {name.removeprefix(parent): Source(bucket, name, tag) for name, tag in objects.items()}
+    return {name.removeprefix(parent): Source(bucket, name, entry["ETag"]) for name, entry in objects.items()}
 
 
 def origin(source: Found) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchloop.control import artifacts, latest, release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
-from batchloop.control.names import COMPONENTS, Aws, Places, handler
+from batchloop.control.names import COMPONENTS, FINGERPRINT, Aws, Places, handler
 
 Event = Mapping[str, Any]
 SUCCEEDED = "Succeeded"
@@ -46,7 +46,7 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
         reports.tell(aws, places, f"{why}, so nothing is scored", lines)
         reports.measure(aws, places, now, {"NothingToScore": 1})
         return f"{why}."
-    values = scoring(places, released, places.data(window, "production")) | retraining.labels(aws, places, window)
+    values = scoring(aws, places, released, window) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
     done = f"Window {window} is scored with release {released['version']}."
     arn = retraining.start(aws, places.pipeline("inference"), values, purpose, done, **release.version(released))
@@ -65,10 +65,12 @@ def ready(aws: Aws, places: Places, window: str, part: str) -> bool:
     return bool(storage.files(aws, uri))
 
 
-def scoring(places: Places, released: Mapping[str, Any], data: str) -> dict[str, str]:
+def scoring(aws: Aws, places: Places, released: Mapping[str, Any], window: str) -> dict[str, str]:
     """The inference pipeline's parameters: everything from one release, so that nothing can be mixed."""
+    data = places.data(window, "production")
     return {
         "ProductionData": data,
+        FINGERPRINT: storage.fingerprint(storage.files(aws, data)),
         "ArtifactsPrefix": places.runs("inference"),
         **{name.capitalize(): uri for name, uri in released["artifacts"].items()},
         **{f"{name.capitalize()}Image": released["images"][name] for name in COMPONENTS},

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from batchloop.control import artifacts, decision, release, reports, storage
 from batchloop.control.artifacts import NotReleased
 from batchloop.control.decision import RETRAINING, Action, Decision, DecisionContext, Memory, Observation
-from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, earlier_windows
+from batchloop.control.names import COMPONENTS, FINGERPRINT, NOTHING, Aws, Places, besides, earlier_windows
 from batchloop.control.storage import Conflict, Stored
 
 RUNS = ("Executing", "Stopping")
@@ -34,12 +34,12 @@ Tell = Callable[[Decision], None]
 
 
 def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str, **more: Any) -> str:
-    """Start an execution, once for a purpose; its ARN. `more` are further members of the request."""
+    """Start an execution, once for a purpose and its data; its ARN. `more` are further members of the request."""
     answer = aws.sagemaker.start_pipeline_execution(
         PipelineName=pipeline,
         PipelineExecutionDescription=" ".join(why.split())[:1000],
         PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
-        ClientRequestToken=sha256("\n".join((pipeline, *purpose)).encode()).hexdigest(),
+        ClientRequestToken=sha256("\n".join((pipeline, *purpose, values.get(FINGERPRINT, ""))).encode()).hexdigest(),
         **more,
     )
     return str(answer["PipelineExecutionArn"])
@@ -72,8 +72,7 @@ def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
     for part in PARTS:
         if storage.complete(aws, places, window, part):
             uri = places.data(window, part)
-            text = "\n".join(f"{key} {tag}" for key, tag in storage.files(aws, uri).items())
-            return {DATA: uri, VERSION: sha256(text.encode()).hexdigest()[:16]}
+            return {DATA: uri, VERSION: storage.fingerprint(storage.files(aws, uri))}
     return {}
 
 
@@ -161,8 +160,10 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
     for name in earlier_windows(storage.windows(aws, places), window) if places.settings.earlier else []:
         if len(earlier) < places.settings.earlier and storage.complete(aws, places, name, "train"):
             earlier = {name: storage.files(aws, places.data(name, "train"))} | earlier
+    raw = [storage.files(aws, places.data(window, part)) for part in places.labelled]
     values = {
         "TrainingData": places.data(window, "train"),
+        FINGERPRINT: storage.fingerprint(*raw, *earlier.values()),
         **({"EarlierData": _manifest(aws, places, window, earlier)} if earlier else {}),
         **({"ValidationData": places.data(window, "validation")} if places.given_validation else {}),
         "ArtifactsPrefix": places.runs("training"),
@@ -181,10 +182,11 @@ def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str
     and what is in them, so that the pipeline's cache, which compares requests, takes other ones for another input.
     """
     prefix = f"{places.storage}/data/"
-    files = {key: tag for keys in earlier.values() for key, tag in keys.items()}
-    (bucket, folder), name = storage.split(prefix), sha256(json.dumps(files).encode()).hexdigest()[:16]
-    uri = f"{places.runs('training')}/earlier/{window}-{name}.manifest"
-    text = json.dumps([{"prefix": prefix}, *(key.removeprefix(folder) for key in files)], indent=1)
+    bucket, folder = storage.split(prefix)
+    uri = f"{places.runs('training')}/earlier/{window}-{storage.fingerprint(*earlier.values())}.manifest"
+    text = json.dumps(
+        [{"prefix": prefix}, *(key.removeprefix(folder) for files in earlier.values() for key in files)], indent=1
+    )
     aws.s3.put_object(Bucket=bucket, Key=storage.split(uri)[1], Body=text.encode())
     return uri
 

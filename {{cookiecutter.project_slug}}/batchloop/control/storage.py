@@ -8,7 +8,9 @@ whoever reads in that moment may decide once more about a window, and finds the 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -73,20 +75,22 @@ def below(uri: str, name: str) -> str:
     return f"{uri.rstrip('/')}/{name}"
 
 
-def objects(aws: Aws, uri: str) -> dict[str, str]:
-    """The object of that URI, or every one in the folder: key → ETag. A console's "folder" objects are none."""
+def objects(aws: Aws, uri: str) -> dict[str, Any]:
+    """The object of that URI, or every one in the folder: key → the entry, with Size and ETag. A console's "folder" objects are none."""
     bucket, key = split(uri.rstrip("/"))
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    entries = {entry["Key"]: entry.get("ETag", "") for page in pages for entry in page.get("Contents", [])}
+    entries = {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
     inside = {name for name in entries if name.startswith(f"{key}/") and not name.endswith("/")}
-    return {name: tag for name, tag in entries.items() if name == key or name in inside}
+    return {name: entry for name, entry in entries.items() if name == key or name in inside}
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
-    """As `objects`, without what is no data: names that begin with _ or a dot, also those of folders."""
-    base = split(uri.rstrip("/"))[1]
-    found = objects(aws, uri).items()
-    return {key: tag for key, tag in found if not any(name[:1] in (".", "_") for name in key[len(base) :].split("/"))}
+    """As `objects`, without what is no data (names that begin with _ or a dot, also of folders): key → size and ETag."""
+    start = len(split(uri.rstrip("/"))[1])
+    found = {key: f"{entry['Size']} {entry['ETag']}" for key, entry in objects(aws, uri).items()}
+    return {
+        key: tag for key, tag in found.items() if not any(name[:1] in (".", "_") for name in key[start:].split("/"))
+    }
 
 
 def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
@@ -94,6 +98,16 @@ def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
     bucket, key = split(below(places.data(window, part), MARK))
     found = aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
     return any(entry["Key"] == key for entry in found)
+
+
+def fingerprint(*folders: Mapping[str, str]) -> str:
+    """Of what `files` gives: another one for other keys, sizes or ETags.
+
+    A cached step looks at its request alone ("Default cache key attributes by pipeline step type" in the SageMaker
+    developer guide), so what lies behind a URI has to be said in it.
+    """
+    entries = {key: tag for files in folders for key, tag in files.items()}
+    return sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def windows(aws: Aws, places: Places) -> list[str]:

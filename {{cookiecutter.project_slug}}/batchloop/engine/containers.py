@@ -88,9 +88,6 @@ class Containers(Backend):
             self.user = ["--user", f"{os.getuid()}:{os.getgid()}"]
         self._remove_left()
 
-    def code(self, image: str) -> list[str]:
-        return ["docker", docker("image", "inspect", "--format", "{{.Id}}", image).strip()]
-
     def stop(self) -> None:
         super().stop()
         self._remove_left()

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchloop.container.job import InputError
 from batchloop.engine.steps import BY_TYPE, PipelineExecution
-from batchloop.engine.storage import Outcome, write_json
+from batchloop.engine.storage import Properties, write_json
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
 from batchloop.repository import Stopped, full
@@ -135,6 +135,7 @@ class StepStatus(StrEnum):
     STOPPED = "stopped"
 
 
+Result = tuple[Properties, StepStatus]
 FINISHED = {StepStatus.DONE, StepStatus.REUSED}
 STYLES = {
     StepStatus.RUNNING: "bold yellow",
@@ -178,7 +179,7 @@ class Scheduler:
         graph.prepare()
         pool = ThreadPoolExecutor(PARALLEL)
         ready: set[str] = set()
-        running: dict[Future[Outcome], str] = {}
+        running: dict[Future[Result], str] = {}
         try:
             while graph.is_active():
                 ready |= set(graph.get_ready())
@@ -213,16 +214,15 @@ class Scheduler:
             self._change(name, StepStatus.NOT_RUN)
         return self.steps[name].status != StepStatus.WAITING
 
-    def _finish(self, name: str, future: Future[Outcome]) -> None:
+    def _finish(self, name: str, future: Future[Result]) -> None:
         try:
-            outcome = future.result()
+            self.steps[name].properties, status = future.result()
         except Stopped:
             self._change(name, StepStatus.STOPPED)
         except InputError as failure:
             self._change(name, StepStatus.FAILED, str(failure))
         else:
-            self.steps[name].properties = outcome.properties
-            self._change(name, StepStatus.REUSED if outcome.reused else StepStatus.DONE)
+            self._change(name, status)
 
     def _change(self, name: str, status: StepStatus, message: str = "") -> None:
         step = self.steps[name]
@@ -241,10 +241,10 @@ class Scheduler:
         if self.show:
             self.show(name, step)
 
-    def _work(self, node: Node) -> Outcome:
+    def _work(self, node: Node) -> Result:
         """Run a step, and let later ones refer to its properties."""
         try:
-            outcome = self._perform(node)
+            properties, status = self._perform(node)
         except (InputError, Stopped):
             raise
         except ExpressionError as error:
@@ -255,22 +255,28 @@ class Scheduler:
             with self.execution.log(node.name).open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
             raise InputError(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
-        outputs = outcome.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
+        outputs = properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
         files = {  # the JSON files that Std:JsonGet may read, by name
             item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
             for item in node.step.get("PropertyFiles", [])
         }
-        self.scope.steps[node.name] = {**outcome.properties, "PropertyFiles": files}
-        return outcome
+        self.scope.steps[node.name] = {**properties, "PropertyFiles": files}
+        return properties, status
 
-    def _perform(self, node: Node) -> Outcome:
+    def _perform(self, node: Node) -> Result:
         arguments = node.step.get("Arguments", {})
         if node.type == "Condition":
             conditions = arguments.get("Conditions", [])
-            return Outcome({"Outcome": all(expressions.holds(condition, self.scope) for condition in conditions)})
+            held = all(expressions.holds(condition, self.scope) for condition in conditions)
+            return {"Outcome": held}, StepStatus.DONE
         if node.type not in BY_TYPE:
             raise InputError(f"steps of type {node.type} can't be run here.")
-        return BY_TYPE[node.type](node.name, expressions.resolve(arguments, self.scope), self.execution)
+        arguments, cache = expressions.resolve(arguments, self.scope), self.execution.cache
+        if (found := cache.find(node.step, arguments)) is not None:
+            return found, StepStatus.REUSED
+        properties = BY_TYPE[node.type](node.name, arguments, self.execution)
+        cache.keep(node.step, arguments, properties)
+        return properties, StepStatus.DONE
 
 
 @contextmanager

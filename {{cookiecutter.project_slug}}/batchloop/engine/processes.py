@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from batchloop import repository as batchloop_repository
 from batchloop.container.job import InputError
@@ -44,11 +43,6 @@ class Container:
     def component(self) -> str:
         """The component the image holds: the last part of its repository."""
         return re.split("[@:]", self.image.rpartition("/")[2])[0]
-
-    @property
-    def identity(self) -> list[Any]:
-        """What of it can change a result, besides the code."""
-        return [*self.entrypoint, "|", *self.arguments, dict(self.environment)]
 
 
 @dataclass(frozen=True)
@@ -97,10 +91,6 @@ class Backend:
 
     def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         """Start a job's container or process; the port of a server, which may not be known at once."""
-        raise NotImplementedError
-
-    def code(self, image: str) -> list[str]:
-        """What would run for an image: a step is done again when it changes."""
         raise NotImplementedError
 
     def run(self, job: Job) -> None:
@@ -206,10 +196,6 @@ class Processes(Backend):
     def __init__(self, repository: Repository) -> None:
         super().__init__()
         self.repository, self.version = repository, versions(repository)
-
-    def code(self, image: str) -> list[str]:
-        component = Container(image).component
-        return [component, self.version(component)]
 
     def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         for mount in job.mounts:

@@ -100,7 +100,9 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     if order.selection:
         nodes, results = graph.selected(nodes, order.selection, order.name, repository.local / "runs")
     stored = storage(repository)
-    cache = Cache(repository.local / "cache" / order.identity, stored)
+    # what processes have done is not taken for what containers do
+    kept = order.identity or f"{type(backend).__name__.lower()}/{order.name}"
+    cache = Cache(repository.local / "cache" / kept, stored, own=bool(order.identity))
     identity = order.identity or f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"  # sorts by time; one run at a time
     folder = repository.local / "runs" / identity
     folder.mkdir(parents=True)
@@ -130,7 +132,6 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
         raise
     finally:
         backend.close()
-        cache.save()
     broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in scheduler.steps.values())
     scheduler.save(state="failed" if broken else "done", ended=now())
     return Finished(identity, scheduler.steps)

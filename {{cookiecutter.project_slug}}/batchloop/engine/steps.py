@@ -1,4 +1,4 @@
-"""What each type of step does here: jobs that run at most once for the same inputs, models, packages, failures.
+"""What each type of step does here: jobs, models, packages, failures.
 
 Source: "Use Your Own Inference Code with Batch Transform" and the API reference in the SageMaker documentation.
 """
@@ -17,11 +17,10 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from batchloop import repository
 from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Container, Job, request
-from batchloop.engine.storage import Cache, Mount, Outcome, Registry, Result, Storage
+from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
 
 MEGABYTE = 2**20
 DEFAULT_PAYLOAD = 6  # megabytes, the service's
@@ -63,11 +62,6 @@ class PipelineExecution:
         """As the service names the jobs of a pipeline."""
         return f"pipelines-{self.identity}-{step}"
 
-    def once(self, container: Container, identity: Mapping[str, Any], work: Callable[[str], Result]) -> Outcome:
-        """Run a job, unless the same code did the same to the same inputs before."""
-        code = {"code": self.backend.code(container.image), "container": container.identity}
-        return self.cache.once({**identity, **code}, work)
-
 
 def now() -> str:
     """The moment, to the second, in UTC."""
@@ -81,7 +75,7 @@ def need(arguments: Arguments, key: str) -> Any:
     return arguments[key]
 
 
-def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
+def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A processing job."""
     application = need(arguments, "AppSpecification")
     container = Container(
@@ -94,35 +88,28 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Outco
     sources = [item["S3Input"] for item in arguments.get("ProcessingInputs", [])]
     inputs = [(item["LocalPath"], item["S3Uri"], item.get("S3DataType") == "ManifestFile") for item in sources]
     outputs = {item["OutputName"]: item for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])}
-    targets = {name: item["S3Output"] for name, item in outputs.items()}
-
-    def work(_key: str) -> Result:
-        mounts = [mount for path, uri, listed in inputs for mount in run.storage.mounts(uri, path, listed)]
-        job = run.job(name, container, mounts)
-        _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": HOST})
-        for target in targets.values():
-            job.inside(target["LocalPath"]).mkdir(parents=True, exist_ok=True)
-        run.backend.run(job)
-        for target in targets.values():
-            run.storage.take(job.inside(target["LocalPath"]), target["S3Uri"])
-        properties = {
-            "ProcessingJobName": run.job_name(name),
-            "ProcessingJobStatus": "Completed",
-            "ProcessingOutputConfig": {"Outputs": outputs},
-            "AppSpecification": application,
-        }
-        return properties, [target["S3Uri"] for target in targets.values()]
-
-    identity = {
-        "type": "Processing",
-        "inputs": [[path, run.cache.content(uri, listed)] for path, uri, listed in inputs],
-        "outputs": {name: target["LocalPath"] for name, target in targets.items()},
+    targets = [item["S3Output"] for item in outputs.values()]
+    mounts = [mount for path, uri, listed in inputs for mount in run.storage.mounts(uri, path, listed)]
+    job = run.job(name, container, mounts)
+    _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": HOST})
+    for target in targets:
+        job.inside(target["LocalPath"]).mkdir(parents=True, exist_ok=True)
+    run.backend.run(job)
+    for target in targets:
+        run.storage.take(job.inside(target["LocalPath"]), target["S3Uri"])
+    return {
+        "ProcessingJobName": run.job_name(name),
+        "ProcessingJobStatus": "Completed",
+        "ProcessingOutputConfig": {"Outputs": outputs},
+        "AppSpecification": application,
     }
-    return run.once(container, identity, work)
 
 
-def training(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
-    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance."""
+def training(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
+    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance.
+
+    They lie where CheckpointConfig says, and whatever lies there already is what the job finds.
+    """
     algorithm = need(arguments, "AlgorithmSpecification")
     container = Container(
         algorithm["TrainingImage"],
@@ -135,44 +122,31 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome
     sources = {item["ChannelName"]: item["DataSource"]["S3DataSource"] for item in arguments["InputDataConfig"]}
     channels = {channel: source["S3Uri"] for channel, source in sources.items()}
     target = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}"
-
-    def work(key: str) -> Result:
-        mounts = [
-            mount for channel, uri in channels.items() for mount in run.storage.mounts(uri, f"{CHANNELS}/{channel}")
-        ]
-        checkpoints = run.cache.folder / "checkpoints" / key
+    mounts = [mount for channel, uri in channels.items() for mount in run.storage.mounts(uri, f"{CHANNELS}/{channel}")]
+    if kept := arguments.get("CheckpointConfig"):
+        checkpoints = run.storage.path(kept["S3Uri"])
         checkpoints.mkdir(parents=True, exist_ok=True)
-        mounts.append(Mount("/opt/ml/checkpoints", checkpoints.resolve(), writable=True))
-        job = run.job(name, container, mounts)
-        _configure_training(job.root, arguments)
-        run.backend.run(job)
-        printed = job.log.read_text(encoding="utf-8", errors="replace")
-        values = {item["Name"]: re.findall(item["Regex"], printed) for item in metrics}
-        packed = job.root.parent / "packed"
-        if not _pack(job.root / "model", packed / "output" / "model.tar.gz"):
-            raise InputError("the job left no file in /opt/ml/model.")
-        _pack(job.root / "output" / "data", packed / "output" / "output.tar.gz")
-        run.storage.take(packed, target)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        properties = {
-            "TrainingJobName": run.job_name(name),
-            "TrainingJobStatus": "Completed",
-            "ModelArtifacts": {"S3ModelArtifacts": f"{target}/output/model.tar.gz"},
-            "OutputDataConfig": {"S3OutputPath": arguments["OutputDataConfig"]["S3OutputPath"]},
-            "HyperParameters": arguments.get("HyperParameters", {}),
-            "FinalMetricDataList": {
-                name: {"MetricName": name, "Value": float(found[-1])} for name, found in values.items() if found
-            },
-        }
-        return properties, [target]
-
-    identity = {
-        "type": "Training",
-        "hyperparameters": arguments.get("HyperParameters", {}),
-        "metrics": metrics,
-        "inputs": {channel: run.cache.content(uri) for channel, uri in channels.items()},
+        mounts.append(Mount(kept.get("LocalPath", "/opt/ml/checkpoints"), checkpoints.resolve(), writable=True))
+    job = run.job(name, container, mounts)
+    _configure_training(job.root, arguments)
+    run.backend.run(job)
+    printed = job.log.read_text(encoding="utf-8", errors="replace")
+    values = {item["Name"]: re.findall(item["Regex"], printed) for item in metrics}
+    packed = job.root.parent / "packed"
+    if not _pack(job.root / "model", packed / "output" / "model.tar.gz"):
+        raise InputError("the job left no file in /opt/ml/model.")
+    _pack(job.root / "output" / "data", packed / "output" / "output.tar.gz")
+    run.storage.take(packed, target)
+    return {
+        "TrainingJobName": run.job_name(name),
+        "TrainingJobStatus": "Completed",
+        "ModelArtifacts": {"S3ModelArtifacts": f"{target}/output/model.tar.gz"},
+        "OutputDataConfig": {"S3OutputPath": arguments["OutputDataConfig"]["S3OutputPath"]},
+        "HyperParameters": arguments.get("HyperParameters", {}),
+        "FinalMetricDataList": {
+            name: {"MetricName": name, "Value": float(found[-1])} for name, found in values.items() if found
+        },
     }
-    return run.once(container, identity, work)
 
 
 def _configure(folder: Path, values: Mapping[str, object]) -> None:
@@ -231,7 +205,7 @@ def _pack(folder: Path, archive: Path) -> bool:
     return True
 
 
-def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
+def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A transform job: every file becomes a request to a running server, every answer a file."""
     model = run.models[need(arguments, "ModelName")]
     limits = {variable: str(arguments[key]) for variable, key in LIMITS.items() if key in arguments}
@@ -240,37 +214,25 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Outcom
     container = Container(model["Image"], ("serve",), environment=environment | limits, instance=instance)
     source = arguments["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     output = arguments["TransformOutput"]
-
-    def work(_key: str) -> Result:
-        files = run.storage.files(source)
-        payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
-        if not files:
-            raise InputError("there is no file to transform.")
-        for file, path in files:
-            if payload and (size := path.stat().st_size / MEGABYTE) > payload:
-                raise InputError(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
-        job = run.job(name, container)
-        artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
-        answers = job.root.parent / "answers"
-        answers.mkdir()
-        with run.backend.serving(job) as port:
-            _send_all(files, answers, port, arguments)
-        run.storage.take(answers, output["S3OutputPath"])
-        properties = {
-            "TransformJobName": run.job_name(name),
-            "TransformJobStatus": "Completed",
-            "TransformOutput": output,
-        }
-        return properties, [output["S3OutputPath"]]
-
-    identity = {
-        "type": "Transform",
-        "model": run.cache.content(model["ModelDataUrl"]),
-        "inputs": run.cache.content(source),
-        "request": [arguments["TransformInput"].get("ContentType"), output.get("Accept")],
-        "payload": arguments.get("MaxPayloadInMB"),
+    files = run.storage.files(source)
+    payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
+    if not files:
+        raise InputError("there is no file to transform.")
+    for file, path in files:
+        if payload and (size := path.stat().st_size / MEGABYTE) > payload:
+            raise InputError(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
+    job = run.job(name, container)
+    artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
+    answers = job.root.parent / "answers"
+    answers.mkdir()
+    with run.backend.serving(job) as port:
+        _send_all(files, answers, port, arguments)
+    run.storage.take(answers, output["S3OutputPath"])
+    return {
+        "TransformJobName": run.job_name(name),
+        "TransformJobStatus": "Completed",
+        "TransformOutput": output,
     }
-    return run.once(container, identity, work)
 
 
 def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments) -> None:
@@ -313,39 +275,27 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
             pool.shutdown(cancel_futures=True)
 
 
-def model(name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
+def model(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A model is only a name for an image and its data; transform looks it up."""
     container = arguments.get("PrimaryContainer") or need(arguments, "Containers")[0]
     model_name = arguments.get("ModelName") or run.job_name(name)
     run.storage.existing(need(container, "ModelDataUrl"))
     run.models[model_name] = container
-    return Outcome({"ModelName": model_name, "PrimaryContainer": container})
+    return {"ModelName": model_name, "PrimaryContainer": container}
 
 
-def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Outcome:
-    """A model package: a new version, unless a package with the same contents and approval is there.
-
-    That one may have been registered before storage was cleared, and then is no longer the same.
-    """
-    contents = {"status": arguments.get("ModelApprovalStatus", "")}
-    for key, value in arguments.get("CustomerMetadataProperties", {}).items():
-        if key != "git_commit":
-            contents[key] = run.cache.content(value) if value.startswith(("s3://", "file://")) else value
-    identity = repository.of([need(arguments, "ModelPackageGroupName"), contents])
-    same = [package for package in run.registry.packages() if package["Identity"] == identity]
-    if same:
-        stored = [value for value in same[-1]["CustomerMetadataProperties"].values() if value.startswith("s3://")]
-        if all(run.storage.path(uri).exists() for uri in stored):
-            return Outcome(same[-1], reused=True)
-    return Outcome(run.registry.register(arguments, identity, now()))
+def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
+    """A model package: a new version each time, as in the Model Registry."""
+    need(arguments, "ModelPackageGroupName")
+    return run.registry.register(arguments, now())
 
 
-def fail(_name: str, arguments: Arguments, _run: PipelineExecution) -> Outcome:
+def fail(_name: str, arguments: Arguments, _run: PipelineExecution) -> Properties:
     """End the run with the definition's own message."""
     raise InputError(str(arguments.get("ErrorMessage") or "the pipeline ended here."))
 
 
-BY_TYPE: Mapping[str, Callable[[str, Arguments, PipelineExecution], Outcome]] = {
+BY_TYPE: Mapping[str, Callable[[str, Arguments, PipelineExecution], Properties]] = {
     "Processing": processing,
     "Training": training,
     "Model": model,

@@ -1,30 +1,27 @@
-"""What stands for S3 here: files by URI; and finished steps by what they depended on."""
+"""What stands for S3 here: files by URI; finished steps by their requests; and the registered models."""
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
 from batchloop.container.job import InputError
+from batchloop.pipelines.expressions import KEYS
 
 READ_ONLY = 0o444
-Result = tuple[Mapping[str, Any], list[str]]  # a step's properties, and the URIs that hold what it made
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished step's properties, in the shape the service describes such a job; whether it had been done before."""
-
-    properties: Mapping[str, Any]
-    reused: bool = False
+Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
+AGE = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?")  # of a cache entry, as ExpireAfter has it
 
 
 @dataclass(frozen=True)
@@ -137,62 +134,75 @@ def write_json(path: Path, value: object) -> None:
 
 
 class Cache:
-    """Entries lie in one file a key. An entry counts only while everything it points to is still as it was.
+    """Finished steps of one pipeline, a file each; the newest of the same request counts, as in the service.
 
-    Content hashes are only computed again for changed files.
+    What lies behind a URI of the request is not looked at. `own` holds the steps of one execution that was interrupted:
+    it goes on from them, also from those that are not cached.
     """
 
-    def __init__(self, folder: Path, storage: Storage) -> None:
-        self.folder, self.storage = folder, storage
-        self._lock = threading.Lock()
-        try:
-            known: dict[str, list[Any]] = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        self._digests = {path: entry for path, entry in known.items() if Path(path).exists()}
+    def __init__(self, folder: Path, storage: Storage, own: bool = False) -> None:
+        self.folder, self.storage, self.own = folder, storage, own
 
-    def once(self, identity: object, work: Callable[[str], Result]) -> Outcome:
-        """What `work` gave when the same was done before, or gives now.
+    def find(self, step: Properties, arguments: Properties) -> Properties | None:
+        """What the step has given before, unless that is too old or what it stored is gone."""
+        file = self._file(step, arguments)
+        with suppress(OSError, ValueError, InputError):  # no entry, or a damaged one
+            found: Properties = json.loads(file.read_text(encoding="utf-8"))
+            stored = [uri for uri in _texts(found) if uri.startswith("s3://")]
+            young = file.stat().st_mtime + self._seconds(step) > time.time()
+            return found if young and all(self.storage.path(uri).exists() for uri in stored) else None
+        return None
 
-        The entry is the last thing that is written, so a killed run never leaves half of one.
-        """
-        key = repository.of(identity)
-        with suppress(OSError, ValueError, KeyError, InputError):  # no entry, a damaged one, or an output that is gone
-            before = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            if all(self.content(uri) == content for uri, content in before["outputs"].items()):
-                return Outcome(dict(before["properties"]), reused=True)
-        properties, outputs = work(key)
-        entry = {"properties": dict(properties), "outputs": {uri: self.content(uri) for uri in outputs}}
-        write_json(self.folder / f"{key}.json", entry)
-        self.save()
-        return Outcome(properties)
+    def keep(self, step: Properties, arguments: Properties, properties: Properties) -> None:
+        """The last thing that is written of a step, so that a killed run never leaves half of one."""
+        if self._seconds(step):
+            write_json(self._file(step, arguments), properties)
 
-    def content(self, uri: str, listed: bool = False) -> str:
-        """A hash of the names and bytes of what is at a URI, or `listed` there. Raises InputError where nothing is."""
-        files = self.storage.listed(uri) if listed else self.storage.files(uri)
-        return repository.of([[name, self._digest(path)] for name, path in files])
+    def _seconds(self, step: Properties) -> float:
+        """How long the step is reused; 0 for one that is not."""
+        if self.own:
+            return math.inf if step["Type"] in {*KEYS, "RegisterModel"} else 0
+        caching = step.get("CacheConfig", {})
+        age = AGE.fullmatch(caching.get("ExpireAfter", "")) if caching.get("Enabled") and step["Type"] in KEYS else None
+        days, hours, minutes = (int(number or 0) for number in age.groups()) if age else (0, 0, 0)
+        return timedelta(days, hours=hours, minutes=minutes).total_seconds()
 
-    def save(self) -> None:
-        """Keep the hashes for the next run."""
-        with self._lock:
-            write_json(self.folder / "digests.json", self._digests)
+    def _file(self, step: Properties, arguments: Properties) -> Path:
+        keys = set(arguments) if self.own else KEYS.get(step["Type"], set())
+        request = {key: value for key, value in arguments.items() if key in keys}
+        return self.folder / f"{repository.of([step['Name'], request])}.json"
 
-    def _digest(self, path: Path) -> str:
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def fingerprint(known: Path, files: Iterable[tuple[str, Path]]) -> str:
+    """Another one for other names, sizes or contents; `known` keeps the hashes of unchanged files."""
+    try:
+        before: dict[str, list[Any]] = json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    digests, entries = {path: entry for path, entry in before.items() if Path(path).exists()}, list[Any]()
+    for name, path in files:
         try:
             state = path.stat()
         except OSError as error:
             leads = f", a link to {path.readlink()}" if path.is_symlink() else ""
             raise InputError(f"{path}{leads}: {error.strerror}; mend or remove it.") from None
         # the change time too: a file may be replaced by one of the same size and date
-        stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        name = str(path.absolute())
-        entry = self._digests.get(name)
-        if entry is None or entry[:3] != stamp:
+        stamp, key = [state.st_size, state.st_mtime_ns, state.st_ctime_ns], str(path.absolute())
+        if digests.get(key, [])[:3] != stamp:
             with path.open("rb") as handle:
-                entry = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
-            with self._lock:
-                self._digests[name] = entry
-        return str(entry[3])
+                digests[key] = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
+        entries.append([name, digests[key][0], digests[key][3]])
+    write_json(known, digests)
+    return repository.of(entries)
 
 
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
@@ -222,7 +232,7 @@ class Registry:
                 return package
         raise InputError(f"{arn} is not registered.")
 
-    def register(self, arguments: Mapping[str, Any], identity: str, created: str) -> dict[str, Any]:
+    def register(self, arguments: Mapping[str, Any], created: str) -> dict[str, Any]:
         """Add a package under the group's next version."""
         packages, group = self.packages(), arguments["ModelPackageGroupName"]
         version = 1 + sum(package["ModelPackageGroupName"] == group for package in packages)
@@ -231,7 +241,6 @@ class Registry:
             "ModelPackageVersion": version,
             "ModelPackageStatus": "Completed",
             "CreationTime": created,
-            "Identity": identity,
             **arguments,
         }
         write_json(self.file, [*packages, package])

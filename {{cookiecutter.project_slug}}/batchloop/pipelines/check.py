@@ -12,6 +12,7 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
+from batchloop.control.names import FINGERPRINT
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError
 
@@ -187,6 +188,8 @@ class _Arguments:
             yield from request(call, arguments | ({filled_in: "sample"} if filled_in else {}))
             yield from _folders(arguments)
             yield from self._prefixes(step["Arguments"])
+            if step.get("CacheConfig", {}).get("Enabled"):
+                yield from _cached(step["Arguments"], expressions.KEYS.get(kind, set()))
 
     def _prefixes(self, value: Any) -> Iterator[str]:
         """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
@@ -317,6 +320,17 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
         pattern = limits.get("pattern", "")
         if pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value):
             yield f"= {value!r} does not match {pattern}"
+
+
+def _cached(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
+    """A cached step is found by its request alone, whatever lies behind the URIs in it."""
+    request = {key: value for key, value in arguments.items() if key in keys}
+    given = set(expressions.gets([value for key, value in request.items() if "Input" in key]))
+    used = set(expressions.gets(request))
+    if any(path.startswith("Parameters.") for path in given) and f"Parameters.{FINGERPRINT}" not in used:
+        yield f"it is cached, reads what a parameter names, and would not see it change: give it {FINGERPRINT}"
+    for path in sorted(path for path in used if path.startswith("Execution.")):
+        yield f"it is cached and never reused: {path} is another one in each run"
 
 
 def _folders(arguments: Mapping[str, Any]) -> Iterator[str]:

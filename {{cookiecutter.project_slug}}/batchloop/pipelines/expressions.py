@@ -19,6 +19,15 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "LessThan": operator.lt,
     "LessThanOrEqualTo": operator.le,
 }
+# what of its request a cached step is found by ("Default cache key attributes by pipeline step type", developer guide)
+KEYS = {
+    "Processing": {"AppSpecification", "Environment", "ProcessingInputs"},
+    "Training": {
+        *("AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations"),
+        *("Environment", "HyperParameters", "InputDataConfig"),
+    },
+    "Transform": {"DataProcessing", "Environment", "ModelName", "TransformInput"},
+}
 ORDERED = set(COMPARISONS) - {"Equals"}
 SIDES = ("LeftValue", "RightValue")
 CONDITIONS = {  # type → its other keys

@@ -22,8 +22,8 @@ from batchloop.control import names
 from batchloop.environment import Environment
 
 COMPONENTS = tuple(names.COMPONENTS)
-# A step is reused while its arguments are the same; AWS leaves job names and the execution id's value out of the
-# comparison only where a path is a Join of it, which is how every output path is written here.
+# A step is reused while its request is the same, whatever has become of the data behind a URI in it: so each request
+# holds the fingerprint of the raw data ("Default cache key attributes by pipeline step type": outputs do not count).
 CACHE = CacheConfig(enable_caching=True, expire_after="P30D")
 # Polars reads this many row groups ahead of each scan. By default it is 8 or more, and a job's memory then depends on
 # how much faster the disk is than the processors.
@@ -76,7 +76,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         volume_size_in_gb=environment.instances[job.component].volume_gb,
         max_runtime_in_seconds=environment.max_runtime_seconds,
         entrypoint=["python", "-m", "batchloop.container", job.component],
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"DATA_FINGERPRINT": context[names.FINGERPRINT]},
         volume_kms_key=environment.kms_key or None,
         output_kms_key=environment.kms_key or None,
         # no network inside any container, and your VPC where the environment names one

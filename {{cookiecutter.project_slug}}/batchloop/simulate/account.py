@@ -136,7 +136,8 @@ class Account:
                 folders[f"{prefix}{below.partition('/')[0]}/"] = None
             else:
                 with (root / key).open("rb") as file:
-                    objects.append({"Key": key, "ETag": hashlib.file_digest(file, "sha256").hexdigest()})
+                    tag = hashlib.file_digest(file, "sha256").hexdigest()
+                objects.append({"Key": key, "Size": (root / key).stat().st_size, "ETag": tag})
         found = objects[: request.get("MaxKeys")]
         prefixes = [{"Prefix": name} for name in folders]
         return {"Contents": found, "CommonPrefixes": prefixes, "IsTruncated": len(found) < len(objects)}
@@ -184,9 +185,12 @@ class Account:
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
         version = request.get("PipelineVersionId") or len(self._versions_of("StartPipelineExecution", name))
         definition = self.definition(name, version)
-        declared = {entry["Name"] for entry in definition["Parameters"]}
-        if unknown := sorted(set(values) - declared):
+        declared = definition["Parameters"]
+        if unknown := sorted(set(values) - {entry["Name"] for entry in declared}):
             raise refuse(f"no parameter {', '.join(unknown)}")
+        needed = {entry["Name"] for entry in declared if "DefaultValue" not in entry}
+        if missing := sorted(needed - set(values)):
+            raise refuse(f"no value for parameter {', '.join(missing)}")
         arn = f"{self.arn}:pipeline/{name}/execution/{token[:12]}"
         run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
         run |= {"version": version, "description": request.get("PipelineExecutionDescription", "")}
@@ -236,7 +240,7 @@ class Account:
             package = self.registry.package(arn)
         except InputError as failure:
             raise client_error("DescribeModelPackage", "ValidationException", str(failure)) from None
-        registered = {name: value for name, value in package.items() if name not in ("Identity", "CreationTime")}
+        registered = {name: value for name, value in package.items() if name != "CreationTime"}
         return {**registered, **self.state["approvals"].get(arn, {})}
 
     def list_pipeline_versions(self, **request: Any) -> Answer:

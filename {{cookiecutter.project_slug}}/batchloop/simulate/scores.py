@@ -52,7 +52,8 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
     file = local / "scores" / f"{manifest['version']}.json"
     if not file.is_file():
         definition = loop.definitions["inference"]
-        values = handlers.scoring(loop.places, manifest, _all_rows(loop)) | {"ArtifactsPrefix": prefix}
+        values = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
+        values |= {"ProductionData": _all_rows(loop), "ArtifactsPrefix": prefix}
         selection = Selection(scoring_steps(definition))
         finished = loop.run(Order(definition, "measuring", values, identity, True, selection))
         if finished.failed:
