@@ -76,7 +76,7 @@ def below(uri: str, name: str) -> str:
 
 
 def objects(aws: Aws, uri: str) -> dict[str, Any]:
-    """The object of that URI, or every one in the folder: key → the entry, with Size and ETag. A console's "folder" objects are none."""
+    """The object of that URI, or every one in the folder, but a console's "folder" objects: key → entry of the list."""
     bucket, key = split(uri.rstrip("/"))
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
     entries = {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
@@ -85,7 +85,7 @@ def objects(aws: Aws, uri: str) -> dict[str, Any]:
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
-    """As `objects`, without what is no data (names that begin with _ or a dot, also of folders): key → size and ETag."""
+    """What of `objects` is data (names that begin with _ or a dot are none, also of folders): key → size and ETag."""
     start = len(split(uri.rstrip("/"))[1])
     found = {key: f"{entry['Size']} {entry['ETag']}" for key, entry in objects(aws, uri).items()}
     return {
