@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop import environment as environments
-from batchloop.cloud import deploy, stack
+from batchloop.cloud import deploy, run, stack
 from batchloop.cloud import template as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
@@ -217,6 +217,38 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
     assert deploy_deploy(there, "dev", True) == 0
     assert "ExecuteChangeSet" not in account.writes
+    assert account.writes.count("UpdatePipeline") == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("batchloop/control/names.py", "\nimport os", "\n# other code\nimport os"),
+        ("usecase.toml", "[split]", "[retraining]\nbudget = 1\n[split]"),
+        ("infra/stack.yaml", "RetentionInDays: 365", "RetentionInDays: 30"),
+        ("infra/stack.yaml", "The pipelines' role", "The role of both pipelines"),  # which changes no resource
+        ("environments/dev.toml", "hours_between_runs = 26", "hours_between_runs = 30"),  # nor does this, yet
+    ],
+)
+def test_pipelines_alone_are_not_written_where_what_works_with_them_is_of_another_state(
+    there: Repository, account: Account, file: str, old: str, new: str
+) -> None:
+    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    text = (there.root / file).read_text(encoding="utf-8")
+    assert old in text
+    (there.root / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match="`make deploy ENV=dev` brings stack and pipelines together"):
+        run.upsert(there, "dev")
+    assert not account.writes
+    assert deploy_deploy(there, "dev", True) == 0
+    account.wire.calls.clear()
+    assert run.upsert(there, "dev") == 0
+    assert not account.writes
+
+
+def test_pipelines_alone_are_written_where_nothing_else_changed(there: Repository, account: Account) -> None:
+    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    assert run.upsert(there, "dev") == 0
     assert account.writes.count("UpdatePipeline") == 2
 
 
@@ -484,6 +516,15 @@ def test_a_key_that_the_left_bucket_is_encrypted_with_has_to_be_named(ready: Rep
     deployed.environment(ready.root, create_key="true")
     assert f'write kms_key = "{KEY}" into environments/dev.toml' in failure(ready)
     deployed.environment(ready.root, kms_key=f'"{KEY}"')
+    assert deploy_deploy(ready, "dev", True) == 0
+
+
+def test_what_is_scheduled_where_a_person_approves_has_to_name_who_is_told(ready: Repository, account: Account) -> None:
+    scheduled = {"schedule": '"cron(0 6 * * ? *)"', "approval": '"PendingManualApproval"'}
+    deployed.environment(ready.root, **scheduled)
+    assert "names nobody who is told when one fails" in failure(ready)
+    assert not account.writes
+    deployed.environment(ready.root, notice_email='"people@example.org"')
     assert deploy_deploy(ready, "dev", True) == 0
 
 

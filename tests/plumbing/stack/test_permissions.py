@@ -3,10 +3,12 @@
 import fnmatch
 import importlib
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped, unused-ignore]
 from policy_sentry.querying.actions import get_actions_matching_condition_key
 
 from plumbing.rendered import ROOT
@@ -261,7 +263,7 @@ def test_network_interfaces_are_for_a_vpc_and_keys_for_whoever_has_one() -> None
 
 
 def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
-    granted = actions(everything().statements("BuildRole"))
+    granted = actions(everything(Approval="Approved").statements("BuildRole"))
     methods = {
         name: f"{service}:{operation}" for service in SERVICES for name, operation in operations(service).items()
     }
@@ -269,3 +271,22 @@ def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
     code = "".join(cloud.source(*place) for place in (("images", "push"), ("run", "upsert")))
     called = {methods[name] for name in re.findall(r"'(\w+)'", code) if name in methods}
     assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted
+
+
+def test_a_push_writes_no_pipeline_where_a_person_approves() -> None:
+    build = everything().statements("BuildRole")
+    assert not [action for action in actions(build) if action.startswith(("sagemaker:", "iam:"))]
+    project = everything().of("AWS::CodeBuild::Project")["Build"]
+    assert {"Name": "APPROVAL", "Value": "PendingManualApproval"} in project["Environment"]["EnvironmentVariables"]
+    spec = yaml.safe_load((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    [command] = [line for line in spec["phases"]["build"]["commands"] if "upsert" in line]
+    for approval, said in (("PendingManualApproval", "make deploy ENV=prod"), ("Approved", "upsert ENV=prod")):
+        code = f"make() {{ echo $@; }}; {command}"
+        done = subprocess.run(
+            ["bash", "-euc", code],
+            env={"ENV": "prod", "APPROVAL": approval},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said in done.stdout

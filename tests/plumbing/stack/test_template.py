@@ -317,7 +317,7 @@ def test_the_build_has_docker_and_knows_its_environment() -> None:
     build = everything(RepositoryProvider="GITLAB", Branch="release").of("AWS::CodeBuild::Project")["Build"]
     assert (build["Source"]["Type"], build["Source"]["BuildSpec"]) == ("GITLAB", "buildspec.yml")
     assert build["Environment"]["PrivilegedMode"] is True
-    assert build["Environment"]["EnvironmentVariables"] == [{"Name": "ENV", "Value": "dev"}]
+    assert {"Name": "ENV", "Value": "dev"} in build["Environment"]["EnvironmentVariables"]
     assert build["Triggers"]["FilterGroups"][0][1]["Pattern"] == "^refs/heads/release$"
 
 
