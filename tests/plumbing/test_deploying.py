@@ -158,7 +158,7 @@ def test_a_first_deployment_makes_the_storage_and_then_everything_else(
     assert re.fullmatch(r"team/case/dev/stack/[0-9a-f]{64}\.yaml", template)
     assert empty == ["team/case/none/earlier.manifest", "team/case/none/manifest.json"]
     order = [call for call in account.writes if call != "DeleteChangeSet"]
-    storage = ["CreateChangeSet", "ExecuteChangeSet"]
+    storage = ["CreateChangeSet", "ExecuteChangeSet", "UpdateTerminationProtection"]
     stack = ["PutObject", "CreateChangeSet", *["PutObject"] * 3, "ExecuteChangeSet"]
     assert order == [*storage, *stack, "CreatePipeline", "CreatePipeline"]
     said = capsys.readouterr().out
@@ -244,6 +244,35 @@ def test_pipelines_alone_are_not_written_where_what_works_with_them_is_of_anothe
     account.wire.calls.clear()
     assert run.upsert(there, "dev") == 0
     assert not account.writes
+
+
+def test_cloudformation_works_with_the_role_that_is_given_and_nobody_deletes_by_mistake(
+    ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role, seen = f"arn:aws:iam::{ACCOUNT}:role/cloudformation", []
+    original = type(account.cloudformation).do_create_change_set
+
+    def noted(self: Any, request: Any) -> Any:
+        seen.append(request.get("RoleARN"))
+        return original(self, request)
+
+    monkeypatch.setattr(type(account.cloudformation), "do_create_change_set", noted)
+    deployed.environment(ready.root, deployment_role=f'"{role}"')
+    deploy_deploy(ready, "dev", True)
+    assert set(seen) == {role}
+    assert protected(account) == {STORAGE: True, NAME: False}
+    deployed.environment(ready.root, deployment_role='""', approval='"PendingManualApproval"')
+    deploy_deploy(ready, "dev", True)
+    assert seen[-1] is None
+    assert protected(account) == {STORAGE: True, NAME: True}
+    with pytest.raises(ClientError, match="TerminationProtection is enabled"):
+        account.cloudformation.delete_stack(StackName=NAME)
+    assert deploy.teardown(ready, "dev", NAME) == 0
+    assert account.stacks() == {STORAGE: "CREATE_COMPLETE"}
+
+
+def protected(account: Account) -> dict[str, bool]:
+    return {its["StackName"]: its["EnableTerminationProtection"] for its in account.cloudformation.alive()}
 
 
 def test_pipelines_alone_are_written_where_nothing_else_changed(there: Repository, account: Account) -> None:
@@ -371,6 +400,7 @@ def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next
 def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
 ) -> None:
+    account.cloudformation.update_termination_protection(StackName=STORAGE, EnableTerminationProtection=False)
     for name in (NAME, STORAGE):
         account.cloudformation.delete_stack(StackName=name)
         account.cloudformation.time_passes()

@@ -104,6 +104,7 @@ class Environment(Names):
     monthly_budget: Annotated[float, Range(ge=0)]
     build: Build
     instances: Mapping[str, Instances]
+    deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
 
     @property
     def file(self) -> str:

@@ -20,6 +20,10 @@ SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
 BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
 
+DOCKER = {  # what it does with the registry ("IAM permissions for pushing an image", ECR user guide)
+    *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer"),
+    *("ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"),
+}
 KEY_OF_APPROVAL = "sagemaker:ModelApprovalStatus"
 NEEDS_NONE = "sts:GetCallerIdentity"  # "No permissions are required" (STS API reference)
 MODULES = {"publish_release": "release"}  # the others are in handlers
@@ -236,6 +240,28 @@ def test_the_key_that_denies_an_approval_is_one_of_both_actions_that_give_it() -
     """By the service authorization reference, "Actions, resources, and condition keys for Amazon SageMaker"."""
     known = set(get_actions_matching_condition_key("sagemaker", KEY_OF_APPROVAL))
     assert known == {"sagemaker:CreateModelPackage", "sagemaker:UpdateModelPackage"}
+
+
+DEPLOYING = [
+    *(("cloud.deploy", name) for name in ("deploy", "teardown")),
+    *(("cloud.run", name) for name in ("upsert", "run")),
+    ("cloud.bootstrap", "run"),
+    ("cloud.images", "push"),
+]
+
+
+def test_the_deployers_policy_is_as_small_as_the_calls_of_the_commands() -> None:
+    whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, "cloudformation", "sts"), by_text=True)
+    needed = {call for place in DEPLOYING for call in whole.actions(*place)} - {NEEDS_NONE}
+    stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation")
+    statements = stack.of("AWS::IAM::ManagedPolicy")["Deployer"]["PolicyDocument"]["Statement"]
+    granted = actions(statements)
+    assert needed - granted == set(), "the commands call them, the policy does not grant them"
+    assert granted - needed - DOCKER - {"iam:PassRole"} == set(), "granted, and no command calls them"
+    for statement in statements:
+        assert not list(problems(statement)), statement["Sid"]
+    passed = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
+    assert all("iam:PassedToService" in statement["Condition"]["StringEquals"] for statement in passed)
 
 
 def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> None:

@@ -58,7 +58,7 @@ ONCE = ("AWS::IAM::", "AWS::S3::Bucket", "AWS::CloudWatch::Dashboard", "AWS::Bud
 # ---- linters
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", FILES)
 def test_cfn_lint_has_nothing_to_say(name: str) -> None:
     found = lint_file(FILES[name], ManualArgs(regions=[REGION, "us-east-1"]))
     assert not [f"line {match.linenumber}: {match.rule.id} {match.message}"[:300] for match in found]
@@ -121,7 +121,7 @@ def checkov(file: Path) -> dict[str, set[tuple[str, str]]]:
     }
 
 
-@pytest.mark.parametrize(("name", "least"), [("stack", 50), ("storage", 5)])
+@pytest.mark.parametrize(("name", "least"), [("stack", 50), ("storage", 5), ("deployer", 3)])
 def test_checkov_has_nothing_to_say(name: str, least: int) -> None:
     found = checkov(FILES[name])
     assert found["failed_checks"] == set()

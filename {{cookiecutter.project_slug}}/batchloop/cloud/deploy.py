@@ -61,9 +61,10 @@ class Deployment:
 
     def request(self, body: str, url: str = "", **others: str) -> dict[str, Any]:
         """CreateChangeSet's members for a template, by its address where it has one; `others` as in `parameters`."""
-        values = parameters(self.session.environment, body, **others)
+        values, role = parameters(self.session.environment, body, **others), self.session.environment.deployment_role
         return {
             **({"TemplateURL": url} if url else {"TemplateBody": body}),
+            **({"RoleARN": role} if role else {}),
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Capabilities": ["CAPABILITY_NAMED_IAM"],  # the roles have names
             "Tags": tag_list(self.session.environment.tags | MANAGED),
@@ -90,7 +91,9 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     stack, storage = stacks(session)
     existing = stack.usable()
     changed = _storage(deployment, storage)
+    storage.protect(True)
     found, others = _stack(deployment, stack, existing, key)
+    stack.protect(environment.approval != APPROVED)
     print("", *_summary(session, found, changed | others), sep="\n")
     return 0
 
