@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop import environment as environments
-from batchloop.cloud import deploy, stack
+from batchloop.cloud import deploy, run, stack
 from batchloop.cloud import template as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
@@ -158,7 +158,7 @@ def test_a_first_deployment_makes_the_storage_and_then_everything_else(
     assert re.fullmatch(r"team/case/dev/stack/[0-9a-f]{64}\.yaml", template)
     assert empty == ["team/case/none/earlier.manifest", "team/case/none/manifest.json"]
     order = [call for call in account.writes if call != "DeleteChangeSet"]
-    storage = ["CreateChangeSet", "ExecuteChangeSet"]
+    storage = ["CreateChangeSet", "ExecuteChangeSet", "UpdateTerminationProtection"]
     stack = ["PutObject", "CreateChangeSet", *["PutObject"] * 3, "ExecuteChangeSet"]
     assert order == [*storage, *stack, "CreatePipeline", "CreatePipeline"]
     said = capsys.readouterr().out
@@ -217,6 +217,67 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     deployed.pushed(account, "2")
     assert deploy_deploy(there, "dev", True) == 0
     assert "ExecuteChangeSet" not in account.writes
+    assert account.writes.count("UpdatePipeline") == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("batchloop/control/names.py", "\nimport os", "\n# other code\nimport os"),
+        ("usecase.toml", "[split]", "[retraining]\nbudget = 1\n[split]"),
+        ("infra/stack.yaml", "RetentionInDays: 365", "RetentionInDays: 30"),
+        ("infra/stack.yaml", "The pipelines' role", "The role of both pipelines"),  # which changes no resource
+        ("environments/dev.toml", "hours_between_runs = 26", "hours_between_runs = 30"),  # nor does this, yet
+    ],
+)
+def test_pipelines_alone_are_not_written_where_what_works_with_them_is_of_another_state(
+    there: Repository, account: Account, file: str, old: str, new: str
+) -> None:
+    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    text = (there.root / file).read_text(encoding="utf-8")
+    assert old in text
+    (there.root / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match="`make deploy ENV=dev` brings stack and pipelines together"):
+        run.upsert(there, "dev")
+    assert not account.writes
+    assert deploy_deploy(there, "dev", True) == 0
+    account.wire.calls.clear()
+    assert run.upsert(there, "dev") == 0
+    assert not account.writes
+
+
+def test_cloudformation_works_with_the_role_that_is_given_and_nobody_deletes_by_mistake(
+    ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role, seen = f"arn:aws:iam::{ACCOUNT}:role/cloudformation", []
+    original = type(account.cloudformation).do_create_change_set
+
+    def noted(self: Any, request: Any) -> Any:
+        seen.append(request.get("RoleARN"))
+        return original(self, request)
+
+    monkeypatch.setattr(type(account.cloudformation), "do_create_change_set", noted)
+    deployed.environment(ready.root, deployment_role=f'"{role}"')
+    deploy_deploy(ready, "dev", True)
+    assert set(seen) == {role}
+    assert protected(account) == {STORAGE: True, NAME: False}
+    deployed.environment(ready.root, deployment_role='""', approval='"PendingManualApproval"')
+    deploy_deploy(ready, "dev", True)
+    assert seen[-1] is None
+    assert protected(account) == {STORAGE: True, NAME: True}
+    with pytest.raises(ClientError, match="TerminationProtection is enabled"):
+        account.cloudformation.delete_stack(StackName=NAME)
+    assert deploy.teardown(ready, "dev", NAME) == 0
+    assert account.stacks() == {STORAGE: "CREATE_COMPLETE"}
+
+
+def protected(account: Account) -> dict[str, bool]:
+    return {its["StackName"]: its["EnableTerminationProtection"] for its in account.cloudformation.alive()}
+
+
+def test_pipelines_alone_are_written_where_nothing_else_changed(there: Repository, account: Account) -> None:
+    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:2"}')
+    assert run.upsert(there, "dev") == 0
     assert account.writes.count("UpdatePipeline") == 2
 
 
@@ -339,6 +400,7 @@ def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next
 def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
 ) -> None:
+    account.cloudformation.update_termination_protection(StackName=STORAGE, EnableTerminationProtection=False)
     for name in (NAME, STORAGE):
         account.cloudformation.delete_stack(StackName=name)
         account.cloudformation.time_passes()
@@ -484,6 +546,15 @@ def test_a_key_that_the_left_bucket_is_encrypted_with_has_to_be_named(ready: Rep
     deployed.environment(ready.root, create_key="true")
     assert f'write kms_key = "{KEY}" into environments/dev.toml' in failure(ready)
     deployed.environment(ready.root, kms_key=f'"{KEY}"')
+    assert deploy_deploy(ready, "dev", True) == 0
+
+
+def test_what_is_scheduled_where_a_person_approves_has_to_name_who_is_told(ready: Repository, account: Account) -> None:
+    scheduled = {"schedule": '"cron(0 6 * * ? *)"', "approval": '"PendingManualApproval"'}
+    deployed.environment(ready.root, **scheduled)
+    assert "names nobody who is told when one fails" in failure(ready)
+    assert not account.writes
+    deployed.environment(ready.root, notice_email='"people@example.org"')
     assert deploy_deploy(ready, "dev", True) == 0
 
 

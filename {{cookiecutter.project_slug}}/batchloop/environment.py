@@ -104,6 +104,8 @@ class Environment(Names):
     monthly_budget: Annotated[float, Range(ge=0)]
     build: Build
     instances: Mapping[str, Instances]
+    keep_runs_days: Annotated[int, Range(ge=0, le=36_500)] = 365
+    deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
 
     @property
     def file(self) -> str:

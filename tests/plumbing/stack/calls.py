@@ -14,6 +14,7 @@ ACTIONS = {
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
     "s3:CreateMultipartUpload": ["s3:PutObject"],
     "s3:DeleteObjects": ["s3:DeleteObject"],
+    "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
     "s3:HeadBucket": ["s3:ListBucket"],
     "s3:HeadObject": ["s3:GetObject"],
     "s3:ListObjects": ["s3:ListBucket"],

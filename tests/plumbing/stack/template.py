@@ -9,7 +9,7 @@ from cfnlint.decode.cfn_yaml import load  # type: ignore[import-untyped, unused-
 
 from plumbing.rendered import ROOT
 
-FILES = {name: ROOT / "infra" / f"{name}.yaml" for name in ("stack", "storage")}
+FILES = {name: ROOT / "infra" / f"{name}.yaml" for name in ("stack", "storage", "deployer")}
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 HERE = f"{REGION}:{ACCOUNT}"
 CODE = "euc1"  # of the region

@@ -179,12 +179,18 @@ def test_rules_alarms_and_the_budget_may_tell_people() -> None:
     """Rules without a condition: EventBridge sends SNS nothing that one could be held against."""
     policy = everything().of("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"]
     held = {service: entry.get("Condition") for entry in policy for service in listed(entry["Principal"]["Service"])}
-    own_account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    assert held == {
-        "events.amazonaws.com": None,
-        "cloudwatch.amazonaws.com": own_account,
-        "budgets.amazonaws.com": own_account,
+    conditions = {
+        service: {key: value for its in (condition or {}).values() for key, value in its.items()}
+        for service, condition in held.items()
     }
+    own = {"aws:SourceAccount": ACCOUNT}
+    assert conditions == {
+        "events.amazonaws.com": {},
+        "cloudwatch.amazonaws.com": own | {"aws:SourceArn": f"arn:aws:cloudwatch:{HERE}:alarm:team-case-dev-*"},
+        "budgets.amazonaws.com": own | {"aws:SourceArn": f"arn:aws:budgets::{ACCOUNT}:*"},
+    }
+    for alarm in everything().of("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmName"].startswith("team-case-dev-")
     (services,) = (
         entry
         for entry in storage(CreateKey="true").of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]

@@ -3,11 +3,13 @@
 import fnmatch
 import importlib
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped, unused-ignore]
 from policy_sentry.querying.actions import get_actions_matching_condition_key
 
 from plumbing.rendered import ROOT
@@ -19,6 +21,10 @@ SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
 BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
 
+DOCKER = {  # what it does with the registry ("IAM permissions for pushing an image", ECR user guide)
+    *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer"),
+    *("ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"),
+}
 KEY_OF_APPROVAL = "sagemaker:ModelApprovalStatus"
 NEEDS_NONE = "sts:GetCallerIdentity"  # "No permissions are required" (STS API reference)
 MODULES = {"publish_release": "release"}  # the others are in handlers
@@ -259,6 +265,28 @@ def test_the_key_that_denies_an_approval_is_one_of_both_actions_that_give_it() -
     assert known == {"sagemaker:CreateModelPackage", "sagemaker:UpdateModelPackage"}
 
 
+DEPLOYING = [
+    *(("cloud.deploy", name) for name in ("deploy", "teardown")),
+    *(("cloud.run", name) for name in ("upsert", "run")),
+    ("cloud.bootstrap", "run"),
+    ("cloud.images", "push"),
+]
+
+
+def test_the_deployers_policy_is_as_small_as_the_calls_of_the_commands() -> None:
+    whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, "cloudformation", "sts"), by_text=True)
+    needed = {call for place in DEPLOYING for call in whole.actions(*place)} - {NEEDS_NONE}
+    stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation")
+    statements = stack.of("AWS::IAM::ManagedPolicy")["Deployer"]["PolicyDocument"]["Statement"]
+    granted = actions(statements)
+    assert needed - granted == set(), "the commands call them, the policy does not grant them"
+    assert granted - needed - DOCKER - {"iam:PassRole"} == set(), "granted, and no command calls them"
+    for statement in statements:
+        assert not list(problems(statement)), statement["Sid"]
+    passed = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
+    assert all("iam:PassedToService" in statement["Condition"]["StringEquals"] for statement in passed)
+
+
 def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> None:
     whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, "sts"), by_text=True)
     commands = ("release", "rollback", "show", "promote")
@@ -309,7 +337,7 @@ def test_network_interfaces_are_for_a_vpc_and_keys_for_whoever_has_one() -> None
 
 
 def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
-    granted = actions(everything().statements("BuildRole"))
+    granted = actions(everything(Approval="Approved").statements("BuildRole"))
     methods = {
         name: f"{service}:{operation}" for service in SERVICES for name, operation in operations(service).items()
     }
@@ -317,3 +345,22 @@ def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
     code = "".join(cloud.source(*place) for place in (("images", "push"), ("run", "upsert")))
     called = {methods[name] for name in re.findall(r"'(\w+)'", code) if name in methods}
     assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted
+
+
+def test_a_push_writes_no_pipeline_where_a_person_approves() -> None:
+    build = everything().statements("BuildRole")
+    assert not [action for action in actions(build) if action.startswith(("sagemaker:", "iam:"))]
+    project = everything().of("AWS::CodeBuild::Project")["Build"]
+    assert {"Name": "APPROVAL", "Value": "PendingManualApproval"} in project["Environment"]["EnvironmentVariables"]
+    spec = yaml.safe_load((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    [command] = [line for line in spec["phases"]["build"]["commands"] if "upsert" in line]
+    for approval, said in (("PendingManualApproval", "make deploy ENV=prod"), ("Approved", "upsert ENV=prod")):
+        code = f"make() {{ echo $@; }}; {command}"
+        done = subprocess.run(
+            ["bash", "-euc", code],
+            env={"ENV": "prod", "APPROVAL": approval},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said in done.stdout

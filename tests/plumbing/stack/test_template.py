@@ -58,7 +58,7 @@ ONCE = ("AWS::IAM::", "AWS::S3::Bucket", "AWS::CloudWatch::Dashboard", "AWS::Bud
 # ---- linters
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", FILES)
 def test_cfn_lint_has_nothing_to_say(name: str) -> None:
     found = lint_file(FILES[name], ManualArgs(regions=[REGION, "us-east-1"]))
     assert not [f"line {match.linenumber}: {match.rule.id} {match.message}"[:300] for match in found]
@@ -121,7 +121,7 @@ def checkov(file: Path) -> dict[str, set[tuple[str, str]]]:
     }
 
 
-@pytest.mark.parametrize(("name", "least"), [("stack", 50), ("storage", 5)])
+@pytest.mark.parametrize(("name", "least"), [("stack", 50), ("storage", 5), ("deployer", 3)])
 def test_checkov_has_nothing_to_say(name: str, least: int) -> None:
     found = checkov(FILES[name])
     assert found["failed_checks"] == set()
@@ -277,13 +277,17 @@ def test_what_can_not_be_made_again_is_kept_and_a_first_creation_leaves_nothing(
     assert "Outputs" not in template("storage"), "a template that imports may not bring outputs"
 
 
-def test_artifacts_never_expire() -> None:
-    rules = storage().of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
-    assert not [rule for rule in rules if any("Expiration" in key and "Noncurrent" not in key for key in rule)]
-    for rule in rules:
-        if "NoncurrentVersionExpiration" in rule:
-            assert not "team/case/dev/training/x/TrainModel/model.tar.gz".startswith(rule["Prefix"])
-    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+@pytest.mark.parametrize(("days", "expires"), [("365", True), ("30", True), ("0", False)])
+def test_scoring_runs_expire_and_artifacts_and_raw_data_never_do(days: str, expires: bool) -> None:
+    rules = storage(KeepRunsDays=days).of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
+    active = [rule for rule in rules if rule["Status"] == "Enabled"]
+    gone = {rule["Prefix"]: rule["ExpirationInDays"] for rule in active if "ExpirationInDays" in rule}
+    assert gone == ({"team/case/dev/inference/": days} if expires else {})
+    for rule in active:
+        if prefix := rule.get("Prefix"):
+            assert not "team/case/dev/training/x/TrainModel/model.tar.gz".startswith(prefix)
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in active)
+    assert [rule for rule in active if rule.get("NoncurrentVersionExpiration") and "inference" in rule["Prefix"]]
 
 
 def test_the_bucket_is_closed_and_versioned_and_reports_new_objects() -> None:
@@ -317,7 +321,7 @@ def test_the_build_has_docker_and_knows_its_environment() -> None:
     build = everything(RepositoryProvider="GITLAB", Branch="release").of("AWS::CodeBuild::Project")["Build"]
     assert (build["Source"]["Type"], build["Source"]["BuildSpec"]) == ("GITLAB", "buildspec.yml")
     assert build["Environment"]["PrivilegedMode"] is True
-    assert build["Environment"]["EnvironmentVariables"] == [{"Name": "ENV", "Value": "dev"}]
+    assert {"Name": "ENV", "Value": "dev"} in build["Environment"]["EnvironmentVariables"]
     assert build["Triggers"]["FilterGroups"][0][1]["Pattern"] == "^refs/heads/release$"
 
 

@@ -14,9 +14,10 @@ from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import CREATED, NO_PIPELINE, UNCHANGED, UPDATED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
 from batchloop.cloud.stack import REVIEW, Described, Stack, table
-from batchloop.cloud.template import STACK, STORAGE, package, parameters, template
+from batchloop.cloud.template import STACK, STORAGE, functions, package, parameters, template
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
+from batchloop.control.release import APPROVED
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -60,9 +61,10 @@ class Deployment:
 
     def request(self, body: str, url: str = "", **others: str) -> dict[str, Any]:
         """CreateChangeSet's members for a template, by its address where it has one; `others` as in `parameters`."""
-        values = parameters(self.session.environment, body, **others)
+        values, role = parameters(self.session.environment, body, **others), self.session.environment.deployment_role
         return {
             **({"TemplateURL": url} if url else {"TemplateBody": body}),
+            **({"RoleARN": role} if role else {}),
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Capabilities": ["CAPABILITY_NAMED_IAM"],  # the roles have names
             "Tags": tag_list(self.session.environment.tags | MANAGED),
@@ -74,17 +76,25 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     """The exit code. Raises InputError, also where it was not wanted; the same command goes on from there."""
     session = opened(repository, name, account_is_set=True)
     check(session)
+    settings = session.environment
+    if settings.schedule and settings.approval != APPROVED and not settings.notice_email:
+        raise InputError(
+            f"{settings.file} schedules runs and names nobody who is told when one fails or a window drifts: "
+            'write notice_email = "…", a list of people rather than one.'
+        )
     environment, pipelines, code = session.environment, run.pipelines(session), package(repository.root)
-    functions = f"{environment.folder}/{name}/functions/{sha256(code).hexdigest()}.zip"
+    key = functions(environment, code)
     none = f"{environment.folder}/none"
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
-    objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, functions: code}
+    objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, key: code}
     preflight.report(session)
     deployment = Deployment(session, objects, pipelines, confirmed)
     stack, storage = stacks(session)
     existing = stack.usable()
     changed = _storage(deployment, storage)
-    found, others = _stack(deployment, stack, existing, functions)
+    storage.protect(True)
+    found, others = _stack(deployment, stack, existing, key)
+    stack.protect(environment.approval != APPROVED)
     print("", *_summary(session, found, changed | others), sep="\n")
     return 0
 
@@ -204,7 +214,7 @@ def _key(session: Session) -> str:
 
 
 def _stack(
-    deployment: Deployment, stack: Stack, existing: Described | None, functions: str
+    deployment: Deployment, stack: Stack, existing: Described | None, key: str
 ) -> tuple[Described, dict[str, str]]:
     """Bring stack, code and pipelines to what they are to be; the stack as it is then, and what was changed."""
     session, environment = deployment.session, deployment.session.environment
@@ -219,7 +229,7 @@ def _stack(
     words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in deployment.pipelines}
     differ = {name: word for name, word in words.items() if word != UNCHANGED}
     word = CREATED if existing is None or existing["StackStatus"] == REVIEW else UPDATED
-    request = deployment.request(body, url, FunctionsKey=functions, KmsKeyArn=_key(session))
+    request = deployment.request(body, url, FunctionsKey=key, KmsKeyArn=_key(session))
     with stack.change_set(existing, request) as changes:
         if changes:
             print(f"{stack.name} would be {word}:", *table(changes), sep="\n")
@@ -227,8 +237,8 @@ def _stack(
             print(f"would be {line}", flush=True)
         if changes or missing or differ:
             deployment.agreed("Carry this out?")
-        for key in missing:
-            put(Key=key, Body=deployment.objects[key])
+        for name in missing:
+            put(Key=name, Body=deployment.objects[name])
         changed = {stack.name: word if changes else UNCHANGED}
         if changes:
             existing = stack.execute()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from batchloop.cloud import images
+from batchloop.cloud import images, template
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
@@ -32,8 +32,16 @@ NO_PIPELINE = ("ResourceNotFound", "ValidationException")
 
 
 def upsert(repository: Repository, name: str) -> int:
-    """Compile, check, and create or update what differs; the exit code. Raises InputError."""
+    """Compile, check, and create or update what differs; the exit code.
+
+    Raises InputError, also where the stack that works with them is of another state than this folder.
+    """
     session = opened(repository, name)
+    if template.differs(session):
+        raise InputError(
+            f"the stack {session.environment.prefix} is of another state than this folder (its template, its settings, "
+            f"or the functions' code with usecase.toml): `make deploy ENV={name}` brings stack and pipelines together."
+        )
     for pipeline in pipelines(session):
         print(f"{pipeline['PipelineName']}: {write(session, pipeline)}", flush=True)
     print(*behind(session), sep="", end="", flush=True)

@@ -141,10 +141,21 @@ class Stack:
         todo = TO_DO.get(found["StackStatus"], NOT_KNOWN).format(**names)
         return InputError(f"{cause}the stack {self.name} is {found['StackStatus']}: it {todo}.")
 
+    def protect(self, wanted: bool) -> None:
+        """Whether nobody deletes it by mistake: termination protection."""
+        found = self.describe()
+        if found and found.get("EnableTerminationProtection", False) != wanted:
+            request = {"StackName": found["StackId"], "EnableTerminationProtection": wanted}
+            self.call("update_termination_protection", **request)
+
     def delete(self) -> None:
-        """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it."""
+        """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it.
+
+        Whoever typed its name meant it: its termination protection is taken away first.
+        """
         if (found := self.settled()) is None:
             return
+        self.protect(False)
         self.ignore_past_events(found["StackId"])
         self.call("delete_stack", StackName=found["StackId"])
         done = self.wait(found["StackId"])

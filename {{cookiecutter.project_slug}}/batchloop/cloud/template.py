@@ -1,11 +1,14 @@
 """The templates of infra/ as they are sent, their parameters, and the functions' code as Lambda takes it."""
 
 import io
+import json
 import re
 import zipfile
 from collections.abc import Collection
+from hashlib import sha256
 from pathlib import Path
 
+from batchloop.cloud.session import Session
 from batchloop.container.job import InputError
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
@@ -57,12 +60,17 @@ def parameters(environment: Environment, body: str, **others: str) -> dict[str, 
         "CreateKey": str(environment.create_key).lower(),
         "KmsKeyArn": environment.kms_key,
         "PermissionsBoundaryArn": environment.permissions_boundary,
+        "KeepRunsDays": str(environment.keep_runs_days),
         "Approval": environment.approval,
         "SubnetIds": ",".join(environment.subnets),
         "SecurityGroupIds": ",".join(environment.security_groups),
     }
     declared = re.findall(r"(?m)^  (\w+): \{Type: ", body)
-    return {name: value for name, value in (values | others).items() if name in declared}
+    taken = {name: value for name, value in (values | others).items() if name in declared}
+    if "State" in declared:  # of all but the key, which only the storage knows where it makes one
+        told = json.dumps([body, taken | {"KmsKeyArn": ""}], sort_keys=True)
+        taken["State"] = sha256(told.encode()).hexdigest()[:16]
+    return taken
 
 
 def package(root: Path) -> bytes:
@@ -80,3 +88,25 @@ def package(root: Path) -> bytes:
             entry.create_system, entry.external_attr = 3, READABLE  # else Windows writes other bytes
             archive.writestr(entry, file.read_bytes())
     return out.getvalue()
+
+
+def functions(environment: Environment, code: bytes) -> str:
+    """The S3 key of the functions' code."""
+    return f"{environment.folder}/{environment.environment}/functions/{sha256(code).hexdigest()}.zip"
+
+
+def differs(session: Session) -> bool:
+    """Whether the stack is of another state than this folder: its template, its settings, or the functions' code.
+
+    The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
+    """
+    environment, root = session.environment, session.repository.root
+    named = {"StackName": environment.prefix}
+    found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
+    wanted = parameters(
+        environment,
+        template(root, STACK, environment.left_out),
+        FunctionsKey=functions(environment, package(root)),
+    )
+    given = {its["ParameterKey"]: its["ParameterValue"] for stack in found or [] for its in stack["Parameters"]}
+    return bool(found) and given.get("State") != wanted["State"]
