@@ -94,7 +94,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     repository.local.mkdir(exist_ok=True)
     command = ["docker", "buildx", "bake", "--file", "-", "--progress", "plain"]
     docker("version")  # says in one sentence what is wrong with docker itself
-    try:  # as text: bake from 0.20 on asks leave to read files outside its folder; older ones know no way
+    try:  # as text: bake from 0.20 on asks leave to read files outside its folder, which older ones can't be given
         environment = os.environ | ({"PIP_SETTINGS": Path(pip).read_text(encoding="utf-8")} if pip else {})
     except OSError as error:
         raise InputError(f"PIP_CONFIG_FILE={pip} can't be read: {error.strerror}.") from None
