@@ -11,7 +11,7 @@ import pytest
 from markupsafe import Markup
 
 from batchloop.container import report
-from batchloop.container.report import Interval, Point, Section, Verdict
+from batchloop.container.report import Interval, Section, Verdict
 from plumbing.browser.opened import Browser, start
 from plumbing.engine_miniature import Miniature
 from plumbing.test_engine_components import copy as copy  # noqa: PLC0414 - a fixture: the repository, trained
@@ -82,12 +82,9 @@ def charts(name: str) -> Markup:
     labels = [f"{name} {place}" for place in range(20)]
     return report.join(
         report.table([name, "PSI", "note"], [[name, 0.5, [name, "b"]], ["a", None, "c"]], marked=[0], caption=name),
-        report.matrix([name, "b"], [name, "c"], [[0.0, 0.5], [None, 1.0]], name, name),
-        report.matrix([name, "b"], [name, "c"], [[-1.0, 0.5], [None, 1.0]], name, name),
         report.bars([(name, -0.5), ("b", 1.0)], "log-odds", name),
         report.compare([name, "b"], [0.4, 0.6], [0.5, 0.5], name),
         report.compare(labels, [0.05] * 20, [0.04] * 20, name),
-        report.timeline([Point(label, float(len(label)), len(label) % 2 == 0) for label in labels], name, name),
         report.interval([Interval(name, 0.7, 0.8, 0.9)], "AUC", name, limit=0.75),
     )
 
