@@ -286,7 +286,7 @@ def _report(contract: Contract, case: UseCase, found: Mapping[str, Any], kept: i
     form = {key: getattr(reading, key) for key in FORM if getattr(reading, key) != getattr(Data, key)}
     width = min(40, max(len(_printable(each.name)) for each in contract.decisions))
     given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form}
-    print(texts.get_template("adopted.txt").render(given, width=width, shown=SHOWN, fewest=FEWEST))
+    print(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST))
 
 
 def _listed(names: Iterable[str]) -> str:
