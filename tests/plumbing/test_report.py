@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from batchloop.container import report
-from batchloop.container.report import Interval, Section, Verdict
+from plumbing.pages import join
+from plumbing.pages import page as paged
 
 HOSTILE = "<script>alert('x')</script> \" & {{ 7 * 7 }}"
 
@@ -51,17 +52,17 @@ def test_long_labels_are_cut_to_the_room_they_take() -> None:
 
 
 def hostile_body() -> Markup:
-    return report.join(
+    return join(
         report.table([HOSTILE], [[HOSTILE], [[HOSTILE, HOSTILE]]], marked=[0], caption=HOSTILE),
         report.bars([(HOSTILE, -1.0), ("b", 2.0)], HOSTILE, HOSTILE),
         report.compare([HOSTILE, "b"], [0.5, 0.5], [0.1, 0.9], HOSTILE),
         report.compare([HOSTILE] * 20, [0.05] * 20, [0.05] * 20, HOSTILE),
-        report.interval([Interval(HOSTILE, 0.1, 0.2, 0.3)], HOSTILE, HOSTILE, limit=0.2),
+        report.interval([(HOSTILE, 0.1, 0.2, 0.3)], HOSTILE, HOSTILE, limit=0.2),
     )
 
 
 def test_whatever_the_data_says_stays_text() -> None:
-    page = report.page(HOSTILE, Verdict(HOSTILE, "bad", HOSTILE, HOSTILE), [Section(HOSTILE, HOSTILE, hostile_body())])
+    page = paged(HOSTILE, (HOSTILE, "bad", HOSTILE, HOSTILE), [(HOSTILE, HOSTILE, hostile_body())])
     assert "<script" not in page
     assert "{{ 7 * 7 }}" in page
     assert page.count("&lt;script&gt;") > 30
@@ -71,7 +72,7 @@ def test_whatever_the_data_says_stays_text() -> None:
 CHARTS: dict[str, Callable[[list[float]], Markup]] = {
     "bars": lambda values: report.bars([("a", value) for value in values], "u", "t"),
     "compare": lambda values: report.compare(["a"] * len(values), [0.0] * len(values), [0.0] * len(values), "t"),
-    "interval": lambda values: report.interval([Interval("a", v, v, v) for v in values], "u", "t", limit=0.5),
+    "interval": lambda values: report.interval([("a", v, v, v) for v in values], "u", "t", limit=0.5),
 }
 AWKWARD = [[], [0.0], [5e-324, 0.0], [1e308, -1e308], [float("nan"), 1.0], [float("inf"), 1.0], [1.0] * 300]
 
@@ -117,7 +118,7 @@ def test_charts_say_in_words_what_they_show() -> None:
         report.bars([("age", -0.25)], "log-odds", "Importance"),
         report.compare(["card", "cash"], [0.5, 0.5], [0.25, 0.75], "Importance"),
         report.compare([str(place) for place in range(20)], [0.05] * 20, [0.05] * 20, "Importance"),
-        report.interval([Interval("May", 0.7, 0.8, 0.9)], "AUC", "Importance"),
+        report.interval([("May", 0.7, 0.8, 0.9)], "AUC", "Importance"),
     ):
         image = ElementTree.fromstring(drawn[drawn.index("<svg") : drawn.index("</svg>") + 6])
         assert image.get("role") == "img"
@@ -136,7 +137,7 @@ def test_few_bins_are_named_and_many_have_a_scale() -> None:
 
 def test_a_limit_is_drawn_with_its_name() -> None:
     for limit, text in ((0.75, ">limit 0.75<"), (("reference", 0.75), ">reference 0.75<")):
-        drawn = report.interval([Interval("May", 0.7, 0.8, None)], "u", "t", limit=limit)
+        drawn = report.interval([("May", 0.7, 0.8, None)], "u", "t", limit=limit)
         assert text in drawn
         assert 'class="line"' not in drawn  # a bound is not known
 
@@ -146,21 +147,21 @@ def test_marked_rows_stand_out() -> None:
 
 
 def test_a_value_without_limits_says_none() -> None:
-    assert "May: 0.8</title>" in report.interval([Interval("May", None, 0.8, None)], "u", "t")
+    assert "May: 0.8</title>" in report.interval([("May", None, 0.8, None)], "u", "t")
 
 
 def test_headers_the_glossary_knows_are_explained_once_at_the_end() -> None:
-    body = report.join(report.table(["column", "PSI"], [["PSI", 1.0]]), report.table(["importance, log-odds"], [[1.0]]))
-    page = report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])
+    body = join(report.table(["column", "PSI"], [["PSI", 1.0]]), report.table(["importance, log-odds"], [[1.0]]))
+    page = paged("t", ("w", "good", "r", "n"), [("s", "", body)])
     assert page.count('title="Population stability index') == 1
     assert re.findall(r'<dt id="(.*?)">(.*?)</dt>', page) == [
         ("term-1", "PSI"),
         ("term-10", "importance"),
     ]
-    assert "What the words mean" not in report.page("t", Verdict("w", "good", "r", "n"), [])
+    assert "What the words mean" not in paged("t", ("w", "good", "r", "n"), [])
 
 
 def test_a_page_with_two_hundred_columns_stays_small() -> None:
     rows = [[f"column {place}", *[0.123] * 10] for place in range(200)]
     body = report.table(["name", *"abcdefghij"], rows)
-    assert len(report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])) < 250_000
+    assert len(paged("t", ("w", "good", "r", "n"), [("s", "", body)])) < 250_000

@@ -277,7 +277,7 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
     )
 
 
-def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, Any]]) -> Markup:
+def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, Any]]) -> list[Markup]:
     """Shares a bin of the first columns, then and now; a long tail of categories is left out."""
     bins, charts = {column["name"]: column for column in learned}, []
     for column in columns[:CHARTS]:
@@ -289,4 +289,4 @@ def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, An
         shares = [(counts / max(counts.sum(), 1))[used].tolist() for counts in (before, now)]
         names = profile.labels(known)
         charts.append(report.compare([names[position] for position in used], shares[0], shares[1], known["name"]))
-    return report.join(*charts)
+    return charts

@@ -198,7 +198,7 @@ def moved(before: Values, after: Values) -> float:
 
 def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
     """The page of train mode."""
-    return report.render("explanations.html", case=case, found=explainer, examples="")
+    return report.render("explanations.html", case=case, found=explainer, examples=[])
 
 
 def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> str:
@@ -212,4 +212,4 @@ def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> 
         ]
         unit = f"raw score {row['raw_score']:.4g} {summary['unit']}"
         charts.append(report.bars(reasons, unit, f"{identity} {row[identity]}"))
-    return report.render("explanations.html", case=case, found=summary, examples=report.join(*charts))
+    return report.render("explanations.html", case=case, found=summary, examples=charts)

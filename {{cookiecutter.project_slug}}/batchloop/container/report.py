@@ -9,48 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from batchloop.container.job import listed
+
+HERE = Path(__file__).parent
 LONG = 28  # characters from which on a cell's text may wrap
 TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
 FEW = 8  # bins up to which each has a line of its own
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
 
-NOTHING = Markup("")
-Tone = Literal["good", "bad", "unknown"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value between its lower and upper bound; None for what is not known."""
-
-    label: str
-    low: float | None
-    value: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the page says first: a word, its colour, why, and what to do now."""
-
-    word: str
-    tone: Tone
-    reason: str
-    next_step: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; `body` is a table or a chart, or several of them from `join`."""
-
-    title: str
-    text: str = ""
-    body: Markup = NOTHING
+Interval = tuple[str, float | None, float | None, float | None]  # label, lower bound, value, upper bound
 
 
 @dataclass(frozen=True)
@@ -210,27 +183,22 @@ def interval(
     """A dot between its bounds, a line each, on one scale; `limit` draws a line down: a number, or its name and it."""
     name, value = limit if isinstance(limit, tuple) else ("limit", limit)
     edge = finite(value)
-    low, high = limits([edge, *(end for item in items for end in (item.low, item.value, item.high))])
-    form = {True: "{}", False: "{} ({} to {})"}
-    drawn = [
-        {
-            "label": item.label,
-            "text": form[item.low is item.high is None].format(*aligned([item.value, item.low, item.high])),
-        }
-        | {"low": item.low, "value": item.value, "high": item.high}
-        for item in items
-    ]
+    low, high = limits([edge, *(end for _, *ends in items for end in ends)])
+    drawn = []
+    for label, lower, middle, upper in items:
+        text, start, end = aligned([middle, lower, upper])
+        text += "" if lower is upper is None else f" ({start} to {end})"
+        drawn.append({"label": label, "text": text, "low": lower, "value": middle, "high": upper})
     line = (f"{short(name, 24)} {number(value)}", edge)
     across, grid = Scale(low, high, 2.0, 98.0), ticks(low, high)
     return _part("interval", items=drawn, across=across, grid=grid, limit=line, unit=unit, title=title)
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    """The templates beside this file; whatever they are given becomes text."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+def _environment(folder: Path) -> jinja2.Environment:
+    """The templates beside this file and in another folder; whatever they are given becomes text."""
     made = jinja2.Environment(
-        loader=loader,
+        loader=jinja2.FileSystemLoader([HERE, folder]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -238,26 +206,17 @@ def _environment() -> jinja2.Environment:
         extensions=["jinja2.ext.do"],
     )
     made.filters |= {"number": number, "short": short, "rounded": rounded, "oneline": oneline, "first_of": first_of}
-    made.globals |= {"table": table, "bars": bars, "compare": compare, "interval": interval, "Interval": Interval}
+    made.filters |= {"listed": listed}
+    made.globals |= {"table": table, "bars": bars, "compare": compare, "interval": interval}
     return made
 
 
 def _part(part: str, **values: object) -> Markup:
     """A macro of parts.html."""
-    macro = getattr(_environment().get_template("parts.html").module, part)
+    macro = getattr(_environment(HERE).get_template("parts.html").module, part)
     return Markup(macro(**values))  # noqa: S704 - Jinja has escaped what came from the data
 
 
-def page(title: str, verdict: Verdict, sections: Sequence[Section]) -> str:
-    """A page of sections as text."""
-    return render("page.html", title=title, verdict=verdict, sections=sections)
-
-
-def render(template: str, **data: object) -> str:
-    """The page that a template makes of its data."""
-    return _environment().get_template(template).render(**data)
-
-
-def join(*parts: Markup) -> Markup:
-    """Parts of a section, one after the other; charts stand side by side where there is room."""
-    return NOTHING.join(parts)
+def render(template: str, folder: Path = HERE, **data: object) -> str:
+    """The page that a template makes of its data; `folder` holds those that are not the container's own."""
+    return _environment(folder).get_template(template).render(**data)

@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from batchloop import repository
 from batchloop.container import metrics, report
-from batchloop.container.job import listed
-from batchloop.container.report import Interval, Section, Verdict
 from batchloop.control import reports
 from batchloop.control.reports import Performance
 from batchloop.engine import running
@@ -22,12 +21,6 @@ from batchloop.simulate.scores import Values
 
 NOTHING = "–"
 KEPT = ("lock", "stages")  # all else is of one simulation
-LIMITS = (
-    "Drift is judged on distributions, without labels. What leaves every column and the scores as they were is not "
-    "seen, however much it costs: noise that only loosens what belongs together is such a thing. An estimate without "
-    "labels takes the reasons to be the old ones; where they have changed it is far off. And going back to the first "
-    "stage is drift for a model that has learned from another one."
-)
 
 
 @dataclass(frozen=True)
@@ -188,40 +181,7 @@ def shown(value: object) -> str:
 def page(table: Table) -> str:
     """The whole page as HTML."""
     closed, said = table.verdict()
-    verdict = Verdict("decision off", "unknown", said, "Compare with the simulation in which the loop may retrain.")
-    if table.decision:
-        todo = "Read the rows without a retraining: is their metric one that you can live with?"
-        verdict = Verdict("the loop closes" if closed else "no gain", "good" if closed else "bad", said, todo)
-    clock = "A tick is a day of the simulated clock. Estimated is what was expected without labels, realised by labels."
-    course = "What was predicted, what was estimated without labels, and what a retraining on the same stage gave."
-    course += f" Without labels: {table.unknown}." if table.unknown else ""
-    alarms = [place for place, row in enumerate(table.rows) if row.alarm]
-    tested = [[name, *(row.get(stage) for stage in table.stages)] for name, row in table.matrix.items()]
-    matrix = report.table(["trained on \\ tested on", *table.stages], tested)
-    about = [[row.input, row.about or None, listed(row.drifted, 6) or None] for row in table.rows]
-    stages = report.table(["Stage", "What it is", "What drifted, the strongest first"], about)
-    reasons = report.table(["Tick", "Window", "Reason"], [[row.tick, row.window, row.why] for row in table.rows])
-    sections = [
-        Section("Tick by tick", clock, report.table(*table.cells(), marked=alarms)),
-        Section("What the predictions were worth", course, report.interval([*_course(table)], table.metric, "Ticks")),
-        Section("Every model on every stage", f"{table.metric}. Rows: learned from. Columns: tested on.", matrix),
-        Section("The stages", "What changes from one to the next.", stages),
-        Section("Why", "What the function after each scoring run decided, in its own words.", reasons),
-        Section("What this can't show", LIMITS),
-    ]
-    return report.page("Drift, retraining, release", verdict, sections)
-
-
-def _course(table: Table) -> Iterator[Interval]:
-    """The metric tick by tick: of what was predicted, with the limits that labels gave, estimated, and retrained."""
-    for row in table.rows:
-        limits = row.realised and (row.realised.low, row.realised.high)
-        low, high = limits or (None, None)
-        yield Interval(row.input, low, row.before, high)
-        if row.estimated:
-            yield Interval(f"{row.input}, estimated", row.estimated.low, row.estimated.value, row.estimated.high)
-        if row.retrained_on:
-            yield Interval(f"{row.input}, retrained", None, row.after, None)
+    return report.render("simulation.html", Path(__file__).parent, result=table, closed=closed, said=said)
 
 
 def simulate(here: Repository, options: Options) -> int:
