@@ -199,7 +199,7 @@ def _environment(folder: Path) -> jinja2.Environment:
     """The templates beside this file and in another folder; whatever they are given becomes text."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([HERE, folder]),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -220,3 +220,9 @@ def _part(part: str, **values: object) -> Markup:
 def render(template: str, folder: Path = HERE, **data: object) -> str:
     """The page that a template makes of its data; `folder` holds those that are not the container's own."""
     return _environment(folder).get_template(template).render(**data)
+
+
+def sentence(name: str, **data: object) -> str:
+    """What a macro of sentences.jinja says, on one line."""
+    said: str = getattr(_environment(HERE).get_template("sentences.jinja").module, name)(**data)
+    return " ".join(said.split())
