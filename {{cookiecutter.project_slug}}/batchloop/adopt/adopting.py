@@ -21,6 +21,7 @@ import tomlkit
 
 from batchloop.adopt import columns, dates, groups, holdout, numbers, roles, source
 from batchloop.adopt.columns import Decision
+from batchloop.adopt.groups import Entity
 from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
@@ -39,8 +40,8 @@ LISTED, SHOWN, FIRST = 20, 100, 3  # names in one sentence; columns a line each;
 class Contract:
     """Everything that was decided: `time` splits, `decisions` are on all columns but the label, the id and the group.
 
-    `added` columns brought in a marker of missing values, `events` look like the time of an event, and `repeats` says
-    what rows belong to, and could.
+    `added` columns brought in a marker of missing values, `events` look like the time of an event. Rows belong to an
+    `entity`, and could belong to `repeating` ones.
     """
 
     profile: Profile
@@ -51,7 +52,8 @@ class Contract:
     decisions: Sequence[Decision]
     added: Mapping[str, Sequence[str]]
     events: Mapping[str, str]
-    repeats: Sequence[str]
+    entity: Entity | None
+    repeating: Sequence[str]
     holdout: Holdout | None
 
     @property
@@ -159,7 +161,7 @@ def _decided(table: Table, options: Options) -> Contract:
     if time and time.type != "date":
         raise InputError(f"column {time.name!r} (TIME) holds no dates that can be read: {time.why or time.type}.")
     used = {name: each.type for name, each in decisions.items()}
-    group, repeats = groups.choose(found, used, (key, options.time))
+    group, entity, repeating = groups.choose(found, used, (key, options.time))
     special = {found.label.name, key, options.time, group} - {""}
     ordered = sorted(moments.items(), key=lambda each: -each[1].order)  # the clearest first
     events = {name: each.event for name, each in ordered if each.event and name not in special}
@@ -171,7 +173,7 @@ def _decided(table: Table, options: Options) -> Contract:
     if wish and not any(each.format[:2] == wish[:2] for each in decisions.values()):
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
     kept = holdout.choose(found, options.time, moments[options.time].at if time else None, group)
-    return Contract(found, label, key, time, group, chosen, added, events, repeats, kept)
+    return Contract(found, label, key, time, group, chosen, added, events, entity, repeating, kept)
 
 
 def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: bool) -> list[Decision]:
