@@ -32,7 +32,7 @@ def test_nothing_of_the_template_is_left_over(rendered: Path) -> None:
     for file in files(rendered):
         text = file.read_text(encoding="utf-8")
         assert "cookiecutter." not in text, file
-        assert file.suffix in (".html", ".py") or not re.search(r"{{ |{% ", text), file
+        assert file.suffix in (".html", ".jinja", ".py") or not re.search(r"{{ |{% ", text), file
 
 
 def test_python_files_are_copied_and_never_rendered(rendered: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_owner_sees_few_files_and_little_code() -> None:
     assert sum(lines.values()) <= 2600, sum(lines.values())
 
 
-PLUMBING = 17_450  # lines of Python in batchloop/; it only goes down, to 11,000 (docs/decisions.md)
+PLUMBING = 17_200  # lines of Python in batchloop/; it only goes down, to 11,000 (docs/decisions.md)
 
 
 def test_the_plumbing_does_not_grow() -> None:

@@ -24,7 +24,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     # whatever table the repository has been given since, here it takes the sample on anew
     Miniature(root).run("adopt", "--data", "data/sample/train/customers.csv", "--label", "churned")
-    shutil.copy(root / "data/sample/production/customers.csv", root / "data/adopted/production/customers.csv")
+    shutil.rmtree(root / "data/adopted/production")
+    shutil.copytree(root / "data/sample/production", root / "data/adopted/production")
     trained = Miniature(root).run("train")
     assert "registered and released as version 1" in trained
     return Miniature(root)

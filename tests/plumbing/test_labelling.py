@@ -1,6 +1,7 @@
 """`make label`: labels that have come meet the predictions of their window; and steps that run again by themselves."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,7 +33,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     mini = Miniature(root)
     mini.run("adopt", "--data", "data/sample/train/customers.csv", "--label", "churned")
-    (root / "data/adopted/production").mkdir(exist_ok=True)
+    shutil.rmtree(root / "data/adopted/production", ignore_errors=True)
+    (root / "data/adopted/production").mkdir()
     truth().drop("churned").write_csv(root / "data/adopted/production/customers.csv")
     mini.run("train")
     assert "make label DATA=file" in mini.run("score")

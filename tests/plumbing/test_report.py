@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from batchloop.container import report
-from batchloop.container.report import Interval, Point, Section, Verdict
+from plumbing.pages import join
+from plumbing.pages import page as paged
 
 HOSTILE = "<script>alert('x')</script> \" & {{ 7 * 7 }}"
 
@@ -51,19 +52,17 @@ def test_long_labels_are_cut_to_the_room_they_take() -> None:
 
 
 def hostile_body() -> Markup:
-    return report.join(
+    return join(
         report.table([HOSTILE], [[HOSTILE], [[HOSTILE, HOSTILE]]], marked=[0], caption=HOSTILE),
-        report.matrix([HOSTILE], [HOSTILE], [[1.0]], HOSTILE, HOSTILE),
         report.bars([(HOSTILE, -1.0), ("b", 2.0)], HOSTILE, HOSTILE),
         report.compare([HOSTILE, "b"], [0.5, 0.5], [0.1, 0.9], HOSTILE),
         report.compare([HOSTILE] * 20, [0.05] * 20, [0.05] * 20, HOSTILE),
-        report.timeline([Point(HOSTILE, 1.0, marked=True)], HOSTILE, HOSTILE, mark=HOSTILE, limit=2.0),
-        report.interval([Interval(HOSTILE, 0.1, 0.2, 0.3)], HOSTILE, HOSTILE, limit=0.2),
+        report.interval([(HOSTILE, 0.1, 0.2, 0.3)], HOSTILE, HOSTILE, limit=0.2),
     )
 
 
 def test_whatever_the_data_says_stays_text() -> None:
-    page = report.page(HOSTILE, Verdict(HOSTILE, "bad", HOSTILE, HOSTILE), [Section(HOSTILE, HOSTILE, hostile_body())])
+    page = paged(HOSTILE, (HOSTILE, "bad", HOSTILE, HOSTILE), [(HOSTILE, HOSTILE, hostile_body())])
     assert "<script" not in page
     assert "{{ 7 * 7 }}" in page
     assert page.count("&lt;script&gt;") > 30
@@ -73,9 +72,7 @@ def test_whatever_the_data_says_stays_text() -> None:
 CHARTS: dict[str, Callable[[list[float]], Markup]] = {
     "bars": lambda values: report.bars([("a", value) for value in values], "u", "t"),
     "compare": lambda values: report.compare(["a"] * len(values), [0.0] * len(values), [0.0] * len(values), "t"),
-    "timeline": lambda values: report.timeline([Point("a", value) for value in values], "t", "u", limit=0.5),
-    "interval": lambda values: report.interval([Interval("a", v, v, v) for v in values], "u", "t", limit=0.5),
-    "matrix": lambda values: report.matrix(["a"], ["b"] * len(values), [values], "t"),
+    "interval": lambda values: report.interval([("a", v, v, v) for v in values], "u", "t", limit=0.5),
 }
 AWKWARD = [[], [0.0], [5e-324, 0.0], [1e308, -1e308], [float("nan"), 1.0], [float("inf"), 1.0], [1.0] * 300]
 
@@ -121,8 +118,7 @@ def test_charts_say_in_words_what_they_show() -> None:
         report.bars([("age", -0.25)], "log-odds", "Importance"),
         report.compare(["card", "cash"], [0.5, 0.5], [0.25, 0.75], "Importance"),
         report.compare([str(place) for place in range(20)], [0.05] * 20, [0.05] * 20, "Importance"),
-        report.timeline([Point("May", 0.8, marked=True)], "Importance", "AUC"),
-        report.interval([Interval("May", 0.7, 0.8, 0.9)], "AUC", "Importance"),
+        report.interval([("May", 0.7, 0.8, 0.9)], "AUC", "Importance"),
     ):
         image = ElementTree.fromstring(drawn[drawn.index("<svg") : drawn.index("</svg>") + 6])
         assert image.get("role") == "img"
@@ -141,49 +137,31 @@ def test_few_bins_are_named_and_many_have_a_scale() -> None:
 
 def test_a_limit_is_drawn_with_its_name() -> None:
     for limit, text in ((0.75, ">limit 0.75<"), (("reference", 0.75), ">reference 0.75<")):
-        assert text in report.timeline([Point("May", 0.8)], "t", "u", limit=limit)
-        drawn = report.interval([Interval("May", 0.7, 0.8, None)], "u", "t", limit=limit)
+        drawn = report.interval([("May", 0.7, 0.8, None)], "u", "t", limit=limit)
         assert text in drawn
         assert 'class="line"' not in drawn  # a bound is not known
 
 
-def test_marked_points_and_rows_stand_out() -> None:
-    drawn = report.timeline([Point("a", 1.0), Point("b", 2.0, marked=True), Point("c", None)], "t", "u", mark="drift")
-    assert drawn.count('circle class="minus"') == 1
-    assert "b: 2 (drift)" in drawn
-    assert drawn.count('<line class="line"') == 1
+def test_marked_rows_stand_out() -> None:
     assert report.table(["h"], [["a"], ["b"]], marked=[1]).count('<tr class="marked"><td>b</td>') == 1
 
 
-def test_a_number_stands_on_the_side_of_its_point_where_no_line_is() -> None:
-    drawn = report.timeline([Point(str(v), float(v)) for v in (3, 1, 3)], "t", "u")
-    found = re.findall(r'cy="([0-9.]+)" r="3.5"/><text class="tick" x="[0-9.]+%" y="([0-9.]+)"', drawn)
-    assert [float(text) > float(point) for point, text in found] == [False, True, False]
-
-
-def test_a_matrix_is_tinted_from_lowest_to_highest_or_by_sign() -> None:
-    drawn = report.matrix(["a", "b"], ["x", "y"], [[0.5, None], [0.75, 1.0]], "t")
-    assert re.findall(r'heat plus" style="--heat:([0-9.]+)">([^<]*)', drawn) == [
-        ("0.00", "0.50"),
-        ("0.00", "–"),
-        ("0.50", "0.75"),
-        ("1.00", "1"),
-    ]
-    assert 'heat minus" style="--heat:0.50">-1<' in report.matrix(["a"], ["x", "y"], [[-1.0, 2.0]], "t")
+def test_a_value_without_limits_says_none() -> None:
+    assert "May: 0.8</title>" in report.interval([("May", None, 0.8, None)], "u", "t")
 
 
 def test_headers_the_glossary_knows_are_explained_once_at_the_end() -> None:
-    body = report.join(report.table(["column", "PSI"], [["PSI", 1.0]]), report.table(["importance, log-odds"], [[1.0]]))
-    page = report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])
+    body = join(report.table(["column", "PSI"], [["PSI", 1.0]]), report.table(["importance, log-odds"], [[1.0]]))
+    page = paged("t", ("w", "good", "r", "n"), [("s", "", body)])
     assert page.count('title="Population stability index') == 1
     assert re.findall(r'<dt id="(.*?)">(.*?)</dt>', page) == [
         ("term-1", "PSI"),
         ("term-10", "importance"),
     ]
-    assert "What the words mean" not in report.page("t", Verdict("w", "good", "r", "n"), [])
+    assert "What the words mean" not in paged("t", ("w", "good", "r", "n"), [])
 
 
 def test_a_page_with_two_hundred_columns_stays_small() -> None:
     rows = [[f"column {place}", *[0.123] * 10] for place in range(200)]
     body = report.table(["name", *"abcdefghij"], rows)
-    assert len(report.page("t", Verdict("w", "good", "r", "n"), [Section("s", "", body)])) < 250_000
+    assert len(paged("t", ("w", "good", "r", "n"), [("s", "", body)])) < 250_000

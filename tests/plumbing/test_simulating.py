@@ -19,6 +19,7 @@ from batchloop.container import measures as component
 from batchloop.container import metrics, tables
 from batchloop.container.job import InputError
 from batchloop.control import handlers, retraining, storage
+from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
 from batchloop.simulate import scores, simulation
 from batchloop.simulate.account import Account, State
@@ -455,13 +456,13 @@ def row(tick: int, **changes: Any) -> Row:
         "retrained_on": "",
         "before": 0.8,
         "after": None,
-        "estimated": None,
-        "low": None,
-        "high": None,
-        "worse": False,
         "why": "",
     }
     return Row(**values | changes)
+
+
+def known(value: float, low: float | None, high: float | None, alarm: bool = False) -> Performance:
+    return Performance("auc", value, low, high, reference=None, drop=None, alarm=alarm)
 
 
 def made(*rows: Row, metric: str = "auc") -> Table:
@@ -474,11 +475,10 @@ RETRAINED = {"drift": True, "retrained_on": "stage 2", "drifted": ("age", "plan"
 def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
     lines = made(row(1), row(2, before=0.5, after=0.75, **RETRAINED), row(3, drift=None, before=None)).text()
     assert [line.split() for line in lines[1:]] == [
-        ["1", "stage", "1", "stage", "1", "FALSE", "–", "0.800", "–"],
-        ["2", "stage", "2", "stage", "1", "TRUE", "stage", "2", "0.500", "0.750"],
-        ["3", "stage", "3", "stage", "1", "–", "–", "–", "–"],
+        ["1", "stage", "1", "stage", "1", "FALSE", "–", "0.800", "–", "–", "–"],
+        ["2", "stage", "2", "stage", "1", "TRUE", "stage", "2", "0.500", "0.750", "–", "–"],
+        ["3", "stage", "3", "stage", "1", "–", "–", "–", "–", "–", "–"],
     ]
-    assert "estimated" not in lines[0]
 
 
 def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:
@@ -488,34 +488,35 @@ def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:
 
 
 def test_estimates_stand_in_the_table_where_there_are_any() -> None:
-    lines = made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)).text()
-    assert lines[0].endswith("estimated")
-    assert lines[2].endswith("0.700 (0.600 to 0.800)")
-    assert "0.700 (0.600 to 0.800)" in simulation.page(made(row(1), row(2, estimated=0.7, low=0.6, high=0.8)))
+    estimated = made(row(1), row(2, estimated=known(0.7, 0.6, 0.8)))
+    assert estimated.text()[2].endswith("0.700 (0.600 to 0.800)  –")
+    assert "0.700 (0.600 to 0.800)" in simulation.page(estimated)
 
 
 def test_what_labels_gave_stands_beside_what_was_expected(tmp_path: Path) -> None:
-    measured = {"realised": 0.65, "realised_low": 0.6, "realised_high": 0.7, "realised_worse": True}
-    result = made(row(1, estimated=0.8, low=0.7, high=0.9, **measured), row(2))
+    measured = known(0.65, 0.6, 0.7, alarm=True)
+    result = made(row(1, estimated=known(0.8, 0.7, 0.9), realised=measured), row(2))
     lines = result.text()
     assert lines[0].split()[-2:] == ["estimated", "realised"]
     assert lines[1].endswith("0.800 (0.700 to 0.900)  0.650 (0.600 to 0.700), worse")
     assert lines[2].split()[-2:] == ["–", "–"]
     shown = simulation.page(result)
-    assert "Realised, by labels" in shown
-    assert "stage 1, realised" in shown
+    assert "Estimated is what was expected without labels, realised by labels." in shown
+    assert "stage 1: 0.8 (0.6 to 0.7)" in shown
+    assert "stage 1, estimated: 0.8 (0.7 to 0.9)" in shown
 
 
 def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None:
-    worse = row(2, estimated=0.7, low=0.6, high=0.8, worse=True, before=0.6, why="No budget.")
-    result = made(row(1, drift=True, worse=True), worse)
-    assert result.text()[2].endswith("0.700 (0.600 to 0.800), worse")
+    estimated = known(0.7, 0.6, 0.8, alarm=True)
+    worse = row(2, estimated=estimated, before=0.6, why="No budget.")
+    result = made(row(1, drift=True, estimated=estimated), worse)
+    assert result.text()[2].endswith("0.700 (0.600 to 0.800), worse  –")
     assert (
         result.verdict()[1] == "1 of 2 windows drifted, 1 more was expected to score worse, and 0 led to a new release."
     )
     assert simulation.page(result).count('class="marked"') == 2
     assert worse.remark == "tick 2 was expected to score worse and stays at 0.600: No budget."
-    assert simulation.interval(0.7, None, None, worse=False) == "0.700"
+    assert simulation.shown(known(0.7, None, None)) == "0.700"
 
 
 @pytest.mark.parametrize(
@@ -559,8 +560,8 @@ def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch:
     performance = {"metric": "auc", "estimated": 0.71234, "low": 0.7, "high": 0.72, "alarm": True}
     storage.write_json(place, storage.read_json(place) | {"performance": performance})
     second = simulation.build(quick).rows[1]
-    assert (second.estimated, second.low, second.high, second.worse) == (0.7123, 0.7, 0.72, True)
-    assert (simulation.build(quick).rows[0].estimated, simulation.build(quick).rows[0].worse) == (None, False)
+    assert second.estimated == known(0.71234, 0.7, 0.72, alarm=True)
+    assert simulation.build(quick).rows[0].estimated is None
     storage.write_json(place, storage.read_json(place) | {"performance": "not known"})
     assert simulation.build(quick).rows[1].estimated is None
 

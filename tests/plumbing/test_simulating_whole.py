@@ -129,16 +129,16 @@ def test_drift_is_seen_retrained_on_and_the_metric_recovers(whole: dict[str, byt
     assert [row["retrained_on"] for row in found] == ["", "3-wallet", ""]
     assert found[1]["after"] > found[1]["before"] + 0.15
     assert found[2]["before"] > 0.65
-    assert all(row["low"] <= row["estimated"] <= row["high"] for row in found)
+    assert all(row["estimated"]["low"] <= row["estimated"]["value"] <= row["estimated"]["high"] for row in found)
     assert "which carry" in found[1]["why"]
 
 
 def test_what_monitoring_measured_by_labels_is_what_scikit_learn_says(whole: dict[str, bytes]) -> None:
     found = rows(whole)
     for row in found:
-        assert row["realised"] == pytest.approx(row["before"], abs=1e-4)
-        assert row["realised_low"] < row["realised"] < row["realised_high"]
-    assert [row["realised_worse"] for row in found] == [False, True, False]
+        assert row["realised"]["value"] == pytest.approx(row["before"], abs=1e-4)
+        assert row["realised"]["low"] < row["realised"]["value"] < row["realised"]["high"]
+    assert [row["realised"]["alarm"] for row in found] == [False, True, False]
 
 
 def test_what_was_predicted_is_worth_what_the_release_is_worth_on_that_stage(whole: dict[str, bytes]) -> None:

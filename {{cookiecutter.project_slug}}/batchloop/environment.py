@@ -36,25 +36,6 @@ def _ids(kind: str) -> Matching:
     return Matching(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f'a list of ids like "{kind}-0123456789abcdef0"')
 
 
-def _field(value: str, special: str = "") -> str:
-    """A field of a cron expression: values, ranges, steps and what this field alone may hold."""
-    part = rf"(\*|({value})(-({value}))?)(/\d+)?"
-    return rf"({part}(,{part})*{special})"
-
-
-# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
-DAY = _field(r"0?[1-9]|[12]\d|3[01]", r"|L(-\d\d?)?|LW|\d\d?W")
-MONTH = _field(r"0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC")
-WEEKDAY = _field(r"[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT", r"|[1-7]?L|\w{1,3}#[1-5]")
-CLOCK, YEAR = f"{_field('[0-5]?[0-9]')} {_field('[01]?[0-9]|2[0-3]')}", _field("[12][0-9]{3}")
-CRON = rf"{CLOCK} ({DAY} {MONTH} \?|\? {MONTH} {WEEKDAY}) {YEAR}"
-SCHEDULE = Matching(
-    rf"(?i:cron\({CRON}\)|rate\([1-9]\d* (minute|hour|day)s?\)|)",
-    'one like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one of '
-    'the two days) or "rate(12 hours)"',
-)
-
-
 @cache
 def places() -> dict[str, Any]:
     """batchloop/regions.toml: the regions that are supported, their partitions, and how long names may be."""
@@ -91,7 +72,7 @@ class Environment(Names):
     bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?", "a bucket's name")]
     role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")]
     approval: Literal["Approved", "PendingManualApproval"]
-    schedule: Annotated[str, SCHEDULE]
+    schedule: str
     kms_key: Annotated[str, _arn("kms", "a key", "key/(mrk-)?[0-9a-f-]{32,36}")]
     create_key: bool
     permissions_boundary: Annotated[str, _arn("iam", "a policy", r"policy/[\w+=,.@/-]+")]
@@ -194,6 +175,10 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
         there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    like = 'like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one '
+    like += 'of the two days) or "rate(12 hours)"'
+    scheduled = not found.schedule or RATE.fullmatch(found.schedule) or _cron(found.schedule)
+    yield scheduled, f"schedule = {found.schedule!r} is not one {like}."
     connection = found.build.connection
     addressed = found.build.repository or not connection
     yield addressed, "[build] repository: a connection needs the repository's https:// address."
@@ -228,49 +213,58 @@ def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
 
 MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
 UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
-MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-ANY = ("*", "?")
 YEARS = 28  # after which the calendar repeats itself
+# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
+RATE = re.compile(r"rate\(([1-9]\d*) (minute|hour|day)s?\)", re.IGNORECASE)
+FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))  # of a cron expression, lowest and highest value
+NAMES = {3: "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", 4: "SUN MON TUE WED THU FRI SAT"}
+SPECIAL = {2: r"L(-\d\d?)?|LW|\d\d?W", 4: r"[1-7]?L|\w{1,3}#[1-5]"}  # what these fields alone may hold
+ONCE_A_MONTH = re.compile(r" (LW?|\d+W) \S+ \? | \? \S+ (\w+#[1-4]|\dL) ")
 
 
 def runs_a_month(schedule: str) -> float | None:
-    """0 for "" (never); None for an expression whose runs can't be counted.
-
-    The grammar is that of "Schedule types" in the EventBridge Scheduler user guide.
-    """
+    """0 for "" (never); None for an expression whose runs can't be counted."""
     if not schedule:
         return 0.0
-    if rate := re.fullmatch(r"rate\(\s*([1-9]\d*)\s+(minute|hour|day)s?\s*\)", schedule):
-        return MONTH_HOURS * 60 / (int(rate[1]) * UNITS[rate[2]])
-    cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) [*?]\)", schedule)
-    if not cron:
+    if rate := RATE.fullmatch(schedule):
+        return MONTH_HOURS * 60 / (int(rate[1]) * UNITS[rate[2].lower()])
+    fields = _cron(schedule) if schedule.endswith(" *)") else None
+    if not fields:
         return None
-    minutes, hours, days, months, weekdays = (field.upper() for field in cron.groups())
-    times, chosen = len(_values(minutes, 0, 59)) * len(_values(hours, 0, 23)), _values(months, 1, 12, MONTH_NAMES)
-    if days not in ANY and weekdays not in ANY:
-        return None
-    if re.fullmatch(r"L|LW|\d+W", days) or re.fullmatch(r"\w{1,3}#[1-4]|[1-7]L", weekdays):
-        return times * len(chosen) / 12 or None
-    fitting, on = _values(days, 1, 31), _values(weekdays, 1, 7, WEEKDAY_NAMES)
+    minutes, hours, days, months, weekdays, _ = fields
+    times = len(minutes) * len(hours)
+    if ONCE_A_MONTH.search(schedule.upper()):
+        return times * len(months) / 12 or None
     calendar = [date(2001, 1, 1) + timedelta(number) for number in range(int(YEARS * 365.25))]
-    count = sum(day.month in chosen and day.day in fitting and day.isoweekday() % 7 + 1 in on for day in calendar)
+    count = sum(day.month in months and day.day in days and day.isoweekday() % 7 + 1 in weekdays for day in calendar)
     return times * count / (YEARS * 12) or None
 
 
-def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> set[int]:
-    """What a field of a cron expression matches; nothing where it can't be read."""
-    for number, name in enumerate(names, lowest):
-        field = re.sub(rf"\b{name}\b", str(number), field)
-    matching: set[int] = set()
-    for part in field.split(","):
-        match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
+def _cron(schedule: str) -> list[set[int]] | None:
+    """The values that each field matches, none where they are others each month; None for no such expression."""
+    found = re.fullmatch(r"CRON\((.*)\)", schedule.upper())
+    texts = found[1].split(" ") if found else []
+    if len(texts) != len(FIELDS) or (texts[2] == "?") == (texts[4] == "?"):
+        return None
+    fields = [_values(text, place) for place, text in enumerate(texts)]
+    return [values for values in fields if values is not None] if None not in fields else None
+
+
+def _values(text: str, place: int) -> set[int] | None:
+    if place in SPECIAL and re.fullmatch(SPECIAL[place], text):
+        return set()
+    lowest, highest = FIELDS[place]
+    for number, name in enumerate(NAMES.get(place, "").split(), lowest):
+        text = re.sub(rf"\b{name}\b", str(number), text)
+    values: set[int] = set()
+    for part in ["*"] if text == "?" and place in SPECIAL else text.split(","):
+        match = re.fullmatch(r"(\*|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
         if not match:
-            return set()
+            return None
         first, last, step = match.groups()
-        start = lowest if first in ANY else int(first)
-        end = int(last) if last else highest if first in ANY or step else start
-        if not lowest <= start <= end <= highest:
-            return set()
-        matching |= set(range(start, end + 1, int(step or 1)))
-    return matching
+        start = lowest if first == "*" else int(first)
+        end = int(last) if last else highest if first == "*" or step else start
+        if not lowest <= min(start, end) <= max(start, end) <= highest:
+            return None
+        values |= set(range(start, end + 1, int(step or 1)))
+    return values

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from batchloop import local
-from batchloop.container import files, raw, usecase
+from batchloop.container import files, raw, realised, usecase
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running, storage
@@ -115,7 +115,7 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
     Files kept earlier go where they come again, or where other rows have been scored since. Raises InputError.
     """
     new = {file.name.split(".")[0]: file for file in files.find(source)}
-    if not _same_rows(case, source, scored.rows):
+    if not realised.same_rows(case, source, scored.rows):
         raise InputError(
             f"[data] id is empty, so labels and predictions meet by file and row number, and {source.name} holds other "
             f"rows than those that were scored of {scored.name}; give the scored files with the label added, under the "
@@ -125,20 +125,10 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
         return
     scored.labels.mkdir(parents=True, exist_ok=True)
     for old in [file for file in scored.labels.rglob("*") if file.name.lower().endswith(files.KINDS)]:
-        if old.name.split(".")[0] in new or not _same_rows(case, old, scored.rows):
+        if old.name.split(".")[0] in new or not realised.same_rows(case, old, scored.rows):
             old.unlink()
     for file in new.values():
         shutil.copy(file, scored.labels / file.name)
-
-
-def _same_rows(case: UseCase, source: Path, scored: Path) -> bool:
-    """Whether all rows are scored ones, by their file's name, their number in it, and what they hold."""
-    names = [raw.NO_ID, *(column.name for column in case.columns)]
-    try:
-        first, second = (raw.read(place, case).frame.select(names) for place in (source, scored))
-    except InputError:
-        return False
-    return first.join(second, on=names, how="anti", nulls_equal=True).head(1).collect(engine="streaming").is_empty()
 
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:

@@ -11,9 +11,10 @@ import pytest
 from markupsafe import Markup
 
 from batchloop.container import report
-from batchloop.container.report import Interval, Point, Section, Verdict
 from plumbing.browser.opened import Browser, start
 from plumbing.engine_miniature import Miniature
+from plumbing.pages import join
+from plumbing.pages import page as made_page
 from plumbing.test_engine_components import copy as copy  # noqa: PLC0414 - a fixture: the repository, trained
 
 NAMES = (
@@ -73,22 +74,19 @@ def page(name: str, request: pytest.FixtureRequest) -> Path:
 
 def hostile() -> str:
     """Every part of a page, with the names that mean harm."""
-    sections = [Section(name, name, charts(name)) for name in NAMES]
-    return report.page(" ".join(NAMES[:4]), Verdict("Drift", "bad", NAMES[4], NAMES[0]), sections)
+    sections = [(name, name, charts(name)) for name in NAMES]
+    return made_page(" ".join(NAMES[:4]), ("Drift", "bad", NAMES[4], NAMES[0]), sections)
 
 
 def charts(name: str) -> Markup:
     """Every table and chart, named so."""
     labels = [f"{name} {place}" for place in range(20)]
-    return report.join(
+    return join(
         report.table([name, "PSI", "note"], [[name, 0.5, [name, "b"]], ["a", None, "c"]], marked=[0], caption=name),
-        report.matrix([name, "b"], [name, "c"], [[0.0, 0.5], [None, 1.0]], name, name),
-        report.matrix([name, "b"], [name, "c"], [[-1.0, 0.5], [None, 1.0]], name, name),
         report.bars([(name, -0.5), ("b", 1.0)], "log-odds", name),
         report.compare([name, "b"], [0.4, 0.6], [0.5, 0.5], name),
         report.compare(labels, [0.05] * 20, [0.04] * 20, name),
-        report.timeline([Point(label, float(len(label)), len(label) % 2 == 0) for label in labels], name, name),
-        report.interval([Interval(name, 0.7, 0.8, 0.9)], "AUC", name, limit=0.75),
+        report.interval([(name, 0.7, 0.8, 0.9)], "AUC", name, limit=0.75),
     )
 
 
@@ -102,9 +100,9 @@ def wide() -> str:
     labels = [f"≤ {place}" for place in range(24)]
     drawn = [report.compare(labels, [1 / 24] * 24, [place / 276 for place in range(24)], name) for name in names[::10]]
     sections = [
-        Section("Columns", "A line each.", report.table(headers, lines)),
-        Section("Charts", "", report.join(*drawn)),
-        Section("Rows", "A column each.", report.table(names, [[0.5] * 200] * 5)),
-        Section("Importance", "", report.bars([(name, float(place)) for place, name in enumerate(names)], "u", "All")),
+        ("Columns", "A line each.", report.table(headers, lines)),
+        ("Charts", "", join(*drawn)),
+        ("Rows", "A column each.", report.table(names, [[0.5] * 200] * 5)),
+        ("Importance", "", report.bars([(name, float(place)) for place, name in enumerate(names)], "u", "All")),
     ]
-    return report.page("Two hundred columns", Verdict("No drift", "good", "A reason.", "Nothing to do."), sections)
+    return made_page("Two hundred columns", ("No drift", "good", "A reason.", "Nothing to do."), sections)

@@ -97,8 +97,6 @@ TEXTS = {
     "chart's label": "svg text",
     "chart's number": "svg .value",
     "tick": "svg .tick",
-    "strongest tint": ".heat.plus[style*='1.00']",
-    "strongest negative tint": ".heat.minus[style*='1.00']",
     "summary": "summary",
     "glossary": "dd",
 }

@@ -9,17 +9,19 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import polars as pl
 import tomlkit
 
 from batchloop.adopt import columns, dates, groups, holdout, numbers, roles, source
 from batchloop.adopt.columns import Decision
+from batchloop.adopt.groups import Entity
 from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
@@ -31,7 +33,6 @@ from batchloop.container.usecase import Data, UseCase
 NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
 FORM = ("separator", "encoding", "decimal", "thousands", "header")  # how the text of CSV files is read
 PLACEHOLDER = "__columns"  # where the lines of [columns] come in
-TOO_MANY = "equal times or large groups would take too many"
 LISTED, SHOWN, FIRST = 20, 100, 3  # names in one sentence; columns a line each; rows that break the contract
 
 
@@ -39,8 +40,8 @@ LISTED, SHOWN, FIRST = 20, 100, 3  # names in one sentence; columns a line each;
 class Contract:
     """Everything that was decided: `time` splits, `decisions` are on all columns but the label, the id and the group.
 
-    `added` columns brought in a marker of missing values, `events` look like the time of an event, and `repeats` says
-    what rows belong to, and could.
+    `added` columns brought in a marker of missing values, `events` look like the time of an event. Rows belong to an
+    `entity`, and could belong to `repeating` ones.
     """
 
     profile: Profile
@@ -51,8 +52,17 @@ class Contract:
     decisions: Sequence[Decision]
     added: Mapping[str, Sequence[str]]
     events: Mapping[str, str]
-    repeats: Sequence[str]
+    entity: Entity | None
+    repeating: Sequence[str]
     holdout: Holdout | None
+
+    @property
+    def used(self) -> list[Decision]:
+        return [each for each in self.decisions if each.type]
+
+    @property
+    def left_out(self) -> list[Decision]:
+        return [each for each in self.decisions if not each.type]
 
 
 def main(arguments: list[str]) -> int:
@@ -81,12 +91,11 @@ def adopt(options: Options) -> None:
     try:
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)
-        rows, lines = _check(decided, case)
+        found = _check(decided, case)
         kept = holdout.write(table.files, options.folder, options.usecase, text, decided.holdout)
     except pl.exceptions.PolarsError as error:
         raise files.explain(error, table.files) from None
-    _report(decided, rows, lines)
-    _report_next(decided, rows, kept, case)
+    _report(decided, case, found, kept)
 
 
 def _matched(options: Options, names: Sequence[str]) -> Options:
@@ -152,7 +161,7 @@ def _decided(table: Table, options: Options) -> Contract:
     if time and time.type != "date":
         raise InputError(f"column {time.name!r} (TIME) holds no dates that can be read: {time.why or time.type}.")
     used = {name: each.type for name, each in decisions.items()}
-    group, repeats = groups.choose(found, used, (key, options.time))
+    group, entity, repeating = groups.choose(found, used, (key, options.time))
     special = {found.label.name, key, options.time, group} - {""}
     ordered = sorted(moments.items(), key=lambda each: -each[1].order)  # the clearest first
     events = {name: each.event for name, each in ordered if each.event and name not in special}
@@ -164,7 +173,7 @@ def _decided(table: Table, options: Options) -> Contract:
     if wish and not any(each.format[:2] == wish[:2] for each in decisions.values()):
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
     kept = holdout.choose(found, options.time, moments[options.time].at if time else None, group)
-    return Contract(found, label, key, time, group, chosen, added, events, repeats, kept)
+    return Contract(found, label, key, time, group, chosen, added, events, entity, repeating, kept)
 
 
 def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: bool) -> list[Decision]:
@@ -202,8 +211,7 @@ def _rewrite(file: Path, contract: Contract) -> tuple[str, UseCase]:
         if not isinstance(document.get(name), dict):
             raise InputError(f"{file.name} has no [{name}] table; take it from an unchanged repository.")
     seen, label, time, data = contract.profile, contract.label, contract.time, document["data"]
-    used = [each for each in contract.decisions if each.type]
-    markers = {each.name: own_markers(each.name, seen.missing) for each in used}
+    markers = {each.name: own_markers(each.name, seen.missing) for each in contract.used}
     of_one = {f"{name}={text}" for name, texts in markers.items() for text in texts}
     form = {key: getattr(seen.table.reading, key) for key in FORM}
     told = {
@@ -225,7 +233,7 @@ def _rewrite(file: Path, contract: Contract) -> tuple[str, UseCase]:
     if "split" in document or method != "random":
         split = document.setdefault("split", tomlkit.table())
         _update(split, {"method": method, "group": contract.group if contract.group or "group" in split else None})
-    lines = "\n".join(_line(each, markers[each.name]) for each in used)
+    lines = "\n".join(_line(each, markers[each.name]) for each in contract.used)
     text = tomlkit.dumps(document).replace(f"{PLACEHOLDER} = true\n", f"{lines}\n\n", 1)
     return text, usecase.parse(tomllib.loads(text))
 
@@ -252,109 +260,40 @@ def _line(decision: Decision, missing: list[str]) -> str:
     return f"{tomlkit.key(decision.name).as_string()} = {{ {pairs} }}{gaps}"
 
 
-def _check(contract: Contract, case: UseCase) -> tuple[int, list[str]]:
-    """How many rows training will read under the new contract, and what is worth saying of them.
+def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
+    """What training will read under the new contract: numbers of rows, and why the first of them break it.
 
-    Raises InputError where too many break it.
+    Raises InputError where too many do.
     """
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
-    counted = pl.col(raw.BROKEN).sum(), pl.col(raw.RAGGED).count(), pl.len().alias("rows")
-    broken, ragged, rows = row(table.frame, *counted)
+    ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))
     first = table.reasons.head(FIRST).collect(engine="streaming").rows()
     reasons = [f"{file}, row {number}: {error}" for file, number, error in first]
-    if broken > case.data.bad_rows * rows:
-        raise InputError(f"{'; '.join(reasons)}; {broken:,} of {rows:,} rows are like that: mend them.")
+    if table.broken > case.data.bad_rows * rows:
+        raise InputError(f"{'; '.join(reasons)}; {table.broken:,} of {rows:,} rows are like that: mend them.")
     # hashes stream, and take columns of any type
     (copies,) = row(seen.table.frame, pl.len() - pl.struct(pl.all()).hash().n_unique())
-    lines, unlabelled = list[str](), seen.unlabelled
-    if table.empty:
-        lines.append(f"{table.empty:,} lines hold nothing and are no rows")
-    if copies:
-        lines.append(f"{copies:,} rows are copies of another one: if they are the same thing twice, remove them")
-    if unlabelled:
-        much = f" of {rows:,}" if 2 * unlabelled > rows else ""
-        hint = f"; if no value in {seen.label.name!r} means something, write it out" if much else ""
-        lines.append(f"{unlabelled:,}{much} rows have no label and are left out of training{hint}")
-    lines += [
-        f"{count:,} rows have the label {word!r}, which counts as missing; if it is a class, call it otherwise"
-        for word, count in roles.marked_labels(seen).items()
-    ]
-    if broken:
-        short = f" ({ragged:,} lines are too short or too long)" if ragged else ""
-        lines.append(f"{broken:,} rows break the contract{short} and are left out of training:")
-        lines += [f"  {reason}" for reason in reasons] + ["  …"] * (broken > len(reasons))
-    for column, texts in contract.added.items():
-        shown = ", ".join(map(repr, texts))
-        lines.append(f"{shown} stands among the numbers of {column!r} and now counts as missing in every column")
-    return rows, lines
+    counts = {"rows": rows, "broken": table.broken, "ragged": ragged, "empty": table.empty, "copies": copies}
+    return counts | {"reasons": reasons, "marked": roles.marked_labels(seen)}
 
 
-def _report(contract: Contract, rows: int, lines: Sequence[str]) -> None:
-    """Print what was decided, and why."""
-    label, seen, reading = contract.label, contract.profile, contract.profile.table.reading
-    unusual = [key for key in FORM if getattr(reading, key) != getattr(Data, key)]
-    form = [f"{key} {getattr(reading, key)!r}" if key != "header" else "no header" for key in unusual]
-    print(", ".join([f"{seen.options.data.name}: {rows:,} rows, {len(seen.columns):,} columns", *form]))
-    print(f"label  {seen.label.name!r}: {label.task}; {label.why}")
-    print(f"gate   {label.metric}, limit {label.limit:g}")
-    print(f"id     {contract.id!r}" if contract.id else "id     none found: rows are numbered (ID=column names one)")
-    print("".join(f"{line}\n" for line in [*_split(contract), *lines]), end="")
-    names = {each.name: _printable(each.name) for each in contract.decisions}
-    width = min(40, max(map(len, names.values())))
-    for title, chosen in (("in the contract", True), ("left out", False)):
-        some = [each for each in contract.decisions if bool(each.type) is chosen]
-        print(f"\n{len(some):,} {'column is' if len(some) == 1 else 'columns are'} {title}" + (":" if some else ""))
-        for each in some[:SHOWN]:
-            gaps = f"{each.column.missing:.1%} missing" if each.column.missing else ""
-            print(f"  {names[each.name]:<{width}}  {each.type:<9} {gaps:<14} {each.why}".rstrip())
-        if len(some) > SHOWN:
-            print(f"  … and {len(some) - SHOWN:,} more")
+def _report(contract: Contract, case: UseCase, found: Mapping[str, Any], kept: int) -> None:
+    """Print what was decided, and why, and what to do now."""
+    reading, folder = contract.profile.table.reading, Path(__file__).parent
+    loader = jinja2.FileSystemLoader(folder)
+    texts = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - no page
+    filters = {"number": "{:,}".format, "repr": repr, "quote": shlex.quote, "listed": _listed, "printable": _printable}
+    texts.filters |= filters
+    form = {key: getattr(reading, key) for key in FORM if getattr(reading, key) != getattr(Data, key)}
+    width = min(40, max(len(_printable(each.name)) for each in contract.decisions))
+    given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form}
+    print(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST))
 
 
-def _split(contract: Contract) -> Iterator[str]:
-    """What rows belong to, or could, and which column splits by time, or could."""
-    group, events = contract.group, contract.events
-    for place, line in enumerate(line for line in contract.repeats if line):
-        refuse = "" if contract.profile.options.group else "; GROUP=none splits row by row"
-        chosen = f"{group!r}: {line}; rows of one stay in one part of the split{refuse}" if not place else line
-        yield f"group  {chosen if group else f'none; {line}'}"
-    if contract.time:
-        yield f"time   {contract.time.name!r}: the last rows are validation and test"
-    elif events:
-        name, why = next(iter(events.items()))
-        yield (
-            f"time   {name!r} looks like the time of an event ({why}), but the split is random: if new rows come after "
-            f"these, say TIME={shlex.quote(name)}, and the last rows are validation and test"
-        )
-    if events:
-        names, them = _listed(list(events)), "them" if len(events) > 1 else "it"
-        yield f"drift  {names}: time goes on in every batch, so the drift decision leaves {them} out (drift = false)"
-
-
-def _report_next(contract: Contract, rows: int, kept: int, case: UseCase) -> None:
-    """Print which rows the first scoring is of, what too few rows will not tell, and what to do now."""
-    options, labelled, holdout = contract.profile.options, contract.profile.label.rows, contract.holdout
-    folder, scored = options.folder / "adopted" / "production", kept or rows
-    why = f"a table of fewer than {FEWEST} labelled rows needs them all" if labelled < FEWEST else TOO_MANY
-    print(
-        f"\n{kept:,} rows, {holdout.words}, are kept from training, with their labels, in {folder}: "
-        "make score scores them"
-        if holdout and kept
-        else f"\nno rows are kept from training ({why}): {folder} holds the same rows, so that make score tells what "
-        "the model remembers, not what it can do; score new rows with DATA=file"
-    )
-    few = f"rows, fewer than [drift] minimum_rows = {case.drift.minimum_rows}:"
-    validation = round(case.split.validation * (labelled - kept))
-    if scored < case.drift.minimum_rows:
-        print(f"the first make score has {scored:,} {few} no verdict on drift, and its labels will not be measured")
-    if validation < case.drift.minimum_rows and case.data.task != "regression":
-        print(f"validation gets about {validation:,} {few} without labels, performance is not known")
-    print(f"{options.usecase.name} is written; look through it. Next: make train")
-
-
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     """The first names, and how many more there are."""
+    names = list(names)
     more = f" … and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     return ", ".join(map(repr, names[:LISTED])) + more
 

@@ -1,7 +1,6 @@
 """Columns that say what rows belong to (a patient, a machine): rows of one are no independent examples."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,19 +53,12 @@ class Entity:
         steady = len(self.steady) >= max(2, len(self.variances) / 2) and self.rows <= (MOST if self.called else NAMED)
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
-    def describe(self) -> str:
-        """How often the values repeat, and what stays the same within one."""
-        alike = f", {len(self.steady)} of {len(self.variances)} other columns hardly change within one"
-        alike = f", in one block each that {self.counter!r} counts" if self.counter else alike
-        told = ", and the label stays the same within one" if self.decided else alike if len(self.variances) > 1 else ""
-        return f"{self.values:,} values of {self.rows:.1f} rows each{told}"
 
+def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> tuple[str, Entity | None, list[str]]:
+    """The column whose rows stay together, "" for none, what is known of it, and further columns that repeat.
 
-def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> tuple[str, list[str]]:
-    """The column whose rows stay together, "" for none, and sentences about it.
-
-    `used` are the types of the columns, `taken` those that have another role. Raises InputError where the column that
-    GROUP names can't group rows.
+    Of GROUP=none, what is known of the column that it passes over. `used` are the types of the columns, `taken` those
+    that have another role. Raises InputError where the column that GROUP names can't group rows.
     """
     wish = profile.options.group
     if wish and wish not in NO_GROUP:
@@ -78,23 +70,17 @@ def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> t
         if wrong:
             told = f"column {wish!r} (GROUP) holds {wrong}. Leave GROUP away, or name another column."
             raise InputError(f"{profile.table.files[0].name}: {told}")
-        return wish, [entity.describe()]
+        return wish, entity, []
     entities = _find(profile, {name: kind for name, kind in used.items() if name not in taken})
     clear = entities[0] if entities and entities[0].clear else None
-    if wish:
-        if not clear:
-            return "", []
-        name = repr(clear.column.name)
-        told = f"as GROUP={wish} says, but {name} repeats: {clear.describe()}"
-        return "", [f"{told}; what is measured holds for rows of the same {name} alone"]
     repeating = [
         each.column.name
         for each in entities
         if each is not clear and (each.clear or ((each.called or each.together) and each.repeated >= REPEATED))
     ]
-    repeat = f"{', '.join(map(repr, repeating[:3]))} {'repeats' if len(repeating) == 1 else 'repeat'}"
-    hint = f"{repeat}: if new rows will be of others, say GROUP={shlex.quote(repeating[0])}" if repeating else ""
-    return (clear.column.name, [clear.describe(), hint]) if clear else ("", [hint])
+    if wish:
+        return "", clear, []
+    return clear.column.name if clear else "", clear, repeating
 
 
 def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:

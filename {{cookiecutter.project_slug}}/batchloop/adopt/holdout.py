@@ -1,33 +1,23 @@
 """The rows that are kept from training for the first scoring, and the files as data/adopted/ holds them."""
 
-import csv
-import gzip
-import io
-import random
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain, islice, tee
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from batchloop.adopt.profile import Profile, text
-from batchloop.adopt.source import EXCEL, row
+from batchloop.adopt.source import row
 from batchloop.container import files
 from batchloop.container.job import InputError
+from batchloop.container.lines import ROW
 from batchloop.container.usecase import Data
-from batchloop.container.values import canonical
 
 SHARE = 0.1  # of the rows
 MOST = 0.3  # where equal times or large groups would take more, none are kept
 FEWEST = 500  # labelled rows; of fewer, training needs every one
-SEED = 7
-NUMBER, MARK = "__number", "\ufeff"
 WINDOW, PARTS = "adopted", ("train", "production")
 
 
@@ -100,8 +90,10 @@ def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, hol
 
 
 def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
-    """Write a file's rows into two, for training and production, each read as the file is; one without a row is not
-    written. Without rows to keep both are copies: a link would let a later write reach the user's own file.
+    """Write a file's rows into two, for training and production; how many the second has. None is without rows.
+
+    Without rows to keep both are copies: a link would let a later write reach the user's own file. Else they are
+    Parquet, in which a cell of CSV is text as it stood there.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,69 +101,16 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
             shutil.copyfile(file, path)
     if not holdout:
         return 0
-    rows = (_cut_parquet if file.name.lower().endswith(".parquet") else _cut_text)(file, holdout, paths)
-    for path, count in zip(paths, rows, strict=True):
-        if not count:
-            path.unlink()
-    return rows[True]
-
-
-def _cut_text(file: Path, holdout: Holdout, paths: Sequence[Path]) -> list[int]:
-    """Record by record, as text: quotes, marks, line ends and whatever else is odd stay as they are."""
-    rows, draw, place = [0, 0], random.Random(SEED), -1  # noqa: S311 - a reproducible choice, not a secret
-    reading, begun = holdout.reading, False  # what comes first and holds anything are the names, or a row
-    with file.open("rb") as head:
-        packed = head.read(2) == files.GZIP
-    written: Any = {"encoding": reading.encoding, "errors": "surrogateescape", "newline": ""}
-    opened: Any = gzip.open if packed else open
-    with ExitStack() as stack:
-        handle: Any = stack.enter_context(files.opened(file))
-        text = io.TextIOWrapper(handle, **written)
-        out = [stack.enter_context(opened(path, "wt", **written)) for path in paths]
-        for cells, record in _records(text, file, reading.separator):
-            filled = any(cell.strip() for cell in cells)
-            if filled and not begun:
-                begun = True
-                if holdout.column:
-                    number = holdout.column.rpartition("_")[2]  # of column_3, where there are no names
-                    place = cells.index(holdout.column) if reading.header else int(number) - 1
-                if reading.header:
-                    for part in out:
-                        part.write(record)
-                    continue
-            listed = 0 <= place < len(cells) and canonical(cells[place].strip(), reading.decimal) in holdout.values
-            chosen = filled and (draw.random() < SHARE if place < 0 else listed)
-            out[chosen].write(record)
-            rows[chosen] += 1
-    return rows
-
-
-def _records(text: io.TextIOWrapper, file: Path, separator: str) -> Iterator[tuple[list[str], str]]:
-    """Cells and text of each record; a first line by which Excel names the separator belongs to the names below it."""
-    first = text.readline()
-    plain = first.removeprefix(MARK)  # which would keep quotes from being some
-    names = [] if EXCEL.fullmatch(plain) else [plain]
-    above = first.removesuffix(plain) if names else first
-    lines, copies = tee(chain(names, text))
-    reader, number, before = csv.reader(lines, delimiter=separator), 0, csv.field_size_limit(sys.maxsize)
-    try:
-        for cells in reader:
-            yield cells, above + "".join(islice(copies, reader.line_num - number))
-            above, number = "", reader.line_num
-    except csv.Error as error:
-        raise InputError(f"{file.name} can't be cut into rows: {error}.") from None
-    finally:
-        csv.field_size_limit(before)
-
-
-def _cut_parquet(file: Path, holdout: Holdout, paths: Sequence[Path]) -> list[int]:
-    frame = pl.scan_parquet(file)
+    frame, name = files.scan(file, holdout.reading), file.name.split(".")[0]  # one draw, whatever kind of file it is
+    held = pl.concat_str(pl.lit(name), ROW).hash() < SHARE * 2**64
     if holdout.column:
-        listed = text(holdout.column, holdout.markers).is_in(list(holdout.values)).fill_null(False)
-    else:
-        draw = random.Random(SEED)  # noqa: S311 - a reproducible choice, not a secret
-        drawn = [draw.random() < SHARE for _ in range(frame.select(pl.len()).collect().item())]
-        frame, listed = frame.with_row_index(NUMBER), pl.col(NUMBER).is_in(pl.Series(drawn).arg_true().implode())
-    for chosen, path in zip((~listed, listed), paths, strict=True):
-        frame.filter(chosen).drop(NUMBER, strict=False).sink_parquet(path, engine="streaming")
-    return [int(pl.scan_parquet(path).select(pl.len()).collect().item()) for path in paths]
+        cells = text(holdout.column, holdout.markers, holdout.reading.decimal)
+        held = cells.is_in(list(holdout.values)).fill_null(False)
+    rows = 0
+    for chosen, path in zip((~held, held), paths, strict=True):
+        written = path.with_name(f"{path.name.removesuffix('.parquet')}.parquet")
+        frame.filter(chosen).drop(ROW).sink_parquet(written, engine="streaming")
+        rows = pl.scan_parquet(written).select(pl.len()).collect().item()
+        if not rows:
+            written.unlink()
+    return rows

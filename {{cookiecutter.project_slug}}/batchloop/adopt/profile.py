@@ -134,9 +134,9 @@ class Profile:
         return int(BAD_ROWS * self.label.rows / 2 / max(1, sum(0 < cells < 0.05 * present for cells, present in odd)))
 
 
-def text(name: str, markers: Collection[str]) -> pl.Expr:
+def text(name: str, markers: Collection[str], decimal: str = ".") -> pl.Expr:
     """A column's canonical texts, null for a marker."""
-    read = partial(values.texts, missing=markers)
+    read = partial(values.texts, missing=markers, decimal=decimal)
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 

@@ -23,7 +23,6 @@ from batchloop.container.usecase import UseCase
 log = logging.getLogger(__name__)
 Column = dict[str, Any]
 NOTHING_KNOWN: Mapping[str, float] = {}
-ALARMS = {"drift": "drift", "performance": "a worse model is expected", "realised": "the model is worse by its labels"}
 PARTS = 15  # of the validation split in the table of calibration
 CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
 
@@ -50,13 +49,16 @@ def create(
     columns.sort(key=_most_important)
     total = predictions.select(pl.len()).collect(engine="streaming").item()
     expected = performance.estimated(case, baseline, scored)
-    verdict, reason = _verdict(case, rows, [column for column in columns if column["decides"]], scores)
-    found = [column for column in [*columns, *scores] if column["drifted"] and verdict == "drift"]
+    found = [column for column in [*columns, *scores] if column["drifted"] and rows >= case.drift.minimum_rows]
+    verdict = "not enough data" if rows < case.drift.minimum_rows else "drift" if found else "no drift"
     share, important = _drifted_importance(columns if verdict == "drift" else [])
+    decide, moved = [one for one in columns if one["decides"]], [one["name"] for one in scores if one["drifted"]]
+    carried, _ = _drifted_importance(decide)
+    reason = report.sentence("verdict", case=case, rows=rows, columns=decide, moved=moved, share=carried)
     alarms = (["drift"] if verdict == "drift" else []) + (["performance"] if expected["alarm"] else [])
     return {
         "verdict": verdict,
-        "reason": f"{reason} {_sentence(_expectation(expected))}",
+        "reason": f"{reason} {report.sentence('expectation', found=expected)}",
         "rows": rows,
         "baseline_rows": baseline["rows"],
         "errors": 1 - score_rows / total if total else 0.0,
@@ -82,7 +84,7 @@ def with_labels(
     if joined is None:
         return {**drift, "realised": None}
     found = realised.measured(case, baseline, joined, drift["performance"])
-    reason = f"{drift['reason']} {_sentence(realised.in_words(found))}"
+    reason = f"{drift['reason']} {report.sentence('measurement', found=found)}"
     refuted = found["value"] is not None and not found["alarm"]
     alarms = [alarm for alarm in drift["alarms"] if not (refuted and alarm == "performance")]
     alarms += ["realised"] if found["alarm"] else []
@@ -191,61 +193,12 @@ def _drifted_importance(columns: list[Column]) -> tuple[float | None, list[str]]
     return sum(shares.values()), [name for name, share in shares.items() if share > 1 / len(columns)]
 
 
-def _verdict(case: UseCase, rows: int, columns: list[Column], scores: list[Column]) -> tuple[str, str]:
-    if rows < case.drift.minimum_rows:
-        return "not enough data", f"{rows:,} rows are fewer than [drift] minimum_rows = {case.drift.minimum_rows:,}."
-    drifted = [column for column in columns if column["drifted"]]
-    moved = ", ".join(column["name"] for column in scores if column["drifted"])
-    if not drifted and not moved:
-        return "no drift", f"none of {len(columns)} columns moved more than chance and [drift] minimum_effect allow."
-    if not drifted:
-        return "drift", (
-            f"none of {len(columns)} columns drifted, but the model's output moved ({moved}): columns have moved "
-            "together, or these are rows that the model has learned from."
-        )
-    count, first = f"{len(drifted)} of {len(columns)} columns drifted", drifted[0]
-    psi, (share, _) = f"PSI {first['psi']:.2f}", _drifted_importance(columns)
-    if share is None:
-        words = f"{count}, most of all {first['name']} ({psi})"
-    else:
-        carried = "it carries" if len(drifted) == 1 else "they carry"
-        alone = "" if len(drifted) == 1 else f", {100 * first['importance']:.0f} % of the reasons"
-        named = f"{first['name']} ({psi}{alone})"
-        words = f"{count}; {carried} {100 * share:.0f} % of the model's reasons, above all {named}"
-    return "drift", f"{words}; the model's output moved too ({moved})." if moved else f"{words}."
-
-
-def _expectation(found: Mapping[str, Any]) -> str:
-    """The expected performance as half a sentence, or why there is none."""
-    if found["estimated"] is None:
-        return f"how good the predictions are is not known without labels: {found['reason']}"
-    reference = "" if found["reference"] is None else f", {found['reference']:.3f} on the validation split"
-    numbers = f"{found['estimated']:.3f} (95 %: {found['low']:.3f} to {found['high']:.3f}{reference})"
-    return f"without labels, {found['metric']} is expected to be {numbers}"
-
-
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
-
-
 def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
     """What drift.json says of the alarms: which there are, which of them [retraining] counts, and what follows."""
     rules = case.retraining
     counts = [alarm for alarm in alarms if rules.enabled and alarm in rules.on]
-    if not rules.enabled:
-        follows = "; nothing follows from it, as [retraining] enabled = false."
-    elif not counts:
-        follows = " that [retraining] on leaves out: nothing follows from it."
-    elif rules.windows == 1:
-        follows = ", which starts a retraining wherever the loop is deployed."
-    else:
-        follows = f", which counts: {rules.alarms} in the last {rules.windows} windows start a retraining."
-    named = " and ".join(ALARMS[alarm] for alarm in alarms)
-    return {
-        "alarms": list(alarms),
-        "counts": counts,
-        "consequence": f"This is an alarm ({named}){follows}" if alarms else "",
-    }
+    consequence = report.sentence("consequence", rules=rules, alarms=alarms, counts=counts)
+    return {"alarms": list(alarms), "counts": counts, "consequence": consequence}
 
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
@@ -277,7 +230,7 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
     )
 
 
-def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, Any]]) -> Markup:
+def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, Any]]) -> list[Markup]:
     """Shares a bin of the first columns, then and now; a long tail of categories is left out."""
     bins, charts = {column["name"]: column for column in learned}, []
     for column in columns[:CHARTS]:
@@ -289,4 +242,4 @@ def _charts(learned: Sequence[dict[str, Any]], columns: Sequence[Mapping[str, An
         shares = [(counts / max(counts.sum(), 1))[used].tolist() for counts in (before, now)]
         names = profile.labels(known)
         charts.append(report.compare([names[position] for position in used], shares[0], shares[1], known["name"]))
-    return report.join(*charts)
+    return charts

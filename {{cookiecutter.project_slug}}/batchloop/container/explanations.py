@@ -106,8 +106,8 @@ def explained(
 
 def additivity_error(found: Attributions) -> Values:
     """How far base + values of each row and output are from the raw score, relative to it where it is larger than 1."""
-    errors: Values = np.abs(found.values.sum(axis=2) + found.base - found.raw) / np.maximum(1.0, np.abs(found.raw))
-    return errors
+    result: Values = np.abs(found.values.sum(axis=2) + found.base - found.raw) / np.maximum(1.0, np.abs(found.raw))
+    return result
 
 
 def importance(values: Values) -> Values:
@@ -196,20 +196,6 @@ def moved(before: Values, after: Values) -> float:
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-def reference(case: UseCase, explainer: Mapping[str, Any]) -> str:
-    """The page of train mode."""
-    return report.render("explanations.html", case=case, found=explainer, examples="")
-
-
-def batch(case: UseCase, summary: Mapping[str, Any], examples: pl.DataFrame) -> str:
-    """The page of serve mode; `examples` are rows of explanations, each a chart of what pushed its score up or down."""
-    identity, charts = examples.columns[0], []
-    ranks = range(1, 1 + sum(name.endswith("_feature") for name in examples.columns))
-    for row in examples.iter_rows(named=True):
-        reasons = [
-            (f"{row[f'reason_{rank}_feature']} = {row[f'reason_{rank}_value']}", row[f"reason_{rank}_attribution"])
-            for rank in ranks
-        ]
-        unit = f"raw score {row['raw_score']:.4g} {summary['unit']}"
-        charts.append(report.bars(reasons, unit, f"{identity} {row[identity]}"))
-    return report.render("explanations.html", case=case, found=summary, examples=report.join(*charts))
+def page(case: UseCase, found: Mapping[str, Any], examples: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page of serve mode, with some rows of explanations, or of train mode, without any."""
+    return report.render("explanations.html", case=case, found=found, examples=examples)

@@ -44,8 +44,7 @@ Plain = dict[str, Any]
 def log_odds(scores: Floats) -> Floats:
     """ln(s / (1 − s)), finite for 0 and 1 too."""
     inside = np.clip(scores, SMALLEST, 1 - SMALLEST)
-    odds: Floats = np.log(inside) - np.log1p(-inside)
-    return odds
+    return np.log(inside) - np.log1p(-inside)
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ def _features(knots: Floats, scores: Floats) -> Floats:
 
 
 def _logistic(odds: Floats) -> Floats:
-    probability: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
-    return probability
+    return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
 
 
 def count(frame: pl.LazyFrame, columns: Sequence[str], threshold: float) -> dict[str, Cells]:

@@ -89,7 +89,8 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     whose time zone is not said.
     """
     tables, empty, parts = files.find(folder), list[int](), list[Path]()
-    scratch, counts, present, classes = files.scratch("parsed-"), Counter[str](), Counter[str](), set[Any]()
+    scratch, present, classes = files.scratch("parsed-"), Counter[str](), set[Any]()
+    counts = Counter(rows=0, broken=0, unlabelled=0, ungrouped=0)
     names, label = [column.name for column in usecase.columns], usecase.data.label
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         for batch in _batches(tables, usecase, labelled, empty):
@@ -108,12 +109,9 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
         tuple(tables),
         usecase.data.id or NO_ID,
         empty=sum(empty),
-        rows=counts["rows"],
-        broken=counts["broken"],
-        unlabelled=counts["unlabelled"],
-        ungrouped=counts["ungrouped"],
         values=present,
         classes=frozenset(classes),
+        **counts,
     )
 
 

@@ -42,7 +42,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     file and number, which means something only in the very files that were scored, with the label added.
     """
     identity = case.data.id or raw.NO_ID
-    if not case.data.id and not _same_rows(case, folder, scored_files):
+    if not case.data.id and not same_rows(case, folder, scored_files):
         return (
             "[data] id is empty, so labels and predictions meet by file and row number, and the labelled files are not "
             "the ones that were scored; give the table an id, or the scored files with the label added"
@@ -95,7 +95,7 @@ def _labels(case: UseCase, folder: Path, identity: str) -> tuple[pl.LazyFrame, d
     return labels.filter(alike).drop("labels", "times"), found
 
 
-def _same_rows(case: UseCase, folder: Path, scored_files: Path) -> bool:
+def same_rows(case: UseCase, folder: Path, scored_files: Path) -> bool:
     """Whether the labelled files hold the scored rows under the same file and number."""
     row = pl.struct(column.name for column in case.columns).hash().alias("hash")
     try:
@@ -134,7 +134,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
         return {"metric": metric, "reason": absent}
     table = scored.drop_nulls([LABEL, PREDICTION]).collect()
     threshold = float(evaluation.get("threshold", 0.5))
-    found = _scored(case, table, threshold).spreads() if table.height else {}
+    found = scored_rows(case, table, threshold).spreads() if table.height else {}
     errors = {name: {"value": one.value, "error": one.error} for name, one in found.items()}
     return {"metric": metric, "threshold": threshold, "rows": table.height, "metrics": errors}
 
@@ -166,7 +166,7 @@ def measured(
         return {**report, "reason": f"{reason} = {case.drift.minimum_rows:,}", "metrics": {}}
     if absent := _absent(case, joined.rows.columns):
         return {**report, "reason": absent, "metrics": {}}
-    scored = _scored(case, joined.rows, float(known.get("threshold", 0.5)))
+    scored = scored_rows(case, joined.rows, float(known.get("threshold", 0.5)))
     found = {name: _beside(case, name, one, known, expected) for name, one in scored.spreads().items()}
     if _few_of_class(scored):  # what precision and the like are shares of
         found |= {name: {**found[name], "alarm": False} for name in OF_THE_CLASS if name in found}
@@ -194,7 +194,7 @@ def _absent(case: UseCase, columns: list[str]) -> str:
     return f"the predictions have no column {', '.join(absent)}" if absent else ""
 
 
-def _scored(case: UseCase, table: pl.DataFrame, threshold: float) -> Scored:
+def scored_rows(case: UseCase, table: pl.DataFrame, threshold: float) -> Scored:
     """Rows with `__label` as arrays, in the form that the metrics take."""
     truth, columns = table[LABEL], _score_columns(case)
     if case.data.task != "regression":
@@ -222,17 +222,3 @@ def _beside(
         "drop": drop,
         "alarm": drop is not None and drop > case.drift.performance_drop and drop > chance,
     }
-
-
-def in_words(found: Mapping[str, Any]) -> str:
-    """The measurement as a part of a sentence."""
-    if found["value"] is None:
-        return f"labels are there, and how well these rows were scored is not known: {found['reason']}"
-    words = f"with the labels of {found['rows']:,} rows"
-    if (share := found["share"]) is not None:
-        words += f", {100 * share:{'.0f' if share >= 0.01 else '.2g'}} % of the scored ones"
-    words += f", {found['metric']} is {found['value']:.3f}"
-    words += f" (95 %: {found['low']:.3f} to {found['high']:.3f})"
-    words += "" if found["expected"] is None else f", {found['expected']:.3f} was expected"
-    words += "" if found["reference"] is None else f", {found['reference']:.3f} was reached on the validation split"
-    return words + (f"; these are no random share: {found['bias']}" if found["bias"] else "")

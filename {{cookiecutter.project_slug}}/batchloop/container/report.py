@@ -8,60 +8,22 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from batchloop.container.job import listed
+
+HERE = Path(__file__).parent
 LONG = 28  # characters from which on a cell's text may wrap
-TOP, HEIGHT, MARGIN = 12, 150, 16  # pixels above and of the field of an upright chart; for the numbers of its points
+TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
 FEW = 8  # bins up to which each has a line of its own
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
 
-Limit = float | tuple[str, float | None] | None
-NOTHING = Markup("")
-Tone = Literal["good", "bad", "unknown"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A tick and its value, None for a gap; marked points stand out."""
-
-    label: str
-    value: float | None
-    marked: bool = False
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value between its lower and upper bound; None for what is not known."""
-
-    label: str
-    low: float | None
-    value: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the page says first: a word, its colour, why, and what to do now."""
-
-    word: str
-    tone: Tone
-    reason: str
-    next_step: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; `body` is a table or a chart, or several of them from `join`."""
-
-    title: str
-    text: str = ""
-    body: Markup = NOTHING
+Interval = tuple[str, float | None, float | None, float | None]  # label, lower bound, value, upper bound
 
 
 @dataclass(frozen=True)
@@ -179,21 +141,6 @@ def _column(values: Sequence[object]) -> tuple[str, list[list[str]]]:
     return "long" if max(len(line) for cell in cells for line in cell) > LONG else "text", cells
 
 
-def matrix(
-    rows: Sequence[str],
-    columns: Sequence[str],
-    values: Sequence[Sequence[float | None]],
-    title: str,
-    unit: str = "",
-) -> Markup:
-    """A table whose numbers are tinted: from pale (lowest) to strong (highest), or by sign where some are negative."""
-    known = [value for line in values for value in line if value is not None] or [0.0]
-    texts = zip(*(aligned(column) for column in zip(*values, strict=True)), strict=True)
-    cells = [list(zip(line, text, strict=True)) for line, text in zip(values, texts, strict=False)]
-    lines = [(name, cells[position] if cells else []) for position, name in enumerate(rows)]
-    return _part("matrix", columns=columns, rows=lines, title=title, unit=unit, low=min(known), high=max(known))
-
-
 def bars(items: Sequence[tuple[str, float]], unit: str, title: str) -> Markup:
     """Horizontal bars from a common zero; negative values go to the left."""
     values, texts = [finite(value) or 0.0 for _, value in items], aligned([value for _, value in items])
@@ -216,6 +163,9 @@ def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[
     if few:
         return _part("pairs", items=drawn, across=Scale(0.0, highest, 0.0, 100.0), title=title)
     numbers = [[item["label"], 100 * item["before"], 100 * item["now"]] for item in drawn]
+    texts = [short(label, 14) for label in labels]  # as many as do not touch on a phone
+    every = max(1, math.ceil(len(texts) * (max(map(width, texts)) * CHARACTER + GAP) / PHONE))
+    centres = [(text, LEFT + (place + 0.5) * (100 - LEFT) / len(texts)) for place, text in enumerate(texts)]
     return _part(
         "columns",
         items=drawn,
@@ -223,102 +173,56 @@ def compare(labels: Sequence[str], baseline: Sequence[float], current: Sequence[
         grid=ticks(0.0, 100 * highest),
         down=Scale(0.0, 100 * highest, TOP + HEIGHT, TOP),
         numbers=table(["", "learned, % of rows", "now, % of rows"], numbers),
-        **_frame(labels),
+        **{"labels": centres[::every], "left": LEFT, "bottom": TOP + HEIGHT},
     )
 
 
-def timeline(points: Sequence[Point], title: str, unit: str, *, mark: str = "marked", limit: Limit = None) -> Markup:
-    """A line over labelled ticks; `mark` says what the marked points are, `limit` draws a line
-    across: a number, or its name and the number."""
-    name, edge = _limit(limit)
-    low, high = limits([edge, *(point.value for point in points)])
-    down = Scale(low, high, TOP + HEIGHT - MARGIN, TOP + MARGIN)
-    heights = [down.at(point.value) for point in points]
-    drawn: list[dict[str, Any]] = [
-        {"label": point.label, "text": number(point.value), "marked": point.marked, "x": x, "y": y}
-        for point, x, y in zip(points, _centres(len(points)), heights, strict=True)
-    ]
-    for position, point in enumerate(drawn):  # a number stands below its point where the line comes from above
-        beside = [y for y in heights[max(0, position - 1) : position + 2] if y is not None]
-        point["below"] = any(y < point["y"] for y in beside) if point["y"] is not None else False
-    numbers = [[point.label, point.value, "yes" if point.marked else ""] for point in points]
-    return _part(
-        "timeline",
-        points=drawn,
-        lines=[(first, second) for first, second in pairwise(drawn) if None not in (first["y"], second["y"])],
-        limit=(name, edge),
-        grid=ticks(low, high),
-        down=down,
-        numbers=table(["", unit, mark], numbers),
-        **{"title": title, "unit": unit, "mark": mark, **_frame([point.label for point in points])},
-    )
-
-
-def interval(items: Sequence[Interval], unit: str, title: str, *, limit: Limit = None) -> Markup:
-    """A dot between its bounds, a line each, on one scale; `limit` draws a line down as in `timeline`."""
-    name, edge = _limit(limit)
-    low, high = limits([edge, *(end for item in items for end in (item.low, item.value, item.high))])
-    drawn = [
-        {"label": item.label, "text": "{} ({} to {})".format(*aligned([item.value, item.low, item.high]))}
-        | {"low": item.low, "value": item.value, "high": item.high}
-        for item in items
-    ]
-    across, grid = Scale(low, high, 2.0, 98.0), ticks(low, high)
-    return _part("interval", items=drawn, across=across, grid=grid, limit=(name, edge), unit=unit, title=title)
-
-
-def _centres(count: int) -> list[float]:
-    """Where the ticks of an upright chart stand, in percent."""
-    return [LEFT + (position + 0.5) * (100 - LEFT) / count for position in range(count)]
-
-
-def _frame(labels: Sequence[str]) -> dict[str, Any]:
-    """What upright charts share: their field, and as many labels of ticks as do not touch on a phone."""
-    texts = [short(label, 14) for label in labels]
-    every = max(1, math.ceil(len(texts) * (max(map(width, texts), default=1) * CHARACTER + GAP) / PHONE))
-    shown = list(zip(texts, _centres(len(texts)), strict=True))[::every]
-    return {"labels": shown, "left": LEFT, "bottom": TOP + HEIGHT}
-
-
-def _limit(limit: Limit) -> tuple[str, float | None]:
-    """The text beside the line, and where the line is drawn, if at all."""
+def interval(
+    items: Sequence[Interval], unit: str, title: str, *, limit: float | tuple[str, float | None] | None = None
+) -> Markup:
+    """A dot between its bounds, a line each, on one scale; `limit` draws a line down: a number, or its name and it."""
     name, value = limit if isinstance(limit, tuple) else ("limit", limit)
-    return f"{short(name, 24)} {number(value)}", finite(value)
+    edge = finite(value)
+    low, high = limits([edge, *(end for _, *ends in items for end in ends)])
+    drawn = []
+    for label, lower, middle, upper in items:
+        text, start, end = aligned([middle, lower, upper])
+        text += "" if lower is upper is None else f" ({start} to {end})"
+        drawn.append({"label": label, "text": text, "low": lower, "value": middle, "high": upper})
+    line = (f"{short(name, 24)} {number(value)}", edge)
+    across, grid = Scale(low, high, 2.0, 98.0), ticks(low, high)
+    return _part("interval", items=drawn, across=across, grid=grid, limit=line, unit=unit, title=title)
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    """The templates beside this file; whatever they are given becomes text."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+def _environment(folder: Path) -> jinja2.Environment:
+    """The templates beside this file and in another folder; whatever they are given becomes text."""
     made = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
+        loader=jinja2.FileSystemLoader([HERE, folder]),
+        autoescape=jinja2.select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
     )
     made.filters |= {"number": number, "short": short, "rounded": rounded, "oneline": oneline, "first_of": first_of}
-    made.globals |= {"table": table, "bars": bars, "compare": compare, "interval": interval, "Interval": Interval}
+    made.filters |= {"listed": listed}
+    made.globals |= {"table": table, "bars": bars, "compare": compare, "interval": interval}
     return made
 
 
 def _part(part: str, **values: object) -> Markup:
     """A macro of parts.html."""
-    macro = getattr(_environment().get_template("parts.html").module, part)
+    macro = getattr(_environment(HERE).get_template("parts.html").module, part)
     return Markup(macro(**values))  # noqa: S704 - Jinja has escaped what came from the data
 
 
-def page(title: str, verdict: Verdict, sections: Sequence[Section]) -> str:
-    """A page of sections as text."""
-    return render("page.html", title=title, verdict=verdict, sections=sections)
+def render(template: str, folder: Path = HERE, **data: object) -> str:
+    """The page that a template makes of its data; `folder` holds those that are not the container's own."""
+    return _environment(folder).get_template(template).render(**data)
 
 
-def render(template: str, **data: object) -> str:
-    """The page that a template makes of its data."""
-    return _environment().get_template(template).render(**data)
-
-
-def join(*parts: Markup) -> Markup:
-    """Parts of a section, one after the other; charts stand side by side where there is room."""
-    return NOTHING.join(parts)
+def sentence(name: str, **data: object) -> str:
+    """What a macro of sentences.jinja says, on one line."""
+    said: str = getattr(_environment(HERE).get_template("sentences.jinja").module, name)(**data)
+    return " ".join(said.split())

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import files, measures, raw
+from batchloop.container import files, raw, realised
 from batchloop.container.job import InputError
+from batchloop.container.tables import LABEL
 from batchloop.container.usecase import UseCase
 from batchloop.control import handlers
 from batchloop.engine import graph
@@ -26,18 +27,11 @@ def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
 
     None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
     """
-    task, classes = case.data.task, case.data.classes
-    usable = rows.filter(rows["error"].is_null() & rows["label"].is_not_null())
-    if usable.is_empty() or (task != "regression" and usable["label"].n_unique() < 2):
+    usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
+    if usable.is_empty() or (case.data.task != "regression" and usable[LABEL].n_unique() < 2):
         return None
-    labels, columns = usable["label"], ["prediction"]
-    if task != "regression":
-        labels = labels.cast(pl.String).cast(pl.Enum(classes)).to_physical()
-        columns = ["score"] if task == "binary" else [f"score:{name}" for name in classes]
-    scores = usable.select(columns).cast(pl.Float64).to_numpy()
-    predicted = scores[:, 0] if len(columns) == 1 else scores
-    found = measures.measure(task, labels.cast(pl.Float64).to_numpy(), predicted, case.prediction.threshold)
-    value = found[case.gate.metric]
+    found = realised.scored_rows(case, usable, case.prediction.threshold)
+    value = found.measured()[case.gate.metric]
     return value if math.isfinite(value) else None
 
 

@@ -2,18 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from markupsafe import Markup
-
 from batchloop import repository
 from batchloop.container import metrics, report
-from batchloop.container.job import listed
-from batchloop.container.report import Interval, Point, Section, Verdict
 from batchloop.control import reports
+from batchloop.control.reports import Performance
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository
@@ -23,27 +21,14 @@ from batchloop.simulate.scores import Values
 
 NOTHING = "–"
 KEPT = ("lock", "stages")  # all else is of one simulation
-VERDICTS = {True: "drift", False: "no drift", None: "no verdict"}
-PERFORMANCE = (  # a part of a drift report, and the fields of a row that hold its value, limits and alarm
-    (reports.ESTIMATE, "estimated", "low", "high", "worse"),
-    (reports.REALISED, "realised", "realised_low", "realised_high", "realised_worse"),
-)
-LIMITS = (
-    "Drift is judged on distributions, without labels. What leaves every column and the scores as they were is not "
-    "seen, however much it costs: noise that only loosens what belongs together is such a thing. An estimate without "
-    "labels takes the reasons to be the old ones; where they have changed it is far off. And going back to the first "
-    "stage is drift for a model that has learned from another one."
-)
 
 
 @dataclass(frozen=True)
 class Row:
     """One tick: `before` is the metric of what was predicted, `after` that of a model retrained on this stage's rows.
 
-    `estimated` (with its interval) is what monitoring made of the predictions without labels, where it does so, and
-    `worse` whether that raised an alarm, which can be a reason to retrain without any drift; `unknown`: why there is no
-    estimate. `realised` (with its interval) is what monitoring measured once it had the labels, `realised_worse`
-    whether that was an alarm.
+    `estimated` is what monitoring made of the predictions without labels, where it does so, and `unknown` why not;
+    `realised` is what it measured once it had the labels. An alarm of either can be a reason to retrain without drift.
     """
 
     tick: int
@@ -56,28 +41,22 @@ class Row:
     retrained_on: str
     before: float | None
     after: float | None
-    estimated: float | None = None
-    low: float | None = None
-    high: float | None = None
-    worse: bool = False
+    estimated: Performance | None = None
+    realised: Performance | None = None
     why: str = ""
     unknown: str = ""
-    realised: float | None = None
-    realised_low: float | None = None
-    realised_high: float | None = None
-    realised_worse: bool = False
 
     @property
     def alarm(self) -> bool:
         """Whether anything of this tick is an alarm."""
-        return bool(self.drift or self.worse or self.realised_worse)
+        return bool(self.drift or is_alarm(self.estimated) or is_alarm(self.realised))
 
     @property
     def remark(self) -> str:
         """An alarm that nothing was done about, in a sentence."""
         if not self.alarm or self.retrained_on:
             return ""
-        worse = "was scored worse" if self.realised_worse else "was expected to score worse"
+        worse = "was scored worse" if is_alarm(self.realised) else "was expected to score worse"
         return f"tick {self.tick} {'drifted' if self.drift else worse} and stays at {shown(self.before)}: {self.why}"
 
 
@@ -99,27 +78,21 @@ class Table:
         """Why nothing was estimated in the first tick that says so."""
         return next((row.unknown for row in self.rows if row.unknown), "")
 
-    def cells(self, estimated: str, realised: str) -> tuple[list[str], list[list[Any]]]:
-        """Heads and rows, and what monitoring made of each window without and with labels, where it made anything."""
+    def cells(self) -> tuple[list[str], list[list[Any]]]:
+        """Heads and rows; the last two are what monitoring made of each window without and with labels."""
         heads = ["tick", "input", "baseline learned on", "drift", "retrained on", f"{self.metric} before", "after"]
-        beside = dict[str, list[str]]()
-        for head, (_, *names) in zip((estimated, realised), PERFORMANCE, strict=True):
-            column = [interval(*(getattr(row, name) for name in names)) for row in self.rows]
-            if set(column) != {NOTHING}:
-                beside[head] = column
-        rows = [
-            [row.tick, row.input, row.learned_on, row.drift, row.retrained_on or None, row.before, row.after, *more]
-            for row, *more in zip(self.rows, *beside.values(), strict=True)
-        ]
-        return [*heads, *beside], rows
+        rows = []
+        for row in self.rows:
+            known = [shown(value) for value in (row.estimated, row.realised)]
+            drift, retrained = shown(row.drift), row.retrained_on or None
+            rows.append([row.tick, row.input, row.learned_on, drift, retrained, row.before, row.after, *known])
+        return [*heads, "estimated", "realised"], rows
 
     def text(self) -> list[str]:
         """The rows as lines."""
-        heads, rows = self.cells("estimated", "realised")
+        heads, rows = self.cells()
         lines = aligned([heads, *([shown(value) for value in row] for row in rows)])
-        if "estimated" not in heads and self.unknown:
-            lines.append(f"performance without labels: {self.unknown}")
-        return lines
+        return [*lines, *([f"performance without labels: {self.unknown}"] if self.unknown else [])]
 
     def matrix_text(self) -> list[str]:
         """The matrix as lines."""
@@ -129,7 +102,7 @@ class Table:
     def verdict(self) -> tuple[bool, str]:
         """Whether the loop closed, in a sentence."""
         retrained = [row for row in self.rows if row.retrained_on]
-        worse = sum(row.worse and not row.drift for row in self.rows)
+        worse = sum(is_alarm(row.estimated) and not row.drift for row in self.rows)
         said = f"{sum(bool(row.drift) for row in self.rows)} of {len(self.rows)} windows drifted, "
         said += f"{worse} more {'was' if worse == 1 else 'were'} expected to score worse, " if worse else ""
         said += f"and {len(retrained)} led to a new release"
@@ -163,11 +136,8 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     made = {its["ModelPackageArn"]: its["CustomerMetadataProperties"] for its in loop.account.registry.packages()}
     places = {entry["version"]: made[entry["model_package"]]["baseline"] for entry in releases}
     new = next((entry for entry in releases if trained and f"/{trained}/" in places[entry["version"]]), None)
-    judged, figures = loop.report(tick["run"]), dict[str, Any]()
-    for part, *names in PERFORMANCE:
-        if known := reports.performance(judged, part):
-            limits = (rounded(value) for value in (known.value, known.low, known.high))
-            figures |= dict(zip(names, (*limits, known.alarm), strict=True))
+    judged = loop.report(tick["run"])
+    estimated, realised = (reports.performance(judged, part) for part in (reports.ESTIMATE, reports.REALISED))
     return Row(
         tick=place + 1,
         window=stage.window,
@@ -179,16 +149,15 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
         before=rounded(scores.of_run(loop, tick["run"], stage)),
         after=rounded(scores.of_release(loop, new)[stage.name]) if new else None,
+        estimated=estimated,
+        realised=realised,
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
-        unknown="" if "estimated" in figures else reports.why_unknown(judged, reports.ESTIMATE),
-        **figures,
+        unknown="" if estimated else reports.why_unknown(judged, reports.ESTIMATE),
     )
 
 
-def interval(value: float | None, low: float | None, high: float | None, worse: bool) -> str:
-    """A metric with its limits, and whether it is an alarm."""
-    limits = "" if low is None or high is None else f" ({shown(low)} to {shown(high)})"
-    return f"{shown(value)}{limits}{', worse' if worse and value is not None else ''}"
+def is_alarm(known: Performance | None) -> bool:
+    return known is not None and known.alarm
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -206,54 +175,16 @@ def shown(value: object) -> str:
     """A cell as people read it."""
     if value is None or isinstance(value, bool):
         return NOTHING if value is None else str(value).upper()
+    if isinstance(value, Performance):
+        limits = "" if None in (value.low, value.high) else f" ({shown(value.low)} to {shown(value.high)})"
+        return f"{shown(value.value)}{limits}{', worse' if value.alarm else ''}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def page(table: Table) -> str:
     """The whole page as HTML."""
     closed, said = table.verdict()
-    verdict = Verdict("decision off", "unknown", said, "Compare with the simulation in which the loop may retrain.")
-    if table.decision:
-        todo = "Read the rows without a retraining: is their metric one that you can live with?"
-        verdict = Verdict("the loop closes" if closed else "no gain", "good" if closed else "bad", said, todo)
-    course = "Before, and after a retraining on the same stage."
-    course += f" Without labels: {table.unknown}." if table.unknown else ""
-    heads, rows = table.cells("Estimated without labels", "Realised, by labels")
-    heads = [head if head.startswith(table.metric) else head[:1].upper() + head[1:] for head in heads]
-    rows = [[*cells[:3], VERDICTS[row.drift], *cells[4:]] for row, cells in zip(table.rows, rows, strict=True)]
-    alarms = [place for place, row in enumerate(table.rows) if row.alarm]
-    values = [[row.get(stage) for stage in table.stages] for row in table.matrix.values()]
-    matrix = report.matrix([*table.matrix], table.stages, values, "Trained on, tested on", table.metric)
-    about = [[row.input, row.about or None, listed(row.drifted, 6) or None] for row in table.rows]
-    stages = report.table(["Stage", "What it is", "What drifted, the strongest first"], about)
-    reasons = report.table(["Tick", "Window", "Reason"], [[row.tick, row.window, row.why] for row in table.rows])
-    sections = [
-        Section("Tick by tick", "A tick is a day of the simulated clock.", report.table(heads, rows, marked=alarms)),
-        Section("What the predictions were worth", course, report.join(*_course(table))),
-        Section("Every model on every stage", "Rows: learned from. Columns: tested on.", matrix),
-        Section("The stages", "What changes from one to the next.", stages),
-        Section("Why", "What the function after each scoring run decided, in its own words.", reasons),
-        Section("What this can't show", LIMITS),
-    ]
-    return report.page("Drift, retraining, release", verdict, sections)
-
-
-def _course(table: Table) -> Iterator[Markup]:
-    """Charts: the metric over the ticks, what retraining gave, and what monitoring estimated and measured."""
-    gains, intervals = list[tuple[str, float]](), list[Interval]()
-    for row in table.rows:
-        after = (("before", row.before), ("retrained", row.after)) if row.retrained_on else ()
-        gains += [(f"{row.input}, {when}", value) for when, value in after if value is not None]
-        for _, value, low, high, _ in PERFORMANCE:
-            limits = [getattr(row, name) for name in (low, value, high)]
-            if None not in limits:
-                intervals.append(Interval(f"{row.input}, {value}", *limits))
-    before = [Point(row.input, row.before, bool(row.drift)) for row in table.rows]
-    yield report.timeline(before, "Metric of what was predicted", table.metric, mark="drift")
-    if gains:
-        yield report.bars(gains, table.metric, "What each retraining gave")
-    if intervals:
-        yield report.interval(intervals, table.metric, "Estimated without labels, and realised by them")
+    return report.render("simulation.html", Path(__file__).parent, result=table, closed=closed, said=said)
 
 
 def simulate(here: Repository, options: Options) -> int:

@@ -34,7 +34,7 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(job.processing_output("explanations")) as folder:
         table.write_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
-        text = explanations.batch(case, report, table.head(5))
+        text = explanations.page(case, report, table.head(5).to_dicts())
         (folder / "report.html").write_text(text, encoding="utf-8")
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 

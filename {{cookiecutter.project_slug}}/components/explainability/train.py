@@ -25,7 +25,7 @@ def train(settings: Mapping[str, str]) -> None:
     summary = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
     explainer = _explainer(fitted, summary, chosen) | {"learned": learned}
     with artifacts.writing(job.processing_output("report")) as report:
-        (report / "report.html").write_text(explanations.reference(case, explainer), encoding="utf-8")
+        (report / "report.html").write_text(explanations.page(case, explainer), encoding="utf-8")
     with artifacts.writing(job.processing_output("explainer")) as target:
         artifacts.write_json(target / "explainer.json", explainer)
         parents = {"model": artifacts.fingerprint(folder)}
