@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
+from batchloop.cloud.session import opened as signed_in
 from batchloop.container.job import InputError
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
@@ -340,7 +341,7 @@ def test_a_scoring_runs_under_the_pipeline_of_the_release(
 def test_a_release_under_an_older_pipeline_is_said_with_the_command_that_moves_it(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
-    opened = cloud_run.opened(repository, "dev")
+    opened = signed_in(repository, "dev")
     assert list(cloud_run.behind(opened)) == []
     world.publish(1)
     assert list(cloud_run.behind(opened)) == []

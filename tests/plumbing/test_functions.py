@@ -22,9 +22,9 @@ from moto import mock_aws
 from batchloop.container import drift_report, profile, usecase
 from batchloop.control import handlers, release, reports, retraining, storage
 from batchloop.control import names as control_names
+from batchloop.control.artifacts import NotReleased
 from batchloop.control.decision import IDLE, RETRAINING, WAITING, Memory
 from batchloop.control.names import Aws, Settings
-from batchloop.control.release import NotReleased
 from plumbing.control_plane import (
     ACCOUNT,
     ARN,

@@ -96,16 +96,17 @@ def test_an_upload_that_was_cut_off_is_repeated_and_one_of_other_files_is_not(
 
 
 @pytest.mark.parametrize(
-    ("window", "part", "told"),
+    ("asked", "told"),
     [
-        (WINDOW, "test", "PART=test is none of production, train, validation, labels."),
-        ("../dev", "train", "WINDOW=../dev can't be a window's name"),
-        ("a/b", "train", "WINDOW=a/b can't be a window's name"),
+        ((WINDOW, "test"), "PART=test is none of production, train, validation, labels."),
+        (("../dev", "train"), "WINDOW=../dev can't be a window's name"),
+        (("a/b", "train"), "WINDOW=a/b can't be a window's name"),
     ],
 )
 def test_what_can_not_be_a_window_is_refused(
-    world: World, repository: Repository, rows: Path, window: str, part: str, told: str
+    world: World, repository: Repository, rows: Path, asked: tuple[str, str], told: str
 ) -> None:
+    window, part = asked
     assert failure(repository, rows, window, part).startswith(told)
     assert there(world, part) == {}
 
