@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
+from batchloop.cloud.session import opened as signed_in
 from batchloop.container.job import InputError
 from batchloop.control.storage import files, fingerprint
 from batchloop.repository import Repository
@@ -44,6 +45,7 @@ class SageMaker(control_plane.SageMaker):
         self.end = ("Succeeded", "")
         self.failing: list[Exception | None] = []  # one a look; None answers
         self.missing: set[str] = set()
+        self.described: list[int] = []
         self.page = 1
 
     def get_paginator(self, name: str) -> Any:
@@ -55,6 +57,7 @@ class SageMaker(control_plane.SageMaker):
     def describe_pipeline(self, **request: Any) -> dict[str, Any]:
         if request["PipelineName"] in self.missing:
             raise refused("DescribePipeline", "ResourceNotFound")
+        self.described.append(request.get("PipelineVersionId", 0))
         answer = {"PipelineDefinition": json.dumps(DEFINITION), "RoleArn": "arn:aws:iam::123456789012:role/r"}
         return checked("DescribePipeline", request, answer)
 
@@ -103,7 +106,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def labelled(world: World, window: str = WINDOW) -> None:
-    world.put(f"{world.places.data(window, 'train')}rows.parquet")
+    world.label(window)
 
 
 def failure(repository: Repository, asked: Request) -> str:
@@ -219,8 +222,8 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
     ("asked", "told"),
     [
         (Request("scoring"), "PIPELINE=scoring is none of training, inference."),
-        (Request("inference"), "no rows at s3://team-case-dev-123456789012/team/case/data/<window>/production/"),
-        (Request("training", "2026-1"), "aws s3 cp --recursive data/sample/train s3://team-case-dev-123456789012/team"),
+        (Request("inference"), f"no rows at s3://{BUCKET}/team/case/data/<window>/production"),
+        (Request("training", "2026-1"), "make upload ENV=dev WINDOW=2026-1 PART=train DATA=data/sample/train"),
         (Request("training", "a/b"), "no rows at"),
     ],
 )
@@ -235,6 +238,8 @@ def test_nothing_is_scored_before_something_is_released(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
+    assert "there is no _SUCCESS at" in failure(repository, Request("inference", WINDOW))
+    world.mark(WINDOW, "production")
     assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Request("inference"))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{}", Overwrite=True)
     assert failure(repository, Request("inference")).startswith("the release can't be read: it is no manifest")
@@ -258,7 +263,7 @@ def test_a_use_case_with_its_own_validation_needs_it(
     (repository.root / "usecase.toml").write_text(text.replace('method = "random"', 'method = "given"'))
     labelled(world)
     assert f"data/{WINDOW}/validation" in failure(repository, Request("training"))
-    world.put(f"{world.places.data(WINDOW, 'validation')}rows.parquet")
+    world.label(part="validation")
     cloud_run.run(repository, "dev", Request("training"))
     assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation/")
 
@@ -310,11 +315,55 @@ def test_a_scoring_says_where_its_predictions_are(
 ) -> None:
     world.publish(1)
     world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
+    world.mark(WINDOW, "production")
     job = {"Metadata": {"TransformJob": {"Arn": f"{AWS}:transform-job/pipelines-1-score"}}}
     sagemaker.looks = [[("ScoreFeatures", "Succeeded", job)]]
     assert cloud_run.run(repository, "dev", Request("inference")) == 0
     place = f"s3://{BUCKET}/team/case/dev/inference/000000000000"
-    assert f"predictions: {place}/ScoreFeatures/predictions/" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"predictions: {place}/ScoreFeatures/predictions/" in said
+    assert "the parameter /team/case/dev/inference/latest names them" in said
+
+
+def test_a_scoring_runs_under_the_pipeline_of_the_release(
+    world: World, sagemaker: SageMaker, repository: Repository
+) -> None:
+    world.publish(1)
+    sagemaker.versions["team-case-dev-inference"] = 2
+    world.start()
+    cloud_run.run(repository, "dev", Request("inference"))
+    scheduled, by_hand = sagemaker.started("inference")
+    assert [scheduled["version"], by_hand["version"]] == [1, 1]
+    assert sagemaker.described[-1] == 1
+    world.put(f"{world.places.releases}1/model/model.tar.gz", b"another")
+    said = failure(repository, Request("inference"))
+    assert said.startswith("release 1 is not what was released: ")
+
+
+def test_a_release_under_an_older_pipeline_is_said_with_the_command_that_moves_it(
+    world: World, sagemaker: SageMaker, repository: Repository
+) -> None:
+    opened = signed_in(repository, "dev")
+    assert list(cloud_run.behind(opened)) == []
+    world.publish(1)
+    assert list(cloud_run.behind(opened)) == []
+    sagemaker.versions["team-case-dev-inference"] = 2
+    [said] = cloud_run.behind(opened)
+    assert said.startswith("release 1 runs under version 1 of team-case-dev-inference, the newest is 2; ")
+    assert said.endswith("`make release ENV=dev MODEL=1` moves it\n")
+    other = {**world.released(), "model_package": f"{AWS}:model-package/team-case-staging/7"}
+    world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value=json.dumps(other), Overwrite=True)
+    [said] = cloud_run.behind(opened)
+    assert said.endswith("`make promote FROM=staging TO=dev` moves it\n")
+
+
+def test_what_waits_for_its_mark_is_said(
+    world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled(world)
+    world.put(f"{world.places.data('2026-11-25', 'train')}/rows.parquet")
+    cloud_run.run(repository, "dev", Request("training"))
+    assert "/data/2026-11-25/train has files and no _SUCCESS" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["ProcessingJob", "TrainingJob", "TransformJob"])

@@ -174,6 +174,12 @@ def learn(rows: int = 4000, scored: pl.DataFrame | None = None, evaluation: obje
     return value
 
 
+def test_the_evaluation_lies_unpacked_beside_the_report() -> None:
+    evaluation = {"metric": "auc", "test": {"auc": 0.8}}
+    learn(evaluation=evaluation)
+    assert artifacts.read_json(job.processing_output("report") / "evaluation.json") == evaluation
+
+
 def put(frame: pl.DataFrame, name: str) -> None:
     file = job.root() / "processing" / "input" / name
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -305,6 +305,29 @@ def test_an_earlier_release_can_be_used_again(mini: Miniature) -> None:
     assert listed[1].endswith("released")
 
 
+def test_an_earlier_release_is_scored_with_under_its_own_pipeline(mini: Miniature) -> None:
+    """As in SageMaker, where a release names a version of the pipeline."""
+    mini.run("train")
+    mini.run("score")
+    assert "Report" not in mini.states()
+    file = mini.root / "pipelines/inference.json"
+    changed = json.loads(file.read_text())
+    renamed = json.dumps(changed).replace('"Score"', '"ScoreAnew"').replace("Steps.Score.", "Steps.ScoreAnew.")
+    file.write_text(renamed)
+    said = mini.run("score")
+    assert "under the pipeline that it was released with: `make train` takes the new one" in said
+    assert {"Score", "ScoreAnew"} & set(mini.states()) == {"Score"}
+    mini.run("train", "--set", "Auc=0.95")
+    assert "under the pipeline" not in mini.run("score")
+    assert {"Score", "ScoreAnew"} & set(mini.states()) == {"ScoreAnew"}
+    mini.run("models", "--use", "1")
+    mini.run("score")
+    assert {"Score", "ScoreAnew"} & set(mini.states()) == {"Score"}
+    mini.run("models", "--use", "2")
+    mini.run("score")
+    assert {"Score", "ScoreAnew"} & set(mini.states()) == {"ScoreAnew"}
+
+
 def test_without_data_the_sample_is_written_first(mini: Miniature) -> None:
     (mini.root / "data/sample/train/rows.txt").unlink()
     (mini.root / "data/sample/train").rmdir()

@@ -150,6 +150,43 @@ def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[st
     assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
 
 
+def test_a_model_package_names_documents_that_people_can_open_and_what_the_gate_measured(
+    definitions: dict[str, Definition],
+) -> None:
+    request = steps(definitions["training"])["RegisterModel"]["Arguments"]
+    shown = request["ModelMetrics"]
+    sources = {
+        "LearnBaseline report evaluation.json": shown["ModelQuality"]["Statistics"],
+        "LearnBaseline baseline baseline.json": shown["ModelDataQuality"]["Statistics"],
+        "LearnExplainer report report.html": shown["Explainability"]["Report"],
+    }
+    for named, source in sources.items():
+        step, output, file = named.split()
+        uri = json.dumps(source["S3Uri"])
+        assert f"Steps.{step}.ProcessingOutputConfig.Outputs['{output}']" in uri
+        assert file in uri
+        assert source["ContentType"] == ("text/html" if file.endswith("html") else "application/json")
+    assert request["DriftCheckBaselines"]["ModelDataQuality"]["Statistics"] == shown["ModelDataQuality"]["Statistics"]
+    about = request["CustomerMetadataProperties"]
+    assert "gate:value" in json.dumps(about["gate_value"])
+    assert "gate:lead" in json.dumps(about["gate_lead"])
+    parts = request["ModelCard"]["ModelCardContent"]["Std:Join"]["Values"]
+    card = json.loads("".join(part if isinstance(part, str) else "0.5" for part in parts))
+    [measured] = card["evaluation_details"][0]["metric_groups"]
+    assert [(entry["type"], entry["value"]) for entry in measured["metric_data"]] == [("number", 0.5)] * 2
+    assert set(card) <= CARD
+
+
+CARD = {  # "Model package model card schema" in the SageMaker developer guide
+    "model_overview",
+    "business_details",
+    "intended_uses",
+    "training_details",
+    "evaluation_details",
+    "additional_information",
+}
+
+
 def test_given_validation_files_are_an_input_of_their_own(definitions: dict[str, Definition]) -> None:
     inputs = steps(definitions["training"])["PrepareTrainingData"]["Arguments"]["ProcessingInputs"]
     declared = {parameter["Name"] for parameter in definitions["training"]["Parameters"]}

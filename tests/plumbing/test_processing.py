@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -395,6 +396,21 @@ def test_a_batch_is_cut_into_files_that_fit_a_request(settings: Callable[..., No
         pl.concat([pl.read_parquet(file) for file in files])["id"].to_list()
         == pl.concat([table(4000)] * 5)["id"].to_list()
     )
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_host_that_was_given_the_mark_alone_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """Each host gets some of the keys below the prefix, and the mark that the window is complete is one of them."""
+    put(table())
+    train.train({})
+    shutil.rmtree(job.processing_input("raw"))
+    (job.processing_input("raw")).mkdir()
+    (job.processing_input("raw") / "_SUCCESS").touch()
+    job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
+    monkeypatch.setattr(job, "current", lambda: job.Hosts("algo-2", ("algo-1", "algo-2")))
+    with caplog.at_level("INFO"):
+        serve.serve({})
+    assert "algo-2 of 2 hosts was given no file" in caplog.text
 
 
 def test_a_row_that_breaks_the_contract_keeps_its_place_and_gets_a_reason(settings: Callable[..., None]) -> None:

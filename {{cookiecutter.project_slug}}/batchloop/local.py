@@ -283,7 +283,12 @@ def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) 
     root = repository.root / "data"
     windows = [folder.parent.name for folder in root.glob("*/train")]
     names = [] if options.data else earlier_windows(windows, repository.window())
-    files = {name: [file for _, file in stored.files(definitions.folder(root / name / "train"))] for name in names}
+    found = {name: stored.files(definitions.folder(root / name / "train")) for name in names}
+    # as on AWS, names that begin with _ or a dot are no data
+    files = {
+        name: [file for key, file in known if not any(word[0] in "._" for word in key.split("/"))]
+        for name, known in found.items()
+    }
     earlier = [name for name in names if files[name]][: settings.earlier][::-1]
     entries: list[object] = [{"prefix": absent(stored)}, "manifest.json"]
     if earlier:
