@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,27 +122,13 @@ class Environment(Names):
 
     def image(self, component: str) -> str:
         """The component's ECR repository, without a tag."""
-        return f"{self.account}.dkr.ecr.{self.region}.{self.dns_suffix}/{self.folder}/{component}"
+        return f"{self.account}.dkr.ecr.{self.region}.{self.place['suffix']}/{self.folder}/{component}"
 
     @property
-    def partition(self) -> str:
-        """The second part of every ARN."""
-        return str(places()["regions"][self.region]["partition"])
-
-    @property
-    def dns_suffix(self) -> str:
-        """What the names of AWS's hosts end with here."""
-        return str(places()["partitions"][self.partition])
-
-    @property
-    def code(self) -> str:
-        """Stands for the region in names that an account has once for all its regions."""
-        return str(places()["regions"][self.region]["code"])
-
-    @property
-    def left_out(self) -> list[str]:
-        """The stack's resources that CloudFormation does not make in this region."""
-        return list(places()["regions"][self.region]["without"])
+    def place(self) -> dict[str, Any]:
+        """Of its region: `partition`, its hosts' `suffix`, a short `code`, and `without`: what CloudFormation lacks."""
+        found: dict[str, Any] = places()["regions"][self.region]
+        return found | {"suffix": places()["partitions"][found["partition"]]}
 
 
 def load(folder: Path, name: str, usecase: UseCase) -> Environment:
@@ -176,10 +161,11 @@ def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment
     found = settings.table(Environment, (), values, namespace=usecase.namespace, usecase=usecase.name, environment=name)
     found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))
+    partition, code = found.place["partition"], found.place["code"]
     return replace(
         found,
-        bucket=found.bucket or f"{found.prefix}-{found.account}-{found.code}",
-        role=found.role or f"arn:{found.partition}:iam::{found.account}:role/{found.prefix}-{found.code}-execution",
+        bucket=found.bucket or f"{found.prefix}-{found.account}-{code}",
+        role=found.role or f"arn:{partition}:iam::{found.account}:role/{found.prefix}-{code}-execution",
     )
 
 
@@ -191,8 +177,9 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"region {found.region!r} is none that is supported; {settings.nearest(found.region, regions)}.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
+    wished = {"partition": found.place["partition"], "region": found.region, "account": found.account}
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
-        there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
+        there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
     connection = found.build.connection
     addressed = found.build.repository or not connection
@@ -201,12 +188,12 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         ("monthly_budget", "Budget", found.monthly_budget, "0"),
         ("[build] connection", "Build", connection, '""'),
     ):
-        made = not is_set or resource not in found.left_out
+        made = not is_set or resource not in found.place["without"]
         yield made, f"{key}: CloudFormation makes none in {found.region}; leave it at {none}, or take another region."
     for job, instances in found.instances.items():
         disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
         yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
-    longest -= len(found.code)
+    longest -= len(found.place["code"])
     named = re.fullmatch("[a-z][a-z0-9]*", found.environment) and len(found.prefix) <= longest
     yield (
         named,
@@ -226,51 +213,19 @@ def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
     return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}
 
 
-MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
+MONTH_HOURS, MONTH_DAYS = 730, 365.25 / 12  # the hours are AWS's own convention: a year has 8,760
 UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
-MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-ANY = ("*", "?")
-YEARS = 28  # after which the calendar repeats itself
+COUNTED = r"(?i)cron\(([\d,]+) ([\d,]+) ([\d,]+|\*|\?) \* ([1-7](?:,[1-7])*|[a-z]{3}(?:,[a-z]{3})*|\*|\?) \*\)"
 
 
 def runs_a_month(schedule: str) -> float | None:
-    """0 for "" (never); None for an expression whose runs can't be counted.
-
-    The grammar is that of "Schedule types" in the EventBridge Scheduler user guide.
-    """
+    """0 for "" (never); None for an expression with ranges, steps, months or years, whose runs a person counts."""
     if not schedule:
         return 0.0
     if rate := re.fullmatch(r"rate\(\s*([1-9]\d*)\s+(minute|hour|day)s?\s*\)", schedule):
         return MONTH_HOURS * 60 / (int(rate[1]) * UNITS[rate[2]])
-    cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) [*?]\)", schedule)
+    cron = re.fullmatch(COUNTED, schedule)
     if not cron:
         return None
-    minutes, hours, days, months, weekdays = (field.upper() for field in cron.groups())
-    times, chosen = len(_values(minutes, 0, 59)) * len(_values(hours, 0, 23)), _values(months, 1, 12, MONTH_NAMES)
-    if days not in ANY and weekdays not in ANY:
-        return None
-    if re.fullmatch(r"L|LW|\d+W", days) or re.fullmatch(r"\w{1,3}#[1-4]|[1-7]L", weekdays):
-        return times * len(chosen) / 12 or None
-    fitting, on = _values(days, 1, 31), _values(weekdays, 1, 7, WEEKDAY_NAMES)
-    calendar = [date(2001, 1, 1) + timedelta(number) for number in range(int(YEARS * 365.25))]
-    count = sum(day.month in chosen and day.day in fitting and day.isoweekday() % 7 + 1 in on for day in calendar)
-    return times * count / (YEARS * 12) or None
-
-
-def _values(field: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> set[int]:
-    """What a field of a cron expression matches; nothing where it can't be read."""
-    for number, name in enumerate(names, lowest):
-        field = re.sub(rf"\b{name}\b", str(number), field)
-    matching: set[int] = set()
-    for part in field.split(","):
-        match = re.fullmatch(r"([*?]|\d+)(?:-(\d+))?(?:/([1-9]\d*))?", part)
-        if not match:
-            return set()
-        first, last, step = match.groups()
-        start = lowest if first in ANY else int(first)
-        end = int(last) if last else highest if first in ANY or step else start
-        if not lowest <= start <= end <= highest:
-            return set()
-        matching |= set(range(start, end + 1, int(step or 1)))
-    return matching
+    minutes, hours, days, weekdays = (0 if field in "*?" else field.count(",") + 1 for field in cron.groups())
+    return minutes * hours * (days or weekdays * MONTH_DAYS / 7 or MONTH_DAYS)
