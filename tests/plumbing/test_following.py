@@ -217,8 +217,11 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
     ("asked", "told"),
     [
         (Request("scoring"), "PIPELINE=scoring is none of training, inference."),
-        (Request("inference"), "no rows at s3://team-case-dev-123456789012/team/case/data/<window>/production/"),
-        (Request("training", "2026-1"), "aws s3 cp --recursive data/sample/train s3://team-case-dev-123456789012/team"),
+        (Request("inference"), "no rows at s3://team-case-dev-123456789012-euc1/team/case/data/<window>/production/"),
+        (
+            Request("training", "2026-1"),
+            "aws s3 cp --recursive data/sample/train s3://team-case-dev-123456789012-euc1/team",
+        ),
         (Request("training", "a/b"), "no rows at"),
     ],
 )
