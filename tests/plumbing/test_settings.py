@@ -129,6 +129,8 @@ ENVIRONMENT = """\
 account = "000000000000"
 region = "eu-central-1"
 bucket = ""
+deployment_role = ""
+keep_runs_days = 365
 role = ""
 approval = "Approved"
 schedule = ""
@@ -232,6 +234,8 @@ OUTSIDE = {
         f'"{ARN}iam::123:role/x"',
         f'"{ARN}iam::111122223333:role/x"',
     ],
+    ".deployment_role": ['"admin"', f'"{ARN}iam::000000000000:user/x"'],
+    ".keep_runs_days": ["-1", "1.5", "99999"],
     ".approval": ['"Maybe"', '"approved"'],
     ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],
     ".kms_key": ['"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'],

@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,27 +103,13 @@ class Environment(Names):
 
     def image(self, component: str) -> str:
         """The component's ECR repository, without a tag."""
-        return f"{self.account}.dkr.ecr.{self.region}.{self.dns_suffix}/{self.folder}/{component}"
+        return f"{self.account}.dkr.ecr.{self.region}.{self.place['suffix']}/{self.folder}/{component}"
 
     @property
-    def partition(self) -> str:
-        """The second part of every ARN."""
-        return str(places()["regions"][self.region]["partition"])
-
-    @property
-    def dns_suffix(self) -> str:
-        """What the names of AWS's hosts end with here."""
-        return str(places()["partitions"][self.partition])
-
-    @property
-    def code(self) -> str:
-        """Stands for the region in names that an account has once for all its regions."""
-        return str(places()["regions"][self.region]["code"])
-
-    @property
-    def left_out(self) -> list[str]:
-        """The stack's resources that CloudFormation does not make in this region."""
-        return list(places()["regions"][self.region]["without"])
+    def place(self) -> dict[str, Any]:
+        """Of its region: `partition`, its hosts' `suffix`, a short `code`, and `without`: what CloudFormation lacks."""
+        found: dict[str, Any] = places()["regions"][self.region]
+        return found | {"suffix": places()["partitions"][found["partition"]]}
 
 
 def load(folder: Path, name: str, usecase: UseCase) -> Environment:
@@ -157,10 +142,11 @@ def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment
     found = settings.table(Environment, (), values, namespace=usecase.namespace, usecase=usecase.name, environment=name)
     found = replace(found, instances=_instances(found.instances))
     settings.check(_rules(found))
+    partition, code = found.place["partition"], found.place["code"]
     return replace(
         found,
-        bucket=found.bucket or f"{found.prefix}-{found.account}-{found.code}",
-        role=found.role or f"arn:{found.partition}:iam::{found.account}:role/{found.prefix}-{found.code}-execution",
+        bucket=found.bucket or f"{found.prefix}-{found.account}-{code}",
+        role=found.role or f"arn:{partition}:iam::{found.account}:role/{found.prefix}-{code}-execution",
     )
 
 
@@ -172,8 +158,9 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"region {found.region!r} is none that is supported; {settings.nearest(found.region, regions)}.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
+    wished = {"partition": found.place["partition"], "region": found.region, "account": found.account}
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
-        there, wanted = getattr(found, key).split(":")[place : place + 1], getattr(found, other)
+        there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
     like = 'like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one '
     like += 'of the two days) or "rate(12 hours)"'
@@ -186,12 +173,12 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         ("monthly_budget", "Budget", found.monthly_budget, "0"),
         ("[build] connection", "Build", connection, '""'),
     ):
-        made = not is_set or resource not in found.left_out
+        made = not is_set or resource not in found.place["without"]
         yield made, f"{key}: CloudFormation makes none in {found.region}; leave it at {none}, or take another region."
     for job, instances in found.instances.items():
         disk = instances.volume_gb > 0 or job == "transform"  # batch transform sizes its own
         yield disk, f"[instances.{job}] volume_gb = {instances.volume_gb} is no disk; 30 is usual."
-    longest -= len(found.code)
+    longest -= len(found.place["code"])
     named = re.fullmatch("[a-z][a-z0-9]*", found.environment) and len(found.prefix) <= longest
     yield (
         named,

@@ -209,7 +209,7 @@ def _key(session: Session) -> str:
         return environment.kms_key
     named = {"StackName": stacks(session)[1].name, "LogicalResourceId": "Key"}
     identity = session.call("cloudformation", "describe_stack_resource", "StackResourceDetail", **named)
-    place = f"{environment.partition}:kms:{environment.region}:{session.account}"
+    place = f"{environment.place['partition']}:kms:{environment.region}:{session.account}"
     return f"arn:{place}:key/{identity['PhysicalResourceId']}"
 
 
@@ -218,14 +218,14 @@ def _stack(
 ) -> tuple[Described, dict[str, str]]:
     """Bring stack, code and pipelines to what they are to be; the stack as it is then, and what was changed."""
     session, environment = deployment.session, deployment.session.environment
-    body = template(session.repository.root, STACK, environment.left_out)
+    body = template(session.repository.root, STACK, environment.place["without"])
     place = f"{environment.folder}/{session.name}/stack/{sha256(body.encode()).hexdigest()}.yaml"
     look = partial(session.find, "s3", "head_object", ABSENT, **session.own_bucket)
     put = partial(session.call, "s3", "put_object", **session.own_bucket)
     missing = [key for key in deployment.objects if look(Key=key) is None]
     if look(Key=place) is None:  # CloudFormation compares with what lies in a bucket: a request holds 51,200 bytes
         put(Key=place, Body=body.encode())
-    url = f"https://{environment.bucket}.s3.{environment.region}.{environment.dns_suffix}/{place}"
+    url = f"https://{environment.bucket}.s3.{environment.region}.{environment.place['suffix']}/{place}"
     words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in deployment.pipelines}
     differ = {name: word for name, word in words.items() if word != UNCHANGED}
     word = CREATED if existing is None or existing["StackStatus"] == REVIEW else UPDATED
@@ -254,22 +254,11 @@ def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> 
     for output in stack.get("Outputs", []):
         yield f"{output['OutputKey']}: {output['OutputValue']} ({output.get('Description', '')})"
     release = session.call("ssm", "get_parameter", "Parameter", Name=environment.parameter("release"))["Value"]
-    yield f"release: {_release(release)}"
+    yield f"release: {'none yet' if release == NOTHING else f'`make releases ENV={session.name}` shows it'}"
     yield from (line.strip() for line in run.behind(session))
     yield f"schedule: {environment.schedule or f'none, until {environment.file} has one'}"
     yield from ("", *cost.summary(session.repository, session.name))
     yield from ("", "next:", *(f"  {line}" for line in _next(session, released=release != NOTHING)))
-
-
-def _release(text: str) -> str:
-    """The manifest in a few words; what it has to hold is for those to check who use it."""
-    if text == NOTHING:
-        return "none yet"
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        return f"{manifest['version']} of {manifest['created'][:10]}, {manifest['model_package']}"
-    except (ValueError, KeyError, TypeError):
-        return "damaged; `make rollback` brings an earlier one back"
 
 
 def _next(session: Session, released: bool) -> Iterator[str]:

@@ -179,7 +179,7 @@ def _sign_in(session: Session) -> str:
     """Let docker into the account's registry; its host."""
     [data] = session.call("ecr", "get_authorization_token", "authorizationData")
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
-    host = f"{session.account}.dkr.ecr.{session.environment.region}.{session.environment.dns_suffix}"
+    host = f"{session.account}.dkr.ecr.{session.environment.region}.{session.environment.place['suffix']}"
     docker("login", "--username", user, "--password-stdin", host, given=password)
     return host
 

@@ -23,7 +23,7 @@ def show(repository: Repository, name: str) -> int:
     """Write an environment's templates as they are sent beside its definitions, and print its region; the exit code."""
     environment, folder = definitions.read(repository, name)[1], repository.compiled(name)
     for file in (STORAGE, STACK):
-        (folder / file).write_text(template(repository.root, file, environment.left_out), encoding="utf-8")
+        (folder / file).write_text(template(repository.root, file, environment.place["without"]), encoding="utf-8")
     print(environment.region)
     return 0
 
@@ -47,7 +47,7 @@ def parameters(environment: Environment, body: str, **others: str) -> dict[str, 
         "Namespace": environment.namespace,
         "Usecase": environment.usecase,
         "Environment": environment.environment,
-        "RegionCode": environment.code,
+        "RegionCode": environment.place["code"],
         "BucketName": environment.bucket,
         "Schedule": environment.schedule,
         "HoursBetweenRuns": str(environment.hours_between_runs),
@@ -105,7 +105,7 @@ def differs(session: Session) -> bool:
     found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
     wanted = parameters(
         environment,
-        template(root, STACK, environment.left_out),
+        template(root, STACK, environment.place["without"]),
         FunctionsKey=functions(environment, package(root)),
     )
     given = {its["ParameterKey"]: its["ParameterValue"] for stack in found or [] for its in stack["Parameters"]}

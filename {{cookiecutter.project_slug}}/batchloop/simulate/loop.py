@@ -334,7 +334,7 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
     here = f"{environment.region}:{environment.account}"
-    topic = f"arn:{environment.partition}:sns:{here}:{environment.prefix}-notices"
+    topic = f"arn:{environment.place['partition']}:sns:{here}:{environment.prefix}-notices"
     places = Places.of(environment, repository.tables(), topic)
     if not options.decision:
         places = replace(places, settings=replace(places.settings, enabled=False))
@@ -347,7 +347,7 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
         storage=running.storage(repository),
         registry=running.registry(repository),
         definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
-        arn=f"arn:{environment.partition}:sagemaker:{here}",
+        arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
         digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
     loop = Loop(repository, case, places, opened, compiled, stages)
