@@ -300,7 +300,7 @@ def summary(repository: Repository, name: str) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
         estimate = make(repository, name, Usage(), today())
-    except InputError as failure:
+    except (InputError, FileNotFoundError) as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
     scoring, training = money(estimate.run("inference")), money(estimate.run("training"))
