@@ -36,7 +36,7 @@ def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[
 
 
 def _copy(giving: Session, taking: Session, to: str) -> int:
-    """Layers, then the manifest, as it is: that keeps its digest. The bytes of the image, 0 where it is there already."""
+    """Layers, then the manifest as it is, which keeps its digest; the bytes of the image, 0 where it is there already."""
     name, _, digest = to.partition("@")
     repository = {"repositoryName": name.partition("/")[2]}
     asked = {**repository, "imageIds": [{"imageDigest": digest}]}
