@@ -10,7 +10,6 @@ from batchloop.cloud.session import CallFailed, Session
 from batchloop.container.job import InputError
 
 SECONDS = 60  # without a byte
-AVAILABLE = "AVAILABLE"
 
 
 def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +35,7 @@ def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[
 
 
 def _copy(giving: Session, taking: Session, to: str) -> int:
-    """Layers, then the manifest as it is, which keeps its digest; the bytes of the image, 0 where it is there already."""
+    """Layers, then the manifest as it is, which keeps its digest; the bytes of the image, 0 where it is there."""
     name, _, digest = to.partition("@")
     repository = {"repositoryName": name.partition("/")[2]}
     asked = {**repository, "imageIds": [{"imageDigest": digest}]}
@@ -48,7 +47,7 @@ def _copy(giving: Session, taking: Session, to: str) -> int:
     manifest = json.loads(found["imageManifest"])
     parts = {part["digest"]: part.get("size", 0) for part in [manifest["config"], *manifest["layers"]]}
     known = taking.call("ecr", "batch_check_layer_availability", "layers", **repository, layerDigests=[*parts])
-    there = {layer["layerDigest"] for layer in known if layer.get("layerAvailability") == AVAILABLE}
+    there = {layer["layerDigest"] for layer in known if layer.get("layerAvailability") == "AVAILABLE"}
     for part in (part for part in parts if part not in there):
         _copy_layer(giving, taking, repository, part)
     # tags are immutable: one that means other bytes there is left alone, and the copy is called after its digest
