@@ -1,11 +1,9 @@
 """`make cost`: what an environment would cost, from batchloop/prices.toml, without asking AWS."""
 
-import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -22,9 +20,7 @@ ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb
 WITHOUT = ", without what has no price"
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
-Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
-  as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
-  as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
+Minutes: {assumed[start_minutes]:g} for a start and {assumed[work_minutes]:g} of work are assumed; MINUTES sets it.
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
 In no total: what spare capacity saves (AWS promises nothing of its "up to 90%"), free tiers, taxes, requests and
 transfers, builds, notices, a VPC's endpoints, failed runs, and functions, events,
@@ -158,11 +154,9 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
     retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
-    given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
-    jobs = []
-    for step in STEPS:
-        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
-        jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
+    given = _given_minutes(usage.minutes)
+    worked = [given.get(step.name, given.get(step.job)) for step in STEPS]
+    jobs = [_job(step, environment, prices, minutes) for step, minutes in zip(STEPS, worked, strict=True)]
     charges = tuple(_charges(repository, environment, prices, stored))
     remarks = tuple(_remarks(environment, prices, runs, today))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
@@ -175,39 +169,28 @@ def _amount(text: Any, what: str) -> float:
     return float(number)
 
 
-def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
-    """Of a job or of one of its steps: minutes, and where they come from."""
+def _given_minutes(words: str) -> dict[str, float]:
+    """Of a job or of one of its steps."""
     known = {name for step in STEPS for name in (step.job, step.name)}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
             raise InputError(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
-        minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
+        minutes[name] = _amount(number, f"MINUTES: {name}")
     return minutes
 
 
-def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
-    """From each step's newest local run in which it had to work; a reused step took no time, and tells nothing."""
-    minutes: dict[str, tuple[float, str]] = {}
-    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        with suppress(ValueError):  # a run that is just being written
-            run = json.loads(file.read_text(encoding="utf-8"))
-            for name, step in run.get("steps", {}).items():
-                if step.get("state") == "done" and step.get("seconds", 0) > 0:
-                    minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
-    return minutes
-
-
-def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, given: float | None) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
+    instances, worked = environment.instances[step.job], prices.assumed["work_minutes"] if given is None else given
+    minutes = prices.assumed["start_minutes"] + worked
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
     cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, worked[1], cost)
+    return JobCost(step, instances, minutes, "assumed" if given is None else "as given", cost)
 
 
 def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
@@ -300,7 +283,7 @@ def summary(repository: Repository, name: str) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
         estimate = make(repository, name, Usage(), today())
-    except InputError as failure:
+    except (InputError, FileNotFoundError) as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
     scoring, training = money(estimate.run("inference")), money(estimate.run("training"))

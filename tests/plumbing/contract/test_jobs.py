@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from batchloop.contract.containers import HERE, HOSTS, JOBS, Contract, Spec, Start, until
+from batchloop.contract.containers import HERE, JOBS, Contract, Spec, Start, until
 from batchloop.contract.suite import contents, every_job
 from plumbing.contract.processes import kill
 
 every_whole_job = pytest.mark.parametrize(
     "spec", [spec for spec in JOBS if spec.name != "processing serve"], ids=lambda spec: spec.name.replace(" ", "-")
 )
+HOSTS = ("algo-1", "algo-2")
 LEARNERS = [spec for spec in JOBS if spec.artifact]
 every_learner = pytest.mark.parametrize("spec", LEARNERS, ids=lambda spec: spec.component)
 ROUNDS = {"num_iterations", "num_boost_round"} & set(HERE.tables()["hyperparameters"])

@@ -8,10 +8,8 @@ from urllib.request import urlopen
 
 from batchloop.cloud.session import CallFailed, Session
 from batchloop.container.job import InputError
-from batchloop.control import release
 
 SECONDS = 60  # without a byte
-AVAILABLE = "AVAILABLE"
 
 
 def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[str, str]:
@@ -23,9 +21,7 @@ def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[
     own, other = (f"{its.account}.dkr.ecr.{its.environment.region}." for its in (giving, taking))
     moved = {name: uri.replace(own, other) if uri.startswith(own) else uri for name, uri in images.items()}
     for component, to in moved.items():
-        with taking.asking("looking for the images"):
-            there = to == images[component] or release.pinned(taking.aws, to)
-        if not there:
+        if to != images[component]:
             try:
                 size = _copy(giving, taking, to)
             except CallFailed as failed:
@@ -33,31 +29,33 @@ def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[
                     raise
                 again = f"`{taking.environment.bootstrap}` makes it; then say this again."
                 raise InputError(f"{taking.name} has no image repository {to.partition('@')[0]}. {again}") from None
-            print(f"{component:<15} copied to {to} ({size:,} bytes)", flush=True)
+            if size:
+                print(f"{component:<15} copied to {to} ({size:,} bytes)", flush=True)
     return moved
 
 
 def _copy(giving: Session, taking: Session, to: str) -> int:
-    """Layers, then the manifest that names them; the bytes that were missing. The manifest keeps its digest."""
+    """Layers, then the manifest as it is, which keeps its digest; the bytes of the image, 0 where it is there."""
     name, _, digest = to.partition("@")
     repository = {"repositoryName": name.partition("/")[2]}
     asked = {**repository, "imageIds": [{"imageDigest": digest}]}
+    look = partial(taking.find, "ecr", "describe_images", ("ImageNotFoundException",), **repository)
+    if look(imageIds=asked["imageIds"]) is not None:
+        return 0
     [about] = giving.call("ecr", "describe_images", "imageDetails", **asked)
     [found] = giving.call("ecr", "batch_get_image", "images", **asked)
     manifest = json.loads(found["imageManifest"])
     parts = {part["digest"]: part.get("size", 0) for part in [manifest["config"], *manifest["layers"]]}
     known = taking.call("ecr", "batch_check_layer_availability", "layers", **repository, layerDigests=[*parts])
-    there = {layer["layerDigest"] for layer in known if layer.get("layerAvailability") == AVAILABLE}
-    missing = {part: size for part, size in parts.items() if part not in there}
-    for part in missing:
+    there = {layer["layerDigest"] for layer in known if layer.get("layerAvailability") == "AVAILABLE"}
+    for part in (part for part in parts if part not in there):
         _copy_layer(giving, taking, repository, part)
     # tags are immutable: one that means other bytes there is left alone, and the copy is called after its digest
-    look = partial(taking.find, "ecr", "describe_images", ("ImageNotFoundException",), **repository)
     free = (tag for tag in about.get("imageTags", []) if look(imageIds=[{"imageTag": tag}]) is None)
     image: dict[str, Any] = {"imageManifest": found["imageManifest"], "imageDigest": digest}
     image["imageTag"] = next(free, f"promoted-{digest.partition(':')[2][:16]}")
     taking.find("ecr", "put_image", ("ImageAlreadyExistsException",), **repository, **image)
-    return sum(missing.values())
+    return sum(parts.values())
 
 
 def _copy_layer(giving: Session, taking: Session, repository: Mapping[str, str], digest: str) -> None:

@@ -24,10 +24,7 @@ PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machin
 # The one kind of manifest that SageMaker's CreateModel is known to take: it has refused OCI's, which BuildKit writes
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-PLAIN = {
-    "output": ["type=docker,oci-mediatypes=false"],
-    "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
-}
+ATTESTATIONS = ["type=provenance,disabled=true", "type=sbom,disabled=true"]
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
@@ -77,7 +74,9 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     commit, targets = definitions.git_commit(repository), {}
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
-        targets[image.component] = PLAIN | {
+        targets[image.component] = {
+            "output": ["type=docker,oci-mediatypes=false"],
+            "attest": ATTESTATIONS,
             "context": str(repository.root),
             "dockerfile": "components/Dockerfile",
             "target": image.component,

@@ -35,7 +35,6 @@ class Finding(NamedTuple):
 
 
 def _judged(good: bool, what: str, remark: str) -> Finding:
-    """The remark is what is wrong."""
     return Finding(OK, what) if good else Finding(PROBLEM, what, remark)
 
 
@@ -82,8 +81,7 @@ def quotas(session: Session) -> Iterator[Finding]:
         if instance not in session.client("sagemaker").meta.service_model.shape_for(shape).enum:
             yield Finding(PROBLEM, name, f"SageMaker takes no {instance} for it; name another in {environment.file}")
         elif name not in known:
-            why = f"{environment.region} has no quota of that name, so it may not offer the type"
-            yield Finding(UNKNOWN, name, why)
+            yield Finding(UNKNOWN, name, f"{environment.region} has no quota of that name, so perhaps not the type")
         elif known[name] < least:
             more = CONSOLE.format(service="Amazon SageMaker")
             yield Finding(PROBLEM, name, f"{known[name]:g}, and a job needs {least}; {more}")
@@ -96,17 +94,13 @@ def concurrency(session: Session) -> Iterator[Finding]:
     """What the functions reserve, unless they are there and have it already."""
     text = (session.repository.root / "infra" / "stack.yaml").read_text(encoding="utf-8")
     wanted = sum(map(int, re.findall(r"ReservedConcurrentExecutions: (\d+)", text)))
-    function = f"{session.environment.prefix}-publish-release"
-    missing = ("ResourceNotFoundException",)
-    if session.find("lambda", "get_function_concurrency", missing, FunctionName=function) is not None:
+    function = {"FunctionName": f"{session.environment.prefix}-publish-release"}
+    if session.find("lambda", "get_function_concurrency", ("ResourceNotFoundException",), **function) is not None:
         wanted = 0
     free = session.call("lambda", "get_account_settings", "AccountLimit")["UnreservedConcurrentExecutions"]
-    what = "Lambda's concurrent executions"
-    if free - wanted < UNRESERVED:
-        why = f"{free} are free, {wanted} are to be reserved, and {UNRESERVED} have to stay"
-        yield Finding(PROBLEM, what, f"{why}; {CONSOLE.format(service='AWS Lambda')}")
-    else:
-        yield Finding(OK, what, f"{free} are free")
+    why = f"{free} are free, {wanted} are to be reserved, and {UNRESERVED} have to stay"
+    remark = f"{why}; {CONSOLE.format(service='AWS Lambda')}"
+    yield _judged(free - wanted >= UNRESERVED, "Lambda's concurrent executions", remark)
 
 
 def connection(session: Session) -> Iterator[Finding]:
@@ -160,17 +154,14 @@ def route(session: Session) -> Iterator[Finding]:
     gateways = {table for its in ready for table in its.get("RouteTableIds", [])}
     interfaces = {its["VpcId"] for its in ready if its["VpcEndpointType"] == "Interface" and its["PrivateDnsEnabled"]}
     for subnet in subnets:
-        own = [its for its in tables if _belongs(its, "SubnetId", subnet["SubnetId"])]
-        main = [its for its in tables if its["VpcId"] == subnet["VpcId"] and _belongs(its, "Main", True)]
+        used = [(its, by) for its in tables for by in its["Associations"] if its["VpcId"] == subnet["VpcId"]]
+        own = [its for its, by in used if by.get("SubnetId") == subnet["SubnetId"]]
+        main = [its for its, by in used if by.get("Main")]
         table = (own or main or [{"RouteTableId": "of the subnet", "Routes": []}])[0]
         outside = any(way.get("NatGatewayId") and way.get("State") == "active" for way in table["Routes"])
         good = table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside
         to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
         yield _judged(good, f"a way to S3 from {subnet['SubnetId']}", f"there is none; {to_do}")
-
-
-def _belongs(table: Mapping[str, Any], member: str, value: object) -> bool:
-    return any(association.get(member) == value for association in table.get("Associations", []))
 
 
 def notices(session: Session) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 Each job has run once, on rows of the use case's own table, for the tests that begin with what it has written.
 """
 
-import io
 import json
 import shutil
 import subprocess
@@ -22,13 +21,11 @@ import pytest
 from batchloop import repository
 from batchloop.cloud import images
 
-PARQUET, CSV, LINES = "application/x-parquet", "text/csv", "application/jsonlines"
+PARQUET = "application/x-parquet"
 ROWS = 3000
 HERE = repository.here()
-HOSTS = ("algo-1", "algo-2")
 LIMIT = 120  # seconds that anything here may take
 Output = tuple[str, str]  # a job and one of its outputs
-Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -325,41 +322,3 @@ def score(contract: Contract, root: Path) -> None:
             status, body = server.invoke(file.read_bytes(), PARQUET, PARQUET)
             assert status == 200, body
             (target / f"{file.name}.out").write_bytes(body)
-
-
-@pytest.fixture(scope="module")
-def server(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The algorithm's image in serve mode."""
-    with serving(contract, tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def features(contract: Contract) -> pl.DataFrame:
-    """The features of the use case's own rows, as processing wrote them."""
-    return pl.read_parquet(contract.stored(("processing serve", "features")) / "*.parquet")
-
-
-@pytest.fixture(scope="session")
-def schema(contract: Contract) -> dict[str, Any]:
-    """preprocessor.json: the name of the id, and each feature's name and kind."""
-    learned = contract.stored(("processing train", "preprocessor")) / "preprocessor.json"
-    return dict(json.loads(learned.read_text()))
-
-
-def body(frame: pl.DataFrame, kind: str) -> bytes:
-    """A table as a request's body."""
-    target = io.BytesIO()
-    if kind == PARQUET:
-        frame.write_parquet(target)
-    else:
-        frame.write_csv(target) if kind == CSV else frame.write_ndjson(target)
-    return target.getvalue()
-
-
-def read(answer: bytes, kind: str = PARQUET) -> pl.DataFrame:
-    """An answer as a table."""
-    source = io.BytesIO(answer)
-    if kind == PARQUET:
-        return pl.read_parquet(source)
-    return pl.read_csv(source) if kind == CSV else pl.read_ndjson(source)
