@@ -18,6 +18,7 @@ from batchloop.container.usecase import Data
 SHARE = 0.1  # of the rows
 MOST = 0.3  # where equal times or large groups would take more, none are kept
 FEWEST = 500  # labelled rows; of fewer, training needs every one
+ROWS = 100_000  # that a part is held in memory by, at most
 WINDOW, PARTS = "adopted", ("train", "production")
 
 
@@ -105,7 +106,7 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     rows = 0
     for chosen, path in zip((~held, held), paths, strict=True):
         written = path.with_name(f"{path.name.removesuffix('.parquet')}.parquet")
-        frame.filter(chosen).drop(ROW).sink_parquet(written, engine="streaming")
+        frame.filter(chosen).drop(ROW).sink_parquet(written, compression="lz4", row_group_size=ROWS, engine="streaming")
         rows = pl.scan_parquet(written).select(pl.len()).collect().item()
         if not rows:
             written.unlink()
