@@ -21,7 +21,7 @@ from batchloop.container.job import InputError
 from batchloop.control import handlers, retraining, storage
 from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
-from batchloop.simulate import scores, simulation
+from batchloop.simulate import simulation
 from batchloop.simulate.account import Account, State
 from batchloop.simulate.loop import FIRST, Loop, Options, Simulated, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
@@ -399,17 +399,17 @@ def test_metrics_are_those_of_the_algorithm(task: str) -> None:
     for name in metrics.NAMES[task]:
         data, gate = SimpleNamespace(task=task, classes=classes), SimpleNamespace(metric=name)
         case: Any = SimpleNamespace(data=data, gate=gate, prediction=SimpleNamespace(threshold=0.5))
-        assert scores.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
+        assert simulation.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
 
 
 def test_rows_without_a_label_or_a_prediction_count_for_nothing() -> None:
     _, frame, _, _ = scored("binary")
-    whole = scores.measure(CASE, frame)
+    whole = simulation.measure(CASE, frame)
     more = frame.with_columns(pl.lit("broken").alias("error"), pl.lit("no").alias("label"))
     unlabelled = frame.with_columns(pl.lit(None, pl.String).alias("label"))
-    assert scores.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
-    assert scores.measure(CASE, unlabelled) is None
-    assert scores.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
+    assert simulation.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
+    assert simulation.measure(CASE, unlabelled) is None
+    assert simulation.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
 
 
 @pytest.mark.parametrize(("where", "known"), [("production", 20), ("train", 10), ("nowhere", 0)])
@@ -421,7 +421,7 @@ def test_labels_are_found_in_production_or_by_id_in_train(tmp_path: Path, where:
     late = rows.head(10) if where == "train" else rows.head(10).drop("churned")
     late.write_csv(tmp_path / "1" / "train" / "a.csv")
     loop = open_quick(tmp_path / "account", ["calm"])
-    found = scores.labels(loop, Stage(1, tmp_path / "1"), "1:")
+    found = simulation.labels(loop, Stage(1, tmp_path / "1"))
     assert found.height == known
     wanted = dict(zip("1:" + rows["customer_id"], rows["churned"], strict=True))
     assert all(wanted[row["id"]] == row["label"] for row in found.iter_rows(named=True))
@@ -437,7 +437,7 @@ def test_a_pipeline_is_reduced_to_what_its_transform_needs() -> None:
     steps[2]["Arguments"] = {**steps[2]["Arguments"], "c": {"Get": "Parameters.C"}}  # type: ignore[dict-item]
     definition = {"Version": "1", "Parameters": [{"Name": "A"}, {"Name": "C"}], "Steps": steps}
     before = copy.deepcopy(definition)
-    assert scores.scoring_steps(definition) == ("Prepare", "Score")
+    assert simulation.scoring_steps(definition) == ("Prepare", "Score")
     assert definition == before
 
 
@@ -530,8 +530,7 @@ def test_the_loop_closes_where_retraining_made_it_better(metric: str, after: flo
 
 def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     worth = {"calm": 0.8, "drift": 0.7, "drift more": 0.6}
-    monkeypatch.setattr(scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(scores, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
+    monkeypatch.setattr(simulation, "of_release", lambda *_: {name: worth.get(name, 0.4) for name in NAMES})
     result = simulation.build(finish(quick))
     assert [entry.drift for entry in result.rows] == [False, False, True, False, True, True, False]
     assert [entry.learned_on for entry in result.rows] == [
@@ -551,8 +550,7 @@ def test_the_table_is_made_from_what_the_account_holds(quick: Loop, monkeypatch:
 
 
 def test_an_estimate_in_the_drift_report_is_taken_over(quick: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "of_run", lambda *_: 0.5)
-    monkeypatch.setattr(scores, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
+    monkeypatch.setattr(simulation, "of_release", lambda *_: dict.fromkeys(NAMES, 0.5))
     finish(quick)
     run = quick.state["ticks"][1]["run"].rpartition("/")[2]
     place = f"{quick.places.runs('inference')}/{run}/DetectDrift/drift/drift.json"

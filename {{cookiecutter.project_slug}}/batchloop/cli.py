@@ -40,8 +40,8 @@ class Group(NamedTuple):
 class Command:
     """`function` gets the repository and its options in order, and returns the exit code."""
 
-    def __init__(self, name: str, about: str, function: str, *options: Option | Group) -> None:
-        self.name, self.about, self.function, self.options = name, about, function, options
+    def __init__(self, name: str, function: str, *options: Option | Group) -> None:
+        self.name, self.function, self.options = name, function, options
 
     def __call__(self, parsed: argparse.Namespace) -> int:
         return int(load(self.function)(repository.here(), *(value(option, parsed) for option in self.options)))
@@ -132,46 +132,41 @@ USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
 REQUEST = Group("cloud.run.Request", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
-    Command("train", "run the training pipeline here", "local.train", TRAIN),
-    Command("score", "run the inference pipeline here with the released model", "local.score", SCORE),
-    Command("label", "measure by labels what predictions were worth", "labelling.label", DATA, WINDOW, ENV, ON),
-    Command("simulate", "prove that drift leads to a release", "simulate.simulation.simulate", SIMULATE),
-    Command("images", "build the images that changed", "cloud.images.show"),
-    Command("models", "list the models registered here", "local.models", USE),
-    Command("compile", "compile and check the pipeline definitions", "pipelines.definitions.show", ENV),
-    Command("templates", "write the stacks' templates as they are sent", "cloud.template.show", ENV),
-    Command("cost", "what an environment costs, a run and a month", "cost.show_cost", ENV, USAGE),
-    Command("bootstrap", "plan or create what must be there before anything else", "cloud.bootstrap.run", CHOICE, ENV),
-    Command(
-        "push",
-        "push the images that changed, and record their digests",
-        "cloud.images.push",
-        ENV,
-        REGISTRY,
-        SOURCE,
-        PROFILE,
-    ),
-    Command("upsert", "create or update the pipelines in SageMaker", "cloud.run.upsert", ENV),
-    Command("preflight", "what the account would refuse, found by looking alone", "cloud.preflight.show", ENV),
-    Command("deploy", "show what would change in an environment, and change it", "cloud.deploy.deploy", ENV, CONFIRM),
-    Command("upload", "put a window's data into S3, and mark it as complete", "cloud.upload.upload", ENV, UPLOAD),
-    Command("run", "start a pipeline in SageMaker and follow it", "cloud.run.run", ENV, REQUEST),
-    Command("release", "make an approved model the release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
-    Command("releases", "the history of releases", "cloud.release.show", ENV),
-    Command("rollback", "bring an earlier release back", "cloud.release.rollback", ENV, TO, REASON),
-    Command("promote", "make one environment's release another's", "cloud.release.promote", *PROMOTE, REASON),
-    Command("teardown", "delete a stack, its pipelines and parameters", "cloud.deploy.teardown", ENV, NAME),
+    Command("train", "local.train", TRAIN),
+    Command("score", "local.score", SCORE),
+    Command("label", "labelling.label", DATA, WINDOW, ENV, ON),
+    Command("simulate", "simulate.simulation.simulate", SIMULATE),
+    Command("images", "cloud.images.show"),
+    Command("models", "local.models", USE),
+    Command("compile", "pipelines.definitions.show", ENV),
+    Command("templates", "cloud.template.show", ENV),
+    Command("cost", "cost.show_cost", ENV, USAGE),
+    Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),
+    Command("push", "cloud.images.push", *PUSH),
+    Command("upsert", "cloud.run.upsert", ENV),
+    Command("preflight", "cloud.preflight.show", ENV),
+    Command("deploy", "cloud.deploy.deploy", ENV, CONFIRM),
+    Command("upload", "cloud.upload.upload", ENV, UPLOAD),
+    Command("run", "cloud.run.run", ENV, REQUEST),
+    Command("release", "cloud.release.release", ENV, MODEL, APPROVE, REASON),
+    Command("releases", "cloud.release.show", ENV),
+    Command("rollback", "cloud.release.rollback", ENV, TO, REASON),
+    Command("promote", "cloud.release.promote", *PROMOTE, REASON),
+    Command("teardown", "cloud.deploy.teardown", ENV, NAME),
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; what it finds has `run`."""
+    """The whole command line; what it finds has `run`. What commands are for stands beside their targets of make."""
+    makefile = repository.here().root / "Makefile"
+    targets = makefile.read_text(encoding="utf-8") if makefile.is_file() else ""
+    abouts = dict(re.findall(r"^([a-z]+):.*## ([^:\[%\n]+)", targets, re.MULTILINE))
     whole = Parser(prog="python -m batchloop")
     commands = whole.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
-        added = commands.add_parser(command.name, help=command.about)
+        added = commands.add_parser(command.name, help=abouts.get(command.name, ""))
         for option in command.words():
             added.add_argument(option.name, **option.settings)
         added.set_defaults(run=command)
-    commands.add_parser("adopt", help="take on your own table", add_help=False)  # has a command line of its own
+    commands.add_parser("adopt", help=abouts.get("adopt", ""), add_help=False)  # has a command line of its own
     return whole

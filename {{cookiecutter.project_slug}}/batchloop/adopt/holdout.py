@@ -10,7 +10,7 @@ import polars as pl
 
 from batchloop.adopt.profile import Profile, text
 from batchloop.adopt.source import row
-from batchloop.container import files
+from batchloop.container import artifacts, files
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
 from batchloop.container.usecase import Data
@@ -18,6 +18,7 @@ from batchloop.container.usecase import Data
 SHARE = 0.1  # of the rows
 MOST = 0.3  # where equal times or large groups would take more, none are kept
 FEWEST = 500  # labelled rows; of fewer, training needs every one
+ROWS = 100_000  # that a part is held in memory by, at most
 WINDOW, PARTS = "adopted", ("train", "production")
 
 
@@ -63,28 +64,24 @@ def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, hol
 
     Raises InputError where it can't be written, a full disk for example.
     """
-    partial, written, window = folder / f".{WINDOW}", usecase.with_suffix(".partial"), folder / ".window"
-    fresh = not folder.exists()
+    written, fresh = usecase.with_suffix(".partial"), not folder.exists()
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        names = [file.name for file in found]
-        if len(set(names)) < len(names):
-            names = [f"{number:03}-{name}" for number, name in enumerate(names)]
-        places = [[partial / part / name for part in PARTS] for name in names]
-        rows = sum(cut(file, holdout, paths) for file, paths in zip(found, places, strict=True))
-        written.write_text(contract, encoding="utf-8")
-        window.write_text(f"{WINDOW}\n", encoding="utf-8")
-        window.replace(folder / "window")
-        shutil.rmtree(folder / WINDOW, ignore_errors=True)
-        partial.replace(folder / WINDOW)
+        with artifacts.writing(folder) as partial:
+            names = [file.name for file in found]
+            if len(set(names)) < len(names):
+                names = [f"{number:03}-{name}" for number, name in enumerate(names)]
+            places = [[partial / WINDOW / part / name for part in PARTS] for name in names]
+            rows = sum(cut(file, holdout, paths) for file, paths in zip(found, places, strict=True))
+            (partial / "window").write_text(f"{WINDOW}\n", encoding="utf-8")
+            written.write_text(contract, encoding="utf-8")
+            (partial / "window").replace(folder / "window")
+            shutil.rmtree(folder / WINDOW, ignore_errors=True)
         written.replace(usecase)
         return rows
     except OSError as error:
         raise InputError(f"{error.filename or folder} can't be written: {error.strerror}.") from None
     finally:
-        for file in (written, *([window] if folder.is_dir() else [])):
-            file.unlink(missing_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        written.unlink(missing_ok=True)
         if fresh and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -109,7 +106,7 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     rows = 0
     for chosen, path in zip((~held, held), paths, strict=True):
         written = path.with_name(f"{path.name.removesuffix('.parquet')}.parquet")
-        frame.filter(chosen).drop(ROW).sink_parquet(written, engine="streaming")
+        frame.filter(chosen).drop(ROW).sink_parquet(written, compression="lz4", row_group_size=ROWS, engine="streaming")
         rows = pl.scan_parquet(written).select(pl.len()).collect().item()
         if not rows:
             written.unlink()

@@ -1,6 +1,7 @@
 """`make simulate`: run the loop to its end, and say in a table and a report what retraining gave."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,17 +9,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import polars as pl
+
 from batchloop import repository
-from batchloop.container import metrics, report
-from batchloop.control import reports
+from batchloop.container import files, metrics, raw, realised, report
+from batchloop.container.job import InputError
+from batchloop.container.tables import LABEL
+from batchloop.container.usecase import UseCase
+from batchloop.control import handlers, reports
 from batchloop.control.reports import Performance
-from batchloop.engine import running
+from batchloop.engine import graph, running
+from batchloop.engine.graph import Selection
+from batchloop.engine.running import Order
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository
-from batchloop.simulate import scores
 from batchloop.simulate.loop import Loop, Options, Simulated, Stage, find_stages, open_loop
-from batchloop.simulate.scores import Values
 
+Values = dict[str, float | None]
 NOTHING = "–"
 KEPT = ("lock", "stages")  # all else is of one simulation
 
@@ -119,8 +126,7 @@ def build(loop: Loop) -> Table:
     matrix: dict[str, Values] = {}
     for manifest in releases:
         name = loop.stage_of(manifest["training_data"])
-        measured = {stage: rounded(value) for stage, value in scores.of_release(loop, manifest).items()}
-        matrix[f"{name} again" if name in matrix else name] = measured
+        matrix[f"{name} again" if name in matrix else name] = of_release(loop, manifest)
     rows = tuple(_row(loop, releases, place) for place in range(len(loop.state["ticks"])))
     return Table(loop.case.gate.metric, loop.places.settings.enabled, rows, matrix)
 
@@ -147,13 +153,89 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
         drift=reports.VERDICTS.get(judged.get("verdict", "")),
         drifted=tuple(judged.get("drifted", [])),
         retrained_on=loop.stage_of(new["training_data"]) if new else "",
-        before=rounded(scores.of_run(loop, tick["run"], stage)),
-        after=rounded(scores.of_release(loop, new)[stage.name]) if new else None,
+        before=of_release(loop, used)[stage.name],
+        after=of_release(loop, new)[stage.name] if new else None,
         estimated=estimated,
         realised=realised,
         why=f"{tick['why']} The training failed: {failed}" if failed else tick["why"],
         unknown="" if estimated else reports.why_unknown(judged, reports.ESTIMATE),
     )
+
+
+def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
+    """The gate's metric of rows with `label`, `prediction`, scores and `error`, as the algorithm component computes it.
+
+    None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
+    """
+    usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
+    if usable.is_empty() or (case.data.task != "regression" and usable[LABEL].n_unique() < 2):
+        return None
+    found = realised.scored_rows(case, usable, case.prediction.threshold)
+    value = found.measured()[case.gate.metric]
+    return value if math.isfinite(value) else None
+
+
+def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
+    """Stage → the metric of a release on its production rows; all of them are scored in one go, once."""
+    local, identity, prefix = loop.repository.local, f"release-{manifest['version']}", "s3://measuring"
+    file = local / "scores" / f"{manifest['version']}.json"
+    if not file.is_file():
+        definition = loop.definitions["inference"]
+        values = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
+        values |= {"ProductionData": _all_rows(loop), "ArtifactsPrefix": prefix}
+        selection = Selection(scoring_steps(definition))
+        finished = loop.run(Order(definition, "measuring", values, identity, True, selection))
+        if finished.failed:
+            why = "; ".join(step.message for step in finished.failed.values())
+            raise InputError(f"release {manifest['version']} can't be measured: {why}")
+        stored = loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions/")
+        tables = [pl.read_parquet(path) for name, path in stored if name.endswith(".out")]
+        rows = pl.concat(tables, how="vertical_relaxed").rename({tables[0].columns[0]: "id"})
+        known = {stage.name: labels(loop, stage) for stage in loop.stages}
+        joined = {name: rows.join(table, on="id", maintain_order="left") for name, table in known.items()}
+        found = {name: rounded(measure(loop.case, table)) for name, table in joined.items()}
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, found)
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def labels(loop: Loop, stage: Stage) -> pl.DataFrame:
+    """`id`, with the stage's number before it, and `label`; no rows where nothing is known."""
+    data = loop.case.data
+    for part in ("production", *(["train"] if data.id else [])):
+        try:
+            table = raw.read(stage.folder / part, loop.case, labelled=True)
+        except InputError:
+            continue
+        identity = pl.concat_str(pl.lit(f"{stage.number}:"), table.id).alias("id")
+        return table.frame.select(identity, pl.col(data.label).alias("label")).unique("id", keep="first").collect()
+    return pl.DataFrame(schema={"id": pl.String, "label": pl.String})
+
+
+def _all_rows(loop: Loop) -> str:
+    """The URI of all stages' production rows, under ids that tell the stages apart."""
+    folder, data = loop.repository.local / "rows", loop.case.data
+    if not folder.is_dir():
+        partial = folder.with_name(".rows")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for stage in loop.stages:
+            for file in files.find(stage.folder / "production"):
+                frame, mark = files.scan(file, data).drop(raw.ROW), f"{stage.number}:"
+                if data.id:
+                    marked = pl.concat_str([pl.lit(mark), raw.as_text(data.id).str.strip_chars()])
+                    frame = frame.with_columns(marked.alias(data.id))
+                frame.sink_parquet(partial / f"{mark}{file.name.split('.')[0]}.parquet")
+        partial.rename(folder)
+    return f"{folder.as_uri()}/"
+
+
+def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """The batch transform of a pipeline, and the steps that it needs."""
+    nodes = graph.nodes(definition)
+    wanted = {name for name, node in nodes.items() if node.type == "Transform"}
+    wanted |= graph.ancestors(nodes, wanted)
+    return tuple(name for name in nodes if name in wanted)
 
 
 def is_alarm(known: Performance | None) -> bool:
@@ -215,20 +297,16 @@ def simulate(here: Repository, options: Options) -> int:
 
 def _begin(simulated: Simulated, options: Options, stages: list[Stage]) -> None:
     """Go on with a simulation of the same things; what was made from others is cleared away."""
-    file, root = simulated.local / "plan.json", simulated.root
-    plan = {  # what the result depends on → its hash
-        "the stages": repository.of([repository.files(stage.folder, [stage.folder]) for stage in stages]),
-        "the components": repository.of([repository.component(simulated, name) for name in COMPONENTS]),
-        "the pipelines or settings": repository.sources(simulated, options.environment),
-        "the functions or the simulation itself": repository.of(repository.files(root, [root / "batchloop"])),
-    }
+    file = simulated.local / "plan.json"
+    made_from = [repository.files(stage.folder, [stage.folder]) for stage in stages]
+    made_from += [repository.parts(simulated, name) for name in COMPONENTS]
+    plan = {"made_from": repository.of([made_from, repository.sources(simulated, options.environment)])}
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if before == plan:
         print("going on with the simulation that was begun; FRESH=yes begins anew", flush=True)
         return
     if before is not None:
-        changed = ", ".join(name for name in plan if plan[name] != before.get(name))
-        print(f"beginning anew: {changed} changed", flush=True)
+        print("beginning anew: the stages, the components, the pipelines, settings or functions changed", flush=True)
     _clear(simulated)
     write_json(file, plan)
 
