@@ -33,7 +33,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
 
 def test_the_compiled_pipelines_train_and_score_with_the_real_components(copy: Miniature) -> None:
     scored = copy.run("score")
-    frame = pl.read_parquet(copy.stored("**/ScoreFeatures/predictions/*.out")[:1])
+    frame = pl.read_parquet(copy.stored("**/ScoreFeatures/predictions/**/*.out")[:1])
     assert frame.height == 1000
     assert frame["prediction"].null_count() == 0
     assert "1,000 rows; 0 break the contract" in scored
@@ -72,6 +72,6 @@ def test_a_broken_row_is_answered_with_its_reason(copy: Miniature, tmp_path: Pat
     said = copy.run("score", "--data", str(tmp_path / "rows.csv"))
     assert "1,000 rows; 1 break the contract" in said
     newest = json.loads(sorted(copy.root.glob("local/runs/*/run.json"))[-1].read_text())["execution"]
-    frame = pl.read_parquet(copy.stored(f"**/{newest}/ScoreFeatures/predictions/*.out"))
+    frame = pl.read_parquet(copy.stored(f"**/{newest}/ScoreFeatures/predictions/**/*.out"))
     [reason] = frame.filter(pl.col("error").is_not_null())["error"].to_list()
     assert "'age'" in reason

@@ -189,10 +189,10 @@ def put(frame: pl.DataFrame, name: str) -> None:
         frame.write_parquet(file)
 
 
-def judge(frame: pl.DataFrame, scored: pl.DataFrame | None = None) -> dict[str, Any]:
+def judge(frame: pl.DataFrame, scored: pl.DataFrame | None = None, below: str = "") -> dict[str, Any]:
     """What serve says of a batch."""
     put(frame, "raw/table.csv")
-    put(predictions(len(frame), seed=2) if scored is None else scored, "predictions/features-00000.parquet.out")
+    put(predictions(len(frame), seed=2) if scored is None else scored, f"predictions/{below}features-00000.parquet.out")
     serve.serve({})
     text = (job.processing_output("drift") / "drift.json").read_text(encoding="utf-8")
     value: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
@@ -209,6 +209,13 @@ def test_a_batch_like_the_training_data_has_not_drifted() -> None:
     assert report["verdict"] == "no drift"
     assert report["drifted"] == []
     assert len(report["columns"]) == 5
+
+
+@pytest.mark.parametrize("below", ["", "features/", "features/part/"])
+def test_predictions_are_found_wherever_they_lie_below_their_prefix(below: str) -> None:
+    """ "TransformOutput" in the SageMaker API reference speaks of a corresponding subfolder."""
+    learn()
+    assert judge(table(2000, seed=2), below=below)["scores"]
 
 
 def test_short_and_empty_lines_are_no_drift() -> None:

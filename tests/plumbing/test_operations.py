@@ -232,7 +232,7 @@ def test_two_runs_at_once_are_refused_in_a_sentence(mini: Miniature) -> None:
 def test_scoring_sends_every_file_to_the_released_model(mini: Miniature) -> None:
     mini.run("train")
     said = mini.run("score")
-    answers = mini.stored("runs/inference/*/Score/predictions/*")
+    answers = mini.stored("runs/inference/*/Score/predictions/features/*")
     assert [path.name for path in answers] == ["part-0.txt.out", "part-1.txt.out"]
     assert answers[1].read_text() == "row\nNEW\n1"
     assert "predictions: local/storage/" in said

@@ -16,8 +16,10 @@ from batchloop import environment
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
+from batchloop.environment import has_own_disks
 from batchloop.pipelines import check, expressions
 from batchloop.pipelines import definitions as pipeline_definitions
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 USECASE = """
@@ -273,6 +275,21 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "a cached step that is never reused": lambda d: step(d, "TrainModel")["CheckpointConfig"].update(
         S3Uri={"Std:Join": {"On": "/", "Values": ["s3://bucket", {"Get": "Execution.PipelineExecutionId"}]}}
     ),
+    "more at once than a transform job may send": lambda d: default(d, "MaxConcurrentTransforms", 17),
+    "a larger payload than there is": lambda d: default(d, "MaxPayloadInMB", 101),
+    "a key for a volume of the hardware's own": lambda d: step(d, "TrainModel")["ResourceConfig"].update(
+        InstanceType="ml.g5.xlarge", VolumeKmsKeyId="0000"
+    ),
+    "less time to wait than to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(
+        MaxWaitTimeInSeconds=1
+    ),
+    "a tag with a sign that tags don't have": lambda d: step(d, "TrainModel")["Tags"][0].update(Value="a & b"),
+    "metadata that is too long": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x="a" * 257),
+    "metadata without a value": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x=""),
+    "metadata with a sign that it does not have": lambda d: step(d, "RegisterModel")[
+        "CustomerMetadataProperties"
+    ].update(x="a & b"),
+    "a hyperparameter that is too long": lambda d: step(d, "TrainModel")["HyperParameters"].update(x="a" * 2501),
     "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
     "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
     "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),
@@ -297,6 +314,9 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "no else": lambda d: step(d, "CheckQuality").pop("ElseSteps"),
     "a failure without words": lambda d: step(d, "RejectModel").clear(),
     "no version": lambda d: d.pop("Version"),
+    "an experiment, which the role may not make": lambda d: d.update(
+        PipelineExperimentConfig={"ExperimentName": {"Get": "Execution.PipelineName"}}
+    ),
     "more than a mebibyte": lambda d: d["Parameters"][0].update(DefaultValue="x" * 2**20),
 }
 
@@ -305,9 +325,34 @@ def step(definition: Definition, name: str) -> Any:
     return steps(definition)[name]["Arguments"]
 
 
+def default(definition: Definition, name: str, value: Any) -> None:
+    """Give a parameter another default."""
+    next(entry for entry in definition["Parameters"] if entry["Name"] == name)["DefaultValue"] = value
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
-    assert broken(dev["training"], CHANGES[name])
+    assert broken(dev["inference" if "transform" in name or "payload" in name else "training"], CHANGES[name])
+
+
+def test_values_of_set_are_held_against_the_service_s_rules_too(dev: dict[str, Definition]) -> None:
+    words, definition = ["MaxPayloadInMB=60"], dev["inference"]
+    values = pipeline_definitions.values(definition, {"DataFingerprint": "x"}, words)
+    with pytest.raises(InputError, match=r"SET=MaxPayloadInMB=60: .*is more than 100"):
+        pipeline_definitions.chosen(Repository(ROOT), "dev", definition, words, values)
+
+
+def test_the_checker_reads_java_s_classes_of_characters(dev: dict[str, Definition]) -> None:
+    def tagged(definition: Definition) -> None:
+        step(definition, "TrainModel")["Tags"][0].update(Value="Größe 100 %".replace("%", "Ⅻ") + " 東京/a_b:c=d+e-f@g")
+
+    assert not broken(dev["training"], tagged)
+
+
+def test_a_key_is_left_out_where_the_hardware_encrypts_the_disks() -> None:
+    has_own = ["ml.g5.xlarge", "ml.g4dn.xlarge", "ml.m5d.large", "ml.m6id.large", "ml.c5d.9xlarge", "ml.p4d.24xlarge"]
+    assert all(map(has_own_disks, has_own))
+    assert not any(map(has_own_disks, ["ml.m5.large", "ml.c6i.xlarge", "ml.r7i.large", "ml.p3.2xlarge"]))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

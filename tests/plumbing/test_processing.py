@@ -656,7 +656,7 @@ def test_a_broken_table_is_refused_in_one_sentence_and_nothing_is_written(
     assert "\n" not in message
     assert "Traceback" not in capsys.readouterr().err
     assert not any(file.is_file() for file in job.processing_output("").rglob("*"))
-    assert not job.scratch().exists()
+    assert not list(job.processing_output("").glob("*/.scratch-*"))
 
 
 def test_an_artifact_of_another_contract_is_refused(settings: Callable[..., None]) -> None:

@@ -53,6 +53,11 @@ class Instances:
     volume_gb: Annotated[int, GIGABYTES]
 
 
+def has_own_disks(instance: str) -> bool:
+    """Whether its disks are its volume, encrypted by the hardware alone ("Instance store volumes", EC2 user guide)."""
+    return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[56]e?|gr6|p[45][a-z]*|trn\d[a-z]*)\.", instance))
+
+
 @dataclass(frozen=True)
 class Build:
     """What CodeBuild clones, through which connection; without a connection there is no build project."""
@@ -92,6 +97,10 @@ class Environment(Names):
     def file(self) -> str:
         """The file that says all this, as a person would type it."""
         return f"environments/{self.environment}.toml"
+
+    def volume_key(self, job: str) -> str | None:
+        """The key of a job's volume, where there is one that takes a key."""
+        return None if has_own_disks(self.instances[job].type) else self.kms_key or None
 
     @property
     def account_is_set(self) -> bool:

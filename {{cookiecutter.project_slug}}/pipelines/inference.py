@@ -42,7 +42,11 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     explain = _explain_predictions(context, prepare)
     pipeline_steps = [prepare, model, score, drift, explain]
     return Pipeline(
-        name=environment.pipeline("inference"), parameters=parameters, steps=pipeline_steps, sagemaker_session=session
+        name=environment.pipeline("inference"),
+        parameters=parameters,
+        pipeline_experiment_config=None,  # else each run makes an experiment and a trial, which its role may not
+        steps=pipeline_steps,
+        sagemaker_session=session,
     )
 
 
@@ -102,7 +106,7 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         strategy="SingleRecord",
         output_path=steps.output_uri(context, "ScoreFeatures", "predictions"),
         output_kms_key=environment.kms_key or None,
-        volume_kms_key=environment.kms_key or None,
+        volume_kms_key=environment.volume_key("transform"),
         accept=PARQUET,
         max_concurrent_transforms=context["MaxConcurrentTransforms"],
         max_payload=context["MaxPayloadInMB"],

@@ -66,7 +66,11 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     )
     pipeline_steps = [prepare, train, baseline, explainer, check]
     return Pipeline(
-        name=environment.pipeline("training"), parameters=parameters, steps=pipeline_steps, sagemaker_session=session
+        name=environment.pipeline("training"),
+        parameters=parameters,
+        pipeline_experiment_config=None,  # else each run makes an experiment and a trial, which its role may not
+        steps=pipeline_steps,
+        sagemaker_session=session,
     )
 
 
@@ -151,7 +155,7 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             instance_type=context["AlgorithmInstanceType"],
             instance_count=context["AlgorithmInstanceCount"],
             volume_size_in_gb=environment.instances["algorithm"].volume_gb,
-            volume_kms_key_id=environment.kms_key or None,
+            volume_kms_key_id=environment.volume_key("algorithm"),
             enable_managed_spot_training=environment.spot,
         ),
         stopping_condition=StoppingCondition(

@@ -58,7 +58,7 @@ def by_containers(copy: Miniature, by_processes: tuple[Outputs, Outputs]) -> tup
     assert by_processes
     said_train = copy.run("train", "--on", "docker", *NO_CHAMPION)
     assert "reused" not in said_train.partition("RegisterModel")[0]
-    assert "version 1 is unchanged and stays released" in said_train
+    assert "registered and released as version 2" in said_train
     trained = outputs(copy, "training")
     said_score = copy.run("score", "--on", "docker")
     assert "reused" not in said_score

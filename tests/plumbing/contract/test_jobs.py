@@ -64,7 +64,7 @@ def test_an_unexpected_error_reaches_the_service_too(contract: Contract, spec: S
 @every_job
 def test_it_ends_soon_when_it_is_told_to(contract: Contract, spec: Spec, tmp_path: Path) -> None:
     running = contract.start(spec, tmp_path)
-    until((tmp_path / "scratch").exists)
+    until(lambda: list(tmp_path.rglob(".scratch-*")))
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):  # stopped first, so that it can't be done before
         kill(running, number)
     begun = time.monotonic()

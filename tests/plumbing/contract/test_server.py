@@ -117,10 +117,11 @@ def test_told_to_stop_it_answers_what_it_has_begun_and_ends_with_0(
 
 def test_a_model_of_another_contract_is_not_served(contract: Contract, tmp_path: Path) -> None:
     other = HERE.root.joinpath("usecase.toml").read_text(encoding="utf-8").replace('\nlabel = "', '\nlabel = "other_')
-    (tmp_path / "usecase.toml").write_text(other, encoding="utf-8")
+    file = tmp_path / "usecase.toml"
+    file.write_text(other, encoding="utf-8")
     with (
         pytest.raises(AssertionError, match="was learned under another contract"),
-        serving(contract, tmp_path, "--env", "USECASE_FILE=/opt/ml/usecase.toml"),
+        serving(contract, tmp_path, "--env", "USECASE_FILE=/usecase.toml", "--volume", f"{file}:/usecase.toml:ro"),
     ):
         pass
 

@@ -83,21 +83,12 @@ def pipelines(session: Session) -> list[Pipeline]:
     return [
         {
             "PipelineName": environment.pipeline(short),
-            "PipelineDefinition": json.dumps(_with_defaults(definition, values)),
+            "PipelineDefinition": json.dumps(definitions.with_defaults(definition, values)),
             "RoleArn": environment.role,
             "Tags": tags,
         }
         for short, definition in compiled.items()
     ]
-
-
-def _with_defaults(definition: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
-    """The definition with other defaults, so that a run started by hand takes what was deployed."""
-    declared = [
-        parameter | ({"DefaultValue": values[parameter["Name"]]} if parameter["Name"] in values else {})
-        for parameter in definition["Parameters"]
-    ]
-    return {**definition, "Parameters": declared}
 
 
 def deployed_pipeline(session: Session, name: str) -> Any:
@@ -111,7 +102,7 @@ def difference(session: Session, pipeline: Pipeline) -> str:
     if found is None:
         return CREATED
     both = (json.loads(its["PipelineDefinition"]) for its in (found, pipeline))
-    old, new = (_with_defaults(definition, {COMMIT: ""}) for definition in both)
+    old, new = (definitions.with_defaults(definition, {COMMIT: ""}) for definition in both)
     return UNCHANGED if old == new and found["RoleArn"] == pipeline["RoleArn"] else UPDATED
 
 

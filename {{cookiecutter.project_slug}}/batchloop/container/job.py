@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -88,11 +87,6 @@ def training_output() -> Path:
 def checkpoints() -> Path:
     """Files that survive an interrupted training job."""
     return root() / "checkpoints"
-
-
-def scratch() -> Path:
-    """Room for files that live as long as the job: on the volume that was sized for the data."""
-    return root() / "scratch"
 
 
 @dataclass(frozen=True)
@@ -198,15 +192,19 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """Temporary files go to the volume that was sized for the data, and are gone afterwards."""
+    """Temporary files go to the volume that was sized for the data, and are gone afterwards.
+
+    Of a processing job that is where its outputs lie, of a training job /tmp ("SageMaker AI environment variables and
+    the default paths for training storage locations" in the developer guide); no other place is documented.
+    """
+    outputs = sorted(path for path in (root() / "processing" / "output").glob("*") if path.is_dir())
     before = tempfile.tempdir
-    try:
-        scratch().mkdir(parents=True, exist_ok=True)
-        tempfile.tempdir = str(scratch())
-        yield
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(scratch(), ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=outputs[0] if outputs else None) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def settings(arguments: Sequence[str]) -> dict[str, str]:

@@ -50,6 +50,13 @@ class Spec:
         """Whether it is a training job; the others are processing jobs."""
         return self.name == "algorithm train"
 
+    @property
+    def writable(self) -> list[str]:
+        """What the service creates for it to write into ("Mapping of training storage paths", developer guide)."""
+        if self.trains:
+            return ["/opt/ml/model", "/opt/ml/output", "/opt/ml/checkpoints", "/tmp"]
+        return ["/opt/ml/output", *(self.inside("output", name) for name in self.outputs)]
+
     def inside(self, direction: str, name: str) -> str:
         """Where an input or output lies in the container."""
         if not self.trains:
@@ -97,11 +104,14 @@ class Start:
 
 
 class Running:
-    """A container at work in `root`; it is gone when the test is."""
+    """A container at work in `root`; it is gone when the test is.
+
+    Nothing is writable in it but what the options mount: so no job relies on a place that is not documented.
+    """
 
     def __init__(self, image: str, root: Path, options: Sequence[str], words: Sequence[str]) -> None:
         self.root = root
-        detached = ("docker", "run", "--detach", "--pull", "never", "--volume", f"{root}:/opt/ml")
+        detached = ("docker", "run", "--detach", "--pull", "never", "--read-only")
         self.identity = said(*detached, *options, image, *words).strip()
         # asked for now: a job on few rows would be done while docker answers
         self.process = int(said("docker", "inspect", "--format", "{{.State.Pid}}", self.identity))
@@ -159,10 +169,15 @@ class Contract:
         inputs = {**self.inputs(spec), **how.inputs}
         configure(spec, root, how, {**self.hyperparameters, **how.settings})
         options = ["--network", "none", *how.options]
+        config = "input/config" if spec.trains else "config"
+        options += ["--volume", f"{root / config}:/opt/ml/{config}:ro"]
+        for point in spec.writable:
+            own = root / point.removeprefix("/").removeprefix("opt/ml/")
+            own.mkdir(parents=True, exist_ok=True)
+            given = any(f"{sign}{point}" in option for option in how.options for sign in ":=")
+            options += [] if given else ["--volume", f"{own}:{point}"]
         for name, path in inputs.items():
             options += ["--volume", f"{path}:{spec.inside('input', name)}:ro"]
-        for name in spec.outputs:
-            (root / spec.inside("output", name).removeprefix("/opt/ml/")).mkdir(parents=True, exist_ok=True)
         words = ["train"]
         if not spec.trains:
             options += ["--entrypoint", "python"]
@@ -212,6 +227,7 @@ class Server:
         shutil.copytree(contract.stored(("algorithm train", "model")), root / "model")
         self.begun = time.monotonic()
         published = ["--publish", "127.0.0.1::8080", "--env", "SAGEMAKER_BATCH=true", *options]
+        published += ["--volume", f"{root / 'model'}:/opt/ml/model:ro", "--tmpfs", "/tmp"]
         self.running = Running(contract.images["algorithm"], root, published, ["serve"])
         self.port, self.ready = 0, 0.0
 

@@ -21,9 +21,9 @@ from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
+from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
 
 MEGABYTE = 2**20
-DEFAULT_PAYLOAD = 6  # megabytes, the service's
 HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
 CHANNELS = "/opt/ml/input/data"
 LIMITS = {  # what a transform job tells its container
@@ -206,7 +206,11 @@ def _pack(folder: Path, archive: Path) -> bool:
 
 
 def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
-    """A transform job: every file becomes a request to a running server, every answer a file."""
+    """A transform job: every file becomes a request to a running server, every answer a file.
+
+    Answers lie in a folder that is called like that of the requests ("TransformOutput" in the API reference). Others
+    have found them right below the output's prefix, so whoever reads them looks wherever they lie below it.
+    """
     model = run.models[need(arguments, "ModelName")]
     limits = {variable: str(arguments[key]) for variable, key in LIMITS.items() if key in arguments}
     environment = {**model.get("Environment", {}), **arguments.get("Environment", {}), "SAGEMAKER_BATCH": "true"}
@@ -218,15 +222,16 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
     if not files:
         raise InputError("there is no file to transform.")
+    if payload * int(arguments.get("MaxConcurrentTransforms") or 1) > MOST_PAYLOAD:
+        raise InputError(f"MaxPayloadInMB × MaxConcurrentTransforms may be {MOST_PAYLOAD} at most.")
     for file, path in files:
         if payload and (size := path.stat().st_size / MEGABYTE) > payload:
             raise InputError(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")
     job = run.job(name, container)
     artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
     answers = job.root.parent / "answers"
-    answers.mkdir()
     with run.backend.serving(job) as port:
-        _send_all(files, answers, port, arguments)
+        _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments)
     run.storage.take(answers, output["S3OutputPath"])
     return {
         "TransformJobName": run.job_name(name),

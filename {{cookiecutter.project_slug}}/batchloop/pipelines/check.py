@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -12,8 +13,7 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from batchloop.control.names import FINGERPRINT
-from batchloop.pipelines import expressions
+from batchloop.pipelines import expressions, rules
 from batchloop.pipelines.expressions import ExpressionError
 
 # step type → the call it makes, the name the service fills in, the call that describes the result
@@ -25,7 +25,8 @@ CALLS = {
     "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
 }
 JOBS = ("Processing", "Training", "Transform")
-TOP = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
+TOP = {"Version", "Metadata", "Parameters", "MlflowConfig", "Steps"}
+EXPERIMENT = "PipelineExperimentConfig"
 PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
 STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
 STEP |= {"DisplayName", "Description"}
@@ -58,7 +59,9 @@ SAMPLES = {"string": Text("sample"), "integer": Whole(1), "long": Whole(1), "flo
 
 def check(definition: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
-    problems = [f"unknown key {key!r} at the top" for key in definition if key not in TOP]
+    problems = [f"unknown key {key!r} at the top" for key in definition if key not in {*TOP, EXPERIMENT}]
+    if definition.get(EXPERIMENT):
+        problems.append("each run would make an experiment and a trial, which its role may not: leave it out")
     problems += [f"{key} is missing at the top" for key in ("Version", "Parameters", "Steps") if key not in definition]
     for path in expressions.gets(definition.get("Steps")):
         try:
@@ -185,11 +188,12 @@ class _Arguments:
                 yield "a Fail step has one argument, the text ErrorMessage"
         else:
             call, filled_in, _ = CALLS[kind]
-            yield from request(call, arguments | ({filled_in: "sample"} if filled_in else {}))
-            yield from _folders(arguments)
+            wrong = [*request(call, arguments | ({filled_in: "sample"} if filled_in else {}))]
+            yield from wrong or rules.job(arguments)
+            yield from rules.folders(arguments)
             yield from self._prefixes(step["Arguments"])
             if step.get("CacheConfig", {}).get("Enabled"):
-                yield from _cached(step["Arguments"], expressions.KEYS.get(kind, set()))
+                yield from rules.cached(step["Arguments"], expressions.KEYS.get(kind, set()))
 
     def _prefixes(self, value: Any) -> Iterator[str]:
         """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
@@ -313,38 +317,31 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
     size = value if isinstance(value, int | float) else len(value) if hasattr(value, "__len__") else None
     if size is not None and size > limits.get("max", size):
         yield f"has more than the maximum of {limits['max']}"
+    if size is not None and size < limits.get("min", size):
+        yield f"has less than the minimum of {limits['min']}"
     if isinstance(value, str):
         if value not in limits.get("enum", [value]):
             yield f"= {value!r} is none of the values the API knows"
-        # the model's patterns are Java's; Python has no \p classes, and such a pattern is left to the service
-        pattern = limits.get("pattern", "")
-        if pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value):
+        if (pattern := limits.get("pattern", "")) and not _pattern(pattern).fullmatch(value):
             yield f"= {value!r} does not match {pattern}"
 
 
-def _cached(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
-    """A cached step is found by its request alone, whatever lies behind the URIs in it."""
-    request = {key: value for key, value in arguments.items() if key in keys}
-    given = set(expressions.gets([value for key, value in request.items() if "Input" in key]))
-    used = set(expressions.gets(request))
-    if any(path.startswith("Parameters.") for path in given) and f"Parameters.{FINGERPRINT}" not in used:
-        yield f"it is cached, reads what a parameter names, and would not see it change: give it {FINGERPRINT}"
-    for path in sorted(path for path in used if path.startswith("Execution.")):
-        yield f"it is cached and never reused: {path} is another one in each run"
+@cache
+def _pattern(java: str) -> re.Pattern[str]:
+    """A pattern of the model, which is Java's: Python has no \\p classes, and takes no number after an end."""
+    text = re.sub(r"\$\{\d+,\d+\}$", "", java)
+    return re.compile(re.sub(r"\\p\{(\w+)\}", lambda found: _characters(found[1]), text))
 
 
-def _folders(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """An input or output is called like its folder in the container: components find their files by that name."""
-    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    names = [str(output.get("OutputName")) for output in outputs]
-    for name, other in ((name, other) for name in names for other in names):
-        if name != other and other.startswith(name):
-            yield f"the output {name!r} begins {other!r}: a prefix in S3 is matched as text, and takes both"
-    for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
-        name = entry.get("InputName", entry.get("OutputName"))
-        path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")
-        if str(path or "").rpartition("/")[2] != name:
-            yield f"{name!r} lies in {path!r}: the folder must have the same name"
+@cache
+def _characters(category: str) -> str:
+    """The characters of a Unicode category such as L or Lu, as they are written inside brackets."""
+    if category == "Alnum":
+        return "0-9A-Za-z"
+    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith(category)]
+    firsts = [code for before, code in zip([-2, *codes], codes, strict=False) if code != before + 1]
+    lasts = [code for code, after in zip(codes, [*codes[1:], -2], strict=True) if after != code + 1]
+    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in zip(firsts, lasts, strict=True))
 
 
 def main(files: Iterable[Path]) -> int:

@@ -135,6 +135,9 @@ def chosen(
     given = {name: values[name] for name in _pairs(words, values)}
     if not given:
         return {}
+    from batchloop.pipelines import check  # noqa: PLC0415 - botocore costs a tenth of a second
+
+    pairs = " ".join(f"{name}={value}" for name, value in given.items())
     usecase_tables, path = repository.tables(), repository.root / "environments" / f"{environment}.toml"
     environment_tables = settings.read(path, environment)[0]
     for name in set(given) & set(SETTINGS):
@@ -146,14 +149,25 @@ def chosen(
     try:
         environments.parse(environment_tables, environment, usecase.parse(usecase_tables))
     except InputError as error:
-        pairs = " ".join(f"{name}={value}" for name, value in given.items())
         raise InputError(f"SET={pairs}: {str(error).removeprefix('usecase.toml: ')}") from None
+    now, before = (set(check.check(which)) for which in (with_defaults(definition, given), definition))
+    if wrong := sorted(now - before):
+        raise InputError(f"SET={pairs}: {'; '.join(wrong)}.")
     jobs = [step["Arguments"] for step in definition.get("Steps", ()) if step["Type"] == "Training"]
     taken = {key: value for job in jobs for key, value in job.get("HyperParameters", {}).items()}
     texts = [(key, {"Get": f"Parameters.{name}"}, str(value)) for key in taken for name, value in given.items()]
     if hyperparameters := {key: text for key, get, text in texts if taken[key] == get}:
         check_hyperparameters(repository, hyperparameters)
     return given
+
+
+def with_defaults(definition: Values, values: Values) -> dict[str, Any]:
+    """The definition with other defaults of those parameters that have values."""
+    declared = [
+        parameter | ({"DefaultValue": values[parameter["Name"]]} if parameter["Name"] in values else {})
+        for parameter in definition.get("Parameters", [])
+    ]
+    return {**definition, "Parameters": declared}
 
 
 def check_hyperparameters(repository: Repository, chosen: Mapping[str, str] | None = None) -> None:

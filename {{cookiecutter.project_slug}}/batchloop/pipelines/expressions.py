@@ -20,6 +20,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "LessThanOrEqualTo": operator.le,
 }
 # what of its request a cached step is found by ("Default cache key attributes by pipeline step type", developer guide)
+DEFAULT_PAYLOAD, MOST_PAYLOAD = 6, 100  # megabytes of a transform request, and of all at once
 KEYS = {
     "Processing": {"AppSpecification", "Environment", "ProcessingInputs"},
     "Training": {

@@ -77,7 +77,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         max_runtime_in_seconds=environment.max_runtime_seconds,
         entrypoint=["python", "-m", "batchloop.container", job.component],
         env=ENVIRONMENT | {"DATA_FINGERPRINT": context[names.FINGERPRINT]},
-        volume_kms_key=environment.kms_key or None,
+        volume_kms_key=environment.volume_key(job.component),
         output_kms_key=environment.kms_key or None,
         # no network inside any container, and your VPC where the environment names one
         network_config=NetworkConfig(

@@ -33,7 +33,7 @@ def serve(settings: Mapping[str, str]) -> None:
 
 def _predictions() -> pl.LazyFrame:
     """What the transform job wrote: a Parquet body for each file it was sent."""
-    files = sorted(job.processing_input("predictions").glob("*.out"))
+    files = sorted(job.processing_input("predictions").rglob("*.out"))
     if not files:
         raise InputError("predictions holds no *.out file; did the transform job write its output?")
     return pl.scan_parquet(files)

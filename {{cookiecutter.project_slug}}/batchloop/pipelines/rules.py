@@ -1,0 +1,59 @@
+"""What the service asks of a request in words, which neither the API's model nor ParamValidator knows.
+
+Sources, pages of the SageMaker API reference: "CreateTransformJob", payload times requests at once; "ResourceConfig",
+"ProcessingClusterConfig", "TransformResources", no key for instances with disks of their own; "StoppingCondition",
+waiting includes running; "S3DataSource", prefixes are matched as text. And of the developer guide: "Default cache key
+attributes by pipeline step type".
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batchloop.control.names import FINGERPRINT
+from batchloop.environment import has_own_disks
+from batchloop.pipelines import expressions
+from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
+
+
+def job(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Of the arguments of any step, whose types are right."""
+    payload, several = (arguments.get(key) for key in ("MaxPayloadInMB", "MaxConcurrentTransforms"))
+    payload = DEFAULT_PAYLOAD if payload is None else payload
+    if payload > MOST_PAYLOAD or payload * (several or 1) > MOST_PAYLOAD:
+        yield f"MaxPayloadInMB {payload} × MaxConcurrentTransforms {several or 1} is more than {MOST_PAYLOAD}"
+    cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
+    for resources in (cluster, arguments.get("ResourceConfig", {}), arguments.get("TransformResources", {})):
+        if resources.get("VolumeKmsKeyId") and has_own_disks(str(resources.get("InstanceType"))):
+            yield f"{resources['InstanceType']} has disks of its own, which take no VolumeKmsKeyId"
+    stopping = arguments.get("StoppingCondition", {})
+    longest = stopping.get("MaxWaitTimeInSeconds", math.inf)
+    if longest < stopping.get("MaxRuntimeInSeconds", 0):
+        yield f"MaxWaitTimeInSeconds {longest} is less than MaxRuntimeInSeconds, which it includes"
+    if ("MaxWaitTimeInSeconds" in stopping) != bool(arguments.get("EnableManagedSpotTraining")):
+        yield "MaxWaitTimeInSeconds goes with EnableManagedSpotTraining, and with nothing else"
+
+
+def cached(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
+    """A cached step is found by its request alone, whatever lies behind the URIs in it."""
+    request = {key: value for key, value in arguments.items() if key in keys}
+    given = set(expressions.gets([value for key, value in request.items() if "Input" in key]))
+    used = set(expressions.gets(request))
+    if any(path.startswith("Parameters.") for path in given) and f"Parameters.{FINGERPRINT}" not in used:
+        yield f"it is cached, reads what a parameter names, and would not see it change: give it {FINGERPRINT}"
+    for path in sorted(path for path in used if path.startswith("Execution.")):
+        yield f"it is cached and never reused: {path} is another one in each run"
+
+
+def folders(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """An input or output is called like its folder in the container: components find their files by that name."""
+    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    names = [str(output.get("OutputName")) for output in outputs]
+    for name, other in ((name, other) for name in names for other in names):
+        if name != other and other.startswith(name):
+            yield f"the output {name!r} begins {other!r}: a prefix in S3 is matched as text, and takes both"
+    for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
+        name = entry.get("InputName", entry.get("OutputName"))
+        path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")
+        if str(path or "").rpartition("/")[2] != name:
+            yield f"{name!r} lies in {path!r}: the folder must have the same name"
