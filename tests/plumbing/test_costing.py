@@ -1,5 +1,6 @@
 """What `make cost` says: figures worked out by hand, and that it never passes over what it does not know."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -236,9 +237,16 @@ SCHEDULES = [
     ("rate(7 days)", 730 / 168),
     ("cron(0 6 * * ? *)", DAYS),
     ("cron(0 6 ? * * *)", DAYS),
+    ("cron(0/15 8-17 ? * MON-FRI *)", 4 * 10 * DAYS * 5 / 7),
+    ("cron(0 */6 * * ? *)", 4 * DAYS),
     ("cron(5,35 0 ? * sun *)", 2 * DAYS / 7),
     ("cron(0 6 ? * 1 *)", DAYS / 7),
     ("cron(0 6 1,15 * ? *)", 2),
+    ("cron(0 6 31 * ? *)", 7 / 12),
+    ("cron(0 6 29 2 ? *)", 0.25 / 12),
+    ("cron(0 6 L * ? *)", 1),
+    ("cron(0 6 ? * 2#1 *)", 1),
+    ("cron(0 6 * JAN,JUL ? *)", 62 / 12),
 ]
 
 
@@ -251,12 +259,6 @@ UNCOUNTABLE = [
     "cron(0 6 * * ? 2030)",
     "cron(0 6 ? * FRI-MON *)",
     "cron(0 6 ? * L *)",
-    "cron(0/15 8-17 ? * MON-FRI *)",
-    "cron(0 */6 * * ? *)",
-    "cron(0 6 29 2 ? *)",
-    "cron(0 6 L * ? *)",
-    "cron(0 6 ? * 2#1 *)",
-    "cron(0 6 * JAN,JUL ? *)",
 ]
 
 
@@ -282,6 +284,29 @@ def test_an_environment_without_a_schedule_says_that_its_month_has_no_runs(here:
     [remark] = estimate(here).remarks
     assert remark.startswith("dev has no schedule")
     assert estimate(here, runs=3).remarks == ()
+
+
+def record(here: Repository, name: str, steps: dict[str, tuple[str, float]]) -> None:
+    folder = here.root / "local" / "runs" / name
+    folder.mkdir(parents=True)
+    written = {step: {"state": state, "seconds": seconds} for step, (state, seconds) in steps.items()}
+    value = {"execution": name, "started": f"{name[:4]}-{name[4:6]}-{name[6:8]}T08:00:00+00:00", "steps": written}
+    (folder / "run.json").write_text(json.dumps(value))
+
+
+def test_a_job_takes_as_long_as_the_newest_run_here_in_which_it_worked(here: Repository) -> None:
+    record(
+        here, "20260101-1", {"TrainModel": ("done", 60), "DetectDrift": ("done", 120), "LearnBaseline": ("failed", 9)}
+    )
+    record(here, "20260102-1", {"TrainModel": ("done", 180), "DetectDrift": ("unchanged, reused", 0.01)})
+    (here.root / "local" / "runs" / "20260103-1").mkdir()
+    (here.root / "local" / "runs" / "20260103-1" / "run.json").write_text('{"steps": {')
+    found = {job.step.name: (job.minutes, job.origin) for job in estimate(here, minutes="monitoring=5").jobs}
+    assert found["TrainModel"] == (1 + 3, "as here, 2026-01-02")
+    assert found["DetectDrift"] == (1 + 5, "as given")
+    assert found["PrepareFeatures"] == (1 + 7, "assumed")
+    assert {job.step.name: job.minutes for job in estimate(here).jobs}["DetectDrift"] == 1 + 2
+    assert {job.step.name: job.origin for job in estimate(here).jobs}["LearnBaseline"] == "assumed"
 
 
 def test_minutes_of_a_step_go_before_those_of_its_job(here: Repository) -> None:
@@ -329,7 +354,7 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
     assert "one scoring run 0.24" in rows
     assert "one month 4.65" in rows
     for assumption in (
-        "1 for a start and 7 of work are assumed",
+        "1 for the start of each job (assumed)",
         "up to 90%",
         "nobody's pages",
         "free tiers",
@@ -418,3 +443,12 @@ def test_current_families_are_known_and_every_job_may_have_them(here: Repository
         taken = check.service().shape_for(f"{kind}InstanceType").enum
         older = r"ml\.(t3|r5)\." if kind == "Transform" else "none"  # which batch transform does not take
         assert {name for name in types if not re.match(older, name)} <= set(taken)
+
+
+def test_a_step_of_the_owner_s_that_is_not_counted_is_named(here: Repository) -> None:
+    folder = here.compiled("dev")
+    folder.mkdir(parents=True)
+    steps = [{"Name": "PrepareFeatures", "Type": "Processing"}, {"Name": "Deliver", "Type": "Processing"}]
+    (folder / "inference.json").write_text(json.dumps({"Steps": steps}))
+    estimate = cost.make(here, "dev", Usage(), TODAY)
+    assert "in no total: Deliver" in estimate.remarks

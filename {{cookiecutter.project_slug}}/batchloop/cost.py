@@ -1,9 +1,11 @@
 """`make cost`: what an environment would cost, from batchloop/prices.toml, without asking AWS."""
 
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,7 +22,9 @@ ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb
 WITHOUT = ", without what has no price"
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
-Minutes: {assumed[start_minutes]:g} for a start and {assumed[work_minutes]:g} of work are assumed; MINUTES sets it.
+Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
+  as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
+  as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
 In no total: what spare capacity saves (AWS promises nothing of its "up to 90%"), free tiers, taxes, requests and
 transfers, builds, notices, a VPC's endpoints, failed runs, and functions, events,
@@ -154,11 +158,13 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
     retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
-    given = _given_minutes(usage.minutes)
-    worked = [given.get(step.name, given.get(step.job)) for step in STEPS]
-    jobs = [_job(step, environment, prices, minutes) for step, minutes in zip(STEPS, worked, strict=True)]
+    given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
+    jobs = []
+    for step in STEPS:
+        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
+        jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored))
-    remarks = tuple(_remarks(environment, prices, runs, today))
+    remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
 
 
@@ -169,28 +175,39 @@ def _amount(text: Any, what: str) -> float:
     return float(number)
 
 
-def _given_minutes(words: str) -> dict[str, float]:
-    """Of a job or of one of its steps."""
+def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
+    """Of a job or of one of its steps: minutes, and where they come from."""
     known = {name for step in STEPS for name in (step.job, step.name)}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
             raise InputError(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
-        minutes[name] = _amount(number, f"MINUTES: {name}")
+        minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, given: float | None) -> JobCost:
+def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
+    """From each step's newest local run in which it had to work; a reused step took no time, and tells nothing."""
+    minutes: dict[str, tuple[float, str]] = {}
+    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
+        with suppress(ValueError):  # a run that is just being written
+            run = json.loads(file.read_text(encoding="utf-8"))
+            for name, step in run.get("steps", {}).items():
+                if step.get("state") == "done" and step.get("seconds", 0) > 0:
+                    minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
+    return minutes
+
+
+def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, worked = environment.instances[step.job], prices.assumed["work_minutes"] if given is None else given
-    minutes = prices.assumed["start_minutes"] + worked
+    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
     cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, "assumed" if given is None else "as given", cost)
+    return JobCost(step, instances, minutes, worked[1], cost)
 
 
 def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
@@ -217,6 +234,15 @@ def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
     alarms = [resource for resource in resources if "Type: AWS::CloudWatch::Alarm" in resource]
     used = [alarm for alarm in alarms if scheduled or "Condition: WatchesRuns" not in alarm]
     return sum(max(1, alarm.count("MetricStat:")) for alarm in used), text.count("Type: AWS::CloudWatch::Dashboard")
+
+
+def _uncounted(repository: Repository, environment: Environment) -> Iterator[str]:
+    """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
+    files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
+    compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
+    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
+    if more := [name for name in names if name not in [step.name for step in STEPS]]:
+        yield f"in no total: {', '.join(more)}"
 
 
 def _remarks(environment: Environment, prices: Prices, runs: float | None, today: date) -> Iterator[str]:

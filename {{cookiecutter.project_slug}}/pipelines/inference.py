@@ -40,14 +40,7 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     score = _score_features(context, prepare, model)
     drift = _detect_drift(context, score)
     explain = _explain_predictions(context, prepare)
-    pipeline_steps = [prepare, model, score, drift, explain]
-    return Pipeline(
-        name=environment.pipeline("inference"),
-        parameters=parameters,
-        pipeline_experiment_config=None,  # else each run makes an experiment and a trial, which its role may not
-        steps=pipeline_steps,
-        sagemaker_session=session,
-    )
+    return steps.pipeline(context, "inference", [prepare, model, score, drift, explain])
 
 
 def _parameters(environment: Environment) -> list[Parameter]:

@@ -64,14 +64,7 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    pipeline_steps = [prepare, train, baseline, explainer, check]
-    return Pipeline(
-        name=environment.pipeline("training"),
-        parameters=parameters,
-        pipeline_experiment_config=None,  # else each run makes an experiment and a trial, which its role may not
-        steps=pipeline_steps,
-        sagemaker_session=session,
-    )
+    return steps.pipeline(context, "training", [prepare, train, baseline, explainer, check])
 
 
 def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:

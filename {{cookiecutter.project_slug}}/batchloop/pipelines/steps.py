@@ -10,6 +10,7 @@ from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS
 from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join
 from sagemaker.core.workflow.parameters import Parameter, ParameterInteger, ParameterString
+from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.retry import (
     SageMakerJobExceptionTypeEnum,
     SageMakerJobStepRetryPolicy,
@@ -45,6 +46,17 @@ class Context:
     def tags(self) -> list[dict[str, str]]:
         """Who pays for it, on everything a pipeline starts."""
         return [{"Key": key, "Value": value} for key, value in self.environment.tags.items()]
+
+
+def pipeline(context: Context, name: str, steps: Sequence[Any]) -> Pipeline:
+    """The whole of it, without an experiment: each run would make one, and a trial, which its role may not."""
+    return Pipeline(
+        name=context.environment.pipeline(name),
+        parameters=[*context.parameters.values()],
+        pipeline_experiment_config=None,
+        steps=[*steps],
+        sagemaker_session=context.session,
+    )
 
 
 @dataclass(frozen=True)
