@@ -145,6 +145,26 @@ def test_a_row_of_sums_with_a_label_is_refused(tmp_path: Path, capsys: Capture, 
     assert "the last row looks like sums or notes below the table (Total, 30000, 60000.5, 30000)" in said
 
 
+@pytest.mark.parametrize("town", ["", "t0", "Sum"])
+@pytest.mark.parametrize("what", ["sum", "mean"])
+def test_a_last_row_of_the_sums_above_is_refused_without_a_word_for_it(
+    tmp_path: Path, capsys: Capture, town: str, what: str
+) -> None:
+    random = np.random.default_rng(5)
+    table = pl.DataFrame(
+        {
+            "x": random.normal(size=COUNT).round(3),
+            "age": random.integers(18, 90, COUNT),
+            "town": random.choice(["t0", "t1"], COUNT),
+            "target": random.normal(400, 30, COUNT).round(2),
+        }
+    )
+    row = [round(getattr(table[name], what)(), 2) for name in ("x", "age", "target")]
+    code, said = refused(tmp_path, table.write_csv() + f"{row[0]},{row[1]},{town},{row[2]}\n", capsys)
+    assert code == 1
+    assert f"the last row is the {what} of the rows above in each column of numbers; delete it" in said
+
+
 def test_a_last_row_that_is_like_the_others_is_kept(tmp_path: Path) -> None:
     table = rows(COUNT, zero=[0] * (COUNT - 1) + [1], grade=[1, 2, 3, 2, 2] * (COUNT // 5))
     assert set(types(adopted(tmp_path, table))) == {"zero", "grade"}

@@ -114,6 +114,7 @@ FOREIGN = re.compile(r"[^\x00-\x7f]+")
 # what opening a packed file raises that is cut off, damaged or locked
 DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError)
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+DIGITS = 4  # after the point, all columns together, by which a mean is one and not a usual row
 MADE_UP = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
 SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
 AMOUNT = re.compile(r"-?\d+(\.\d*)?")
@@ -330,6 +331,8 @@ def _check_rows(file: str, frame: pl.LazyFrame) -> None:
     if found:
         rows = f"the last {len(found)} rows look" if len(found) > 1 else "the last row looks"
         raise InputError(f"{file}: {rows} like sums or notes below the table ({'; '.join(found)}); delete them.")
+    if what := _amount_of_the_rest(frame):
+        raise InputError(f"{file}: the last row is the {what} of the rows above in each column of numbers; delete it.")
 
 
 def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], texts: Sequence[str], width: int) -> bool:
@@ -348,3 +351,26 @@ def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], texts: Sequence[
     pairs = zip(amounts.values(), most, strict=True)
     largest = bool(most) and all(high is None or high <= amount for amount, high in pairs)
     return bool(same == 1 and (len(held) < width or largest if totals else worded <= LAST))
+
+
+def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
+    """What the last row is of those above in two columns of numbers or more: "sum", "mean", or "" for neither."""
+    kinds = frame.collect_schema().items()
+    names = [name for name, kind in kinds if kind == pl.String or kind.is_numeric()][:CHECKED]
+    texts = pl.col(names).cast(pl.String, strict=False).str.strip_chars()
+    cells = frame.select(texts.str.replace(",", ".", literal=True))
+    last = next(cells.tail(1).collect(engine="streaming").iter_rows(named=True), {})
+    amounts = {name: text for name, text in last.items() if text and AMOUNT.fullmatch(text)}
+    apart: dict[str, list[bool]] = {"sum": [], "mean": []}
+    digits = 0
+    for name, text in amounts.items():
+        number, amount, after = pl.col(name).cast(pl.Float64, strict=False), float(text), len(text.partition(".")[2])
+        measures = number.sum().alias("sum"), number.count().alias("count"), number.max() > number.min()
+        total, count, varies = row(cells, *measures)
+        if varies and count > LAST:
+            digits += after
+            for what, others in (("sum", 1), ("mean", count - 1)):
+                apart[what].append(abs((total - amount) / others - amount) > 0.51 * 10.0**-after)
+    # a mean must say more than whole numbers do, which may well be that of a column
+    found = [what for what, each in apart.items() if len(each) > 1 and not any(each)]
+    return next((what for what in found if what == "sum" or digits >= DIGITS), "")
