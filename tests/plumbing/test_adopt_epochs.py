@@ -109,5 +109,15 @@ def test_numbers_as_germans_write_them_are_moments_too(tmp_path: Path) -> None:
     assert found["columns"]["zeit"] == {"type": "date", "format": "epoch ms", "drift": False}
 
 
+@pytest.mark.parametrize(("name", "said"), [("date", True), ("price", False)])
+def test_a_spreadsheet_s_days_under_the_name_of_a_time_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: bool
+) -> None:
+    days = np.random.default_rng(5).integers(44_900, 45_300, COUNT)
+    assert types(adopted(tmp_path, rows(COUNT, **{name: days}))) == {name: "number"}
+    hint = f"if a spreadsheet's days since 1900, write them as 2024-01-31 or say TYPES={name}=out"
+    assert (hint in capsys.readouterr().out) is said
+
+
 def test_long_numbers_in_no_order_are_no_microseconds(tmp_path: Path) -> None:
     assert types(adopted(tmp_path, rows(COUNT, x=moments(10**6)))).get("x") != "date"

@@ -28,6 +28,7 @@ FLOAT = 2.0**53  # beyond, numbers that differ are the same to a float
 LABELS = 50  # distinct numbers of a label that is an amount
 Suspect = tuple[Sequence[str], str]  # what could mean that a column has no value, as it stands in it, and why in words
 
+SHEET = 20_000, 73_051  # from 1954 to 2100 in a spreadsheet's days
 ASKED = 5  # columns in one question
 
 
@@ -139,6 +140,10 @@ def _number(column: Column) -> Decision:
         why += f" (MISSING={shlex.quote(column.odd[0])} keeps them)"
     if column.whole and column.distinct <= FEW:
         why += f'; {column.distinct} whole numbers: if they are codes, make it "category"'
+    sheet = column.low and column.high and SHEET[0] <= column.low <= column.high <= SHEET[1] and column.distinct > FEW
+    if sheet and dates.TIMELY.search(column.name):
+        other = types_option(column.name, "out")
+        why += f"; if a spreadsheet's days since 1900, write them as 2024-01-31 or say {other}"
     return Decision(column, "number", why + (f", written as {column.format}" if column.format else ""), column.format)
 
 
