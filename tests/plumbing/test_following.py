@@ -361,9 +361,9 @@ def test_what_waits_for_its_mark_is_said(
     world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labelled(world)
-    world.put(f"{world.places.data('2026-11-25', 'train')}/rows.parquet")
+    world.put(f"{world.places.data('2026-11-25', 'train')}rows.parquet")
     cloud_run.run(repository, "dev", Request("training"))
-    assert "/data/2026-11-25/train has files and no _SUCCESS" in capsys.readouterr().out
+    assert "/data/2026-11-25/train/ has files and no _SUCCESS" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["ProcessingJob", "TrainingJob", "TransformJob"])

@@ -504,6 +504,7 @@ def test_a_training_s_fingerprint_is_of_all_the_rows_that_it_reads(live: World) 
     seen = []
     for window, part in [(WINDOW, "train"), (WINDOW, "validation"), ("2026-11-23", "train"), (WINDOW, "production")]:
         live.put(f"{live.places.data(window, part)}rows.parquet", b"rows")
+        live.mark(window, part)
         seen.append(retraining.plan(live.aws, live.places, WINDOW).values["DataFingerprint"])
     assert len(set(seen)) == 3
     assert seen[-2] == seen[-1]

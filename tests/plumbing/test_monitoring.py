@@ -415,6 +415,7 @@ def test_scores_that_say_nothing_any_more_raise_an_alarm_that_the_page_shows() -
     assert found["alarm"]
     assert found["high"] < 0.65
     page = (job.processing_output("drift") / "report.html").read_text(encoding="utf-8")
+    assert "Markup(" not in page
     assert "a worse model expected" in page
     assert "repaid has changed" in page  # the method's limit is said
     assert "validation 0.78" in page  # by its name, beside the line

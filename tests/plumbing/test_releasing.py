@@ -889,7 +889,7 @@ def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
         cloud_release.show(live.repository, "test")
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")
-    assert failure(live.rollback) == "environments/dev.toml, line 13: spot = 'yes' is not true or false."
+    assert failure(live.rollback) == "environments/dev.toml, line 14: spot = 'yes' is not true or false."
 
 
 def test_credentials_are_the_ambient_ones_or_the_profile_s(

@@ -77,7 +77,7 @@ def test_a_complete_window_is_replaced_only_when_that_is_said(world: World, repo
     before = there(world)
     (rows / "a.csv").write_text("corrected")
     (rows / "more/b.csv").unlink()
-    assert f"data/{WINDOW}/production is complete. REPLACE=yes" in failure(repository, rows)
+    assert f"data/{WINDOW}/production/ is complete. REPLACE=yes" in failure(repository, rows)
     assert there(world) == before
     assert upload(repository, "dev", Upload(str(rows), WINDOW, replace=True)) == 0
     assert there(world) == {"a.csv": "corrected", "_SUCCESS": ""}

@@ -20,10 +20,13 @@ ACTIONS = {
     "s3:ListObjects": ["s3:ListBucket"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:UploadPart": ["s3:PutObject"],
+    "service-quotas:ListAWSDefaultServiceQuotas": ["servicequotas:ListAWSDefaultServiceQuotas"],
+    "service-quotas:ListServiceQuotas": ["servicequotas:ListServiceQuotas"],
 }
 # what boto3 makes of several operations ("S3 transfers" in its guide)
 MANAGED = {
     "copy": ["s3:HeadObject", "s3:CopyObject", "s3:AbortMultipartUpload"],
+    "upload_file": ["s3:PutObject", "s3:AbortMultipartUpload"],
     "upload_fileobj": ["s3:PutObject", "s3:AbortMultipartUpload"],
 }
 NAMED_BY_TEXT = ("get_paginator", "get_waiter")
