@@ -276,7 +276,7 @@ def protected(account: Account) -> dict[str, bool]:
 
 
 def test_pipelines_alone_are_written_where_nothing_else_changed(there: Repository, account: Account) -> None:
-    pushed(account, "2")
+    deployed.pushed(account, "2")
     assert run.upsert(there, "dev") == 0
     assert account.writes.count("UpdatePipeline") == 2
 
