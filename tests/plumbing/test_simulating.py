@@ -178,7 +178,7 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     loop = finish(open_quick(tmp_path, ["calm", "known wrong unlabelled", "calm", "calm"]))
     assert learned(loop) == ["calm"]
     world, place = loop, loop.places.data("2026-01-02", "train")
-    world.account.storage.write_json(f"{place}/about.json", {"stage": "known wrong unlabelled"})
+    world.account.storage.write_json(f"{place}about.json", {"stage": "known wrong unlabelled"})
     event = marked(world, "2026-01-02")
     handlers.object_created(event, world.aws, world.places, world.now)
     [arn] = [arn for arn, run in world.state["executions"].items() if run["status"] == "Executing"]

@@ -165,7 +165,7 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     regions, longest = places()["regions"], places()["longest"]
     yield (
         found.region in regions,
-        f"region {found.region!r} is none that is supported; {settings.nearest(found.region, regions)}.",
+        f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
     wished = {"partition": found.place["partition"], "region": found.region, "account": found.account}

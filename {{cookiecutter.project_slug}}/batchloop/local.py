@@ -206,9 +206,11 @@ def _release(
     status = package.get("ModelApprovalStatus")
     if status != "Approved":
         return f"registered as version {version}, not released: its approval status is {status}"
+    before = _readable(repository.release)
     write_json(repository.release, about)
+    same = f", the same model as version {before['version']}" if before.get("artifacts") == about["artifacts"] else ""
     doubt = ", though what was measured says little of new rows" if summary.untrusted() else ""
-    return f"registered and released as version {version}{doubt}"
+    return f"registered and released as version {version}{same}{doubt}"
 
 
 def backend(repository: Repository, on: str) -> Backend:

@@ -119,7 +119,7 @@ def test_what_was_released_is_what_scores_whatever_the_code_is_now(copy: Miniatu
     finally:
         file.write_text(before)
     assert "run as they are now" not in told
-    assert "building processing: components/processing/features.py changed" in told
+    assert "building processing" in told
     images = said("docker", "images", "--format", "{{.Tag}}", "local/case/case/processing").split()
     assert len(images) >= 2
     subprocess.run(["docker", "rmi", f"local/case/case/processing:{images[0]}"], check=True, capture_output=True)

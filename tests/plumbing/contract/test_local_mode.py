@@ -162,7 +162,7 @@ def by_our_engine(mini: Miniature, pipeline: str) -> Path:
     words = ["train", *settings(passes)] if pipeline == "training" else ["score"]
     code, told = command(mini, *words)
     assert code == 0, told
-    [folder] = (mini.root / "local" / "storage" / "runs" / pipeline).iterdir()
+    [folder] = (mini.root / "local" / "storage" / "runs" / pipeline).glob("[0-9]*")
     return folder
 
 

@@ -13,7 +13,7 @@ FILES = {name: ROOT / "infra" / f"{name}.yaml" for name in ("stack", "storage", 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 HERE = f"{REGION}:{ACCOUNT}"
 CODE = "euc1"  # of the region
-PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
+PSEUDO = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT}
 BUCKET = f"team-case-dev-{ACCOUNT}-{CODE}"
 REQUIRED = {
     "Namespace": "team",

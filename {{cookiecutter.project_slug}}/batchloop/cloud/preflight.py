@@ -40,7 +40,7 @@ def _judged(good: bool, what: str, remark: str) -> Finding:
 
 def show(repository: Repository, name: str) -> int:
     """Print what was found; the exit code, 1 where something would be refused. Raises InputError."""
-    return 1 if report(opened(repository, name)) else 0
+    return 1 if report(opened(repository, name, account_is_set=True)) else 0
 
 
 def report(session: Session) -> int:

@@ -4,6 +4,7 @@ Each job has run once, on rows of the use case's own table, for the tests that b
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -174,7 +175,7 @@ class Contract:
         for point in spec.writable:
             own = root / point.removeprefix("/").removeprefix("opt/ml/")
             own.mkdir(parents=True, exist_ok=True)
-            given = any(f"{sign}{point}" in option for option in how.options for sign in ":=")
+            given = any(re.search(rf"[:=]{point}(?=[,:]|$)", option) for option in how.options)
             options += [] if given else ["--volume", f"{own}:{point}"]
         for name, path in inputs.items():
             options += ["--volume", f"{path}:{spec.inside('input', name)}:ro"]

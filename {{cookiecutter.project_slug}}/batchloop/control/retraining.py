@@ -34,12 +34,16 @@ Tell = Callable[[Decision], None]
 
 
 def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, ...], why: str, **more: Any) -> str:
-    """Start an execution, once for a purpose and its data; its ARN. `more` are further members of the request."""
+    """Start an execution, once for a purpose and what it is given; its ARN. `more` are further members of the request.
+
+    What is given stands in the token: nobody says what the service makes of one token with two requests.
+    """
+    token = json.dumps([pipeline, *purpose, values, more], sort_keys=True)
     answer = aws.sagemaker.start_pipeline_execution(
         PipelineName=pipeline,
         PipelineExecutionDescription=" ".join(why.split())[:1000],
         PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
-        ClientRequestToken=sha256("\n".join((pipeline, *purpose, values.get(FINGERPRINT, ""))).encode()).hexdigest(),
+        ClientRequestToken=sha256(token.encode()).hexdigest(),
         **more,
     )
     return str(answer["PipelineExecutionArn"])

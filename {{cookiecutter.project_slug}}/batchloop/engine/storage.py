@@ -44,8 +44,8 @@ class Storage:
         if uri.startswith("file://"):
             return Path(unquote(urlsplit(uri).path))
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        names = [name for name in key.split("/") if name]
-        if not uri.startswith("s3://") or not bucket or {".", ".."} & {bucket, *names}:
+        names = key.removesuffix("/").split("/") if key else []
+        if not uri.startswith("s3://") or not bucket or {"", ".", ".."} & {bucket, *names}:
             raise InputError(f"{uri!r} is no location that can be read here; give s3://bucket/key or a path.")
         return self.root.joinpath(bucket, *names)
 

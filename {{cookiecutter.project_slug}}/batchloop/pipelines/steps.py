@@ -136,7 +136,7 @@ def folder(uri: Any) -> Join:
 
 def file_in(step: ProcessingStep, name: str, file: str) -> Join:
     """The S3 URI of a file in a processing step's output."""
-    return Join(on="/", values=[output_of(step, name), file])
+    return Join(on="", values=[output_of(step, name), file])
 
 
 def service_retries() -> list[StepRetryPolicy]:
