@@ -114,6 +114,7 @@ class SageMaker:
         self.refusing = ""
         self.versions: dict[str, int] = {"team-case-dev-inference": 1, "team-case-dev-training": 1}
         self.cached: dict[str, str] = {}
+        self.models: list[str] = ["pipelines-another-CreateModel-CreateM-0123456789"]
 
     def started(self, pipeline: str) -> list[dict[str, Any]]:
         return [run for run in self.executions.values() if run["pipeline"] == f"team-case-dev-{pipeline}"]
@@ -137,6 +138,8 @@ class SageMaker:
             raise refused("StartPipelineExecution", "ValidationException")
         about = {"pipeline": name, "parameters": values, "status": "Executing", "token": request["ClientRequestToken"]}
         self.executions[arn] = {**about, "why": "", "request": request, "version": version}
+        if name.endswith("-inference") and not source:
+            self.models.append(f"pipelines-{arn.rpartition('/')[2]}-CreateModel-CreateM-0123456789")
         return checked("StartPipelineExecution", request, {"PipelineExecutionArn": arn})
 
     def list_pipeline_parameters_for_execution(self, **request: Any) -> dict[str, Any]:
@@ -184,6 +187,16 @@ class SageMaker:
             for name in steps
         ]
         return checked("ListPipelineExecutionSteps", request, {"PipelineExecutionSteps": found})
+
+    def list_models(self, **request: Any) -> dict[str, Any]:
+        found = [{"ModelName": name} for name in self.models if request["NameContains"] in name]
+        return checked("ListModels", request, {"Models": found[: request.get("MaxResults", 10)]})
+
+    def delete_model(self, **request: Any) -> None:
+        assert list(check.request("DeleteModel", request)) == []
+        if request["ModelName"] not in self.models:
+            raise refused("DeleteModel", "ValidationException")
+        self.models.remove(request["ModelName"])
 
     def get_paginator(self, name: str) -> Any:
         return SimpleNamespace(paginate=lambda **request: iter([getattr(self, name)(**request)]))

@@ -18,6 +18,7 @@ from batchloop.cloud import template as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
 from batchloop.container.job import InputError
+from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing import deployed
 from plumbing.cloudformation import forget_group, known, parsed
@@ -301,6 +302,27 @@ def test_the_release_and_a_mail_to_confirm_are_told(
     assert "confirm the mail that people@example.org got" in said
     assert "schedule: cron(0 6 * * ? *)" in said
     assert "PIPELINE=training" not in said
+
+
+def test_the_pipelines_name_the_key_that_the_stack_has_made(
+    there: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a first deployment too, in which it is made after the pipelines were compiled."""
+
+    def compiled(here: Repository, name: str, short: str) -> dict[str, Any]:
+        return {**deployed.DEFINITION, "Metadata": short, "Steps": [definitions.read(here, name)[1].key]}
+
+    monkeypatch.setattr(definitions, "definition", compiled)
+    deployed.environment(there.root, create_key="true")
+    assert deploy_deploy(there, "dev", True) == 0
+    made = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KEY.rpartition('/')[2]}"
+    assert {str(its["Steps"]) for its in account.pipelines().values()} == {str([made])}
+    account.wire.calls.clear()
+    assert run.upsert(there, "dev") == 0
+    assert not account.writes
+    deployed.environment(there.root, create_key="false")
+    assert deploy_deploy(there, "dev", True) == 0
+    assert {str(its["Steps"]) for its in account.pipelines().values()} == {"[None]"}
 
 
 # ---- what would be lost

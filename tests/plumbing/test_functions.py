@@ -11,11 +11,12 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 from moto import mock_aws
 
@@ -585,6 +586,24 @@ def test_an_earlier_run_or_a_failed_one_or_a_measurement_is_not_the_last_that_su
     live.arrived(live.label("2026-11-24", part="labels"))
     live.judge(live.measured_by_labels())
     assert recorded(live, "inference") == known
+
+
+def test_the_model_of_a_run_that_succeeded_is_deleted_and_no_other(
+    live: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that failed may be retried, which goes on with its model."""
+    other, *_ = live.sagemaker.models
+    done = live.scored("2026-11-23", **HEALTHY)
+    failed = live.ended(live.start("2026-11-24"), "Failed")
+    for event in (done, failed, done):
+        live.judge(event)
+    assert live.sagemaker.models == [other, "pipelines-000000000001-CreateModel-CreateM-0123456789"]
+    event = live.scored("2026-11-25", **HEALTHY)
+    for error in (refused("DeleteModel", "AccessDeniedException"), EndpointConnectionError(endpoint_url="x")):
+        live.sagemaker.delete_model = Mock(side_effect=error)  # type: ignore[method-assign]
+        capsys.readouterr()
+        assert "2026-11-25" in live.judge(event)
+        assert "stay: " in capsys.readouterr().out
 
 
 def test_a_training_s_evaluation_and_reports_are_recorded_too(live: World) -> None:

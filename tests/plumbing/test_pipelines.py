@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
             text = file.read_text(encoding="utf-8")
             lines = ['region = "eu-central-1"' if line.startswith("region") else line for line in text.splitlines()]
             (folder / "environments" / file.name).write_text("\n".join(lines))
+        changed = folder / "environments" / "staging.toml"
+        changed.write_text(changed.read_text().replace("create_key = false", "create_key = true"))
         return folder
 
     return written
@@ -353,6 +356,18 @@ def test_a_key_is_left_out_where_the_hardware_encrypts_the_disks() -> None:
     has_own = ["ml.g5.xlarge", "ml.g4dn.xlarge", "ml.m5d.large", "ml.m6id.large", "ml.c5d.9xlarge", "ml.p4d.24xlarge"]
     assert all(map(has_own_disks, has_own))
     assert not any(map(has_own_disks, ["ml.m5.large", "ml.c6i.xlarge", "ml.r7i.large", "ml.p3.2xlarge"]))
+
+
+def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(
+    everything: dict[str, Definitions],
+) -> None:
+    """Under the ARN of no key yet: a training job's volume takes no alias ("ResourceConfig", API reference)."""
+    key = f"arn:aws:kms:eu-central-1:000000000000:key/{environment.NO_KEY}"
+    assert "KmsKeyId" not in json.dumps(everything["dev"])
+    jobs = [job for one in everything["staging"].values() for job in steps(one).values() if job["Type"] in check.JOBS]
+    for job in jobs:
+        given = dict(re.findall(r'"(\w*KmsKeyId)": "([^"]*)"', json.dumps(job["Arguments"])))
+        assert given == {"VolumeKmsKeyId": key, "KmsKeyId": key}, job["Name"]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -131,6 +131,7 @@ region = "eu-central-1"
 bucket = ""
 deployment_role = ""
 keep_runs_days = 365
+keep_trainings_days = 365
 role = ""
 approval = "Approved"
 schedule = ""
@@ -236,6 +237,7 @@ OUTSIDE = {
     ],
     ".deployment_role": ['"admin"', f'"{ARN}iam::000000000000:user/x"'],
     ".keep_runs_days": ["-1", "1.5", "99999"],
+    ".keep_trainings_days": ["-1", "1.5", "99999", "30"],
     ".approval": ['"Maybe"', '"approved"'],
     ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],
     ".kms_key": ['"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'],

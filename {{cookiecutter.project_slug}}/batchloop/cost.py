@@ -221,7 +221,7 @@ def _charges(repository: Repository, environment: Environment, prices: Prices, s
     images = prices.assumed["images_gb"]
     yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
     yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
-    if environment.kms_key or environment.create_key:
+    if environment.key:
         yield charge("KMS key", 1, "kms_key_month", "1")
     yield charge("alarms", alarms, "alarm_month", f"on {alarms} metrics")
     yield charge("dashboard", dashboards, "dashboard_month", str(dashboards))

@@ -15,11 +15,14 @@ from batchloop.container.settings import Matching, Range, SettingError
 from batchloop.container.usecase import UseCase
 from batchloop.control.names import Names
 
-NO_ACCOUNT = "000000000000"
+NO_ACCOUNT, NO_KEY = "000000000000", "00000000-0000-0000-0000-000000000000"
 JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 # What the service takes: "CreateProcessingJob" in the SageMaker API reference, and its training jobs take more.
 COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
-HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
+DAYS, HOURS = (
+    Range(ge=0, le=36_500),
+    Range(ge=0, le=168),
+)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 
 
@@ -90,7 +93,8 @@ class Environment(Names):
     monthly_budget: Annotated[float, Range(ge=0)]
     build: Build
     instances: Mapping[str, Instances]
-    keep_runs_days: Annotated[int, Range(ge=0, le=36_500)] = 365
+    keep_runs_days: Annotated[int, DAYS] = 365
+    keep_trainings_days: Annotated[int, DAYS] = 365
     deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
 
     @property
@@ -98,9 +102,15 @@ class Environment(Names):
         """The file that says all this, as a person would type it."""
         return f"environments/{self.environment}.toml"
 
+    @property
+    def key(self) -> str | None:
+        """Of outputs and volumes. The id of one that the stack makes is put in where the pipelines are written."""
+        made = f"arn:{self.place['partition']}:kms:{self.region}:{self.account}:key/{NO_KEY}"
+        return self.kms_key or (made if self.create_key else None)
+
     def volume_key(self, job: str) -> str | None:
         """The key of a job's volume, where there is one that takes a key."""
-        return None if has_own_disks(self.instances[job].type) else self.kms_key or None
+        return None if has_own_disks(self.instances[job].type) else self.key
 
     @property
     def account_is_set(self) -> bool:
@@ -172,6 +182,8 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
         there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    kept = found.keep_trainings_days
+    yield kept == 0 or kept >= 60, f"keep_trainings_days = {kept}: steps reuse what is 30 days old; 0, or 60 or more."
     like = 'like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one '
     like += 'of the two days) or "rate(12 hours)"'
     scheduled = not found.schedule or RATE.fullmatch(found.schedule) or _cron(found.schedule)

@@ -98,7 +98,7 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         instance_count=environment.instances["transform"].count,
         strategy="SingleRecord",
         output_path=steps.output_uri(context, "ScoreFeatures", "predictions"),
-        output_kms_key=environment.kms_key or None,
+        output_kms_key=environment.key,
         volume_kms_key=environment.volume_key("transform"),
         accept=PARQUET,
         max_concurrent_transforms=context["MaxConcurrentTransforms"],

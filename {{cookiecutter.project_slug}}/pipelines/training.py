@@ -161,7 +161,7 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
         ),
         output_data_config=OutputDataConfig(
             s3_output_path=steps.output_uri(context, "TrainModel", "output"),
-            kms_key_id=environment.kms_key or None,
+            kms_key_id=environment.key,
         ),
         checkpoint_config=CheckpointConfig(
             # no part of it is new with each run, or the step would never be reused; a checkpoint says whose it is

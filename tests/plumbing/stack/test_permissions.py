@@ -354,6 +354,8 @@ def test_the_build_may_make_every_call_of_push_and_upsert() -> None:
     code = "".join(cloud.source(*place) for place in (("images", "push"), ("run", "upsert")))
     called = {methods[name] for name in re.findall(r"'(\w+)'", code) if name in methods}
     assert {"ecr:GetAuthorizationToken", "ssm:PutParameter", "sagemaker:CreatePipeline"} <= called <= granted
+    stacks = set(re.findall(r"'(describe_stack\w*)'", code))
+    assert {f"cloudformation:{operations('cloudformation')[name]}" for name in stacks} <= granted
 
 
 def test_a_push_writes_no_pipeline_where_a_person_approves() -> None:

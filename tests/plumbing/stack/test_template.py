@@ -277,17 +277,18 @@ def test_what_can_not_be_made_again_is_kept_and_a_first_creation_leaves_nothing(
     assert "Outputs" not in template("storage"), "a template that imports may not bring outputs"
 
 
-@pytest.mark.parametrize(("days", "expires"), [("365", True), ("30", True), ("0", False)])
-def test_scoring_runs_expire_and_artifacts_and_raw_data_never_do(days: str, expires: bool) -> None:
-    rules = storage(KeepRunsDays=days).of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
+@pytest.mark.parametrize(("runs", "trainings"), [("365", "365"), ("30", "0"), ("0", "60"), ("0", "0")])
+def test_runs_and_trainings_expire_and_releases_and_raw_data_never_do(runs: str, trainings: str) -> None:
+    given = {"KeepRunsDays": runs, "KeepTrainingsDays": trainings}
+    rules = storage(**given).of("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"]
     active = [rule for rule in rules if rule["Status"] == "Enabled"]
     gone = {rule["Prefix"]: rule["ExpirationInDays"] for rule in active if "ExpirationInDays" in rule}
-    assert gone == ({"team/case/dev/inference/": days} if expires else {})
-    for rule in active:
-        if prefix := rule.get("Prefix"):
-            assert not "team/case/dev/training/x/TrainModel/model.tar.gz".startswith(prefix)
+    wanted = {"team/case/dev/inference/": runs, "team/case/dev/training/": trainings}
+    assert gone == {prefix: days for prefix, days in wanted.items() if days != "0"}
+    assert not [rule for rule in active if "team/case/dev/releases/7/".startswith(rule.get("Prefix", "?"))]
     assert any("AbortIncompleteMultipartUpload" in rule for rule in active)
-    assert [rule for rule in active if rule.get("NoncurrentVersionExpiration") and "inference" in rule["Prefix"]]
+    old = {rule["Prefix"] for rule in active if rule.get("NoncurrentVersionExpiration")}
+    assert old == {*wanted, "team/case/data/"}
 
 
 def test_the_bucket_is_closed_and_versioned_and_reports_new_objects() -> None:

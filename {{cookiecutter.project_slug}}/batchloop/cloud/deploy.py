@@ -202,17 +202,6 @@ def _bucket(session: Session) -> dict[str, str] | None:
     return tag_map(session.find("s3", "get_bucket_tagging", ("NoSuchTagSet",), "TagSet", **session.own_bucket) or [])
 
 
-def _key(session: Session) -> str:
-    """The ARN of the KMS key of bucket and notices, "" where AWS encrypts them."""
-    environment = session.environment
-    if environment.kms_key or not environment.create_key:
-        return environment.kms_key
-    named = {"StackName": stacks(session)[1].name, "LogicalResourceId": "Key"}
-    identity = session.call("cloudformation", "describe_stack_resource", "StackResourceDetail", **named)
-    place = f"{environment.place['partition']}:kms:{environment.region}:{session.account}"
-    return f"arn:{place}:key/{identity['PhysicalResourceId']}"
-
-
 def _stack(
     deployment: Deployment, stack: Stack, existing: Described | None, key: str
 ) -> tuple[Described, dict[str, str]]:
@@ -226,10 +215,11 @@ def _stack(
     if look(Key=place) is None:  # CloudFormation compares with what lies in a bucket: a request holds 51,200 bytes
         put(Key=place, Body=body.encode())
     url = f"https://{environment.bucket}.s3.{environment.region}.{environment.place['suffix']}/{place}"
-    words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in deployment.pipelines}
+    pipelines = run.keyed(session, deployment.pipelines)
+    words = {pipeline["PipelineName"]: run.difference(session, pipeline) for pipeline in pipelines}
     differ = {name: word for name, word in words.items() if word != UNCHANGED}
     word = CREATED if existing is None or existing["StackStatus"] == REVIEW else UPDATED
-    request = deployment.request(body, url, FunctionsKey=key, KmsKeyArn=_key(session))
+    request = deployment.request(body, url, FunctionsKey=key, KmsKeyArn=run.key(session))
     with stack.change_set(existing, request) as changes:
         if changes:
             print(f"{stack.name} would be {word}:", *table(changes), sep="\n")
@@ -242,7 +232,7 @@ def _stack(
         changed = {stack.name: word if changes else UNCHANGED}
         if changes:
             existing = stack.execute()
-    return existing or {}, changed | {its["PipelineName"]: run.write(session, its) for its in deployment.pipelines}
+    return existing or {}, changed | {its["PipelineName"]: run.write(session, its) for its in pipelines}
 
 
 def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> Iterator[str]:
@@ -290,7 +280,7 @@ def teardown(repository: Repository, name: str, agreed: str = "") -> int:
     print(
         *(f"keeps: the image repository {name} and its images" for name in session.environment.repositories), sep="\n"
     )
-    if session.environment.create_key or session.environment.kms_key:
+    if session.environment.key:
         print("keeps: the KMS key: without it nobody can read what is in the bucket")
     print("keeps: everything in this folder", flush=True)
     if not ours:

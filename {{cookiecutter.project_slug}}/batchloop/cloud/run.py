@@ -13,6 +13,7 @@ from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Sess
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
+from batchloop.environment import NO_KEY
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
@@ -25,7 +26,6 @@ PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError",
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
-ENDED = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
 COMMIT = "GitCommit"
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 NO_PIPELINE = ("ResourceNotFound", "ValidationException")
@@ -42,7 +42,7 @@ def upsert(repository: Repository, name: str) -> int:
             f"the stack {session.environment.prefix} is of another state than this folder (its template, its settings, "
             f"or the functions' code with usecase.toml): `make deploy ENV={name}` brings stack and pipelines together."
         )
-    for pipeline in pipelines(session):
+    for pipeline in keyed(session, pipelines(session)):
         print(f"{pipeline['PipelineName']}: {write(session, pipeline)}", flush=True)
     print(*behind(session), sep="", end="", flush=True)
     return 0
@@ -92,6 +92,22 @@ def pipelines(session: Session) -> list[Pipeline]:
         }
         for short, definition in compiled.items()
     ]
+
+
+def key(session: Session) -> str:
+    """The ARN of the KMS key of bucket and notices, "" where AWS encrypts them. Raises CallFailed."""
+    environment = session.environment
+    if environment.kms_key or not environment.key:
+        return environment.kms_key
+    named = {"StackName": f"{environment.prefix}-storage", "LogicalResourceId": "Key"}
+    made = session.call("cloudformation", "describe_stack_resource", "StackResourceDetail", **named)
+    return environment.key.replace(NO_KEY, made["PhysicalResourceId"])
+
+
+def keyed(session: Session, compiled: list[Pipeline]) -> list[Pipeline]:
+    """Pipelines with the key that the storage has made, which is compiled under a name that no key has."""
+    text, old, new = "PipelineDefinition", session.environment.key or NO_KEY, key(session)
+    return [pipeline | {text: pipeline[text].replace(old, new)} for pipeline in compiled]
 
 
 def deployed_pipeline(session: Session, name: str) -> Any:
@@ -250,7 +266,7 @@ def _follow(session: Session, arn: str) -> Mapping[str, Any]:
             if failures >= PATIENCE or not passing:
                 raise
         else:
-            if execution["PipelineExecutionStatus"] in ENDED:
+            if execution["PipelineExecutionStatus"] in handlers.ENDED:
                 return dict(execution)
         time.sleep(SECONDS)
     raise TimeoutError

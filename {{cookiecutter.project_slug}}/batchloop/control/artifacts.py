@@ -78,7 +78,9 @@ def keep_by(
     text, gone = storage.read_text(aws, f"{place}{LISTING}"), [name for name, files in source.items() if not files]
     if text is None:
         if gone:
-            raise NotReleased(f"{', '.join(artifacts[name] for name in gone)} {_do(gone)} not exist.")
+            raise NotReleased(
+                f"{', '.join(artifacts[name] for name in gone)} {'does' if len(gone) == 1 else 'do'} not exist."
+            )
         copies = {name: {file: f"{key}{name}/{file}" for file in files} for name, files in source.items()}
         for name, files in copies.items():
             for file, to in files.items():
@@ -131,7 +133,3 @@ def _about(aws: Aws, bucket: str, key: str) -> dict[str, str]:
     """An object's version and hash, "" where it has none."""
     head = aws.s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     return {"version": head.get("VersionId", ""), "sha256": head.get("ChecksumSHA256", "")}
-
-
-def _do(names: list[str]) -> str:
-    return "does" if len(names) == 1 else "do"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from batchloop.control import artifacts, latest, release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
 from batchloop.control.names import COMPONENTS, FINGERPRINT, Aws, Places, handler
@@ -133,6 +135,7 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     execution = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=run.arn)
     if run.status != SUCCEEDED:
         return _failed(aws, places, now, run, execution)
+    _tidy(aws, run)
     try:
         scored = _scored(aws, places, run, again=retraining.SELECTIVE in execution)
     except NoVerdict as why:
@@ -153,6 +156,20 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
             _tell(aws, places, scored, decided)
 
     return retraining.advance(aws, places, scored.observation, now, tell).reason
+
+
+def _tidy(aws: Aws, run: Run) -> None:
+    """Delete the Models that a run has created, which nothing reads any more. Of a failure the log tells, nothing else.
+
+    Not of a run that failed: retrying it goes on with its model. The metadata of a step has the name in lower case.
+    """
+    begins = f"pipelines-{run.identity}-"
+    try:
+        for model in aws.sagemaker.list_models(NameContains=begins)["Models"]:
+            if model["ModelName"].startswith(begins):
+                aws.sagemaker.delete_model(ModelName=model["ModelName"])
+    except (BotoCoreError, ClientError) as error:
+        print(f"models of {run.arn} stay: {error}")
 
 
 def _trained(aws: Aws, places: Places, now: datetime, run: Run) -> str:

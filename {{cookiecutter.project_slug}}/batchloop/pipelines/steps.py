@@ -90,7 +90,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         entrypoint=["python", "-m", "batchloop.container", job.component],
         env=ENVIRONMENT | {"DATA_FINGERPRINT": context[names.FINGERPRINT]},
         volume_kms_key=environment.volume_key(job.component),
-        output_kms_key=environment.kms_key or None,
+        output_kms_key=environment.key,
         # no network inside any container, and your VPC where the environment names one
         network_config=NetworkConfig(
             enable_network_isolation=True,
