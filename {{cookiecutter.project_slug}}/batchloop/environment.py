@@ -19,10 +19,8 @@ NO_ACCOUNT, NO_KEY = "000000000000", "00000000-0000-0000-0000-000000000000"
 JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 # What the service takes: "CreateProcessingJob" in the SageMaker API reference, and its training jobs take more.
 COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
-DAYS, HOURS = (
-    Range(ge=0, le=36_500),
-    Range(ge=0, le=168),
-)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
+DAYS = Range(ge=0, le=36_500)
+HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 
 
