@@ -180,8 +180,8 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
         there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
-    kept = found.keep_trainings_days
-    yield kept == 0 or kept >= 60, f"keep_trainings_days = {kept}: steps reuse what is 30 days old; 0, or 60 or more."
+    kept, why = found.keep_trainings_days, "steps reuse what is 30 days old; 0, or 60 or more"
+    yield kept == 0 or kept >= 60, f"keep_trainings_days = {kept}: {why}."
     like = 'like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one '
     like += 'of the two days) or "rate(12 hours)"'
     scheduled = not found.schedule or RATE.fullmatch(found.schedule) or _cron(found.schedule)
