@@ -18,6 +18,8 @@ REPOSITORIES = {f"team/case/{component}" for component in COMPONENTS}
 PARAMETERS = {f"/team/case/dev/components/{name}/{kind}" for name in COMPONENTS for kind in ("image", "artifact")} | {
     "/team/case/dev/release",
     "/team/case/dev/retraining",
+    "/team/case/dev/inference/latest",
+    "/team/case/dev/training/latest",
 }
 ANSWERS = {"project_slug": "case", "namespace": "team", "aws_region": "eu-central-1"}
 
