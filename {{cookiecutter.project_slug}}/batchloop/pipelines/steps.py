@@ -126,7 +126,11 @@ def output_uri(context: Context, step: str, name: str) -> Join:
 
 def output_of(step: ProcessingStep, name: str) -> Any:
     """The S3 URI of a processing step's output."""
-    return folder(step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri)
+    return folder(_place(step, name))
+
+
+def _place(step: ProcessingStep, name: str) -> Any:
+    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
 def folder(uri: Any) -> Join:
@@ -136,7 +140,7 @@ def folder(uri: Any) -> Join:
 
 def file_in(step: ProcessingStep, name: str, file: str) -> Join:
     """The S3 URI of a file in a processing step's output."""
-    return Join(on="", values=[output_of(step, name), file])
+    return Join(on="", values=[_place(step, name), f"/{file}"])
 
 
 def service_retries() -> list[StepRetryPolicy]:
