@@ -63,7 +63,8 @@ def training_parameters() -> dict[str, Any]:
     """Where the data is; there is no champion, and no earlier window."""
     parts = {"TrainingData": "train", "ValidationData": "validation"}
     parts |= {"ChampionPreprocessor": "absent", "ChampionModel": "absent", "EarlierData": "absent"}
-    return {"ArtifactsPrefix": f"{STORAGE}/training", **{name: f"{STORAGE}/data/{parts[name]}" for name in parts}}
+    own = {"ArtifactsPrefix": f"{STORAGE}/training", "DataFingerprint": "of-local-mode"}
+    return own | {name: f"{STORAGE}/data/{part}" for name, part in parts.items()}
 
 
 def inference_parameters(trained: Any) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def inference_parameters(trained: Any) -> dict[str, Any]:
     return {
         "ArtifactsPrefix": f"{STORAGE}/inference",
         "ProductionData": f"{STORAGE}/data/production",
+        "DataFingerprint": "of-local-mode",
         "Preprocessor": stored("PrepareTrainingData", "preprocessor"),
         "Model": steps["TrainModel"]["ModelArtifacts"]["S3ModelArtifacts"],
         "Baseline": stored("LearnBaseline", "baseline"),

@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -94,8 +96,28 @@ class Build:
         return good, "".join(told)
 
 
+class NoStack(BaseHTTPRequestHandler):
+    """CloudFormation as it answers where there is no such stack; moto's asks for more packages than are at hand."""
+
+    def do_POST(self) -> None:
+        error = "<Type>Sender</Type><Code>ValidationError</Code><Message>Stack does not exist</Message>"
+        body = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>".encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 @pytest.fixture(scope="module")
-def build(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+def formation() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoStack) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def build(registry: str, formation: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     root = tmp_path_factory.mktemp("a clone") / "repository"
     ignored = shutil.ignore_patterns("__pycache__", ".git", "local", ".venv*", "sample", "adopted")
     shutil.copytree(HERE.root, root, ignore=ignored)
@@ -113,6 +135,7 @@ def build(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         **credentials,
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL_CLOUDFORMATION": formation,
         "AWS_EC2_METADATA_DISABLED": "true",
         "REGISTRY": registry,
         "BASE_IMAGE": "python:3.11-slim-bookworm",  # as it lies here

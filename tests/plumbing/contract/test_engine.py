@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_what_was_released_is_what_scores_whatever_the_code_is_now(copy: Miniatu
     file = copy.root / "components" / "processing" / "features.py"
     before = file.read_text()
     try:
-        file.write_text(before + "\n# changed since\n")
+        file.write_text(f"{before}\n# changed at {time.time()}, so that no image of it is there yet\n")
         told = copy.run("score", "--on", "docker")
     finally:
         file.write_text(before)
