@@ -97,7 +97,7 @@ def run(local: Any, pipeline: Any, given: Mapping[str, Any]) -> Any:
 def refusal(local: Any, pipeline: Any) -> str:
     """What Local Mode says to a pipeline as it is."""
     try:
-        return str(run(local, pipeline, {}).failure_reason)
+        return str(run(local, pipeline, {"DataFingerprint": "of-local-mode"}).failure_reason)
     except ClientError as error:
         return str(error)
 
