@@ -34,7 +34,7 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     uri = session.places.data(window, part)
     if session.places.window(uri, part) != window:
         raise InputError(f"WINDOW={window} can't be a window's name: letters, digits, dots, - and _ make one.")
-    bucket, folder = storage.split(storage.below(uri, ""))
+    bucket, folder = storage.split(uri)
     mark, keys = f"{folder}{storage.MARK}", {f"{folder}{file}": path for file, path in files.items()}
     with session.asking(f"looking into {uri}"):
         known = storage.objects(session.aws, uri)

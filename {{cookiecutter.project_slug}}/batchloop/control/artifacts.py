@@ -44,9 +44,10 @@ def found(aws: Aws, artifacts: Mapping[str, str]) -> dict[str, dict[str, Source]
 
 
 def _files(aws: Aws, uri: str) -> dict[str, Source]:
-    (bucket, key), objects = storage.split(uri.rstrip("/")), storage.objects(aws, uri)
-    parent = f"{key.rpartition('/')[0]}/" if key in objects else f"{key}/"
-    return {name.removeprefix(parent): Source(bucket, name, entry["ETag"]) for name, entry in objects.items()}
+    bucket, key = storage.split(uri)
+    parent = f"{key.rpartition('/')[0]}/"  # of a folder ("…/") itself
+    found = storage.objects(aws, uri)
+    return {name.removeprefix(parent): Source(bucket, name, entry["ETag"]) for name, entry in found.items()}
 
 
 def origin(source: Found) -> str:

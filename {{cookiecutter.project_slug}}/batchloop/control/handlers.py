@@ -202,7 +202,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     window = places.window(data, "production")
     if not window:
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
-    uri = storage.below(places.runs("inference"), f"{run.identity}/DetectDrift/drift/drift.json")
+    uri = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift/drift.json"
     report = storage.read_json(aws, uri) or {}
     try:
         figures = reports.observation_fields(report, places.settings.minimum_rows)

@@ -31,7 +31,7 @@ def outputs(aws: Aws, places: Places, pipeline: str, arn: str) -> dict[str, str]
         if step["StepStatus"] == "Succeeded":
             ran[step["StepName"]] = step.get("CacheHitResult", {}).get("SourcePipelineExecutionArn") or arn
     return {
-        name: f"{places.runs(pipeline).rstrip('/')}/{ran[step].rpartition('/')[2]}/{step}/{path}"
+        name: f"{places.runs(pipeline)}/{ran[step].rpartition('/')[2]}/{step}/{path}"
         for name, (step, path) in OUTPUTS[pipeline].items()
         if step in ran
     }

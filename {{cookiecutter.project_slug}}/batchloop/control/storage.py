@@ -70,23 +70,17 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def below(uri: str, name: str) -> str:
-    """A file's URI in a folder."""
-    return f"{uri.rstrip('/')}/{name}"
-
-
 def objects(aws: Aws, uri: str) -> dict[str, Any]:
-    """The object of that URI, or every one in the folder, but a console's "folder" objects: key → entry of the list."""
-    bucket, key = split(uri.rstrip("/"))
+    """The object of that URI, or every one in the folder ("…/") but a console's "folder" objects: key → its entry."""
+    bucket, key = split(uri)
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
     entries = {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
-    inside = {name for name in entries if name.startswith(f"{key}/") and not name.endswith("/")}
-    return {name: entry for name, entry in entries.items() if name == key or name in inside}
+    return {name: entry for name, entry in entries.items() if name[-1] != "/" and (key[-1] == "/" or name == key)}
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
     """What of `objects` is data (names that begin with _ or a dot are none, also of folders): key → size and ETag."""
-    start = len(split(uri.rstrip("/"))[1])
+    start = len(split(uri)[1])
     found = {key: f"{entry['Size']} {entry['ETag']}" for key, entry in objects(aws, uri).items()}
     return {
         key: tag for key, tag in found.items() if not any(name[:1] in (".", "_") for name in key[start:].split("/"))
@@ -95,7 +89,7 @@ def files(aws: Aws, uri: str) -> dict[str, str]:
 
 def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
     """Whether a part of a window is marked as complete; before that, files of it may still be missing."""
-    bucket, key = split(below(places.data(window, part), MARK))
+    bucket, key = split(f"{places.data(window, part)}{MARK}")
     found = aws.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
     return any(entry["Key"] == key for entry in found)
 

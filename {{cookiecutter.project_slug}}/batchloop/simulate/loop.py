@@ -238,7 +238,7 @@ class Loop:
             return False
         for part in retraining.PARTS:
             if storage.complete(self.aws, self.places, window, part):
-                bucket, key = storage.split(storage.below(self.places.data(window, part), storage.MARK))
+                bucket, key = storage.split(f"{self.places.data(window, part)}{storage.MARK}")
                 event = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
         return self._done(f"labels {window}")
