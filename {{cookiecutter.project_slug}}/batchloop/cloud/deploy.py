@@ -76,13 +76,13 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
     """The exit code. Raises InputError, also where it was not wanted; the same command goes on from there."""
     session = opened(repository, name, account_is_set=True)
     check(session)
-    settings = session.environment
-    if settings.schedule and settings.approval != APPROVED and not settings.notice_email:
+    environment = session.environment
+    if environment.schedule and environment.approval != APPROVED and not environment.notice_email:
         raise InputError(
-            f"{settings.file} schedules runs and names nobody who is told when one fails or a window drifts: "
+            f"{environment.file} schedules runs and names nobody who is told when one fails or a window drifts: "
             'write notice_email = "…", a list of people rather than one.'
         )
-    environment, pipelines, code = session.environment, run.pipelines(session), package(repository.root)
+    pipelines, code = run.pipelines(session), package(repository.root)
     key = functions(environment, code)
     none = f"{environment.folder}/none"
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
