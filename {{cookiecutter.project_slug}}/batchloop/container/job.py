@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -167,6 +168,7 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), every_host: bool =
         if every_host or _has_work(name):
             with _scratch():
                 mode(settings(arguments))
+            log.info("used %.2f processor seconds and at most %d MiB", *_used())
     except (InputError, SystemExit) as error:
         return _fail(name, str(error))
     except Exception as error:  # the reason must reach the failure file, whatever it is
@@ -175,6 +177,12 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), every_host: bool =
             return _fail(name, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
         return _fail(name, f"{type(error).__name__}: {error} (unexpected in {name}; the log has the traceback)")
     return 0
+
+
+def _used() -> tuple[float, int]:
+    """Processor seconds, and the largest resident set in MiB; `make size` reads both from the log."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Words(logging.Formatter):
