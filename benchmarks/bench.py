@@ -53,7 +53,7 @@ def main() -> int:
         return 1
     rows = document.kept(ROOT / "full", tuple(ALL))
     DOCUMENT.write_text(document.document(rows, growth.section(places)), encoding="utf-8")
-    print(f"written: {DOCUMENT.relative_to(CLONE)}")
+    print(f"written: {DOCUMENT.parent.name}/{DOCUMENT.name}")
     return 0
 
 
@@ -99,7 +99,7 @@ def row(places: Places, name: str, file: Path) -> bool:
     kept |= judged(described, plan, done, places.quick)
     keep()
     print(f"== {name} ({time.monotonic() - started:.0f} s)\n{said(kept)}", flush=True)
-    return all(goal["holds"] for goal in kept["goals"])
+    return all(goal["holds"] is not False for goal in kept["goals"])
 
 
 def judged(row: Row, plan: Plan, done: Sequence[Round], quickly: bool) -> dict[str, Any]:
@@ -107,8 +107,6 @@ def judged(row: Row, plan: Plan, done: Sequence[Round], quickly: bool) -> dict[s
     counted = measure.counted(done, plan.rounds)
     goals = []
     for goal in row.goals:
-        if quickly and goal.quick is None:
-            continue
         spread = measure.spread(measure.ratios(counted, goal.of, goal.to, goal.what))
         cpu = measure.ratios(counted, goal.of, goal.to, "cpu") if goal.to and goal.what in ("wall", "rate") else []
         found = {
@@ -130,7 +128,7 @@ def said(kept: Mapping[str, Any]) -> str:
     return "\n".join(
         f"   {goal['goal']}: {goal['measured']}"
         + (f", CPU {goal['cpu']}" if goal["cpu"] else "")
-        + (": holds" if goal["holds"] else ": DOES NOT HOLD")
+        + {True: ": holds", False: ": DOES NOT HOLD", None: " (not asked of small tables)"}[goal["holds"]]
         for goal in kept["goals"]
     )
 
@@ -152,7 +150,7 @@ def guards(places: Places) -> bool:
         file.write_text(text, encoding="utf-8")
     found = judged(described, Plan(1, 1), slowed, quickly=True)
     print(f"== {SLOWED}, made {TIMES} times slower: must not hold\n{said(found)}", flush=True)
-    return not all(goal["holds"] for goal in found["goals"])
+    return any(goal["holds"] is False for goal in found["goals"])
 
 
 if __name__ == "__main__":

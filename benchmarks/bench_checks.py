@@ -29,7 +29,9 @@ def body(source: str, target: str, limit: str) -> int:
 
 def predictions(raw: str, target: str, seed: str) -> None:
     """Answers as a transform job writes them, with scores drawn: reading them costs the same."""
-    identity = pl.read_parquet(raw, columns=["id"])["id"]
+    files = sorted(Path(raw).iterdir()) if Path(raw).is_dir() else [Path(raw)]
+    scan = pl.scan_csv if files[0].suffix == ".csv" else pl.scan_parquet
+    identity = pl.concat([scan(file).select("id").collect() for file in files])["id"]
     scores = np.random.default_rng(int(seed)).beta(2, 4, len(identity))
     words = pl.Series("prediction", np.where(scores > 0.5, "yes", "no"))
     frame = pl.DataFrame([identity, words, pl.Series("score", scores)])

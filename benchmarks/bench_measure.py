@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Command:
     log: Path
     folder: Path = Path()
     seconds: float = SECONDS
+    memory: float = 0.0  # MiB, above which it is ended; 0 is what the machine has
 
 
 def run(*commands: Command) -> Values:
@@ -51,12 +53,12 @@ def run(*commands: Command) -> Values:
         command.log.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         process = start_process(command)
-        status, usage = wait(process, command.seconds)
+        why, status, usage = wait(process, command.seconds, command.memory)
         total["wall"] += time.perf_counter() - start
         total["cpu"] += usage.ru_utime + usage.ru_stime
         total["memory"] = max(total["memory"], usage.ru_maxrss / 1024)
         if status != 0:
-            raise Failed(said(command, status))
+            raise Failed(why or said(command, status))
     return total
 
 
@@ -76,16 +78,42 @@ def start_process(command: Command) -> "subprocess.Popen[bytes]":
     return process
 
 
-def wait(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[int, resource.struct_rusage]:
-    """The exit code, and what the process and those it waited for have used; it is killed after so many seconds."""
-    clock = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
-    clock.start()
+def wait(
+    process: "subprocess.Popen[bytes]", seconds: float, memory: float = 0.0
+) -> tuple[str, int, resource.struct_rusage]:
+    """Why it was ended ("" where it was not), its exit code, and what it and those it waited for have used."""
+    reasons, ended = list[str](), threading.Event()
+
+    def watch() -> None:
+        deadline = time.monotonic() + seconds
+        while not ended.wait(0.1):
+            if memory and held(process.pid) > memory:
+                reasons.append(f"more than {memory:,.0f} MiB")
+            elif time.monotonic() >= deadline:
+                reasons.append(f"more than {seconds:.0f} s")
+            if reasons:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         _, status, usage = os.wait4(process.pid, 0)
     finally:
-        clock.cancel()
+        ended.set()
+        watcher.join()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage
+    return "".join(reasons), process.returncode, usage
+
+
+def held(process: int) -> float:
+    """MiB that a process has in memory."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1]
+    except (OSError, IndexError):
+        return 0.0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
 
 
 def said(command: Command, status: int) -> str:
@@ -173,7 +201,7 @@ class Goal:
 
     def text(self, quick: bool = False) -> str:
         """For the table: component / limit, wall ≤ 1.4."""
-        value = self.quick if quick else self.value
+        value = self.quick if quick and self.quick is not None else self.value
         subject = f"{self.of} / {self.to}" if self.to else self.of
         return f"{subject}, {self.what} {'≥' if self.at_least else '≤'} {value:g}"
 
@@ -210,11 +238,11 @@ def ratios(done: Sequence[Round], of: str, to: str, what: str) -> list[float]:
     return [one[what] / other[what] for one, other in pairs if what in one and what in other]
 
 
-def holds(goal: Goal, measured: Spread, quick: bool = False) -> bool:
-    """Whether the median is on the right side."""
+def holds(goal: Goal, measured: Spread, quick: bool = False) -> bool | None:
+    """Whether the median is on the right side; None where a quick run does not ask."""
     value = goal.quick if quick else goal.value
     if value is None:
-        return True
+        return None
     return measured.median >= value if goal.at_least else measured.median <= value
 
 

@@ -96,7 +96,7 @@ def in_process(places: Places, model: Path, load: Load) -> Subject:
         command = places.script(places.python, "bench_limits.py", "answer", model, load.body, load.requests)
         start = time.perf_counter()
         process = start_process(command)
-        status, usage = wait(process, 300)
+        _, status, usage = wait(process, 300)
         if status != 0:
             raise Failed(said(command, status))
         found = json.loads(command.log.read_text(encoding="utf-8").splitlines()[-1])
