@@ -1,10 +1,9 @@
-"""The arithmetic of the bench: what counts, what is compared, what holds, and that a quick run fails where it does not."""
+"""The arithmetic of the bench: what counts, what is compared, what holds, and that a quick run fails where not."""
 
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def test_a_process_is_measured_with_its_children(tmp_path: Path) -> None:
 
 
 def test_a_process_that_fails_or_takes_too_much_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="gave 1:\n.*no such thing"):
+    with pytest.raises(Failed, match=r"gave 1:\n.*no such thing"):
         measure.run(command(tmp_path, "raise SystemExit('no such thing')"))
     with pytest.raises(Failed, match="more than 0 s"):
         measure.run(replace(command(tmp_path, "import time; time.sleep(60)"), seconds=0.2))
@@ -109,7 +108,7 @@ def test_the_contract_of_the_measured_tables_is_the_shipped_one_with_other_colum
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, float]]:
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
     """One row in place of all, whose component takes what a test says, and nothing rendered."""
     takes = {"component": 1.0}
     subjects: dict[str, Subject] = {"component": lambda: {"wall": takes["component"]}, "copy": lambda: {"wall": 1.0}}
@@ -121,7 +120,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[s
     monkeypatch.setattr(bench, "guards", lambda _: True)
     monkeypatch.setattr(Places, "prepare", lambda _: None)
     monkeypatch.setattr(measure, "calibrate", lambda: 1.0)
-    yield takes
+    return takes
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -177,11 +176,8 @@ def test_a_slope_of_one_is_linear_and_what_was_not_reached_is_said(tmp_path: Pat
     places = Places(tmp_path, quick=False)
     assert growth.section(places) == ""
     (tmp_path / "growth").mkdir()
-    for point, values in {
-        30: {"wall": 1.0, "memory": 100.0},
-        300: {"wall": 10.0, "memory": 100.0},
-        3000: "more than 300 s",
-    }.items():
+    found = [{"wall": 1.0, "memory": 100.0}, {"wall": 10.0, "memory": 100.0}, "more than 300 s"]
+    for point, values in zip((30, 300, 3000), found, strict=True):
         text = json.dumps({"code": "", "values": {"monitoring train": values}})
         (tmp_path / "growth" / f"columns-{point:08d}.json").write_text(text, encoding="utf-8")
     said = growth.section(places)
