@@ -18,9 +18,9 @@ from typing import Any
 import bench_document as document
 import bench_growth as growth
 import bench_measure as measure
-from bench_measure import Failed, Plan, Round
+from bench_measure import Failed, Plan, Round, Row
 from bench_places import CLONE, TEMPLATE, Places, code
-from bench_rows import ALL, COMPONENT, QUICK, Row
+from bench_rows import ALL, COMPONENT, QUICK
 
 ROOT = CLONE / "build" / "bench"
 DOCUMENT = CLONE / "docs" / "performance.md"

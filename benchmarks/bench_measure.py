@@ -21,6 +21,7 @@ from typing import Any
 
 Values = dict[str, float]  # wall and cpu in seconds, memory in MiB, and whatever else a subject says of itself
 Subject = Callable[[], Values]
+Check = Callable[[], str]
 MEBIBYTE = 2**20
 DRIFT = 0.10  # of the calibration within a round, above which the round does not count
 SECONDS, ADDRESSES = 600.0, 20_000 * MEBIBYTE  # no run may have more
@@ -204,6 +205,17 @@ class Goal:
         value = self.quick if quick and self.quick is not None else self.value
         subject = f"{self.of} / {self.to}" if self.to else self.of
         return f"{subject}, {self.what} {'≥' if self.at_least else '≤'} {value:g}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it is measured: who, what is asked of them, how often, and what was equal, in words."""
+
+    title: str
+    subjects: Mapping[str, Subject]
+    goals: tuple[Goal, ...]
+    check: Check = lambda: ""
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,57 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import bench_serving as serving
-from bench_measure import Command, Failed, Goal, Plan, Subject, Values, calibrate, run
-from bench_places import BIN, PLAIN, TEMPLATE, Contract, Job, Places, plain
+from bench_making import first_compile, first_train, imports, render
+from bench_measure import Failed, Goal, Plan, Row, Values
+from bench_places import PLAIN, SPLITS, Contract, Job, Places
 
 ROWS, SMALL = 1_000_000, 200_000  # of a full run, of a quick one
 PAYLOAD = 6 * 2**20  # bytes of a transform request
 BODY = int(4.5 * 2**20)
 COMPONENT, PEER, COPY = "component", "pandas", "copy"
-Check = Callable[[], str]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row as it is measured: who, what is asked of them, how often, and what was equal, in words."""
-
-    title: str
-    subjects: Mapping[str, Subject]
-    goals: tuple[Goal, ...]
-    check: Check = lambda: ""
-    plan: Plan = field(default_factory=Plan)
+NAMES = {"parquet": "Parquet", "csv": "CSV"}
 
 
 def rows(places: Places) -> int:
     return SMALL if places.quick else ROWS
+
+
+def table(places: Places, count: int, kind: str = "parquet", seed: int = 7) -> Path:
+    """To learn from; that of another seed has no label."""
+    return places.table(f"raw.{kind}", "--rows", count, *(() if seed == 7 else ("--no-label", "--seed", seed)))
+
+
+def prepare(places: Places, raw: Path, name: str = "", contract: Contract = PLAIN) -> Job:
+    """Processing, train."""
+    return Job("processing", "train", {"raw": raw, "champion": places.absent()}, contract, name=name)
+
+
+def apply(places: Places, raw: Path, name: str = "", payload: int = 6) -> Job:
+    """Processing, serve."""
+    inputs = {"raw": raw, "preprocessor": places.release()["preprocessor"]}
+    return Job("processing", "serve", inputs, arguments=("--max_payload_mb", str(payload)), name=name)
+
+
+def learn(places: Places, raw: Path, name: str = "") -> Job:
+    """Monitoring, train, beside the small release's evaluation."""
+    evaluation = places.release()["model"].parent / "evaluation"
+    return Job("monitoring", "train", {"raw": raw, "evaluation": evaluation}, name=name)
+
+
+def judge(places: Places, raw: Path, name: str = "", baseline: Path | None = None) -> Job:
+    """Monitoring, serve, of a batch with answers that were drawn for its ids."""
+    answers, release = raw.parent / "answers", places.release()
+    if not answers.is_dir():
+        partial = raw.parent / "partial-answers"
+        places.ask("predictions", raw, partial, 7)
+        partial.rename(answers)
+    inputs = {"raw": raw, "predictions": answers, "baseline": baseline or release["baseline"]}
+    return Job(
+        "monitoring", "serve", inputs | {"explainer": release["explainer"], "labels": places.absent()}, name=name
+    )
 
 
 def equal(places: Places, ours: Path, others: Mapping[str, Path]) -> str:
@@ -45,15 +69,20 @@ def equal(places: Places, ours: Path, others: Mapping[str, Path]) -> str:
     return "; ".join(words)
 
 
+def once(places: Places) -> Plan:
+    """In a quick run the peer runs in one round: it takes most of the time."""
+    return Plan(only={PEER: 1, "flask": 1} if places.quick else {})
+
+
 def processing_train(places: Places, kind: str, contract: Contract = PLAIN) -> Row:
-    raw = places.table(f"raw.{kind}", "--rows", rows(places))
-    job = Job("processing", "train", {"raw": raw, "champion": places.absent()}, contract)
-    peer, copy = places.root / "jobs" / "peer-train", places.root / "jobs" / "copy-train"
+    raw = table(places, rows(places), kind)
+    job, jobs = prepare(places, raw, contract=contract), places.root / "jobs"
+    peer, copy = jobs / "peer-train", jobs / "copy-train"
 
     def check() -> str:
-        together = places.root / "jobs" / "together"
+        together = jobs / "together"
         shutil.rmtree(together, ignore_errors=True)
-        for part in ("train", "validation", "test"):
+        for part in SPLITS[:3]:
             shutil.copytree(places.output(job, part), together / part)
         said = equal(places, together, {PEER: peer, COPY: copy})
         return (
@@ -67,24 +96,19 @@ def processing_train(places: Places, kind: str, contract: Contract = PLAIN) -> R
         COPY: places.limit("copy", raw, copy, target=copy),
     }
     goals = {
-        "parquet": (Goal(COMPONENT, COPY, "wall", 1.4, quick=6.0), Goal(PEER, COMPONENT, "wall", 4.8, True, quick=1.2)),
-        "csv": (Goal(COMPONENT, COPY, "wall", 1.6, quick=6.0), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.0)),
+        "parquet": (Goal(COMPONENT, COPY, "wall", 1.4, quick=3.0), Goal(PEER, COMPONENT, "wall", 4.8, True, quick=2.0)),
+        "csv": (Goal(COMPONENT, COPY, "wall", 1.6, quick=3.2), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.5)),
     }
-    name = {"parquet": "Parquet", "csv": "CSV"}[kind]
-    return Row(f"processing, {name}, train", subjects, goals[kind], check)
+    ranges = ", ranges in the contract" if contract.ranges else ""
+    return Row(f"processing, {NAMES[kind]}, train{ranges}", subjects, goals[kind], check, once(places))
 
 
 def processing_serve(places: Places, kind: str) -> Row:
-    learned = places.release()
-    raw = places.table(f"raw.{kind}", "--rows", rows(places), "--no-label", "--seed", 8)
-    inputs = {"raw": raw, "preprocessor": learned["preprocessor"]}
-    job = Job("processing", "serve", inputs, arguments=("--max_payload_mb", "6"))
-    peer, copy = places.root / "jobs" / "peer-serve", places.root / "jobs" / "copy-serve"
-    fitted = places.root / "jobs" / "peer-fitted"
-    python = places.peer("frames")
+    raw = table(places, rows(places), kind, 8)
+    job, jobs = apply(places, raw), places.root / "jobs"
+    peer, copy, fitted, python = jobs / "peer-serve", jobs / "copy-serve", jobs / "peer-fitted", places.peer("frames")
     if not (fitted / "preprocessor.pickle").exists():
-        small = places.table("learned.parquet", "--rows", 50000)
-        places.program(python, "bench_peers.py", "prepare_train", small, fitted)()
+        places.program(python, "bench_peers.py", "prepare_train", table(places, 50_000), fitted)()
 
     def check() -> str:
         said = equal(places, places.output(job, "features"), {PEER: peer, COPY: copy})
@@ -97,114 +121,65 @@ def processing_serve(places: Places, kind: str) -> Row:
         COPY: places.limit("copy", raw, copy, target=copy),
     }
     goals = {
-        "parquet": (Goal(COMPONENT, COPY, "wall", 1.15, quick=4.0),),
-        "csv": (Goal(COMPONENT, COPY, "wall", 1.6, quick=5.0), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.0)),
+        "parquet": (
+            Goal(COMPONENT, COPY, "wall", 1.15, quick=2.5),
+            Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.5),
+        ),
+        "csv": (Goal(COMPONENT, COPY, "wall", 1.6, quick=3.2), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.5)),
     }
-    name = {"parquet": "Parquet", "csv": "CSV"}[kind]
-    return Row(f"processing, {name}, serve", subjects, goals[kind], check)
+    return Row(f"processing, {NAMES[kind]}, serve", subjects, goals[kind], check, once(places))
 
 
-def grown(places: Places, title: str, job: Callable[[int], Job]) -> Row:
+def memory(places: Places, job: Callable[[Places, Path, str], Job]) -> Row:
     """The same mode on twice the rows: its peak is bounded by the machine, not by the table."""
     small, large = (100_000, 200_000) if places.quick else (5_000_000, 10_000_000)
-    subjects = {f"{count:,} rows": places.component(job(count)) for count in (small, large)}
-    one, two = subjects
+    jobs = {f"{count:,} rows": job(places, table(places, count), f"memory-{count}") for count in (small, large)}
+    one, two = jobs
     goals = (Goal(two, one, "memory", 1.1, quick=1.6), Goal(two, "", "memory", 1024, quick=1024))
-    return Row(title, subjects, goals, plan=Plan(3, 3))
+    title = f"{jobs[two].component}, memory, {jobs[two].mode}"
+    return Row(title, {name: places.component(each) for name, each in jobs.items()}, goals, plan=Plan(3, 3))
 
 
-def memory_processing_train(places: Places) -> Row:
-    def job(count: int) -> Job:
-        inputs = {"raw": places.table("raw.parquet", "--rows", count), "champion": places.absent()}
-        return Job("processing", "train", inputs, name=f"grown-{count}")
-
-    return grown(places, "processing, memory, train", job)
-
-
-def memory_processing_serve(places: Places) -> Row:
-    def job(count: int) -> Job:
-        raw = places.table("raw.parquet", "--rows", count)  # the label is a column that nobody looks at
-        inputs = {"raw": raw, "preprocessor": places.release()["preprocessor"]}
-        return Job("processing", "serve", inputs, arguments=("--max_payload_mb", "6"), name=f"grown-{count}")
-
-    return grown(places, "processing, memory, serve", job)
-
-
-def memory_monitoring_train(places: Places) -> Row:
-    def job(count: int) -> Job:
-        return monitored(places, places.table("raw.parquet", "--rows", count), f"grown-{count}")[0]
-
-    return grown(places, "monitoring, memory, train", job)
-
-
-def memory_monitoring_serve(places: Places) -> Row:
-    def job(count: int) -> Job:
-        raw = places.table("raw.parquet", "--rows", count)
-        return serve_monitoring(places, raw, places.release()["baseline"], f"grown-{count}")
-
-    return grown(places, "monitoring, memory, serve", job)
-
-
-def monitored(places: Places, raw: Path, name: str) -> tuple[Job, Path]:
-    """Learning from a table beside the small release's evaluation, and where the baseline will be."""
-    evaluation = places.release()["model"].parent / "evaluation"
-    job = Job("monitoring", "train", {"raw": raw, "evaluation": evaluation}, name=name)
-    return job, places.output(job, "baseline")
-
-
-def serve_monitoring(places: Places, raw: Path, baseline: Path, name: str) -> Job:
-    """A batch with answers that were drawn for its ids."""
-    answers = raw.parent / "answers"
-    if not answers.is_dir():
-        partial = raw.parent / "partial-answers"
-        places.ask("predictions", raw, partial, 7)
-        partial.rename(answers)
-    given = {"explainer": places.release()["explainer"], "labels": places.absent()}
-    return Job("monitoring", "serve", {"raw": raw, "predictions": answers, "baseline": baseline} | given, name=name)
-
-
-def monitoring(places: Places, beside_peer: bool) -> Row:
+def monitoring(places: Places) -> Row:
     """Both modes together: learn from one table, judge another."""
-    count = rows(places)
-    before = places.table("raw.parquet", "--rows", count)
-    now = places.table("raw.parquet", "--rows", count, "--no-label", "--seed", 8)
-    learn, baseline = monitored(places, before, "monitoring-train")
-    judge = serve_monitoring(places, now, baseline, "monitoring-serve")
-    subjects = {COMPONENT: places.component(learn, judge)}
-    if not beside_peer:
-        subjects["reading"] = places.limit("read", before, now)
-        goal = Goal(COMPONENT, "reading", "wall", 3.5, quick=12.0)
-        return Row("monitoring, both modes", subjects, (goal,), lambda: "the limit reads both files whole, and no more")
-    shape = ("--rows", count, "--no-id", "--no-label")
+    before, now = table(places, rows(places)), table(places, rows(places), seed=8)
+    learned = learn(places, before)
+    judged = judge(places, now, baseline=places.output(learned, "baseline"))
+    subjects = {COMPONENT: places.component(learned, judged), "reading": places.limit("read", before, now)}
+    goal = Goal(COMPONENT, "reading", "wall", 3.5, quick=8.0)
+    return Row("monitoring, both modes", subjects, (goal,), lambda: "the limit reads both tables whole, and no more")
+
+
+def evidently(places: Places) -> Row:
+    """Both modes together beside the peer that most would take."""
+    learned = learn(places, table(places, rows(places)))
+    judged = judge(places, table(places, rows(places), seed=8), baseline=places.output(learned, "baseline"))
+    shape = ("--rows", rows(places), "--no-id", "--no-label")
     tables = [places.table("raw.parquet", *shape, "--seed", seed) for seed in (7, 8)]
-    subjects["evidently"] = places.program(places.peer("evidently"), "drift_peer.py", *tables)
+    peer = places.program(places.peer("evidently"), "drift_peer.py", *tables)
 
     def check() -> str:
-        report = json.loads((places.output(judge, "drift") / "drift.json").read_text(encoding="utf-8"))
-        ours = [column["name"] for column in report["columns"]]
-        drifted = sum(bool(column["drifted"]) for column in report["columns"])
-        log = places.script(Path("python"), "drift_peer.py", *tables).log
-        peer = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["batches"][0]["drifted"]
+        report = json.loads((places.output(judged, "drift") / "drift.json").read_text(encoding="utf-8"))
+        drifted = [column["name"] for column in report["columns"] if column["drifted"]]
+        log = places.script(Path(), "drift_peer.py", *tables).log.read_text(encoding="utf-8")
+        theirs = json.loads(log.splitlines()[-1])["batches"][0]["drifted"]
         return (
-            f"both judge the same 28 columns of the same rows ({drifted} and {len(peer)} drifted); ours judges "
-            f"{len(ours) - 28} scores more, learns a baseline first and writes two reports, evidently writes none"
+            f"both judge the same 28 columns of the same rows ({len(drifted)} and {len(theirs)} drifted); ours judges "
+            "the scores too, learns a baseline first and writes two reports, evidently writes none"
         )
 
-    goal = Goal("evidently", COMPONENT, "wall", 60, True)
-    return Row("monitoring beside evidently", subjects, (goal,), check, Plan(only={"evidently": 2}))
+    goals = (Goal("evidently", COMPONENT, "wall", 60, True),)
+    subjects = {COMPONENT: places.component(learned, judged), "evidently": peer}
+    return Row("monitoring, both modes, beside evidently", subjects, goals, check, Plan(only={"evidently": 2}))
 
 
 def algorithm_train(places: Places) -> Row:
     count, trees = (60_000, 50) if places.quick else (1_143_000, 200)
-    settings = {**PLAIN.settings, "hyperparameters.num_iterations": trees}
-    contract = Contract(settings=settings)
-    raw = places.table("raw.parquet", "--rows", count)
-    prepare = Job("processing", "train", {"raw": raw, "champion": places.absent()}, contract, name="fit-processing")
-    data = places.folder(prepare) / "processing" / "output"
-    if not (data / "features-of").is_file() or (data / "features-of").read_text() != str(raw):
-        places.component(prepare)()
-        (data / "features-of").write_text(str(raw))
-    inputs = {part: data / part for part in ("train", "validation", "test", "champion_test")}
+    contract = Contract(settings={**PLAIN.settings, "hyperparameters.num_iterations": trees})
+    prepared = prepare(places, table(places, count), "fit-processing", contract)
+    places.component(prepared)()
+    data = places.folder(prepared) / "processing" / "output"
+    inputs = {part: data / part for part in SPLITS}
     job = Job("algorithm", "train", inputs | {"champion": places.absent()}, contract)
     target = places.root / "jobs" / "bare-lightgbm"
     given = {"learning_rate": 0.05, "num_iterations": trees, "num_leaves": 31, "min_data_in_leaf": 20, "seed": 7}
@@ -224,21 +199,17 @@ def algorithm_train(places: Places) -> Row:
         "LightGBM": places.limit("fit", data, json.dumps(given), target, target=target),
     }
     goals = (
-        Goal(COMPONENT, "LightGBM", "wall", 1.05, quick=2.5),
-        Goal(COMPONENT, "LightGBM", "memory", 1.1, quick=2.0),
+        Goal(COMPONENT, "LightGBM", "wall", 1.05, quick=2.0),
+        Goal(COMPONENT, "LightGBM", "memory", 1.1, quick=1.6),
     )
     return Row("algorithm, train", subjects, goals, check)
 
 
 def features_of(places: Places, count: int) -> Path:
     """Rows as processing writes them for scoring, in one file."""
-    raw = places.table("raw.parquet", "--rows", count, "--no-label", "--seed", 9)
-    learned = places.release()
-    job = Job("processing", "serve", {"raw": raw, "preprocessor": learned["preprocessor"]}, name=f"features-{count}")
-    folder = places.output(job, "features")
-    if not folder.is_dir() or len(list(folder.glob("*.parquet"))) != 1:
-        places.component(Job(job.component, job.mode, job.inputs, PLAIN, ("--max_payload_mb", "2000"), job.name))()
-    [file] = folder.glob("*.parquet")
+    job = apply(places, table(places, count, seed=9), f"features-{count}", payload=2000)
+    places.component(job)()
+    [file] = places.output(job, "features").glob("*.parquet")
     return file
 
 
@@ -255,7 +226,7 @@ def algorithm_serve(places: Places, kind: str) -> Row:
     }
     goals = (
         Goal(COMPONENT, "in process", "rate", 0.95, True, quick=0.5),
-        Goal(COMPONENT, "flask", "memory", 0.4, quick=0.8),
+        Goal(COMPONENT, "flask", "memory", 0.4, quick=0.7),
         Goal(COMPONENT, "flask", "start", 0.3, quick=0.8),
     )
 
@@ -266,9 +237,8 @@ def algorithm_serve(places: Places, kind: str) -> Row:
             raise Failed(f"the scores differ by {apart}")
         return f"the same {count:,} scores a request, to {apart:.0e}; the component checks each cell and gives reasons"
 
-    name = {"parquet": "Parquet", "csv": "CSV"}[kind]
     size = body.stat().st_size / 2**20
-    return Row(f"algorithm, serve, {name} of {size:.1f} MiB, 2 at once", subjects, goals, check)
+    return Row(f"algorithm, serve, {NAMES[kind]} of {size:.1f} MiB, 2 at once", subjects, goals, check, once(places))
 
 
 def explainability(places: Places) -> Row:
@@ -298,15 +268,13 @@ def explainability(places: Places) -> Row:
         same = f"the same strongest attributions of {count:,} rows, to {apart:.0e}"
         return f"{same}; the component also names reasons and writes a report"
 
-    goals = (Goal("pred_contrib", COMPONENT, "wall", 0.95, True, quick=0.3), Goal("shap", COMPONENT, "wall", 1.0, True))
+    goals = (Goal("pred_contrib", COMPONENT, "wall", 0.95, True, quick=0.5), Goal("shap", COMPONENT, "wall", 1.0, True))
     return Row("explainability, serve", subjects, goals if not places.quick else goals[:1], check)
 
 
 def payload(places: Places) -> Row:
     """How full the files are that processing writes for scoring."""
-    inputs = {"raw": places.table("raw.parquet", "--rows", rows(places), "--no-label", "--seed", 8)}
-    inputs["preprocessor"] = places.release()["preprocessor"]
-    job = Job("processing", "serve", inputs, arguments=("--max_payload_mb", "6"), name="payload")
+    job = apply(places, table(places, rows(places), seed=8), "payload")
 
     def subject() -> Values:
         values = places.component(job)()
@@ -321,118 +289,15 @@ def payload(places: Places) -> Row:
 def many_files(places: Places, kind: str) -> Row:
     """The same rows in one file and in a hundred."""
     count = 50_000 if places.quick else SMALL
-    learned, jobs = places.release(), {}
-    for number in (1, 100):
-        folder = places.table("raw", "--rows", count, "--no-label", "--files", number, "--kind", kind)
-        inputs = {"raw": folder, "preprocessor": learned["preprocessor"]}
-        jobs[f"{number} files"] = places.component(Job("processing", "serve", inputs, name=f"files-{number}"))
-    goals = (Goal("100 files", "1 files", "memory", 1.5, quick=2.5), Goal("100 files", "1 files", "cpu", 3, quick=5))
-    return Row(f"processing, {kind}, serve, {count:,} rows in 100 files", jobs, goals, plan=Plan(3, 6))
+    shape = ("--rows", count, "--no-label", "--kind", kind, "--files")
+    folders = {number: places.table("raw", *shape, number) for number in (1, 100)}
+    jobs = {f"{number} files": apply(places, folder, f"files-{number}") for number, folder in folders.items()}
+    one, many = jobs
+    goals = (Goal(many, one, "memory", 1.5, quick=2.5), Goal(many, one, "cpu", 3, quick=5))
+    title = f"processing, {NAMES[kind]}, serve, {count:,} rows in 100 files"
+    return Row(title, {name: places.component(job) for name, job in jobs.items()}, goals, plan=Plan(3, 6))
 
 
-def workspace(places: Places, name: str) -> Path:
-    """A repository as rendered a moment ago, its tools installed."""
-    folder = places.root / "jobs" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    left_out = shutil.ignore_patterns(".venv*", "local", "__pycache__", "sample", ".git")
-    shutil.copytree(places.repository, folder, ignore=left_out)
-    for environment in (".venv", ".venv-components"):
-        (folder / environment).symlink_to(places.repository / environment)
-    return folder
-
-
-def made(places: Places, target: str, folder: str) -> Subject:
-    """`make <target>` in a fresh repository."""
-
-    def subject() -> Values:
-        place = workspace(places, folder)
-        log = places.root / "logs" / f"make-{target}.log"
-        return run(Command(("make", target), plain() | {"PYTHONDONTWRITEBYTECODE": "1"}, log, place))
-
-    return subject
-
-
-def calibration() -> Values:
-    """What the machine takes for a fixed work, as a subject."""
-    return {"wall": calibrate()}
-
-
-def first_compile(places: Places) -> Row:
-    subjects = {"make compile": made(places, "compile", "compiled"), "calibration": calibration}
-    goals = (
-        Goal("make compile", "", "wall", 3.0),
-        Goal("make compile", "calibration", "wall", 25, quick=60),
-    )
-    return Row("first compile, tools installed", subjects, goals)
-
-
-def first_train(places: Places) -> Row:
-    subjects = {"make train": made(places, "train", "trained")}
-    return Row("first make train, tools installed", subjects, (Goal("make train", "", "wall", 5.0),))
-
-
-def render(places: Places) -> Row:
-    """With hooks, the plan printed; beside a template of the size of cookiecutter-pypackage."""
-    ours, peer = places.template(), stand_in(places.root / "stand-in")
-
-    def rendered(template: Path, name: str) -> Subject:
-        def subject() -> Values:
-            target = places.root / "jobs" / name
-            shutil.rmtree(target, ignore_errors=True)
-            words = (str(BIN / "cookiecutter"), str(template), "--no-input", "--output-dir", str(target))
-            return run(Command(words, plain(), places.root / "logs" / f"{name}.log", places.root))
-
-        return subject
-
-    subjects = {COMPONENT: rendered(ours, "rendered"), "32 files": rendered(peer, "stand-in")}
-    goal = Goal(COMPONENT, "32 files", "wall", 1.1, quick=3.0)
-    count = sum(1 for file in (ours / TEMPLATE.name).rglob("*") if file.is_file())
-    said = f"{count} files and two hooks against a made-up template of 32 files and two, cookiecutter-pypackage's size"
-    return Row("render with hooks", subjects, (goal,), lambda: said)
-
-
-def stand_in(folder: Path) -> Path:
-    """A template of 32 files of 40 lines that each use an answer, and two hooks in Python."""
-    inside = folder / "{{cookiecutter.slug}}" / "package"
-    inside.mkdir(parents=True, exist_ok=True)
-    answers = {"name": "A package", "slug": "a-package", "author": "Somebody", "version": "0.1.0", "year": "2026"}
-    (folder / "cookiecutter.json").write_text(json.dumps(answers), encoding="utf-8")
-    line = "# {{ cookiecutter.name }} {{ cookiecutter.version }}, a line like those that a package has\n"
-    for number in range(32):
-        (inside / f"module_{number}.txt").write_text(line * 40, encoding="utf-8")
-    (folder / "hooks").mkdir(exist_ok=True)
-    check = "import re, sys\nsys.exit(not re.fullmatch('[a-z][a-z0-9-]*', '{{ cookiecutter.slug }}'))\n"
-    (folder / "hooks" / "pre_gen_project.py").write_text(check, encoding="utf-8")
-    (folder / "hooks" / "post_gen_project.py").write_text("from pathlib import Path\nPath.cwd()\n", encoding="utf-8")
-    return folder
-
-
-def imports(places: Places) -> Row:
-    """What starting costs before a component looks at its input, and the packages it needs."""
-    variables = {"PYTHONPATH": str(places.repository)}
-
-    def starting(name: str, modules: str) -> Subject:
-        log = places.root / "logs" / f"import-{name}.log"
-        command = places.script(places.python, "bench_limits.py", "", **variables)
-        words = (str(places.python), "-c", f"import {modules}")
-        return lambda: run(Command(words, command.environment, log, places.root))
-
-    parts = ("processing", "algorithm", "monitoring", "explainability")
-    subjects = {name: starting(name, f"components.{name}.train, components.{name}.serve") for name in parts}
-    subjects["polars"] = starting("polars", "polars")
-
-    def check() -> str:
-        locks = places.repository / "locks"
-        sizes = {name: places.ask("packages", locks / f"{name}.txt") for name in parts}
-        return "MiB of packages: " + ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
-
-    goals = tuple(
-        Goal(name, "polars", "cpu", limit, quick=limit) for name, limit in zip(parts, (2, 6, 4, 6), strict=True)
-    )
-    return Row("imports", subjects, goals, check)
-
-
-KINDS = ("parquet", "csv")
 ALL: dict[str, Callable[[Places], Row]] = {
     "processing-parquet-train": lambda places: processing_train(places, "parquet"),
     "processing-parquet-serve": lambda places: processing_serve(places, "parquet"),
@@ -442,12 +307,12 @@ ALL: dict[str, Callable[[Places], Row]] = {
     "files-csv": lambda places: many_files(places, "csv"),
     "files-parquet": lambda places: many_files(places, "parquet"),
     "payload": payload,
-    "memory-processing-train": memory_processing_train,
-    "memory-processing-serve": memory_processing_serve,
-    "monitoring": lambda places: monitoring(places, beside_peer=False),
-    "monitoring-evidently": lambda places: monitoring(places, beside_peer=True),
-    "memory-monitoring-train": memory_monitoring_train,
-    "memory-monitoring-serve": memory_monitoring_serve,
+    "memory-processing-train": lambda places: memory(places, prepare),
+    "memory-processing-serve": lambda places: memory(places, apply),
+    "monitoring": monitoring,
+    "monitoring-evidently": evidently,
+    "memory-monitoring-train": lambda places: memory(places, learn),
+    "memory-monitoring-serve": lambda places: memory(places, judge),
     "algorithm-train": algorithm_train,
     "algorithm-serve-parquet": lambda places: algorithm_serve(places, "parquet"),
     "algorithm-serve-csv": lambda places: algorithm_serve(places, "csv"),

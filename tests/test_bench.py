@@ -12,9 +12,9 @@ import bench_document as document
 import bench_growth as growth
 import bench_measure as measure
 import pytest
-from bench_measure import Command, Failed, Goal, Plan, Round, Subject
+from bench_measure import Command, Failed, Goal, Plan, Round, Row, Subject
 from bench_places import TEMPLATE, Contract, Places
-from bench_rows import ALL, QUICK, Row
+from bench_rows import ALL, QUICK
 
 
 def rounds(*walls: tuple[float, float], calm: bool = True) -> list[Round]:
