@@ -43,7 +43,7 @@ def first_compile(places: Places) -> Row:
     subjects = {"make compile": made(places, "compile", "compiled"), "calibration": calibration}
     goals = (
         Goal("make compile", "", "wall", 3.0),
-        Goal("make compile", "calibration", "cpu", 12, quick=24),
+        Goal("make compile", "calibration", "cpu", 24, quick=45),
     )
     return Row("first compile, tools installed", subjects, goals, plan=Plan(2 if places.quick else 5))
 
