@@ -5,6 +5,7 @@ counts as days since 1970. The last bin is always "missing".
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
@@ -17,48 +18,76 @@ from batchloop.container import raw
 from batchloop.container.protocols import Bins, DriftFile
 
 BATCH, CELLS = 131_072, 4_000_000  # rows counted at once, and cells
+DRAWN, DRAWN_CELLS = 131_072, 32_000_000  # rows that draw the bins of numbers at most, and cells of them
+EDGES = 100  # that a value is compared with one by one; among more it is searched for
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
-ROW = "__place"  # number of a row, from 0
+ROW, HELD = "__place", "__held"  # number of a row, from 0, and whether it draws no bins
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
 
 
 @dataclass
 class Counted:
-    """Of one column: rows a bin (the last is "missing"), and for numbers the bins' sums and the extremes."""
+    """Of one column: rows a bin (the last is "missing"), and for numbers the bins' sums and the extremes.
+
+    `held` are the counts of those rows alone that drew no bins.
+    """
 
     counts: NDArray[np.float64]
     sums: NDArray[np.float64]
+    held: NDArray[np.float64]
     squares: float = 0.0
     invalid: int = 0
     low: float | None = None
     high: float | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def add_numbers(self, series: pl.Series, edges: list[float]) -> None:
-        """Count a batch of a number or date."""
-        present = series.drop_nulls().to_numpy()
-        present = present[np.isfinite(present)]
-        bins = np.searchsorted(np.asarray(edges), present, side="left")
-        self.counts[:-1] += np.bincount(bins, minlength=len(edges) + 1)
-        self.counts[-1] += len(series) - len(present)
+    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: pl.Series | None) -> None:
+        """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
+        size, present = len(self.counts), series.to_numpy()  # a gap is NaN
+        finite = np.isfinite(present)
+        apart = np.zeros(len(series), bool) if held is None else held.to_numpy()
+        self.counts[-1] += len(series) - np.count_nonzero(finite)
+        self.held[-1] += np.count_nonzero(apart > finite)
+        if not finite.all():
+            present, apart = present[finite], apart[finite]
         if len(present):
-            self.sums[:-1] += np.bincount(bins, weights=present, minlength=len(edges) + 1)
+            bins = _bins(present, edges)
+            both = np.bincount(bins if held is None else bins + size * apart, minlength=2 * size).reshape(2, size)
+            self.counts += both.sum(axis=0)
+            self.held += both[1]
+            self.sums += np.bincount(bins, weights=present, minlength=size)
             self.squares += float(np.square(present).sum())
             self.low = min(float(present.min()), np.inf if self.low is None else self.low)
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
-    def add_categories(self, series: pl.Series, known: list[str]) -> None:
+    def add_categories(self, series: pl.Series, known: list[str], held: pl.Series | None) -> None:
         """Count a batch of a category or boolean."""
-        codes = series.cast(pl.Enum(known), strict=False).to_physical().cast(pl.Int64)
-        unknown = series.is_not_null() & codes.is_null()
-        self.counts[: len(known)] += np.bincount(codes.drop_nulls().to_numpy(), minlength=len(known))
-        self.counts[-2] += int(unknown.sum())
-        self.counts[-1] += series.null_count()
-        if len(self.unknown) < EXAMPLES and unknown.any():
-            new = series.filter(unknown).unique(maintain_order=True).head(2 * EXAMPLES).to_list()
+        counts = _frequencies(series, known)
+        self.counts += counts
+        self.held += 0 if held is None else _frequencies(series.filter(held), known)
+        if len(self.unknown) < EXAMPLES and counts[-2]:
+            unknown = series.filter(~series.is_in(known))  # is_in gives null for a gap
+            new = unknown.unique(maintain_order=True).head(2 * EXAMPLES).to_list()
             self.unknown += [value for value in new if value not in self.unknown][: EXAMPLES - len(self.unknown)]
+
+
+def _frequencies(series: pl.Series, known: list[str]) -> NDArray[np.int64]:
+    """Rows of each known category, of all others, and of none."""
+    codes, missing = series.cast(pl.Enum(known), strict=False).to_physical(), series.null_count()
+    rows = np.bincount(codes.drop_nulls().to_numpy(), minlength=len(known))
+    return np.append(rows, [codes.null_count() - missing, missing])
+
+
+def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The number of each value's bin: how many edges are below it. Few are compared many times faster than searched."""
+    if len(edges) > EDGES:
+        return np.searchsorted(edges, values, side="left")
+    bins = np.zeros(len(values), np.int8)
+    for edge in edges:
+        bins += (values > edge).view(np.int8)
+    return bins.astype(np.int64)
 
 
 def module() -> DriftFile:
@@ -75,22 +104,33 @@ def values(name: str, kind: str) -> pl.Expr:
 
 
 def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
-    """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows."""
-    sizes = {column["name"]: len(column["edges"] if "edges" in column else column["values"]) + 2 for column in bins}
-    found = {name: Counted(np.zeros(size), np.zeros(size)) for name, size in sizes.items()}
-    known = set(frame.collect_schema())
-    flags = [flag for name in sizes if (flag := raw.INVALID + name) in known]
-    wanted = frame.select(*[values(column["name"], column["kind"]) for column in bins], *flags)
+    """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows.
+
+    Where the frame says which rows are `__held`, these are counted once more by themselves.
+    """
+    found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
+    edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
+    schema = frame.collect_schema()
+    flags = [flag for name in found if (flag := raw.INVALID + name) in schema]
+    others = [*flags, *({HELD} & set(schema))]
+    wanted = frame.select(*[values(column["name"], column["kind"]) for column in bins], *others)
     rows, most = 0, max(1, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
-    for batch in wanted.collect_batches(chunk_size=most, maintain_order=True):
-        rows += batch.height
-        for column in bins:
-            if "edges" in column:
-                found[column["name"]].add_numbers(batch[column["name"]], column["edges"])
+
+    def add(columns: Sequence[Bins]) -> None:
+        held = batch[HELD] if HELD in others else None
+        for column in columns:
+            if (name := column["name"]) in edges:
+                found[name].add_numbers(batch[name], edges[name], held)
             else:
-                found[column["name"]].add_categories(batch[column["name"]], column["values"])
-        for flag in flags:
-            found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
+                found[name].add_categories(batch[name], column["values"], held)
+
+    threads = pl.thread_pool_size()
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in wanted.collect_batches(chunk_size=most, maintain_order=True):
+            rows += batch.height
+            list(pool.map(add, [bins[start::threads] for start in range(threads)]))
+            for flag in flags:
+                found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
     return rows, found
 
 
@@ -98,20 +138,25 @@ def learned(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> tuple[i
     """Rows, and of each column its bins and what was counted in them, as plain data.
 
     One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
-    were drawn through them look like no other sample of the same distribution.
+    were drawn through them look like no other sample of the same distribution. Of many rows not all of that half are
+    needed to draw the bins of numbers, whose quantiles take whole columns; every category is counted.
     """
     rows = frame.select(pl.len()).collect(engine="streaming").item()
-    draws = pl.col(ROW).cast(pl.Int64) * GOLDEN % 2**32 < 2**31
-    numbered = frame.with_row_index(ROW)
-    found = module().profile(numbered.filter(draws), kinds, max(1, min(bins, rows // ROWS_A_BIN)))
-    _, counted = count(frame, found)
-    _, held = count(numbered.filter(~draws), found)
+    place = pl.col(ROW).cast(pl.Int64) * GOLDEN % 2**32
+    numbered = frame.with_row_index(ROW).with_columns((place >= 2**31).alias(HELD))
+    numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
+    most = min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
+    some = numbered.filter(place < 2**31 * min(1, most / max(1, rows / 2))).select(list(numbers))
+    drawn = [
+        (some.collect(engine="streaming").lazy(), numbers),
+        (numbered.filter(~pl.col(HELD)), {name: kind for name, kind in kinds.items() if name not in numbers}),
+    ]
+    each = max(1, min(bins, rows // ROWS_A_BIN))
+    found = {column["name"]: column for part in drawn for column in (module().profile(*part, each) if part[1] else [])}
+    _, counted = count(numbered, [found[name] for name in kinds])
     return rows, [
-        {
-            **_described(column, counted[column["name"]], rows),
-            "counts": held[column["name"]].counts.astype(int).tolist(),
-        }
-        for column in found
+        {**_described(found[name], counted[name], rows), "counts": counted[name].held.astype(int).tolist()}
+        for name in kinds
     ]
 
 
