@@ -5,7 +5,6 @@ counts as days since 1970. The last bin is always "missing".
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
@@ -17,14 +16,16 @@ from numpy.typing import NDArray
 from batchloop.container import raw
 from batchloop.container.protocols import Bins, DriftFile
 
-BATCH, CELLS = 131_072, 4_000_000  # rows counted at once, and cells
+BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
 DRAWN, DRAWN_CELLS = 131_072, 32_000_000  # rows that draw the bins of numbers at most, and cells of them
 EDGES = 100  # that a value is compared with one by one; among more it is searched for
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
 ROW, HELD = "__place", "__held"  # number of a row, from 0, and whether it draws no bins
+CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
+Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -43,41 +44,38 @@ class Counted:
     high: float | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: pl.Series | None) -> None:
+    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
         """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
-        size, present = len(self.counts), series.to_numpy()  # a gap is NaN
+        present = series.to_numpy()  # a gap is NaN
         finite = np.isfinite(present)
-        apart = np.zeros(len(series), bool) if held is None else held.to_numpy()
-        self.counts[-1] += len(series) - np.count_nonzero(finite)
-        self.held[-1] += np.count_nonzero(apart > finite)
+        self.counts[-1] += len(finite) - np.count_nonzero(finite)
+        self.held[-1] += 0 if held is None else np.count_nonzero(held > finite)
         if not finite.all():
-            present, apart = present[finite], apart[finite]
+            present, held = present[finite], None if held is None else held[finite]
         if len(present):
             bins = _bins(present, edges)
-            both = np.bincount(bins if held is None else bins + size * apart, minlength=2 * size).reshape(2, size)
-            self.counts += both.sum(axis=0)
-            self.held += both[1]
-            self.sums += np.bincount(bins, weights=present, minlength=size)
+            self._add(bins, held)
+            self.sums += np.bincount(bins, weights=present, minlength=len(self.sums))
             self.squares += float(np.square(present).sum())
             self.low = min(float(present.min()), np.inf if self.low is None else self.low)
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
-    def add_categories(self, series: pl.Series, known: list[str], held: pl.Series | None) -> None:
-        """Count a batch of a category or boolean."""
-        counts = _frequencies(series, known)
-        self.counts += counts
-        self.held += 0 if held is None else _frequencies(series.filter(held), known)
-        if len(self.unknown) < EXAMPLES and counts[-2]:
-            unknown = series.filter(~series.is_in(known))  # is_in gives null for a gap
-            new = unknown.unique(maintain_order=True).head(2 * EXAMPLES).to_list()
+    def add_categories(self, series: pl.Series, bins: NDArray[np.uint32], held: Mask | None) -> None:
+        """Count a batch of a category or boolean, and remember some values that are in the bin of all others."""
+        before, other = self.counts[-2], len(self.counts) - 2
+        self._add(bins, held)
+        if len(self.unknown) < EXAMPLES and self.counts[-2] > before:
+            new = series.filter(bins == other).unique(maintain_order=True).head(2 * EXAMPLES).to_list()
             self.unknown += [value for value in new if value not in self.unknown][: EXAMPLES - len(self.unknown)]
 
-
-def _frequencies(series: pl.Series, known: list[str]) -> NDArray[np.int64]:
-    """Rows of each known category, of all others, and of none."""
-    codes, missing = series.cast(pl.Enum(known), strict=False).to_physical(), series.null_count()
-    rows = np.bincount(codes.drop_nulls().to_numpy(), minlength=len(known))
-    return np.append(rows, [codes.null_count() - missing, missing])
+    def _add(self, bins: NDArray[Any], held: Mask | None) -> None:
+        size = len(self.counts)
+        if held is None:
+            self.counts += np.bincount(bins, minlength=size)
+            return
+        both = np.bincount(bins + size * held, minlength=2 * size).reshape(2, size)
+        self.counts += both.sum(axis=0)
+        self.held += both[1]
 
 
 def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -103,6 +101,15 @@ def values(name: str, kind: str) -> pl.Expr:
     return column.cast(pl.Float64 if kind == "number" else pl.String).alias(name)
 
 
+def _codes(column: Bins) -> pl.Expr:
+    """The number of each value's bin, of a category."""
+    known, cells = column["values"], values(column["name"], column["kind"])
+    codes = cells.cast(pl.Enum(known), strict=False).to_physical().cast(pl.UInt32).fill_null(len(known))
+    return (
+        pl.when(cells.is_null()).then(pl.lit(len(known) + 1, pl.UInt32)).otherwise(codes).alias(CODE + column["name"])
+    )
+
+
 def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
     """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows.
 
@@ -112,25 +119,19 @@ def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Cou
     edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
     schema = frame.collect_schema()
     flags = [flag for name in found if (flag := raw.INVALID + name) in schema]
-    others = [*flags, *({HELD} & set(schema))]
-    wanted = frame.select(*[values(column["name"], column["kind"]) for column in bins], *others)
-    rows, most = 0, max(1, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
-
-    def add(columns: Sequence[Bins]) -> None:
-        held = batch[HELD] if HELD in others else None
-        for column in columns:
-            if (name := column["name"]) in edges:
-                found[name].add_numbers(batch[name], edges[name], held)
+    wanted = [*(values(column["name"], column["kind"]) for column in bins), *map(pl.col, flags)]
+    wanted += [_codes(column) for column in bins if "values" in column] + [pl.col(HELD)] * (HELD in schema)
+    rows, most = 0, max(LEAST, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
+    for batch in frame.select(wanted).collect_batches(chunk_size=most, maintain_order=True):
+        rows += batch.height
+        held = batch[HELD].to_numpy() if HELD in schema else None
+        for name, counted in found.items():
+            if name in edges:
+                counted.add_numbers(batch[name], edges[name], held)
             else:
-                found[name].add_categories(batch[name], column["values"], held)
-
-    threads = pl.thread_pool_size()
-    with ThreadPoolExecutor(threads) as pool:
-        for batch in wanted.collect_batches(chunk_size=most, maintain_order=True):
-            rows += batch.height
-            list(pool.map(add, [bins[start::threads] for start in range(threads)]))
-            for flag in flags:
-                found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
+                counted.add_categories(batch[name], batch[CODE + name].to_numpy(), held)
+        for flag in flags:
+            found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
     return rows, found
 
 
