@@ -18,8 +18,8 @@ from batchloop.container.tables import matrix
 from batchloop.container.usecase import Explanation, UseCase
 
 BATCH = 50_000  # rows read at once
-CHUNK = 2_000  # rows explained at once: attributions take 8 bytes × outputs × features each
-KEPT = 8_000_000  # attributions that quantiles and directions are taken of; of more rows evenly spread ones
+CHUNK, CELLS = 2_000, 500_000  # rows explained at once, or cells: attributions take 8 bytes × outputs × features each
+KEPT = 4_000_000  # attributions that quantiles and directions are taken of; of more rows evenly spread ones
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ROW = "__position"  # number of a row, from 0
 Values = NDArray[np.float64]
@@ -33,10 +33,11 @@ class Chosen:
     rows: int
     scoreable: int
 
-    def batches(self) -> Iterator[pl.DataFrame]:
+    def parts(self, features: int) -> Iterator[pl.DataFrame]:
         """The rows, as many at once as are explained together."""
-        for batch in self.frame.collect_batches(chunk_size=BATCH, maintain_order=True):
-            yield from batch.iter_slices(CHUNK)
+        size = max(CHUNK, CELLS // features)
+        for batch in self.frame.collect_batches(chunk_size=size, maintain_order=True):
+            yield from batch.iter_slices(size)
 
     def matrix(self, features: Sequence[Feature]) -> Matrix:
         """The rows, or of many evenly spread ones, as a model sees them."""
@@ -128,7 +129,7 @@ def explained(
     Raises InputError where they do not add up.
     """
     tolerance, features = module().TOLERANCE, model.metadata["features"]
-    for part in summary.chosen.batches():
+    for part in summary.chosen.parts(len(features)):
         seen = matrix(part, features)
         found = module().explain(model.fitted, learned, seen)
         errors = additivity_error(found)

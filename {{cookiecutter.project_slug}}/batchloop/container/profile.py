@@ -4,7 +4,7 @@ A number's bins are told by their right ends, a category's by its known values, 
 counts as days since 1970. The last bin is always "missing".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
@@ -26,6 +26,7 @@ CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
 Mask = NDArray[np.bool_]
+Rows = pl.LazyFrame | Iterable[pl.DataFrame]
 
 
 @dataclass
@@ -110,29 +111,38 @@ def _codes(column: Bins) -> pl.Expr:
     )
 
 
-def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
-    """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows.
+def count(rows: Rows, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
+    """How many rows there are, and each column's counts over its bins; memory does not grow with the rows.
 
-    Where the frame says which rows are `__held`, these are counted once more by themselves.
+    Where it is said which rows are `__held`, these are counted once more by themselves.
     """
     found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
     edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
-    schema = frame.collect_schema()
-    flags = [flag for name in found if (flag := raw.INVALID + name) in schema]
-    wanted = [*(values(column["name"], column["kind"]) for column in bins), *map(pl.col, flags)]
-    wanted += [_codes(column) for column in bins if "values" in column] + [pl.col(HELD)] * (HELD in schema)
-    rows, most = 0, max(LEAST, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
-    for batch in frame.select(wanted).collect_batches(chunk_size=most, maintain_order=True):
-        rows += batch.height
-        held = batch[HELD].to_numpy() if HELD in schema else None
+    wanted = [values(column["name"], column["kind"]) for column in bins]
+    wanted += [_codes(column) for column in bins if "values" in column]
+    total = 0
+    for batch in _batches(rows, bins):
+        total += batch.height
+        held = batch[HELD].to_numpy() if HELD in batch.columns else None
+        typed, flags = batch.select(wanted), set(batch.columns)
         for name, counted in found.items():
             if name in edges:
-                counted.add_numbers(batch[name], edges[name], held)
+                counted.add_numbers(typed[name], edges[name], held)
             else:
-                counted.add_categories(batch[name], batch[CODE + name].to_numpy(), held)
-        for flag in flags:
-            found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
-    return rows, found
+                counted.add_categories(typed[name], typed[CODE + name].to_numpy(), held)
+            if (flag := raw.INVALID + name) in flags:
+                counted.invalid += int(batch[flag].sum())
+    return total, found
+
+
+def _batches(rows: Rows, bins: Sequence[Bins]) -> Iterable[pl.DataFrame]:
+    if not isinstance(rows, pl.LazyFrame):
+        return rows
+    schema, names = rows.collect_schema(), [column["name"] for column in bins]
+    flags = [flag for name in names if (flag := raw.INVALID + name) in schema]
+    most = max(LEAST, min(BATCH, CELLS // max(1, len(names) + len(flags))))
+    needed = rows.select(*names, *flags, *({HELD} & set(schema)))
+    return needed.collect_batches(chunk_size=most, maintain_order=True)
 
 
 def learned(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
