@@ -115,6 +115,10 @@ def put(frame: pl.DataFrame) -> None:
         part.write_parquet(folder / f"features-{number:05}.parquet")
 
 
+def summary(frame: pl.DataFrame) -> explanations.Summary:
+    return explanations.Summary(explanations.Chosen(frame.lazy(), len(frame), len(frame)))
+
+
 def learn(task: str = "binary") -> dict[str, Any]:
     write_model(job.processing_input("model"), fitted(task))
     put(features(600, seed=2))
@@ -151,7 +155,7 @@ def test_attributions_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(attributions, "explain", explain)
     with pytest.raises(InputError, match="miss its raw score"):
-        list(explanations.explained(found, {}, features(50, seed=3)))
+        list(explanations.explained(found, {}, summary(features(50, seed=3))))
 
 
 def test_a_single_split_is_attributed_to_its_feature_as_the_definition_says() -> None:
@@ -214,7 +218,7 @@ def test_the_highest_scores_are_kept_across_batches(monkeypatch: pytest.MonkeyPa
     frame.write_parquet(tmp_path / "features-00000.parquet")
     chosen = explanations.choose(tmp_path, found, Explanation(rows=25, rule="highest"))
     best = np.sort(models.predict(found, matrix_of(frame, FEATURES)))[-25:]
-    kept = np.sort(models.predict(found, matrix_of(chosen.frame, FEATURES)))
+    kept = np.sort(models.predict(found, chosen.matrix(FEATURES)))
     assert kept == pytest.approx(best)
 
 
@@ -286,8 +290,24 @@ def test_values_are_said_as_people_read_them() -> None:
 
 def test_importance_does_not_depend_on_how_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     found, frame = fitted("binary"), features(500, seed=6)
-    whole = explanations.summarise(found, list(explanations.explained(found, {}, frame)))
+    whole, cut = summary(frame), summary(frame)
+    list(explanations.explained(found, {}, whole))
     monkeypatch.setattr(explanations, "CHUNK", 130)
-    cut = explanations.summarise(found, list(explanations.explained(found, {}, frame)))
+    monkeypatch.setattr(explanations, "CELLS", 1)
+    list(explanations.explained(found, {}, cut))
     assert cut.importance == pytest.approx(whole.importance)
-    assert cut.values == pytest.approx(whole.values)
+    assert np.concatenate(cut.values) == pytest.approx(np.concatenate(whole.values))
+
+
+def test_of_many_rows_evenly_spread_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory: quantiles are taken of so many attributions at most, importance and errors of all rows."""
+    found, frame = fitted("binary"), features(500, seed=6)
+    whole, some = summary(frame), summary(frame)
+    list(explanations.explained(found, {}, whole))
+    monkeypatch.setattr(explanations, "CHUNK", 30)
+    monkeypatch.setattr(explanations, "CELLS", 1)
+    monkeypatch.setattr(explanations, "KEPT", 4 * 100)
+    list(explanations.explained(found, {}, some))
+    assert np.concatenate(some.values) == pytest.approx(np.concatenate(whole.values)[::5])
+    assert np.concatenate(some.matrices).shape == some.chosen.matrix(FEATURES).shape == (100, 4)
+    assert (some.rows, some.importance.tolist()) == (500, pytest.approx(whole.importance.tolist()))

@@ -361,6 +361,55 @@ def test_memory_does_not_hold_the_whole_table() -> None:
     assert found["x"].counts.tolist() == pytest.approx([1, *[30_000] * 10, 0, 0], abs=2)
 
 
+def test_a_value_has_the_bin_that_a_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    edges = np.array([-np.inf, -1.0, 0.0, np.nextafter(0.0, 1.0), 2.5, 1e100])
+    numbers = np.array([*edges, *np.nextafter(edges[1:], np.inf), -0.0, 1.0])
+    frame = pl.DataFrame({"n": numbers[np.isfinite(numbers)]}).with_columns(pl.lit("a").alias("k"))
+    bins: list[dict[str, Any]] = [
+        {"name": "n", "kind": "number", "edges": edges.tolist()},
+        {"name": "k", "kind": "category", "values": ["a", "", "v"]},
+    ]
+    _, compared = profile.count(frame.lazy(), bins)
+    monkeypatch.setattr(profile, "EDGES", 0)
+    _, searched = profile.count(frame.lazy(), bins)
+    for name in frame.columns:
+        assert compared[name].counts.tolist() == searched[name].counts.tolist()
+        assert compared[name].sums.tolist() == searched[name].sums.tolist()
+
+
+def test_quantiles_are_those_of_polars() -> None:
+    column = pl.Series("x", [None, np.nan, np.inf, *np.random.default_rng(1).normal(size=997)])
+    exact = column.filter(column.is_finite())
+    edges = drift.profile(column.to_frame().lazy(), {"x": "number"}, 13)[0]["edges"]
+    assert edges == [exact.quantile(share / 13, "lower") for share in range(14)]
+
+
+def test_many_rows_are_learned_in_one_pass_from_few_that_draw_the_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time and memory of a large table: quantiles of so many rows at most, and one pass that counts."""
+    passes, drawn = [0], list[int]()
+
+    def batches(frame: pl.LazyFrame, **options: Any) -> Any:
+        passes[0] += 1
+        return collect_batches(frame, **options)
+
+    def draw(frame: pl.LazyFrame, kinds: dict[str, str], bins: int) -> Any:
+        drawn.extend(frame.collect().height for kind in kinds.values() if kind == "number")
+        return found(frame, kinds, bins)
+
+    collect_batches, found = pl.LazyFrame.collect_batches, drift.profile
+    monkeypatch.setattr(pl.LazyFrame, "collect_batches", batches)
+    monkeypatch.setattr(drift, "profile", draw)
+    monkeypatch.setattr(profile, "DRAWN", 2_000)
+    numbers = np.arange(20_000, dtype=float)
+    frame = pl.LazyFrame({"x": numbers, "k": np.char.add("v", (numbers % 7).astype(int).astype(str))})
+    rows, (number, category) = profile.learned(frame, {"x": "number", "k": "category"}, 20)
+    assert passes == [1]
+    assert drawn == [pytest.approx(2_000, rel=0.02)]
+    assert number["counts"][1:21] == pytest.approx([500] * 20, rel=0.1)  # in bins of a sample; half of the rows
+    assert sum(category["counts"]) == sum(number["counts"]) == pytest.approx(10_000, abs=1)
+    assert (rows, number["low"], number["high"]) == (20_000, 0.0, 19_999.0)
+
+
 EVALUATION = {"metric": "auc", "threshold": 0.5, "validation": {"auc": 0.78, "accuracy": 0.72, "log_loss": 0.55}}
 COMPARISON = {
     "rows": 900,

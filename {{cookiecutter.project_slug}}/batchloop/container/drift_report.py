@@ -30,7 +30,7 @@ CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
 def create(
     case: UseCase,
     baseline: Mapping[str, Any],
-    frame: pl.LazyFrame,
+    table: profile.Rows,
     predictions: pl.LazyFrame,
     importance: Mapping[str, float] = NOTHING_KNOWN,
 ) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def create(
     `consequence` says so.
     """
     scored = predictions.filter(pl.col("error").is_null())
-    rows, score_rows, compared = _compared(case, baseline, frame, scored)
+    rows, score_rows, compared = _compared(case, baseline, table, scored)
     columns, scores = compared[: len(baseline["columns"])], compared[len(baseline["columns"]) :]
     for column in columns:
         column["importance"] = importance.get(column["name"], 0.0) if importance else None
@@ -114,13 +114,13 @@ def _left_out(case: UseCase) -> dict[str, str]:
 
 
 def _compared(
-    case: UseCase, baseline: Mapping[str, Any], frame: pl.LazyFrame, scored: pl.LazyFrame
+    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows, scored: pl.LazyFrame
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 
     Columns that decide are compared together, any other one alone.
     """
-    rows, counted = profile.count(frame, baseline["columns"])
+    rows, counted = profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
     pairs = [(learned, counted[learned["name"]], rows) for learned in baseline["columns"]]

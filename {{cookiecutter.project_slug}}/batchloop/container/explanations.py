@@ -1,8 +1,7 @@
 """Which rows are explained, and reading just those: exact attributions cost about a hundred times a prediction."""
 
-import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +18,8 @@ from batchloop.container.tables import matrix
 from batchloop.container.usecase import Explanation, UseCase
 
 BATCH = 50_000  # rows read at once
-CHUNK = 2_000  # rows explained at once: attributions take 8 bytes × outputs × features each
+CHUNK, CELLS = 2_000, 500_000  # rows explained at once, or cells: attributions take 8 bytes × outputs × features each
+KEPT = 4_000_000  # attributions that quantiles and directions are taken of; of more rows evenly spread ones
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ROW = "__position"  # number of a row, from 0
 Values = NDArray[np.float64]
@@ -27,22 +27,55 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Chosen:
-    """The rows to explain, in the table's order, and how many could have been."""
+    """The rows to explain, in the table's order, their number, and how many could have been."""
 
-    frame: pl.DataFrame
+    frame: pl.LazyFrame
+    rows: int
     scoreable: int
 
+    def parts(self, features: int) -> Iterator[pl.DataFrame]:
+        """The rows, as many at once as are explained together."""
+        size = max(CHUNK, CELLS // features)
+        for batch in self.frame.collect_batches(chunk_size=size, maintain_order=True):
+            yield from batch.iter_slices(size)
 
-@dataclass(frozen=True)
+    def matrix(self, features: Sequence[Feature]) -> Matrix:
+        """The rows, or of many evenly spread ones, as a model sees them."""
+        every = self.apart(len(features))
+        return matrix(self.frame.gather_every(every).collect(engine="streaming"), features)
+
+    def apart(self, features: int) -> int:
+        """Every which row is kept where not all can be."""
+        return -(-self.rows * features // KEPT)
+
+
+@dataclass
 class Summary:
-    """Of the explained rows: importance a feature, attributions towards the prediction, values, base, worst errors."""
+    """Of the explained rows: importance a feature, attributions towards the prediction, values, base, worst errors.
 
-    importance: Values
-    values: Values  # rows × features
-    matrix: Matrix  # rows × features
-    base: list[float]
-    error: float
-    sampling_error: float
+    What grows with the rows is only kept of some, where there are many.
+    """
+
+    chosen: Chosen
+    importance: Values = field(default_factory=lambda: np.zeros(1))
+    values: list[Values] = field(default_factory=list)  # of parts, each rows × features
+    matrices: list[Matrix] = field(default_factory=list)  # likewise
+    base: list[float] = field(default_factory=list)
+    error: float = 0.0
+    sampling_error: float = 0.0
+    rows: int = 0
+
+    def add(self, features: Matrix, found: Attributions, error: float) -> None:
+        """Explained rows, which follow those before."""
+        every = self.chosen.apart(features.shape[1])
+        some = slice(-self.rows % every, None, every)
+        self.importance = self.importance + importance(found.values) * (len(features) / self.chosen.rows)
+        self.values.append(towards_prediction(found)[some])
+        self.matrices.append(features[some])
+        self.base = self.base or [float(value) for value in found.base[0]]
+        self.error = max(self.error, error)
+        self.sampling_error = max(self.sampling_error, found.sampling_error)
+        self.rows += len(features)
 
 
 def module() -> AttributionsFile:
@@ -65,43 +98,49 @@ def choose(folder: Path, fitted: Model, settings: Explanation) -> Chosen:
     if rows == 0:
         raise InputError("there is no row to explain: every row of the batch breaks the contract, or it is empty.")
     if settings.rows == 0 or settings.rows >= rows:
-        return Chosen(frame.collect(engine="streaming"), rows)
+        return Chosen(frame, rows, rows)
     if settings.rule == "random":
         random = np.random.default_rng(settings.seed)
         positions = random.choice(rows, settings.rows, replace=False, shuffle=False).tolist()
     else:
         positions = _highest(frame, fitted, settings.rows)
     wanted = pl.Series(sorted(positions), dtype=pl.get_index_type())
-    kept = frame.filter(pl.col(ROW).is_in(wanted.implode())).collect(engine="streaming")
-    return Chosen(kept.sort(ROW), rows)
+    return Chosen(frame.filter(pl.col(ROW).is_in(wanted.implode())), len(wanted), rows)
 
 
 def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
     """Positions of the rows with the highest score, the earlier row first among equals; memory does not grow."""
-    best: list[tuple[float, int]] = []
+    strengths, places = np.zeros(0), np.zeros(0, np.int64)
     for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
         scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
-        strength = scores if scores.ndim == 1 else scores.max(axis=1)
-        pairs = zip(strength.tolist(), (-batch[ROW].cast(pl.Int64)).to_list(), strict=True)
-        best = heapq.nlargest(count, [*best, *pairs])
-    return [-position for _, position in best]
+        strengths = np.append(strengths, scores if scores.ndim == 1 else scores.max(axis=1))
+        places = np.append(places, batch[ROW].to_numpy())
+        best = np.sort(np.argsort(-strengths, kind="stable")[:count])
+        strengths, places = strengths[best], places[best]
+    found: list[int] = places.tolist()
+    return found
 
 
 def explained(
-    model: Model, learned: Mapping[str, Any], frame: pl.DataFrame
+    model: Model, learned: Mapping[str, Any], summary: Summary
 ) -> Iterator[tuple[pl.DataFrame, Attributions]]:
-    """Each chunk of rows with its attributions. Raises InputError where they do not add up."""
-    tolerance = module().TOLERANCE
-    for chunk in frame.iter_slices(CHUNK):
-        found = module().explain(model.fitted, learned, matrix(chunk, model.metadata["features"]))
+    """Each part of the rows with its attributions, which the summary takes in.
+
+    Raises InputError where they do not add up.
+    """
+    tolerance, features = module().TOLERANCE, model.metadata["features"]
+    for part in summary.chosen.parts(len(features)):
+        seen = matrix(part, features)
+        found = module().explain(model.fitted, learned, seen)
         errors = additivity_error(found)
         if errors.max(initial=0.0) > tolerance:
             raise InputError(
-                f"the attributions of row {int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
+                f"the attributions of row {summary.rows + int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
                 f"{errors.max():.2g} (tolerance {tolerance:g}); the model can't be explained in this way: check the "
                 "model's files and attributions.py."
             )
-        yield chunk, found
+        summary.add(seen, found, float(errors.max(initial=0.0)))
+        yield part, found
 
 
 def additivity_error(found: Attributions) -> Values:
@@ -116,20 +155,6 @@ def importance(values: Values) -> Values:
     return result
 
 
-def summarise(model: Model, parts: list[tuple[pl.DataFrame, Attributions]]) -> Summary:
-    """Importance, base value and largest errors over all chunks."""
-    total = sum(len(chunk) for chunk, _ in parts)
-    weighted = [importance(found.values) * (len(chunk) / total) for chunk, found in parts]
-    return Summary(
-        importance=np.sum(weighted, axis=0),
-        values=np.concatenate([towards_prediction(found) for _, found in parts]),
-        matrix=np.concatenate([matrix(chunk, model.metadata["features"]) for chunk, _ in parts]),
-        base=[float(value) for value in parts[0][1].base[0]],
-        error=max(float(additivity_error(found).max(initial=0.0)) for _, found in parts),
-        sampling_error=max(found.sampling_error for _, found in parts),
-    )
-
-
 def described(model: Model, found: Summary) -> list[dict[str, Any]]:
     """A line a feature, the most important first: importance, direction, quantiles of its attributions."""
     lines = [
@@ -141,7 +166,11 @@ def described(model: Model, found: Summary) -> list[dict[str, Any]]:
             "quantiles": [float(value) for value in np.quantile(attributions, QUANTILES)],
         }
         for feature, score, values, attributions in zip(
-            model.metadata["features"], found.importance, found.matrix.T, found.values.T, strict=True
+            model.metadata["features"],
+            found.importance,
+            np.concatenate(found.matrices).T,
+            np.concatenate(found.values).T,
+            strict=True,
         )
     ]
     return sorted(lines, key=lambda line: (-line["importance"], line["feature"]))

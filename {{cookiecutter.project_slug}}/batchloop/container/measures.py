@@ -38,8 +38,9 @@ def auc(cells: Cells, hits: Floats) -> Floats:
     This and the following take the number of rows of each cell that belong to the class, as whole numbers or as
     expectations, cells last; a share of nothing is 0.
     """
-    if np.any(np.diff(cells.scores) <= 0):  # one cell a score is needed, from low to high
-        order = np.argsort(cells.scores, kind="stable")
+    if np.any((steps := np.diff(cells.scores)) <= 0):  # one cell a score is needed, from low to high
+        # only single rows come unsorted: their sums are whole numbers, in any order of equal scores
+        order = np.argsort(cells.scores) if np.any(steps < 0) else np.arange(cells.scores.size)
         scores = cells.scores[order]
         first = np.flatnonzero(np.diff(scores, prepend=-np.inf) > 0)
         rows, hits = (np.add.reduceat(each[..., order].astype(float), first, axis=-1) for each in (cells.rows, hits))
@@ -120,7 +121,7 @@ METRICS: Mapping[str, Mapping[str, Callable[[Counted, Hits], Floats]]] = {
 
 def average_precision(cells: Cells, hits: Floats) -> Floats:
     """The precision at each score that occurs, weighted by the recall it adds; of single rows."""
-    order = np.argsort(-cells.scores, kind="stable")
+    order = np.argsort(-cells.scores)
     last_of_tie = np.append(np.diff(cells.scores[order]) != 0, True)
     above = np.cumsum(hits[order])[last_of_tie]
     return _ratio((np.diff(above, prepend=0) * (above / (np.flatnonzero(last_of_tie) + 1))).sum(), above[-1])
@@ -182,16 +183,19 @@ def regression(labels: Floats, values: Floats) -> dict[str, float]:
 
 def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
     """In each tenth of the score's range that holds rows: their mean score, and the share for which it came true."""
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    bins = np.clip(scores * BINS, 0, BINS - 1).astype(np.int8)
+    order, rows = np.argsort(bins, kind="stable"), np.bincount(bins, minlength=BINS)
+    ends = np.cumsum(rows)
     return [
         {
             "from": int(position) / BINS,
             "to": (int(position) + 1) / BINS,
-            "mean_score": float(scores[bins == position].mean()),
-            "observed": float(outcomes[bins == position].mean()),
-            "rows": int(np.sum(bins == position)),
+            "mean_score": float(scores[inside].mean()),
+            "observed": float(outcomes[inside].mean()),
+            "rows": int(rows[position]),
         }
-        for position in np.unique(bins)
+        for position in np.flatnonzero(rows)
+        for inside in (order[ends[position] - rows[position] : ends[position]],)
     ]
 
 

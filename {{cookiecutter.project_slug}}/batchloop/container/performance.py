@@ -252,7 +252,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     groups = [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
     needed = ["prediction", LABEL, *columns]
     table = scored.select(*needed, *groups).drop_nulls(needed).collect()
-    alone = table.sample(fraction=1, shuffle=True, seed=SEED)
+    alone = table.select(*columns, *groups).sample(fraction=1, shuffle=True, seed=SEED)
     alone = alone.unique(groups, keep="first", maintain_order=True) if groups else alone
     if reason := _too_little(case, table, list(columns), alone.height):
         return {"metric": metric, "reason": reason}

@@ -4,7 +4,7 @@ A number's bins are told by their right ends, a category's by its known values, 
 counts as days since 1970. The last bin is always "missing".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
@@ -16,49 +16,77 @@ from numpy.typing import NDArray
 from batchloop.container import raw
 from batchloop.container.protocols import Bins, DriftFile
 
-BATCH, CELLS = 131_072, 4_000_000  # rows counted at once, and cells
+BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
+DRAWN, DRAWN_CELLS = 131_072, 32_000_000  # rows that draw the bins of numbers at most, and cells of them
+EDGES = 100  # that a value is compared with one by one; among more it is searched for
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
-ROW = "__place"  # number of a row, from 0
+ROW, HELD = "__place", "__held"  # number of a row, from 0, and whether it draws no bins
+CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
+Mask = NDArray[np.bool_]
+Rows = pl.LazyFrame | Iterable[pl.DataFrame]
 
 
 @dataclass
 class Counted:
-    """Of one column: rows a bin (the last is "missing"), and for numbers the bins' sums and the extremes."""
+    """Of one column: rows a bin (the last is "missing"), and for numbers the bins' sums and the extremes.
+
+    `held` are the counts of those rows alone that drew no bins.
+    """
 
     counts: NDArray[np.float64]
     sums: NDArray[np.float64]
+    held: NDArray[np.float64]
     squares: float = 0.0
     invalid: int = 0
     low: float | None = None
     high: float | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def add_numbers(self, series: pl.Series, edges: list[float]) -> None:
-        """Count a batch of a number or date."""
-        present = series.drop_nulls().to_numpy()
-        present = present[np.isfinite(present)]
-        bins = np.searchsorted(np.asarray(edges), present, side="left")
-        self.counts[:-1] += np.bincount(bins, minlength=len(edges) + 1)
-        self.counts[-1] += len(series) - len(present)
+    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
+        """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
+        present = series.to_numpy()  # a gap is NaN
+        finite = np.isfinite(present)
+        self.counts[-1] += len(finite) - np.count_nonzero(finite)
+        self.held[-1] += 0 if held is None else np.count_nonzero(held > finite)
+        if not finite.all():
+            present, held = present[finite], None if held is None else held[finite]
         if len(present):
-            self.sums[:-1] += np.bincount(bins, weights=present, minlength=len(edges) + 1)
+            bins = _bins(present, edges)
+            self._add(bins, held)
+            self.sums += np.bincount(bins, weights=present, minlength=len(self.sums))
             self.squares += float(np.square(present).sum())
             self.low = min(float(present.min()), np.inf if self.low is None else self.low)
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
-    def add_categories(self, series: pl.Series, known: list[str]) -> None:
-        """Count a batch of a category or boolean."""
-        codes = series.cast(pl.Enum(known), strict=False).to_physical().cast(pl.Int64)
-        unknown = series.is_not_null() & codes.is_null()
-        self.counts[: len(known)] += np.bincount(codes.drop_nulls().to_numpy(), minlength=len(known))
-        self.counts[-2] += int(unknown.sum())
-        self.counts[-1] += series.null_count()
-        if len(self.unknown) < EXAMPLES and unknown.any():
-            new = series.filter(unknown).unique(maintain_order=True).head(2 * EXAMPLES).to_list()
+    def add_categories(self, series: pl.Series, bins: NDArray[np.uint32], held: Mask | None) -> None:
+        """Count a batch of a category or boolean, and remember some values that are in the bin of all others."""
+        before, other = self.counts[-2], len(self.counts) - 2
+        self._add(bins, held)
+        if len(self.unknown) < EXAMPLES and self.counts[-2] > before:
+            new = series.filter(bins == other).unique(maintain_order=True).head(2 * EXAMPLES).to_list()
             self.unknown += [value for value in new if value not in self.unknown][: EXAMPLES - len(self.unknown)]
+
+    def _add(self, bins: NDArray[Any], held: Mask | None) -> None:
+        size = len(self.counts)
+        if held is None:
+            self.counts += np.bincount(bins, minlength=size)
+            return
+        both = np.bincount(bins + size * held, minlength=2 * size).reshape(2, size)
+        self.counts += both.sum(axis=0)
+        self.held += both[1]
+
+
+def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The number of each value's bin: how many edges are below it. Few are compared many times faster than searched."""
+    if len(edges) > EDGES:
+        return np.searchsorted(edges, values, side="left")
+    bins = np.zeros(len(values), np.int8)
+    for edge in edges:
+        bins += (values > edge).view(np.int8)
+    return bins.astype(np.int64)
 
 
 def module() -> DriftFile:
@@ -74,44 +102,72 @@ def values(name: str, kind: str) -> pl.Expr:
     return column.cast(pl.Float64 if kind == "number" else pl.String).alias(name)
 
 
-def count(frame: pl.LazyFrame, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
-    """Rows of the frame, and each column's counts over its bins; memory does not grow with the rows."""
-    sizes = {column["name"]: len(column["edges"] if "edges" in column else column["values"]) + 2 for column in bins}
-    found = {name: Counted(np.zeros(size), np.zeros(size)) for name, size in sizes.items()}
-    known = set(frame.collect_schema())
-    flags = [flag for name in sizes if (flag := raw.INVALID + name) in known]
-    wanted = frame.select(*[values(column["name"], column["kind"]) for column in bins], *flags)
-    rows, most = 0, max(1, min(BATCH, CELLS // max(1, len(bins) + len(flags))))
-    for batch in wanted.collect_batches(chunk_size=most, maintain_order=True):
-        rows += batch.height
-        for column in bins:
-            if "edges" in column:
-                found[column["name"]].add_numbers(batch[column["name"]], column["edges"])
+def _codes(column: Bins) -> pl.Expr:
+    """The number of each value's bin, of a category."""
+    known, cells = column["values"], values(column["name"], column["kind"])
+    codes = cells.cast(pl.Enum(known), strict=False).to_physical().cast(pl.UInt32).fill_null(len(known))
+    return (
+        pl.when(cells.is_null()).then(pl.lit(len(known) + 1, pl.UInt32)).otherwise(codes).alias(CODE + column["name"])
+    )
+
+
+def count(rows: Rows, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
+    """How many rows there are, and each column's counts over its bins; memory does not grow with the rows.
+
+    Where it is said which rows are `__held`, these are counted once more by themselves.
+    """
+    found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
+    edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
+    wanted = [values(column["name"], column["kind"]) for column in bins]
+    wanted += [_codes(column) for column in bins if "values" in column]
+    total = 0
+    for batch in _batches(rows, bins):
+        total += batch.height
+        held = batch[HELD].to_numpy() if HELD in batch.columns else None
+        typed, flags = batch.select(wanted), set(batch.columns)
+        for name, counted in found.items():
+            if name in edges:
+                counted.add_numbers(typed[name], edges[name], held)
             else:
-                found[column["name"]].add_categories(batch[column["name"]], column["values"])
-        for flag in flags:
-            found[flag.removeprefix(raw.INVALID)].invalid += int(batch[flag].sum())
-    return rows, found
+                counted.add_categories(typed[name], typed[CODE + name].to_numpy(), held)
+            if (flag := raw.INVALID + name) in flags:
+                counted.invalid += int(batch[flag].sum())
+    return total, found
+
+
+def _batches(rows: Rows, bins: Sequence[Bins]) -> Iterable[pl.DataFrame]:
+    if not isinstance(rows, pl.LazyFrame):
+        return rows
+    schema, names = rows.collect_schema(), [column["name"] for column in bins]
+    flags = [flag for name in names if (flag := raw.INVALID + name) in schema]
+    most = max(LEAST, min(BATCH, CELLS // max(1, len(names) + len(flags))))
+    needed = rows.select(*names, *flags, *({HELD} & set(schema)))
+    return needed.collect_batches(chunk_size=most, maintain_order=True)
 
 
 def learned(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
     """Rows, and of each column its bins and what was counted in them, as plain data.
 
     One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
-    were drawn through them look like no other sample of the same distribution.
+    were drawn through them look like no other sample of the same distribution. Of many rows not all of that half are
+    needed to draw the bins of numbers, whose quantiles take whole columns; every category is counted.
     """
     rows = frame.select(pl.len()).collect(engine="streaming").item()
-    draws = pl.col(ROW).cast(pl.Int64) * GOLDEN % 2**32 < 2**31
-    numbered = frame.with_row_index(ROW)
-    found = module().profile(numbered.filter(draws), kinds, max(1, min(bins, rows // ROWS_A_BIN)))
-    _, counted = count(frame, found)
-    _, held = count(numbered.filter(~draws), found)
+    place = pl.col(ROW).cast(pl.Int64) * GOLDEN % 2**32
+    numbered = frame.with_row_index(ROW).with_columns((place >= 2**31).alias(HELD))
+    numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
+    most = min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
+    some = numbered.filter(place < 2**31 * min(1, most / max(1, rows / 2))).select(list(numbers))
+    drawn = [
+        (some.collect(engine="streaming").lazy(), numbers),
+        (numbered.filter(~pl.col(HELD)), {name: kind for name, kind in kinds.items() if name not in numbers}),
+    ]
+    each = max(1, min(bins, rows // ROWS_A_BIN))
+    found = {column["name"]: column for part in drawn for column in (module().profile(*part, each) if part[1] else [])}
+    _, counted = count(numbered, [found[name] for name in kinds])
     return rows, [
-        {
-            **_described(column, counted[column["name"]], rows),
-            "counts": held[column["name"]].counts.astype(int).tolist(),
-        }
-        for column in found
+        {**_described(found[name], counted[name], rows), "counts": counted[name].held.astype(int).tolist()}
+        for name in kinds
     ]
 
 

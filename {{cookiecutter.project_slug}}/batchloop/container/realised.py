@@ -132,7 +132,8 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
         return {"metric": metric, "reason": "the evaluation names no gate metric or holds no labels; train again"}
     if absent := _absent(case, columns):
         return {"metric": metric, "reason": absent}
-    table = scored.drop_nulls([LABEL, PREDICTION]).collect()
+    needed = {LABEL, PREDICTION, *_score_columns(case), *({raw.GROUP} & set(columns))}
+    table = scored.select(*needed).drop_nulls([LABEL, PREDICTION]).collect(engine="streaming")
     threshold = float(evaluation.get("threshold", 0.5))
     found = scored_rows(case, table, threshold).spreads() if table.height else {}
     errors = {name: {"value": one.value, "error": one.error} for name, one in found.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import artifacts, explanations, job, models, usecase
+from batchloop.container import artifacts, explanations, files, job, models, usecase
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions
@@ -27,14 +27,16 @@ def serve(settings: Mapping[str, str]) -> None:
     del settings  # everything is in usecase.toml
     case = usecase.load()
     fitted, explainer = _artifacts(case)
-    chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
-    parts = list(explanations.explained(fitted, explainer["learned"], chosen.frame))
-    table = pl.concat([reasons(fitted, chunk, each, case.explanation.top) for chunk, each in parts])
-    report = _summary(case, fitted, explainer, explanations.summarise(fitted, parts)) | {"rows": chosen.scoreable}
+    summary = explanations.Summary(explanations.choose(job.processing_input("features"), fitted, case.explanation))
+    parts = files.scratch("reasons-")
+    for chunk, found in explanations.explained(fitted, explainer["learned"], summary):
+        name = f"{summary.rows:012d}.parquet"  # in the rows' order
+        reasons(fitted, chunk, found, case.explanation.top).write_parquet(parts / name)
+    table, report = pl.scan_parquet(parts), _summary(case, fitted, explainer, summary)
     with artifacts.writing(job.processing_output("explanations")) as folder:
-        table.write_parquet(folder / "explanations.parquet")
+        table.sink_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
-        text = explanations.page(case, report, table.head(5).to_dicts())
+        text = explanations.page(case, report, table.head(5).collect().to_dicts())
         (folder / "report.html").write_text(text, encoding="utf-8")
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 
@@ -75,8 +77,8 @@ def _summary(case: UseCase, fitted: Model, explainer: dict[str, Any], summary: e
         line |= {"reference": before[line["feature"]][1], "rank": rank, "reference_rank": before[line["feature"]][0]}
     pairs = np.array([[line["reference"], line["importance"]] for line in now])
     return {
-        "rows": 0,
-        "explained": len(summary.values),
+        "rows": summary.chosen.scoreable,
+        "explained": summary.rows,
         "rule": "all" if case.explanation.rows == 0 else case.explanation.rule,
         "unit": explainer["unit"],
         "moved": explanations.moved(pairs[:, 0], pairs[:, 1]),

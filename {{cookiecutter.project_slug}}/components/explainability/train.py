@@ -8,7 +8,6 @@ from typing import Any
 
 from batchloop.container import artifacts, explanations, job, models, usecase
 from batchloop.container.models import Model
-from batchloop.container.tables import matrix
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +20,11 @@ def train(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(folder, "algorithm", case.contract())
     fitted = models.load(folder)
     chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
-    learned = explanations.module().fit(fitted.fitted, matrix(chosen.frame, fitted.metadata["features"]))
-    summary = explanations.summarise(fitted, list(explanations.explained(fitted, learned, chosen.frame)))
-    explainer = _explainer(fitted, summary, chosen) | {"learned": learned}
+    learned = explanations.module().fit(fitted.fitted, chosen.matrix(fitted.metadata["features"]))
+    summary = explanations.Summary(chosen)
+    for _ in explanations.explained(fitted, learned, summary):
+        pass  # the summary is all that is wanted
+    explainer = _explainer(fitted, summary) | {"learned": learned}
     with artifacts.writing(job.processing_output("report")) as report:
         (report / "report.html").write_text(explanations.page(case, explainer), encoding="utf-8")
     with artifacts.writing(job.processing_output("explainer")) as target:
@@ -33,12 +34,12 @@ def train(settings: Mapping[str, str]) -> None:
     log.info("%s rows explained; additivity error %.1g", explainer["rows"], explainer["additivity_error"])
 
 
-def _explainer(fitted: Model, summary: explanations.Summary, chosen: explanations.Chosen) -> dict[str, Any]:
+def _explainer(fitted: Model, summary: explanations.Summary) -> dict[str, Any]:
     return {
         "method": explanations.module().METHOD,
         "unit": unit(fitted),
-        "rows": len(chosen.frame),
-        "of": chosen.scoreable,
+        "rows": summary.rows,
+        "of": summary.chosen.scoreable,
         "base_values": summary.base,
         "tolerance": explanations.module().TOLERANCE,
         "additivity_error": summary.error,

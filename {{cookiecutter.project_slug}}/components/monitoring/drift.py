@@ -52,19 +52,16 @@ def _slices(names: list[str], size: int) -> Iterator[list[str]]:
 
 def _edges(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> dict[str, list[float]]:
     """Right ends of all bins but the last; a spike v has the bin between the number before it and v itself."""
-    shares = [index / bins for index in range(bins + 1)]
-    numbers = frame.select(values(name, kind) for name, kind in kinds.items())
-    quantiles = numbers.select(
-        pl.col(name).filter(pl.col(name).is_finite()).quantile(shares, "lower") for name in kinds
-    )
-    found = quantiles.collect(engine="streaming")
-    return {name: _ends(found[name].item()) for name in kinds}
+    numbers = frame.select(values(name, kind) for name, kind in kinds.items()).collect(engine="streaming")
+    return {name: _ends(numbers[name], bins) for name in kinds}
 
 
-def _ends(quantiles: pl.Series | None) -> list[float]:
-    if quantiles is None or len(quantiles) == 0 or quantiles[0] is None:
+def _ends(column: pl.Series, bins: int) -> list[float]:
+    numbers = np.sort(column.filter(column.is_finite()).to_numpy())
+    if not numbers.size:
         return []
-    found, repeats = np.unique(quantiles.to_numpy(), return_counts=True)
+    places = np.arange(bins + 1) / bins * (numbers.size - 1)
+    found, repeats = np.unique(numbers[places.astype(int)], return_counts=True)
     before = np.nextafter(found[repeats > 1], -np.inf)
     return [float(edge) for edge in np.unique(np.concatenate([found, before]))]
 
