@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import polars as pl
-
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 
@@ -44,10 +43,10 @@ class Problem:
 class FeaturesFile(Protocol):
     """components/processing/features.py; `columns` are those of [columns], `settings` is [features] of usecase.toml."""
 
-    def fit(self, frame: pl.LazyFrame, columns: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+    def fit(self, frame: "pl.LazyFrame", columns: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
         """What is learned of the training split: plain data, one entry a feature (see Feature)."""
 
-    def transform(self, features: Sequence[dict[str, Any]]) -> list[pl.Expr]:
+    def transform(self, features: Sequence[dict[str, Any]]) -> "list[pl.Expr]":
         """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
 
 
@@ -145,7 +144,7 @@ class Comparison:
 class DriftFile(Protocol):
     """components/monitoring/drift.py; `settings` is [drift] of usecase.toml."""
 
-    def profile(self, frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins]:
+    def profile(self, frame: "pl.LazyFrame", kinds: Mapping[str, str], bins: int) -> list[Bins]:
         """The bins of each column (name → type), learned from all rows of a frame that need not fit into memory."""
 
     def compare(self, columns: Sequence[Distributions], settings: Any) -> list[Comparison]:
