@@ -32,12 +32,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Problem:
-    """What there is to learn, from which features, and with how many threads."""
+    """What there is to learn, from which features, with how many threads, and together with which hosts."""
 
     task: str  # binary | multiclass | regression
     classes: tuple[str, ...]  # the label's values, for binary the positive one last; empty for regression
     features: tuple[Feature, ...]
     threads: int = 1
+    machines: tuple[str, ...] = ()  # "address:port" of the hosts that learn together, this one first; () is one alone
 
 
 class FeaturesFile(Protocol):
@@ -71,6 +72,8 @@ class ModelFile(Protocol):
       from the released model, and a search gives up hopeless trials early;
     - `check(hyperparameters, problem) -> Iterator[tuple[str, str]]`: a name and the reason why its value can't be used,
       before anything runs; without it `fit` is tried on a few made-up rows;
+    - `SEVERAL_HOSTS = True`: fit learns together with the hosts in `problem.machines`, each from its part of the rows
+      and with the same validation rows, and the model is the same on each; else a job on several hosts is refused;
     - `describe(model) -> dict`: what metadata.json should say of it.
     """
 
