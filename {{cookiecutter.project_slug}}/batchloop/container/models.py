@@ -70,11 +70,8 @@ def fit(
 
 def fit_together(train: Table, validation: Table, hyperparameters: Mapping[str, Any], problem: Problem) -> Any:
     """As `fit`, beside the job's other hosts, each of which has a part of `train`; such a fit keeps no checkpoint."""
-    log.info(
-        "a part of train/ is here: %s rows; an interrupted training of several hosts starts over", len(train.labels)
-    )
-    together = replace(problem, machines=hosts.meet(job.current()))
-    return module().fit(train, validation, hyperparameters, together)
+    log.info("%s rows are here; if it is interrupted, it starts over", f"{len(train.labels):,}")
+    return module().fit(train, validation, hyperparameters, replace(problem, machines=hosts.meet(job.current())))
 
 
 def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:

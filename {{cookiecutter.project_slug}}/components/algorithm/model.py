@@ -74,7 +74,9 @@ def fit(
         )
         booster.free_network()  # or the next fit would be a common one too
     except LightGBMError as error:
-        raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
+        refused = "refuses the hyperparameters", "mend [hyperparameters]"
+        what, to_do = ("lost another host", "its log may say why") if problem.machines else refused
+        raise InputError(f"LightGBM {what}: {_reason(error)}; {to_do}.") from None
     return booster
 
 
