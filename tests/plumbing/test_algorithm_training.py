@@ -369,7 +369,7 @@ def test_going_on_needs_a_champion_and_its_features(tmp_path, run):
         run(lay_out(tmp_path / "alone", "binary"), continue_training="true")
     run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
     enthrone(lay_out(tmp_path / "new", "binary"), tmp_path / "old")
-    schema = tmp_path / "new/input/data/train/features.json"
+    schema = tmp_path / "new/input/data/validation/features.json"
     schema.write_text(schema.read_text().replace('"oslo"', '"rome"'))
     with pytest.raises(InputError, match="another"):
         run(tmp_path / "new", continue_training="true")

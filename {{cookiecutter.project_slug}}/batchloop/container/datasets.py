@@ -27,6 +27,7 @@ Schema = dict[str, Any]  # id, label, features: what features.json and preproces
 PARTS = ("train", "validation", "test")
 PART, DRAW = "__part", "__draw"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
+FILE = 2**26  # bytes of a file of features, before compression: several instances that train have several files each
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
 FULL, POOR = 0.93, 0.85  # of a limit of bytes: what is aimed at, and below what a file is written once more
 SPARE, TRIES, SAMPLE = (
@@ -231,14 +232,14 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         key=PART,
         include_key=False,
         file_path_provider=name,
-        approximate_bytes_per_file=2**60,
+        approximate_bytes_per_file=FILE,
     )
     with ExitStack() as stack:
         folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
         frame.select(*selected, pl.col(PART)).sink_parquet(target, mkdir=True, engine="streaming")
         for part, folder in folders.items():
-            if (file := folder / "part-00000.parquet").exists():
-                rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item()
+            if written := sorted(folder.glob("*.parquet")):
+                rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
             artifacts.write_json(folder / "features.json", learned)
     return rows
 

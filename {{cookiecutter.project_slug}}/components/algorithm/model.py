@@ -29,6 +29,7 @@ BY_FEATURE = (
     *("forcedsplits_filename", "forcedbins_filename"),
 )
 TEXT = "model.txt"
+SEVERAL_HOSTS = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def fit(
     names = [f"f{position}" for position in range(train.features.shape[1])]
     try:
         learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=categories)
-        return lgb.train(
+        booster = lgb.train(
             to_lightgbm(hyperparameters, problem),
             learned,
             num_boost_round=left,
@@ -71,14 +72,18 @@ def fit(
             init_model=before,
             callbacks=[stop],
         )
+        booster.free_network()  # or the next fit would be a common one too
     except LightGBMError as error:
-        raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
+        refused = "refuses the hyperparameters", "mend [hyperparameters]"
+        what, to_do = ("lost another host", "its log may say why") if problem.machines else refused
+        raise InputError(f"LightGBM {what}: {_reason(error)}; {to_do}.") from None
+    return booster
 
 
 def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     """LightGBM's own parameters: the hyperparameters, and what makes a run repeatable."""
     task = problem.task
-    fixed = {
+    fixed: dict[str, Any] = {
         "objective": OBJECTIVES[task],
         "metric": LOSSES[task],
         "num_threads": problem.threads,
@@ -88,6 +93,9 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
         "feature_pre_filter": False,
     }
     several = {"num_class": len(problem.classes)} if task == "multiclass" else {}
+    if machines := problem.machines:  # "Distributed Learning Guide": each counts its own rows, and they add it up
+        fixed |= {"tree_learner": "data", "pre_partition": True, "num_machines": len(machines)}
+        fixed |= {"machines": ",".join(sorted(machines)), "local_listen_port": int(machines[0].rpartition(":")[2])}
     return fixed | several | {key: value for key, value in hyperparameters.items() if key not in OURS}
 
 

@@ -19,6 +19,7 @@ from batchloop.container.settings import errors_in
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
+SPREAD = models.spread()  # each of several hosts learns from its part of the rows; the first one writes the model
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,20 @@ def train(settings: Mapping[str, str]) -> None:
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
         hyperparameters.refuse(case, chosen)
         trials = hyperparameters.trials(settings, case.tuning.trials)
-        run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
+        continues, host = job.flag(settings, "continue_training"), job.current()
+        if host.together and (trials or continues):
+            raise InputError("a search (trials) and CONTINUE need one host: [instances] algorithm count = 1.")
+        run = _tuned(_gather(case, chosen, continues), trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
-        _write(run, Model(_fit(run, checkpoint), _metadata(run)))
+        fitted = Model(_fit(run, checkpoint), _metadata(run))
+        if host.first:
+            _write(run, fitted)
         models.forget(job.checkpoints())
 
 
 def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
-    schema = tables.schema(job.channel("train"))
+    schema = tables.schema(job.channel("validation"))  # train/ may be a part, without it
     classes = case.data.classes if case.data.task != "regression" else ()
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
@@ -98,6 +104,8 @@ def _tuned(run: Run, trials: int) -> Run:
 def _fit(run: Run, checkpoint: models.Checkpoint) -> Any:
     """Fit from the start, or from where an interrupted run left off, as far as the model can."""
     examples = (run.train, run.validation, run.hyperparameters, run.problem)
+    if job.current().together:
+        return models.fit_together(*examples)
     if not models.takes_progress():
         log.info("this model keeps no checkpoint: an interrupted training starts over")
         return models.fit(*examples)

@@ -10,7 +10,7 @@ from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
-EVERY_HOST = True  # each prepares its part of the raw files
+SPREAD = ("raw",)  # each of several hosts prepares its part of the files
 
 
 def serve(settings: Mapping[str, str]) -> None:
