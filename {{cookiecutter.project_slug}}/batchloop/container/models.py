@@ -158,6 +158,7 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
         self.start = start
+        self.predicted: Predicted | None = None
 
     def interrupted(self) -> str | None:
         """The state of this fit to go on from, or None."""

@@ -55,6 +55,7 @@ class Progress(Protocol):
     """How a fit that goes round by round is watched, interrupted, and taken up again."""
 
     start: Any  # a fitted model to go on from, or None
+    predicted: "Predicted | None"  # to be set, if the fit knows it: what its model predicts for the validation rows
 
     def interrupted(self) -> str | None:
         """The state that this very fit left when it was interrupted, or None."""
