@@ -57,7 +57,7 @@ class Instances:
 
 def has_own_disks(instance: str) -> bool:
     """Whether its disks are its volume, encrypted by the hardware alone ("Instance store volumes", EC2 user guide)."""
-    return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[56]e?|gr6|p[45][a-z]*|trn\d[a-z]*)\.", instance))
+    return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[5-7]e?|gr6|p[4-6][a-z\d-]*|trn\d[a-z]*)\.", instance))
 
 
 @dataclass(frozen=True)
