@@ -104,7 +104,7 @@ def row(places: Places, name: str, file: Path) -> bool:
     measure.measure(described.subjects, plan, done, keep)
     if kept["equal"] is None:
         kept["equal"] = described.check()
-        kept |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "machine": document.machine()}
+        kept |= {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "machine": document.machine(places.python)}
     kept |= judged(described, plan, done, places.quick)
     keep()
     print(f"== {name} ({time.monotonic() - started:.0f} s)\n{said(kept)}", flush=True)

@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_places import HERE, TEMPLATE
+from bench_places import HERE, call
 
 Kept = Mapping[str, Any]
+VERSIONS = """
+import importlib.metadata, platform
+found = [f"{name} {importlib.metadata.version(name)}" for name in ("polars", "lightgbm", "numpy")]
+print(", ".join([f"Python {platform.python_version()}", *found]))
+"""
 
 
-def machine() -> str:
-    """Cores, processor, memory, Python and the libraries that decide."""
+def machine(python: Path) -> str:
+    """Cores, processor, memory, and of the components' environment Python and the libraries that decide."""
     model = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    lock = (TEMPLATE / "locks" / "components.txt").read_text(encoding="utf-8")
-    versions = ", ".join(f"{name} {found}" for name, found in re.findall(r"(?m)^(polars|lightgbm|numpy)==(\S+)", lock))
-    cores = f"{os.cpu_count()} cores ({model[0] if model else platform.machine()}), {memory:.0f} GiB"
-    return f"{cores}, Python {platform.python_version()}, {versions}"
+    versions = call(python, "-c", VERSIONS).strip()
+    return f"{os.cpu_count()} cores ({model[0] if model else platform.machine()}), {memory:.0f} GiB, {versions}"
 
 
 def kept(folder: Path, names: Sequence[str]) -> dict[str, Kept]:

@@ -96,7 +96,7 @@ def processing_train(places: Places, kind: str, contract: Contract = PLAIN) -> R
         COPY: places.limit("copy", raw, copy, target=copy),
     }
     goals = {
-        "parquet": (Goal(COMPONENT, COPY, "wall", 1.4, quick=3.0), Goal(PEER, COMPONENT, "wall", 4.8, True, quick=2.0)),
+        "parquet": (Goal(COMPONENT, COPY, "wall", 1.4, quick=3.0), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=2.0)),
         "csv": (Goal(COMPONENT, COPY, "wall", 1.6, quick=3.2), Goal(PEER, COMPONENT, "wall", 3.0, True, quick=1.5)),
     }
     ranges = ", ranges in the contract" if contract.ranges else ""

@@ -119,6 +119,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float
     monkeypatch.setattr(bench, "DOCUMENT", tmp_path / "performance.md")
     monkeypatch.setattr(bench, "guards", lambda _: True)
     monkeypatch.setattr(Places, "prepare", lambda _: None)
+    monkeypatch.setattr(document, "machine", lambda _: "here")
     monkeypatch.setattr(measure, "calibrate", lambda: 1.0)
     return takes
 
@@ -214,4 +215,4 @@ def test_peers_are_locked_with_hashes_and_name_no_host() -> None:
 def test_a_document_is_a_table(tmp_path: Path) -> None:
     assert document.table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
     assert document.kept(tmp_path, ("row",)) == {}
-    assert "Python 3" in document.machine()
+    assert "Python 3" in document.machine(Path(sys.executable))
