@@ -3,13 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-import botocore.session
 import pytest
 
 from batchloop.cli import COMMANDS
-from batchloop.pipelines.compile import Nobody, compile_all
+from batchloop.pipelines.compile import Nobody
 from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
@@ -72,18 +70,6 @@ def test_a_component_loads_what_it_uses_and_no_more() -> None:
         assert "polars" in loaded
         if (component, mode) == ("algorithm", "serve"):
             assert loaded & NOT_SERVING == set()
-
-
-def test_compiling_makes_no_client_of_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reads the model of its service: dozens of them were most of what a definition took."""
-
-    def made(*_: object, **__: object) -> None:
-        raise AssertionError("a client was made")
-
-    compile_all(ROOT, "dev", tmp_path / "before")
-    monkeypatch.setattr(botocore.session.Session, "create_client", made)
-    files = compile_all(ROOT, "dev", tmp_path / "after")
-    assert all(file.read_bytes() == (tmp_path / "before" / file.name).read_bytes() for file in files)
 
 
 def test_who_stands_for_aws_while_compiling_says_that_nobody_is_there() -> None:
