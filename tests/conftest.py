@@ -27,7 +27,7 @@ def template_files() -> list[str]:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template without the caches of tools that ran in it."""
     copy = tmp_path_factory.mktemp("template")
-    for name in ["cookiecutter.json", "hooks/pre_gen_project.py", "hooks/post_gen_project.py"]:
+    for name in ["cookiecutter.json", "hooks/answers.py", "hooks/post_gen_project.py"]:
         (copy / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
     for name in template_files():

@@ -1,5 +1,6 @@
 """What one command renders: these files, without a trace of the template, in a git repository of its own."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -40,6 +41,14 @@ def test_python_files_are_copied_and_never_rendered(rendered: Path) -> None:
         if name.endswith(".py"):
             assert (rendered / name).read_bytes() == (TEMPLATE / name).read_bytes()
             assert "{{ cookiecutter" not in (TEMPLATE / name).read_text(encoding="utf-8"), name
+
+
+def test_rendering_starts_one_hook_and_copies_the_plumbing_as_a_folder() -> None:
+    """Each hook is a process, and each file that is not in such a folder a template more, for its name."""
+    assert [file.name for file in (ROOT / "hooks").glob("*_*.py")] == ["post_gen_project.py"]
+    settings = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    assert "batchloop" in settings["_copy_without_render"]
+    assert not [name for name in template_files() if name.startswith("batchloop/") and "cookiecutter" in name]
 
 
 def test_the_rendered_folder_is_a_git_repository(rendered: Path) -> None:

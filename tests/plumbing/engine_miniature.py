@@ -138,7 +138,7 @@ else:
 COMPILER = """
 import shutil, sys
 from pathlib import Path
-output = Path(sys.argv[sys.argv.index("--output") + 1])
+output = Path(sys.argv[-1])
 for name in ("training", "inference"):
     shutil.copy(f"pipelines/{name}.json", output)
     if "Wrong" in (output / f"{name}.json").read_text():

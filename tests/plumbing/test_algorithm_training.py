@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -597,12 +596,11 @@ def test_what_validation_was_evaluated_on_is_not_predicted_again(task, own, tmp_
         return predict(fitted, rows, threads)
 
     monkeypatch.setattr(models, "predict", counted)
-    monkeypatch.setattr(train, "COMPARED", 10)
-    run: Any = SimpleNamespace(validation=second, problem=problem)
-    assert train._predict(run, fitted, known) is known
+    monkeypatch.setattr(models, "COMPARED", 10)
+    assert models.confirmed(fitted, second.features, known, 1) is known
     assert max(asked) <= 10
     for other in (None, known + 1e-9):  # of a model that can't tell, or of another one
-        assert np.array_equal(train._predict(run, fitted, other), again)
+        assert np.array_equal(models.confirmed(fitted, second.features, other, 1), again)
 
 
 def test_a_search_is_not_repeated_after_an_interruption(tmp_path):

@@ -55,10 +55,13 @@ import socket, sys
 def refuse(*_, **__):
     raise SystemExit("the network was used")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from botocore.session import Session
 from batchloop.pipelines.compile import main
+def made(*_, **__):
+    raise SystemExit("a client was made: it reads the model of its service, and dozens take longer than all the rest")
+Session.create_client = made
 for folder in sys.argv[1:]:
-    sys.argv = ["compile", "--env", folder.rpartition("/")[2], "--root", folder, "--output", folder + "/out"]
-    if main():
+    if main(folder, folder.rpartition("/")[2], folder + "/out"):
         raise SystemExit(1)
 """
 PIPELINES = ("training", "inference")

@@ -1,15 +1,17 @@
 """What a command or a component loads before it does anything: nobody is to wait for a library that is not used."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import botocore.session
 import pytest
 
 from batchloop.cli import COMMANDS
-from batchloop.pipelines.compile import Nobody, compile_all
+from batchloop.pipelines import definitions
+from batchloop.pipelines.compile import Nobody
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
@@ -74,18 +76,33 @@ def test_a_component_loads_what_it_uses_and_no_more() -> None:
             assert loaded & NOT_SERVING == set()
 
 
-def test_compiling_makes_no_client_of_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reads the model of its service: dozens of them were most of what a definition took."""
-
-    def made(*_: object, **__: object) -> None:
-        raise AssertionError("a client was made")
-
-    compile_all(ROOT, "dev", tmp_path / "before")
-    monkeypatch.setattr(botocore.session.Session, "create_client", made)
-    files = compile_all(ROOT, "dev", tmp_path / "after")
-    assert all(file.read_bytes() == (tmp_path / "before" / file.name).read_bytes() for file in files)
-
-
 def test_who_stands_for_aws_while_compiling_says_that_nobody_is_there() -> None:
     with pytest.raises(AttributeError, match=r"compiling needs no account.*list_models"):
         Nobody().list_models()
+
+
+def test_definitions_are_compiled_again_only_where_what_they_are_made_from_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's version is part of it; what they are made from is told by content, not by dates."""
+    compiled = list[str]()
+
+    def compile_here(_: Repository, module: str, *words: str) -> str:
+        compiled.append(module)
+        for name in definitions.NAMES:
+            (Path(words[-1]) / f"{name}.json").write_text("{}")
+        return ""
+
+    for name in ("usecase.toml", "environments/dev.toml", "locks/development.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(definitions, "run_module", compile_here)
+    monkeypatch.setattr(definitions, "check_hyperparameters", lambda _: None)
+    for changed, times in (("", 1), ("usecase.toml", 2), ("environments/dev.toml", 3), ("locks/development.txt", 4)):
+        if changed:
+            text = (tmp_path / changed).read_text(encoding="utf-8")
+            (tmp_path / changed).write_text(f"{text}\n# another\n", encoding="utf-8")
+        for _ in range(2):
+            (tmp_path / "usecase.toml").touch()
+            assert definitions.definition(Repository(tmp_path), "dev", "training") == {}
+        assert len(compiled) == times

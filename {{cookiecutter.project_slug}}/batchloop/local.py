@@ -25,7 +25,7 @@ from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Reposi
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
 RAW = ("TrainingData", "ValidationData", "ProductionData")
-SAMPLE_ROWS, SAMPLE_SEED = "20000", "7"
+SAMPLE_ROWS = "20000"
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,7 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     else:
         if repository.window() == "sample" and not repository.data("train").exists():
             print(f"there is no data yet: writing the sample ({SAMPLE_ROWS} rows) to data/sample", flush=True)
-            arguments = ("--rows", SAMPLE_ROWS, "--seed", SAMPLE_SEED, "--output", "data/sample")
-            definitions.run_module(repository, "data.sample", *arguments)
+            definitions.run_module(repository, "data.sample", "--rows", SAMPLE_ROWS, "--output", "data/sample")
         data = _window_data(repository, "train")
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 

@@ -135,6 +135,6 @@ def _code(components: Path, name: str) -> Iterator[str]:
 
 
 def sources(repository: Repository, environment: str) -> str:
-    """What the compiled definitions are made from."""
-    made_from = ("pipelines", "batchloop", "usecase.toml", f"environments/{environment}.toml")
+    """What the compiled definitions are made from, the SDK's version among it."""
+    made_from = ("pipelines", "batchloop", "locks/development.txt", "usecase.toml", f"environments/{environment}.toml")
     return of(files(repository.root, [repository.root / path for path in made_from]))

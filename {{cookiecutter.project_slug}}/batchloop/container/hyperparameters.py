@@ -73,10 +73,8 @@ def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, st
     try:
         models.fit(rows, rows, values, problem)
     except Exception as error:  # of any library
-        yield (
-            "",
-            f"components/algorithm/model.py refuses them on a few made-up rows: {sentence(error).rstrip('.')}",
-        )
+        reason = sentence(error).rstrip(".")
+        yield "", f"components/algorithm/model.py refuses them on a few made-up rows: {reason}"
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,8 @@ def search(
     def objective(trial: optuna.Trial) -> float:
         chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
         fitted = models.fit(*tables, chosen, problem, progress := Pruning(trial, optuna.TrialPruned))
-        if (predicted := progress.predicted) is None:
-            model = Model(fitted, {"classes": problem.classes})
-            predicted = models.predict(model, tables[1].features, problem.threads)
+        model = Model(fitted, {"classes": problem.classes})
+        predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
         metric = "rmse" if problem.task == "regression" else "log_loss"
         return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
 

@@ -19,6 +19,7 @@ from batchloop.container.protocols import Feature, Matrix, Predicted, Table
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
 BATCH = 16_384  # rows: as numbers they fit into a processor's cache
 PREDICTION, SCORE, ERROR = "prediction", "score", "error"
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
 LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
 WANTED = {
     "number": "a number",
@@ -30,20 +31,7 @@ WANTED = {
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return frame.select(_encoded(features)).to_numpy(order="c")
-
-
-def _encoded(features: Sequence[Feature]) -> list[pl.Expr]:
-    """Each feature as a number of the matrix."""
-    columns = ((pl.col(feature["name"]), feature) for feature in features)
-    return [
-        (
-            column.cast(pl.Enum(feature["categories"]), strict=False).to_physical()
-            if "categories" in feature
-            else column
-        ).cast(pl.Float32)
-        for column, feature in columns
-    ]
+    return frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features).to_numpy(order="c")
 
 
 def schema(folder: Path) -> Schema:
@@ -59,7 +47,8 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     """
     frame, names = _scan(folder), [feature["name"] for feature in described["features"]]
     label = described["label"]
-    absent = [name for name in [*names, label] if name not in frame.collect_schema()]
+    kinds = frame.collect_schema()
+    absent = [name for name in [*names, label] if name not in kinds]
     if absent:
         raise InputError(
             f"{folder.name}/ has no column {absent[0]!r}, which its features.json names; prepare it again."
@@ -67,8 +56,8 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     rows: int = frame.select(pl.len()).collect().item()
     table = Table(np.empty((rows, len(names)), dtype=np.float32), np.empty(rows, dtype=np.float64))
     start = 0
-    columns = [*_encoded(described["features"]), pl.col(label)]
-    for batch in frame.select(columns).collect_batches(chunk_size=BATCH, maintain_order=True):
+    columns = (_at_once(kinds[feature["name"]], feature) for feature in described["features"])
+    for batch in frame.select(*columns, label).collect_batches(chunk_size=BATCH, maintain_order=True):
         part = slice(start, start + batch.height)
         table.features[part] = batch.select(names).to_numpy(order="c")
         known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
@@ -176,25 +165,25 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
     return table(identity, models.predict(model, known.to_numpy(order="c"), threads=1), metadata, errors)
 
 
-def _at_once(kind: pl.DataType, feature: Feature, missing: Sequence[str]) -> pl.Expr:
+def _at_once(kind: pl.DataType, feature: Feature, missing: Sequence[str] = ()) -> pl.Expr:
     """A column as the model's numbers (Float32); null where a cell needs a closer look, or has no value."""
     column, category, names = pl.col(feature["name"]), feature["kind"] == "category", feature.get("categories", ())
-    if category and kind in (pl.String, pl.Enum(names)):
+    if category and kind in TEXTS:
         numbers = column.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Float32)
     elif category or not (kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.String)):
         return pl.repeat(None, pl.len(), dtype=pl.Float32).alias(feature["name"])
     else:
         numbers = column.cast(pl.Float32, strict=False)
     markers = [text for text in missing if (text in names if category else any(map(str.isdigit, text)))]
-    if not markers or kind != pl.String:
+    if not markers or kind not in TEXTS or kind == pl.Enum(names):
         return numbers
-    return pl.when(~column.is_in(markers)).then(numbers).alias(feature["name"])
+    return pl.when(~column.cast(pl.String).is_in(markers)).then(numbers).alias(feature["name"])
 
 
 def _numbers(column: pl.Series, feature: Feature, missing: Sequence[str]) -> tuple[pl.Series, pl.Series | None]:
     """Cells as the model's numbers (Float32, null is missing), and how to show each that is none of them."""
     kind, category = column.dtype, feature["kind"] == "category"
-    if (kind.is_nested() or kind == pl.Binary) if category else kind not in (pl.String, pl.Categorical, pl.Enum):
+    if (kind.is_nested() or kind == pl.Binary) if category else kind not in TEXTS:
         shown = pl.Series([f"a value of type {kind}"]).new_from_index(0, len(column))
         return pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column)), shown
     if category:  # the first one stands for all that are not known

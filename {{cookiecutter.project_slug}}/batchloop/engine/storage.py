@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -147,10 +147,10 @@ class Cache:
         """What the step has given before, unless that is too old or what it stored is gone."""
         file = self._file(step, arguments)
         with suppress(OSError, ValueError, InputError):  # no entry, or a damaged one
-            found: Properties = json.loads(file.read_text(encoding="utf-8"))
-            stored = [uri for uri in _texts(found) if uri.startswith("s3://")]
+            found: Properties = json.loads(text := file.read_text(encoding="utf-8"))
+            stored = map(self.storage.path, re.findall(r'"(s3://[^"]*)"', text))
             young = file.stat().st_mtime + self._seconds(step) > time.time()
-            return found if young and all(self.storage.path(uri).exists() for uri in stored) else None
+            return found if young and all(path.exists() for path in stored) else None
         return None
 
     def keep(self, step: Properties, arguments: Properties, properties: Properties) -> None:
@@ -171,15 +171,6 @@ class Cache:
         keys = set(arguments) if self.own else KEYS.get(step["Type"], set())
         request = {key: value for key, value in arguments.items() if key in keys}
         return self.folder / f"{repository.of([step['Name'], request])}.json"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
 
 
 def fingerprint(known: Path, files: Iterable[tuple[str, Path]]) -> str:

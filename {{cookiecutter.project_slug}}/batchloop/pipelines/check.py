@@ -39,7 +39,6 @@ JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "S
 DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 LARGEST, MOST_PARAMETERS = 2**20, 200
-UNUSED = "\uffff"  # no character, now and ever
 Step = Mapping[str, Any]
 
 
@@ -330,13 +329,13 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
 def _matches(value: str, java: str) -> bool:
     """Whether a pattern of the model, which is Java's, takes a value.
 
-    Python takes no number after an end, and has no \\p classes: of those in brackets, the value's own characters count.
+    Python takes no number after an end, and has no \\p classes: the value's own characters stand for them, or none.
     """
 
     def held(found: re.Match[str]) -> str:
         if found[1] == "Alnum":
             return "0-9A-Za-z"
-        return "".join(re.escape(one) for one in {*value} if unicodedata.category(one).startswith(found[1])) or UNUSED
+        return "".join(re.escape(one) for one in {*value} if unicodedata.category(one).startswith(found[1])) or "\uffff"
 
     return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", held, re.sub(r"\$\{\d+,\d+\}$", "", java)), value))
 

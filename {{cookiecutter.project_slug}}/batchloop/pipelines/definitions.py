@@ -75,10 +75,7 @@ def _waits(policy: Values) -> float:
 
 
 def compile_all(repository: Repository, environment: str) -> None:
-    """Check every setting, compile and check, in a process of its own: the SDK takes seconds to import.
-
-    Raises InputError.
-    """
+    """Check every setting, then compile and check in a process of its own, for the SDK is slow. Raises InputError."""
     case = read(repository, environment)[0]
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
@@ -86,8 +83,8 @@ def compile_all(repository: Repository, environment: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sources").unlink(missing_ok=True)
     with ThreadPoolExecutor() as beside:
-        arguments = ("batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
-        compiling = beside.submit(run_module, repository, *arguments)
+        words = (str(repository.root), environment, str(folder))
+        compiling = beside.submit(run_module, repository, "batchloop.pipelines.compile", *words)
         check_hyperparameters(repository)
         compiling.result()
     (folder / "sources").write_text(sources, encoding="utf-8")
@@ -132,10 +129,7 @@ def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
 def chosen(
     repository: Repository, environment: str, definition: Values, words: Sequence[str], values: Values
 ) -> dict[str, Any]:
-    """Those of the values that Name=value pairs have given, checked as the settings that they stand in for.
-
-    Raises InputError.
-    """
+    """The values that Name=value pairs have given, checked as the settings they stand in for. Raises InputError."""
     given = {name: values[name] for name in _pairs(words, values)}
     if not given:
         return {}

@@ -78,8 +78,6 @@ def fit(
         refused = "refuses the hyperparameters", "mend [hyperparameters]"
         what, to_do = ("lost another host", "its log may say why") if problem.machines else refused
         raise InputError(f"LightGBM {what}: {_reason(error)}; {to_do}.") from None
-    if progress:
-        progress.predicted = stop.predicted
     return booster
 
 
@@ -112,19 +110,19 @@ class Stopping:
 
     def __init__(self, patience: int, best: Best, progress: Progress | None) -> None:
         self.patience, self.best, self.progress = patience, best, progress
-        self.predicted: Predicted | None = None  # of validation, in the best round
-        self.current: Any = None
 
     def on_prediction(self, predicted: Any, _: lgb.Dataset) -> list[Any]:
-        """What LightGBM has predicted to measure the round; it keeps one array for all of them."""
-        self.current = predicted
+        """What LightGBM has predicted for validation, always in the same array."""
+        self.predicted = predicted
         return []
 
     def __call__(self, env: Any) -> None:
         _, _, value, larger_is_better, *_ = env.evaluation_result_list[0]
         rounds, loss = env.iteration + 1, -float(value) if larger_is_better else float(value)
         if loss < self.best.loss or self.patience == 0:
-            self.best, self.predicted = Best(rounds, loss), self.current.copy()
+            self.best = Best(rounds, loss)
+            if self.progress:
+                self.progress.predicted = self.predicted.copy()
         if self.progress:
             self.progress.after_round(rounds, loss, lambda: _state(env.model, self.best))
         if rounds == env.end_iteration or 0 < self.patience <= rounds - self.best.iteration:

@@ -20,7 +20,6 @@ from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 SPREAD = models.spread()  # each of several hosts learns from its part of the rows; the first one writes the model
-COMPARED = 1000  # rows
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Run:
 
     def identity(self) -> list[Any]:
         """What a checkpoint must agree with to belong to this run."""
-        search = dict(self.case.tuning.search)
-        return [self.case.contract(), self.parents, self.hyperparameters, search, self.schema["features"]]
+        case, features = self.case, self.schema["features"]
+        return [case.contract(), self.parents, self.hyperparameters, dict(case.tuning.search), features]
 
 
 def train(settings: Mapping[str, str]) -> None:
@@ -115,25 +114,15 @@ def _fit(run: Run, checkpoint: models.Checkpoint) -> Any:
 
 
 def _metadata(run: Run) -> dict[str, Any]:
-    data = run.case.data
     return {
-        "task": data.task,
+        "task": run.problem.task,
         "id": run.schema["id"],
         "label": run.schema["label"],
-        "classes": list(data.classes) if data.task != "regression" else [],
+        "classes": list(run.problem.classes),
         "features": run.schema["features"],
         "threshold": run.case.prediction.threshold,
         "hyperparameters": dict(run.hyperparameters),
     }
-
-
-def _predict(run: Run, model: Model, known: "Predicted | None") -> Predicted:
-    """Of validation: what the fit has predicted, where the model that will serve says the same of some of the rows."""
-    rows, threads = run.validation.features, run.problem.threads
-    some = slice(None, None, 1 + len(rows) // COMPARED)
-    if known is not None and np.array_equal(known[some], models.predict(model, rows[some], threads)):
-        return known
-    return models.predict(model, rows, threads)
 
 
 def _write(run: Run, fitted: Model, known: "Predicted | None") -> None:
@@ -142,7 +131,7 @@ def _write(run: Run, fitted: Model, known: "Predicted | None") -> None:
         models.save(fitted, folder)
         artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
         model = models.load(folder)  # what will serve
-        predicted = _predict(run, model, known)
+        predicted = models.confirmed(model, run.validation.features, known, run.problem.threads)
         report = _evaluate(run, model, predicted)
         artifacts.write_json(output / "evaluation.json", report)
         identity = tables.ids(job.channel("validation"), run.schema)

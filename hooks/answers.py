@@ -1,7 +1,7 @@
 """Refuse answers that would make a broken repository or illegal AWS names, and say what would be right.
 
-cookiecutter.json names `Answers` as an extension of Jinja, whose filter sees all answers once the last is given:
-cookiecutter writes a traceback below what a hook says that fails. Run as a hook this file does nothing.
+cookiecutter.json names `Answers` as an extension of Jinja, whose filter sees all answers once the last is given. It is
+no hook: cookiecutter writes a traceback below what a hook says that fails, and starts a process for each.
 """
 
 import re
