@@ -91,7 +91,9 @@ class Reading:
     tables: Sequence[Path]
     usecase: UseCase
     labelled: bool
-    numbers: set[str]
+    numbers: set[str] = field(default_factory=set)
+    only: set[str] | None = None  # of Parquet's columns
+    opened: dict[Path, files.Parquet] = field(default_factory=dict)  # of an earlier reading
     empty: int = 0
     marked: bool = field(default=False, init=False)
 
@@ -113,9 +115,13 @@ class Reading:
 
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
-        table = files.table(file, self.usecase.data)
+        table = self.opened.get(file) or files.table(file, self.usecase.data)
+        if not isinstance(table, Text):
+            self.opened[file] = table
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
+        if self.only is not None and not isinstance(table, Text):
+            names = [name for name in names if name in self.only]
         for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
             if ROW in frame:
                 origin = [pl.col(ROW).cast(pl.UInt32)]
@@ -178,7 +184,7 @@ class Reading:
 
     def _parquet(self, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
-        size = max(1, min(ROWS, CELLS // len(names)))
+        size = max(1, min(ROWS, CELLS // (len(names) + 1)))
         self.empty += len(table.gaps)
         for start in range(0, table.rows, size):
             frame = table.frame.select(*names, ROW).slice(start, size).collect()

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import polars as pl
 
@@ -80,9 +81,7 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    if column.dtype == pl.String and _few(column):
-        return _by_distinct(column, lambda distinct: _texts(distinct, missing, decimal))
-    return _texts(column, missing, decimal)
+    return _by_distinct(column, lambda some: _texts(some, missing, decimal))
 
 
 def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Series:
@@ -94,17 +93,19 @@ def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Seri
     return _without(plain, missing)
 
 
-def _few(column: pl.Series) -> bool:
-    """Whether most of a column's cells are there more than once, as far as its first cells tell."""
-    return len(column) > SOME and column.head(SOME).n_unique() < SOME // 2
-
-
 def _by_distinct(column: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Texts of a column that has few: each is looked at once, and the column stays what it is where none changes."""
-    distinct = column.unique()
+    """Texts of a column; where it has few, each is looked at once, and the column stays what it is if none changes."""
+    if column.dtype != pl.String:
+        return parse(column)
+    many = len(column) < SOME or column.head(SOME).n_unique() > SOME // 2
+    distinct = column if many else column.unique()
     parsed = parse(distinct)
+    if parsed.equals(distinct):
+        return column
+    if many:
+        return parsed
     other = parsed.ne_missing(distinct)
-    return column.replace(distinct.filter(other), parsed.filter(other)) if other.any() else column
+    return column.replace(distinct.filter(other), parsed.filter(other))
 
 
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
@@ -127,8 +128,9 @@ def _without(column: pl.Series, missing: Collection[str] | Collection[float]) ->
 
 
 def _finite(column: pl.Series) -> pl.Series:
-    finite = column.is_finite()
-    return column if finite.all() else column.set(~finite, None)
+    if isfinite(column.sum()):
+        return column
+    return column.set(~column.is_finite(), None)
 
 
 def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
@@ -154,7 +156,7 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
     if column.dtype in (pl.Time, pl.Duration):
         column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
     if column.dtype.is_numeric() or column.dtype == pl.Null:
-        return column.cast(pl.Float64), None
+        return column if column.dtype == pl.Float64 else column.cast(pl.Float64), None
     if spelling.plain and column.dtype == pl.String:
         numbers = column.cast(pl.Float64, strict=False)
         if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
@@ -281,5 +283,5 @@ def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Pars
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}
     present = texts(column, spelling.markers, spelling.decimal)
-    labels = present.replace_strict(known, default=None, return_dtype=pl.String)
+    labels = _by_distinct(present, lambda texts: texts.replace_strict(known, default=None, return_dtype=pl.String))
     return labels, _wrong(present, labels)
