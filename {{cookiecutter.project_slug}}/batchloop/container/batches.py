@@ -22,10 +22,11 @@ from batchloop.container.lines import RAGGED, ROW, Rows, Text
 from batchloop.container.usecase import UseCase
 
 FILE = "__file"
-BLOCK = 1 << 24  # bytes of CSV
+BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+OPEN = 100  # files whose metadata are held for the next reading
 TITLES = 30  # lines among which the names may stand
 
 
@@ -58,10 +59,10 @@ class Block:
         if any(not frame[name].null_count() for name in numbers):
             return True
         left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
-        for name in (name for name in left.columns if name not in numbers):
-            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
+        for name in (name for name, kind in frame.schema.items() if kind == pl.String):
             if left.is_empty():
-                break
+                return True
+            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
         return left.is_empty()
 
 
@@ -71,6 +72,9 @@ class Batch:
 
     frame: pl.DataFrame
     blocks: tuple[Block, ...] = ()
+
+    def is_like(self, other: "Batch") -> bool:
+        return bool(self.blocks) == bool(other.blocks) and self.frame.schema == other.frame.schema
 
     def written(self, name: str, rows: pl.Series) -> pl.Series:
         """Some cells of a column as their file writes them."""
@@ -99,15 +103,14 @@ class Reading:
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises InputError for a damaged file, and for one without a needed column."""
-        held: list[Batch] = []
+        held, size = list[Batch](), 0
         for file in self.tables:
             try:
                 for batch in self._file(file):
-                    first, size = held[0] if held else batch, sum(len(one.frame) for one in held)
-                    alike = first.frame.schema == batch.frame.schema and bool(first.blocks) == bool(batch.blocks)
-                    if held and (not alike or (size + len(batch.frame)) * batch.frame.width > CELLS // 4):
+                    size += len(batch.frame)
+                    if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
                         yield _together(held)
-                        held.clear()
+                        held, size = [], len(batch.frame)
                     held.append(batch)
             except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
                 raise files.explain(error, [file]) from None
@@ -116,7 +119,7 @@ class Reading:
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
         table = self.opened.get(file) or files.table(file, self.usecase.data)
-        if not isinstance(table, Text):
+        if not isinstance(table, Text) and len(self.opened) < OPEN:
             self.opened[file] = table
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
@@ -140,7 +143,7 @@ class Reading:
         """Rows in order, and the block that they come from where it is clear."""
         rows: Rows | None = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
         done = 0
-        for content in text.blocks(BLOCK) if rows is None else ():
+        for content in text.blocks(min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)) if rows is None else ():
             block = Block(content, text)
             if rows is None and b'"' in content:
                 rows = files.rows(text)

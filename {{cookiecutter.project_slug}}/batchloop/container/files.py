@@ -222,11 +222,11 @@ def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
         nothing = column.str.strip_chars() == "" if kind == pl.String else column.is_nan() if kind.is_float() else False
         return column.is_null() | nothing
 
-    blanks = [blank(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
+    columns = [(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
     rows = pl.Series(dtype=pl.UInt32)
-    for start in [0, *range(1, len(blanks), COLUMNS_AT_ONCE)]:
+    for start in [0, *range(1, len(columns), COLUMNS_AT_ONCE)]:
         left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
-        some = blanks[start : start + COLUMNS_AT_ONCE if start else 1]
+        some = [blank(*column) for column in columns[start : start + COLUMNS_AT_ONCE if start else 1]]
         rows = left.filter(pl.all_horizontal(some)).select(ROW).collect(engine="streaming")[ROW]
         if rows.is_empty():
             break

@@ -95,7 +95,7 @@ class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
     `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and
-    `plain` ones of CSV can be read as numbers at once.
+    `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts whether `parse` changes none.
     """
 
     source: str
@@ -104,6 +104,7 @@ class Parser:
     wrong: str = ""
     flagged: bool = False
     plain: bool = False
+    as_it_is: pl.Expr | None = None
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -156,8 +157,10 @@ def _batches(reading: Reading, changed: set[str], wanted: Sequence[str] | None =
     if wanted is not None:
         for timed, those in parsers.items():
             some = [parser for parser in those if {parser.name, INVALID + parser.name} & set(wanted)]
-            parsers[timed] = [parser if parser.name in changed else replace(parser, parse=_as_it_is) for parser in some]
-        reading.only = {usecase.data.id, *(parser.source for parser in parsers[True])}
+            parsers[timed] = [
+                one if one.name in changed else replace(one, parse=_as_it_is, as_it_is=None) for one in some
+            ]
+        reading.only = {parser.source for parser in parsers[True]}
     parsed = partial(_parsed, usecase=usecase, parsers=parsers, changed=changed)
     yield from in_order(reading, parsed, pl.thread_pool_size())
 
@@ -173,12 +176,16 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
 
 
 def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
-    """The contract's columns and the time, then the label and the group of training rows."""
+    """The id, the contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
     if timed and data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
-    parsers = []
+    parsers, same = list[Parser](), None
+    if data.id:
+        plainly = Spelling(data.missing, data.decimal)
+        same = values.is_canonical(pl.col(data.id), plainly)
+        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=plainly), as_it_is=same))
     for column in columns:
         form, low, high = column.format, column.minimum, column.maximum
         written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
@@ -193,14 +200,16 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
-        parsers.append(Parser(column.name, column.name, parse, wrong, flagged=bool(wanted), plain=plain))
+        same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
+        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if data.task == "regression":
             spelling = replace(spelling, format=data.label_format)
             kind, parse = "a number", partial(values.number, spelling=spelling)
         plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
-        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain))
+        same = None if kind == "a number" else values.is_named(pl.col(data.label), data.classes, spelling)
+        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
     return parsers
@@ -208,6 +217,16 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
 
 def _as_it_is(column: pl.Series) -> Parsed:
     return column, None
+
+
+def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
+    """Columns of texts that stay what they are, all found in one query."""
+    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
+    same = {
+        parser.name: parser.as_it_is for parser in parsers if parser.source in texts and parser.as_it_is is not None
+    }
+    found = batch.select(**same).row(0, named=True) if same else {}
+    return {name for name, yes in found.items() if yes}
 
 
 def _values(parser: Parser, batch: pl.DataFrame, changed: set[str]) -> Parsed:
@@ -231,15 +250,15 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]],
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
 
-    if name:  # all that is taken from a ragged line
-        data = usecase.data
-        text = partial(values.text, spelling=Spelling(data.missing, data.decimal))
-        identity, _ = _values(Parser(name, name, text), batch, changed)
-        columns.append(identity.alias(name))
-        nameless = identity.is_null() & error.is_null()
-        error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
-    for parser in parsers[usecase.data.time in batch.columns]:
-        cells, wrong = _values(parser, batch, changed)
+    chosen = parsers[usecase.data.time in batch.columns]
+    unchanged = _unchanged(batch, chosen)
+    for parser in chosen:
+        cells, wrong = (batch[parser.source], None) if parser.name in unchanged else _values(parser, batch, changed)
+        if parser.name == name:  # all that is taken from a ragged line
+            columns.append(cells.alias(name))
+            nameless = cells.is_null() & error.is_null()
+            error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
+            continue
         if wrong is not None and (wrong & error.is_null()).any():
             places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")

@@ -14,10 +14,10 @@ no cell does. A text of the missing markers, an empty one, NaN and infinity are 
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 
 import polars as pl
 
@@ -30,7 +30,6 @@ WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
 WHOLE = r"(-?(?:0|[1-9]\d*))([.,])0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
-SOME = 1000  # cells by which a column of few texts is known
 SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
 HOUR = 3_600_000_000  # microseconds
@@ -81,10 +80,6 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    return _by_distinct(column, lambda some: _texts(some, missing, decimal))
-
-
-def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Series:
     plain = _plain(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
@@ -93,19 +88,9 @@ def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Seri
     return _without(plain, missing)
 
 
-def _by_distinct(column: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Texts of a column; where it has few, each is looked at once, and the column stays what it is if none changes."""
-    if column.dtype != pl.String:
-        return parse(column)
-    many = len(column) < SOME or column.head(SOME).n_unique() > SOME // 2
-    distinct = column if many else column.unique()
-    parsed = parse(distinct)
-    if parsed.equals(distinct):
-        return column
-    if many:
-        return parsed
-    other = parsed.ne_missing(distinct)
-    return column.replace(distinct.filter(other), parsed.filter(other))
+def is_canonical(texts: pl.Expr, spelling: Spelling) -> pl.Expr:
+    """Whether all are what `text` would make of them."""
+    return ~(texts.str.contains(rf"{OTHERS}|^\s|\s$").any() | texts.is_in(spelling.markers).any())
 
 
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
@@ -144,10 +129,10 @@ def number(column: pl.Series, spelling: Spelling, low: float | None = None, high
     numbers = _finite(_without(numbers, spelling.numbers))
     if low is None and high is None:
         return numbers, wrong
-    infinity = float("inf")
-    outside = (numbers < (-infinity if low is None else low)) | (numbers > (infinity if high is None else high))
-    if not outside.any():
+    low, high = (-inf if low is None else low), (inf if high is None else high)
+    if numbers.is_between(low, high).all():
         return numbers, wrong
+    outside = (numbers < low) | (numbers > high)
     outside = outside.fill_null(value=False)
     return numbers.set(outside, None), outside if wrong is None else outside | wrong
 
@@ -283,5 +268,10 @@ def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Pars
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}
     present = texts(column, spelling.markers, spelling.decimal)
-    labels = _by_distinct(present, lambda texts: texts.replace_strict(known, default=None, return_dtype=pl.String))
+    labels = present.replace_strict(known, default=None, return_dtype=pl.String)
     return labels, _wrong(present, labels)
+
+
+def is_named(texts: pl.Expr, classes: Sequence[str], spelling: Spelling) -> pl.Expr:
+    """Whether all are what `named` would make of them."""
+    return texts.is_in([name for name in classes if name == name.strip() and name not in spelling.markers]).all()
