@@ -18,7 +18,7 @@ import polars as pl
 
 from batchloop.container import files
 from batchloop.container.job import InputError, column_hint, listed
-from batchloop.container.lines import RAGGED, ROW, Rows, Text
+from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
 
 FILE = "__file"
@@ -39,7 +39,14 @@ class Block:
 
     def read(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
         """Numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError where that isn't so."""
-        frame = pl.scan_csv(
+        return self._scan(numbers, missing).collect()
+
+    def written(self, name: str) -> pl.Series:
+        """A column as text."""
+        return self._scan((), ()).select(name).collect()[name]
+
+    def _scan(self, numbers: Collection[str], missing: Sequence[str]) -> pl.LazyFrame:
+        return pl.scan_csv(
             self.content,
             has_header=False,
             separator=self.text.separator,
@@ -47,7 +54,6 @@ class Block:
             null_values=[*missing] or None,
             glob=False,
         )
-        return frame.collect()
 
     def is_clear(self, frame: pl.DataFrame) -> bool:
         """Whether each line is a row that holds something: False where that can't be said without a closer look."""
@@ -80,7 +86,7 @@ class Batch:
         """Some cells of a column as their file writes them."""
         cells = self.frame[name]
         if self.blocks and cells.dtype == pl.Float64:
-            cells = pl.concat([block.read()[name] for block in self.blocks])
+            cells = pl.concat([block.written(name) for block in self.blocks])
         return cells.gather(rows).cast(pl.String).fill_null("")
 
 
@@ -135,31 +141,31 @@ class Reading:
             yield Batch(rows, (block,) if block else ())
             done += len(frame)
         if not done:
-            yield Batch(
-                pl.DataFrame(schema=dict.fromkeys([*names, FILE], pl.String) | {ROW: pl.UInt32, RAGGED: pl.String})
-            )
+            yield Batch(pl.DataFrame(schema={**dict.fromkeys([*names, FILE, RAGGED], pl.String), ROW: pl.UInt32}))
 
     def _csv(self, text: Text, names: list[str]) -> Iterator[tuple[pl.DataFrame, Block | None]]:
-        """Rows in order, and the block that they come from where it is clear."""
-        rows: Rows | None = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
-        done = 0
-        for content in text.blocks(min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)) if rows is None else ():
+        """Rows in order, and the block that they come from where it is clear; lines.py is asked where it is not."""
+        lines = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
+        done, size = 0, min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)
+        for content in () if lines else text.blocks(size):
+            if lines is None and b'"' in content:
+                lines = files.rows(text)
+            if lines and not lines.plain:
+                break
             block = Block(content, text)
-            if rows is None and b'"' in content:
-                rows = files.rows(text)
-            frame = self._block(block) if rows is None or rows.plain else None
-            if frame is None or (rows is None and not block.is_clear(frame)):
-                rows = rows or files.rows(text)
+            frame = self._block(block)
+            if frame is None or not (lines or block.is_clear(frame)):
+                lines = lines or files.rows(text)
                 break
             yield frame, block
             done += len(frame)
         else:
-            if rows is None or rows.plain:
+            if not lines or done:
                 return
-        self.empty += rows.empty
+        self.empty += lines.empty
+        columns = [*names, ROW, *([RAGGED] if RAGGED in lines.frame.collect_schema() else [])]
+        left = lines.frame.filter(pl.col(ROW) > done) if done else lines.frame
         size = max(1, min(ROWS, CELLS // 4 // len(text.names)))
-        columns = [*names, ROW, *([RAGGED] if RAGGED in rows.frame.collect_schema() else [])]
-        left = rows.frame.filter(pl.col(ROW) > done) if done else rows.frame
         for frame in left.select(columns).collect_batches(chunk_size=size, maintain_order=True):
             yield frame, None
 

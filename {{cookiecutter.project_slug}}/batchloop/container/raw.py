@@ -106,6 +106,10 @@ class Parser:
     plain: bool = False
     as_it_is: pl.Expr | None = None
 
+    def idle(self) -> "Parser":
+        """One that takes the column as it is."""
+        return replace(self, parse=lambda column: (column, None), as_it_is=None)
+
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """The raw table in a folder: one or more CSV (also packed) or Parquet files.
@@ -157,9 +161,7 @@ def _batches(reading: Reading, changed: set[str], wanted: Sequence[str] | None =
     if wanted is not None:
         for timed, those in parsers.items():
             some = [parser for parser in those if {parser.name, INVALID + parser.name} & set(wanted)]
-            parsers[timed] = [
-                one if one.name in changed else replace(one, parse=_as_it_is, as_it_is=None) for one in some
-            ]
+            parsers[timed] = [parser if parser.name in changed else parser.idle() for parser in some]
         reading.only = {parser.source for parser in parsers[True]}
     parsed = partial(_parsed, usecase=usecase, parsers=parsers, changed=changed)
     yield from in_order(reading, parsed, pl.thread_pool_size())
@@ -213,10 +215,6 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
     return parsers
-
-
-def _as_it_is(column: pl.Series) -> Parsed:
-    return column, None
 
 
 def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
