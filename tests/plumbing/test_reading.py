@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from batchloop.container import files, lines, raw, usecase, values
+from batchloop.container import batches, files, lines, raw, usecase, values
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Data, UseCase
 from batchloop.container.values import Spelling
@@ -440,6 +440,76 @@ def test_a_column_that_can_t_be_read_is_named(
     pl.DataFrame({"id": ["a", "b"], "x": cells}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(InputError, match=rf"^t.parquet: column 'x' can't be read: .*{said}"):
         read(tmp_path, contract({"x": column}), labelled=False)
+
+
+# --- blocks
+
+
+def test_csv_without_anything_odd_is_read_once_and_its_numbers_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "rows", None)
+    put(tmp_path, HEADER + "a,1.5,Oslo,yes,2024-01-31,no\nb,,,,,yes\n")
+    reading = batches.Reading(tuple(files.find(tmp_path)), contract(), labelled=True, numbers={"income"})
+    (batch,) = reading
+    assert batch.frame["income"].to_list() == [1.5, None]
+
+
+def test_parquet_is_read_again_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "in_parts", None)
+    pl.DataFrame({"id": ["a", "b"], "x": [1.5, None], "label": ["no", "yes"]}).write_parquet(tmp_path / "t.parquet")
+    table = raw.read(tmp_path, contract({"x": {"type": "number"}}), labelled=True)
+    assert table.frame.select("x").collect()["x"].to_list() == [1.5, None]
+    assert table.frame.filter(pl.col("label") == "yes").select("id").collect()["id"].to_list() == ["b"]
+
+
+@pytest.mark.parametrize("block", [1, 40, 100, 1 << 24])
+def test_what_is_odd_is_found_in_blocks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """Each odd row has ordinary ones before and behind it, and says the same as in a file that is read as text."""
+    cells = [
+        "7",
+        "12.50",
+        "NA",
+        " 3",
+        "4 ",
+        "x",
+        "-1",
+        "1e400",
+        "1_000",
+        "0x1",
+        "",
+        "nan",
+        "'1'",
+        "\u22125",
+        "5,6",
+        "1e2",
+    ]
+    odd = [f"o,{cell},Oslo,yes,2024-01-31,no" for cell in cells]
+    odd += [
+        "s,1",
+        "",
+        ",,,,,",
+        "  , ,,,,",
+        'q,1,"Os,lo",yes,2024-01-31,no',
+        "l,1,Oslo,yes,2024-01-31,no,",
+        "n,150,NA,,,",
+    ]
+    case = contract({"income": {"type": "number", "minimum": 0, "maximum": 100}, "town": {"type": "category"}})
+    monkeypatch.setattr(batches, "BLOCK", block)
+    monkeypatch.setattr(batches, "WIDE", 0)
+    for at, line in enumerate([*odd, "\n".join(odd)]):
+        place = tmp_path / str(at)
+        place.mkdir()
+        put(place, HEADER + GOOD * 3 + line + "\n" + GOOD * 3)
+        table = raw.read(place, case, labelled=True)
+        with monkeypatch.context() as textual:
+            textual.setattr(batches.Block, "is_clear", lambda *_: False)
+            textual.setattr(batches.Reading, "_block", lambda *_: None)
+            expected = raw.read(place, case, labelled=True)
+        assert_frame_equal(table.frame.collect(), expected.frame.collect())
+        assert (table.empty, table.broken, table.first) == (expected.empty, expected.broken, expected.first), line
 
 
 # --- growth

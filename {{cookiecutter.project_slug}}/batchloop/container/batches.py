@@ -18,14 +18,15 @@ import polars as pl
 
 from batchloop.container import files
 from batchloop.container.job import InputError, column_hint, listed
-from batchloop.container.lines import RAGGED, ROW, Rows, Text
+from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
 
 FILE = "__file"
-BLOCK = 1 << 24  # bytes of CSV
+BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+OPEN = 100  # files whose metadata are held for the next reading
 TITLES = 30  # lines among which the names may stand
 
 
@@ -38,7 +39,14 @@ class Block:
 
     def read(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
         """Numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError where that isn't so."""
-        frame = pl.scan_csv(
+        return self._scan(numbers, missing).collect()
+
+    def written(self, name: str) -> pl.Series:
+        """A column as text."""
+        return self._scan((), ()).select(name).collect()[name]
+
+    def _scan(self, numbers: Collection[str], missing: Sequence[str]) -> pl.LazyFrame:
+        return pl.scan_csv(
             self.content,
             has_header=False,
             separator=self.text.separator,
@@ -46,7 +54,6 @@ class Block:
             null_values=[*missing] or None,
             glob=False,
         )
-        return frame.collect()
 
     def is_clear(self, frame: pl.DataFrame) -> bool:
         """Whether each line is a row that holds something: False where that can't be said without a closer look."""
@@ -58,10 +65,10 @@ class Block:
         if any(not frame[name].null_count() for name in numbers):
             return True
         left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
-        for name in (name for name in left.columns if name not in numbers):
-            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
+        for name in (name for name, kind in frame.schema.items() if kind == pl.String):
             if left.is_empty():
-                break
+                return True
+            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
         return left.is_empty()
 
 
@@ -72,11 +79,14 @@ class Batch:
     frame: pl.DataFrame
     blocks: tuple[Block, ...] = ()
 
+    def is_like(self, other: "Batch") -> bool:
+        return bool(self.blocks) == bool(other.blocks) and self.frame.schema == other.frame.schema
+
     def written(self, name: str, rows: pl.Series) -> pl.Series:
         """Some cells of a column as their file writes them."""
         cells = self.frame[name]
         if self.blocks and cells.dtype == pl.Float64:
-            cells = pl.concat([block.read()[name] for block in self.blocks])
+            cells = pl.concat([block.written(name) for block in self.blocks])
         return cells.gather(rows).cast(pl.String).fill_null("")
 
 
@@ -91,21 +101,22 @@ class Reading:
     tables: Sequence[Path]
     usecase: UseCase
     labelled: bool
-    numbers: set[str]
+    numbers: set[str] = field(default_factory=set)
+    only: set[str] | None = None  # of Parquet's columns
+    opened: dict[Path, files.Parquet] = field(default_factory=dict)  # of an earlier reading
     empty: int = 0
     marked: bool = field(default=False, init=False)
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises InputError for a damaged file, and for one without a needed column."""
-        held: list[Batch] = []
+        held, size = list[Batch](), 0
         for file in self.tables:
             try:
                 for batch in self._file(file):
-                    first, size = held[0] if held else batch, sum(len(one.frame) for one in held)
-                    alike = first.frame.schema == batch.frame.schema and bool(first.blocks) == bool(batch.blocks)
-                    if held and (not alike or (size + len(batch.frame)) * batch.frame.width > CELLS // 4):
+                    size += len(batch.frame)
+                    if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
                         yield _together(held)
-                        held.clear()
+                        held, size = [], len(batch.frame)
                     held.append(batch)
             except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
                 raise files.explain(error, [file]) from None
@@ -113,9 +124,13 @@ class Reading:
 
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
-        table = files.table(file, self.usecase.data)
+        table = self.opened.get(file) or files.table(file, self.usecase.data)
+        if not isinstance(table, Text) and len(self.opened) < OPEN:
+            self.opened[file] = table
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
+        if self.only is not None and not isinstance(table, Text):
+            names = [name for name in names if name in self.only]
         for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
             if ROW in frame:
                 origin = [pl.col(ROW).cast(pl.UInt32)]
@@ -126,31 +141,31 @@ class Reading:
             yield Batch(rows, (block,) if block else ())
             done += len(frame)
         if not done:
-            yield Batch(
-                pl.DataFrame(schema=dict.fromkeys([*names, FILE], pl.String) | {ROW: pl.UInt32, RAGGED: pl.String})
-            )
+            yield Batch(pl.DataFrame(schema={**dict.fromkeys([*names, FILE, RAGGED], pl.String), ROW: pl.UInt32}))
 
     def _csv(self, text: Text, names: list[str]) -> Iterator[tuple[pl.DataFrame, Block | None]]:
-        """Rows in order, and the block that they come from where it is clear."""
-        rows: Rows | None = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
-        done = 0
-        for content in text.blocks(BLOCK) if rows is None else ():
+        """Rows in order, and the block that they come from where it is clear; lines.py is asked where it is not."""
+        lines = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
+        done, size = 0, min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)
+        for content in () if lines else text.blocks(size):
+            if lines is None and b'"' in content:
+                lines = files.rows(text)
+            if lines and not lines.plain:
+                break
             block = Block(content, text)
-            if rows is None and b'"' in content:
-                rows = files.rows(text)
-            frame = self._block(block) if rows is None or rows.plain else None
-            if frame is None or (rows is None and not block.is_clear(frame)):
-                rows = rows or files.rows(text)
+            frame = self._block(block)
+            if frame is None or not (lines or block.is_clear(frame)):
+                lines = lines or files.rows(text)
                 break
             yield frame, block
             done += len(frame)
         else:
-            if rows is None or rows.plain:
+            if not lines or done:
                 return
-        self.empty += rows.empty
+        self.empty += lines.empty
+        columns = [*names, ROW, *([RAGGED] if RAGGED in lines.frame.collect_schema() else [])]
+        left = lines.frame.filter(pl.col(ROW) > done) if done else lines.frame
         size = max(1, min(ROWS, CELLS // 4 // len(text.names)))
-        columns = [*names, ROW, *([RAGGED] if RAGGED in rows.frame.collect_schema() else [])]
-        left = rows.frame.filter(pl.col(ROW) > done) if done else rows.frame
         for frame in left.select(columns).collect_batches(chunk_size=size, maintain_order=True):
             yield frame, None
 
@@ -178,7 +193,7 @@ class Reading:
 
     def _parquet(self, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
-        size = max(1, min(ROWS, CELLS // len(names)))
+        size = max(1, min(ROWS, CELLS // (len(names) + 1)))
         self.empty += len(table.gaps)
         for start in range(0, table.rows, size):
             frame = table.frame.select(*names, ROW).slice(start, size).collect()

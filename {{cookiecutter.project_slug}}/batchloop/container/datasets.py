@@ -35,6 +35,7 @@ SPARE, TRIES, SAMPLE = (
     3,
     500_000,
 )  # rows held for a file that has room; cells that tell how many fit into the first
+LEVEL = 1  # of Zstandard: 40 % less work than Polars' own choice, for files 6 % larger
 LARGEST = 32  # times the limit: what a file may hold unpacked, roughly
 ROW_NUMBER = pl.col(raw.ROW).cast(pl.UInt64)
 
@@ -236,7 +237,9 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
     )
     with ExitStack() as stack:
         folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
-        frame.select(*selected, pl.col(PART)).sink_parquet(target, mkdir=True, engine="streaming")
+        frame.select(*selected, pl.col(PART)).sink_parquet(
+            target, compression_level=LEVEL, mkdir=True, engine="streaming"
+        )
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):
                 rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
@@ -284,7 +287,7 @@ class Filled:
         self.held = pl.concat([self.held, frame]) if self.held.width else frame
         if not self.rows and len(frame):
             sample, body = frame.head(max(1, SAMPLE // frame.width)), io.BytesIO()
-            sample.write_parquet(body)
+            sample.write_parquet(body, compression_level=LEVEL)
             self._learn(sample, body.tell())
         while len(self.held) > SPARE * self.rows:
             self._write()
@@ -302,7 +305,7 @@ class Filled:
         file = self.stem.with_name(f"{self.stem.name}-{len(self.written):05d}.parquet")
         for tries in count():
             frame = self.held.head(self.rows).rechunk()
-            frame.write_parquet(file)
+            frame.write_parquet(file, compression_level=LEVEL)
             size, rows = file.stat().st_size, self.rows
             if len(frame) <= 1:
                 break

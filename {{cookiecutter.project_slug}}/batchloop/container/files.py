@@ -9,11 +9,12 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -145,18 +146,26 @@ def scratch(prefix: str) -> Path:
 def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
     """Parquet files of one schema, read one after another and none of them ahead: however many there are."""
 
-    def read(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None) -> Frames:
+    def read(columns: list[str] | None) -> Frames:
+        return (pl.read_parquet(part, columns=columns, glob=False) for part in parts)
+
+    return source(pl.read_parquet_schema(parts[0]), read)
+
+
+def source(schema: Mapping[str, Any], read: Callable[[list[str] | None], Frames]) -> pl.LazyFrame:
+    """A frame whose rows come from `read` each time anew; it is given the columns that are asked for, None for all."""
+
+    def rows(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None) -> Frames:
         left = most
-        for part in parts if left != 0 else ():
-            frame = pl.scan_parquet(part, glob=False)
-            frame = frame if columns is None else frame.select(columns)
-            rows = (frame if left is None else frame.head(left)).collect()
-            yield rows if predicate is None else rows.filter(predicate)
-            left = None if left is None else left - len(rows)
+        for frame in read(columns):
+            some = frame if left is None else frame.head(left)
+            chosen = some if columns is None else some.select(columns)
+            yield chosen if predicate is None else chosen.filter(predicate)
+            left = None if left is None else left - len(some)
             if left == 0:
                 return
 
-    return register_io_source(read, schema=pl.read_parquet_schema(parts[0]))
+    return register_io_source(rows, schema=schema)
 
 
 @contextmanager
@@ -213,11 +222,11 @@ def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
         nothing = column.str.strip_chars() == "" if kind == pl.String else column.is_nan() if kind.is_float() else False
         return column.is_null() | nothing
 
-    blanks = [blank(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
+    columns = [(name, kind) for name, kind in frame.collect_schema().items() if name != ROW]
     rows = pl.Series(dtype=pl.UInt32)
-    for start in [0, *range(1, len(blanks), COLUMNS_AT_ONCE)]:
+    for start in [0, *range(1, len(columns), COLUMNS_AT_ONCE)]:
         left = frame.filter(pl.col(ROW).is_in(rows.implode())) if start else frame
-        some = blanks[start : start + COLUMNS_AT_ONCE if start else 1]
+        some = [blank(*column) for column in columns[start : start + COLUMNS_AT_ONCE if start else 1]]
         rows = left.filter(pl.all_horizontal(some)).select(ROW).collect(engine="streaming")[ROW]
         if rows.is_empty():
             break

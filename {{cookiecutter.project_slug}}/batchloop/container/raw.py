@@ -7,7 +7,7 @@ its type or range. `__error` says in words what is wrong with a row, `__broken` 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,15 +39,16 @@ class RawTable:
     the line had too few or too many cells, so that nothing but the id was taken from it.
 
     Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
-    broken one is and why; `values` has how many each column has, `classes` a few values of the label, `ids` what
-    `shared` asks for. `empty` is how many lines held nothing at all, and are no rows.
+    broken one is and why; `values` has how many each column has, `classes` a few values of the label. `ids`, `reading`
+    and `changed` are for `shared_ids` and for reading once more.
     """
 
     files: tuple[Path, ...]
     id: str
     ids: Ids
+    reading: Reading
+    changed: set[str] = field(default_factory=set)
     frame: pl.LazyFrame = field(default_factory=pl.LazyFrame)
-    empty: int = 0
     rows: int = 0
     broken: int = 0
     unlabelled: int = 0
@@ -55,6 +56,11 @@ class RawTable:
     first: str = ""
     values: Counter[str] = field(default_factory=Counter)
     classes: set[Any] = field(default_factory=set)
+
+    @property
+    def empty(self) -> int:
+        """How many lines held nothing at all, and are no rows."""
+        return self.reading.empty
 
     @property
     def intact(self) -> pl.LazyFrame:
@@ -89,7 +95,7 @@ class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
     `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and
-    `plain` ones of CSV can be read as numbers at once.
+    `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts whether `parse` changes none.
     """
 
     source: str
@@ -98,6 +104,11 @@ class Parser:
     wrong: str = ""
     flagged: bool = False
     plain: bool = False
+    as_it_is: pl.Expr | None = None
+
+    def idle(self) -> "Parser":
+        """One that takes the column as it is."""
+        return replace(self, parse=lambda column: (column, None), as_it_is=None)
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -107,34 +118,53 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     whose time zone is not said.
     """
     table, parsed = stream(folder, usecase, labelled)
-    scratch, parts = files.scratch("parsed-"), list[Path]()
+    scratch, parts, schema = files.scratch("parsed-"), list[Path](), pl.Schema()
+    parquet = all(
+        file.name.lower().endswith(".parquet") for file in table.files
+    )  # is read again in less than a copy takes
     for batch in parsed:
-        parts.append(scratch / f"{len(parts):05d}.parquet")
-        batch.write_parquet(parts[-1], compression="lz4", statistics=False)
-    table.frame = files.in_parts(parts)
+        schema = batch.schema
+        if not parquet:
+            parts.append(scratch / f"{len(parts):05d}.parquet")
+            batch.write_parquet(parts[-1], compression="lz4", statistics=False)
+
+    def again(columns: list[str] | None) -> Iterator[pl.DataFrame]:
+        reading = Reading(table.files, usecase, labelled, opened=table.reading.opened)
+        return _batches(reading, table.changed, None if table.broken else columns)
+
+    table.frame = files.source(schema, again) if parquet else files.in_parts(parts)
     return table
 
 
 def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
     """A table without its `frame`, and its batches: taking them fills its counts. They have the frame's columns."""
-    table = RawTable(tuple(files.find(folder)), usecase.data.id or NO_ID, Ids())
+    tables = tuple(files.find(folder))
+    table = RawTable(tables, usecase.data.id or NO_ID, Ids(), Reading(tables, usecase, labelled))
 
-    def batches() -> Iterator[pl.DataFrame]:
-        reading = Reading(table.files, usecase, labelled, _numbers(usecase, labelled))
-        parse = partial(_parsed, usecase=usecase, labelled=labelled)
-        for batch in in_order(reading, parse, pl.thread_pool_size()):
+    def counted() -> Iterator[pl.DataFrame]:
+        for batch in _batches(table.reading, table.changed):
             table.count(batch, usecase)
             yield batch
-        table.empty = reading.empty
 
-    return table, batches()
+    return table, counted()
 
 
-def _numbers(usecase: UseCase, labelled: bool) -> set[str]:
-    """Columns that are nothing but numbers, written as Polars reads them at once."""
-    parsers = _parsers(usecase, [usecase.data.time], labelled)
-    others = [parser.source for parser in parsers if not parser.plain]
-    return {parser.source for parser in parsers if parser.plain} - {usecase.data.id, *others}
+def _batches(reading: Reading, changed: set[str], wanted: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """Batches under the contract, and the names of columns that are other than the file's go into `changed`.
+
+    With `wanted` they have only those of the frame's columns, of a table that was read before and has no broken rows.
+    """
+    usecase = reading.usecase
+    parsers = {timed: _parsers(usecase, timed, reading.labelled) for timed in (True, False)}
+    others = [parser.source for parser in parsers[True] if not parser.plain]
+    reading.numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
+    if wanted is not None:
+        for timed, those in parsers.items():
+            some = [parser for parser in those if {parser.name, INVALID + parser.name} & set(wanted)]
+            parsers[timed] = [parser if parser.name in changed else parser.idle() for parser in some]
+        reading.only = {parser.source for parser in parsers[True]}
+    parsed = partial(_parsed, usecase=usecase, parsers=parsers, changed=changed)
+    yield from in_order(reading, parsed, pl.thread_pool_size())
 
 
 def as_text(name: str, decimal: str = ".") -> pl.Expr:
@@ -147,13 +177,17 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def _parsers(usecase: UseCase, present: Sequence[str], labelled: bool) -> list[Parser]:
-    """The contract's columns and the time, then the label and the group of training rows."""
+def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
+    """The id, the contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
-    if data.time in present and data.time and data.time not in [column.name for column in columns]:
+    if timed and data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
-    parsers = []
+    parsers, same = list[Parser](), None
+    if data.id:
+        plainly = Spelling(data.missing, data.decimal)
+        same = values.is_canonical(pl.col(data.id), plainly)
+        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=plainly), as_it_is=same))
     for column in columns:
         form, low, high = column.format, column.minimum, column.maximum
         written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
@@ -168,44 +202,61 @@ def _parsers(usecase: UseCase, present: Sequence[str], labelled: bool) -> list[P
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
-        parsers.append(Parser(column.name, column.name, parse, wrong, flagged=bool(wanted), plain=plain))
+        same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
+        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if data.task == "regression":
             spelling = replace(spelling, format=data.label_format)
             kind, parse = "a number", partial(values.number, spelling=spelling)
         plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
-        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain))
+        same = None if kind == "a number" else values.is_named(pl.col(data.label), data.classes, spelling)
+        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
     return parsers
 
 
-def _parsed(rows: Batch, usecase: UseCase, labelled: bool) -> pl.DataFrame:
+def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
+    """Columns of texts that stay what they are, all found in one query."""
+    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
+    same = {
+        parser.name: parser.as_it_is for parser in parsers if parser.source in texts and parser.as_it_is is not None
+    }
+    found = batch.select(**same).row(0, named=True) if same else {}
+    return {name for name, yes in found.items() if yes}
+
+
+def _values(parser: Parser, batch: pl.DataFrame, changed: set[str]) -> Parsed:
+    given = batch[parser.source]
+    try:
+        cells, wrong = parser.parse(given)
+    except InputError as problem:
+        raise InputError(f"{batch[FILE][0]}: {problem}") from None
+    except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
+        why = files.first_line(problem)
+        raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
+    if cells is not given:
+        changed.add(parser.name)
+    return cells, wrong
+
+
+def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]], changed: set[str]) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
     batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
     error = batch[RAGGED].alias(ERROR)
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
 
-    def parse(parser: Parser) -> Parsed:
-        try:
-            return parser.parse(batch[parser.source])
-        except InputError as problem:
-            raise InputError(f"{batch[FILE][0]}: {problem}") from None
-        except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
-            why = files.first_line(problem)
-            raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
-
-    if name:  # all that is taken from a ragged line
-        data = usecase.data
-        text = partial(values.text, spelling=Spelling(data.missing, data.decimal))
-        identity, _ = parse(Parser(name, name, text))
-        columns.append(identity.alias(name))
-        nameless = identity.is_null() & error.is_null()
-        error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
-    for parser in _parsers(usecase, batch.columns, labelled):
-        cells, wrong = parse(parser)
+    chosen = parsers[usecase.data.time in batch.columns]
+    unchanged = _unchanged(batch, chosen)
+    for parser in chosen:
+        cells, wrong = (batch[parser.source], None) if parser.name in unchanged else _values(parser, batch, changed)
+        if parser.name == name:  # all that is taken from a ragged line
+            columns.append(cells.alias(name))
+            nameless = cells.is_null() & error.is_null()
+            error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
+            continue
         if wrong is not None and (wrong & error.is_null()).any():
             places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")

@@ -14,9 +14,10 @@ no cell does. A text of the missing markers, an empty one, NaN and infinity are 
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf, isfinite
 
 import polars as pl
 
@@ -29,7 +30,6 @@ WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
 WHOLE = r"(-?(?:0|[1-9]\d*))([.,])0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
-SOME = 1000  # cells by which a column of few texts is known
 SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
 HOUR = 3_600_000_000  # microseconds
@@ -80,12 +80,6 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    if column.dtype == pl.String and _few(column):
-        return _by_distinct(column, lambda distinct: _texts(distinct, missing, decimal))
-    return _texts(column, missing, decimal)
-
-
-def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Series:
     plain = _plain(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
@@ -94,17 +88,9 @@ def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Seri
     return _without(plain, missing)
 
 
-def _few(column: pl.Series) -> bool:
-    """Whether most of a column's cells are there more than once, as far as its first cells tell."""
-    return len(column) > SOME and column.head(SOME).n_unique() < SOME // 2
-
-
-def _by_distinct(column: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Texts of a column that has few: each is looked at once, and the column stays what it is where none changes."""
-    distinct = column.unique()
-    parsed = parse(distinct)
-    other = parsed.ne_missing(distinct)
-    return column.replace(distinct.filter(other), parsed.filter(other)) if other.any() else column
+def is_canonical(texts: pl.Expr, spelling: Spelling) -> pl.Expr:
+    """Whether all are what `text` would make of them."""
+    return ~(texts.str.contains(rf"{OTHERS}|^\s|\s$").any() | texts.is_in(spelling.markers).any())
 
 
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
@@ -127,8 +113,9 @@ def _without(column: pl.Series, missing: Collection[str] | Collection[float]) ->
 
 
 def _finite(column: pl.Series) -> pl.Series:
-    finite = column.is_finite()
-    return column if finite.all() else column.set(~finite, None)
+    if isfinite(column.sum()):
+        return column
+    return column.set(~column.is_finite(), None)
 
 
 def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
@@ -142,10 +129,10 @@ def number(column: pl.Series, spelling: Spelling, low: float | None = None, high
     numbers = _finite(_without(numbers, spelling.numbers))
     if low is None and high is None:
         return numbers, wrong
-    infinity = float("inf")
-    outside = (numbers < (-infinity if low is None else low)) | (numbers > (infinity if high is None else high))
-    if not outside.any():
+    low, high = (-inf if low is None else low), (inf if high is None else high)
+    if numbers.is_between(low, high).all():
         return numbers, wrong
+    outside = (numbers < low) | (numbers > high)
     outside = outside.fill_null(value=False)
     return numbers.set(outside, None), outside if wrong is None else outside | wrong
 
@@ -154,7 +141,7 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
     if column.dtype in (pl.Time, pl.Duration):
         column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
     if column.dtype.is_numeric() or column.dtype == pl.Null:
-        return column.cast(pl.Float64), None
+        return column if column.dtype == pl.Float64 else column.cast(pl.Float64), None
     if spelling.plain and column.dtype == pl.String:
         numbers = column.cast(pl.Float64, strict=False)
         if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
@@ -283,3 +270,8 @@ def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Pars
     present = texts(column, spelling.markers, spelling.decimal)
     labels = present.replace_strict(known, default=None, return_dtype=pl.String)
     return labels, _wrong(present, labels)
+
+
+def is_named(texts: pl.Expr, classes: Sequence[str], spelling: Spelling) -> pl.Expr:
+    """Whether all are what `named` would make of them."""
+    return texts.is_in([name for name in classes if name == name.strip() and name not in spelling.markers]).all()
