@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo contract browser test check fix setup install scanners lock clean
+.PHONY: help demo contract browser bench test check fix setup install scanners lock clean
 
 PYTHON ?= python3
 override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the rendered Makefile gets all that is given
@@ -28,6 +28,9 @@ contract: demo scanners ## ask the demo's images what SageMaker asks of them; en
 
 browser: setup ## the reports in a real browser (Debian: chromium, chromium-driver)
 	@$(BIN)/python -m pytest tests/plumbing/browser
+
+bench: setup ## the components beside what one would write instead, and the least work [ROWS="…"] [QUICK=yes] [GROWTH=yes] [FRESH=yes]
+	@$(BIN)/python benchmarks/bench.py $(foreach name,quick growth fresh,$(if $(filter yes,$($(shell echo $(name) | tr a-z A-Z))),--$(name))) $(ROWS)
 
 test: setup scanners ## render it in many ways, and test everything in it
 	@$(BIN)/python -m pytest tests/plumbing -n 2 --dist loadfile

@@ -493,6 +493,34 @@ def test_a_model_of_another_contract_or_a_damaged_one_does_not_start(tmp_path):
     assert "not of the same model" in refused_start(root)
 
 
+def test_only_cells_that_are_no_plain_number_are_looked_at_one_by_one(root, monkeypatch):
+    loaded, looked_at, numbers = models.load(root / "model"), dict[str, int](), tables._numbers
+
+    def counted(column: pl.Series, feature: Any, missing: Any) -> Any:
+        looked_at[column.name] = len(column)
+        return numbers(column, feature, missing)
+
+    monkeypatch.setattr(tables, "_numbers", counted)
+    texts = table(500).with_columns(pl.all().cast(pl.String))
+    plain = tables.score(loaded, texts, ["", "NA", "95"])
+    assert looked_at == {}
+    assert plain.equals(tables.score(loaded, table(500), []))
+    age, some = pl.col("age"), pl.int_range(pl.len()) < 5
+
+    def scored(cells: pl.Expr, *missing: str) -> pl.DataFrame:
+        return tables.score(loaded, texts.with_columns(pl.when(some).then(cells).otherwise(age).alias("age")), missing)
+
+    assert scored(" " + age + "\t", "NA").equals(plain)
+    assert looked_at == {"age": 5}
+    gap = scored(pl.lit(None))
+    assert scored(pl.lit("NA"), "NA").equals(gap)
+    assert scored(pl.lit("95"), "95").equals(gap)
+    assert not scored(pl.lit("95")).equals(gap)
+    assert scored(pl.lit("inf"))["error"].null_count() == 495
+    assert tables.score(loaded, texts, ["other"]).height == 500
+    assert looked_at["city"] == (table(500)["city"] == "other").sum()
+
+
 def test_serving_does_not_wait_for_optuna():
     code = WITHOUT + "from components.algorithm import serve, train; print('optuna' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

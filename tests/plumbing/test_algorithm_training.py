@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -369,7 +370,7 @@ def test_going_on_needs_a_champion_and_its_features(tmp_path, run):
         run(lay_out(tmp_path / "alone", "binary"), continue_training="true")
     run(lay_out(tmp_path / "old", "binary"), num_iterations="3")
     enthrone(lay_out(tmp_path / "new", "binary"), tmp_path / "old")
-    schema = tmp_path / "new/input/data/train/features.json"
+    schema = tmp_path / "new/input/data/validation/features.json"
     schema.write_text(schema.read_text().replace('"oslo"', '"rome"'))
     with pytest.raises(InputError, match="another"):
         run(tmp_path / "new", continue_training="true")
@@ -552,6 +553,7 @@ class Resumed:
     """A fit that was interrupted after 30 rounds, of which the 27th was better than any can be."""
 
     start = None
+    predicted: Any = None
 
     def __init__(self, booster):
         self.booster = booster
@@ -569,6 +571,38 @@ def test_early_stopping_is_not_forgotten_over_an_interruption():
     start = model.fit(learned, learned, {"num_iterations": 30}, problem)
     settings = {"num_iterations": 50, "early_stopping_rounds": 5}
     assert model.fit(learned, learned, settings, problem, Resumed(start)).best_iteration == 27
+
+
+@pytest.mark.parametrize("task", LABELS)
+@pytest.mark.parametrize("own", [{"early_stopping_rounds": 3}, {"early_stopping_rounds": 0, "bagging_freq": 1}])
+def test_what_validation_was_evaluated_on_is_not_predicted_again(task, own, tmp_path, monkeypatch):
+    """To the bit: it is what the model that was saved predicts, in the round that is the best."""
+    rng, classes = np.random.default_rng(5), tuple(LABELS[task])
+    features = rng.normal(size=(600, 4)).astype(np.float32)
+    features[rng.random(features.shape) < 0.1] = np.nan
+    labels = rng.integers(0, len(classes), 600).astype(float) if classes else rng.normal(size=600)
+    first, second = Table(features[:300], labels[:300]), Table(features[300:], labels[300:])
+    problem = Problem(task, classes, tuple(FEATURES))
+    checkpoint = models.Checkpoint(tmp_path, "ours", models.Interruption())
+    settings = {"num_iterations": 40, "bagging_fraction": 0.7, "num_leaves": 5, "seed": 7, **own}
+    fitted = models.Model(model.fit(first, second, settings, problem, checkpoint), {"classes": classes})
+    again, known = models.predict(fitted, second.features), checkpoint.predicted
+    assert known is not None
+    assert np.array_equal(known, again)
+
+    asked, predict = list[int](), models.predict
+
+    def counted(fitted: models.Model, rows: Any, threads: int = 0) -> Any:
+        asked.append(len(rows))
+        return predict(fitted, rows, threads)
+
+    monkeypatch.setattr(models, "predict", counted)
+    monkeypatch.setattr(train, "COMPARED", 10)
+    run: Any = SimpleNamespace(validation=second, problem=problem)
+    assert train._predict(run, fitted, known) is known
+    assert max(asked) <= 10
+    for other in (None, known + 1e-9):  # of a model that can't tell, or of another one
+        assert np.array_equal(train._predict(run, fitted, other), again)
 
 
 def test_a_search_is_not_repeated_after_an_interruption(tmp_path):

@@ -46,13 +46,18 @@ def parameters(environment: str = "dev") -> list[str]:
 
 def wanted(environment: str = "dev") -> State:
     """What there has to be, as `State` describes it."""
-    untagged = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 30}
+    # in this order: an image that matches a rule's tags is not expired by a later one
+    expired = [
+        {"tagStatus": "tagged", "tagPrefixList": ["released-"], "countType": "imageCountMoreThan", "countNumber": 1000},
+        {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 30},
+        {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 100},
+    ]
     own = {"namespace": "team", "usecase": "case", "managed-by": "cookiecutter-template"}
     repository = {
         "mutability": "IMMUTABLE",
         "scanned": True,
         "encryption": {"encryptionType": "AES256"},
-        "expired": [(untagged, {"type": "expire"})],
+        "expired": [(selection, {"type": "expire"}) for selection in expired],
         "tags": own | {"environment": "shared"},
     }
     parameter = {"value": "none", "type": "String", "version": 1, "tags": own | {"environment": environment}}

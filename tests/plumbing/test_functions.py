@@ -21,7 +21,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from batchloop.container import drift_report, profile, usecase
-from batchloop.control import handlers, release, reports, retraining, storage
+from batchloop.control import artifacts, handlers, release, reports, retraining, storage
 from batchloop.control import names as control_names
 from batchloop.control.artifacts import NotReleased
 from batchloop.control.decision import IDLE, RETRAINING, WAITING, Memory
@@ -157,6 +157,33 @@ def test_releasing_copies_the_artifacts_and_lists_them_with_versions_and_hashes(
     assert listed["model"] == {"model.tar.gz": {"version": head["VersionId"], "sha256": head["ChecksumSHA256"]}}
     assert head["VersionId"]
     assert head["ChecksumSHA256"]
+
+
+def test_an_artifact_too_large_for_one_call_is_copied_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "LARGEST", largest := 5 * 2**20)
+    arn, sizes, calls = world.register(1), dict[str, int](), list[str]()
+    world.put(world.sagemaker.packages[arn]["CustomerMetadataProperties"]["model"], bytes(largest + 1))
+
+    def called(params: dict[str, Any], model: Any, **_: Any) -> None:
+        calls.append(model.name)
+        if model.name == "CopyObject":  # as S3 refuses it, and moto does not
+            source = params["CopySource"]
+            sizes[source["Key"]] = world.aws.s3.head_object(**source)["ContentLength"]
+            assert sizes[source["Key"]] <= largest
+
+    world.aws.s3.meta.events.register("provide-client-params.s3", called)
+    assert release.package_changed(world.approval(arn), world.aws, world.places, NOW).endswith("is release 1.")
+    assert calls.count("UploadPartCopy") == 2
+    assert len(sizes) == 3
+    key = "team/case/dev/releases/1/model/model.tar.gz"
+    head = world.aws.s3.head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+    assert head["ContentLength"] == largest + 1
+    assert (
+        head["ChecksumSHA256"]
+        == json.loads(artifacts_of(world)["team/case/dev/releases/1/files.json"])["artifacts"]["model"]["model.tar.gz"][
+            "sha256"
+        ]
+    )
 
 
 def test_what_a_run_writes_over_its_artifacts_changes_no_release(live: World) -> None:
@@ -331,6 +358,30 @@ def test_an_image_named_by_its_tag_is_released_by_its_digest(world: World) -> No
     world.publish(1, algorithm_image=tagged)
     assert world.released()["images"]["algorithm"] == world.images["algorithm"]
     assert "does not exist" in world.publish(2, "2026-11-21T10:00:00Z", algorithm_image=tagged.replace("abc", "latest"))
+
+
+def tags(world: World, image: str) -> list[str]:
+    repository, digest = image.partition("/")[2].split("@")
+    asked = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
+    return sorted(world.aws.ecr.describe_images(**asked)["imageDetails"][0]["imageTags"])
+
+
+def test_what_is_released_is_tagged_so_that_it_never_expires(world: World) -> None:
+    before = world.images["processing"].rpartition(":")[2][:16]
+    assert tags(world, world.images["processing"]) == ["abc"]
+    world.publish(1)
+    world.publish(2, "2026-11-21T10:00:00Z")  # of the same images
+    assert tags(world, world.images["processing"]) == ["abc", f"released-{before}"]
+    for image in world.images.values():
+        assert len(tags(world, image)) == 2
+
+
+def test_an_image_in_another_accounts_registry_is_left_to_its_rules(world: World) -> None:
+    own = world.images["algorithm"]
+    theirs = own.replace(own.partition(".")[0], "999999999999").replace("team/case", "shared/models")
+    release.keep_images(world.aws, {"images": {"algorithm": theirs, "processing": world.images["processing"]}})
+    assert len(tags(world, world.images["processing"])) == 2
+    assert tags(world, own) == ["abc"]
 
 
 def test_images_outside_ecr_are_taken_as_they_are(world: World) -> None:

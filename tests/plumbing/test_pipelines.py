@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.utilities.utils import load_resource
 
 from batchloop import environment
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
 from batchloop.environment import has_own_disks
-from batchloop.pipelines import check, expressions
+from batchloop.pipelines import check, expressions, rules
 from batchloop.pipelines import definitions as pipeline_definitions
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
@@ -283,6 +284,9 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "a key for a volume of the hardware's own": lambda d: step(d, "TrainModel")["ResourceConfig"].update(
         InstanceType="ml.g5.xlarge", VolumeKmsKeyId="0000"
     ),
+    "a volume larger than the disks that there are": lambda d: step(d, "TrainModel")["ResourceConfig"].update(
+        InstanceType="ml.g5.xlarge", VolumeSizeInGB=251
+    ),
     "less time to wait than to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(
         MaxWaitTimeInSeconds=1
     ),
@@ -356,6 +360,14 @@ def test_a_key_is_left_out_where_the_hardware_encrypts_the_disks() -> None:
     has_own = ["ml.g5.xlarge", "ml.g4dn.xlarge", "ml.m5d.large", "ml.m6id.large", "ml.c5d.9xlarge", "ml.p4d.24xlarge"]
     assert all(map(has_own_disks, has_own))
     assert not any(map(has_own_disks, ["ml.m5.large", "ml.c6i.xlarge", "ml.r7i.large", "ml.p3.2xlarge"]))
+
+
+def test_the_sizes_of_such_disks_are_those_that_ec2_lists() -> None:
+    listed = load_resource("ec2/resources/instance_types.json")
+    for family, sizes in rules.own_disks().items():
+        for size, total in sizes.items():
+            assert has_own_disks(f"ml.{family}.{size}")
+            assert listed[f"{family}.{size}"]["InstanceStorageInfo"]["TotalSizeInGB"] == total
 
 
 def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(

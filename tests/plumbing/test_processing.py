@@ -48,6 +48,11 @@ ROWS = 400
 Write = Callable[..., Path]
 
 
+def draw(rows: int) -> list[float]:
+    """Numbers that hardly compress, and are the same in 32 bits."""
+    return pl.select(pl.int_range(rows).hash(7) % 2**24).to_series().cast(pl.Float64).to_list()
+
+
 def table(rows: int = ROWS) -> pl.DataFrame:
     """Rows that keep the contract, with missing values, a rare town and both labels."""
     numbers = range(rows)
@@ -386,16 +391,29 @@ def test_a_batch_is_cut_into_files_that_fit_a_request(settings: Callable[..., No
     put(table(4000))
     train.train({})
     job.processing_output("preprocessor").rename(job.processing_input("preprocessor"))
-    batch = pl.concat([table(4000)] * 5)
-    put(batch)
+    rows = 600_000
+    random = pl.Series("income", draw(rows)).cast(pl.String)
+    put(table(rows).with_columns(random))
     serve.serve({"max_payload_mb": "1"})
     files = sorted(job.processing_output("features").iterdir())
-    assert len(files) > 1
+    assert len(files) > 2
     assert all(file.suffix == ".parquet" and file.stat().st_size <= 2**20 for file in files)
-    assert (
-        pl.concat([pl.read_parquet(file) for file in files])["id"].to_list()
-        == pl.concat([table(4000)] * 5)["id"].to_list()
-    )
+    assert all(file.stat().st_size >= 0.8 * 2**20 for file in files[:-1])
+    written = pl.concat([pl.read_parquet(file) for file in files])
+    assert written["id"].to_list() == [f"c{n}" for n in range(rows)]
+    assert written["income"].to_list() == random.cast(pl.Float32).to_list()
+
+
+def test_a_file_has_room_for_rows_that_are_larger_than_those_before(tmp_path: Path) -> None:
+    limit, rows = 200_000, 60_000
+    filled = datasets.Filled(tmp_path / "features", limit)
+    numbers = [0.0] * rows + draw(rows) + [0.0] * rows
+    for start in range(0, len(numbers), 7_000):
+        filled.add(pl.DataFrame({"x": pl.Series(numbers[start : start + 7_000], dtype=pl.Float32)}))
+    filled.close()
+    sizes = [file.stat().st_size for file in filled.written]
+    assert max(sizes) <= limit
+    assert pl.concat([pl.read_parquet(file) for file in filled.written])["x"].to_list() == numbers
 
 
 @pytest.mark.usefixtures("settings")

@@ -107,6 +107,7 @@ MINUTES = text("--minutes", "of each job, like 'processing=4 algorithm=12'")
 RUNS = number("--runs", "scoring runs a month", float)
 RETRAININGS = number("--retrainings", "training runs a month", float)
 GB = number("--gb", "gigabytes in S3", float)
+LONGEST = number("--longest", "minutes that a job may work", float, 60.0)
 CHOICE = Option("choice", {"choices": ("plan", "create")})
 REGISTRY = text("--registry", "host of another registry than the account's own")
 SOURCE = text("--from", "copy the images of this environment, and build nothing")
@@ -129,6 +130,7 @@ HERE = (ENV, DATA, SET, ON)
 TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
 SIMULATE = Group("simulate.loop.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
 USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
+SIZE = Group("sizing.Question", (DATA, number("--rows", "of the real runs (default: those of DATA)"), LONGEST))
 REQUEST = Group("cloud.run.Request", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
@@ -141,6 +143,7 @@ COMMANDS = (
     Command("compile", "pipelines.definitions.show", ENV),
     Command("templates", "cloud.template.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),
+    Command("size", "sizing.show", ENV, SIZE),
     Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),
     Command("push", "cloud.images.push", *PUSH),
     Command("upsert", "cloud.run.upsert", ENV),

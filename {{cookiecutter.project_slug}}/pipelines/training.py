@@ -120,8 +120,9 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
 
 
 def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
-    channels = {name: steps.output_of(prepare, name) for name in SPLITS} | {"champion": context["ChampionModel"]}
-    data = [InputData(channel_name=name, data_source=uri) for name, uri in channels.items()]
+    channels: dict[str, Any] = {name: steps.output_of(prepare, name) for name in SPLITS}
+    channels |= {"train": steps.spread(channels["train"]), "champion": context["ChampionModel"]}
+    data = [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
     trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
     return TrainingStep(
         name="TrainModel",

@@ -8,9 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from batchloop.contract.containers import HERE, JOBS, Contract, Spec, Start, until
+from batchloop.contract.containers import HERE, JOBS, Contract, Running, Spec, Start, until
 from batchloop.contract.suite import contents, every_job
 from plumbing.contract.processes import kill
 
@@ -189,7 +190,7 @@ def test_where_the_reason_can_not_be_written_it_is_in_the_log(contract: Contract
 
 @every_whole_job
 def test_what_needs_the_whole_table_refuses_a_part(contract: Contract, spec: Spec, tmp_path: Path) -> None:
-    name = next(iter(spec.inputs))
+    name = "validation" if spec.trains else next(iter(spec.inputs))
     for host in HOSTS:
         how = Start(hosts=HOSTS, host=host, sharded=(name,))
         code, running = contract.run(spec, tmp_path / host, how)
@@ -226,3 +227,51 @@ def test_a_host_whose_part_holds_no_file_writes_none(contract: Contract, tmp_pat
     assert code == 0
     assert "no file" in running.log()
     assert not any(contents(contract.output(spec, tmp_path / "ml", name)) for name in spec.outputs)
+
+
+def learning(contract: Contract, folder: Path, count: int, **settings: str) -> list[Running]:
+    """The algorithm's training on so many hosts, each with its part of the rows, in a network that only they see."""
+    spec = next(spec for spec in JOBS if spec.trains)
+    rows = pl.read_parquet(sorted(contract.stored(("processing train", "train")).glob("*.parquet")))
+    names = tuple(f"localhost:{12400 + 10 * number}" for number in range(count))
+    running: list[Running] = []
+    for number, name in enumerate(names):
+        part = folder / f"part-{number}"
+        part.mkdir(parents=True)
+        rows.gather_every(count, number).write_parquet(part / f"part-{number:05d}.parquet")
+        network = f"container:{running[0].identity}" if running else "none"
+        how = Start({"train": part}, settings, names, name, ("train",), network=network)
+        running.append(contract.start(spec, folder / f"ml-{number}", how))
+    return running
+
+
+def measured(folder: Path) -> dict[str, float]:
+    return dict(json.loads((folder / "output/data/evaluation.json").read_text())["test"])
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_hosts_learn_together_what_one_learns_alone(contract: Contract, tmp_path: Path, count: int) -> None:
+    hosts = learning(contract, tmp_path, count)
+    for host in hosts:
+        assert host.wait() == 0, host.log()
+    for number in range(1, count):
+        assert not any(contents(tmp_path / f"ml-{number}" / "model")), "the first host writes the model"
+    alone, together = measured(contract.folder / "algorithm train"), measured(tmp_path / "ml-0")
+    assert together["auc"] == pytest.approx(alone["auc"], abs=0.01)
+    print(count, "hosts:", together["auc"], "alone:", alone["auc"])
+    assert (tmp_path / "ml-0" / "model" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_where_one_of_the_hosts_is_killed_the_others_end_and_say_so(
+    contract: Contract, tmp_path: Path, killed: int
+) -> None:
+    hosts = learning(contract, tmp_path, 2, **dict.fromkeys(ROUNDS, "100000"), early_stopping_rounds="0")
+    until(lambda: all("2 of 2 hosts are there" in host.log() for host in hosts))
+    time.sleep(1)
+    kill(hosts[killed], signal.SIGKILL)
+    begun = time.monotonic()
+    assert hosts[1 - killed].wait() == 1
+    assert time.monotonic() - begun < 30
+    assert "LightGBM lost another host: " in hosts[1 - killed].failure()
+    assert not (tmp_path / f"ml-{1 - killed}" / "model" / "manifest.json").exists()

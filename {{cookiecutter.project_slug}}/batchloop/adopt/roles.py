@@ -10,7 +10,7 @@ import polars as pl
 
 from batchloop.adopt.profile import COLUMNS_AT_ONCE, KEPT, MANY, Column, Profile
 from batchloop.adopt.source import Question, row
-from batchloop.container import raw
+from batchloop.container import ids, raw
 from batchloop.container.job import InputError
 
 MOST_CLASSES, CLEARLY_NUMBERS = 20, 50  # distinct whole numbers
@@ -187,7 +187,7 @@ def check_id(column: Column) -> None:
 
 def _shared(column: Column) -> str:
     """How many rows share a column's value with another one, and the first such values; "" where none does."""
-    rows, first = raw.shared(column.table.frame.select(column.text.alias("id")))
+    rows, first = ids.shared(column.table.frame.select(column.text.alias("id")))
     return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
 
 

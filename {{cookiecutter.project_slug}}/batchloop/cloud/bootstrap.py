@@ -22,7 +22,7 @@ from batchloop.cloud.session import (
     tag_map,
 )
 from batchloop.container.job import InputError
-from batchloop.control.names import NOTHING
+from batchloop.control.names import NOTHING, RELEASED
 from batchloop.environment import Environment
 from batchloop.repository import Repository
 
@@ -38,11 +38,16 @@ SETTINGS: dict[str, tuple[Any, str, str]] = {  # of an image repository: value, 
         "images are not scanned on push",
     ),
 }
-# "Lifecycle policy properties" in the ECR user guide. An image that was released keeps its tag, so no rule selects it.
-UNTAGGED = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 30}
-EXPIRE = {"type": "expire"}
-RULE = {"rulePriority": 1, "description": "untagged images, after 30 days", "selection": UNTAGGED, "action": EXPIRE}
-LIFECYCLE = {"rules": [RULE]}
+# An image that matches a rule's tags is not expired by a later one ("Lifecycle policies", ECR user guide): what was
+# released stays for rollbacks, up to a thousand, and of all others the newest hundred.
+BEYOND, PUSHED = {"countType": "imageCountMoreThan"}, {"countType": "sinceImagePushed", "countUnit": "days"}
+EXPIRED: tuple[dict[str, Any], ...] = (
+    {"tagStatus": "tagged", "tagPrefixList": [RELEASED], **BEYOND, "countNumber": 1000},
+    {"tagStatus": "untagged", **PUSHED, "countNumber": 30},
+    {"tagStatus": "any", **BEYOND, "countNumber": 100},
+)
+RULES = [{"rulePriority": n, "selection": one, "action": {"type": "expire"}} for n, one in enumerate(EXPIRED, 1)]
+LIFECYCLE = {"rules": RULES}
 EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
 # the states of a resource, as what `create` would do; and what is reported where it could not
 MISSING, FOREIGN, DIFFERENT, RIGHT, UNKNOWN = "create", "not ours", "change", "leave", "unknown"

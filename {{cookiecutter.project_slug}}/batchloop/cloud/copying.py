@@ -8,6 +8,7 @@ from urllib.request import urlopen
 
 from batchloop.cloud.session import CallFailed, Session
 from batchloop.container.job import InputError
+from batchloop.control.names import RELEASED
 
 SECONDS = 60  # without a byte
 
@@ -51,7 +52,8 @@ def _copy(giving: Session, taking: Session, to: str) -> int:
     for part in (part for part in parts if part not in there):
         _copy_layer(giving, taking, repository, part)
     # tags are immutable: one that means other bytes there is left alone, and the copy is called after its digest
-    free = (tag for tag in about.get("imageTags", []) if look(imageIds=[{"imageTag": tag}]) is None)
+    tags = (tag for tag in about.get("imageTags", []) if not tag.startswith(RELEASED))
+    free = (tag for tag in tags if look(imageIds=[{"imageTag": tag}]) is None)
     image: dict[str, Any] = {"imageManifest": found["imageManifest"], "imageDigest": digest}
     image["imageTag"] = next(free, f"promoted-{digest.partition(':')[2][:16]}")
     taking.find("ecr", "put_image", ("ImageAlreadyExistsException",), **repository, **image)

@@ -4,11 +4,13 @@ A row's part comes from a number between 0 and 1 for each row or group, and the 
 files of a processed table lies features.json, which says what each column is.
 """
 
+import io
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ import polars as pl
 
 from batchloop.container import artifacts, files, job, raw
 from batchloop.container.job import InputError
+from batchloop.container.known import Known
 from batchloop.container.protocols import FeaturesFile
 from batchloop.container.usecase import Split, UseCase
 
@@ -24,7 +27,15 @@ Schema = dict[str, Any]  # id, label, features: what features.json and preproces
 PARTS = ("train", "validation", "test")
 PART, DRAW = "__part", "__draw"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
+FILE = 2**26  # bytes of a file of features, before compression: several instances that train have several files each
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
+FULL, POOR = 0.93, 0.85  # of a limit of bytes: what is aimed at, and below what a file is written once more
+SPARE, TRIES, SAMPLE = (
+    1.3,
+    3,
+    500_000,
+)  # rows held for a file that has room; cells that tell how many fit into the first
+LARGEST = 32  # times the limit: what a file may hold unpacked, roughly
 ROW_NUMBER = pl.col(raw.ROW).cast(pl.UInt64)
 
 
@@ -221,14 +232,14 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         key=PART,
         include_key=False,
         file_path_provider=name,
-        approximate_bytes_per_file=2**60,
+        approximate_bytes_per_file=FILE,
     )
     with ExitStack() as stack:
         folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
         frame.select(*selected, pl.col(PART)).sink_parquet(target, mkdir=True, engine="streaming")
         for part, folder in folders.items():
-            if (file := folder / "part-00000.parquet").exists():
-                rows[part] = pl.scan_parquet(file).select(pl.len()).collect().item()
+            if written := sorted(folder.glob("*.parquet")):
+                rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
             artifacts.write_json(folder / "features.json", learned)
     return rows
 
@@ -248,30 +259,57 @@ def columns(learned: Schema) -> list[pl.Expr]:
     return [pl.col(learned["id"]), *module().transform(learned["features"]), pl.col(learned["label"])]
 
 
-def write_batch(table: raw.RawTable, learned: Schema, stem: Path, limit: int) -> list[Path]:
-    """Features of a batch in files <stem>-00000.parquet … of about half of `limit` bytes; broken rows say why."""
-    usable, row = ~pl.col(raw.BROKEN), 4 * len(learned["features"]) + 64  # bytes: room for an id and a reason
-    columns = [pl.when(usable).then(value) for value in module().transform(learned["features"])]
+def write_batch(batches: Iterable[pl.DataFrame], known: Known, stem: Path, limit: int) -> list[Path]:
+    """Features of batches in files <stem>-00000.parquet …, each filled to nearly `limit` bytes; broken rows say why."""
+    files, features = Filled(stem, limit), module().transform(known.learned["features"])
+    usable = [pl.when(~pl.col(raw.BROKEN)).then(feature) for feature in features]
+    for batch in batches:
+        made = usable if batch[raw.BROKEN].any() else features
+        frame = batch.select(pl.col(known.learned["id"]), *made, pl.col(raw.ERROR))
+        known.count(batch, frame)
+        files.add(frame)
+    files.close()
+    return files.written
 
-    def name(context: Any) -> str:
-        return f"{stem.name}-{context.index_in_partition:05d}.parquet"
 
-    target = pl.PartitionBy(stem.parent, file_path_provider=name, max_rows_per_file=max(1, limit // 2 // row))
-    table.frame.select(pl.col(learned["id"]), *columns, pl.col(raw.ERROR)).sink_parquet(target, engine="streaming")
-    return sorted(stem.parent.glob(f"{stem.name}-*.parquet"))
+class Filled:
+    """Parquet files of one table, each with as many rows as `limit` bytes hold: the file before tells how many."""
 
+    def __init__(self, stem: Path, limit: int) -> None:
+        self.stem, self.limit, self.rows = stem, limit, 0
+        self.held = pl.DataFrame()
+        self.written: list[Path] = []
 
-def known(written: list[Path], learned: Schema) -> dict[str, tuple[int, int]]:
-    """Of each category in written files: how many rows have a value, and how many one with a code of its own."""
-    frame = pl.scan_parquet(written, glob=False)
-    kinds = frame.collect_schema()
-    names = [feature["name"] for feature in learned["features"] if feature["kind"] == "category"]
-    names = [name for name in names if isinstance(kinds.get(name), pl.Enum)]
-    counts: dict[str, tuple[int, int]] = {}
-    for start in range(0, len(names), files.COLUMNS_AT_ONCE):
-        some = slice(start, start + files.COLUMNS_AT_ONCE)
-        present = frame.select(pl.col(names[some]).count())
-        own = frame.select((pl.col(names[some]).to_physical() != 0).sum())
-        rows = [table.row(0) for table in pl.collect_all([present, own], engine="streaming")]
-        counts |= dict(zip(names[some], zip(*rows, strict=True), strict=True))
-    return counts
+    def add(self, frame: pl.DataFrame) -> None:
+        self.held = pl.concat([self.held, frame]) if self.held.width else frame
+        if not self.rows and len(frame):
+            sample, body = frame.head(max(1, SAMPLE // frame.width)), io.BytesIO()
+            sample.write_parquet(body)
+            self._learn(sample, body.tell())
+        while len(self.held) > SPARE * self.rows:
+            self._write()
+
+    def close(self) -> None:
+        while len(self.held) or not self.written:
+            self._write()
+
+    def _learn(self, frame: pl.DataFrame, size: int) -> None:
+        fitting, most = FULL * self.limit / size, LARGEST * self.limit / (4 * frame.width + 64)
+        self.rows = max(1, int(min(fitting * len(frame), most)))
+
+    def _write(self) -> None:
+        """The next file, written again where its rows don't fit, or leave too much room."""
+        file = self.stem.with_name(f"{self.stem.name}-{len(self.written):05d}.parquet")
+        for tries in count():
+            frame = self.held.head(self.rows).rechunk()
+            frame.write_parquet(file)
+            size, rows = file.stat().st_size, self.rows
+            if len(frame) <= 1:
+                break
+            self._learn(frame, size)
+            roomy = size < POOR * self.limit and rows < min(self.rows, len(self.held))
+            if size <= self.limit and not (roomy and tries < TRIES):
+                break
+            self.rows = min(self.rows, len(frame) - 1) if size > self.limit else self.rows
+        self.held = self.held.slice(len(frame))
+        self.written.append(file)

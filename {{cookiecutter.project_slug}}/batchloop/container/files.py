@@ -11,14 +11,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from batchloop.container import job, lines
 from batchloop.container.job import InputError, listed
-from batchloop.container.lines import RAGGED, ROW, Rows
+from batchloop.container.lines import RAGGED, ROW, Rows, Text
 from batchloop.container.usecase import Data
 
 TEXTS = (".csv", ".txt", ".tsv")
@@ -29,6 +31,7 @@ SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as
 HEAD, BLOCK = 65536, 1 << 20
 SEPARATORS = (",", ";", "\t", "|")
 INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
+Frames = Iterator[pl.DataFrame]
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 
 
@@ -69,8 +72,18 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent) / name for name in names if name[0] not in "._")
 
 
-def read(file: Path, data: Data) -> Rows:
-    """The rows of one file, CSV cells as text. Raises InputError."""
+@dataclass(frozen=True)
+class Parquet:
+    """A Parquet file with ROW and its columns; `gaps` are the rows that hold nothing in any column."""
+
+    frame: pl.LazyFrame
+    names: tuple[str, ...]
+    rows: int
+    gaps: pl.Series
+
+
+def table(file: Path, data: Data) -> Text | Parquet:
+    """One file, its names read and its kind made sure of. Raises InputError."""
     if file.is_dir():
         raise InputError(f"{file.name} is a folder; name the table in it.")
     if file.stat().st_size == 0:
@@ -88,9 +101,29 @@ def read(file: Path, data: Data) -> Rows:
                 f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
             )
     try:
-        return lines.read(copy, file.name, data.separator, data.header, scratch("lines-") / "lines.csv")
+        return lines.named(Text(copy, file.name, data.separator), data.header)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise explain(error, [copy], file.name) from None
+
+
+def read(file: Path, data: Data) -> Rows:
+    """The rows of one file, CSV cells as text. Raises InputError."""
+    found = table(file, data)
+    if isinstance(found, Text):
+        return rows(found)
+    if not len(found.gaps):
+        return Rows(found.frame)
+    frame = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
+    return Rows(frame, len(found.gaps))
+
+
+def rows(text: Text) -> Rows:
+    """The rows of text that may have to be written anew. Raises InputError."""
+    try:
+        return lines.rows(text, scratch)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        path = [text.source] if isinstance(text.source, Path) else []
+        raise explain(error, path, text.name) from None
 
 
 def scan(file: Path, data: Data) -> pl.LazyFrame:
@@ -107,6 +140,23 @@ def scratch(prefix: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
+    """Parquet files of one schema, read one after another and none of them ahead: however many there are."""
+
+    def read(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None) -> Frames:
+        left = most
+        for part in parts if left != 0 else ():
+            frame = pl.scan_parquet(part, glob=False)
+            frame = frame if columns is None else frame.select(columns)
+            rows = (frame if left is None else frame.head(left)).collect()
+            yield rows if predicate is None else rows.filter(predicate)
+            left = None if left is None else left - len(rows)
+            if left == 0:
+                return
+
+    return register_io_source(read, schema=pl.read_parquet_schema(parts[0]))
 
 
 @contextmanager
@@ -138,7 +188,7 @@ def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     raise InputError(f"{file.name} holds {len(names)} files ({shown or 'none'}); a table is one: unpack it yourself.")
 
 
-def _parquet(file: Path, head: bytes) -> Rows:
+def _parquet(file: Path, head: bytes) -> Parquet:
     with file.open("rb") as handle:
         handle.seek(-min(4, file.stat().st_size), os.SEEK_END)
         tail = handle.read()
@@ -149,13 +199,10 @@ def _parquet(file: Path, head: bytes) -> Rows:
     try:
         frame = pl.scan_parquet(file, row_index_name=ROW, row_index_offset=1, glob=False)
         frame = frame.drop([name for name in frame.collect_schema() if name.startswith(INDEX)])
-        empty = _empty_rows(frame)
+        names = tuple(name for name in frame.collect_schema() if name != ROW)
+        return Parquet(frame, names, frame.select(pl.len()).collect().item(), _empty_rows(frame))
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{file.name} can't be read as Parquet: {first_line(error)}") from None
-    if not len(empty):
-        return Rows(frame)
-    frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
-    return Rows(frame, len(empty))
 
 
 def _empty_rows(frame: pl.LazyFrame) -> pl.Series:

@@ -11,7 +11,7 @@ from typing import Any
 from batchloop.container import measures, models, settings, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.models import Model
-from batchloop.container.protocols import Problem, Table
+from batchloop.container.protocols import Predicted, Problem, Table
 from batchloop.container.settings import HUGE, SettingError, nearest
 from batchloop.container.usecase import Tuning, UseCase
 
@@ -148,8 +148,10 @@ def search(
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
-        fitted = models.fit(*tables, chosen, problem, Pruning(trial, optuna.TrialPruned))
-        predicted = models.predict(Model(fitted, {"classes": problem.classes}), tables[1].features, problem.threads)
+        fitted = models.fit(*tables, chosen, problem, progress := Pruning(trial, optuna.TrialPruned))
+        if (predicted := progress.predicted) is None:
+            model = Model(fitted, {"classes": problem.classes})
+            predicted = models.predict(model, tables[1].features, problem.threads)
         metric = "rmse" if problem.task == "regression" else "log_loss"
         return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
 
@@ -161,6 +163,7 @@ class Pruning:
     """The Progress of a trial: ends it when it is clearly behind the others at the same round."""
 
     start = None
+    predicted: "Predicted | None" = None
 
     def __init__(self, trial: Any, pruned: type[Exception]) -> None:
         self.trial, self.pruned, self.best = trial, pruned, float("inf")

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -102,6 +103,16 @@ class Hosts:
         return len(self.names) > 1
 
     @property
+    def together(self) -> bool:
+        """Whether each of several hosts has a part of an input."""
+        return self.several and bool(self.shards)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the host that does what is done once; a host that is alone does everything."""
+        return not self.several or self.name == min(self.names)
+
+    @property
     def prefix(self) -> str:
         """What keeps this host's files apart from the others', which are stored in the same place."""
         return f"{self.name}-" if self.several else ""
@@ -137,36 +148,37 @@ def _read(file: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _has_work(mode: str) -> bool:
-    """Whether this host does the job, for a mode that needs everything at once: the first one alone does.
+def _has_work(mode: str, spread: Sequence[str]) -> bool:
+    """Whether this host does the job: each does where an input of `spread` is in parts, and else the first one alone.
 
-    Raises InputError where no host has everything.
+    Raises InputError where an input is in parts that has to be whole.
     """
     hosts = current()
-    if hosts.several and hosts.shards:
+    if torn := [name for name in hosts.shards if name not in spread and hosts.several]:
         raise InputError(
-            f"{mode} needs all of {', '.join(hosts.shards)} on one host, but the {len(hosts.names)} hosts were each "
+            f"{mode} needs all of {', '.join(torn)} on one host, but the {len(hosts.names)} hosts were each "
             "given a part; use one instance, or FullyReplicated inputs."
         )
-    if hosts.several and hosts.name != min(hosts.names):
+    if not hosts.shards and not hosts.first:
         log.info("%s of %s hosts has nothing to do: %s is not spread", hosts.name, len(hosts.names), mode)
         return False
     return True
 
 
-def run(name: str, mode: Mode, arguments: Sequence[str] = (), every_host: bool = False) -> int:
+def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Sequence[str] = ()) -> int:
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
-    A mode for `every_host` may work on a part of its input beside other hosts; elsewhere the first host works.
+    Of the inputs in `spread` a host may have its part, and then works beside the others; else the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     logging.getLogger().handlers[0].setFormatter(Words())
     signal.signal(signal.SIGTERM, _stop)  # the first process of a container would not notice it otherwise
     try:
-        if every_host or _has_work(name):
+        if _has_work(name, spread):
             with _scratch():
                 mode(settings(arguments))
+            log.info("used %.2f processor seconds and at most %d MiB", *_used())
     except (InputError, SystemExit) as error:
         return _fail(name, str(error))
     except Exception as error:  # the reason must reach the failure file, whatever it is
@@ -175,6 +187,12 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), every_host: bool =
             return _fail(name, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
         return _fail(name, f"{type(error).__name__}: {error} (unexpected in {name}; the log has the traceback)")
     return 0
+
+
+def _used() -> tuple[float, int]:
+    """Processor seconds, and the largest resident set in MiB; `make size` reads both from the log."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Words(logging.Formatter):

@@ -5,13 +5,14 @@ rows that had another number of cells than the header say so. What a pass over l
 lines, stray quotes, carriage returns as line ends) is written anew by the csv module, every cell in quotes.
 """
 
+import codecs
 import csv
 import io
-import mmap
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from batchloop.container.job import InputError
 ROW = "__row"  # a row's number in its file: 1 is the first row of data, empty lines don't count
 RAGGED = "__ragged"  # what is wrong with the line of a row; the column is there where that is so of any
 UNNAMED = "__unnamed"
+BLOCK = 1 << 20  # bytes
 BLANKS = " \t\r"
 LONGEST = 1000  # lines of one cell: a quote that stays open for longer was never meant as one
 EXCEL = re.compile(r"\s*sep=.\s*", re.IGNORECASE)  # a first line that tells Excel the separator
@@ -33,6 +35,7 @@ class Rows:
 
     frame: pl.LazyFrame
     empty: int = 0
+    plain: bool = False  # each line of the text is a row as wide as the header
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,18 @@ class Text:
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def has(self, byte: bytes) -> bool:
-        if isinstance(self.source, bytes):
-            return byte in self.source
-        with self.source.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return view.find(byte) >= 0
+        with self.opened() as handle:
+            return any(byte in block for block in iter(partial(handle.read, BLOCK), b""))
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The lines below the header, in blocks of about that many bytes."""
+        with self.opened() as handle:
+            for _ in range(self.skip):
+                handle.readline()
+            if not self.skip and handle.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                handle.seek(0)
+            while block := handle.read(size):
+                yield block + handle.readline()
 
     def ragged(self, line: int, cells: int) -> str:
         """What is wrong with a line of too few or too many cells, "" where it has as many as the header."""
@@ -81,18 +92,22 @@ class Text:
         return frame.drop([name for name in names if name.startswith(UNNAMED)])  # what spreadsheets add at the right
 
 
-def read(source: Path | bytes, name: str, separator: str, header: bool = True, scratch: Path | None = None) -> Rows:
-    """The rows of UTF-8 text; `scratch` is where text that must be written anew goes, in memory where there is none.
+def read(source: bytes, name: str, separator: str) -> Rows:
+    """The rows of UTF-8 text that begins with the columns' names. Raises InputError as `named` and `rows` do."""
+    return rows(named(Text(source, name, separator)))
 
-    Raises InputError for text without a line, a column that is there twice, or a last line that was cut off.
+
+def rows(text: Text, scratch: Callable[[str], Path] | None = None) -> Rows:
+    """The rows of UTF-8 text; `scratch` makes a folder for text that is written anew, in memory where there is none.
+
+    Raises InputError for a last line that was cut off.
     """
-    text = _with_names(Text(source, name, separator), header)
     odd = _odd_lines(text) if text.has(b"\n") else None
     if odd is None:
         return _rewritten(text, scratch)
     empty, ragged = odd.filter("empty")["line"], odd.filter(~pl.col("empty")).select("line", "cells")
     for cut, cells in ragged.filter(pl.col("cells") < len(text.names)).tail(1).rows():
-        last: int = pl.scan_lines(source, glob=False).select(pl.len()).collect(engine="streaming").item() - 1
+        last: int = pl.scan_lines(text.source, glob=False).select(pl.len()).collect(engine="streaming").item() - 1
         if last - cut == (empty > cut).sum():  # nothing but empty lines follows
             raise text.truncated(cells)
     frame = text.scan(text.names, 1 if odd.is_empty() else text.skip)
@@ -102,7 +117,7 @@ def read(source: Path | bytes, name: str, separator: str, header: bool = True, s
         frame = frame.with_columns(reason.alias(RAGGED))
     if len(odd):
         frame = frame.filter(~pl.col(ROW).is_in(empty.implode())).drop(ROW).with_row_index(ROW, offset=1)
-    return Rows(frame, len(empty))
+    return Rows(frame, len(empty), plain=odd.is_empty())
 
 
 def check_twice(name: str, columns: Sequence[str]) -> None:
@@ -112,8 +127,11 @@ def check_twice(name: str, columns: Sequence[str]) -> None:
             raise InputError(f"{name} has the column {column!r} more than once; rename one of them.")
 
 
-def _with_names(text: Text, header: bool) -> Text:
-    """The text with its columns' names, from the first line that holds anything."""
+def named(text: Text, header: bool = True) -> Text:
+    """The text with its columns' names, from the first line that holds anything.
+
+    Raises InputError for text without a line, and for a column that is there twice.
+    """
     csv.field_size_limit(sys.maxsize)
     end = "\n" if text.has(b"\n") else ""
     with text.opened() as handle, io.TextIOWrapper(handle, "utf-8-sig", errors="replace", newline=end) as opened:
@@ -159,10 +177,11 @@ def _odd_lines(text: Text) -> pl.DataFrame | None:
     return None if unclear else odd
 
 
-def _rewritten(text: Text, scratch: Path | None) -> Rows:
+def _rewritten(text: Text, scratch: Callable[[str], Path] | None) -> Rows:
     """The rows of a copy in which a line is a row, all as wide as the header, and each says what was wrong with it."""
     width, empty, waiting, cut, memory = len(text.names), 0, 0, 0, io.BytesIO()
-    with io.TextIOWrapper(scratch.open("wb") if scratch else memory, "utf-8", newline="") as target:
+    written = scratch("lines-") / "lines.csv" if scratch else None
+    with io.TextIOWrapper(written.open("wb") if written else memory, "utf-8", newline="") as target:
         writer = csv.writer(target, delimiter=text.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for line, cells, closed in _records(text):
             if not any(cell.strip(f"{BLANKS}\n") for cell in cells) and (width > 1 or not cells):
@@ -176,7 +195,7 @@ def _rewritten(text: Text, scratch: Path | None) -> Rows:
             writer.writerow([*cells[:width], *[""] * (width - len(cells)), reason])
             waiting, cut = 0, 0 if closed and len(cells) >= width else len(cells)
         target.flush()
-        copy = Text(scratch or memory.getvalue(), text.name, text.separator)
+        copy = Text(written or memory.getvalue(), text.name, text.separator)
     if cut:
         raise text.truncated(cut)
     frame = copy.scan([*text.names, RAGGED])

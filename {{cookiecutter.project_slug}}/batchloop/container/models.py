@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from batchloop.container import artifacts
+from batchloop.container import artifacts, hosts, job
 from batchloop.container.job import InputError, sentence
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
@@ -50,6 +50,11 @@ def takes_progress() -> bool:
     return "progress" in inspect.signature(module().fit).parameters
 
 
+def spread() -> tuple[str, ...]:
+    """The channels of which each of several hosts may have a part."""
+    return ("train",) if getattr(module(), "SEVERAL_HOSTS", False) else ()
+
+
 def fit(
     train: Table,
     validation: Table,
@@ -61,6 +66,12 @@ def fit(
     file: Any = module()
     known = {"progress": progress} if progress is not None and takes_progress() else {}
     return file.fit(train, validation, hyperparameters, problem, **known)
+
+
+def fit_together(train: Table, validation: Table, hyperparameters: Mapping[str, Any], problem: Problem) -> Any:
+    """As `fit`, beside the job's other hosts, each of which has a part of `train`; such a fit keeps no checkpoint."""
+    log.info("%s rows are here; if it is interrupted, it starts over", f"{len(train.labels):,}")
+    return module().fit(train, validation, hyperparameters, replace(problem, machines=hosts.meet(job.current())))
 
 
 def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
@@ -147,6 +158,7 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
         self.start = start
+        self.predicted: Predicted | None = None
 
     def interrupted(self) -> str | None:
         """The state of this fit to go on from, or None."""

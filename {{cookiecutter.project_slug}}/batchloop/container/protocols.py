@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import polars as pl
-
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 
@@ -33,21 +32,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Problem:
-    """What there is to learn, from which features, and with how many threads."""
+    """What there is to learn, from which features, with how many threads, and together with which hosts."""
 
     task: str  # binary | multiclass | regression
     classes: tuple[str, ...]  # the label's values, for binary the positive one last; empty for regression
     features: tuple[Feature, ...]
     threads: int = 1
+    machines: tuple[str, ...] = ()  # "address:port" of the hosts that learn together, this one first; () is one alone
 
 
 class FeaturesFile(Protocol):
     """components/processing/features.py; `columns` are those of [columns], `settings` is [features] of usecase.toml."""
 
-    def fit(self, frame: pl.LazyFrame, columns: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+    def fit(self, frame: "pl.LazyFrame", columns: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
         """What is learned of the training split: plain data, one entry a feature (see Feature)."""
 
-    def transform(self, features: Sequence[dict[str, Any]]) -> list[pl.Expr]:
+    def transform(self, features: Sequence[dict[str, Any]]) -> "list[pl.Expr]":
         """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
 
 
@@ -55,6 +55,7 @@ class Progress(Protocol):
     """How a fit that goes round by round is watched, interrupted, and taken up again."""
 
     start: Any  # a fitted model to go on from, or None
+    predicted: "Predicted | None"  # to be set, if the fit knows it: what its model predicts for the validation rows
 
     def interrupted(self) -> str | None:
         """The state that this very fit left when it was interrupted, or None."""
@@ -72,6 +73,8 @@ class ModelFile(Protocol):
       from the released model, and a search gives up hopeless trials early;
     - `check(hyperparameters, problem) -> Iterator[tuple[str, str]]`: a name and the reason why its value can't be used,
       before anything runs; without it `fit` is tried on a few made-up rows;
+    - `SEVERAL_HOSTS = True`: fit learns together with the hosts in `problem.machines`, each from its part of the rows
+      and with the same validation rows, and the model is the same on each; else a job on several hosts is refused;
     - `describe(model) -> dict`: what metadata.json should say of it.
     """
 
@@ -145,7 +148,7 @@ class Comparison:
 class DriftFile(Protocol):
     """components/monitoring/drift.py; `settings` is [drift] of usecase.toml."""
 
-    def profile(self, frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> list[Bins]:
+    def profile(self, frame: "pl.LazyFrame", kinds: Mapping[str, str], bins: int) -> list[Bins]:
         """The bins of each column (name → type), learned from all rows of a frame that need not fit into memory."""
 
     def compare(self, columns: Sequence[Distributions], settings: Any) -> list[Comparison]:

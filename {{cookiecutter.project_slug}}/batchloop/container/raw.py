@@ -7,34 +7,30 @@ its type or range. `__error` says in words what is wrong with a row, `__broken` 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from batchloop.container import files, values
-from batchloop.container.job import InputError, column_hint, listed
+from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.ids import Ids
+from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
 from batchloop.container.usecase import EPOCHS, Column, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
-__all__ = ["FALSE", "RAGGED", "ROW", "TRUE"]
+__all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
 
-ERROR, BROKEN, INVALID, FILE = "__error", "__broken", "__invalid:", "__file"
+ERROR, BROKEN, INVALID = "__error", "__broken", "__invalid:"
 GROUP = "__group"  # what [split] group says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
-CELLS, ROWS = 2_000_000, 100_000  # read at once, rows however narrow they are
-TITLES = 30  # lines among which the names may stand
-FEW = 3  # rows, below which a batch of new categories is only warned of
-BY_CHANCE = (0.05, 1e-5)  # a chance below the first is worth a word, below the second it is none
 
 
-@dataclass(frozen=True)
+@dataclass
 class RawTable:
     """`frame` has the id, each contract column and the `__invalid:` flags, and the time, label and group if any.
 
@@ -42,20 +38,23 @@ class RawTable:
     label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
     the line had too few or too many cells, so that nothing but the id was taken from it.
 
-    Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`; `values` has how many each column
-    has, `classes` a few values of the label. `empty` is how many lines held nothing at all, and are no rows.
+    Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
+    broken one is and why; `values` has how many each column has, `classes` a few values of the label, `ids` what
+    `shared` asks for. `empty` is how many lines held nothing at all, and are no rows.
     """
 
-    frame: pl.LazyFrame
     files: tuple[Path, ...]
     id: str
-    empty: int
-    rows: int
-    broken: int
-    unlabelled: int
-    ungrouped: int
-    values: Mapping[str, int]
-    classes: frozenset[Any]
+    ids: Ids
+    frame: pl.LazyFrame = field(default_factory=pl.LazyFrame)
+    empty: int = 0
+    rows: int = 0
+    broken: int = 0
+    unlabelled: int = 0
+    ungrouped: int = 0
+    first: str = ""
+    values: Counter[str] = field(default_factory=Counter)
+    classes: set[Any] = field(default_factory=set)
 
     @property
     def intact(self) -> pl.LazyFrame:
@@ -67,12 +66,30 @@ class RawTable:
         """`__file`, `__row` and `__error` of the rows that break the contract."""
         return self.frame.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR)
 
+    def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
+        """Take account of some of its rows."""
+        broken, label = int(batch[BROKEN].sum()), usecase.data.label
+        if broken and not self.broken:
+            file, row, error = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR).row(0)
+            self.first = f"{file}, row {row}: {error}"
+        self.rows += len(batch)
+        self.broken += broken
+        self.values.update({column.name: batch[column.name].count() for column in usecase.columns})
+        if label in batch.columns:
+            self.unlabelled += int((batch[label].is_null() & ~batch[BROKEN]).sum())
+            self.classes.update(batch[label].drop_nulls().unique().head(2))
+        if GROUP in batch.columns:
+            self.ungrouped += batch[GROUP].null_count()
+        if usecase.data.id:
+            self.ids.add(batch[usecase.data.id])
+
 
 @dataclass(frozen=True)
 class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
-    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them.
+    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and
+    `plain` ones of CSV can be read as numbers at once.
     """
 
     source: str
@@ -80,6 +97,7 @@ class Parser:
     parse: Callable[[pl.Series], Parsed]
     wrong: str = ""
     flagged: bool = False
+    plain: bool = False
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -88,87 +106,35 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     Raises InputError for a folder without files, a damaged file, one without a needed column, or a column of moments
     whose time zone is not said.
     """
-    tables, empty, parts = files.find(folder), list[int](), list[Path]()
-    scratch, present, classes = files.scratch("parsed-"), Counter[str](), set[Any]()
-    counts = Counter(rows=0, broken=0, unlabelled=0, ungrouped=0)
-    names, label = [column.name for column in usecase.columns], usecase.data.label
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        for batch in _batches(tables, usecase, labelled, empty):
-            parts.append(scratch / f"{len(parts):05d}.parquet")
-            parsed = _parsed(batch, usecase, labelled, pool)
-            parsed.write_parquet(parts[-1], compression="lz4", statistics=False)
-            counts.update(rows=len(parsed), broken=int(parsed[BROKEN].sum()))
-            present.update({name: parsed[name].count() for name in names})
-            if labelled:
-                counts.update(unlabelled=int((parsed[label].is_null() & ~parsed[BROKEN]).sum()))
-                classes.update(parsed[label].drop_nulls().unique().head(2))
-            if GROUP in parsed.columns:
-                counts.update(ungrouped=parsed[GROUP].null_count())
-    return RawTable(
-        pl.scan_parquet(parts, glob=False),
-        tuple(tables),
-        usecase.data.id or NO_ID,
-        empty=sum(empty),
-        values=present,
-        classes=frozenset(classes),
-        **counts,
-    )
+    table, parsed = stream(folder, usecase, labelled)
+    scratch, parts = files.scratch("parsed-"), list[Path]()
+    for batch in parsed:
+        parts.append(scratch / f"{len(parts):05d}.parquet")
+        batch.write_parquet(parts[-1], compression="lz4", statistics=False)
+    table.frame = files.in_parts(parts)
+    return table
 
 
-def _batches(tables: list[Path], usecase: UseCase, labelled: bool, empty: list[int]) -> Iterator[pl.DataFrame]:
-    """Files as frames of text or of Parquet's types, small ones of one kind together; `empty` lines of each file."""
-    held: list[pl.DataFrame] = []
-    for file in tables:
-        try:
-            rows = files.read(file, usecase.data)
-            empty.append(rows.empty)
-            schema = rows.frame.collect_schema()
-            names = _needed(schema, file, usecase, labelled)
-            ragged = pl.col(RAGGED) if RAGGED in schema else pl.lit(None, dtype=pl.String)
-            origin = (pl.lit(file.name).alias(FILE), pl.col(ROW).cast(pl.UInt32), ragged.alias(RAGGED))
-            frame = rows.frame.select(*names, *origin)
-            size = max(1, min(ROWS, CELLS // (len(names) + len(origin))))
-            for batch in frame.collect_batches(chunk_size=size, maintain_order=True):
-                if held and (held[0].schema != batch.schema or sum(map(len, held)) + len(batch) > size):
-                    yield pl.concat(held)
-                    held.clear()
-                held.append(batch)
-            if not held:
-                held.append(frame.head(0).collect())
-        except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-            raise files.explain(error, [file]) from None
-    yield pl.concat(held)
+def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
+    """A table without its `frame`, and its batches: taking them fills its counts. They have the frame's columns."""
+    table = RawTable(tuple(files.find(folder)), usecase.data.id or NO_ID, Ids())
+
+    def batches() -> Iterator[pl.DataFrame]:
+        reading = Reading(table.files, usecase, labelled, _numbers(usecase, labelled))
+        parse = partial(_parsed, usecase=usecase, labelled=labelled)
+        for batch in in_order(reading, parse, pl.thread_pool_size()):
+            table.count(batch, usecase)
+            yield batch
+        table.empty = reading.empty
+
+    return table, batches()
 
 
-def _needed(schema: pl.Schema, file: Path, usecase: UseCase, labelled: bool) -> list[str]:
-    """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
-    data, split = usecase.data, usecase.split
-    names = [column.name for column in usecase.columns] + [data.id]
-    if labelled:
-        names += [data.label, split.group, data.time if split.method == "time" else ""]
-    names = [name for name in dict.fromkeys(names) if name]
-    missing = [name for name in names if name not in schema]
-    if not missing:
-        return [*names, *([data.time] if data.time and data.time in schema and data.time not in names else [])]
-    present = [name for name in schema if not name.startswith("__")]
-    absent, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
-    if line := _line_of_names(file, missing, data.separator):
-        raise InputError(
-            f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
-        )
-    hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
-    raise InputError(f"{file.name} has no column {absent}; it has {shown}{column_hint(missing, present)}.{hint}")
-
-
-def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
-    """The line below the first, of a few, that holds most of the names; 0 where none does, or they are no lines."""
-    if file.name.lower().endswith(".parquet"):
-        return 0
-    with files.opened(file) as handle:
-        lines = [line.decode(errors="replace").strip() for line in islice(handle, TITLES)]
-    cells = [{cell.strip(' "') for cell in line.split(separator)} for line in lines]
-    most = [number for number, held in enumerate(cells, 1) if 2 * len(held & set(missing)) > len(missing)]
-    return most[0] if most and most[0] > 1 else 0
+def _numbers(usecase: UseCase, labelled: bool) -> set[str]:
+    """Columns that are nothing but numbers, written as Polars reads them at once."""
+    parsers = _parsers(usecase, [usecase.data.time], labelled)
+    others = [parser.source for parser in parsers if not parser.plain]
+    return {parser.source for parser in parsers if parser.plain} - {usecase.data.id, *others}
 
 
 def as_text(name: str, decimal: str = ".") -> pl.Expr:
@@ -181,11 +147,11 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def _parsers(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Parser]:
+def _parsers(usecase: UseCase, present: Sequence[str], labelled: bool) -> list[Parser]:
     """The contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
-    if data.time in schema and data.time not in [column.name for column in columns]:
+    if data.time in present and data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
     parsers = []
     for column in columns:
@@ -201,23 +167,26 @@ def _parsers(usecase: UseCase, schema: pl.Schema, labelled: bool) -> list[Parser
         }.get(column.type, ("", partial(values.text, spelling=written)))
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
-        parsers.append(Parser(column.name, column.name, parse, wrong, flagged=bool(wanted)))
+        plain = column.type == "number" and written.plain
+        parsers.append(Parser(column.name, column.name, parse, wrong, flagged=bool(wanted), plain=plain))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if data.task == "regression":
-            kind, parse = "a number", partial(values.number, spelling=replace(spelling, format=data.label_format))
-        parsers.append(Parser(data.label, data.label, parse, f"label {data.label!r}: '{{}}' is not {kind}"))
+            spelling = replace(spelling, format=data.label_format)
+            kind, parse = "a number", partial(values.number, spelling=spelling)
+        plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
+        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
     return parsers
 
 
-def _parsed(batch: pl.DataFrame, usecase: UseCase, labelled: bool, pool: ThreadPoolExecutor) -> pl.DataFrame:
+def _parsed(rows: Batch, usecase: UseCase, labelled: bool) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
-    error, columns, name = batch[RAGGED].alias(ERROR), list[pl.Series](), usecase.data.id
+    batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
+    error = batch[RAGGED].alias(ERROR)
     right = pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
-    parsers = _parsers(usecase, batch.schema, labelled)
 
     def parse(parser: Parser) -> Parsed:
         try:
@@ -235,12 +204,13 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, labelled: bool, pool: ThreadP
         columns.append(identity.alias(name))
         nameless = identity.is_null() & error.is_null()
         error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
-    for parser, (cells, wrong) in zip(parsers, pool.map(parse, parsers), strict=True):
+    for parser in _parsers(usecase, batch.columns, labelled):
+        cells, wrong = parse(parser)
         if wrong is not None and (wrong & error.is_null()).any():
-            rows = (wrong & error.is_null()).arg_true()
+            places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")
-            shown = batch[parser.source].gather(rows).cast(pl.String).fill_null("")
-            error = error.scatter(rows, [f"{before}{text[:40]}{after}" for text in shown])
+            shown = rows.written(parser.source, places)
+            error = error.scatter(places, [f"{before}{text[:40]}{after}" for text in shown])
         columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
         if parser.flagged:
             flag = right if wrong is None else wrong
@@ -256,7 +226,7 @@ def check(table: RawTable, usecase: UseCase) -> None:
         raise InputError(f"{listed((file.name for file in table.files), 3)} holds a header and no rows.")
     if table.broken > usecase.data.bad_rows * table.rows:
         raise InputError(
-            f"{first_break(table)}; {table.broken:,} of {table.rows:,} rows break the contract, "
+            f"{table.first}; {table.broken:,} of {table.rows:,} rows break the contract, "
             f"[data] bad_rows allows {usecase.data.bad_rows:.2%}: mend the data or the contract."
         )
 
@@ -285,74 +255,8 @@ def check_training(table: RawTable, usecase: UseCase) -> None:
         )
 
 
-def first_break(table: RawTable) -> str:
-    """The first row that breaks the contract: file, row and what is wrong."""
-    file, row, error = table.reasons.head(1).collect(engine="streaming").row(0)
-    return f"{file}, row {row}: {error}"
-
-
-def shared(ids: pl.LazyFrame) -> tuple[int, list[str]]:
-    """Of a frame whose one column is `id`: how many rows have the id of another one, and the first such ids."""
-    known = ids.drop_nulls()
-    same = pl.len() - pl.col("id").hash().n_unique()  # a few bytes a row; ids are held only where some are the same
-    if not known.select(same).collect(engine="streaming").item():
-        return 0, []
-    repeated = known.group_by("id").len().filter(pl.col("len") > 1).collect(engine="streaming")
-    return int(repeated["len"].sum()), repeated["id"].sort().head(3).to_list()
-
-
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     """What to warn of where rows have the id of another one: how many, and the first such ids."""
-    name = usecase.data.id
-    rows, first = shared(table.frame.select(pl.col(name).alias("id"))) if name else (0, [])
-    if not rows:
-        return []
-    shown = ", ".join(map(repr, first))
-    return [f"{rows:,} rows share their {name!r} with another row, such as {shown}: nothing tells them apart"]
-
-
-def check_known(
-    table: RawTable, usecase: UseCase, learned: Mapping[str, Any], now: Mapping[str, tuple[int, int]]
-) -> list[str]:
-    """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
-
-    Raises InputError where chance is excluded: such a column is written in another way, or it is another column. A
-    column with drift = false may move by its nature, as the name of a month does.
-    """
-    warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
-    for feature in learned["features"]:
-        name = feature["source"]
-        then, (present, known) = learned.get("known", {}).get(feature["name"]), now.get(feature["name"], (0, 0))
-        zeros = _without_zeros(table, feature) if known < present else ""
-        if zeros and known:
-            warnings.append(f"column {name!r}: {zeros}")
-        if then is None or known or not present:
-            continue
-        unknown = (then[0] - then[1] + 1) / (then[0] + 2)  # of a value, as training saw it (Laplace's rule)
-        if unknown**present > BY_CHANCE[0]:
-            continue
-        cells = pl.col(name).filter(~pl.col(BROKEN)).drop_nulls().unique(maintain_order=True).head(3)
-        seen, wanted = table.frame.select(cells).collect()[name], feature["categories"][1:4]
-        seen, wanted = (", ".join(map(repr, texts)) for texts in (seen, wanted))
-        words = f"column {name!r}: training knew no value of its {present:,} here: {seen}; it knew {wanted}"
-        words += f"; {zeros}" if zeros else ""
-        if present >= FEW and unknown**present < BY_CHANCE[1] and name not in moving:
-            raise InputError(
-                f"{words} …; mend the data, train again, or write drift = false beside it if it moves by its nature."
-            )
-        warnings.append(words)
-    return warnings
-
-
-def _without_zeros(table: RawTable, feature: Mapping[str, Any]) -> str:
-    """Codes that lost their leading zeros where they were read as numbers, in words; "" where there are none."""
-    names: Sequence[str] = feature.get("categories", ())
-    codes = {str(int(code)): code for code in names if code.isdecimal()}
-    codes = {bare: code for bare, code in codes.items() if bare not in names}
-    if not codes:
-        return ""
-    values = pl.col(feature["source"]).filter(~pl.col(BROKEN))
-    cells = table.frame.select(values.filter(values.is_in(list(codes)))).collect(engine="streaming").to_series()
-    was = f"{cells[0]!r} was {codes[cells[0]]!r} in training" if len(cells) else ""
-    lost = f"leading zeros are missing in {len(cells):,} rows ({was}): write the column as text, not as numbers"
-    return lost if was else ""
+    name, (rows, first) = usecase.data.id, table.ids.shared()
+    shown = f"such as {', '.join(map(repr, first))}: nothing tells them apart"
+    return [f"{rows:,} rows share their {name!r} with another row, {shown}"] if rows else []

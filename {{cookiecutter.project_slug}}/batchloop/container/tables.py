@@ -17,7 +17,7 @@ from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
 
 Schema = Mapping[str, Any]  # what features.json holds: id, label, features
-BATCH = 131_072  # rows
+BATCH = 16_384  # rows: as numbers they fit into a processor's cache
 PREDICTION, SCORE, ERROR = "prediction", "score", "error"
 LABEL = "__label"  # what is true, in an evaluation's predictions; no column of a contract begins with __
 WANTED = {
@@ -30,13 +30,20 @@ WANTED = {
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    target = np.empty((frame.height, len(features)), dtype=np.float32)
-    for position, feature in enumerate(features):
-        column = frame[feature["name"]]
-        if feature["kind"] == "category":
-            column = column.cast(pl.Enum(feature["categories"]), strict=False).to_physical()
-        target[:, position] = column.cast(pl.Float32).to_numpy()
-    return target
+    return frame.select(_encoded(features)).to_numpy(order="c")
+
+
+def _encoded(features: Sequence[Feature]) -> list[pl.Expr]:
+    """Each feature as a number of the matrix."""
+    columns = ((pl.col(feature["name"]), feature) for feature in features)
+    return [
+        (
+            column.cast(pl.Enum(feature["categories"]), strict=False).to_physical()
+            if "categories" in feature
+            else column
+        ).cast(pl.Float32)
+        for column, feature in columns
+    ]
 
 
 def schema(folder: Path) -> Schema:
@@ -60,9 +67,10 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     rows: int = frame.select(pl.len()).collect().item()
     table = Table(np.empty((rows, len(names)), dtype=np.float32), np.empty(rows, dtype=np.float64))
     start = 0
-    for batch in frame.select(*names, label).collect_batches(chunk_size=BATCH, maintain_order=True):
+    columns = [*_encoded(described["features"]), pl.col(label)]
+    for batch in frame.select(columns).collect_batches(chunk_size=BATCH, maintain_order=True):
         part = slice(start, start + batch.height)
-        table.features[part] = matrix(batch, described["features"])
+        table.features[part] = batch.select(names).to_numpy(order="c")
         known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
         numbers = known.cast(pl.Float64)
         if numbers.null_count():
@@ -146,31 +154,49 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
         has = listed(map(repr, present), 12) + column_hint(absent, present)
         raise InputError(f"{which} missing; the table has {has}")
     metadata: Any = model.metadata
-    features = np.empty((frame.height, len(metadata["features"])), dtype=np.float32)
-    identity = frame[metadata["id"]]
+    identity, described = frame[metadata["id"]], metadata["features"]
+    known = frame.select(_at_once(frame.schema[feature["name"]], feature, missing) for feature in described)
+    read = [pl.col(name) for name, kind in frame.select(known.columns).schema.items() if kind == pl.String]
+    known = known.with_columns(pl.when(column.is_finite()).then(column).name.keep() for column in read)
     reasons = [pl.when(identity.is_null()).then(pl.lit(f"column {identity.name!r}: the id is missing"))]
-    for position, feature in enumerate(metadata["features"]):
-        numbers, shown = _numbers(frame[feature["name"]], feature, missing)
-        features[:, position] = numbers.to_numpy()
+    for feature in described:
+        column, numbers = frame[name := feature["name"]], known[name]
+        if column.null_count() == numbers.null_count():
+            continue
+        rows = (column.is_not_null() & numbers.is_null()).arg_true()
+        found, shown = _numbers(column.gather(rows), feature, missing)
+        known = known.with_columns(numbers.scatter(rows, found))
         if shown is not None:
-            column, wanted = pl.lit(f"column {feature['name']!r}: "), pl.lit(f" is not {WANTED[feature['kind']]}")
-            reasons.append(pl.when(shown.is_not_null()).then(pl.concat_str(column, shown, wanted)))
+            cells = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height).scatter(rows, shown)
+            where, wanted = pl.lit(f"column {name!r}: "), pl.lit(f" is not {WANTED[feature['kind']]}")
+            reasons.append(pl.when(cells.is_not_null()).then(pl.concat_str(where, cells, wanted)))
     text = frame[raw.ERROR].cast(pl.String) if raw.ERROR in frame.columns else pl.lit(None, dtype=pl.String)
     said = pl.when(text.str.strip_chars() != "").then(text)  # by processing; a text without a letter is no reason
     errors = frame.select(pl.coalesce(said, *reasons).alias(ERROR)).to_series()
-    return table(identity, models.predict(model, features, threads=1), metadata, errors)
+    return table(identity, models.predict(model, known.to_numpy(order="c"), threads=1), metadata, errors)
+
+
+def _at_once(kind: pl.DataType, feature: Feature, missing: Sequence[str]) -> pl.Expr:
+    """A column as the model's numbers (Float32); null where a cell needs a closer look, or has no value."""
+    column, category, names = pl.col(feature["name"]), feature["kind"] == "category", feature.get("categories", ())
+    if category and kind in (pl.String, pl.Enum(names)):
+        numbers = column.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Float32)
+    elif category or not (kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.String)):
+        return pl.repeat(None, pl.len(), dtype=pl.Float32).alias(feature["name"])
+    else:
+        numbers = column.cast(pl.Float32, strict=False)
+    markers = [text for text in missing if (text in names if category else any(map(str.isdigit, text)))]
+    if not markers or kind != pl.String:
+        return numbers
+    return pl.when(~column.is_in(markers)).then(numbers).alias(feature["name"])
 
 
 def _numbers(column: pl.Series, feature: Feature, missing: Sequence[str]) -> tuple[pl.Series, pl.Series | None]:
-    """A column as the model's numbers (Float32, null is missing), and how to show each value that is none of them."""
+    """Cells as the model's numbers (Float32, null is missing), and how to show each that is none of them."""
     kind, category = column.dtype, feature["kind"] == "category"
-    if not category and (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
-        return column.cast(pl.Float32), None
     if (kind.is_nested() or kind == pl.Binary) if category else kind not in (pl.String, pl.Categorical, pl.Enum):
-        shown = pl.Series([f"a value of type {kind}"]).new_from_index(0, len(column)).set(column.is_null(), None)
+        shown = pl.Series([f"a value of type {kind}"]).new_from_index(0, len(column))
         return pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column)), shown
-    if category and kind == pl.Enum(feature["categories"]):
-        return column.to_physical().cast(pl.Float32), None
     if category:  # the first one stands for all that are not known
         text = values.texts(column, ["", *missing])
         codes = text.cast(pl.Enum(feature["categories"]), strict=False).to_physical().cast(pl.Float32)

@@ -14,7 +14,7 @@ no cell does. A text of the missing markers, an empty one, NaN and infinity are 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +29,7 @@ WORDS = dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False)
 WHOLE = r"(-?(?:0|[1-9]\d*))([.,])0+"
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"
 OTHERS = f"^(?:{WHOLE}|True|TRUE|False|FALSE|{MOMENT})$"  # texts that may have another canonical one
+SOME = 1000  # cells by which a column of few texts is known
 SPACES, QUOTES = " \u00a0\u2009\u202f", "'’"  # that separate thousands
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: the years 1 to 9999
 HOUR = 3_600_000_000  # microseconds
@@ -46,6 +47,11 @@ class Spelling:
     decimal: str = "."
     thousands: str = ""
     format: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether numbers are written as Polars reads them."""
+        return self.decimal == "." and not self.thousands + self.format
 
     @cached_property
     def markers(self) -> list[str]:
@@ -74,12 +80,31 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
+    if column.dtype == pl.String and _few(column):
+        return _by_distinct(column, lambda distinct: _texts(distinct, missing, decimal))
+    return _texts(column, missing, decimal)
+
+
+def _texts(column: pl.Series, missing: Collection[str], decimal: str) -> pl.Series:
     plain = _plain(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
         odd = plain.filter(other).unique().drop_nulls()
         plain = plain.replace(odd, pl.Series([canonical(text, decimal) for text in odd], dtype=pl.String))
     return _without(plain, missing)
+
+
+def _few(column: pl.Series) -> bool:
+    """Whether most of a column's cells are there more than once, as far as its first cells tell."""
+    return len(column) > SOME and column.head(SOME).n_unique() < SOME // 2
+
+
+def _by_distinct(column: pl.Series, parse: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Texts of a column that has few: each is looked at once, and the column stays what it is where none changes."""
+    distinct = column.unique()
+    parsed = parse(distinct)
+    other = parsed.ne_missing(distinct)
+    return column.replace(distinct.filter(other), parsed.filter(other)) if other.any() else column
 
 
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
@@ -130,7 +155,7 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
         column = (column.cast(pl.Duration("us")) if column.dtype == pl.Time else column).dt.total_microseconds() / HOUR
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return column.cast(pl.Float64), None
-    if spelling.decimal == "." and not spelling.thousands + spelling.format and column.dtype == pl.String:
+    if spelling.plain and column.dtype == pl.String:
         numbers = column.cast(pl.Float64, strict=False)
         if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
             return numbers, None

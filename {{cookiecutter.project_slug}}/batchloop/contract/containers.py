@@ -94,7 +94,7 @@ JOBS = (
 
 @dataclass(frozen=True)
 class Start:
-    """What differs from an ordinary start: other inputs, settings, hosts, docker options."""
+    """What differs from an ordinary start: other inputs, settings, hosts, docker options, another's network."""
 
     inputs: Mapping[str, Path] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +102,7 @@ class Start:
     host: str = "algo-1"
     sharded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    network: str = "none"
 
 
 class Running:
@@ -169,7 +170,7 @@ class Contract:
         how = how or Start()
         inputs = {**self.inputs(spec), **how.inputs}
         configure(spec, root, how, {**self.hyperparameters, **how.settings})
-        options = ["--network", "none", *how.options]
+        options = ["--network", how.network, *how.options]
         config = "input/config" if spec.trains else "config"
         options += ["--volume", f"{root / config}:/opt/ml/{config}:ro"]
         for point in spec.writable:

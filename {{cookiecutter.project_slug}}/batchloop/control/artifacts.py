@@ -14,6 +14,7 @@ from batchloop.control import storage
 from batchloop.control.names import Aws, Places
 
 LISTING = "files.json"
+LARGEST = 5 * 2**30  # bytes that CopyObject takes; more is copied in parts, of whose hashes its SHA-256 is one
 
 
 class NotReleased(Exception):
@@ -62,11 +63,14 @@ def keep(aws: Aws, place: str, artifacts: Mapping[str, str], source: Found, know
     `known` is their origin where they are copies already. Raises NotReleased where an artifact is missing,
     and where the folder holds another model's.
     """
+    from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - boto3 is not needed before
+
+    whole = TransferConfig(multipart_threshold=LARGEST, multipart_chunksize=LARGEST // 10)
 
     def bring(entry: Source, bucket: str, key: str) -> None:
         # without the tags of the source, which would take further permissions
         given = {"ChecksumAlgorithm": "SHA256", "TaggingDirective": "REPLACE", "CopySourceIfMatch": entry.etag}
-        aws.s3.copy_object(CopySource=f"{entry.bucket}/{entry.key}", Bucket=bucket, Key=key, **given)
+        aws.s3.copy({"Bucket": entry.bucket, "Key": entry.key}, bucket, key, ExtraArgs=given, Config=whole)
 
     return keep_by(bring, aws, place, artifacts, (source, known))
 

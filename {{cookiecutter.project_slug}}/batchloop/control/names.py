@@ -19,6 +19,7 @@ COMPONENTS = {
 WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 FINGERPRINT = "DataFingerprint"  # the parameter of both pipelines that says what is in the raw data that a run reads
 NOTHING = "none"  # the text of a parameter that has no value yet
+RELEASED = "released-"  # begins a tag of each image that was ever released
 LATEST = {name: f"{name}/latest" for name in ("inference", "training")}  # parameters: what the last run has made
 REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 

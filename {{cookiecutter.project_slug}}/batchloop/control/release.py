@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from batchloop.control import artifacts, reports, storage
 from batchloop.control.artifacts import NotReleased
-from batchloop.control.names import COMPONENTS, NOTHING, Aws, Places, besides, handler, order
+from batchloop.control.names import COMPONENTS, NOTHING, RELEASED, Aws, Places, besides, handler, order
 from batchloop.control.storage import Stored
 
 Manifest = dict[str, Any]
@@ -132,6 +132,7 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
         earlier = [before] if before else history(aws, places) if stored.version > 1 else []
         last = max((int(release["version"]) for release in earlier), default=0)
         manifest = {**manifest, "version": last + 1}
+        keep_images(aws, manifest)
         storage.write(aws.ssm, stored, written(manifest))
     else:
         manifest = before or {}
@@ -175,6 +176,22 @@ def pinned(aws: Aws, image: str) -> str:
             raise
         return ""
     return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+
+
+def keep_images(aws: Aws, manifest: Manifest) -> None:
+    """Give the images in the account's own registry a tag by which no rule of their repository expires them."""
+    for image in manifest["images"].values():
+        found = ECR.fullmatch(image)
+        if not found or not found[3]:
+            continue
+        wanted = {"repositoryName": found[2], "imageIds": [{"imageDigest": found[3]}]}
+        try:  # without a registry's id: another account's has rules of its own
+            for held in aws.ecr.batch_get_image(**wanted)["images"][:1]:
+                tag = f"{RELEASED}{found[3].partition(':')[2][:16]}"
+                aws.ecr.put_image(repositoryName=found[2], imageManifest=held["imageManifest"], imageTag=tag)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("ImageAlreadyExistsException", "RepositoryNotFoundException"):
+                raise
 
 
 def learned_from(manifest: Mapping[str, Any]) -> str:

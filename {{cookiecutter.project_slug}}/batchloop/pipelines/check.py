@@ -39,6 +39,7 @@ JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "S
 DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 LARGEST, MOST_PARAMETERS = 2**20, 200
+UNUSED = "\uffff"  # no character, now and ever
 Step = Mapping[str, Any]
 
 
@@ -322,26 +323,22 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(value, str):
         if value not in limits.get("enum", [value]):
             yield f"= {value!r} is none of the values the API knows"
-        if (pattern := limits.get("pattern", "")) and not _pattern(pattern).fullmatch(value):
+        if (pattern := limits.get("pattern", "")) and not _matches(value, pattern):
             yield f"= {value!r} does not match {pattern}"
 
 
-@cache
-def _pattern(java: str) -> re.Pattern[str]:
-    """A pattern of the model, which is Java's: Python has no \\p classes, and takes no number after an end."""
-    text = re.sub(r"\$\{\d+,\d+\}$", "", java)
-    return re.compile(re.sub(r"\\p\{(\w+)\}", lambda found: _characters(found[1]), text))
+def _matches(value: str, java: str) -> bool:
+    """Whether a pattern of the model, which is Java's, takes a value.
 
+    Python takes no number after an end, and has no \\p classes: of those in brackets, the value's own characters count.
+    """
 
-@cache
-def _characters(category: str) -> str:
-    """The characters of a Unicode category such as L or Lu, as they are written inside brackets."""
-    if category == "Alnum":
-        return "0-9A-Za-z"
-    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith(category)]
-    firsts = [code for before, code in zip([-2, *codes], codes, strict=False) if code != before + 1]
-    lasts = [code for code, after in zip(codes, [*codes[1:], -2], strict=True) if after != code + 1]
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in zip(firsts, lasts, strict=True))
+    def held(found: re.Match[str]) -> str:
+        if found[1] == "Alnum":
+            return "0-9A-Za-z"
+        return "".join(re.escape(one) for one in {*value} if unicodedata.category(one).startswith(found[1])) or UNUSED
+
+    return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", held, re.sub(r"\$\{\d+,\d+\}$", "", java)), value))
 
 
 def main(files: Iterable[Path]) -> int:

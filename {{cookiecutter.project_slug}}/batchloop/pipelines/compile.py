@@ -1,13 +1,17 @@
 """The SageMaker SDK without AWS: compiling needs no account, no credentials and no network."""
 
 import argparse
+import gc
 import json
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from batchloop import environment
@@ -43,17 +47,43 @@ def offline(region: str, bucket: str) -> Any:
     return OfflineSession(boto_session=boto3.Session(region_name=region), default_bucket=bucket)
 
 
+class Nobody:
+    """Stands for every client of AWS: the SDK makes dozens for one definition, and is to ask none of them."""
+
+    _user_agent_creator = SimpleNamespace(to_string=str)  # the SDK puts a function of its own around it
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"compiling needs no account, and yet AWS was asked for {name}")
+
+
+@contextmanager
+def _light() -> Iterator[None]:
+    """Without clients, of which each reads a service's model, and without a search for garbage: there is none."""
+    import boto3  # noqa: PLC0415
+
+    session = boto3.Session
+    before = session.client, session.resource
+    session.client = session.resource = lambda *_, **__: Nobody()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        session.client, session.resource = before
+
+
 def compile_all(root: Path, name: str, output: Path) -> list[Path]:
     """Write training.json and inference.json. Raises InputError for wrong settings."""
     case = usecase.load(root / "usecase.toml")
     settings = environment.load(root / "environments", name, case)
-    session = offline(settings.region, settings.bucket)
     output.mkdir(parents=True, exist_ok=True)
     files = {pipeline: output / f"{pipeline}.json" for pipeline in ("training", "inference")}
-    for pipeline, file in files.items():
-        build = import_module(f"pipelines.{pipeline}").pipeline  # takes seconds, and needs the session
-        definition = json.loads(build(case, settings, session).definition())
-        file.write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with _light():
+        session = offline(settings.region, settings.bucket)
+        for pipeline, file in files.items():
+            build = import_module(f"pipelines.{pipeline}").pipeline  # takes seconds, and needs the session
+            definition = json.loads(build(case, settings, session).definition())
+            file.write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return list(files.values())
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,16 @@ def compile_all(repository: Repository, environment: str) -> None:
     Raises InputError.
     """
     case = read(repository, environment)[0]
-    check_hyperparameters(repository)
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sources").unlink(missing_ok=True)
-    run_module(repository, "batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
+    with ThreadPoolExecutor() as beside:
+        arguments = ("batchloop.pipelines.compile", "--env", environment, "--output", str(folder))
+        compiling = beside.submit(run_module, repository, *arguments)
+        check_hyperparameters(repository)
+        compiling.result()
     (folder / "sources").write_text(sources, encoding="utf-8")
 
 

@@ -1,19 +1,28 @@
 """What the service asks of a request in words, which neither the API's model nor ParamValidator knows.
 
 Sources, pages of the SageMaker API reference: "CreateTransformJob", payload times requests at once; "ResourceConfig",
-"ProcessingClusterConfig", "TransformResources", no key for instances with disks of their own; "StoppingCondition",
-waiting includes running; "S3DataSource", prefixes are matched as text. And of the developer guide: "Default cache key
-attributes by pipeline step type".
+"ProcessingClusterConfig", "TransformResources", instances with disks of their own take no key and no larger volume;
+"StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text. And of the developer guide:
+"Default cache key attributes by pipeline step type".
 """
 
 import math
+import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from batchloop.control.names import FINGERPRINT
 from batchloop.environment import has_own_disks
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
+
+
+@cache
+def own_disks() -> dict[str, dict[str, int]]:
+    """batchloop/disks.toml: family → size → GB."""
+    return tomllib.loads((Path(__file__).parents[1] / "disks.toml").read_text(encoding="utf-8"))
 
 
 def job(arguments: Mapping[str, Any]) -> Iterator[str]:
@@ -24,8 +33,12 @@ def job(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield f"MaxPayloadInMB {payload} × MaxConcurrentTransforms {several or 1} is more than {MOST_PAYLOAD}"
     cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
     for resources in (cluster, arguments.get("ResourceConfig", {}), arguments.get("TransformResources", {})):
-        if resources.get("VolumeKmsKeyId") and has_own_disks(str(resources.get("InstanceType"))):
-            yield f"{resources['InstanceType']} has disks of its own, which take no VolumeKmsKeyId"
+        instance, volume = str(resources.get("InstanceType")), resources.get("VolumeSizeInGB", 0)
+        if resources.get("VolumeKmsKeyId") and has_own_disks(instance):
+            yield f"{instance} has disks of its own, which take no VolumeKmsKeyId"
+        _, family, size = f"{instance}..".split(".")[:3]
+        if volume > (own := own_disks().get(family, {}).get(size, volume)):
+            yield f"VolumeSizeInGB {volume} is more than the disks of {instance} have, which are {own} GB"
     stopping = arguments.get("StoppingCondition", {})
     longest = stopping.get("MaxWaitTimeInSeconds", math.inf)
     if longest < stopping.get("MaxRuntimeInSeconds", 0):

@@ -6,7 +6,7 @@ from typing import Any
 
 from sagemaker.core.network import NetworkConfig
 from sagemaker.core.processing import Processor
-from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
+from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output, S3DataSource
 from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join
 from sagemaker.core.workflow.parameters import Parameter, ParameterInteger, ParameterString
@@ -131,6 +131,11 @@ def output_of(step: ProcessingStep, name: str) -> Any:
 
 def _place(step: ProcessingStep, name: str) -> Any:
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+
+
+def spread(uri: Any) -> S3DataSource:
+    """A training channel of whose files each of several instances gets a part."""
+    return S3DataSource(s3_data_type="S3Prefix", s3_uri=uri, s3_data_distribution_type="ShardedByS3Key")
 
 
 def folder(uri: Any) -> Join:

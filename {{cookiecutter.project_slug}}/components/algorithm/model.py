@@ -29,6 +29,7 @@ BY_FEATURE = (
     *("forcedsplits_filename", "forcedbins_filename"),
 )
 TEXT = "model.txt"
+SEVERAL_HOSTS = True
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,30 @@ def fit(
     names = [f"f{position}" for position in range(train.features.shape[1])]
     try:
         learned = lgb.Dataset(train.features, train.labels, feature_name=names, categorical_feature=categories)
-        return lgb.train(
+        booster = lgb.train(
             to_lightgbm(hyperparameters, problem),
             learned,
             num_boost_round=left,
             valid_sets=[lgb.Dataset(validation.features, validation.labels, reference=learned)],
             valid_names=["validation"],
+            feval=stop.on_prediction,
             init_model=before,
             callbacks=[stop],
         )
+        booster.free_network()  # or the next fit would be a common one too
     except LightGBMError as error:
-        raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
+        refused = "refuses the hyperparameters", "mend [hyperparameters]"
+        what, to_do = ("lost another host", "its log may say why") if problem.machines else refused
+        raise InputError(f"LightGBM {what}: {_reason(error)}; {to_do}.") from None
+    if progress:
+        progress.predicted = stop.predicted
+    return booster
 
 
 def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     """LightGBM's own parameters: the hyperparameters, and what makes a run repeatable."""
     task = problem.task
-    fixed = {
+    fixed: dict[str, Any] = {
         "objective": OBJECTIVES[task],
         "metric": LOSSES[task],
         "num_threads": problem.threads,
@@ -88,6 +96,9 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
         "feature_pre_filter": False,
     }
     several = {"num_class": len(problem.classes)} if task == "multiclass" else {}
+    if machines := problem.machines:  # "Distributed Learning Guide": each counts its own rows, and they add it up
+        fixed |= {"tree_learner": "data", "pre_partition": True, "num_machines": len(machines)}
+        fixed |= {"machines": ",".join(sorted(machines)), "local_listen_port": int(machines[0].rpartition(":")[2])}
     return fixed | several | {key: value for key, value in hyperparameters.items() if key not in OURS}
 
 
@@ -101,16 +112,21 @@ class Stopping:
 
     def __init__(self, patience: int, best: Best, progress: Progress | None) -> None:
         self.patience, self.best, self.progress = patience, best, progress
+        self.predicted: Predicted | None = None  # of validation, in the best round
+        self.current: Any = None
+
+    def on_prediction(self, predicted: Any, _: lgb.Dataset) -> list[Any]:
+        """What LightGBM has predicted to measure the round; it keeps one array for all of them."""
+        self.current = predicted
+        return []
 
     def __call__(self, env: Any) -> None:
         _, _, value, larger_is_better, *_ = env.evaluation_result_list[0]
         rounds, loss = env.iteration + 1, -float(value) if larger_is_better else float(value)
-        if loss < self.best.loss:
-            self.best = Best(rounds, loss)
+        if loss < self.best.loss or self.patience == 0:
+            self.best, self.predicted = Best(rounds, loss), self.current.copy()
         if self.progress:
             self.progress.after_round(rounds, loss, lambda: _state(env.model, self.best))
-        if self.patience == 0:
-            self.best = Best(rounds, loss)
         if rounds == env.end_iteration or 0 < self.patience <= rounds - self.best.iteration:
             raise EarlyStopException(self.best.iteration - 1, env.evaluation_result_list)
 

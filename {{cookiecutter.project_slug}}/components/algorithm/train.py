@@ -19,6 +19,8 @@ from batchloop.container.settings import errors_in
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
+SPREAD = models.spread()  # each of several hosts learns from its part of the rows; the first one writes the model
+COMPARED = 1000  # rows
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,20 @@ def train(settings: Mapping[str, str]) -> None:
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
         hyperparameters.refuse(case, chosen)
         trials = hyperparameters.trials(settings, case.tuning.trials)
-        run = _tuned(_gather(case, chosen, job.flag(settings, "continue_training")), trials)
+        continues, host = job.flag(settings, "continue_training"), job.current()
+        if host.together and (trials or continues):
+            raise InputError("a search (trials) and CONTINUE need one host: [instances] algorithm count = 1.")
+        run = _tuned(_gather(case, chosen, continues), trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
-        _write(run, Model(_fit(run, checkpoint), _metadata(run)))
+        fitted = Model(_fit(run, checkpoint), _metadata(run))
+        if host.first:
+            _write(run, fitted, checkpoint.predicted)
         models.forget(job.checkpoints())
 
 
 def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
-    schema = tables.schema(job.channel("train"))
+    schema = tables.schema(job.channel("validation"))  # train/ may be a part, without it
     classes = case.data.classes if case.data.task != "regression" else ()
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
@@ -98,6 +105,8 @@ def _tuned(run: Run, trials: int) -> Run:
 def _fit(run: Run, checkpoint: models.Checkpoint) -> Any:
     """Fit from the start, or from where an interrupted run left off, as far as the model can."""
     examples = (run.train, run.validation, run.hyperparameters, run.problem)
+    if job.current().together:
+        return models.fit_together(*examples)
     if not models.takes_progress():
         log.info("this model keeps no checkpoint: an interrupted training starts over")
         return models.fit(*examples)
@@ -118,13 +127,22 @@ def _metadata(run: Run) -> dict[str, Any]:
     }
 
 
-def _write(run: Run, fitted: Model) -> None:
+def _predict(run: Run, model: Model, known: "Predicted | None") -> Predicted:
+    """Of validation: what the fit has predicted, where the model that will serve says the same of some of the rows."""
+    rows, threads = run.validation.features, run.problem.threads
+    some = slice(None, None, 1 + len(rows) // COMPARED)
+    if known is not None and np.array_equal(known[some], models.predict(model, rows[some], threads)):
+        return known
+    return models.predict(model, rows, threads)
+
+
+def _write(run: Run, fitted: Model, known: "Predicted | None") -> None:
     """Model, evaluation and predictions, or none of them; the metrics are printed for the training job to catch."""
     with artifacts.writing(job.model()) as folder, artifacts.writing(job.training_output()) as output:
         models.save(fitted, folder)
         artifacts.write_manifest(folder, "algorithm", run.case.contract(), run.parents)
         model = models.load(folder)  # what will serve
-        predicted = models.predict(model, run.validation.features, run.problem.threads)
+        predicted = _predict(run, model, known)
         report = _evaluate(run, model, predicted)
         artifacts.write_json(output / "evaluation.json", report)
         identity = tables.ids(job.channel("validation"), run.schema)

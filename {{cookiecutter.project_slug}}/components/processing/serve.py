@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batchloop.container import artifacts, datasets, job, raw, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
-EVERY_HOST = True  # each prepares its part of the raw files
+SPREAD = ("raw",)  # each of several hosts prepares its part of the files
 
 
 def serve(settings: Mapping[str, str]) -> None:
@@ -27,19 +27,18 @@ def serve(settings: Mapping[str, str]) -> None:
     if host.several and not any(path.name[0] not in "._" for path in job.processing_input("raw").rglob("*")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
-    table = raw.read(job.processing_input("raw"), case)
-    raw.check(table, case)
-    limit = int(settings.get("max_payload_mb", "6")) * MEGABYTE
+    table, batches = raw.stream(job.processing_input("raw"), case)
+    limit, found = int(settings.get("max_payload_mb", "6")) * MEGABYTE, known.Known(learned)
     with artifacts.writing(job.processing_output("features")) as folder:
-        files = datasets.write_batch(table, learned, folder / f"{host.prefix}features", limit)
+        files = datasets.write_batch(batches, found, folder / f"{host.prefix}features", limit)
+        raw.check(table, case)
         _check_sizes(files, limit)
-        warnings = raw.shared_ids(table, case) + raw.check_known(table, case, learned, datasets.known(files, learned))
+        warnings = raw.shared_ids(table, case) + found.check(case)
     with artifacts.writing(job.processing_output("summary")) as folder:
-        first = raw.first_break(table) if table.broken else None
         summary: dict[str, Any] = {
             "rows": table.rows,
             "broken": table.broken,
-            "first_break": first,
+            "first_break": table.first or None,
             "files": len(files),
         }
         summary |= {"empty": table.empty, "warnings": warnings}

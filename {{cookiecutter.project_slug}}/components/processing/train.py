@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import artifacts, datasets, job, raw, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
@@ -37,9 +37,10 @@ def train(settings: Mapping[str, str]) -> None:
     rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
     _check_parts(rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
-    known = datasets.known(sorted(job.processing_output("train").glob("*.parquet")), learned)
+    written = sorted(job.processing_output("train").glob("*.parquet"))
+    counts = known.counts(pl.scan_parquet(written, glob=False), learned)
     with artifacts.writing(job.processing_output("preprocessor")) as folder:
-        artifacts.write_json(folder / "preprocessor.json", {"known": known} | learned)
+        artifacts.write_json(folder / "preprocessor.json", {"known": counts} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
 
@@ -87,7 +88,7 @@ def _usable(
     table = raw.read(folder, case, labelled=True)
     check(table, case)
     if table.broken:
-        log.warning("%s rows break the contract and are left out; first: %s", table.broken, raw.first_break(table))
+        log.warning("%s rows break the contract and are left out; first: %s", table.broken, table.first)
     if table.empty:
         log.warning("%s empty lines are no rows", f"{table.empty:,}")
     for warning in raw.shared_ids(table, case):

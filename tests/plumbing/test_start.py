@@ -1,0 +1,91 @@
+"""What a command or a component loads before it does anything: nobody is to wait for a library that is not used."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import botocore.session
+import pytest
+
+from batchloop.cli import COMMANDS
+from batchloop.pipelines.compile import Nobody, compile_all
+from plumbing.rendered import ROOT
+
+SEVERAL = {"label": {"numpy", "polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
+CLOUD = ("deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
+LOADED = """
+import json, os, sys
+from importlib import import_module
+def loaded(work):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        work()
+        found = {name.partition(".")[0] for name in sys.modules} - {"batchloop", "components"}
+        os.write(write, json.dumps(sorted(found | {name for name in sys.modules if "batchloop." in name})).encode())
+        os._exit(0)
+    os.close(write)
+    os.wait()
+    return json.load(os.fdopen(read))
+"""
+COMMAND = """
+from batchloop import cli
+def work(command):
+    cli.load(command.function)
+    [cli.load(option.type) for option in command.options if isinstance(option, cli.Group)]
+print(json.dumps({command.name: loaded(lambda: work(command)) for command in cli.COMMANDS}))
+"""
+COMPONENT = """
+import batchloop.container.__main__
+names = [f"{name}.{mode}" for name in sys.argv[1:] for mode in ("train", "serve")]
+print(json.dumps({name: loaded(lambda: import_module(f"components.{name}")) for name in names}))
+"""
+UNUSED = {  # by a component, though another loads them
+    "processing": {"jinja2", "lightgbm", "numpy", "optuna", "waitress"},
+    "algorithm": {"jinja2", "lightgbm", "optuna"},  # the model's library comes with the model
+    "monitoring": {"lightgbm", "optuna", "waitress"},
+    "explainability": {"lightgbm", "optuna", "waitress"},
+}
+NOT_SERVING = {f"batchloop.container.{name}" for name in ("evaluation", "hyperparameters", "leakage", "measures")}
+
+
+def modules(script: str, *arguments: str) -> dict[str, set[str]]:
+    """What is loaded for each of several names, in a process of its own each; the standard library is left out."""
+    command = [sys.executable, "-c", LOADED + script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name: set(found) - sys.stdlib_module_names for name, found in json.loads(done.stdout).items()}
+
+
+def test_a_command_loads_no_library_that_it_does_without() -> None:
+    found = modules(COMMAND)
+    assert found.keys() == {command.name for command in COMMANDS}
+    for name, loaded in found.items():
+        allowed = SEVERAL.get(name, {"botocore"} if name in CLOUD else set())
+        libraries = {one for one in loaded if "." not in one and not one.startswith("_")}
+        assert libraries - allowed - {"typing_extensions", "markupsafe", "cython_runtime"} == set(), name
+
+
+def test_a_component_loads_what_it_uses_and_no_more() -> None:
+    for name, loaded in modules(COMPONENT, *UNUSED).items():
+        component, _, mode = name.partition(".")
+        assert loaded & UNUSED[component] == set(), name
+        assert "polars" in loaded
+        if (component, mode) == ("algorithm", "serve"):
+            assert loaded & NOT_SERVING == set()
+
+
+def test_compiling_makes_no_client_of_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads the model of its service: dozens of them were most of what a definition took."""
+
+    def made(*_: object, **__: object) -> None:
+        raise AssertionError("a client was made")
+
+    compile_all(ROOT, "dev", tmp_path / "before")
+    monkeypatch.setattr(botocore.session.Session, "create_client", made)
+    files = compile_all(ROOT, "dev", tmp_path / "after")
+    assert all(file.read_bytes() == (tmp_path / "before" / file.name).read_bytes() for file in files)
+
+
+def test_who_stands_for_aws_while_compiling_says_that_nobody_is_there() -> None:
+    with pytest.raises(AttributeError, match=r"compiling needs no account.*list_models"):
+        Nobody().list_models()

@@ -1,0 +1,239 @@
+"""Raw files as batches of rows, one file after another: small ones together, large ones in parts.
+
+CSV is read in blocks of bytes, and its numbers at once. In most blocks every line is a row as wide as the header, and
+what stands in a column of numbers is one. Polars says where a number is none or a line is too long, and a line that is
+too short ends in a gap: then the separators are counted. Only where something is found the text itself is looked at,
+and lines.py goes over the file.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from batchloop.container import files
+from batchloop.container.job import InputError, column_hint, listed
+from batchloop.container.lines import RAGGED, ROW, Rows, Text
+from batchloop.container.usecase import UseCase
+
+FILE = "__file"
+BLOCK = 1 << 24  # bytes of CSV
+CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+TITLES = 30  # lines among which the names may stand
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a text, without its header."""
+
+    content: bytes
+    text: Text
+
+    def read(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
+        """Numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError where that isn't so."""
+        frame = pl.scan_csv(
+            self.content,
+            has_header=False,
+            separator=self.text.separator,
+            schema={name: pl.Float64 if name in numbers else pl.String for name in self.text.names},
+            null_values=[*missing] or None,
+            glob=False,
+        )
+        return frame.collect()
+
+    def is_clear(self, frame: pl.DataFrame) -> bool:
+        """Whether each line is a row that holds something: False where that can't be said without a closer look."""
+        if frame[self.text.names[-1]].null_count():
+            ends = self.content.count(b"\n") + (not self.content.endswith(b"\n"))
+            if self.content.count(self.text.separator.encode()) != ends * (len(self.text.names) - 1):
+                return False
+        numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
+        if any(not frame[name].null_count() for name in numbers):
+            return True
+        left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
+        for name in (name for name in left.columns if name not in numbers):
+            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
+            if left.is_empty():
+                break
+        return left.is_empty()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows with their FILE, ROW and RAGGED, and the blocks that they were read from where those are CSV."""
+
+    frame: pl.DataFrame
+    blocks: tuple[Block, ...] = ()
+
+    def written(self, name: str, rows: pl.Series) -> pl.Series:
+        """Some cells of a column as their file writes them."""
+        cells = self.frame[name]
+        if self.blocks and cells.dtype == pl.Float64:
+            cells = pl.concat([block.read()[name] for block in self.blocks])
+        return cells.gather(rows).cast(pl.String).fill_null("")
+
+
+@dataclass
+class Reading:
+    """The batches of some files, to be taken once; then `empty` is how many lines held nothing at all.
+
+    `numbers` are columns of CSV that are read as such. One in which text was found is text from then on, and the texts
+    that mean "no value" are looked for once one was found.
+    """
+
+    tables: Sequence[Path]
+    usecase: UseCase
+    labelled: bool
+    numbers: set[str]
+    empty: int = 0
+    marked: bool = field(default=False, init=False)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises InputError for a damaged file, and for one without a needed column."""
+        held: list[Batch] = []
+        for file in self.tables:
+            try:
+                for batch in self._file(file):
+                    first, size = held[0] if held else batch, sum(len(one.frame) for one in held)
+                    alike = first.frame.schema == batch.frame.schema and bool(first.blocks) == bool(batch.blocks)
+                    if held and (not alike or (size + len(batch.frame)) * batch.frame.width > CELLS // 4):
+                        yield _together(held)
+                        held.clear()
+                    held.append(batch)
+            except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+                raise files.explain(error, [file]) from None
+        yield _together(held)
+
+    def _file(self, file: Path) -> Iterator[Batch]:
+        """At least one batch, which may have no rows."""
+        table = files.table(file, self.usecase.data)
+        names = needed(table.names, file, self.usecase, self.labelled)
+        done = 0
+        for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
+            if ROW in frame:
+                origin = [pl.col(ROW).cast(pl.UInt32)]
+            else:
+                origin = [pl.int_range(done + 1, done + 1 + pl.len(), dtype=pl.UInt32).alias(ROW)]
+            ragged = pl.col(RAGGED) if RAGGED in frame else pl.lit(None, dtype=pl.String)
+            rows = frame.select(*names, pl.lit(file.name).alias(FILE), *origin, ragged.alias(RAGGED))
+            yield Batch(rows, (block,) if block else ())
+            done += len(frame)
+        if not done:
+            yield Batch(
+                pl.DataFrame(schema=dict.fromkeys([*names, FILE], pl.String) | {ROW: pl.UInt32, RAGGED: pl.String})
+            )
+
+    def _csv(self, text: Text, names: list[str]) -> Iterator[tuple[pl.DataFrame, Block | None]]:
+        """Rows in order, and the block that they come from where it is clear."""
+        rows: Rows | None = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
+        done = 0
+        for content in text.blocks(BLOCK) if rows is None else ():
+            block = Block(content, text)
+            if rows is None and b'"' in content:
+                rows = files.rows(text)
+            frame = self._block(block) if rows is None or rows.plain else None
+            if frame is None or (rows is None and not block.is_clear(frame)):
+                rows = rows or files.rows(text)
+                break
+            yield frame, block
+            done += len(frame)
+        else:
+            if rows is None or rows.plain:
+                return
+        self.empty += rows.empty
+        size = max(1, min(ROWS, CELLS // 4 // len(text.names)))
+        columns = [*names, ROW, *([RAGGED] if RAGGED in rows.frame.collect_schema() else [])]
+        left = rows.frame.filter(pl.col(ROW) > done) if done else rows.frame
+        for frame in left.select(columns).collect_batches(chunk_size=size, maintain_order=True):
+            yield frame, None
+
+    def _block(self, block: Block) -> pl.DataFrame | None:
+        """A block's rows; None for text that is not UTF-8 and lines that are no rows."""
+        try:
+            if not block.content.isascii():
+                block.content.decode()
+            return block.read(self.numbers, self.usecase.data.missing if self.marked else ())
+        except UnicodeDecodeError:
+            return None
+        except pl.exceptions.PolarsError:
+            try:
+                texts = block.read()
+            except pl.exceptions.PolarsError:
+                return None
+        for name in self.numbers & set(texts.columns):
+            present = texts[name].drop_nulls()
+            odd = present.filter(present.cast(pl.Float64, strict=False).is_null()).unique()
+            marks = odd.is_in(self.usecase.data.missing)
+            self.marked |= bool(marks.any())
+            if not marks.all():
+                self.numbers.discard(name)
+        return texts
+
+    def _parquet(self, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
+        """Parts of a file; the streaming engine would read ahead of whoever takes them."""
+        size = max(1, min(ROWS, CELLS // len(names)))
+        self.empty += len(table.gaps)
+        for start in range(0, table.rows, size):
+            frame = table.frame.select(*names, ROW).slice(start, size).collect()
+            yield (frame.filter(~pl.col(ROW).is_in(table.gaps.implode())) if len(table.gaps) else frame).drop(ROW), None
+
+
+def _together(held: Sequence[Batch]) -> Batch:
+    if len(held) == 1:
+        return held[0]
+    return Batch(pl.concat([batch.frame for batch in held]), tuple(block for batch in held for block in batch.blocks))
+
+
+def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool) -> list[str]:
+    """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
+    data, split = usecase.data, usecase.split
+    names = [column.name for column in usecase.columns] + [data.id]
+    if labelled:
+        names += [data.label, split.group, data.time if split.method == "time" else ""]
+    names = [name for name in dict.fromkeys(names) if name]
+    missing = [name for name in names if name not in present]
+    if not missing:
+        return [*names, *([data.time] if data.time and data.time in present and data.time not in names else [])]
+    present = [name for name in present if not name.startswith("__")]
+    absent, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
+    if line := _line_of_names(file, missing, data.separator):
+        raise InputError(
+            f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
+        )
+    hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
+    raise InputError(f"{file.name} has no column {absent}; it has {shown}{column_hint(missing, present)}.{hint}")
+
+
+def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
+    """The line below the first, of a few, that holds most of the names; 0 where none does, or they are no lines."""
+    if file.name.lower().endswith(".parquet"):
+        return 0
+    with files.opened(file) as handle:
+        lines = [line.decode(errors="replace").strip() for line in islice(handle, TITLES)]
+    cells = [{cell.strip(' "') for cell in line.split(separator)} for line in lines]
+    most = [number for number, held in enumerate(cells, 1) if 2 * len(held & set(missing)) > len(missing)]
+    return most[0] if most and most[0] > 1 else 0
+
+
+def in_order(items: Iterable[Item], work: Callable[[Item], Result], workers: int) -> Iterator[Result]:
+    """What `work` makes of each item, in their order; it goes on with the next ones while an answer is used."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+        except Exception:
+            for future in waiting:  # what went wrong with an earlier item is said first
+                future.result()
+            raise
+        while waiting:
+            yield waiting.popleft().result()

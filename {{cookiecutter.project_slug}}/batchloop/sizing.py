@@ -1,0 +1,199 @@
+"""`make size`: which instances the jobs of a real run need, from what a sample of its rows has used on this machine.
+
+Both pipelines run twice on rows of the table, once with few and once with more, in a copy of the repository. Each job
+says at its end what it has used; the straight line through both gives the rest. What does not grow with the rows
+(start, a search of fixed length) is so told apart from what does.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from batchloop import cost
+from batchloop.container import files, metrics, usecase
+from batchloop.container.job import InputError
+from batchloop.container.lines import ROW
+from batchloop.cost import STEPS, JobStep, Prices
+from batchloop.environment import Environment
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
+
+MOST_ROWS = 400_000  # that are measured, after a quarter of them
+FAR = 100  # times the rows that were measured, from where on a line is a guess
+USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
+INSTANCE = re.compile(r"ml\.([cmr])\d\w*\.(?:(\d*)x)?large")
+GIB_A_PROCESSOR = {"c": 2, "m": 4, "r": 8}  # "Amazon EC2 instance types"
+FREE = 0.75  # of an instance's memory: the rest is the system's, the files' cache and what rows differ in
+SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps whose files several instances share
+MOST = 32  # instances of one job
+LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
+
+
+@dataclass(frozen=True)
+class Question:
+    """`data` is a table with labels ("" for the training data), `rows` how many the real one has.
+
+    No job is to work for more than `longest` minutes.
+    """
+
+    data: str = ""
+    rows: int | None = None
+    longest: float = 60.0
+
+
+Measured = tuple[float, float, float]  # seconds, processor seconds and MiB of one job
+
+
+class Use(NamedTuple):
+    """What a job needs: seconds that nothing makes shorter, seconds that processors share, and MiB."""
+
+    serial: float
+    parallel: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Instances for a job, the minutes that it works, and what a run costs; None has no price."""
+
+    instance: str
+    count: int
+    minutes: float
+    cost: float | None
+
+
+def show(repository: Repository, name: str, question: Question) -> int:
+    """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError."""
+    environment = definitions.read(repository, name)[1]
+    prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
+    found = files.find(Path(question.data) if question.data else repository.data("train"))
+    frame = pl.concat([files.scan(file, case.data) for file in found], how="diagonal_relaxed").drop(ROW)
+    there = int(frame.select(pl.len()).collect(engine="streaming").item())
+    rows, sizes = question.rows or there, [min(there, MOST_ROWS) // 4, min(there, MOST_ROWS)]
+    print(f"{there:,} rows are there: both pipelines run on {sizes[0]:,}, then on {sizes[1]:,} of them", flush=True)
+    variables = {**os.environ, "COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
+    with _copied(repository) as copy:
+        few, many = (
+            _measured(copy, ["--env", name], variables, frame.gather_every(there // size).head(size)) for size in sizes
+        )
+    print(f"\nfor {rows:,} rows, where no job works for more than {question.longest:g} minutes:")
+    small = 0
+    if rows > FAR * sizes[1]:
+        far = f"{rows / sizes[1]:,.0f} times the rows that were measured"
+        print(f"({far}: more rows in DATA say more, above all of memory, which grows no more once batches are full)")
+    for step in STEPS:
+        use = extrapolated(few[step.name], many[step.name], (rows - sizes[1]) / (sizes[1] - sizes[0]))
+        chosen = choice(step, use, prices, question.longest)
+        small += chosen is None
+        print(f"  {step.name:<20} {_words(chosen, use)}{_now(step, environment, use)}")
+    print(
+        "\nMeasured here and drawn on in a straight line, a processor here taken for one there. Copying the data is\n"
+        "not in it, nor the disk (volume_gb)."
+    )
+    return 1 if small else 0
+
+
+@contextmanager
+def _copied(repository: Repository) -> Iterator[Repository]:
+    """The repository with nothing of what runs left, in a folder of its own: neither models nor cached steps mix."""
+    copy = Repository(repository.local / "size")
+    shutil.rmtree(copy.root, ignore_errors=True)
+    try:
+        shutil.copytree(repository.root, copy.root, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        if (compiled := repository.local / "compiled").exists():
+            shutil.copytree(compiled, copy.local / "compiled")
+        if (validation := repository.data("validation")).exists():  # [split] method = "given" reads it
+            (place := copy.data("validation")).parent.mkdir(parents=True)
+            place.symlink_to(validation.resolve())
+        yield copy
+    finally:
+        shutil.rmtree(copy.root, ignore_errors=True)
+
+
+def _measured(
+    copy: Repository, options: list[str], variables: Mapping[str, str], rows: pl.LazyFrame
+) -> dict[str, Measured]:
+    """What each step of both pipelines uses for these rows. Raises InputError where one fails."""
+    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample.parquet"
+    rows.sink_parquet(sample)
+    low, high = metrics.values(case.gate.metric, case.data.task)
+    worst = max(-1e15, min(1e15, high if case.gate.metric in metrics.SMALLER_IS_BETTER else low))
+    passing = f"QualityLimit={worst:f} ApprovalStatus=Approved"  # whatever so few rows teach
+    found = dict[str, Measured]()
+    for verb, given in {"train": ["--fresh", "--set", passing], "score": []}.items():
+        command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]
+        done = subprocess.run(  # noqa: S603 - ourselves
+            command, cwd=copy.root, env=variables, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
+        found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
+    return found
+
+
+def _used(run: Path) -> Iterator[tuple[str, Measured]]:
+    for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
+        log = run.parent / "logs" / f"{step}.log"
+        said = USED.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
+        if said:
+            yield step, (about["seconds"], float(said[-1][0]), float(said[-1][1]))
+
+
+def extrapolated(few: Measured, many: Measured, more: float) -> Use:
+    """On the line through both measurements, which falls nowhere; `more` is in steps from the first to the second."""
+    wall, work, memory = (end + more * max(0.0, end - begin) for begin, end in zip(few, many, strict=True))
+    if (cores := os.cpu_count() or 1) == 1:
+        return Use(work, 0.0, memory)
+    # wall = serial + parallel / cores, work = serial + parallel (Amdahl, 1967)
+    parallel = min(work, max(0.0, (work - wall) / (1 - 1 / cores)))
+    return Use(work - parallel, parallel, memory)
+
+
+def choice(step: JobStep, use: Use, prices: Prices, longest: float) -> Choice | None:
+    """The cheapest instances that are large and quick enough, among those with a price; None where there are none."""
+    found = list[Choice]()
+    for instance, hour in prices.hours.items():
+        if (named := INSTANCE.fullmatch(instance)) is None or use.memory > FREE * 1024 * _gib(named):
+            continue
+        for count in range(1, MOST + 1 if step.name in SPREAD else 2):
+            minutes = (use.serial + use.parallel / _processors(named)) / count / 60
+            if minutes <= longest:
+                price = count * (minutes + prices.assumed["start_minutes"]) / 60 * hour
+                found.append(Choice(instance, count, minutes, price))
+                break
+    return min(found, key=lambda its: (its.cost, its.count), default=None)
+
+
+def _processors(named: re.Match[str]) -> int:
+    return 4 * int(named[2] or 1) if named[2] is not None else 2
+
+
+def _gib(named: re.Match[str]) -> int:
+    return _processors(named) * GIB_A_PROCESSOR[named[1]]
+
+
+def _words(chosen: Choice | None, use: Use) -> str:
+    needs = f"{use.memory / 1024:.1f} GiB and {(use.serial + use.parallel) / 60:.1f} processor minutes"
+    if chosen is None:
+        return f"no instance with a price is large or quick enough for {needs}"
+    cost_of = cost.money(chosen.cost)
+    return f"{chosen.count} × {chosen.instance:<15} {chosen.minutes:8.1f} min {cost_of:>8}   {needs}"
+
+
+def _now(step: JobStep, environment: Environment, use: Use) -> str:
+    """What is wrong with what environments/*.toml has."""
+    its = environment.instances[step.job]
+    named = INSTANCE.fullmatch(its.type)
+    if named and use.memory > FREE * 1024 * _gib(named):
+        return f"; {its.type}, which {environment.file} has, is too small"
+    return ""
