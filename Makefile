@@ -67,6 +67,7 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group scanners --output-file locks/scanners.txt
 	@$(BIN)/$(COMPILE) --group development --group "$(TEMPLATE)/pyproject.toml:development" --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
+	@for peer in benchmarks/peers/*.in; do $(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) $$peer --output-file $${peer%.in}.txt; done
 	@$(BIN)/$(COMPILE) --group models --constraint "$(TEMPLATE)/locks/development.txt" --output-file docs/models/requirements.lock
 
 clean: ## remove what make demo rendered

@@ -43,14 +43,13 @@ def call(*words: object, folder: Path = CLONE) -> str:
     return done.stdout
 
 
-def code(*folders: Path) -> str:
-    """A hash of the files in folders: what was made by other code is made anew."""
+def code(path: Path) -> str:
+    """A hash of a file, or of those in a folder: what was made by other code is made anew."""
     sums = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.rglob("*")):
-            hidden = any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(folder).parts[:-1])
-            if file.is_file() and not hidden and file.suffix != ".md":
-                sums.update(file.relative_to(CLONE).as_posix().encode() + b"\0" + file.read_bytes())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        inside = file.relative_to(path.parent).parts[:-1]
+        if file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in inside):
+            sums.update(file.name.encode() + b"\0" + file.read_bytes())
     return sums.hexdigest()[:16]
 
 
@@ -102,18 +101,19 @@ class Places:
         self.root, self.quick = root, quick
         self.repository = root / "customer-churn"
         self.python = self.repository / ".venv-components" / "bin" / "python"
+        self.mark = self.repository / "local" / "bench"  # holds the code that was rendered
         self._environments: dict[str, dict[str, str]] = {}
 
     # --- what is there before anything is measured
 
     def prepare(self) -> None:
         """Render this clone and install its environments, unless that has been done for the same code."""
-        mark, now = self.repository / "local" / "bench", code(TEMPLATE)
-        if not (mark.is_file() and mark.read_text(encoding="utf-8") == now):
+        now = code(TEMPLATE)
+        if not (self.mark.is_file() and self.mark.read_text(encoding="utf-8") == now):
             self.render()
             call("make", "setup", folder=self.repository)
             call("make", "compile", folder=self.repository)
-            mark.write_text(now, encoding="utf-8")
+            self.mark.write_text(now, encoding="utf-8")
         for name in ("training", "inference"):
             file = self.repository / "local" / "compiled" / "dev" / f"{name}.json"
             self._take(json.loads(file.read_text(encoding="utf-8"))["Steps"])
@@ -169,7 +169,7 @@ class Places:
     def table(self, name: str, *options: object) -> Path:
         """A seeded table, made once: `name` says how it is written, options what it is."""
         words = [str(option) for option in options]
-        place = self.root / "data" / ("-".join(word.strip("-") for word in words) or "usual")
+        place = self.root / "data" / code(HERE / "bench_tables.py") / "-".join(word.strip("-") for word in words)
         target = place / name
         if not target.exists():
             partial = place / f"partial-{name}"

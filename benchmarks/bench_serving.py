@@ -52,7 +52,7 @@ def component(places: Places, job: Job, model: Path, load: Load) -> Subject:
 
 def flask(places: Places, model: Path, load: Load) -> Subject:
     """gunicorn with as many workers as requests at once."""
-    python = places.peer("serving")
+    python = places.peer("usual")
 
     def subject() -> Values:
         port = free_port()
@@ -76,10 +76,10 @@ def loaded(command: Command, port: int, load: Load) -> Values:
         started = time.perf_counter() - start
         kept = command.log.with_suffix(load.body.suffix)
         kept.write_bytes(_ask(port, load.body))
-        cpu, begun = _cpu(process.pid), time.perf_counter()
+        used, begun = cpu(process.pid), time.perf_counter()
         with _peak(process.pid) as memory, ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda _: _ask(port, load.body), range(load.requests)))
-        seconds, used = time.perf_counter() - begun, _cpu(process.pid) - cpu
+        seconds, used = time.perf_counter() - begun, cpu(process.pid) - used
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -132,7 +132,7 @@ def _ask(port: int, body: Path) -> bytes:
     return content
 
 
-def _session(leader: int) -> Iterator[Path]:
+def session(leader: int) -> Iterator[Path]:
     """The processes that a leader started, and itself."""
     for place in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
@@ -140,20 +140,25 @@ def _session(leader: int) -> Iterator[Path]:
                 yield place
 
 
-def _cpu(leader: int) -> float:
-    """Seconds that they have used."""
-    total = 0
-    for place in _session(leader):
+def own(place: Path, children: bool = False) -> float:
+    """Seconds that a process has used, with those of the children that it waited for."""
+    fields = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if children else 13])) / TICK
+
+
+def cpu(leader: int, children: bool = False) -> float:
+    """Seconds that all of them have used."""
+    total = 0.0
+    for place in session(leader):
         with suppress(OSError):
-            fields = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
+            total += own(place, children)
+    return total
 
 
 def _memory(leader: int) -> float:
     """MiB that they hold, what they share counted once."""
     total = 0
-    for place in _session(leader):
+    for place in session(leader):
         with suppress(OSError):
             text = (place / "smaps_rollup").read_text(encoding="utf-8")
             total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

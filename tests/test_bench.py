@@ -146,6 +146,21 @@ def test_a_quick_run_fails_where_a_slowed_component_is_not_found(
     assert measured
 
 
+def test_a_row_that_breaks_off_fails_and_stops_no_other(
+    measured: dict[str, float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Places) -> Row:
+        raise Failed("other work")
+
+    monkeypatch.setattr(bench, "ALL", {"broken": broken, **vars(bench)["ALL"]})
+    monkeypatch.setattr(bench, "QUICK", ("broken", "row"))
+    assert run(monkeypatch, "--quick") == 1
+    said = capsys.readouterr()
+    assert "error: other work" in said.err
+    assert "== row" in said.out
+    assert measured
+
+
 def test_a_full_run_writes_what_holds_and_what_does_not(
     measured: dict[str, float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -182,7 +197,7 @@ def test_a_slope_of_one_is_linear_and_what_was_not_reached_is_said(tmp_path: Pat
         (tmp_path / "growth" / f"columns-{point:08d}.json").write_text(text, encoding="utf-8")
     said = growth.section(places)
     assert "| monitoring train | 1.0 s, 100 MiB | 10.0 s, 100 MiB | more than 300 s | 1.00 | 0.00 |" in said
-    assert growth.plot(growth.results(places)).count("<polyline") == 2
+    assert growth.plot(growth.results(places)).count("<polyline") == 4  # and where linear would be
     assert math.isfinite(growth.slope([(1, 1), (2, 2)]))
 
 

@@ -8,6 +8,7 @@ template can be deployed at all, only an account shows.
 What the documentation says is refused, it refuses (pages of the CloudFormation user guide, read in November 2026):
 - a template of more than 51,200 bytes in the request ("CloudFormation quotas"), and an address that is no object's;
 - a type that the region lacks, even where its condition is false (cfn-lint's schemas say which);
+- a reference to what the template does not have, even in a branch that is not taken (rule E1010 of cfn-lint);
 - ImportExistingResources takes over what has a static name and an identifier that can be written, nothing else
   ("Import AWS resources into a CloudFormation stack automatically");
 - an import that brings other resources than those it names, one without DeletionPolicy, an identifier that is not the
@@ -16,7 +17,8 @@ What the documentation says is refused, it refuses (pages of the CloudFormation 
 - a stack with termination protection is not deleted ("Protect CloudFormation stacks from being deleted").
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
@@ -31,7 +33,7 @@ from cfnlint.schema import ResourceNotFoundError  # type: ignore[import-untyped,
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped, unused-ignore]
 from moto.sagemaker.models import sagemaker_backends
 
-from plumbing.stack.template import ACCOUNT, KEY, REGION, Stack
+from plumbing.stack.template import ACCOUNT, KEY, PSEUDO, REGION, Stack
 from plumbing.test_bootstrap import Wire
 
 START = datetime(2026, 11, 25, 6, 0, tzinfo=UTC)
@@ -168,6 +170,10 @@ class CloudFormation:
         body: dict[str, Any] = parsed(text)
         if unknown := [entry["Type"] for entry in body["Resources"].values() if not known(self.region, entry["Type"])]:
             raise refused(f"Template format error: Unrecognized resource types: {unknown}")
+        if lost := sorted(
+            set(references(body["Resources"])) - {*body["Resources"], *body["Parameters"], *PSEUDO, "AWS::NoValue"}
+        ):
+            raise refused(f"Template format error: Unresolved resource dependencies {lost} in the Resources block")
         return body
 
     def _new(self, name: str, tags: list[dict[str, str]]) -> dict[str, Any]:
@@ -383,6 +389,19 @@ def known(region: str, kind: str) -> bool:
     except ResourceNotFoundError:
         return False
     return True
+
+
+def references(node: Any) -> Iterator[str]:
+    """The names that Ref, GetAtt, Sub and DependsOn ask for, in whatever branch."""
+    for key, its in node.items() if isinstance(node, dict) else ():
+        if key in ("Ref", "DependsOn") and isinstance(its, str):
+            yield its
+        if key == "Fn::GetAtt":
+            yield its[0]
+        if key == "Fn::Sub":
+            yield from (name.partition(".")[0] for name in re.findall(r"\$\{([\w:.]+)\}", its))
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from references(inner)
 
 
 def identifier(kind: str) -> set[str]:

@@ -258,6 +258,8 @@ class World:
             self.measured.append({entry["MetricName"]: entry["Value"] for entry in params["MetricData"]})
 
         def write(params: dict[str, Any], **_: Any) -> None:
+            if "{{" in params["Value"]:  # a parameter in a parameter's value ("PutParameter"); moto takes it
+                raise refused("PutParameter", "ValidationException")
             self.writes.append(params["Name"].removeprefix("/team/case/dev/"))
 
         self.aws.sns.meta.events.register("provide-client-params.sns.Publish", tell)

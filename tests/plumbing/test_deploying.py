@@ -415,10 +415,12 @@ def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next
     assert account.stacks() == DEPLOYED
 
 
-@pytest.mark.parametrize("kept", [("Bucket", "Models"), ("Bucket",), ("Models",)])
+@pytest.mark.parametrize("key", [[], ["Key"]])
+@pytest.mark.parametrize("kept", [["Bucket", "Models"], ["Bucket"], ["Models"]])
 def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
-    there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
+    there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: list[str], key: list[str]
 ) -> None:
+    deployed.environment(there.root, create_key="true" if key else "false")
     account.cloudformation.update_termination_protection(StackName=STORAGE, EnableTerminationProtection=False)
     for name in (NAME, STORAGE):
         account.cloudformation.delete_stack(StackName=name)
@@ -426,8 +428,8 @@ def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
     if "Models" not in kept:
         forget_group(NAME)
     if "Bucket" not in kept:
-        for key in account.objects():
-            account.past("s3").delete_object(Bucket=BUCKET, Key=key)
+        for name in account.objects():
+            account.past("s3").delete_object(Bucket=BUCKET, Key=name)
         account.past("s3").delete_bucket(Bucket=BUCKET)
     before = account.objects() if "Bucket" in kept else set()
     assert deploy_deploy(there, "dev", True) == 0
@@ -435,7 +437,7 @@ def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
     taken = set(re.findall(r"take over +(\w+) +AWS::", said))
     assert taken == set(kept)
     assert account.stacks() == {STORAGE: "UPDATE_COMPLETE", NAME: "CREATE_COMPLETE"}
-    assert account.exist()["resources"][0] == ["Bucket", "BucketPolicy", "Models"]
+    assert account.exist()["resources"][0] == ["Bucket", "BucketPolicy", *key, "Models"]
     assert before <= account.objects()
 
 
@@ -446,6 +448,10 @@ def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
         ({"identifier": {"ModelPackageGroupName": NAME}}, "is identified by"),
         ({"outputs": {"Name": {"Value": "x", "Description": "An output"}}}, "cannot modify or add"),
         ({"policy": None}, "is missing DeletionPolicy"),
+        (
+            {"tags": {"Fn::If": ["Never", {"Fn::GetAtt": ["Key", "Arn"]}, []]}},
+            "Unresolved resource dependencies ['Key']",
+        ),
     ],
 )
 def test_the_stand_in_refuses_the_imports_that_cloudformation_refuses(
@@ -454,9 +460,10 @@ def test_the_stand_in_refuses_the_imports_that_cloudformation_refuses(
     group = account.past("sagemaker").create_model_package_group(ModelPackageGroupName=NAME)
     identity = changed.get("identifier", {"ModelPackageGroupArn": group["ModelPackageGroupArn"]})
     kind = "AWS::SageMaker::ModelPackageGroup"
-    models = {"Type": kind, "DeletionPolicy": "Retain", "Properties": {"ModelPackageGroupName": NAME}}
+    models: Any = {"Type": kind, "DeletionPolicy": "Retain", "Properties": {"ModelPackageGroupName": NAME}}
     if "policy" in changed:
         del models["DeletionPolicy"]
+    models["Properties"]["Tags"] = changed.get("tags", [])
     body = {"Parameters": {}, "Conditions": {}, "Resources": {"Models": models}, "Outputs": changed.get("outputs", {})}
     wanted = [{"LogicalResourceId": "Models", "ResourceType": kind, "ResourceIdentifier": identity}]
     request = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "IMPORT", "Tags": [], "Parameters": []}

@@ -218,6 +218,15 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
     assert len(sagemaker.started("training")) == 1
 
 
+def test_what_a_run_is_pointed_at_is_read_anew(world: World, sagemaker: SageMaker, repository: Repository) -> None:
+    labelled(world)
+    for chosen in ((), ("Trials=5",), *[("TrainingData=s3://mine/rows=1",)] * 2):
+        cloud_run.run(repository, "dev", Request("training", "", chosen))
+    plain, same, first, again = [run["parameters"]["DataFingerprint"] for run in sagemaker.started("training")]
+    assert plain == same
+    assert len({plain, first, again}) == 3  # a cached step is found by its request alone
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -297,6 +297,13 @@ def test_other_changes_of_packages_release_nothing(world: World, detail: dict[st
     assert (world.writes, world.messages) == ([], [])
 
 
+def test_a_reason_may_hold_what_the_parameter_store_takes_for_a_parameter(world: World) -> None:
+    arn = world.register(1)
+    world.sagemaker.packages[arn]["ApprovalDescription"] = "as {{ticket}} says {{{{}}}}"
+    release.package_changed(world.approval(arn), world.aws, world.places, NOW)
+    assert world.released()["reason"] == "as {{ticket}} says {{{{}}}}"
+
+
 def test_an_event_that_names_the_approval_among_its_changes_releases(world: World) -> None:
     event = world.approval(world.register(1), UpdatedModelPackageFields=["ModelApprovalStatus"])
     release.package_changed(event, world.aws, world.places, NOW)

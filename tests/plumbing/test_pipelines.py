@@ -363,11 +363,14 @@ def test_a_key_is_left_out_where_the_hardware_encrypts_the_disks() -> None:
 
 
 def test_the_sizes_of_such_disks_are_those_that_ec2_lists() -> None:
-    listed = load_resource("ec2/resources/instance_types.json")
-    for family, sizes in rules.own_disks().items():
-        for size, total in sizes.items():
-            assert has_own_disks(f"ml.{family}.{size}")
-            assert listed[f"{family}.{size}"]["InstanceStorageInfo"]["TotalSizeInGB"] == total
+    listed, model = load_resource("ec2/resources/instance_types.json"), check.service()
+    for name in {
+        kind for job in ("Processing", "Training", "Transform") for kind in model.shape_for(f"{job}InstanceType").enum
+    }:
+        _, family, size = name.split(".")
+        if about := listed.get(f"{family}.{size}"):
+            total = about.get("InstanceStorageInfo", {}).get("TotalSizeInGB")
+            assert (has_own_disks(name), rules.own_disks().get(family, {}).get(size)) == (bool(total), total), name
 
 
 def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(

@@ -592,6 +592,10 @@ def test_a_release_runs_under_the_pipeline_that_is_deployed_where_it_is_released
     cloud_release.rollback(prod.repository, "prod")
     assert (prod.released("prod")["version"], prod.released("prod")["pipeline_version"]) == (3, 2)
     prod.models.delete_pipeline(PipelineName="team-case-prod-inference")
+    prod.deploy("prod", "{}")
+    gone = "release 2 ran under version 3 of team-case-prod-inference, whose newest is 1"
+    assert gone in failure(lambda: cloud_release.rollback(prod.repository, "prod", 2))
+    prod.models.delete_pipeline(PipelineName="team-case-prod-inference")
     prod.promote(reason="before it is deployed")
     assert prod.released("prod")["pipeline_version"] == 0
 

@@ -228,7 +228,10 @@ OUTSIDE = {
     "explanation.seed": ["-7"],
     ".account": ['"12"', "12", '"00000000000a"'],
     ".region": ['"Frankfurt"', '""', '"eu-centrall-1"', '"eu-central1"', '"eu-central-1a"', '"de-central-1"'],
-    ".bucket": ['"My_Bucket"', '"my.bucket"', '"ab"'],
+    ".bucket": [
+        *('"My_Bucket"', '"my.bucket"', '"ab"'),
+        *('"sthree-data"', '"xn--data"', '"amzn-s3-demo-data"', '"data--x-s3"'),
+    ],
     ".role": [
         '"admin"',
         f'"{ARN}iam::000000000000:user/x"',
@@ -236,7 +239,7 @@ OUTSIDE = {
         f'"{ARN}iam::111122223333:role/x"',
     ],
     ".deployment_role": ['"admin"', f'"{ARN}iam::000000000000:user/x"'],
-    ".keep_runs_days": ["-1", "1.5", "99999"],
+    ".keep_runs_days": ["-1", "1.5", "99999", "30"],
     ".keep_trainings_days": ["-1", "1.5", "99999", "30"],
     ".approval": ['"Maybe"', '"approved"'],
     ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],

@@ -21,6 +21,7 @@ JOBS = ("processing", "algorithm", "transform", "monitoring", "explainability")
 COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(ge=0, le=16_384)
 DAYS = Range(ge=0, le=36_500)
 HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
+RESERVED = r"(?!xn--|sthree-|amzn-s3-demo-|.*(-s3alias|--(ol|x|table)-s3)$)"  # "Bucket naming rules", S3 user guide
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 
 
@@ -56,7 +57,7 @@ class Instances:
 
 def has_own_disks(instance: str) -> bool:
     """Whether its disks are its volume, encrypted by the hardware alone ("Instance store volumes", EC2 user guide)."""
-    return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[56]e?|gr6|p[45][a-z]*|trn\d[a-z]*)\.", instance))
+    return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[5-7]e?|gr6|p[4-6][a-z\d-]*|trn\d[a-z]*)\.", instance))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Environment(Names):
 
     account: Annotated[str, Matching(r"\d{12}", "twelve digits in quotes")]
     region: Annotated[str, Matching(REGION, "a region like 'eu-central-1'")]
-    bucket: Annotated[str, Matching(r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?", "a bucket's name")]
+    bucket: Annotated[str, Matching(rf"({RESERVED}[a-z0-9][a-z0-9-]{{1,61}}[a-z0-9])?", "a bucket's name")]
     role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")]
     approval: Literal["Approved", "PendingManualApproval"]
     schedule: str
@@ -180,8 +181,9 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
         there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
         yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
-    kept, why = found.keep_trainings_days, "steps reuse what is 30 days old; 0, or 60 or more"
-    yield kept == 0 or kept >= 60, f"keep_trainings_days = {kept}: {why}."
+    for key, least in (("keep_runs_days", 40), ("keep_trainings_days", 60)):
+        kept, why = getattr(found, key), f"steps reuse what is 30 days old; 0, or {least} or more"
+        yield kept == 0 or kept >= least, f"{key} = {kept}: {why}."
     like = 'like "cron(0 6 * * ? *)" (minutes, hours, day of the month, month, day of the week, year, and "?" for one '
     like += 'of the two days) or "rate(12 hours)"'
     scheduled = not found.schedule or RATE.fullmatch(found.schedule) or _cron(found.schedule)

@@ -223,6 +223,19 @@ def test_the_longest_names_that_are_let_in_fit_and_no_longer_ones_do(region: str
         assert bool(longer) == bool(more), longer
 
 
+def test_policies_with_the_longest_names_fit_into_what_iam_takes() -> None:
+    """ "IAM and AWS STS quotas": 6,144 characters for a managed policy, 10,240 for all of a role's own, no blanks."""
+    letters = environments.places()["longest"] - len("apse1")
+    names = {"Namespace": "n" * 8, "Usecase": "u" * (letters - 11), "Environment": "d", "RegionCode": "apse1"}
+    role = {"DeploymentRoleArn": f"arn:aws:iam::{ACCOUNT}:role/{'r' * 64}"}
+    place = {"AWS::Region": "ap-southeast-1", "BucketName": "b" * 63}
+    for stack in (everything(**names, **place), Stack(template("deployer"), **names, **place, **role)):
+        for name, its in {**stack.of("AWS::IAM::ManagedPolicy"), **stack.of("AWS::IAM::Role")}.items():
+            own = its.get("Policies", [its])
+            size = sum(len(json.dumps(policy["PolicyDocument"], separators=(",", ":"))) for policy in own)
+            assert size <= (10_240 if "Policies" in its else 6_144), f"{name}: {size}"
+
+
 @pytest.mark.parametrize("environment", SHIPPED)
 def test_a_name_that_no_role_can_have_is_refused_before(environment: str) -> None:
     text = (ROOT / "environments" / f"{environment}.toml").read_text()
@@ -342,6 +355,7 @@ def test_functions_are_what_the_code_has() -> None:
         }
         assert function["Role"].endswith(f"role/team-case-dev-euc1-{module.replace('_', '-')}")
         assert function.get("ReservedConcurrentExecutions") == (None if name == "StartInference" else 1)
+        assert "Architectures" not in function  # arm64 is there "in most regions" (Lambda developer guide)
 
 
 # ---- what watches over it

@@ -27,7 +27,11 @@ KEPT = """\
 keeps: the stack {environment.prefix}-storage, which costs nothing and which the next deployment finds, and in it
 keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
 keeps: the model package group {environment.prefix} and its models"""
-STORED = {"Key", "Bucket", "BucketPolicy", "Models"}  # what the first one makes
+STORED = {
+    "Bucket",
+    "BucketPolicy",
+    "Models",
+}  # what the first one makes, beside a key: what refers to it needs it there
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
 
 
@@ -127,7 +131,8 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
         word = CREATED
         if left := list(_left(deployment.session)):
             body = template(root, STORAGE, STORED - {its["LogicalResourceId"] for its in left})
-            with stack.change_set(existing, deployment.request(body) | {"ResourcesToImport": left}) as changes:
+            request = deployment.request(body, CreateKey="false") | {"ResourcesToImport": left}
+            with stack.change_set(existing, request) as changes:
                 print(f"{stack.name} is not there, and what an earlier one kept is. It would be taken over:")
                 print(*table(changes), sep="\n", flush=True)
                 deployment.agreed("Take it over?")

@@ -253,6 +253,11 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
     number = wanted[0]["version"]
     manifest = prepared(session, wanted[0], reason or f"rollback to {number}")
     check_existence(session, manifest)
+    with session.asking("reading the pipeline's versions"):
+        newest = control.pipeline_version(session.aws, session.places)
+    if (under := manifest.get("pipeline_version", 0)) > newest:
+        ran = f"release {number} ran under version {under} of {session.places.pipeline('inference')}"
+        raise InputError(f"{ran}, whose newest is {newest}; release its model anew, which takes that one.")
     return write(session, now, manifest, f"make rollback ENV={name} TO={number}")
 
 

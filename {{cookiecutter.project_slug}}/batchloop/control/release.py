@@ -40,8 +40,8 @@ def parsed(text: str) -> Manifest | None:
 
 
 def written(manifest: Manifest) -> str:
-    """The text that the parameter holds."""
-    return json.dumps(manifest, separators=(",", ":"))
+    """The text that the parameter holds; it may hold no {{ ("PutParameter"), which stand in what people write alone."""
+    return json.dumps(manifest, separators=(",", ":")).replace("{{", "{\\u007b")
 
 
 def check(manifest: Any) -> None:
