@@ -309,5 +309,7 @@ def test_of_many_rows_evenly_spread_ones_are_kept(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(explanations, "KEPT", 4 * 100)
     list(explanations.explained(found, {}, some))
     assert np.concatenate(some.values) == pytest.approx(np.concatenate(whole.values)[::5])
+    kept: list[Any] = [*some.values, *some.matrices]
+    assert all(part.base is None for part in kept)  # a view would hold all rows
     assert np.concatenate(some.matrices).shape == some.chosen.matrix(FEATURES).shape == (100, 4)
     assert (some.rows, some.importance.tolist()) == (500, pytest.approx(whole.importance.tolist()))

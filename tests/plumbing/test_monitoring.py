@@ -3,7 +3,8 @@
 import json
 import shutil
 import tomllib
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -384,8 +385,8 @@ def test_quantiles_are_those_of_polars() -> None:
     assert edges == [exact.quantile(share / 13, "lower") for share in range(14)]
 
 
-def test_many_rows_are_learned_in_one_pass_from_few_that_draw_the_bins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time and memory of a large table: quantiles of so many rows at most, and one pass that counts."""
+def test_many_rows_are_learned_in_two_passes_and_few_draw_the_bins_of_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time and memory of a large table: quantiles of so many rows at most, and one pass that counts all columns."""
     passes, drawn = [0], list[int]()
 
     def batches(frame: pl.LazyFrame, **options: Any) -> Any:
@@ -403,11 +404,26 @@ def test_many_rows_are_learned_in_one_pass_from_few_that_draw_the_bins(monkeypat
     numbers = np.arange(20_000, dtype=float)
     frame = pl.LazyFrame({"x": numbers, "k": np.char.add("v", (numbers % 7).astype(int).astype(str))})
     rows, (number, category) = profile.learned(frame, {"x": "number", "k": "category"}, 20)
-    assert passes == [1]
+    assert passes == [2]
     assert drawn == [pytest.approx(2_000, rel=0.02)]
     assert number["counts"][1:21] == pytest.approx([500] * 20, rel=0.1)  # in bins of a sample; half of the rows
     assert sum(category["counts"]) == sum(number["counts"]) == pytest.approx(10_000, abs=1)
     assert (rows, number["low"], number["high"]) == (20_000, 0.0, 19_999.0)
+
+
+def test_of_a_table_one_batch_is_held_at_a_time() -> None:
+    """Whoever counts is slower than whoever reads: what is read ahead would fill the memory."""
+    held, most = list[weakref.ref[pl.DataFrame]](), [0]
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for start in range(0, 9_000, 1_000):
+            batch = pl.DataFrame({"x": np.arange(start, start + 1_000, dtype=float)}).with_columns(k=pl.lit("a"))
+            held.append(weakref.ref(batch))
+            yield batch
+            most[0] = max(most[0], sum(ref() is not None for ref in held))
+
+    rows, (number, _) = profile.learned(batches, {"x": "number", "k": "category"}, 20)
+    assert (rows, number["high"], most) == (9_000, 8_999.0, [1])
 
 
 EVALUATION = {"metric": "auc", "threshold": 0.5, "validation": {"auc": 0.78, "accuracy": 0.72, "log_loss": 0.55}}

@@ -70,8 +70,8 @@ class Summary:
         every = self.chosen.apart(features.shape[1])
         some = slice(-self.rows % every, None, every)
         self.importance = self.importance + importance(found.values) * (len(features) / self.chosen.rows)
-        self.values.append(towards_prediction(found)[some])
-        self.matrices.append(features[some])
+        self.values.append(np.ascontiguousarray(towards_prediction(found)[some]))  # a view would hold all rows
+        self.matrices.append(np.ascontiguousarray(features[some]))
         self.base = self.base or [float(value) for value in found.base[0]]
         self.error = max(self.error, error)
         self.sampling_error = max(self.sampling_error, found.sampling_error)

@@ -4,29 +4,31 @@ A number's bins are told by their right ends, a category's by its known values, 
 counts as days since 1970. The last bin is always "missing".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import raw
+from batchloop.container import files, raw
 from batchloop.container.protocols import Bins, DriftFile
+from batchloop.container.usecase import UseCase
 
 BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
 DRAWN, DRAWN_CELLS = 131_072, 32_000_000  # rows that draw the bins of numbers at most, and cells of them
 EDGES = 100  # that a value is compared with one by one; among more it is searched for
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
-ROW, HELD = "__place", "__held"  # number of a row, from 0, and whether it draws no bins
+PLACE, HALF = "__place", 2**31  # of a row among all, from 0 to 2^32: those of the first half draw the bins
 CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
 Mask = NDArray[np.bool_]
-Rows = pl.LazyFrame | Iterable[pl.DataFrame]
+Rows = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
 
 
 @dataclass
@@ -47,12 +49,14 @@ class Counted:
 
     def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
         """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
-        present = series.to_numpy()  # a gap is NaN
-        finite = np.isfinite(present)
-        self.counts[-1] += len(finite) - np.count_nonzero(finite)
-        self.held[-1] += 0 if held is None else np.count_nonzero(held > finite)
-        if not finite.all():
+        present, every = series.drop_nulls().to_numpy(), held
+        if held is not None and len(present) < len(series):
+            held = held[series.is_not_null().to_numpy()]
+        if not (finite := np.isfinite(present)).all():
             present, held = present[finite], None if held is None else held[finite]
+        self.counts[-1] += len(series) - len(present)
+        if every is not None and held is not None:
+            self.held[-1] += np.count_nonzero(every) - np.count_nonzero(held)
         if len(present):
             bins = _bins(present, edges)
             self._add(bins, held)
@@ -111,19 +115,19 @@ def _codes(column: Bins) -> pl.Expr:
     )
 
 
-def count(rows: Rows, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
+def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, dict[str, Counted]]:
     """How many rows there are, and each column's counts over its bins; memory does not grow with the rows.
 
-    Where it is said which rows are `__held`, these are counted once more by themselves.
+    With `halves` the rows that drew no bins are counted once more by themselves.
     """
     found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
     edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
     wanted = [values(column["name"], column["kind"]) for column in bins]
     wanted += [_codes(column) for column in bins if "values" in column]
     total = 0
-    for batch in _batches(rows, bins):
-        total += batch.height
-        held = batch[HELD].to_numpy() if HELD in batch.columns else None
+    for batch in _batches(rows, list(found)):
+        held = _places(total, len(batch)) >= HALF if halves else None
+        total += len(batch)
         typed, flags = batch.select(wanted), set(batch.columns)
         for name, counted in found.items():
             if name in edges:
@@ -135,40 +139,68 @@ def count(rows: Rows, bins: Sequence[Bins]) -> tuple[int, dict[str, Counted]]:
     return total, found
 
 
-def _batches(rows: Rows, bins: Sequence[Bins]) -> Iterable[pl.DataFrame]:
+def table(folder: Path, case: UseCase) -> Rows:
+    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines."""
+
+    def intact() -> Iterator[pl.DataFrame]:
+        for batch in raw.stream(folder, case)[1]:
+            ragged = batch[raw.RAGGED]
+            yield batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
+
+    return intact
+
+
+def _batches(rows: Rows, names: Sequence[str]) -> Iterable[pl.DataFrame]:
     if not isinstance(rows, pl.LazyFrame):
-        return rows
-    schema, names = rows.collect_schema(), [column["name"] for column in bins]
+        return rows()
+    schema = rows.collect_schema()
     flags = [flag for name in names if (flag := raw.INVALID + name) in schema]
     most = max(LEAST, min(BATCH, CELLS // max(1, len(names) + len(flags))))
-    needed = rows.select(*names, *flags, *({HELD} & set(schema)))
-    return needed.collect_batches(chunk_size=most, maintain_order=True)
+    return rows.select(*names, *flags).collect_batches(chunk_size=most, maintain_order=True)
 
 
-def learned(frame: pl.LazyFrame, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
-    """Rows, and of each column its bins and what was counted in them, as plain data.
+def _places(start: int, rows: int) -> NDArray[np.uint64]:
+    return np.arange(start, start + rows, dtype=np.uint64) * GOLDEN % 2**32
+
+
+def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
+    """How many rows there are, and of each column its bins and what was counted in them, as plain data.
 
     One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
-    were drawn through them look like no other sample of the same distribution. Of many rows not all of that half are
-    needed to draw the bins of numbers, whose quantiles take whole columns; every category is counted.
+    were drawn through them look like no other sample of the same distribution.
     """
-    rows = frame.select(pl.len()).collect(engine="streaming").item()
-    place = pl.col(ROW).cast(pl.Int64) * GOLDEN % 2**32
-    numbered = frame.with_row_index(ROW).with_columns((place >= 2**31).alias(HELD))
     numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
-    most = min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
-    some = numbered.filter(place < 2**31 * min(1, most / max(1, rows / 2))).select(list(numbers))
-    drawn = [
-        (some.collect(engine="streaming").lazy(), numbers),
-        (numbered.filter(~pl.col(HELD)), {name: kind for name, kind in kinds.items() if name not in numbers}),
-    ]
-    each = max(1, min(bins, rows // ROWS_A_BIN))
-    found = {column["name"]: column for part in drawn for column in (module().profile(*part, each) if part[1] else [])}
-    _, counted = count(numbered, [found[name] for name in kinds])
-    return rows, [
-        {**_described(found[name], counted[name], rows), "counts": counted[name].held.astype(int).tolist()}
+    categories = {name: kind for name, kind in kinds.items() if name not in numbers}
+    total, *drawn = _drawn(rows, list(numbers), list(categories))
+    each, found = max(1, min(bins, total // ROWS_A_BIN)), dict[str, Bins]()
+    for frame, part in zip(drawn, (numbers, categories), strict=True):
+        found |= {column["name"]: column for column in module().profile(frame, part, each)} if part else {}
+    _, counted = count(rows, [found[name] for name in kinds], halves=True)
+    return total, [
+        {**_described(found[name], counted[name], total), "counts": counted[name].held.astype(int).tolist()}
         for name in kinds
     ]
+
+
+def _drawn(rows: Rows, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
+    """How many rows there are, and of the half that draws the bins the numbers and the categories.
+
+    Of many rows not all of that half are needed for the numbers, whose quantiles take whole columns; every category is
+    counted.
+    """
+    total, below, most = 0, HALF, min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
+    some, scratch = list[pl.DataFrame](), files.scratch("categories-")
+    for batch in _batches(rows, [*numbers, *categories]):
+        places = pl.Series(PLACE, _places(total, len(batch)))
+        if categories:
+            batch.select(categories).filter(places < HALF).write_parquet(scratch / f"{total:012d}.parquet")
+        total += len(batch)
+        some.append(batch.select(*numbers, places).filter(places < below))
+        while sum(map(len, some)) > 2 * most:
+            below //= 2
+            some = [part.filter(pl.col(PLACE) < below) for part in some]
+    wanted = pl.concat(some).filter(pl.col(PLACE) < HALF * min(1, 2 * most / max(1, total)))
+    return total, wanted.lazy(), pl.scan_parquet(scratch, glob=False) if categories else pl.LazyFrame()
 
 
 def _described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:

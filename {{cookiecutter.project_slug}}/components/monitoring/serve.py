@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, raw, realised, usecase
+from batchloop.container import artifacts, drift_report, job, profile, realised, usecase
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -20,10 +20,10 @@ def serve(settings: Mapping[str, str]) -> None:
     folder = job.processing_input("baseline")
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
-    table = raw.read(job.processing_input("raw"), case)
+    table = profile.table(job.processing_input("raw"), case)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()
-    report = drift_report.create(case, baseline, table.intact, predictions, importance)
+    report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, _labels(case, predictions))
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, performance, profile, raw, realised, usecase
+from batchloop.container import artifacts, drift_report, files, job, performance, profile, realised, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,10 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    table = raw.read(job.processing_input("raw"), case)
     kinds = {column.name: column.type for column in case.columns}
-    rows, columns = profile.learned(table.intact, kinds, case.drift.bins)
+    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
     if rows == 0:
-        raise InputError(f"{table.files[0].name} holds a header and no rows.")
+        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
