@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchloop import sizing
-from batchloop.cost import STEPS, Prices
+from batchloop.cost import STEPS, JobStep, Prices
 from batchloop.sizing import Use
 from data import sample
 from plumbing.rendered import ROOT
@@ -46,7 +46,7 @@ def test_what_grows_with_the_rows_is_told_from_what_does_not(monkeypatch: pytest
     ],
 )
 def test_the_cheapest_that_is_large_and_quick_enough_is_chosen(
-    use: Use, step: sizing.JobStep, longest: float, wanted: tuple[str, int] | None
+    use: Use, step: JobStep, longest: float, wanted: tuple[str, int] | None
 ) -> None:
     chosen = sizing.choice(step, use, PRICES, longest)
     assert (chosen and (chosen.instance, chosen.count)) == wanted

@@ -263,7 +263,10 @@ def columns(learned: Schema) -> list[pl.Expr]:
 
 
 def write_batch(batches: Iterable[pl.DataFrame], known: Known, stem: Path, limit: int) -> list[Path]:
-    """Features of batches in files <stem>-00000.parquet …, each filled to nearly `limit` bytes; broken rows say why."""
+    """Features of batches in files <stem>-00000.parquet …, each filled to nearly `limit` bytes; broken rows say why.
+
+    Raises InputError for a row that alone is larger.
+    """
     files, features = Filled(stem, limit), module().transform(known.learned["features"])
     usable = [pl.when(~pl.col(raw.BROKEN)).then(feature) for feature in features]
     for batch in batches:
@@ -272,6 +275,10 @@ def write_batch(batches: Iterable[pl.DataFrame], known: Known, stem: Path, limit
         known.count(batch, frame)
         files.add(frame)
     files.close()
+    for file in files.written:
+        if (size := file.stat().st_size) > limit:
+            most = f"a request may have {limit // 2**20}; raise MaxPayloadInMB."
+            raise InputError(f"{file.name} has {size / 2**20:.1f} MB, {most}")
     return files.written
 
 

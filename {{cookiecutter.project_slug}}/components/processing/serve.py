@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from batchloop.container import artifacts, datasets, job, known, raw, usecase
-from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
@@ -32,27 +30,12 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(job.processing_output("features")) as folder:
         files = datasets.write_batch(batches, found, folder / f"{host.prefix}features", limit)
         raw.check(table, case)
-        _check_sizes(files, limit)
         warnings = raw.shared_ids(table, case) + found.check(case)
     with artifacts.writing(job.processing_output("summary")) as folder:
-        summary: dict[str, Any] = {
-            "rows": table.rows,
-            "broken": table.broken,
-            "first_break": table.first or None,
-            "files": len(files),
-        }
-        summary |= {"empty": table.empty, "warnings": warnings}
+        summary: dict[str, Any] = {"rows": table.rows, "broken": table.broken, "first_break": table.first or None}
+        summary |= {"files": len(files), "empty": table.empty, "warnings": warnings}
         artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
     for warning in warnings:
         log.warning("%s", warning)
     empty_lines = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
     log.info("%s rows in %s files; %s break the contract%s", f"{table.rows:,}", len(files), table.broken, empty_lines)
-
-
-def _check_sizes(files: list[Path], limit: int) -> None:
-    for file in files:
-        if file.stat().st_size > limit:
-            size = file.stat().st_size / MEGABYTE
-            raise InputError(
-                f"{file.name} has {size:.1f} MB, a request may have {limit // MEGABYTE}; raise MaxPayloadInMB."
-            )
