@@ -303,6 +303,7 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "no time to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(MaxRuntimeInSeconds=0),
     "an undeclared parameter": lambda d: step(d, "TrainModel")["HyperParameters"].update(x={"Get": "Parameters.No"}),
     "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),
+    "a default that no run may be given": lambda d: default(d, "LearningRate", "1" * 1025),
     "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
     "a default of another type": lambda d: d["Parameters"][0].update(DefaultValue=3),
     "a default that is no choice": lambda d: d["Parameters"][0].update(EnumValues=["a"]),

@@ -101,6 +101,7 @@ def test_an_upload_that_was_cut_off_is_repeated_and_one_of_other_files_is_not(
         ((WINDOW, "test"), "PART=test is none of production, train, validation, labels."),
         (("../dev", "train"), "WINDOW=../dev can't be a window's name"),
         (("a/b", "train"), "WINDOW=a/b can't be a window's name"),
+        (("w" * 65, "train"), f"WINDOW={65 * 'w'} can't be a window's name: at most 64"),
     ],
 )
 def test_what_can_not_be_a_window_is_refused(

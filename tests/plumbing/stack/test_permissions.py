@@ -305,6 +305,15 @@ def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> 
     assert granted - needed - {"kms:Decrypt", "kms:GenerateDataKey"} == set(), "granted, and no command calls them"
 
 
+@pytest.mark.parametrize("key", [KEY, ""])
+def test_promotion_reads_what_another_environment_s_key_encrypts(key: str) -> None:
+    """ "Using server-side encryption with KMS keys" (S3 user guide): whoever reads an object needs kms:Decrypt."""
+    other, by_s3 = KEY.replace("1111", "9999"), {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}
+    statements = [one for one in everything(KmsKeyArn=key).statements("ReleaseRole") if one["Action"] == "kms:Decrypt"]
+    assert [fnmatch.fnmatchcase(other, one["Resource"]) for one in statements] == [True]
+    assert statements[0]["Condition"]["StringEquals"] == by_s3
+
+
 def holds(condition: Mapping[str, Mapping[str, Any]], request: Mapping[str, str]) -> bool:
     """Whether a request meets StringLike and StringLikeIfExists: "…IfExists condition operators" in the IAM guide."""
     for operator, keys in condition.items():

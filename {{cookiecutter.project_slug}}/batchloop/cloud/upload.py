@@ -33,7 +33,7 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
         raise InputError(f"PART={part} is none of {', '.join(PARTS)}.")
     uri = session.places.data(window, part)
     if session.places.window(uri, part) != window:
-        raise InputError(f"WINDOW={window} can't be a window's name: letters, digits, dots, - and _ make one.")
+        raise InputError(f"WINDOW={window} can't be a window's name: at most 64 letters, digits, dots, - and _.")
     bucket, folder = storage.split(uri)
     mark, keys = f"{folder}{storage.MARK}", {f"{folder}{file}": path for file, path in files.items()}
     with session.asking(f"looking into {uri}"):

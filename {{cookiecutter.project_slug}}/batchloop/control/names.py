@@ -16,7 +16,7 @@ COMPONENTS = {
     "monitoring": "baseline",
     "explainability": "explainer",
 }
-WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # a registered model's metadata holds 256 letters, and names its data
 FINGERPRINT = "DataFingerprint"  # the parameter of both pipelines that says what is in the raw data that a run reads
 NOTHING = "none"  # the text of a parameter that has no value yet
 RELEASED = "released-"  # begins a tag of each image that was ever released

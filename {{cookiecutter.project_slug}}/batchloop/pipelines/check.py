@@ -38,7 +38,7 @@ EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
 JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
 DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
-LARGEST, MOST_PARAMETERS = 2**20, 200
+LARGEST, MOST_PARAMETERS, LONGEST_VALUE = 2**20, 200, 1024
 Step = Mapping[str, Any]
 
 
@@ -103,6 +103,7 @@ def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
             f"has a default that is no {kind} ({default!r})": default is not None
             and (not isinstance(default, KINDS.get(str(kind), object)) or (kind != "Boolean" and default is True)),
             f"has a default that is none of its values ({default!r})": default not in (None, *(allowed or [default])),
+            f"has a default of more than {LONGEST_VALUE:,} letters": len(str(default)) > LONGEST_VALUE,
             "is not used": name not in used,
         }
         wrong |= {f"has an unknown key {key!r}": True for key in set(parameter) - PARAMETER}
