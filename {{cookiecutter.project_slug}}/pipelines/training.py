@@ -50,12 +50,12 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         "model": _model(train),
         "baseline": steps.output_of(baseline, "baseline"),
         "explainer": steps.output_of(explainer, "explainer"),
-        "evaluation": steps.file_in(baseline, "report", "evaluation.json"),
+        "evaluation": steps.output_of(baseline, "report", "evaluation.json"),
     }
     documents = {
         "evaluation": artifacts["evaluation"],
-        "baseline": steps.file_in(baseline, "baseline", "baseline.json"),
-        "explanation": steps.file_in(explainer, "report", "report.html"),
+        "baseline": steps.output_of(baseline, "baseline", "baseline.json"),
+        "explanation": steps.output_of(explainer, "report", "report.html"),
     }
     check = ConditionStep(
         name="CheckQuality",

@@ -216,13 +216,6 @@ class Registry:
             raise InputError(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
         return packages
 
-    def package(self, arn: str) -> dict[str, Any]:
-        """One package. Raises InputError where there is none of that name."""
-        for package in self.packages():
-            if package["ModelPackageArn"] == arn:
-                return package
-        raise InputError(f"{arn} is not registered.")
-
     def register(self, arguments: Mapping[str, Any], created: str) -> dict[str, Any]:
         """Add a package under the group's next version."""
         packages, group = self.packages(), arguments["ModelPackageGroupName"]

@@ -124,13 +124,9 @@ def output_uri(context: Context, step: str, name: str) -> Join:
     return Join(on="/", values=[context["ArtifactsPrefix"], ExecutionVariables.PIPELINE_EXECUTION_ID, step, name])
 
 
-def output_of(step: ProcessingStep, name: str) -> Any:
-    """The S3 URI of a processing step's output."""
-    return folder(_place(step, name))
-
-
-def _place(step: ProcessingStep, name: str) -> Any:
-    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+def output_of(step: ProcessingStep, name: str, file: str = "") -> Join:
+    """The S3 URI of a processing step's output, or of a file in it; the first ends with a slash, as a folder does."""
+    return Join(on="", values=[step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri, f"/{file}"])
 
 
 def spread(uri: Any) -> S3DataSource:
@@ -141,11 +137,6 @@ def spread(uri: Any) -> S3DataSource:
 def folder(uri: Any) -> Join:
     """A folder that a step has written, as an input: S3 takes a prefix as text, `test` would take `test_old/` too."""
     return Join(on="", values=[uri, "/"])
-
-
-def file_in(step: ProcessingStep, name: str, file: str) -> Join:
-    """The S3 URI of a file in a processing step's output."""
-    return Join(on="", values=[_place(step, name), f"/{file}"])
 
 
 def service_retries() -> list[StepRetryPolicy]:

@@ -241,10 +241,9 @@ class Account:
     def describe_model_package(self, **request: Any) -> Answer:
         """As it was registered, with the approval that was given since."""
         arn = request["ModelPackageName"]
-        try:
-            package = self.registry.package(arn)
-        except InputError as failure:
-            raise client_error("DescribeModelPackage", "ValidationException", str(failure)) from None
+        package = next((one for one in self.registry.packages() if one["ModelPackageArn"] == arn), None)
+        if package is None:
+            raise client_error("DescribeModelPackage", "ValidationException", f"{arn} is not registered.")
         registered = {name: value for name, value in package.items() if name != "CreationTime"}
         return {**registered, **self.state["approvals"].get(arn, {})}
 

@@ -18,7 +18,6 @@ from batchloop.container import models, settings
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table
 
-OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
 OURS = {"num_iterations": 100, "early_stopping_rounds": 0, "native_categories": False}  # not LightGBM's: for `fit`
 LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
@@ -53,7 +52,8 @@ def fit(
     """
     own, start = {**OURS, **hyperparameters}, progress.start if progress else None
     before, best = _interrupted(progress) or (start, Best())
-    left = int(own["num_iterations"]) - _rounds(before) + _rounds(start)
+    done, kept = (booster.current_iteration() if booster else 0 for booster in (before, start))
+    left = int(own["num_iterations"]) - done + kept
     if before is not None and left < 1:
         before.best_iteration = best.iteration
         return before
@@ -85,7 +85,7 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
     """LightGBM's own parameters: the hyperparameters, and what makes a run repeatable."""
     task = problem.task
     fixed: dict[str, Any] = {
-        "objective": OBJECTIVES[task],
+        "objective": task,
         "metric": LOSSES[task],
         "num_threads": problem.threads,
         "verbosity": -1,
@@ -140,10 +140,6 @@ def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
         return None
     best, _, text = state.partition("\n")
     return lgb.Booster(model_str=text), Best(**json.loads(best))
-
-
-def _rounds(booster: lgb.Booster | None) -> int:
-    return booster.current_iteration() if booster else 0
 
 
 def predict(model: lgb.Booster, features: Matrix, threads: int = 0) -> Predicted:

@@ -38,8 +38,8 @@ class Run:
 
     def identity(self) -> list[Any]:
         """What a checkpoint must agree with to belong to this run."""
-        case, features = self.case, self.schema["features"]
-        return [case.contract(), self.parents, self.hyperparameters, dict(case.tuning.search), features]
+        contract, search = self.case.contract(), dict(self.case.tuning.search)
+        return [contract, self.parents, self.hyperparameters, search, self.schema["features"]]
 
 
 def train(settings: Mapping[str, str]) -> None:
