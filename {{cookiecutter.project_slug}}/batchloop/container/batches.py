@@ -26,7 +26,7 @@ BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a 
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-OPEN = 100  # files whose metadata are held for the next reading
+FILES = 100  # of Parquet, that are kept open and read again: of more, a copy is made
 TITLES = 30  # lines among which the names may stand
 
 
@@ -125,7 +125,7 @@ class Reading:
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
         table = self.opened.get(file) or files.table(file, self.usecase.data)
-        if not isinstance(table, Text) and len(self.opened) < OPEN:
+        if not isinstance(table, Text) and len(self.tables) <= FILES:
             self.opened[file] = table
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0

@@ -30,11 +30,8 @@ MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
 FILE = 2**26  # bytes of a file of features, before compression: several instances that train have several files each
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said
 FULL, POOR = 0.93, 0.85  # of a limit of bytes: what is aimed at, and below what a file is written once more
-SPARE, TRIES, SAMPLE = (
-    1.3,
-    3,
-    500_000,
-)  # rows held for a file that has room; cells that tell how many fit into the first
+SPARE, TRIES = 1.3, 3  # rows that are held for a file that has room, times its rows; how often it may be written again
+SAMPLE = 500_000  # cells that tell how many rows fit into the first file
 LEVEL = 1  # of Zstandard: 40 % less work than Polars' own choice, for files 6 % larger
 LARGEST = 32  # times the limit: what a file may hold unpacked, roughly
 ROW_NUMBER = pl.col(raw.ROW).cast(pl.UInt64)
@@ -237,9 +234,8 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
     )
     with ExitStack() as stack:
         folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
-        frame.select(*selected, pl.col(PART)).sink_parquet(
-            target, compression_level=LEVEL, mkdir=True, engine="streaming"
-        )
+        chosen = frame.select(*selected, pl.col(PART))
+        chosen.sink_parquet(target, compression_level=LEVEL, mkdir=True, engine="streaming")
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):
                 rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
@@ -253,7 +249,8 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: st
         if champion is None:
             artifacts.write_absent(folder, reason)
             return
-        frame.select(columns(champion)).sink_parquet(folder / "part-00000.parquet", engine="streaming")
+        chosen, file = frame.select(columns(champion)), folder / "part-00000.parquet"
+        chosen.sink_parquet(file, compression_level=LEVEL, engine="streaming")
         artifacts.write_json(folder / "features.json", champion)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, values
-from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.batches import FILE, FILES, Batch, Reading, in_order
 from batchloop.container.ids import Ids
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
@@ -119,9 +119,8 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """
     table, parsed = stream(folder, usecase, labelled)
     scratch, parts, schema = files.scratch("parsed-"), list[Path](), pl.Schema()
-    parquet = all(
-        file.name.lower().endswith(".parquet") for file in table.files
-    )  # is read again in less than a copy takes
+    # a copy of Parquet takes longer than reading it again, unless it lies in many small files
+    parquet = len(table.files) <= FILES and all(file.name.lower().endswith(".parquet") for file in table.files)
     for batch in parsed:
         schema = batch.schema
         if not parquet:
