@@ -113,7 +113,10 @@ class AttributionsFile(Protocol):
     TOLERANCE: float  # of base + sum = raw, relative to raw where that is larger than 1: it is checked for every row
 
     def fit(self, model: Any, features: Matrix) -> dict[str, Any]:
-        """What `explain` needs to know of the validation rows (plain data: it becomes part of explainer.json)."""
+        """What `explain` needs to know of the validation rows, or of many evenly spread ones.
+
+        Plain data: it becomes part of explainer.json.
+        """
 
     def explain(self, model: Any, learned: Mapping[str, Any], features: Matrix) -> Attributions:
         """How much each feature moved each row's raw score."""
@@ -149,7 +152,10 @@ class DriftFile(Protocol):
     """components/monitoring/drift.py; `settings` is [drift] of usecase.toml."""
 
     def profile(self, frame: "pl.LazyFrame", kinds: Mapping[str, str], bins: int) -> list[Bins]:
-        """The bins of each column (name → type), learned from all rows of a frame that need not fit into memory."""
+        """The bins of each column (name → type), learned from all rows of a frame that need not fit into memory.
+
+        Numbers and dates are asked for in one call, of a sample where there are many rows, all others in another.
+        """
 
     def compare(self, columns: Sequence[Distributions], settings: Any) -> list[Comparison]:
         """Which columns have drifted, judged together: the more columns, the likelier is one alarm by chance."""
