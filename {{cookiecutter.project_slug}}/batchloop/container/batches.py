@@ -244,7 +244,7 @@ def in_order(items: Iterable[Item], work: Callable[[Item], Result], workers: int
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > workers:
+                if len(waiting) == workers:
                     yield waiting.popleft().result()
         except Exception:
             for future in waiting:  # what went wrong with an earlier item is said first
