@@ -14,7 +14,7 @@ from batchloop.pipelines.compile import Nobody
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
-SEVERAL = {"label": {"numpy", "polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
+SEVERAL = {"label": {"numpy", "polars"}, "size": {"polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
 CLOUD = ("deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
 LOADED = """
 import json, os, sys

@@ -1,7 +1,7 @@
 """`python -m batchloop.container <component> train|serve [--key value ...]`: what starts in every container.
 
 It calls the function `train` or `serve` of the module of that name in components/<component>/. A module whose work
-several hosts may share names the inputs of which each host may have a part: SPREAD = ("raw",).
+several hosts may share names the inputs of which each host may have a part, or a function does: SPREAD = ("raw",).
 """
 
 import sys

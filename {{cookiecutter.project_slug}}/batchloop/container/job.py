@@ -25,6 +25,7 @@ SHARDED = "ShardedByS3Key"
 LIMIT = 1024  # bytes of a failure text that SageMaker shows
 FULL = "No space left on device"  # in the system's words, which every library passes on
 Mode = Callable[[Mapping[str, str]], None]
+Spread = Sequence[str] | Callable[[], Sequence[str]]
 
 
 class InputError(Exception):
@@ -148,15 +149,17 @@ def _read(file: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _has_work(mode: str, spread: Sequence[str]) -> bool:
+def _has_work(mode: str, spread: Spread) -> bool:
     """Whether this host does the job: each does where an input of `spread` is in parts, and else the first one alone.
 
     Raises InputError where an input is in parts that has to be whole.
     """
     hosts = current()
-    if torn := [name for name in hosts.shards if name not in spread and hosts.several]:
+    if not hosts.several:
+        return True
+    if torn := set(hosts.shards).difference(spread() if callable(spread) else spread):
         raise InputError(
-            f"{mode} needs all of {', '.join(torn)} on one host, but the {len(hosts.names)} hosts were each "
+            f"{mode} needs all of {', '.join(sorted(torn))} on one host, but the {len(hosts.names)} hosts were each "
             "given a part; use one instance, or FullyReplicated inputs."
         )
     if not hosts.shards and not hosts.first:
@@ -165,7 +168,7 @@ def _has_work(mode: str, spread: Sequence[str]) -> bool:
     return True
 
 
-def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Sequence[str] = ()) -> int:
+def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = ()) -> int:
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.

@@ -63,11 +63,6 @@ class RawTable:
         return self.reading.empty
 
     @property
-    def intact(self) -> pl.LazyFrame:
-        """Rows whose cells stand under their own columns: all but those of ragged lines."""
-        return self.frame.filter(pl.col(RAGGED).is_null())
-
-    @property
     def reasons(self) -> pl.LazyFrame:
         """`__file`, `__row` and `__error` of the rows that break the contract."""
         return self.frame.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR)

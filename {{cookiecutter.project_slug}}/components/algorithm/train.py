@@ -19,7 +19,7 @@ from batchloop.container.settings import errors_in
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
-SPREAD = models.spread()  # each of several hosts learns from its part of the rows; the first one writes the model
+SPREAD = models.spread  # each of several hosts learns from its part of the rows; the first one writes the model
 
 
 @dataclass(frozen=True)
