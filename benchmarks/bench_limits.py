@@ -65,7 +65,7 @@ def fit(data: str, hyperparameters: str, target: str) -> None:
     features = json.loads(Path(data, "train", "features.json").read_text(encoding="utf-8"))["features"]
     sets: dict[str, Any] = {}
     for part in PARTS:
-        frame = pl.read_parquet(f"{data}/{part}/part-00000.parquet")
+        frame = pl.read_parquet(f"{data}/{part}/*.parquet")
         labels = (frame["label"] == "yes").cast(pl.Float64).to_numpy()
         sets[part] = lgb.Dataset(matrix(frame, features), labels, reference=sets.get("train"))
     given, measured = json.loads(hyperparameters), dict[str, Any]()
