@@ -152,6 +152,8 @@ def put_right(local: Any, label: str) -> None:
             super().create_processing_job(name, **request)
 
         def create_training_job(self, name: str, **request: Any) -> None:
+            for channel in request["InputDataConfig"]:
+                channel["DataSource"]["S3DataSource"]["S3DataDistributionType"] = "FullyReplicated"
             super().create_training_job(name, **request)
             definitions = request["AlgorithmSpecification"]["MetricDefinitions"]
             metrics[name] = final_metrics(log_of_the_newest(label), definitions)

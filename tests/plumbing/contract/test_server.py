@@ -109,7 +109,7 @@ def test_told_to_stop_it_answers_what_it_has_begun_and_ends_with_0(
         begun = time.monotonic()
         kill(running.running, signal.SIGTERM)
         code = running.running.wait()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 10  # the service waits for 30
         status, answer = future.result()
     assert (code, status) == (0, 200)
     assert len(read(answer)) == sent.count(b"\n") - 1

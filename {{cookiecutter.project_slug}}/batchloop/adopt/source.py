@@ -365,7 +365,11 @@ def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
     digits = 0
     for name, text in amounts.items():
         number, amount, after = pl.col(name).cast(pl.Float64, strict=False), float(text), len(text.partition(".")[2])
-        measures = number.sum().alias("sum"), number.count().alias("count"), number.max() > number.min()
+        measures = (
+            number.sum().alias("sum"),
+            number.count().alias("count"),
+            (number.max() > number.min()).alias("varies"),
+        )
         total, count, varies = row(cells, *measures)
         if varies and count > LAST:
             digits += after
