@@ -27,11 +27,8 @@ KEPT = """\
 keeps: the stack {environment.prefix}-storage, which costs nothing and which the next deployment finds, and in it
 keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
 keeps: the model package group {environment.prefix} and its models"""
-STORED = {
-    "Bucket",
-    "BucketPolicy",
-    "Models",
-}  # what the first one makes, beside a key: what refers to it needs it there
+# What the first one makes, beside a key, which stays in its template: what refers to it needs it there.
+STORED = {"Bucket", "BucketPolicy", "Models"}
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
 
 

@@ -109,7 +109,8 @@ class Account:
         return {"imageDetails": [{"repositoryName": name, "imageDigest": wanted["imageDigest"]}]}
 
     def batch_get_image(self, **request: Any) -> Answer:
-        return {"images": [{"imageManifest": "{}"}]}
+        held = self.digests.get(request["repositoryName"]) == request["imageIds"][0].get("imageDigest")
+        return {"images": [{"imageManifest": "{}"}] if held else []}
 
     def put_image(self, **request: Any) -> Answer:
         return {}
