@@ -10,15 +10,19 @@ override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the r
 export PYTHON
 BIN := .venv/bin
 TEMPLATE := {{cookiecutter.project_slug}}
-DEMO := build/customer-churn
+DOMAIN ?= table
+DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
+SLUG_table := customer-churn
+SLUG_image := handwritten-digits
+SLUG_timeseries := store-sales
 
 help: ## list the targets
 	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
 
-demo: setup ## render the default use case into build/, then train, score, monitor and explain it [ON=docker]
+demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table, image or timeseries]
 	@rm -rf $(DEMO)
 	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
-	@$(BIN)/cookiecutter . --no-input --output-dir build
+	@$(BIN)/cookiecutter . --no-input --output-dir build domain=$(DOMAIN)
 	@$(MAKE) -C $(DEMO) train
 	@$(MAKE) -C $(DEMO) score
 

@@ -1,4 +1,4 @@
-"""Start a git repository; plan or create what the use case needs in AWS. Never fails: the rendered repository stays."""
+"""Lay the chosen domain over the table's; start a git repository; plan or create what the use case needs in AWS. Never fails: the rendered repository stays."""
 
 import json
 import shutil
@@ -9,6 +9,24 @@ from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 COMMANDS = {"plan": "make bootstrap", "create": "make bootstrap CREATE=yes ENV=dev"}
+
+
+def lay_over(domain: str) -> None:
+    """Put the chosen domain's files in the place of the table's, which stand there already, and take all others away.
+
+    `groups.toml` of a domain holds lines of [dependency-groups], which replace those of the same name.
+    """
+    chosen, project = Path("domains") / domain, Path("pyproject.toml")
+    for file in sorted(path for path in chosen.rglob("*") if path.is_file() and path.name != "groups.toml"):
+        target = file.relative_to(chosen)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+    if (groups := chosen / "groups.toml").is_file():
+        lines = {line.partition(" = ")[0]: line for line in groups.read_text(encoding="utf-8").splitlines() if line}
+        text = project.read_text(encoding="utf-8").splitlines()
+        text = [lines.get(line.partition(" = [")[0], line) for line in text]
+        project.write_text("\n".join([*text, ""]), encoding="utf-8")
+    shutil.rmtree("domains", ignore_errors=True)
 
 
 def temporary() -> bool:
@@ -54,6 +72,7 @@ def main() -> None:
     """Everything after rendering."""
     for cache in [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")]:
         shutil.rmtree(cache)  # of tools that ran in the template's own folder
+    lay_over(ANSWERS["domain"])
     if compared():
         return
     start_repository()
