@@ -13,7 +13,7 @@ TEMPLATE := {{cookiecutter.project_slug}}
 DOMAIN ?= table
 DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
 SLUG_table := customer-churn
-SLUG_image := handwritten-digits
+SLUG_image := drawn-shapes
 SLUG_timeseries := store-sales
 
 help: ## list the targets

@@ -25,7 +25,6 @@ from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Reposi
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
 RAW = ("TrainingData", "ValidationData", "ProductionData")
-SAMPLE_ROWS = "20000"
 
 
 @dataclass(frozen=True)
@@ -233,8 +232,8 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
         data = definitions.location(options.data)
     else:
         if repository.window() == "sample" and not repository.data("train").exists():
-            print(f"there is no data yet: writing the sample ({SAMPLE_ROWS} rows) to data/sample", flush=True)
-            definitions.run_module(repository, "data.sample", "--rows", SAMPLE_ROWS, "--output", "data/sample")
+            print("there is no data yet: writing the sample to data/sample", flush=True)
+            definitions.run_module(repository, "data.sample", "--output", "data/sample")
         data = _window_data(repository, "train")
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 

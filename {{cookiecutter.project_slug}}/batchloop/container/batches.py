@@ -28,6 +28,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 FILES = 100  # of Parquet, that are kept open and read again: of more, a copy is made
 TITLES = 30  # lines among which the names may stand
+PICTURES = 1 << 25  # bytes of pictures in Parquet that are read at once
+BESIDE = "\0"  # between a table's folder and the path of a picture in it
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,14 @@ class Reading:
     empty: int = 0
     marked: bool = field(default=False, init=False)
 
+    @property
+    def pictures(self) -> list[str]:
+        return [column.name for column in self.usecase.columns if column.type == "image"]
+
+    def cells(self, columns: int) -> int:
+        """What a row of so many columns takes, in cells: a picture takes as many as it has pixels."""
+        return columns + sum(column.cells - 1 for column in self.usecase.columns)
+
     def __iter__(self) -> Iterator[Batch]:
         """Raises InputError for a damaged file, and for one without a needed column."""
         held, size = list[Batch](), 0
@@ -114,7 +124,7 @@ class Reading:
             try:
                 for batch in self._file(file):
                     size += len(batch.frame)
-                    if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
+                    if held and (size * self.cells(batch.frame.width) > CELLS // 4 or not held[0].is_like(batch)):
                         yield _together(held)
                         held, size = [], len(batch.frame)
                     held.append(batch)
@@ -131,13 +141,15 @@ class Reading:
         done = 0
         if self.only is not None and not isinstance(table, Text):
             names = [name for name in names if name in self.only]
-        for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
+        for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(file, table, names):
             if ROW in frame:
                 origin = [pl.col(ROW).cast(pl.UInt32)]
             else:
                 origin = [pl.int_range(done + 1, done + 1 + pl.len(), dtype=pl.UInt32).alias(ROW)]
             ragged = pl.col(RAGGED) if RAGGED in frame else pl.lit(None, dtype=pl.String)
             rows = frame.select(*names, pl.lit(file.name).alias(FILE), *origin, ragged.alias(RAGGED))
+            paths = [pl.lit(f"{file.parent}{BESIDE}") + pl.col(name) for name in self.pictures if name in names]
+            rows = rows.with_columns(path for path in paths if rows.schema[path.meta.root_names()[0]] == pl.String)
             yield Batch(rows, (block,) if block else ())
             done += len(frame)
         if not done:
@@ -147,6 +159,7 @@ class Reading:
         """Rows in order, and the block that they come from where it is clear; lines.py is asked where it is not."""
         lines = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
         done, size = 0, min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)
+        size = max(1 << 14, size * len(text.names) // self.cells(len(text.names)))
         for content in () if lines else text.blocks(size):
             if lines is None and b'"' in content:
                 lines = files.rows(text)
@@ -165,7 +178,7 @@ class Reading:
         self.empty += lines.empty
         columns = [*names, ROW, *([RAGGED] if RAGGED in lines.frame.collect_schema() else [])]
         left = lines.frame.filter(pl.col(ROW) > done) if done else lines.frame
-        size = max(1, min(ROWS, CELLS // 4 // len(text.names)))
+        size = max(1, min(ROWS, CELLS // 4 // self.cells(len(text.names))))
         for frame in left.select(columns).collect_batches(chunk_size=size, maintain_order=True):
             yield frame, None
 
@@ -191,9 +204,11 @@ class Reading:
                 self.numbers.discard(name)
         return texts
 
-    def _parquet(self, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
+    def _parquet(self, file: Path, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
-        size = max(1, min(ROWS, CELLS // (len(names) + 1)))
+        size = max(1, min(ROWS, CELLS // self.cells(len(names) + 1)))
+        if self.pictures:
+            size = max(1, min(size, PICTURES * table.rows // file.stat().st_size))
         self.empty += len(table.gaps)
         for start in range(0, table.rows, size):
             frame = table.frame.select(*names, ROW).slice(start, size).collect()

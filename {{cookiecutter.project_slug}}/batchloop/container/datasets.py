@@ -301,7 +301,8 @@ class Filled:
             self._write()
 
     def _learn(self, frame: pl.DataFrame, size: int) -> None:
-        fitting, most = FULL * self.limit / size, LARGEST * self.limit / (4 * frame.width + 64)
+        row = max(4 * frame.width + 64, frame.estimated_size() / max(1, len(frame)))
+        fitting, most = FULL * self.limit / size, LARGEST * self.limit / row
         self.rows = max(1, int(min(fitting * len(frame), most)))
 
     def _write(self) -> None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from batchloop.container import artifacts, hosts, job
+from batchloop.container import artifacts, hosts, job, matrices
 from batchloop.container.job import InputError, sentence
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
@@ -28,7 +29,7 @@ from batchloop.container.usecase import digest
 log = logging.getLogger(__name__)
 METADATA = "metadata.json"
 EXAMPLES, COMPARED = 1000, 1000  # rows on which hyperparameters are tried, and predictions compared
-EVERY = 100  # rounds between two checkpoints
+EVERY, SECONDS = 100, 60  # rounds between two checkpoints, and seconds, whichever come first
 STATE, TUNED = "fit.txt", "tuning.json"  # of the first, line 1 says whose state the rest is
 
 
@@ -119,7 +120,7 @@ def load(folder: Path) -> Model:
             raise InputError(f"{both} in {folder.name}/ are not of the same model; restore both.")
     try:
         loaded = Model(module().load(folder), metadata)
-        predict(loaded, np.full((1, len(metadata["features"])), np.nan, dtype=np.float32), threads=1)
+        predict(loaded, matrices.unknown(metadata["features"]), threads=1)
     except Exception as error:  # of any library
         raise InputError(
             f"{folder.name}/ holds no model that components/algorithm/model.py can read and ask: {sentence(error)}"
@@ -165,7 +166,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
-        self.start = start
+        self.start, self.written = start, time.monotonic()
         self.predicted: Predicted | None = None
 
     def interrupted(self) -> str | None:
@@ -195,8 +196,9 @@ class Checkpoint:
 
     def after_round(self, rounds: int, _loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
-        if rounds % EVERY == 0 or self.interruption.came:
-            text = state()
+        due = time.monotonic() - self.written > SECONDS
+        if rounds % EVERY == 0 or due or self.interruption.came:
+            self.written, text = time.monotonic(), state()
             head = {"fingerprint": self.fingerprint, "rounds": rounds, "text": digest(text)}
             _write(self.file, f"{json.dumps(head)}\n{text}")
         if self.interruption.came:

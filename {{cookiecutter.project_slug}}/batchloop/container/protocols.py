@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# rows × features; a category is the position of its name in `categories`, NaN is missing
+# rows × features; a category is the position of its name in `categories`, NaN is missing. A picture has a column for
+# each of its values, 0 to 255, row by row; a matrix of nothing but pictures is uint8 (batchloop/container/matrices.py).
 Matrix: TypeAlias = "NDArray[np.float32]"
 # binary: the positive class's probability a row; multiclass: rows × classes; else values
 Predicted: TypeAlias = "NDArray[np.float64]"
-Feature = Mapping[str, Any]  # name, source (the raw column), kind (its type), and `categories` of a category
+# name, source (the raw column), kind (its type); `categories` of a category, `shape` of an image: rows, columns, channels
+Feature = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class FeaturesFile(Protocol):
         """What is learned of the training split: plain data, one entry a feature (see Feature)."""
 
     def transform(self, features: Sequence[dict[str, Any]]) -> "list[pl.Expr]":
-        """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
+        """The features as expressions over typed raw columns; null is missing.
+
+        Float32, an Enum for a category, and for an image Binary: a byte for each of its values.
+        """
 
 
 class Progress(Protocol):

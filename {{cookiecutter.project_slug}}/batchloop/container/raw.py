@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import files, values
+from batchloop.container import files, pictures, values
 from batchloop.container.batches import FILE, FILES, Batch, Reading, in_order
 from batchloop.container.ids import Ids
 from batchloop.container.job import InputError, listed
@@ -35,7 +35,7 @@ class RawTable:
     """`frame` has the id, each contract column and the `__invalid:` flags, and the time, label and group if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
+    image pictures.CELL, label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
     the line had too few or too many cells, so that nothing but the id was taken from it.
 
     Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
@@ -89,7 +89,7 @@ class RawTable:
 class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
-    `wrong` has "{}" where the cell's own text stands. Only `flagged` columns have an `__invalid:` beside them, and
+    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives those. Only `flagged` columns have an `__invalid:` beside them, and
     `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts whether `parse` changes none.
     """
 
@@ -116,6 +116,7 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     scratch, parts, schema = files.scratch("parsed-"), list[Path](), pl.Schema()
     # a copy of Parquet takes longer than reading it again, unless it lies in many small files
     parquet = len(table.files) <= FILES and all(file.name.lower().endswith(".parquet") for file in table.files)
+    parquet = parquet and not table.reading.pictures  # which are decoded once
     for batch in parsed:
         schema = batch.schema
         if not parquet:
@@ -192,9 +193,12 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
             "number": (f"a number like {form}" if form else "a number", number),
             "boolean": ("a yes or no", partial(values.boolean, spelling=written)),
             "date": (moment, partial(values.date, spelling=written, zone=zone)),
+            "image": ("a picture", partial(pictures.parse, column=column, missing=written.markers)),
         }.get(column.type, ("", partial(values.text, spelling=written)))
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
+        if column.type == "image":
+            wrong = f"column {column.name!r}: {{}}"
         plain = column.type == "number" and written.plain
         same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
         parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
@@ -251,11 +255,13 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]],
             nameless = cells.is_null() & error.is_null()
             error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
             continue
+        reasons = wrong if wrong is not None and wrong.dtype == pl.String else None
+        wrong = wrong if reasons is None else reasons.is_not_null()
         if wrong is not None and (wrong & error.is_null()).any():
             places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")
-            shown = rows.written(parser.source, places)
-            error = error.scatter(places, [f"{before}{text[:40]}{after}" for text in shown])
+            shown = rows.written(parser.source, places).str.slice(0, 40) if reasons is None else reasons.gather(places)
+            error = error.scatter(places, [f"{before}{text}{after}" for text in shown])
         columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
         if parser.flagged:
             flag = right if wrong is None else wrong

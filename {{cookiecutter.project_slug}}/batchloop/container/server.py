@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import files, lines, raw, tables
+from batchloop.container import files, lines, matrices, raw, tables
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 
@@ -49,8 +49,8 @@ IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
-def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame:
-    """The table in a body, all of it text for CSV; `columns` are the model's, the id first.
+def read(body: bytes, content_type: str, columns: Sequence[str], cells: int = 0) -> pl.DataFrame:
+    """The table in a body, all of it text for CSV; `columns` are the model's, the id first, and take so many `cells`.
 
     JSON values of features are text too. A line of CSV with too few or too many cells has the reason in `__error`, as
     has one of JSON without all `columns`. Raises InputError, also for a body that would take far more memory than a
@@ -60,7 +60,7 @@ def read(body: bytes, content_type: str, columns: Sequence[str]) -> pl.DataFrame
         raise InputError("the body is empty (0 bytes)")
     try:
         if content_type == PARQUET:
-            return _parquet(body, columns)
+            return _parquet(body, columns, cells or len(columns))
         _check_text(body, content_type, len(columns))
         return _csv(body, len(columns)) if content_type == CSV else _json_lines(body, columns)
     except UNREADABLE as error:
@@ -115,13 +115,13 @@ def _check_cells(rows: int, columns: int) -> None:
         raise InputError(f"the body has {rows:,} rows; a request may have {most:,}: send it in parts")
 
 
-def _parquet(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
+def _parquet(body: bytes, columns: Sequence[str], cells: int) -> pl.DataFrame:
     """Only the columns that are needed; all of them, without rows, where one is not there."""
     frame = pl.scan_parquet(io.BytesIO(body))
     names = frame.collect_schema().names()
     if not set(columns) <= set(names):
         return frame.head(0).collect()
-    _check_cells(frame.select(pl.len()).collect().item(), len(columns))
+    _check_cells(frame.select(pl.len()).collect().item(), cells)
     return frame.select(name for name in names if name in columns or name == raw.ERROR).collect()
 
 
@@ -244,7 +244,8 @@ class Application:
         if path == "/execution-parameters":
             return json.dumps(_parameters(self.workers)).encode(), "application/json"
         content_type, answer_type = _media_types(environ)
-        frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model))
+        cells = 1 + matrices.cells(self.model.metadata["features"])
+        frame = read(environ["wsgi.input"].read(), content_type, tables.needed(self.model), cells)
         scored = tables.score(self.model, frame, self.missing)
         if self.escape_formulas and answer_type == CSV:
             scored = _without_formulas(scored)

@@ -1,4 +1,4 @@
-"""Feature tables as the model's matrix (float32, one row an example, one column a feature), and predictions as a table.
+"""Feature tables as the model's matrix (one row an example), and predictions as a table.
 
 A request's table is scored row by row: rows that can't be scored say why, all others are.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import artifacts, models, raw, values
+from batchloop.container import artifacts, matrices, models, raw, values
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
@@ -26,12 +26,14 @@ WANTED = {
     "boolean": "a yes or no",
     "date": "a number (a part of a date)",
     "category": "a category",
+    "image": "the pixels of a picture, a byte a value (Parquet can hold them)",
 }
 
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features).to_numpy(order="c")
+    """The features of a frame (numbers, bytes of pictures, Enum or text columns for categories) in the model's order."""
+    chosen = frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features)
+    return matrices.joined(chosen, features)
 
 
 def schema(folder: Path) -> Schema:
@@ -45,7 +47,8 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
 
     `classes` is empty for regression. Raises InputError for missing columns, labels or files.
     """
-    frame, names = _scan(folder), [feature["name"] for feature in described["features"]]
+    frame, features = _scan(folder), described["features"]
+    names = [feature["name"] for feature in features]
     label = described["label"]
     kinds = frame.collect_schema()
     absent = [name for name in [*names, label] if name not in kinds]
@@ -54,12 +57,12 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
             f"{folder.name}/ has no column {absent[0]!r}, which its features.json names; prepare it again."
         )
     rows: int = frame.select(pl.len()).collect().item()
-    table = Table(np.empty((rows, len(names)), dtype=np.float32), np.empty(rows, dtype=np.float64))
+    table = Table(matrices.empty(rows, features), np.empty(rows, dtype=np.float64))
     start = 0
-    columns = (_at_once(kinds[feature["name"]], feature) for feature in described["features"])
+    columns = (_at_once(kinds[feature["name"]], feature) for feature in features)
     for batch in frame.select(*columns, label).collect_batches(chunk_size=BATCH, maintain_order=True):
         part = slice(start, start + batch.height)
-        table.features[part] = batch.select(names).to_numpy(order="c")
+        table.features[part] = matrices.joined(batch, features)
         known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
         numbers = known.cast(pl.Float64)
         if numbers.null_count():
@@ -150,6 +153,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
     reasons = [pl.when(identity.is_null()).then(pl.lit(f"column {identity.name!r}: the id is missing"))]
     for feature in described:
         column, numbers = frame[name := feature["name"]], known[name]
+        if feature["kind"] == "image" and column.null_count():
+            reasons.append(pl.when(column.is_null()).then(pl.lit(f"column {name!r}: there is no picture")))
         if column.null_count() == numbers.null_count():
             continue
         rows = (column.is_not_null() & numbers.is_null()).arg_true()
@@ -162,12 +167,16 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
     text = frame[raw.ERROR].cast(pl.String) if raw.ERROR in frame.columns else pl.lit(None, dtype=pl.String)
     said = pl.when(text.str.strip_chars() != "").then(text)  # by processing; a text without a letter is no reason
     errors = frame.select(pl.coalesce(said, *reasons).alias(ERROR)).to_series()
-    return table(identity, models.predict(model, known.to_numpy(order="c"), threads=1), metadata, errors)
+    return table(identity, models.predict(model, matrices.joined(known, described), threads=1), metadata, errors)
 
 
 def _at_once(kind: pl.DataType, feature: Feature, missing: Sequence[str] = ()) -> pl.Expr:
     """A column as the model's numbers (Float32); null where a cell needs a closer look, or has no value."""
     column, category, names = pl.col(feature["name"]), feature["kind"] == "category", feature.get("categories", ())
+    if feature["kind"] == "image":
+        fits = column.bin.size() == matrices.width(feature) if kind == pl.Binary else pl.lit(value=False)
+        nothing = pl.repeat(None, pl.len(), dtype=pl.Binary)
+        return pl.when(fits).then(column if kind == pl.Binary else nothing).alias(feature["name"])
     if category and kind in TEXTS:
         numbers = column.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Float32)
     elif category or not (kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.String)):
@@ -183,9 +192,10 @@ def _at_once(kind: pl.DataType, feature: Feature, missing: Sequence[str] = ()) -
 def _numbers(column: pl.Series, feature: Feature, missing: Sequence[str]) -> tuple[pl.Series, pl.Series | None]:
     """Cells as the model's numbers (Float32, null is missing), and how to show each that is none of them."""
     kind, category = column.dtype, feature["kind"] == "category"
-    if (kind.is_nested() or kind == pl.Binary) if category else kind not in TEXTS:
+    if feature["kind"] == "image" or ((kind.is_nested() or kind == pl.Binary) if category else kind not in TEXTS):
         shown = pl.Series([f"a value of type {kind}"]).new_from_index(0, len(column))
-        return pl.Series([None], dtype=pl.Float32).new_from_index(0, len(column)), shown
+        nothing = pl.Series([None], dtype=pl.Binary if feature["kind"] == "image" else pl.Float32)
+        return nothing.new_from_index(0, len(column)), shown
     if category:  # the first one stands for all that are not known
         text = values.texts(column, ["", *missing])
         codes = text.cast(pl.Enum(feature["categories"]), strict=False).to_physical().cast(pl.Float32)

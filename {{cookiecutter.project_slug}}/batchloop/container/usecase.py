@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
@@ -73,17 +74,30 @@ class Column:
     of a number 1234.5 as the column writes it ("€ 1.234,5", "(1,234.5)"), or "hh:mm:ss" or "mm:ss", read as hours.
     Several formats stand with | between them. `missing` are this column's further texts for "no value".
     `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
-    of the drift decision, for one that moves by its nature.
+    of the drift decision, for one that moves by its nature. Pictures are brought to `size` × `size` pixels, grey or in
+    `colour`.
     """
 
     name: str
-    type: Literal["number", "category", "boolean", "date"]
+    type: Literal["number", "category", "boolean", "date", "image"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
     time_zone: str = ""
     drift: bool = True
     missing: tuple[str, ...] = ()
+    size: Annotated[int, Range(ge=8, le=1024)] = 32
+    colour: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of a picture."""
+        return self.size, self.size, 3 if self.colour else 1
+
+    @property
+    def cells(self) -> int:
+        """How many numbers it has in a row."""
+        return prod(self.shape) if self.type == "image" else 1
 
 
 @dataclass(frozen=True)
@@ -331,6 +345,8 @@ def _column_rules(column: Column) -> Rules:
     yield holds, f"{name}: minimum and maximum are for numbers, it is a {column.type}."
     holds = low is None or high is None or low <= high
     yield holds, f"{name}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
+    holds = column.type == "image" or (column.size, column.colour) == (Column.size, Column.colour)
+    yield holds, f"{name}: size and colour are for images, it is a {column.type}."
     for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
         holds = not getattr(column, key) or column.type in kinds
         yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."

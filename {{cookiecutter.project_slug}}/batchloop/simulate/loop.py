@@ -36,13 +36,13 @@ MADE = (StepStatus.DONE, StepStatus.REUSED)
 
 @dataclass(frozen=True)
 class Options:
-    """`stages` is a folder, "" the sample's, which has `rows` and a `seed`; without `decision` nothing is retrained."""
+    """`stages` is a folder, "" the sample's, which has `rows` (None: its own number) and a `seed`; without `decision` nothing is retrained."""
 
     environment: str = "dev"
     stages: str = ""
     decision: bool = True
     fresh: bool = False
-    rows: int = 4000
+    rows: int | None = None
     seed: int = 7
 
 
@@ -133,7 +133,8 @@ def _sample(repository: Repository, options: Options) -> Path:
     stamp = folder / ".made"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made:
         shutil.rmtree(folder, ignore_errors=True)
-        arguments = ("--rows", str(options.rows), "--seed", str(options.seed), "--output", str(folder))
+        arguments = ("--seed", str(options.seed), "--output", str(folder))
+        arguments = arguments if options.rows is None else ("--rows", str(options.rows), *arguments)
         definitions.run_module(repository, "data.stages", *arguments)
         stamp.write_text(made, encoding="utf-8")
     return folder

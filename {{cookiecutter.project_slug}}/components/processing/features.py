@@ -36,6 +36,8 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
                 features.append({**common, "categories": vocabularies[column.name]})
             case "date":
                 features += [{**common, "name": f"{column.name}__{part}"} for part in parts[column.name]]
+            case "image":
+                features.append({**common, "shape": list(column.shape)})
             case "number" if column.name in fills:
                 features.append({**common, "fill": fills[column.name]})
             case _:
@@ -44,7 +46,10 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
 
 
 def transform(features: Sequence[Feature]) -> list[pl.Expr]:
-    """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
+    """The features as expressions over typed raw columns; null is missing.
+
+    Float32, an Enum for a category, and the pixels of an image as they are: Binary.
+    """
     return [_feature(feature) for feature in features]
 
 
@@ -57,6 +62,8 @@ def _feature(feature: Feature) -> pl.Expr:
             return pl.when(source.is_not_null()).then(coded).alias(feature["name"])
         case "date":
             return _date_part(source, feature["name"].rpartition("__")[2]).cast(pl.Float32).alias(feature["name"])
+        case "image":
+            return source.struct.field("pixels").alias(feature["name"])
     value = source.cast(pl.Float32)
     return (value.fill_null(feature["fill"]) if "fill" in feature else value).alias(feature["name"])
 
