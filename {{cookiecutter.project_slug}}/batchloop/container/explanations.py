@@ -1,7 +1,7 @@
 """Which rows are explained, and reading just those: exact attributions cost about a hundred times a prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import models, raw, report
+from batchloop.container import matrices, models, patches, raw, report
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
@@ -19,6 +19,7 @@ from batchloop.container.usecase import Explanation, UseCase
 
 BATCH = 50_000  # rows read at once
 CHUNK, CELLS = 2_000, 500_000  # rows explained at once, or cells: attributions take 8 bytes × outputs × features each
+PIXELS, FEWEST = 2_000_000, 16  # of pictures explained at once, but not fewer than so many
 KEPT = 4_000_000  # attributions that quantiles and directions are taken of; of more rows evenly spread ones
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ROW = "__position"  # number of a row, from 0
@@ -33,15 +34,17 @@ class Chosen:
     rows: int
     scoreable: int
 
-    def parts(self, features: int) -> Iterator[pl.DataFrame]:
+    def parts(self, features: Sequence[Feature]) -> Iterator[pl.DataFrame]:
         """The rows, as many at once as are explained together."""
-        size = max(CHUNK, CELLS // features)
+        size = max(CHUNK, CELLS // len(features))
+        if patches.has_pictures(features):
+            size = max(FEWEST, PIXELS // sum(map(matrices.width, features)))
         for batch in self.frame.collect_batches(chunk_size=size, maintain_order=True):
             yield from batch.iter_slices(size)
 
     def matrix(self, features: Sequence[Feature]) -> Matrix:
         """The rows, or of many evenly spread ones, as a model sees them."""
-        every = self.apart(len(features))
+        every = self.apart(sum(map(matrices.width, features)))
         return matrix(self.frame.gather_every(every).collect(engine="streaming"), features)
 
     def apart(self, features: int) -> int:
@@ -64,6 +67,7 @@ class Summary:
     error: float = 0.0
     sampling_error: float = 0.0
     rows: int = 0
+    pictures: list[tuple[str, list[dict[str, str]]]] = field(default_factory=list)  # of the first rows, with maps
 
     def add(self, features: Matrix, found: Attributions, error: float) -> None:
         """Explained rows, which follow those before."""
@@ -76,6 +80,14 @@ class Summary:
         self.error = max(self.error, error)
         self.sampling_error = max(self.sampling_error, found.sampling_error)
         self.rows += len(features)
+
+
+    def show(self, part: pl.DataFrame, seen: Matrix, found: Attributions, features: Sequence[Feature]) -> None:
+        """Keep the pictures of the first rows, and where in them the reasons are."""
+        values = towards_prediction(found)
+        for place in range(min(patches.SHOWN - len(self.pictures), len(part))):
+            name = str(part[part.columns[1]][place])  # the id stands behind ROW
+            self.pictures.append((name, patches.shown(seen[place], values[place], features)))
 
 
 def module() -> AttributionsFile:
@@ -124,12 +136,12 @@ def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
 def explained(
     model: Model, learned: Mapping[str, Any], summary: Summary
 ) -> Iterator[tuple[pl.DataFrame, Attributions]]:
-    """Each part of the rows with its attributions, which the summary takes in.
+    """Each part of the rows with its attributions, which the summary takes in; of pictures those of their patches.
 
     Raises InputError where they do not add up.
     """
     tolerance, features = module().TOLERANCE, model.metadata["features"]
-    for part in summary.chosen.parts(len(features)):
+    for part in summary.chosen.parts(features):
         seen = matrix(part, features)
         found = module().explain(model.fitted, learned, seen)
         errors = additivity_error(found)
@@ -139,6 +151,12 @@ def explained(
                 f"{errors.max():.2g} (tolerance {tolerance:g}); the model can't be explained in this way: check the "
                 "model's files and attributions.py."
             )
+        if patches.has_pictures(features):
+            summary.show(part, seen, found, features)
+            found = replace(found, values=patches.added(found.values, features))
+            seen = patches.means(seen, features).astype(np.float32)
+            names = [feature["name"] for feature in patches.parts(features)]
+            part = part.with_columns(pl.DataFrame(seen, schema=names))
         summary.add(seen, found, float(errors.max(initial=0.0)))
         yield part, found
 
@@ -166,7 +184,7 @@ def described(model: Model, found: Summary) -> list[dict[str, Any]]:
             "quantiles": [float(value) for value in np.quantile(attributions, QUANTILES)],
         }
         for feature, score, values, attributions in zip(
-            model.metadata["features"],
+            patches.parts(model.metadata["features"]),
             found.importance,
             np.concatenate(found.matrices).T,
             np.concatenate(found.values).T,
@@ -177,9 +195,9 @@ def described(model: Model, found: Summary) -> list[dict[str, Any]]:
 
 
 def by_source(features: Sequence[Feature], scores: Values) -> dict[str, float]:
-    """Importance a raw column, the most important first: the parts of a date add up."""
+    """Importance a raw column, the most important first: the parts of a date or of a picture add up."""
     total: dict[str, float] = {}
-    for feature, score in zip(features, scores, strict=True):
+    for feature, score in zip(patches.parts(features), scores, strict=True):
         total[feature["source"]] = total.get(feature["source"], 0.0) + float(score)
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
@@ -203,6 +221,8 @@ def in_words(column: pl.Series, feature: Feature) -> pl.Series:
         text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
     elif feature["name"].endswith("__days"):
         text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)
+    elif feature["kind"] == "patch":
+        text = pl.Series([f"brightness {value:.0f}" for value in column], dtype=pl.String)
     elif feature["kind"] in ("number", "date"):
         text = pl.Series([None if value is None else f"{value:,.6g}" for value in column], dtype=pl.String)
     return text.fill_null("missing").alias(feature["name"])
@@ -225,6 +245,9 @@ def moved(before: Values, after: Values) -> float:
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-def page(case: UseCase, found: Mapping[str, Any], examples: Sequence[Mapping[str, Any]] = ()) -> str:
+def page(
+    case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The page of serve mode, with some rows of explanations, or of train mode, without any."""
-    return report.render("explanations.html", case=case, found=found, examples=examples)
+    pictures = summary.pictures
+    return report.render("explanations.html", case=case, found=found, examples=examples, pictures=pictures)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import artifacts, explanations, files, job, models, usecase
+from batchloop.container import artifacts, explanations, files, job, models, patches, usecase
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions
@@ -36,7 +36,7 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(job.processing_output("explanations")) as folder:
         table.sink_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
-        text = explanations.page(case, report, table.head(5).collect().to_dicts())
+        text = explanations.page(case, report, summary, table.head(5).collect().to_dicts())
         (folder / "report.html").write_text(text, encoding="utf-8")
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 
@@ -55,7 +55,7 @@ def _artifacts(case: UseCase) -> tuple[Model, dict[str, Any]]:
 
 def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, count: int) -> pl.DataFrame:
     """Id, raw score and the `count` strongest reasons of each row; for several classes, those of the predicted one."""
-    features = fitted.metadata["features"]
+    features = patches.parts(fitted.metadata["features"])
     values = explanations.towards_prediction(attributions)
     strongest = explanations.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])

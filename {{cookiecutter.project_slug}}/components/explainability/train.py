@@ -26,7 +26,7 @@ def train(settings: Mapping[str, str]) -> None:
         pass  # the summary is all that is wanted
     explainer = _explainer(fitted, summary) | {"learned": learned}
     with artifacts.writing(job.processing_output("report")) as report:
-        (report / "report.html").write_text(explanations.page(case, explainer), encoding="utf-8")
+        (report / "report.html").write_text(explanations.page(case, explainer, summary), encoding="utf-8")
     with artifacts.writing(job.processing_output("explainer")) as target:
         artifacts.write_json(target / "explainer.json", explainer)
         parents = {"model": artifacts.fingerprint(folder)}
