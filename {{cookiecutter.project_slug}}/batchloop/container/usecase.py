@@ -79,7 +79,7 @@ class Column:
     """
 
     name: str
-    type: Literal["number", "category", "boolean", "date", "image"]
+    type: Literal["number", "category", "boolean", "date", "text", "image"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
@@ -133,6 +133,7 @@ class Features:
     rare: Annotated[int, FROM_0] = 20
     vocabulary: Annotated[int, FROM_1] = 200
     impute: Literal["none", "median"] = "none"
+    terms: Annotated[int, FROM_1] = 50
 
 
 @dataclass(frozen=True)
