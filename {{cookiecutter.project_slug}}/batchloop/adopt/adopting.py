@@ -19,7 +19,7 @@ import jinja2
 import polars as pl
 import tomlkit
 
-from batchloop.adopt import columns, dates, groups, holdout, numbers, roles, source
+from batchloop.adopt import columns, dates, groups, holdout, numbers, pictures, roles, source
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.groups import Entity
 from batchloop.adopt.holdout import FEWEST, Holdout
@@ -87,7 +87,10 @@ def main(arguments: list[str]) -> int:
 
 def adopt(options: Options) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
+    options = pictures.gathered(options)
     table = source.read(options)
+    if (with_pictures := pictures.embedded(options, table)) is not options:
+        options, table = with_pictures, source.read(with_pictures)
     try:
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)
@@ -256,6 +259,8 @@ def _line(decision: Decision, missing: list[str]) -> str:
     spec = {"type": decision.type, "format": decision.format, "time_zone": decision.time_zone, "missing": missing}
     said = {key: value for key, value in spec.items() if value} | ({} if decision.drift else {"drift": False})
     pairs = ", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in said.items())
+    if decision.type == "image":
+        pairs = f'type = "image", {decision.format}'
     gaps = f"  # {decision.column.missing:.1%} missing" if decision.column.missing else ""
     return f"{tomlkit.key(decision.name).as_string()} = {{ {pairs} }}{gaps}"
 

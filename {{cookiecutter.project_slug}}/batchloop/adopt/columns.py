@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batchloop.adopt import dates
+from batchloop.adopt import dates, pictures
 from batchloop.adopt.dates import Moments, stands_out
 from batchloop.adopt.profile import EXACT, FEW, MANY, Column, Profile
 from batchloop.adopt.source import Question, missing_option, types_option
@@ -77,8 +77,9 @@ def _decide(column: Column, profile: Profile) -> Decision:
         zone = dates.zone(column, wish, form) if kind == "date" else ""
         told = f"as TYPES says{f', {form}' if form and kind != 'out' else ''}"
         return Decision(column, "" if kind == "out" else kind, told, form, zone)
-    if reason := _useless(column):
-        return Decision(column, "", reason)
+    picture, reason = pictures.proposed(column), _useless(column)
+    if picture or reason:
+        return Decision(column, "image", picture[1], picture[0]) if picture else Decision(column, "", reason)
     if isinstance(column.kind, pl.Date | pl.Datetime):
         zone = getattr(column.kind, "time_zone", None) or ""
         zone = wish if zone and wish else zone

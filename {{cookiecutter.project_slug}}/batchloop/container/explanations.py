@@ -81,7 +81,6 @@ class Summary:
         self.sampling_error = max(self.sampling_error, found.sampling_error)
         self.rows += len(features)
 
-
     def show(self, part: pl.DataFrame, seen: Matrix, found: Attributions, features: Sequence[Feature]) -> None:
         """Keep the pictures of the first rows, and where in them the reasons are."""
         values = towards_prediction(found)
@@ -144,7 +143,7 @@ def explained(
     for part in summary.chosen.parts(features):
         seen = matrix(part, features)
         found = module().explain(model.fitted, learned, seen)
-        errors = additivity_error(found)
+        errors, brightness = additivity_error(found), None
         if errors.max(initial=0.0) > tolerance:
             raise InputError(
                 f"the attributions of row {summary.rows + int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
@@ -156,9 +155,9 @@ def explained(
             found = replace(found, values=patches.added(found.values, features))
             seen = patches.means(seen, features).astype(np.float32)
             names = [feature["name"] for feature in patches.parts(features)]
-            part = part.with_columns(pl.DataFrame(seen, schema=names))
+            brightness = pl.DataFrame(seen, schema=names)
         summary.add(seen, found, float(errors.max(initial=0.0)))
-        yield part, found
+        yield part if brightness is None else part.hstack(brightness), found
 
 
 def additivity_error(found: Attributions) -> Values:
@@ -248,9 +247,7 @@ def moved(before: Values, after: Values) -> float:
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-def page(
-    case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()
-) -> str:
+def page(case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page of serve mode, with some rows of explanations, or of train mode, without any."""
     pictures = summary.pictures
     return report.render("explanations.html", case=case, found=found, examples=examples, pictures=pictures)

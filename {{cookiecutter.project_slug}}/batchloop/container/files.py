@@ -46,7 +46,7 @@ def find(folder: Path) -> list[Path]:
     called = job.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
     if not folder.exists() and not folder.is_symlink():
         raise InputError(f"{called}: no such file or folder.")
-    candidates = sorted(_below(folder)) if folder.is_dir() else [folder]
+    candidates = sorted(below(folder)) if folder.is_dir() else [folder]
     for path in candidates:
         if not path.exists():
             raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
@@ -57,7 +57,7 @@ def find(folder: Path) -> list[Path]:
     raise InputError(f"{called} holds {held}; a table is a file that ends in {', '.join(KINDS)}.")
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def below(folder: Path) -> Iterator[Path]:
     """Files in a folder and in those below; a folder that links lead to again is read once, hidden ones are not."""
     seen = {os.path.realpath(folder)}
 

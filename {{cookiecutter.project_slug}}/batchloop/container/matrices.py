@@ -4,6 +4,7 @@ A matrix of nothing but pictures is uint8, any other one float32.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -26,28 +27,26 @@ def cells(features: Sequence[Feature]) -> int:
 def places(features: Sequence[Feature]) -> list[slice]:
     """The columns of each feature."""
     ends = np.cumsum([0, *map(width, features)]).tolist()
-    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def empty(rows: int, features: Sequence[Feature]) -> Matrix:
     """A matrix to be filled."""
     pixels = bool(features) and all(feature["kind"] == "image" for feature in features)
-    made: Any = np.empty((rows, sum(map(width, features))), dtype=np.uint8 if pixels else np.float32)
+    kind: Any = np.uint8 if pixels else np.float32
+    made: Matrix = np.empty((rows, sum(map(width, features))), dtype=kind)
     return made
 
 
 def unknown(features: Sequence[Feature]) -> Matrix:
     """A row without any value: NaN, or a black picture."""
-    row = empty(1, features)
-    row[:] = 0 if row.dtype == np.uint8 else np.nan
+    row: Matrix = empty(1, features)
+    row[:] = 0 if row.dtype.kind == "u" else np.nan
     return row
 
 
 def joined(columns: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """Columns of numbers (Float32) and of pictures (Binary, as many bytes as they have values; black where there is none).
-
-    The columns have the features' names.
-    """
+    """Columns with the features' names: numbers (Float32), pictures (Binary, a byte a value; black where missing)."""
     if not any(feature["kind"] == "image" for feature in features):
         return columns.select(feature["name"] for feature in features).to_numpy(order="c")
     made = empty(columns.height, features)

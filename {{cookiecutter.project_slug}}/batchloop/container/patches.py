@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,15 @@ def parts(features: Sequence[Feature]) -> list[Feature]:
             made.append(feature)
             continue
         rows, columns = (_borders(length) for length in feature["shape"][:2])
-        for top, bottom in zip(rows, rows[1:], strict=False):
-            for left, right in zip(columns, columns[1:], strict=False):
+        for top, bottom in pairwise(rows):
+            for left, right in pairwise(columns):
                 name = f"{feature['name']}, rows {top + 1}-{bottom}, columns {left + 1}-{right}"
                 made.append({"name": name, "source": feature["source"], "kind": "patch"})
     return made
 
 
 def _borders(length: int) -> list[int]:
-    return np.linspace(0, length, SIDES + 1).astype(int).tolist()
+    return [length * place // SIDES for place in range(SIDES + 1)]
 
 
 def added(values: NDArray[Any], features: Sequence[Feature]) -> NDArray[np.float64]:
@@ -56,7 +57,7 @@ def means(matrix: NDArray[Any], features: Sequence[Feature]) -> NDArray[np.float
 
 
 def shown(row: NDArray[Any], values: NDArray[np.float64], features: Sequence[Feature]) -> list[dict[str, str]]:
-    """Each picture of a row and the map of its attributions, as data: URIs; blue spoke for the score, orange against."""
+    """Each picture of a row and the map of its attributions, as data: URIs; blue is for the score, orange against."""
     figures = []
     for feature, place in zip(features, matrices.places(features), strict=True):
         if feature["kind"] == "image":

@@ -1,12 +1,13 @@
 """Pictures of a raw column: each is decoded once and brought to one size, and what can't be is said in words.
 
-A cell holds the bytes of a PNG, JPEG or WebP file, or its path in the table's folder. Transparent parts become white, 16
-bits a channel become 8, CMYK becomes RGB, and a photo is turned as its EXIF orientation says. What is not square is
+A cell holds the bytes of a PNG, JPEG or WebP file, or its path in the table's folder. Transparent parts become white,
+16 bits a channel become 8, CMYK becomes RGB, and a photo is turned as its EXIF orientation says. What is not square is
 stretched. Memory holds a few pictures at a time: batches are decoded side by side, each picture by picture.
 """
 
 import io
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def parse(cells: pl.Series, column: Column, missing: Collection[str]) -> tuple[p
     if cells.dtype not in (pl.Binary, pl.String, pl.Null):
         held = f"column {column.name!r} holds values of type {cells.dtype}"
         raise InputError(f"{held}; a picture is the bytes of a file, or its path in the table's folder.")
+    if find_spec("PIL") is None:
+        what = 'which this image lacks; write decoding = ["numpy", "pillow"] into pyproject.toml and say make lock'
+        raise InputError(f"column {column.name!r}: pictures are read with Pillow, {what}.")
     found = [_picture(cell, column, missing) for cell in cells]
     right = pl.Series([isinstance(one, tuple) for one in found], dtype=pl.Boolean)
     parts = zip(*(one if isinstance(one, tuple) else (None, None, None) for one in found), strict=True)
@@ -69,9 +73,9 @@ def decoded(source: bytes | Path, column: Column) -> Picture | str:
 
     Pillow is asked what the file is before anything is decoded.
     """
-    from PIL import Image  # noqa: PLC0415 - only where the contract has pictures
+    from PIL import Image  # noqa: PLC0415 - only where the contract has pictures, and beside it Pillow
 
-    Image.MAX_IMAGE_PIXELS = None  # type: ignore[assignment]  # LARGEST is asked of the header, and said in words
+    Image.MAX_IMAGE_PIXELS = None  # LARGEST is asked of the header, and said in words
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=(*FORMATS,)) as image:
             if problem := _problem(image, source):

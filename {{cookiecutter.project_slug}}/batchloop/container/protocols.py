@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = "NDArray[np.float32]"
 # binary: the positive class's probability a row; multiclass: rows × classes; else values
 Predicted: TypeAlias = "NDArray[np.float64]"
-# name, source (the raw column), kind (its type); `categories` of a category, `shape` of an image: rows, columns, channels
+# name, source (the raw column), kind (its type); a category's `categories`; an image's `shape`: rows, columns, channels
 Feature = Mapping[str, Any]
 
 

@@ -35,8 +35,8 @@ class RawTable:
     """`frame` has the id, each contract column and the `__invalid:` flags, and the time, label and group if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    image pictures.CELL, label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`, `__error` and `__ragged`:
-    the line had too few or too many cells, so that nothing but the id was taken from it.
+    image pictures.CELL, label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`,
+    `__error` and `__ragged`: the line had too few or too many cells, so that nothing but the id was taken from it.
 
     Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
     broken one is and why; `values` has how many each column has, `classes` a few values of the label. `ids`, `reading`
@@ -89,8 +89,9 @@ class RawTable:
 class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
-    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives those. Only `flagged` columns have an `__invalid:` beside them, and
-    `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts whether `parse` changes none.
+    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons. Only `flagged` columns
+    have an `__invalid:` beside them, and `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts
+    whether `parse` changes none.
     """
 
     source: str

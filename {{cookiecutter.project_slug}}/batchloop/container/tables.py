@@ -31,7 +31,7 @@ WANTED = {
 
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """The features of a frame (numbers, bytes of pictures, Enum or text columns for categories) in the model's order."""
+    """The features of a frame (numbers, pictures' bytes, Enum or text columns for categories) in the model's order."""
     chosen = frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features)
     return matrices.joined(chosen, features)
 

@@ -36,7 +36,10 @@ MADE = (StepStatus.DONE, StepStatus.REUSED)
 
 @dataclass(frozen=True)
 class Options:
-    """`stages` is a folder, "" the sample's, which has `rows` (None: its own number) and a `seed`; without `decision` nothing is retrained."""
+    """`stages` is a folder, "" the sample's, which has a `seed` and so many `rows`; else as many as it has by itself.
+
+    Without `decision` nothing is retrained.
+    """
 
     environment: str = "dev"
     stages: str = ""
@@ -133,9 +136,8 @@ def _sample(repository: Repository, options: Options) -> Path:
     stamp = folder / ".made"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != made:
         shutil.rmtree(folder, ignore_errors=True)
-        arguments = ("--seed", str(options.seed), "--output", str(folder))
-        arguments = arguments if options.rows is None else ("--rows", str(options.rows), *arguments)
-        definitions.run_module(repository, "data.stages", *arguments)
+        rows = () if options.rows is None else ("--rows", str(options.rows))
+        definitions.run_module(repository, "data.stages", *rows, "--seed", str(options.seed), "--output", str(folder))
         stamp.write_text(made, encoding="utf-8")
     return folder
 

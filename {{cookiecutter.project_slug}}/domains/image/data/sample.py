@@ -117,16 +117,17 @@ def write(folder: Path, rows: int, seed: int, shift: Shift) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data.sample", description="Write the sample's pictures.")
-    parser.add_argument("--rows", type=int, default=1800, help="labelled pictures; half as many new ones are written")
+    parser.add_argument("--rows", type=int, default=1200, help="labelled pictures; half as many new ones are written")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--drift", type=float, default=0.0, help="0 to 1: how crooked, blurred and noisy the new ones are")
+    parser.add_argument("--drift", type=float, default=0.0, help="0 to 1: how crooked, blurred and noisy new ones are")
     parser.add_argument("--output", type=Path, required=True, help="the window's folder, data/<window>")
     options = parser.parse_args()
     if options.rows < 2 or options.seed < 0 or not 0 <= options.drift <= 1:
         parser.error("--rows must be 2 or more, --seed 0 or more, --drift from 0 to 1")
-    shift = Shift(turn=40 * options.drift, blur=1.5 * options.drift, noise=20 * options.drift)
+    shift = Shift(turn=30 * options.drift, blur=1.5 * options.drift, noise=20 * options.drift)
     write(options.output, options.rows, options.seed, shift)
-    print(f"pictures.parquet is written to {options.output}/train/ and /production/, the labels of the latter to /later/")
+    written = f"pictures.parquet is written to {options.output}"
+    print(f"{written}/train/ and /production/, the labels of the latter, which come later, to /later/")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -292,7 +292,8 @@ def _pretrained(pixels: Any, feature: Feature, own: Mapping[str, Any], _policy: 
         raise InputError(f"backbone = {own['backbone']!r} can't be read as a .keras file: {why}.") from None
     wanted, given = backbone.input_shape[1:], tuple(feature["shape"])
     if len(wanted) != 3 or any(each not in (None, has) for each, has in zip(wanted, given, strict=True)):
-        raise InputError(f"backbone = {own['backbone']!r} takes pictures of {wanted}, and {feature['name']!r} is {given}.")
+        named = f"backbone = {own['backbone']!r} takes pictures of {wanted}"
+        raise InputError(f"{named}, and column {feature['name']!r} has {given}: write its size and colour alike.")
     backbone.trainable, backbone.name = bool(own["train_backbone"]), f"{pixels.name}_backbone"
     hidden = backbone(pixels)
     return hidden if len(hidden.shape) == 2 else layers.GlobalAveragePooling2D(name=f"{pixels.name}_mean")(hidden)
