@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from batchloop.container import measured
 from batchloop.container.protocols import Distributions
 from batchloop.container.usecase import UseCase
 from batchloop.contract.flow import Flow, rows
@@ -40,11 +41,14 @@ def test_a_column_that_has_moved_is_named_and_no_other(
     for kind in sorted({column.type for column in decides}):
         column = next(column for column in decides if column.type == kind)
         found = report(flow, new.with_columns(another(kind, column.name)), tmp_path)
-        assert drifted(found) == {column.name}
+        of = measured.sources(case.columns)
+        assert {of.get(name, name) for name in drifted(found)} == {column.name}
 
 
 def test_missing_values_are_drift(flow: Flow, case: UseCase, new: pl.DataFrame, tmp_path: Path) -> None:
-    column = next(column for column in case.columns if column.drift and column.name != case.data.time)
+    column = next((each for each in case.columns if each.drift and each.type != "image"), None)
+    if column is None or column.name == case.data.time:
+        pytest.skip("a row without a picture breaks the contract")
     gaps = pl.when(pl.int_range(pl.len()) % 4 > 0).then(pl.col(column.name)).alias(column.name)
     assert column.name in drifted(report(flow, new.with_columns(gaps), tmp_path))
 

@@ -148,8 +148,8 @@ class Reading:
                 origin = [pl.int_range(done + 1, done + 1 + pl.len(), dtype=pl.UInt32).alias(ROW)]
             ragged = pl.col(RAGGED) if RAGGED in frame else pl.lit(None, dtype=pl.String)
             rows = frame.select(*names, pl.lit(file.name).alias(FILE), *origin, ragged.alias(RAGGED))
-            paths = [pl.lit(f"{file.parent}{BESIDE}") + pl.col(name) for name in self.pictures if name in names]
-            rows = rows.with_columns(path for path in paths if rows.schema[path.meta.root_names()[0]] == pl.String)
+            paths = [name for name in self.pictures if rows.schema.get(name) == pl.String]
+            rows = rows.with_columns((pl.lit(f"{file.parent}{BESIDE}") + pl.col(name)).alias(name) for name in paths)
             yield Batch(rows, (block,) if block else ())
             done += len(frame)
         if not done:

@@ -1,5 +1,6 @@
 """A table's whole way through the components in one process: train, score; a job is a folder."""
 
+import io
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ def rows(case: UseCase, count: int, seed: int = 1) -> pl.DataFrame:
     if case.data.classes:
         borders = np.quantile(signal, np.arange(1, len(case.data.classes)) / len(case.data.classes))
         label = np.array(case.data.classes)[np.digitize(signal, borders)]
-    table = {case.data.label: label, **columns}
+    pictures = {column.name: _pictures(columns[column.name]) for column in case.columns if column.type == "image"}
+    table = {case.data.label: label, **columns, **pictures}
     for name in {case.data.time, *(column.name for column in case.columns if column.type == "date")} - {""}:
         table.setdefault(name, _values(Column(name, "date"), count, random))
     if case.split.group:
@@ -50,9 +52,24 @@ def _values(column: Column, count: int, random: np.random.Generator) -> Any:
         case "date":
             days = pl.Series(random.integers(0, 1200, count)) + 18_000  # from 2019 on
             return days.cast(pl.Int32).cast(pl.Date)
+        case "image":
+            return random.integers(40, 216, count)  # their brightness
     low = column.minimum if column.minimum is not None else min(0.0, (column.maximum or 1.0) - 1.0)
     high = column.maximum if column.maximum is not None else max(1.0, low + 100.0)
     return np.round(random.uniform(low, high, count))
+
+
+def _pictures(brightness: Any) -> list[bytes]:
+    """Small pictures of a square, as PNG."""
+    from PIL import Image  # noqa: PLC0415 - only where the contract has pictures
+
+    made = []
+    for grey in brightness:
+        target, picture = io.BytesIO(), Image.new("L", (24, 24), int(grey))
+        picture.paste(255 - int(grey), (8, 8, 16, 16))
+        picture.save(target, "PNG")
+        made.append(target.getvalue())
+    return made
 
 
 def table(folder: Path) -> pl.DataFrame:

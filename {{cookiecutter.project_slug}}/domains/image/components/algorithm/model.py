@@ -31,12 +31,12 @@ from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, P
 
 Arrays = list[NDArray[Any]]
 DEFAULTS: dict[str, Any] = {
-    "epochs": 40,
-    "early_stopping_epochs": 8,
-    "batch_size": 64,
+    "epochs": 100,
+    "early_stopping_epochs": 20,
+    "batch_size": 32,
     "learning_rate": 0.003,
-    "filters": 16,
-    "dropout": 0.2,
+    "filters": 24,
+    "dropout": 0.1,
     "rotate": 0.0,
     "shift": 0.0,
     "zoom": 0.0,
@@ -131,7 +131,8 @@ def fit(
         training.epoch()
         predicted = training.judge(validation)
         if progress:
-            progress.predicted = predicted if predicted is not None else progress.predicted
+            if predicted is not None:
+                progress.predicted = predicted
             progress.after_round(training.epochs, training.loss, training.state)
     return training.best()
 
@@ -269,15 +270,14 @@ def _body(known: Mapping[str, Any], own: Mapping[str, Any], problem: Problem) ->
 
 
 def _convolved(pixels: Any, feature: Feature, own: Mapping[str, Any], policy: str) -> Any:
-    """Blocks of convolutions, each at half the size; smooth throughout, so that attributions add up in few steps."""
+    """Convolutions, each halving the size; smooth throughout, so that attributions add up in few steps."""
     size, block, name = min(feature["shape"][:2]), 0, pixels.name
     hidden = layers.Rescaling(1 / 127.5, -1.0, dtype=policy, name=f"{name}_scaled")(pixels)
     while block == 0 or (size >= 2 * SMALLEST and block < BLOCKS):
         filters = int(own["filters"]) * 2 ** min(block, 3)
-        hidden = layers.Conv2D(filters, 3, padding="same", use_bias=False, dtype=policy, name=f"{name}_{block}")(hidden)
-        hidden = layers.BatchNormalization(momentum=0.9, dtype=policy, name=f"{name}_{block}_normal")(hidden)
+        convolve = layers.Conv2D(filters, 3, 2, padding="same", use_bias=False, dtype=policy, name=f"{name}_{block}")
+        hidden = layers.BatchNormalization(momentum=0.9, dtype=policy, name=f"{name}_{block}_normal")(convolve(hidden))
         hidden = layers.Activation("silu", dtype=policy, name=f"{name}_{block}_active")(hidden)
-        hidden = layers.AveragePooling2D(2, dtype=policy, name=f"{name}_{block}_half")(hidden)
         size, block = size // 2, block + 1
     return layers.GlobalAveragePooling2D(dtype=policy, name=f"{name}_mean")(hidden)
 

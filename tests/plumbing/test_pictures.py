@@ -1,0 +1,300 @@
+"""A column of pictures: what is decoded and what is said of others, what monitoring measures, and how it is adopted."""
+
+import io
+import struct
+import tomllib
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from batchloop.adopt import adopting
+from batchloop.container import appearance, batches, matrices, measured, patches, pictures, raw, server, tables, usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Column, UseCase
+from plumbing.rendered import ROOT
+
+COLUMN = Column("picture", "image", size=16)
+COLOUR = Column("picture", "image", size=16, colour=True)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def grey(value: int = 100, side: int = 20) -> Image.Image:
+    return Image.new("L", (side, side), value)
+
+
+def parsed(*cells: bytes | str | None, column: Column = COLUMN) -> tuple[list[Any], list[str | None]]:
+    """Typed cells and reasons."""
+    kind = pl.String if any(isinstance(cell, str) for cell in cells) else pl.Binary
+    typed, reasons = pictures.parse(pl.Series("picture", cells, dtype=kind), column, [""])
+    assert typed.dtype == pictures.CELL
+    return typed.to_list(), [None] * len(typed) if reasons is None else reasons.to_list()
+
+
+def values(cell: bytes, column: Column = COLUMN) -> Any:
+    [found], reasons = parsed(cell, column=column)
+    assert reasons == [None]
+    return np.frombuffer(found["pixels"], np.uint8).reshape(column.shape)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_each_kind_is_decoded_to_the_size_that_is_asked_for(kind: str) -> None:
+    [found], _ = parsed(encoded(grey(100, 40).resize((40, 30)), kind))
+    assert (found["width"], found["height"]) == (40, 30)
+    assert np.abs(np.frombuffer(found["pixels"], np.uint8).astype(int) - 100).max() <= 2
+    assert len(found["pixels"]) == 256
+
+
+def test_modes_have_an_answer() -> None:
+    assert values(encoded(Image.new("LA", (16, 16), (0, 0)))).min() == 255  # transparent is white
+    assert values(encoded(Image.new("RGBA", (16, 16), (9, 9, 9, 255)))).max() == 9
+    assert values(encoded(Image.new("1", (16, 16), 1))).min() == 255
+    deep = Image.fromarray(np.full((16, 16), 40_000, np.uint16))
+    assert values(encoded(deep)).mean() == 40_000 // 256
+    palette = Image.new("RGB", (16, 16), (200, 0, 0)).convert("P")
+    assert values(encoded(palette), COLOUR)[0, 0].tolist() == pytest.approx([200, 0, 0], abs=8)
+    inked = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert values(encoded(inked, "JPEG"), COLOUR)[8, 8].tolist() == pytest.approx([255, 0, 0], abs=12)
+    assert values(encoded(grey(77)), COLOUR)[3, 3].tolist() == [77, 77, 77]
+
+
+def test_a_photo_is_turned_as_its_orientation_says() -> None:
+    photo = Image.new("L", (32, 16), 0)
+    photo.paste(255, (0, 0, 16, 16))  # its left half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: the left becomes the top
+    [found], _ = parsed(encoded(photo, "JPEG", exif=exif, quality=95))
+    turned = np.frombuffer(found["pixels"], np.uint8).reshape(16, 16)
+    assert (found["width"], found["height"]) == (16, 32)
+    assert turned[:6].mean() > 240
+    assert turned[-6:].mean() < 15
+
+
+def huge() -> bytes:
+    """A PNG whose header asks for 30,000 × 30,000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def film() -> bytes:
+    return encoded(grey(1), "WEBP", save_all=True, append_images=[grey(200)])
+
+
+WRONG: list[tuple[bytes | None, str]] = [
+    (b"", "the picture is empty (0 bytes)"),
+    (None, "there is no picture"),
+    (b"no picture at all", "it is no picture that can be read; PNG, JPEG and WebP are read"),
+    (encoded(grey(), "GIF"), "it is no picture that can be read; PNG, JPEG and WebP are read"),
+    (encoded(Image.effect_noise((64, 64), 50))[:900], "the picture is truncated or damaged"),
+    (encoded(Image.effect_noise((64, 64), 50), "JPEG")[:700], "the picture is truncated or damaged"),
+    (huge(), "it has 30,000 × 30,000 pixels; up to 67,108,864 are decoded: make it smaller"),
+    (film(), "it is a film of 2 pictures; give one of them"),
+]
+
+
+@pytest.mark.parametrize(("cell", "reason"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_what_is_no_picture_says_why_and_the_others_are_kept(cell: bytes | None, reason: str) -> None:
+    found, reasons = parsed(encoded(grey(5)), cell, encoded(grey(6)))
+    assert [one is None for one in found] == [False, True, False]
+    assert (reasons[0], reasons[2]) == (None, None)
+    assert str(reasons[1]).startswith(reason)
+
+
+def test_a_column_that_can_hold_no_picture_is_refused() -> None:
+    with pytest.raises(InputError, match="column 'picture' holds values of type Int64; a picture is the bytes"):
+        pictures.parse(pl.Series("picture", [1, 2]), COLUMN, [""])
+
+
+TEXT = (ROOT / "usecase.toml").read_text(encoding="utf-8")
+
+
+def case(columns: str = 'picture = { type = "image", size = 16 }', bad: float = 1.0) -> UseCase:
+    """The contract of a table with id, label and these columns."""
+    head, tail = TEXT.partition("\n[columns]")[0], TEXT[TEXT.index("\n[split]") :]
+    head = head.replace("customer_id", "id").replace('label = "churned"', 'label = "label"')
+    head = head.replace("bad_rows = 0.01", f"bad_rows = {bad}")
+    return usecase.parse(tomllib.loads(f"{head}\n[columns]\n{columns}\n{tail}"))
+
+
+def table(rows: int, seed: int = 1) -> pl.DataFrame:
+    """Dark pictures are a no, light ones a yes."""
+    random = np.random.default_rng(seed)
+    light = random.random(rows) < 0.5
+    made = [encoded(Image.fromarray(random.integers(100 * yes, 100 * yes + 90, (20, 24), np.uint8))) for yes in light]
+    labels = np.where(light, "yes", "no")
+    return pl.DataFrame({"id": [f"p{n}" for n in range(rows)], "picture": made, "label": labels})
+
+
+def test_bytes_paths_and_a_struct_of_bytes_are_the_same_table(tmp_path: Path) -> None:
+    made, folder = table(30), tmp_path / "given"
+    frames = []
+    (folder / "some").mkdir(parents=True)
+    for row in made.iter_rows(named=True):
+        (folder / "some" / f"{row['id']}.png").write_bytes(row["picture"])
+    paths = made.with_columns(pl.format("some/{}.png", "id").alias("picture"))
+    nested = made.with_columns(pl.struct(pl.col("picture").alias("bytes")))
+    for name, frame in {"a.parquet": made, "b.parquet": paths, "c.csv": paths, "d.parquet": nested}.items():
+        for other in folder.glob("*.*"):
+            other.unlink()
+        frame.write_csv(folder / name) if name.endswith("csv") else frame.write_parquet(folder / name)
+        found = raw.read(folder, case(), labelled=True)
+        frames.append(found.frame.select("id", "picture", "label", raw.ERROR).collect())
+        assert found.broken == 0, found.first
+    assert all(frame.equals(frames[0]) for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "reason"),
+    [
+        ("gone.png", None, "column 'picture': 'gone.png' is no file in the table's folder"),
+        ("../out.png", encoded(grey()), "column 'picture': '../out.png' leads out of the table's folder"),
+        ("empty.png", b"", "column 'picture': 'empty.png' is empty (0 bytes)"),
+        ("named.jpg", encoded(grey()), "column 'picture': 'named.jpg': it is a PNG picture, whatever its name says"),
+        ("text.png", b"hello", "column 'picture': 'text.png': it is no picture that can be read"),
+        ("", None, "column 'picture': there is no picture"),
+    ],
+)
+def test_a_path_that_leads_to_no_picture_says_why(
+    tmp_path: Path, path: str, content: bytes | None, reason: str
+) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    if content is not None:
+        (folder / path).write_bytes(content)
+    (folder / "right.png").write_bytes(encoded(grey(8)))
+    frame = pl.DataFrame({"id": ["a", "b"], "picture": [path, "right.png"], "label": ["no", "yes"]})
+    frame.write_csv(folder / "table.csv")
+    found = raw.read(folder, case(), labelled=True)
+    assert found.frame.select(raw.BROKEN).collect().to_series().to_list() == [True, False]
+    assert found.first.startswith(f"table.csv, row 1: {reason}")
+
+
+def test_pictures_are_read_in_parts_and_stay_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = table(50)
+    made.write_parquet(tmp_path / "t.parquet")
+    whole = raw.read(tmp_path, case(), labelled=True).frame.collect()
+    monkeypatch.setattr(batches, "PICTURES", 4000)
+    monkeypatch.setattr(batches, "CELLS", 4 * 300 * 7)
+    found, parts = raw.stream(tmp_path, case(), labelled=True)
+    frames = list(parts)
+    assert len(frames) > 3
+    assert pl.concat(frames).equals(whole)
+    assert found.rows == 50
+
+
+FEATURE = {"name": "picture", "source": "picture", "kind": "image", "shape": [16, 16, 1]}
+NUMBER = {"name": "x", "source": "x", "kind": "number"}
+
+
+def test_a_matrix_of_pictures_alone_is_bytes_and_one_with_numbers_is_numbers() -> None:
+    pixels = bytes(range(256))
+    frame = pl.DataFrame({"picture": [pixels, None], "x": [1.5, None]}, schema_overrides={"x": pl.Float32})
+    alone = tables.matrix(frame, [FEATURE])
+    assert alone.dtype == np.uint8
+    assert alone.tolist() == [list(range(256)), [0] * 256]
+    both = tables.matrix(frame, [NUMBER, FEATURE])
+    assert both.dtype == np.float32
+    assert both[0].tolist() == [1.5, *range(256)]
+    assert np.isnan(both[1, 0])
+    assert matrices.places([NUMBER, FEATURE]) == [slice(0, 1), slice(1, 257)]
+
+
+def test_patches_are_named_and_add_up() -> None:
+    features = [NUMBER, {**FEATURE, "shape": [6, 5, 3]}]
+    parts = patches.parts(features)
+    assert len(parts) == 17
+    assert parts[1]["name"] == "picture, rows 1-1, columns 1-1"
+    assert parts[-1]["name"] == "picture, rows 5-6, columns 4-5"
+    attributed = np.random.default_rng(1).normal(size=(3, 2, 1 + 90))
+    found = patches.added(attributed, features)
+    np.testing.assert_allclose(found.sum(axis=2), attributed.sum(axis=2))
+    means = patches.means(np.full((2, 91), 7), features)
+    np.testing.assert_allclose(means, 7)
+    [figure] = patches.shown(np.full(91, 9), attributed[0, 0], features)
+    assert all(uri.startswith("data:image/png;base64,") for uri in figure.values())
+
+
+def test_a_request_that_unpacks_to_too_many_pixels_is_refused() -> None:
+    black, body = pl.DataFrame({"id": [1], "picture": [bytes(10**6)]}), io.BytesIO()
+    pl.concat([black] * 300).write_parquet(body)
+    columns = ["id", "picture"]
+    with pytest.raises(InputError, match="a request may have 200: send it in parts"):
+        server.read(body.getvalue(), server.PARQUET, columns, 250_000)
+    assert server.read(body.getvalue(), server.PARQUET, columns, 2).height == 300
+
+
+def looks(images: list[Image.Image], column: Column = COLUMN) -> pl.DataFrame:
+    seen = measured.seen(case(f'picture = {{ type = "image", size = 16{", colour = true" * column.colour} }}')).columns
+    cells, _ = pictures.parse(pl.Series("picture", [encoded(image) for image in images]), seen[0], [])
+    return measured.measured(pl.DataFrame([cells]), seen)
+
+
+def test_monitoring_measures_light_focus_size_edges_and_colour() -> None:
+    striped = Image.fromarray(np.tile(np.repeat([50, 200], 8).astype(np.uint8), (64, 4)))
+    found = looks([striped, striped.rotate(90), striped.resize((16, 16)).resize((64, 64))])
+    level, upright = found["picture: level edges"], found["picture: upright edges"]
+    assert level[0] < upright[0] - 0.9
+    assert upright[1] < level[1] - 0.9
+    assert found["picture: brightness"][0] == pytest.approx(125, abs=1)
+    assert found["picture: sharpness"][2] < found["picture: sharpness"][0] - 0.5
+    assert found["picture: width"].to_list() == [64, 64, 64]
+    red = looks([Image.new("RGB", (20, 20), (200, 20, 20))], COLOUR)
+    assert red["picture: red share"][0] > 0.75
+    assert appearance.names(COLUMN) == [name.removeprefix("picture: ") for name in found.columns]
+
+
+def test_a_picture_of_one_grey_and_a_missing_one_measure_too() -> None:
+    seen = measured.seen(case()).columns
+    cells, _ = pictures.parse(pl.Series("picture", [encoded(grey()), None], dtype=pl.Binary), seen[0], [])
+    found = measured.measured(pl.DataFrame([cells]), seen)
+    assert all(np.isfinite(value) for value in found.row(0))
+    assert found.row(1) == (None,) * found.width
+
+
+@pytest.mark.parametrize("given", ["bytes", "beside", "folders"])
+def test_pictures_are_adopted_in_three_forms(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("usecase.toml").write_text(TEXT, encoding="utf-8")
+    made, folder = table(60), Path("mine")
+    folder.mkdir()
+    for row in made.iter_rows(named=True):
+        place = folder / (row["label"] if given == "folders" else "files")
+        if given != "bytes":
+            place.mkdir(exist_ok=True)
+            (place / f"{row['id']}.png").write_bytes(row["picture"])
+    if given == "bytes":
+        made.write_parquet(folder / "t.parquet")
+    if given == "beside":
+        made.with_columns(pl.format("files/{}.png", "id").alias("picture")).write_csv(folder / "t.csv", separator=";")
+    assert adopting.main(["--data", "mine", "--label", "label"]) == 0, capsys.readouterr().err
+    adopted = usecase.load(Path("usecase.toml"))
+    assert [(column.name, column.type, column.size) for column in adopted.columns] == [("picture", "image", 32)]
+    assert adopted.data.classes == ("no", "yes")
+    found = raw.read(Path("data/adopted/train"), adopted, labelled=True)
+    assert (found.rows, found.broken) == (60, 0)
+
+
+def test_loose_pictures_are_told_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("usecase.toml").write_text(TEXT, encoding="utf-8")
+    Path("mine").mkdir()
+    Path("mine/a.png").write_bytes(encoded(grey()))
+    assert adopting.main(["--data", "mine", "--label", "label"]) == 1
+    assert "mine holds pictures and no table; put them into a folder for each class" in capsys.readouterr().err
