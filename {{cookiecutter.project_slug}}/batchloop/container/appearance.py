@@ -5,13 +5,15 @@ coarse pattern, the strongest low frequencies of a small thumbnail. Mirrored pic
 found by what the model makes of them.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container.usecase import Column
+from batchloop.container import patches, raw
+from batchloop.container.usecase import Column, UseCase
 
 SIZE = 64  # pixels to which pictures are brought, so that they can be compared
 THUMBNAIL = 16
@@ -19,6 +21,7 @@ DIRECTIONS = ("level", "rising", "upright", "falling")  # of edges, 45 degrees a
 PATTERNS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))  # frequencies down and across
 COLOURS = ("red", "green", "blue")
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's
+EXAMPLES = 8  # pictures that a report shows
 FLAT = 1.0  # added to variances, of 255 squared: a picture without any contrast has values too
 Values = NDArray[np.float64]
 
@@ -81,3 +84,16 @@ def _patterns(grey: Any, deviation: Any) -> dict[str, Values]:
     waves = np.cos(np.pi / THUMBNAIL * np.outer(np.arange(3), places)) * np.sqrt(2 / THUMBNAIL)
     found = np.abs(np.einsum("fy,nyx,gx->nfg", waves, small, waves))
     return {f"pattern {down}-{across}": found[:, down, across] for down, across in PATTERNS}
+
+
+def examples(folder: Path, seen: UseCase) -> dict[str, list[str]]:
+    """The first pictures of each column of a raw table as data: URIs, for people to look at; {} without such columns."""
+    columns = [column for column in seen.columns if column.type == "image"]
+    if not columns:
+        return {}
+    first = next(raw.stream(folder, seen)[1])
+    cells = {each: first[each.name].drop_nulls().struct.field("pixels").head(EXAMPLES) for each in columns}
+    return {
+        column.name: [patches.uri(np.frombuffer(cell, np.uint8).reshape(column.shape)) for cell in some]
+        for column, some in cells.items()
+    }

@@ -221,8 +221,11 @@ def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
     return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
 
 
-def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The page of serve mode."""
+def batch(
+    case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any], shown: Mapping[str, Any] = NOTHING_KNOWN
+) -> str:
+    """The page of serve mode; `shown` are the batch's first pictures, as measured.examples gives them."""
+    pictures = [("learned", learned.get("pictures", {})), ("now", shown.get("pictures", {}))] if shown else []
     return report.render(
         "drift.html",
         case=case,
@@ -230,6 +233,7 @@ def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -
         rows_learned=learned.get("performance", {}).get("rows", 0),
         column_charts=_charts(learned["columns"], [one for one in found["columns"] if one["psi_beyond_chance"] > 0]),
         score_charts=_charts(learned["scores"], [*found["scores"].values()]),
+        pictures=[(when, [{"picture": one} for each in some.values() for one in each]) for when, some in pictures],
     )
 
 

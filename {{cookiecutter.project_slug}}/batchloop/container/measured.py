@@ -6,6 +6,7 @@ A word is two or more letters or digits; upper and lower case are one.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -108,3 +109,11 @@ def seen(case: UseCase) -> UseCase:
 
     columns = [replace(each, size=appearance.SIZE) if each.type == "image" else each for each in case.columns]
     return replace(case, columns=tuple(columns))
+
+
+def examples(folder: Path, case: UseCase) -> dict[str, Any]:
+    """`pictures`: the first of each column, for people to look at; nothing where there are none."""
+    from batchloop.container import appearance  # noqa: PLC0415 - as above
+
+    found = appearance.examples(folder, seen(case))
+    return {"pictures": found} if found else {}

@@ -34,6 +34,7 @@ def train(settings: Mapping[str, str]) -> None:
         "performance": performance.learned(case, scored, found),
         "validation": realised.learned(case, scored, found),
     }
+    baseline |= measured.examples(job.processing_input("raw"), case)
     with artifacts.writing(job.processing_output("report")) as report:
         text = drift_report.baseline(case, baseline, found)
         (report / "report.html").write_text(text, encoding="utf-8")

@@ -6,12 +6,10 @@ batchloop/container/protocols.py.
 """
 
 import base64
-import io
 import json
 import math
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,38 +23,25 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from batchloop.container import matrices, settings
+from batchloop.container import networks
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Progress, Table
 
-Arrays = list[NDArray[Any]]
-DEFAULTS: dict[str, Any] = {
-    "epochs": 100,
-    "early_stopping_epochs": 20,
-    "batch_size": 32,
-    "learning_rate": 0.003,
-    "filters": 24,
-    "dropout": 0.1,
-    "rotate": 0.0,
-    "shift": 0.0,
-    "zoom": 0.0,
-    "flip": False,
-    "mixed_precision": False,
-    "backbone": "",
-    "train_backbone": False,
-    "seed": 7,
-}
-LIMITS = {  # from … to
-    "epochs": (1, 10_000),
-    "early_stopping_epochs": (0, 10_000),
-    "batch_size": (1, 65_536),
-    "learning_rate": (1e-7, 10),
-    "filters": (1, 4096),
-    "dropout": (0, 0.95),
-    "rotate": (0, 180),
-    "shift": (0, 0.9),
-    "zoom": (0, 0.9),
-    "seed": (0, 2**31 - 1),
+SETTINGS: dict[str, tuple[Any, ...]] = {  # the default, and from where to where a number may be
+    "epochs": (100, 1, 10_000),
+    "early_stopping_epochs": (20, 0, 10_000),
+    "batch_size": (32, 1, 65_536),
+    "learning_rate": (0.003, 1e-7, 10),
+    "filters": (24, 1, 4096),
+    "dropout": (0.1, 0, 0.95),
+    "rotate": (0.0, 0, 180),
+    "shift": (0.0, 0, 0.9),
+    "zoom": (0.0, 0, 0.9),
+    "flip": (False,),
+    "mixed_precision": (False,),
+    "backbone": ("",),
+    "train_backbone": (False,),
+    "seed": (7, 0, 2**31 - 1),
 }
 BATCH = 128  # rows predicted at once: always as many, so that XLA compiles once
 SMALLEST, BLOCKS = 4, 5  # pixels of the last feature map, and how often it is halved at most
@@ -84,31 +69,6 @@ class Network:
         """Raw scores, rows × outputs, as a function that JAX can compile and differentiate."""
         return self.body.stateless_call(*variables, inputs, training=False)[0]
 
-    def inputs(self, features: Matrix) -> Arrays:
-        """Rows of a matrix as the body takes them: each picture, then all numbers and categories in one."""
-        described: Sequence[Feature] = self.known["features"]
-        made = [
-            features[:, place].reshape(len(features), *feature["shape"])
-            for feature, place in zip(described, matrices.places(described), strict=True)
-            if feature["kind"] == "image"
-        ]
-        if self.known["means"]:
-            scaled = (columns(features, described) - self.known["means"]) / self.known["scales"]
-            made.append(np.nan_to_num(scaled, nan=0.0).astype(np.float32))
-        return made
-
-
-def columns(features: Matrix, described: Sequence[Feature]) -> NDArray[np.float32]:
-    """All that is no picture: of a number itself and whether it is missing, of a category a column for each value."""
-    made = [np.empty((len(features), 0), np.float32)]
-    for feature, place in zip(described, matrices.places(described), strict=True):
-        part = features[:, place]
-        if feature["kind"] == "category":
-            made.append((part == np.arange(len(feature["categories"]))).astype(np.float32))
-        elif feature["kind"] != "image":
-            made += [part, np.isnan(part).astype(np.float32)]
-    return np.concatenate(made, axis=1)
-
 
 def fit(
     train: Table,
@@ -122,9 +82,10 @@ def fit(
     The same data, hyperparameters and machine give the same network. Raises InputError for a backbone that does not
     fit.
     """
-    keras.utils.set_random_seed(int(hyperparameters.get("seed", DEFAULTS["seed"])))
+    own = {name: default for name, (default, *_) in SETTINGS.items()} | dict(hyperparameters)
+    keras.utils.set_random_seed(int(own["seed"]))
     keras.utils.clear_session(free_memory=False)  # layers are numbered from 0
-    training = Training(train, {**DEFAULTS, **hyperparameters}, problem, progress.start if progress else None)
+    training = Training(train, own, problem, progress.start if progress else None)
     if progress and (state := progress.interrupted()):
         training.restore(state)
     while training.left():
@@ -142,12 +103,14 @@ class Training:
 
     def __init__(self, train: Table, own: Mapping[str, Any], problem: Problem, start: Network | None) -> None:
         self.train, self.own, self.problem = train, own, problem
-        known = start.known if start else _scaling(train, problem)
-        self.network = Network(start.body if start else _body(known, own, problem), known)
+        known = start.known if start else {**networks.learned(train, problem), "epochs": 0}
+        self.network = Network(keras.models.clone_model(start.body) if start else _body(known, own, problem), known)
+        if start:
+            self.network.body.set_weights(start.body.get_weights())
         self.first = self.epochs = int(known["epochs"])
         self.loss = self.lowest = math.inf
         self.best_epoch, self.kept = self.epochs, [np.asarray(each) for each in self.network.body.get_weights()]
-        self.inputs = self.network.inputs(train.features)
+        self.inputs = networks.inputs(train.features, known)
         self.size = int(own["batch_size"])
         self.steps = max(1, math.ceil(len(train.labels) / self.size))
         rate = keras.optimizers.schedules.CosineDecay(float(own["learning_rate"]), self.steps * int(own["epochs"]))
@@ -212,14 +175,14 @@ class Training:
     def state(self) -> str:
         """Everything that the next epoch depends on, as text."""
         head = {"epochs": self.epochs, "best_epoch": self.best_epoch, "lowest": self.lowest, "first": self.first}
-        packed = _packed([np.asarray(each) for part in self.variables for each in part] + self.kept)
+        packed = networks.packed([np.asarray(each) for part in self.variables for each in part] + self.kept)
         return f"{json.dumps(head)}\n{base64.b64encode(packed).decode()}"
 
     def restore(self, state: str) -> None:
         """Go on from there."""
         head, _, packed = state.partition("\n")
         vars(self).update(json.loads(head))
-        arrays = iter(_unpacked(base64.b64decode(packed)))
+        arrays = iter(networks.unpacked(base64.b64decode(packed)))
         self.variables = tuple([jnp.asarray(next(arrays)) for _ in part] for part in self.variables)
         self.kept = list(arrays)
         self._assign(self.variables[:2])
@@ -229,24 +192,6 @@ class Training:
         for variables, news in zip((body.trainable_variables, body.non_trainable_variables), values, strict=True):
             for variable, new in zip(variables, news, strict=True):
                 variable.assign(new)
-
-
-def _scaling(train: Table, problem: Problem) -> dict[str, Any]:
-    """What a network has to know of the training rows: plain data."""
-    plain = columns(train.features, problem.features).astype(np.float64)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of columns without any value
-        means, scales = np.nan_to_num(np.nanmean(plain, axis=0)), np.nan_to_num(np.nanstd(plain, axis=0))
-    return {
-        "task": problem.task,
-        "features": [dict(each) for each in problem.features],
-        "outputs": len(problem.classes) if problem.task == "multiclass" else 1,
-        "mean": float(train.labels.mean()),
-        "scale": float(train.labels.std()) or 1.0,
-        "means": means.tolist(),
-        "scales": np.where(scales > 0, scales, 1.0).tolist(),
-        "epochs": 0,
-    }
 
 
 def _body(known: Mapping[str, Any], own: Mapping[str, Any], problem: Problem) -> Any:
@@ -336,8 +281,8 @@ def raw_scores(model: Network, features: Matrix) -> NDArray[np.float32]:
     parts, variables = list[NDArray[np.float32]](), model.variables
     for start in range(0, len(features), BATCH):
         batch = features[start : start + BATCH]
-        full = np.resize(batch, (BATCH, batch.shape[1])) if len(batch) < BATCH else batch
-        parts.append(np.asarray(model.compiled(variables, model.inputs(full)), dtype=np.float32)[: len(batch)])
+        inputs = networks.inputs(networks.in_full(batch, BATCH), model.known)
+        parts.append(np.asarray(model.compiled(variables, inputs), dtype=np.float32)[: len(batch)])
     return np.concatenate(parts)
 
 
@@ -361,13 +306,13 @@ def save(model: Network, folder: Path) -> None:
     """Write the layers and what goes with them as JSON, the weights as plain arrays: nothing in them can run."""
     (folder / NETWORK).write_text(json.dumps(dict(model.known)), encoding="utf-8")
     (folder / ARCHITECTURE).write_text(model.body.to_json(), encoding="utf-8")
-    (folder / WEIGHTS).write_bytes(_packed(model.body.get_weights()))
+    (folder / WEIGHTS).write_bytes(networks.packed(model.body.get_weights()))
 
 
 def load(folder: Path) -> Network:
     """The network that `save` wrote. Layers with code of their own (Lambda) are refused by Keras."""
     body = keras.models.model_from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"))
-    body.set_weights(_unpacked((folder / WEIGHTS).read_bytes()))
+    body.set_weights(networks.unpacked((folder / WEIGHTS).read_bytes()))
     return Network(body, json.loads((folder / NETWORK).read_text(encoding="utf-8")))
 
 
@@ -379,26 +324,7 @@ def describe(model: Network) -> dict[str, Any]:
 def check(hyperparameters: Mapping[str, Any], problem: Problem) -> Iterator[tuple[str, str]]:
     """A name and the reason why its value can't be used."""
     del problem
-    for name, value in hyperparameters.items():
-        if name not in DEFAULTS:
-            yield name, f"there is no such setting; {settings.nearest(name, DEFAULTS)}"
-            continue
-        kind, (low, high) = type(DEFAULTS[name]), LIMITS.get(name, (-math.inf, math.inf))
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            yield name, f"it is not {settings.wanted(kind)}"
-        elif kind in (int, float) and not low <= value <= high:
-            yield name, f"it is from {low:g} to {high:g}"
-        elif name == "backbone" and value and not (Path(__file__).parent / value).is_file():
-            yield name, "there is no such file beside components/algorithm/model.py"
-
-
-def _packed(arrays: Sequence[NDArray[Any]]) -> bytes:
-    """Arrays as the bytes of an .npz file, which are the same for the same arrays."""
-    target = io.BytesIO()
-    np.savez(target, allow_pickle=False, **{f"{number:05d}": np.asarray(each) for number, each in enumerate(arrays)})
-    return target.getvalue()
-
-
-def _unpacked(packed: bytes) -> Arrays:
-    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-        return [arrays[name] for name in sorted(arrays.files)]
+    yield from networks.refused(hyperparameters, SETTINGS)
+    file = hyperparameters.get("backbone", "")
+    if file and not (Path(__file__).parent / str(file)).is_file():
+        yield "backbone", "there is no such file beside components/algorithm/model.py"

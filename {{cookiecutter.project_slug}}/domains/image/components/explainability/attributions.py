@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from batchloop.container import matrices
+from batchloop.container import networks
 from batchloop.container.protocols import Attributions, Matrix
 from components.algorithm.model import Network
 
@@ -28,7 +28,7 @@ Inputs = list[NDArray[np.float32]]
 
 def fit(model: Network, features: Matrix) -> dict[str, Any]:
     """The grey from which pictures begin: each channel's mean over the rows."""
-    inputs = model.inputs(features)
+    inputs = networks.inputs(features, model.known)
     return {"grey": [each.mean(axis=(0, 1, 2)).tolist() for each in inputs if each.ndim == 4]}
 
 
@@ -41,13 +41,13 @@ def explain(model: Network, learned: Mapping[str, Any], features: Matrix) -> Att
 
 
 def _explained(compiled: Mapping[int, Any], model: Network, learned: Mapping[str, Any], rows: Matrix) -> Any:
-    full = np.resize(rows, (ROWS, rows.shape[1]))
-    inputs = [each.astype(np.float32) for each in model.inputs(full)]
+    full = networks.inputs(networks.in_full(rows, ROWS), model.known)
+    inputs = [each.astype(np.float32) for each in full]
     greys = [np.broadcast_to(np.float32(grey), each.shape) for grey, each in zip(learned["grey"], inputs, strict=False)]
     starts = [*greys, *(np.zeros_like(each) for each in inputs[len(greys) :])]  # numbers are scaled: 0 is their mean
     for steps in STEPS:
         found, base, raw = compiled[steps](model.variables, starts, inputs)
-        values = _by_column(model, [np.asarray(each, np.float64) for each in found], full)
+        values = networks.by_column([np.asarray(each, np.float64) for each in found], model.known)
         base, raw = np.asarray(base, np.float64), np.asarray(raw, np.float64)
         missed = np.abs(values.sum(axis=2) + base - raw) / np.maximum(1.0, np.abs(raw))
         if missed[: len(rows)].max() <= TOLERANCE / 2:
@@ -76,24 +76,3 @@ def _integrated(model: Network, steps: int, variables: Any, starts: Inputs, inpu
     total, _ = jax.lax.scan(add, zero, steps_taken)
     scores = [model.scores(variables, each).astype(jnp.float32) for each in (starts, inputs)]
     return [each * way for each, way in zip(total, ways, strict=True)], *scores
-
-
-def _by_column(model: Network, found: Inputs, rows: Matrix) -> NDArray[np.float64]:
-    """Outputs × rows × inputs as rows × outputs × columns of the matrix."""
-    described = model.known["features"]
-    outputs = found[0].shape[0]
-    values = np.zeros((len(rows), outputs, rows.shape[1]))
-    pictures, place = iter(found), 0
-    for feature, where in zip(described, matrices.places(described), strict=True):
-        if feature["kind"] == "image":
-            values[:, :, where] = np.moveaxis(next(pictures).reshape(outputs, len(rows), -1), 0, 1)
-        else:
-            width = _width(feature)
-            values[:, :, where.start] = found[-1][:, :, place : place + width].sum(axis=2).T
-            place += width
-    return values
-
-
-def _width(feature: Mapping[str, Any]) -> int:
-    """How many inputs a number or a category becomes."""
-    return len(feature["categories"]) if feature["kind"] == "category" else 2
