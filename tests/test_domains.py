@@ -54,3 +54,44 @@ def test_its_own_checks_and_tests_pass(domain: Path) -> None:
     run("make", "check")
     assert " passed" in run("make", "test").stdout
     assert run("git", "status", "--porcelain").stdout == ""
+
+
+FINE_TUNED = """
+from pathlib import Path
+from components.algorithm import model
+import keras, numpy as np
+from batchloop.container.protocols import Problem, Table
+
+keras.utils.set_random_seed(1)
+pixels = keras.layers.Input((None, None, 1))
+hidden = keras.layers.Conv2D(8, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(pixels))
+keras.Model(pixels, hidden).save(Path(model.__file__).parent / "tiny.keras")
+random = np.random.default_rng(1)
+labels = np.arange(200) % 2
+rows = random.integers(0, 100, (200, 256)) + 100 * labels[:, None]
+table = Table(rows.astype(np.uint8), labels.astype(float))
+feature = {"name": "p", "source": "p", "kind": "image", "shape": [16, 16, 1]}
+problem = Problem("binary", ("no", "yes"), (feature,), 2)
+learned = {}
+for train in (False, True):
+    chosen = {"backbone": "tiny.keras", "train_backbone": train, "epochs": 15, "learning_rate": 0.05}
+    assert not list(model.check(chosen, problem))
+    fitted = model.fit(table, table, chosen, problem)
+    right = ((model.predict(fitted, table.features) > 0.5) == labels).mean()
+    assert right > 0.9, right
+    folder = Path("saved") / str(train)
+    folder.mkdir(parents=True)
+    model.save(fitted, folder)
+    assert np.array_equal(model.predict(model.load(folder), table.features), model.predict(fitted, table.features))
+    learned[train] = [value for value in fitted.body.get_weights() if value.shape == (3, 3, 1, 8)][0]
+given = keras.models.load_model(Path(model.__file__).parent / "tiny.keras").get_weights()[0]
+assert np.array_equal(learned[False], given) and not np.array_equal(learned[True], given)
+assert [name for name, _ in model.check({"backbone": "gone.keras"}, problem)] == ["backbone"]
+"""
+
+
+def test_a_pretrained_network_stays_as_it_is_or_is_trained_further(domain: Path) -> None:
+    if not (domain / "usecase.toml").read_text(encoding="utf-8").count("train_backbone"):
+        pytest.skip("its model takes no pretrained network")
+    run_in(domain)("make", "setup")
+    run_in(domain)("env", "PYTHONPATH=.", ".venv-components/bin/python", "-c", FINE_TUNED)

@@ -87,7 +87,7 @@ def _patterns(grey: Any, deviation: Any) -> dict[str, Values]:
 
 
 def examples(folder: Path, seen: UseCase) -> dict[str, list[str]]:
-    """The first pictures of each column of a raw table as data: URIs, for people to look at; {} without such columns."""
+    """The first pictures of each column of a raw table as data: URIs, for people to look at."""
     columns = [column for column in seen.columns if column.type == "image"]
     if not columns:
         return {}
