@@ -139,10 +139,8 @@ def write(folder: Path, rows: int, seed: int, shift: Shift, extension: str = "cs
         place.mkdir(parents=True, exist_ok=True)
         partial = place / f".customers.{extension}"
         table.write_parquet(partial) if extension == "parquet" else table.write_csv(partial)
-        for other in [
-            *(f"customers.{kind}" for kind in EXTENSIONS),
-            "labelled.parquet",
-        ]:  # or rows would be there twice
+        others = (*(f"customers.{kind}" for kind in EXTENSIONS), "labelled.parquet")  # or rows would be there twice
+        for other in others:
             (place / other).unlink(missing_ok=True)
         partial.replace(place / f"customers.{extension}")
     (folder.parent / "window").write_text(f"{folder.name}\n", encoding="utf-8")

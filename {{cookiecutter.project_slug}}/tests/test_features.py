@@ -30,8 +30,8 @@ def test_every_feature_is_described_and_has_the_type_that_the_model_takes(
     made = typed.select(features.transform(learned))
     assert made.columns == [feature["name"] for feature in learned]
     for feature in learned:
-        kinds = {"category": pl.Enum(feature.get("categories", [])), "image": pl.Binary}
-        assert made.schema[feature["name"]] == kinds.get(feature["kind"], pl.Float32), feature["name"]
+        kind = {"category": pl.Enum(feature.get("categories", [])), "image": pl.Binary}.get(feature["kind"], pl.Float32)
+        assert made.schema[feature["name"]] == kind, feature["name"]
 
 
 def test_scoring_computes_the_features_that_training_did(flow: Flow, case: UseCase, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ in standard deviations and whether it is missing, a category as a column for eac
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchloop.container import matrices, settings
-from batchloop.container.protocols import Feature, Matrix, Problem, Table
+from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Table
 
 Arrays = list[NDArray[Any]]
 
@@ -78,6 +78,37 @@ def by_column(found: Arrays, known: Mapping[str, Any]) -> NDArray[np.float64]:
 def in_full(features: Matrix, size: int) -> Matrix:
     """The rows repeated to as many as are always taken at once: a compiled network is one of a number of rows."""
     return np.resize(features, (size, features.shape[1])) if len(features) < size else features
+
+
+def in_batches(
+    features: Matrix, size: int, known: Mapping[str, Any], score: Callable[[Arrays], Any]
+) -> NDArray[np.float32]:
+    """What `score` makes of the rows' inputs, always so many at once."""
+    parts = list[NDArray[np.float32]]()
+    for start in range(0, len(features), size):
+        batch = features[start : start + size]
+        parts.append(np.asarray(score(inputs(in_full(batch, size), known)), dtype=np.float32)[: len(batch)])
+    return np.concatenate(parts)
+
+
+def batches(rows: int, size: int, seed: Sequence[int]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Each row once in an order of chance, and its weight; the last batch is filled with rows that weigh nothing."""
+    order = np.random.default_rng(seed).permutation(rows)
+    places = np.resize(order, -(-rows // size) * size)
+    weights = (np.arange(len(places)) < rows).astype(np.float32)
+    for start in range(0, len(places), size):
+        yield places[start : start + size], weights[start : start + size]
+
+
+def predicted(raw: NDArray[np.float32], task: str) -> Predicted:
+    """Raw scores (rows × outputs) as probabilities, or as a regression's values."""
+    scores = raw.astype(np.float64)
+    if task == "multiclass":
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares: Predicted = powers / powers.sum(axis=1, keepdims=True)
+        return shares
+    one: Predicted = 1 / (1 + np.exp(-scores[:, 0])) if task == "binary" else scores[:, 0]
+    return one
 
 
 def refused(hyperparameters: Mapping[str, Any], known: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str]]:

@@ -20,15 +20,17 @@ def serve(settings: Mapping[str, str]) -> None:
     folder = job.processing_input("baseline")
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
-    table = profile.table(job.processing_input("raw"), case)
+    raw = job.processing_input("raw")
+    table = profile.table(raw, case)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()
     report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, _labels(case, predictions))
-    shown = measured.examples(job.processing_input("raw"), case)
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
-        (folder / "report.html").write_text(drift_report.batch(case, baseline, report, shown), encoding="utf-8")
+        (folder / "report.html").write_text(
+            drift_report.batch(case, baseline, report, measured.examples(raw, case)), encoding="utf-8"
+        )
     log.info("%s: %s %s", report["verdict"], report["reason"], report["consequence"])
 
 

@@ -49,10 +49,7 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
 
 
 def transform(features: Sequence[Feature]) -> list[pl.Expr]:
-    """The features as expressions over typed raw columns; null is missing.
-
-    Float32, an Enum for a category, and the pixels of an image as they are: Binary.
-    """
+    """The features as expressions: Float32, an Enum for a category, pixels (Binary) of an image; null is missing."""
     return [_feature(feature) for feature in features]
 
 

@@ -25,10 +25,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Shift:
-    """How the pictures are taken: turned so many degrees more, blurred, noisy, a share of them mirrored.
-
-    turn: degrees, on top of a little to either side. blur: radius in pixels. noise: standard deviation of grey values.
-    """
+    """How pictures are taken: degrees, radius in pixels, standard deviation of grey values, share of mirrored ones."""
 
     turn: float = 0.0
     blur: float = 0.0

@@ -111,9 +111,8 @@ class Training:
         self.loss = self.lowest = math.inf
         self.best_epoch, self.kept = self.epochs, [np.asarray(each) for each in self.network.body.get_weights()]
         self.inputs = networks.inputs(train.features, known)
-        self.size = int(own["batch_size"])
-        self.steps = max(1, math.ceil(len(train.labels) / self.size))
-        rate = keras.optimizers.schedules.CosineDecay(float(own["learning_rate"]), self.steps * int(own["epochs"]))
+        self.size, steps = int(own["batch_size"]), math.ceil(len(train.labels) / int(own["batch_size"]))
+        rate = keras.optimizers.schedules.CosineDecay(float(own["learning_rate"]), steps * int(own["epochs"]))
         self.optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-4)
         self.optimizer.build(self.network.body.trainable_variables)
         self.step = jax.jit(self._step)
@@ -126,16 +125,11 @@ class Training:
         return done < int(self.own["epochs"]) and not tired
 
     def epoch(self) -> None:
-        """Every row once, in an order of its own; the last batch is filled with rows that count for nothing."""
-        rows = len(self.train.labels)
-        order = np.random.default_rng([int(self.own["seed"]), self.epochs]).permutation(rows)
-        places = np.resize(order, self.steps * self.size)
-        weights = (np.arange(len(places)) < rows).astype(np.float32)
-        key = jax.random.fold_in(jax.random.key(int(self.own["seed"])), self.epochs)
-        for number in range(self.steps):
-            part = slice(number * self.size, (number + 1) * self.size)
-            some = places[part]
-            batch = [each[some] for each in self.inputs], self.train.labels[some].astype(np.float32), weights[part]
+        """Every row once."""
+        seed, rows = int(self.own["seed"]), len(self.train.labels)
+        key = jax.random.fold_in(jax.random.key(seed), self.epochs)
+        for number, (some, weights) in enumerate(networks.batches(rows, self.size, (seed, self.epochs))):
+            batch = [each[some] for each in self.inputs], self.train.labels[some].astype(np.float32), weights
             self.variables = self.step(self.variables, batch, jax.random.fold_in(key, number))
         self.epochs += 1
 
@@ -164,7 +158,7 @@ class Training:
             return None
         self.lowest, self.best_epoch = self.loss, self.epochs
         self.kept = [np.asarray(each) for each in self.network.body.get_weights()]
-        return _predicted(raw, self.problem.task)
+        return networks.predicted(raw, self.problem.task)
 
     def best(self) -> Network:
         """The network of the best epoch."""
@@ -278,28 +272,14 @@ def _losses(raw: Any, labels: Any, task: str, known: Mapping[str, Any]) -> Any:
 
 def raw_scores(model: Network, features: Matrix) -> NDArray[np.float32]:
     """Rows × outputs, before they become probabilities."""
-    parts, variables = list[NDArray[np.float32]](), model.variables
-    for start in range(0, len(features), BATCH):
-        batch = features[start : start + BATCH]
-        inputs = networks.inputs(networks.in_full(batch, BATCH), model.known)
-        parts.append(np.asarray(model.compiled(variables, inputs), dtype=np.float32)[: len(batch)])
-    return np.concatenate(parts)
-
-
-def _predicted(raw: NDArray[np.float32], task: str) -> Predicted:
-    scores = raw.astype(np.float64)
-    if task == "multiclass":
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares: Predicted = powers / powers.sum(axis=1, keepdims=True)
-        return shares
-    one: Predicted = 1 / (1 + np.exp(-scores[:, 0])) if task == "binary" else scores[:, 0]
-    return one
+    variables = model.variables
+    return networks.in_batches(features, BATCH, model.known, lambda inputs: model.compiled(variables, inputs))
 
 
 def predict(model: Network, features: Matrix, threads: int = 0) -> Predicted:
     """Probabilities (of the positive class, or rows × classes), or a regression's values; XLA uses all cores."""
     del threads
-    return _predicted(raw_scores(model, features), model.known["task"])
+    return networks.predicted(raw_scores(model, features), model.known["task"])
 
 
 def save(model: Network, folder: Path) -> None:
