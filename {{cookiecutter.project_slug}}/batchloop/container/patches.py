@@ -22,7 +22,7 @@ def parts(features: Sequence[Feature]) -> list[Feature]:
     """What is explained: every feature, and in the place of a picture its patches, named by their pixels from 1."""
     made = list[Feature]()
     for feature in features:
-        if feature["kind"] != "image":
+        if feature.get("kind") != "image":
             made.append(feature)
             continue
         rows, columns = (_borders(length) for length in feature["shape"][:2])
