@@ -1,6 +1,7 @@
 """A column of pictures: what is decoded and what is said of others, what monitoring measures, and how it is adopted."""
 
 import io
+import re
 import struct
 import tomllib
 import zlib
@@ -298,3 +299,16 @@ def test_loose_pictures_are_told_what_is_wanted(
     Path("mine/a.png").write_bytes(encoded(grey()))
     assert adopting.main(["--data", "mine", "--label", "label"]) == 1
     assert "mine holds pictures and no table; put them into a folder for each class" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ('x = { type = "number", size = 64 }', "size and colour are for images, it is a number"),
+        ('x = { type = "image", size = 7 }', "size = 7 is not a whole number from 8 to 1,024"),
+        ('x = { type = "image", colour = 1 }', "colour = 1 is not true or false"),
+    ],
+)
+def test_a_picture_has_a_size_and_nothing_else_has(column: str, reason: str) -> None:
+    with pytest.raises(InputError, match=re.escape(reason)):
+        case(column)
