@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from batchloop.container import models, raw, report
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, Pace
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
 from batchloop.container.tables import matrix
@@ -129,6 +129,7 @@ def explained(
     Raises InputError where they do not add up.
     """
     tolerance, features = module().TOLERANCE, model.metadata["features"]
+    pace = Pace()
     for part in summary.chosen.parts(len(features)):
         seen = matrix(part, features)
         found = module().explain(model.fitted, learned, seen)
@@ -140,6 +141,7 @@ def explained(
                 "model's files and attributions.py."
             )
         summary.add(seen, found, float(errors.max(initial=0.0)))
+        pace.say("%s rows explained", f"{summary.rows:,}")
         yield part, found
 
 
