@@ -1,0 +1,61 @@
+"""The guides, followed: each page's commands and edits in their order, in a fresh repository."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TEMPLATE, run_in
+
+BLOCK = re.compile(r"(?ms)^```(sh|diff)\n(.*?)^```$")
+FAILS = "   # fails"
+PAGES = ("your-table", "change-the-model", "reports")
+
+
+def edit(folder: Path, diff: str) -> None:
+    """A file's name, then lines as in a diff, without numbers: those that stand there must be there once."""
+    head, *lines = diff.splitlines()
+    file = folder / head.removeprefix("# ")
+    before = "".join(f"{line[1:]}\n" for line in lines if line[:1] in " -")
+    after = "".join(f"{line[1:]}\n" for line in lines if line[:1] in " +")
+    text = file.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{file.name} has these lines {text.count(before)} times:\n{before}"
+    file.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def follow(folder: Path, page: str) -> None:
+    """Every block of a page; a line that says so fails, and says why in a sentence."""
+    for kind, text in BLOCK.findall(page):
+        if kind == "diff":
+            edit(folder, text)
+        elif FAILS in text:
+            done = run_in(folder)("bash", "-euc", text, succeeds=False)
+            assert "Traceback" not in done.stdout + done.stderr
+        else:
+            run_in(folder)("bash", "-euc", text)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_guide_does_what_it_says(another: Callable[[str], Path], name: str) -> None:
+    folder = another(name)
+    run_in(folder)("make", "sample", "ROWS=4000")
+    follow(folder, (folder / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def test_every_page_with_commands_to_follow_is_followed() -> None:
+    pages = {file.stem for file in (TEMPLATE / "docs").glob("*.md") if BLOCK.search(file.read_text(encoding="utf-8"))}
+    assert pages == set(PAGES)
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last_and_holds_no_output(repository: Path) -> None:
+    """Its cells as a program, in its folder: a notebook's server would bring a hundred packages."""
+    run_in(repository)("make", "train")
+    file = repository / "notebooks" / "explore.ipynb"
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    program = "\n".join("".join(cell["source"]) for cell in cells)
+    said = run_in(file.parent)("../.venv/bin/python", "-c", f"{program}\nprint(importance.height, len(reasons))").stdout
+    assert re.fullmatch(r"0 rows break the contract; first: none\n\{.*\}\n(\d+) \1\n", said, re.DOTALL)
