@@ -1,6 +1,5 @@
 """The guides, followed: each page's commands and edits in their order, in a fresh repository."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -47,15 +46,3 @@ def test_a_guide_does_what_it_says(another: Callable[[str], Path], name: str) ->
 def test_every_page_with_commands_to_follow_is_followed() -> None:
     pages = {file.stem for file in (TEMPLATE / "docs").glob("*.md") if BLOCK.search(file.read_text(encoding="utf-8"))}
     assert pages == set(PAGES)
-
-
-def test_the_notebook_runs_from_its_first_cell_to_its_last_and_holds_no_output(repository: Path) -> None:
-    """Its cells as a program, in its folder: a notebook's server would bring a hundred packages."""
-    run_in(repository)("make", "train")
-    file = repository / "notebooks" / "explore.ipynb"
-    notebook = json.loads(file.read_text(encoding="utf-8"))
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
-    program = "\n".join("".join(cell["source"]) for cell in cells)
-    said = run_in(file.parent)("../.venv/bin/python", "-c", f"{program}\nprint(importance.height, len(reasons))").stdout
-    assert re.fullmatch(r"0 rows break the contract; first: none\n\{.*\}\n(\d+) \1\n", said, re.DOTALL)
