@@ -75,6 +75,7 @@ seed = 7
 [features]
 rare = 20
 vocabulary = 200
+terms = 50
 impute = "none"
 
 [hyperparameters]
@@ -203,6 +204,7 @@ OUTSIDE = {
     "split.seed": ["-1", "7.5", "1e3", "99999999999999999999"],
     "features.rare": ["-1"],
     "features.vocabulary": ["0", "-5"],
+    "features.terms": ["0", "-5"],
     "features.impute": ['"mean"'],
     "tuning.trials": ["-1", "0.5"],
     "tuning.timeout_seconds": ["0", "-1"],
@@ -636,7 +638,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
     assert definitions.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
-    with pytest.raises(InputError, match="line 80: "):
+    with pytest.raises(InputError, match="line 81: "):
         definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
 
 
@@ -645,7 +647,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 98"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 99"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from batchloop.container import artifacts, performance, profile, realised, report
+from batchloop.container import artifacts, measured, performance, profile, realised, report
 from batchloop.container.job import InputError
 from batchloop.container.profile import Counted
 from batchloop.container.protocols import Comparison, Distributions
@@ -44,8 +44,10 @@ def create(
     scored = predictions.filter(pl.col("error").is_null())
     rows, score_rows, compared = _compared(case, baseline, table, scored)
     columns, scores = compared[: len(baseline["columns"])], compared[len(baseline["columns"]) :]
+    of = measured.sources(case.columns)
     for column in columns:
-        column["importance"] = importance.get(column["name"], 0.0) if importance else None
+        name: str = column["name"]
+        column["importance"] = importance.get(of.get(name, name), 0.0) if importance else None
     columns.sort(key=_most_important)
     total = predictions.select(pl.len()).collect(engine="streaming").item()
     expected = performance.estimated(case, baseline, scored)
@@ -109,7 +111,8 @@ def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
 
 def _left_out(case: UseCase) -> dict[str, str]:
     """Columns that move by their nature, and who says so: they are shown, and don't count in the decision."""
-    by_setting = {column.name: "drift = false" for column in case.columns if not column.drift}
+    fixed = [column for column in case.columns if not column.drift]
+    by_setting = dict.fromkeys(measured.kinds(fixed), "drift = false")
     return by_setting | {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
 
 

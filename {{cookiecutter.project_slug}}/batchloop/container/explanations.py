@@ -199,7 +199,10 @@ def top(values: Values, count: int) -> NDArray[np.intp]:
 def in_words(column: pl.Series, feature: Feature) -> pl.Series:
     """A feature's values as people read them."""
     text = column.cast(pl.String)
-    if feature["kind"] == "boolean":
+    if "term" in feature:
+        words = pl.when(column > 0).then(pl.lit("in the text")).when(column == 0).then(pl.lit("not in it"))
+        text = pl.select(words).to_series()
+    elif feature["kind"] == "boolean":
         text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
     elif feature["name"].endswith("__days"):
         text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import files, raw
+from batchloop.container import files, measured, raw
 from batchloop.container.protocols import Bins, DriftFile
 from batchloop.container.usecase import UseCase
 
@@ -140,12 +140,16 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, 
 
 
 def table(folder: Path, case: UseCase) -> Rows:
-    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines."""
+    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines.
+
+    In the place of a text stands what is measured of it.
+    """
 
     def intact() -> Iterator[pl.DataFrame]:
         for batch in raw.stream(folder, case)[1]:
             ragged = batch[raw.RAGGED]
-            yield batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
+            whole = batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
+            yield measured.measured(whole, case.columns)
 
     return intact
 

@@ -77,7 +77,7 @@ class Column:
     """
 
     name: str
-    type: Literal["number", "category", "boolean", "date"]
+    type: Literal["number", "category", "boolean", "date", "text"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
@@ -119,6 +119,7 @@ class Features:
     rare: Annotated[int, FROM_0] = 20
     vocabulary: Annotated[int, FROM_1] = 200
     impute: Literal["none", "median"] = "none"
+    terms: Annotated[int, FROM_1] = 50
 
 
 @dataclass(frozen=True)

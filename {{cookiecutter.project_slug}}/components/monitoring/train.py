@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, files, job, performance, profile, realised, usecase
+from batchloop.container import artifacts, drift_report, files, job, measured, performance, profile, realised, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
@@ -18,26 +18,26 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    kinds = {column.name: column.type for column in case.columns}
-    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
+    raw, kinds = profile.table(job.processing_input("raw"), case), measured.kinds(case.columns)
+    rows, columns = profile.learned(raw, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
-    measured = _evaluation(evaluation)
+    found = _evaluation(evaluation)
     baseline = {
         "rows": rows,
         "columns": columns,
         "score_rows": score_rows,
         "scores": scores,
-        "performance": performance.learned(case, scored, measured),
-        "validation": realised.learned(case, scored, measured),
+        "performance": performance.learned(case, scored, found),
+        "validation": realised.learned(case, scored, found),
     }
     with artifacts.writing(job.processing_output("report")) as report:
-        text = drift_report.baseline(case, baseline, measured)
+        text = drift_report.baseline(case, baseline, found)
         (report / "report.html").write_text(text, encoding="utf-8")
-        artifacts.write_json(report / "evaluation.json", measured)  # unpacked, so that people can open it
+        artifacts.write_json(report / "evaluation.json", found)  # unpacked, so that people can open it
     with artifacts.writing(job.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
