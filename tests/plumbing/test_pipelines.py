@@ -65,6 +65,7 @@ for folder in sys.argv[1:]:
         raise SystemExit(1)
 """
 PIPELINES = ("training", "inference")
+TAGGED = {"Processing", "Training", "Model", "Transform"}  # types of steps
 Definition = dict[str, Any]
 Definitions = dict[str, Definition]
 
@@ -157,6 +158,16 @@ def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[st
     assert pipeline_definitions.patience(dev.values()).endswith("is tried again for 3.8 hours")
     assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
     assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
+
+
+def test_everything_that_a_pipeline_makes_has_its_owner_s_tags(definitions: dict[str, Definition]) -> None:
+    """But for a model package, which has those of its group ("CreateModelPackage" in the API reference)."""
+    makers = [its for definition in definitions.values() for its in steps(definition).values() if its["Type"] in TAGGED]
+    assert {its["Type"] for its in makers} == TAGGED
+    for step in makers:
+        tags = {tag["Key"]: tag["Value"] for tag in step["Arguments"]["Tags"]}
+        assert tags.keys() == {"namespace", "usecase", "environment"}, step["Name"]
+        assert tags["environment"] in CASES
 
 
 def test_a_model_package_names_documents_that_people_can_open_and_what_the_gate_measured(
@@ -293,6 +304,11 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "less time to wait than to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(
         MaxWaitTimeInSeconds=1
     ),
+    "a transform's Model that nobody can tell whose it is": lambda d: step(d, "CreateModel").pop("Tags"),
+    "a job without a tag": lambda d: step(d, "TrainModel").update(Tags=[]),
+    "a tag twice": lambda d: step(d, "TrainModel")["Tags"].append(step(d, "TrainModel")["Tags"][0]),
+    "a tag of AWS's own": lambda d: step(d, "TrainModel")["Tags"][0].update(Key="aws:usecase"),
+    "a version of a group with tags": lambda d: step(d, "RegisterModel").update(Tags=step(d, "TrainModel")["Tags"]),
     "a tag with a sign that tags don't have": lambda d: step(d, "TrainModel")["Tags"][0].update(Value="a & b"),
     "metadata that is too long": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x="a" * 257),
     "metadata without a value": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x=""),

@@ -86,7 +86,8 @@ def _create_model(context: Context) -> ModelStep:
             security_group_ids=list(environment.security_groups) or None,
         ),
     )
-    return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=steps.service_retries())
+    built = builder.build(tags=context.tags)
+    return ModelStep(name="CreateModel", step_args=built, retry_policies=steps.service_retries())
 
 
 def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep) -> TransformStep:

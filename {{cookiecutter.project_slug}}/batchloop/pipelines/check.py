@@ -192,6 +192,7 @@ class _Arguments:
             wrong = [*request(call, arguments | ({filled_in: "sample"} if filled_in else {}))]
             yield from wrong or rules.job(arguments)
             yield from rules.folders(arguments)
+            yield from rules.tags(kind, arguments)
             yield from self._prefixes(step["Arguments"])
             if step.get("CacheConfig", {}).get("Enabled"):
                 yield from rules.cached(step["Arguments"], expressions.KEYS.get(kind, set()))

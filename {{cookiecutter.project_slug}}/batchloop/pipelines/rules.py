@@ -2,8 +2,9 @@
 
 Sources, pages of the SageMaker API reference: "CreateTransformJob", payload times requests at once; "ResourceConfig",
 "ProcessingClusterConfig", "TransformResources", instances with disks of their own take no key and no larger volume;
-"StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text. And of the developer guide:
-"Default cache key attributes by pipeline step type".
+"StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text; "CreateModelPackage", tags
+are the group's; "AddTags", what a key may not begin with. And of the developer guide: "Default cache key attributes by
+pipeline step type".
 """
 
 import math
@@ -45,6 +46,18 @@ def job(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield f"MaxWaitTimeInSeconds {longest} is less than MaxRuntimeInSeconds, which it includes"
     if ("MaxWaitTimeInSeconds" in stopping) != bool(arguments.get("EnableManagedSpotTraining")):
         yield "MaxWaitTimeInSeconds goes with EnableManagedSpotTraining, and with nothing else"
+
+
+def tags(kind: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """By which costs are counted and people find what is theirs; a model package has those of its group."""
+    keys = [str(tag.get("Key")) for tag in arguments.get("Tags", [])]
+    if kind == "RegisterModel":
+        if keys and arguments.get("ModelPackageGroupName"):
+            yield "a version of a model package group takes no Tags: it has those of its group"
+    elif not keys:
+        yield "it has no Tags, so nobody can tell whose it is or count what it costs: tags=context.tags"
+    yield from (f"the tag {key!r} stands there twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
+    yield from (f"the tag {key!r} begins like AWS's own" for key in keys if key.lower().startswith("aws:"))
 
 
 def cached(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
