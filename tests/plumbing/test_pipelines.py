@@ -124,6 +124,33 @@ def test_every_definition_passes_the_checker(definitions: dict[str, Definition])
         assert check.check(definition) == []
 
 
+@pytest.fixture(scope="session")
+def several(repository: Callable[[str], Path]) -> Definitions:
+    """What an environment compiles to whose jobs have two instances each."""
+    folder = repository("dev")
+    file = folder / "environments" / "dev.toml"
+    file.write_text(file.read_text().replace("count = 1", "count = 2"))
+    return compiled([folder])["dev"]
+
+
+def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitions) -> None:
+    for definition in several.values():
+        assert check.check(definition) == []
+    found = steps(several["inference"])
+    kinds = {
+        entry["InputName"]: entry["S3Input"]["S3DataDistributionType"]
+        for entry in found["CountProductionData"]["Arguments"]["ProcessingInputs"]
+    }
+    assert kinds == {"raw": "ShardedByS3Key", "baseline": "FullyReplicated"}
+    counted, judged = (found[name]["Arguments"] for name in ("CountProductionData", "DetectDrift"))
+    assert counted["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == {
+        "Get": "Parameters.MonitoringInstanceCount"
+    }
+    assert judged["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
+    inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
+    assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
+
+
 def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
     again = compiled([repository("dev")])["dev"]
     assert json.dumps(again) == json.dumps(dev)

@@ -1,7 +1,7 @@
 """Datasets: which part each row of a raw table goes into, and the parts as Parquet files of features.
 
 A row's part comes from a number between 0 and 1 for each row or group, and the borders between the parts. Beside the
-files of a processed table lies features.json, which says what each column is.
+files of a processed table, but for those of train, lies features.json, which says what each column is.
 """
 
 import io
@@ -239,7 +239,8 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):
                 rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
-            artifacts.write_json(folder / "features.json", learned)
+            if part != "train":  # of which each host that learns gets some files, and one of them would be this
+                artifacts.write_json(folder / "features.json", learned)
     return rows
 
 
