@@ -178,6 +178,7 @@ def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
     names = [f"{split}:{name}" for split in ("validation", "test") for name in metrics.NAMES[usecase.data.task]]
     names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead", "gate:compared"]
     names += ["gate:lead_low", "gate:lead_high", "gate:disagreement"]
+    names += ["gate:worst_slice", "gate:slices_not_evaluable"] if usecase.slices.limit is not None else []
     return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
 
 
@@ -222,7 +223,7 @@ def _final(train: TrainingStep, name: str) -> Any:
 def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list[Any]:
     """The gate: good enough by itself, and not behind the champion on the same rows, where it can be compared."""
     smaller = usecase.gate.metric in metrics.SMALLER_IS_BETTER
-    compare = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo
+    compare, limit = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo, usecase.slices.limit
     return [
         compare(left=_final(train, "gate:value"), right=context["QualityLimit"]),
         ConditionOr(
@@ -231,6 +232,8 @@ def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list
                 ConditionGreaterThanOrEqualTo(left=_final(train, "gate:lead"), right=context["MinimumLead"]),
             ]
         ),
+        *([] if limit is None else [compare(left=_final(train, "gate:worst_slice"), right=limit)]),
+        *([] if limit is None else [ConditionLessThanOrEqualTo(_final(train, "gate:slices_not_evaluable"), 0.0)]),
     ]
 
 
@@ -317,9 +320,15 @@ def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> Fa
         "to",
         _final(train, "gate:lead_high").to_string(),
         *differ,
+        *([] if usecase.slices.limit is None else _slices(train, limit, usecase.slices.limit)),
         "), and LearnBaseline's report compares the two.",
     ]
     return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))
+
+
+def _slices(train: TrainingStep, word: str, limit: float) -> list[Any]:
+    few = ["; slices that can't be evaluated:", _final(train, "gate:slices_not_evaluable").to_string()]
+    return ["; the worst slice's is", _final(train, "gate:worst_slice").to_string(), f"({word} {limit:g})", *few]
 
 
 def _disagreement(train: TrainingStep) -> list[Any]:

@@ -211,7 +211,7 @@ def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool)
     data, split = usecase.data, usecase.split
     names = [column.name for column in usecase.columns] + [data.id]
     if labelled:
-        names += [data.label, split.group, data.time if split.method == "time" else ""]
+        names += [data.label, split.group, data.time if split.method == "time" else "", *usecase.slices.columns]
     names = [name for name in dict.fromkeys(names) if name]
     missing = [name for name in names if name not in present]
     if not missing:

@@ -216,9 +216,11 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
     return {"id": case.data.id or raw.NO_ID, "label": case.data.label, "features": list(learned)}
 
 
-def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
+def write_parts(
+    frame: pl.LazyFrame, learned: Schema, parts: Sequence[str], sliced: Sequence[pl.Expr] = ()
+) -> dict[str, int]:
     """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
-    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
+    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else []), *sliced]
     rows = dict.fromkeys(parts, 0)
 
     def name(context: Any) -> str:

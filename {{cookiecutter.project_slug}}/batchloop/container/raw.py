@@ -27,6 +27,7 @@ __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
 
 ERROR, BROKEN, INVALID = "__error", "__broken", "__invalid:"
 GROUP = "__group"  # what [split] group says of a row, as text
+SLICE = "__slice:"  # begins the name of a column of [slices] that is none of [columns]; text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 
 
@@ -208,6 +209,8 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
+        others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
+        parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
     return parsers
 
 

@@ -82,6 +82,12 @@ def groups(folder: Path) -> pl.Series | None:
     return frame.select(raw.GROUP).collect().to_series() if raw.GROUP in frame.collect_schema() else None
 
 
+def slices(folder: Path) -> pl.DataFrame:
+    """The slices of each row of a channel, a column each, in the files' order."""
+    frame = _scan(folder)
+    return frame.select(name for name in frame.collect_schema() if name.startswith(raw.SLICE)).collect()
+
+
 def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
     """Groups as numbers; a row without a group is one of its own."""
     if groups is None:

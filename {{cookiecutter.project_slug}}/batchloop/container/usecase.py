@@ -19,9 +19,9 @@ RESERVED = ("prediction", "score", "error")
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
-    "processing": ("data", "columns", "split", "features"),
-    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
+    "processing": ("data", "columns", "split", "features", "slices"),
+    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate", "slices"),
+    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
@@ -143,6 +143,18 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Slices:
+    """Parts of the rows that are measured by themselves; `limit` is the gate's for the worst of them."""
+
+    columns: tuple[str, ...] = ()
+    bins: Annotated[int, Range(ge=2, le=20)] = 4
+    values: Annotated[int, Range(ge=1, le=200)] = 20
+    minimum_rows: Annotated[int, FROM_1] = 100
+    limit: float | None = None
+    not_evaluable: Literal["fail", "pass"] = "fail"
+
+
+@dataclass(frozen=True)
 class Drift:
     significance: Annotated[float, PART] = 0.01
     minimum_effect: Annotated[float, FROM_0] = 0.1
@@ -196,6 +208,7 @@ class UseCase(About):
     prediction: Prediction
     gate: Gate
     drift: Drift
+    slices: Slices
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
 
@@ -214,7 +227,9 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
+    return replace(
+        case, columns=(), slices=Slices(), data=replace(case.data, time=""), split=replace(case.split, group=group)
+    )
 
 
 def digest(value: object) -> str:

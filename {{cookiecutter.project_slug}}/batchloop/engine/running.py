@@ -176,6 +176,11 @@ class RunSummary:
             yield f"  {name:<{width}}{values}" + (GATE if name == report.get("metric") else "")
         if earlier := report.get("earlier"):
             yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if worst := report.get("slices", {}).get("worst"):
+            count = sum(line["value"] is None for line in report["slices"]["lines"])
+            few = f"; {count} slices can't be evaluated" if count else ""
+            value, name = _number(worst["value"]), f"{worst['column']} = {worst['slice']}"
+            yield f"  worst slice: {name}, {report['metric']} {value.strip()} on {worst['rows']:,} rows{few}"
         if untrusted := self.untrusted():
             yield f"  not to be trusted on new rows: {untrusted}"
         if reason := report.get("not_comparable"):

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from batchloop.container import artifacts, evaluation, hyperparameters, job, leakage, measures, models, tables, usecase
+from batchloop.container import (
+    artifacts,
+    evaluation,
+    hyperparameters,
+    job,
+    leakage,
+    measures,
+    models,
+    slices,
+    tables,
+    usecase,
+)
 from batchloop.container.evaluation import Champion
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
@@ -152,6 +163,8 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     candidate = evaluation.scored(model, test, run.problem.threads, groups)
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
     report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
+    parts = run.schema.get("slices", {})
+    report["slices"] = slices.evaluated(candidate, tables.slices(job.channel("test")), run.case, parts, rival)
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import artifacts, datasets, job, known, raw, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, slices, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
@@ -24,6 +24,7 @@ def train(settings: Mapping[str, str]) -> None:
     before = _earlier(case, newest)
     frame = pl.concat([newest, *before.values()], how="diagonal")
     champion, reason = _champion(case, frame)
+    training = frame.filter(pl.col(datasets.PART) == "train")
     if job.flag(settings, "continue_training"):
         if champion is None:
             raise InputError(
@@ -32,9 +33,10 @@ def train(settings: Mapping[str, str]) -> None:
             )
         learned = champion
     else:
-        training = frame.filter(pl.col(datasets.PART) == "train")
         learned = datasets.schema(case, features.fit(training, case.columns, case.features))
-    rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
+    parts = slices.learned(training, case)
+    described = {**learned, "earlier": list(before), "slices": parts}
+    rows = datasets.write_parts(frame, described, datasets.PARTS, slices.assigned(parts, case))
     _check_parts(rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
     written = sorted(job.processing_output("train").glob("*.parquet"))
