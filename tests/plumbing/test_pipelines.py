@@ -44,9 +44,16 @@ native_categories = false
 metric = "{metric}"
 minimum = 0.5
 """
+SLICES = '[slices]\ncolumns = ["income"]\nlimit = 10\n'  # of regression
 CASES = {
     "dev": {"task": "binary", "metric": "auc", "classes": '["no", "yes"]', "method": "random"},
-    "staging": {"task": "multiclass", "metric": "log_loss", "classes": '["a", "b", "c"]', "method": "given"},
+    "staging": {
+        "task": "multiclass",
+        "metric": "log_loss",
+        "classes": '["a", "b", "c"]',
+        "method": "given",
+        "slices": "",
+    },
     "prod": {"task": "regression", "metric": "rmse", "classes": "[]", "method": "random"},
 }
 # any use of the network, and any credentials, would end the process; one process, as the SDK takes seconds to import
@@ -77,7 +84,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     def written(name: str) -> Path:
         folder = tmp_path_factory.mktemp("repository") / name
         folder.mkdir()
-        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]))
+        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]) + SLICES * (name == "prod"))
         (folder / "environments").mkdir()
         for file in (ROOT / "environments").glob("*.toml"):
             text = file.read_text(encoding="utf-8")
@@ -262,6 +269,20 @@ def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition
         "LessThanOrEqualTo",
         "GreaterThanOrEqualTo",
     ]
+
+
+@pytest.mark.parametrize(("worst", "unknown", "passes"), [(9.0, 0, True), (10.5, 0, False), (9.0, 1, False)])
+def test_the_worst_slice_is_held_against_its_limit(
+    definitions: dict[str, Definition], worst: float, unknown: int, passes: bool
+) -> None:
+    found = {"gate:worst_slice": {"Value": worst}, "gate:slices_not_evaluable": {"Value": float(unknown)}}
+    scope = expressions.Scope({}, {}, lambda _uri: {}, {"TrainModel": {"FinalMetricDataList": found}})
+    asked = steps(definitions["training"])["CheckQuality"]["Arguments"]["Conditions"][2:]
+    message = json.dumps(steps(definitions["training"])["RejectModel"])
+    limited = "rmse" in message
+    assert len(asked) == 2 * limited
+    assert all(expressions.holds(condition, scope) for condition in asked) is (passes or not limited)
+    assert ("worst slice" in message) is limited
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,14 @@ cooldown_hours = 24
 budget = 4
 budget_days = 30
 
+[slices]
+columns = ["town", "income"]
+bins = 4
+values = 20
+minimum_rows = 100
+limit = 0.6
+not_evaluable = "fail"
+
 [explanation]
 rows = 2000
 rule = "random"
@@ -228,6 +236,12 @@ OUTSIDE = {
     "explanation.rule": ['"higest"'],
     "explanation.top": ["0", "-1"],
     "explanation.seed": ["-7"],
+    "slices.columns": ['["town", "town"]', '["repaid"]', '["__town"]'],
+    "slices.bins": ["1", "21"],
+    "slices.values": ["0", "201"],
+    "slices.minimum_rows": ["0"],
+    "slices.limit": ["70", "-0.1", "inf"],
+    "slices.not_evaluable": ['"maybe"', '""'],
     ".account": ['"12"', "12", '"00000000000a"'],
     ".region": ['"Frankfurt"', '""', '"eu-centrall-1"', '"eu-central1"', '"eu-central-1a"', '"de-central-1"'],
     ".bucket": [
@@ -647,7 +661,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 99"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 107"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],

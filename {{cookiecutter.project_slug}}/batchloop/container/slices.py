@@ -3,18 +3,24 @@
 A column need not be one that the model sees: those beside [columns] are read as categories where there are labels.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from batchloop.container import metrics
+from batchloop.container import metrics, performance, raw, realised, usecase
+from batchloop.container.job import InputError
 from batchloop.container.measures import Scored, Spread, spreads
 from batchloop.container.raw import SLICE
-from batchloop.container.usecase import UseCase
+from batchloop.container.usecase import Column, UseCase
+
+log = logging.getLogger(__name__)
 
 MISSING, OTHER = "missing", "other"
 Learned = Mapping[str, list[Any]]  # column → the values, or the borders between a number's parts
@@ -123,5 +129,56 @@ def _parts(table: pl.DataFrame) -> Iterator[tuple[str, str, Any]]:
     """Each slice's column, name and row numbers."""
     for column in table.columns:
         of = table[column].to_numpy()
-        for part in table[column].unique().sort():
+        for part in sorted(table[column].unique(), key=_in_order):
             yield column.removeprefix(SLICE), part, np.flatnonzero(of == part)
+
+
+def _in_order(part: str) -> tuple[int, float, str]:
+    """Parts of a number from low to high, categories by their names, the others and the missing ones last."""
+    rank = 3 if part in (MISSING, OTHER) else {"≤": 0, ">": 2}.get(part[0], 1)
+    low, to, _ = part.replace(",", "").partition(" to ")
+    try:
+        return rank, float(low) if to else 0.0, part
+    except ValueError:
+        return rank, 0.0, part
+
+
+def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFrame) -> pl.LazyFrame:
+    """The predictions with the slices of their rows, by id; without, where a batch lacks a sliced column."""
+    known = {column.name: column for column in case.columns}
+    columns = tuple(known.get(name, Column(name, "category")) for name in parts)
+    narrow, name = replace(usecase.of_labels(case), columns=columns), case.data.id or raw.NO_ID
+    if not parts or not folder.is_dir() or name not in predictions.collect_schema():
+        return predictions
+    try:
+        table = raw.read(folder, narrow).frame
+    except InputError as error:
+        log.warning("performance by slice is not known: %s", error)
+        return predictions
+    sliced = table.select(pl.col(name), *assigned(parts, narrow)).unique(name, keep="none")
+    return predictions.with_columns(pl.col(name).cast(pl.String)).join(sliced, on=name, how="left")
+
+
+def of_batch(
+    case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame, labelled: pl.DataFrame | None
+) -> list[dict[str, Any]]:
+    """A line a slice of a batch: `column`, `slice`, `rows`, and the gate's metric as expected without labels
+    (`expected`, `expected_low`, `expected_high`) and as realised (`realised`, …), null where it is not known."""
+    scored = scored.filter(pl.col("error").is_null())
+    names = [name for name in scored.collect_schema() if name.startswith(SLICE)]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in names:
+        for part, rows in scored.group_by(name).len().drop_nulls().sort(name).collect(engine="streaming").iter_rows():
+            line: dict[str, Any] = {"column": name.removeprefix(SLICE), "slice": part, "rows": rows}
+            line |= dict.fromkeys(f"{kind}{end}" for kind in ("expected", "realised") for end in ("", "_low", "_high"))
+            if rows >= case.slices.minimum_rows:
+                here = performance.estimated(case, baseline, scored.filter(pl.col(name) == part))
+                line |= {"expected": here["estimated"], "expected_low": here["low"], "expected_high": here["high"]}
+            found[line["column"], part] = line
+    if labelled is not None and names and set(names) <= set(labelled.columns):
+        threshold = float(baseline.get("validation", {}).get("threshold", 0.5))
+        truth = realised.scored_rows(case, labelled, threshold)
+        for one in measured(truth, labelled.select(pl.col(names).fill_null(MISSING)), case):
+            line = found.get((one["column"], one["slice"]), {})
+            line |= {"realised": one["value"], "realised_low": one["low"], "realised_high": one["high"]}
+    return list(found.values())

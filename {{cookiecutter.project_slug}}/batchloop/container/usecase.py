@@ -268,6 +268,8 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
+        if parsed.slices.limit is not None:
+            metrics.check_limit(parsed.data.task, gate.metric, parsed.slices.limit, "[slices] limit")
         return parsed
 
 
@@ -399,6 +401,11 @@ def _split_rules(case: UseCase) -> Rules:
     kinds = {column.name: column.type for column in case.columns}
     holds = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield holds, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    sliced = case.slices.columns
+    yield len(set(sliced)) == len(sliced), "[slices] columns names one twice."
+    yield data.label not in sliced, f"[slices] columns names the label {data.label!r}: it would part what is measured."
+    yield all(map(usable, sliced)), f"[slices] columns: {NAME_RULE}"
+    yield sliced or case.slices.limit is None, "[slices] limit is of the worst slice, and columns names none."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
     holds = set(loop.on) - ({"performance"} if data.task == "regression" else set())

@@ -33,6 +33,7 @@ def train(settings: Mapping[str, str]) -> None:
         "scores": scores,
         "performance": performance.learned(case, scored, found),
         "validation": realised.learned(case, scored, found),
+        "slices": found.get("slices", {}).get("parts", {}),
     }
     with artifacts.writing(job.processing_output("report")) as report:
         text = drift_report.baseline(case, baseline, found)
