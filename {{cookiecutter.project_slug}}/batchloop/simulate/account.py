@@ -61,7 +61,7 @@ def parameter_tier(request: Mapping[str, Any], before: Sequence[str] = ()) -> st
     name, value, tier = request["Name"], request["Value"], request.get("Tier", "Standard")
     refuse, size = (
         partial(client_error, "PutParameter"),
-        max(len(text.encode()) for text in (request["Value"], *before)),
+        max(len(text.encode()) for text in (value, *before)),
     )
     if not re.fullmatch(r"/?[\w.-]+|(/[\w.-]+)+", name, re.ASCII) or len(name) + LONGEST_ARN > LONGEST_NAME:
         raise refuse("ValidationException", f"{name} is no name of a parameter")
