@@ -195,8 +195,11 @@ def test_a_connection_that_nobody_finished_is_a_problem(world: World, status: st
     assert "the base image public.ecr.aws/docker/library/python:3.11" in found
 
 
-def policy(*statements: tuple[dict[str, Any], Any]) -> dict[str, Any]:
-    whole = [{"Effect": "Allow", "Principal": who, "Action": what, "Resource": "*"} for who, what in statements]
+def policy(*statements: tuple[dict[str, Any], Any, *tuple[Any, ...]]) -> dict[str, Any]:
+    whole = [
+        {"Effect": "Allow", "Principal": who, "Action": what, "Resource": "*", "Condition": dict(*condition)}
+        for who, what, *condition in statements
+    ]
     return {"Policy": json.dumps({"Version": "2012-10-17", "Statement": whole})}
 
 
@@ -211,6 +214,9 @@ SERVICES_MAY = (
     ("statements", "problems"),
     [
         ((ROOT_MAY, SERVICES_MAY), set()),
+        # an alarm comes with its source, a rule does not
+        ((ROOT_MAY, (*SERVICES_MAY, {"StringEquals": {"AWS:SourceAccount": ACCOUNT}})), {"events.amazonaws.com"}),
+        ((ROOT_MAY, (*SERVICES_MAY, {"StringLike": {"kms:ViaService": "sns.*"}})), set()),
         ((ROOT_MAY,), {"events.amazonaws.com", "cloudwatch.amazonaws.com"}),
         ((SERVICES_MAY,), {"IAM policies of your account"}),
         ((({"AWS": "arn:aws:iam::999999999999:root"}, "kms:*"), SERVICES_MAY), {"IAM policies of your account"}),

@@ -23,7 +23,8 @@ OK, PROBLEM, UNKNOWN = "ok", "problem", "not known"
 UNRESERVED = 100  # "as long as you leave at least 100": "PutFunctionConcurrency" in the Lambda API reference
 CONSOLE = "ask for more in the console (Service Quotas, {service}); a new account often has none"
 NEEDED = ("kms:Decrypt", "kms:GenerateDataKey")
-PUBLISHERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")  # what writes to the stack's topic
+RULES = "events.amazonaws.com"
+PUBLISHERS = ("cloudwatch.amazonaws.com", RULES)  # what writes to the stack's topic
 
 
 class Finding(NamedTuple):
@@ -126,15 +127,22 @@ def key(session: Session) -> Iterator[Finding]:
         allowed = [glob for one in statements for glob in _allowed(one, principal)]
         lacking = [action for action in NEEDED if not any(fnmatchcase(action, glob) for glob in allowed)]
         remark = f'it allows no {" and no ".join(lacking)}, as "Key policies" in the KMS guide describes it'
+        if principal == RULES:
+            remark += "; EventBridge sends none of the keys aws:Source… that a condition could hold"
         yield _judged(not lacking, f"the KMS key's policy for {words}", remark)
 
 
 def _allowed(statement: Mapping[str, Any], principal: str) -> list[str]:
-    """The actions that it lets an account or a service do; its conditions are not looked at."""
+    """The actions that it lets an account or a service do; of conditions only what keeps EventBridge out for certain.
+
+    Source: "Key management" in the SNS developer guide.
+    """
     who = statement.get("Principal", {})
     named = ["*"] if who == "*" else [one for kind in ("AWS", "Service") for one in _listed(who.get(kind, []))]
     fits = {"*", principal, *(one for one in named if one.endswith(f":{principal}:root"))} & {*named}
-    return _listed(statement.get("Action", [])) if fits and statement["Effect"] == "Allow" else []
+    held = {key.lower() for its in statement.get("Condition", {}).values() for key in its}
+    kept_out = principal == RULES and any(key.startswith("aws:source") for key in held)
+    return _listed(statement.get("Action", [])) if fits and statement["Effect"] == "Allow" and not kept_out else []
 
 
 def _listed(value: Any) -> list[str]:
