@@ -154,6 +154,10 @@ def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitio
         "Get": "Parameters.MonitoringInstanceCount"
     }
     assert judged["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
+    shared = {(job.pipeline, job.shared) for job in STEPS if job.shared}
+    known = {(job.pipeline, job.name) for job in STEPS} | shared
+    jobs = {(pipeline, name) for pipeline in several for name in steps(several[pipeline])}
+    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in check.JOBS} == known
     inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
     assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
 

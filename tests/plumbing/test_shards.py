@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, job
+from batchloop.container import artifacts, explanations, job
 from batchloop.contract.flow import Flow
+from components.explainability import serve as explaining
 from components.monitoring import serve as monitoring
 
 USECASE = """
@@ -156,3 +157,39 @@ def test_what_one_of_the_hosts_did_not_write_is_missed(flow: Flow, capsys: pytes
     inputs |= {"explainer": flow.root / "release" / "explainer"}
     assert hosts.run("monitoring serve", monitoring.serve, inputs, share=False)[0] == [1]
     assert "lacks the share of algo-2" in capsys.readouterr().err
+
+
+def explained_by(flow: Flow, count: int) -> tuple[list[int], Path]:
+    """What hosts explain together, and what is made of it."""
+    release, hosts = flow.root / "release", Hosts(flow, count)
+    given = {"model": release / "model", "explainer": release / "explainer"}
+    features = flow.root / "jobs/processing-serve/processing/output/features"
+    codes, found = hosts.run("explainability serve", explaining.serve, {"features": features, **given})
+    assert codes == [0] * count
+    return hosts.run("explainability serve", explaining.serve, {"reasons": found / "reasons", **given}, share=False)
+
+
+@HOSTS
+def test_hosts_that_explain_write_what_one_writes(flow: Flow, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte: the rows are chosen and cut alike on every host."""
+    monkeypatch.setattr(explanations, "CHUNK", 200)
+    monkeypatch.setattr(explanations, "CELLS", 1)
+    flow.score(flow.root / "batch")
+    codes, found = explained_by(flow, count)
+    assert codes == [0]
+    alone = flow.root / "jobs/explainability-serve/processing/output/explanations"
+    files = sorted(file.name for file in alone.iterdir())
+    assert "explanations.parquet" in files
+    for name in files:
+        assert (found / "explanations" / name).read_bytes() == (alone / name).read_bytes(), name
+
+
+def test_reasons_that_a_host_did_not_write_are_missed(
+    flow: Flow, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = explanations.explained
+    monkeypatch.setattr(explanations, "CHUNK", 500)
+    monkeypatch.setattr(explanations, "CELLS", 1)
+    monkeypatch.setattr(explanations, "explained", lambda *given: [*whole(*given)][1:])
+    assert explained_by(flow, 3)[0] == [1]
+    assert "has 61 of 1,561 rows" in capsys.readouterr().err

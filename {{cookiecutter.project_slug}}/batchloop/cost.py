@@ -6,7 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -43,12 +43,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class JobStep:
-    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job."""
+    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
+
+    Where that job has several instances, they do the step `shared` before, and one does this step.
+    """
 
     pipeline: str
     name: str
     job: str
     kind: str = "processing"
+    shared: str = ""
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
@@ -59,9 +63,17 @@ STEPS = (
     JobStep("training", "LearnExplainer", "explainability"),
     JobStep("inference", "PrepareFeatures", "processing"),
     JobStep("inference", "ScoreFeatures", "transform", "transform"),
-    JobStep("inference", "DetectDrift", "monitoring"),
-    JobStep("inference", "ExplainPredictions", "explainability"),
+    JobStep("inference", "DetectDrift", "monitoring", shared="CountProductionData"),
+    JobStep("inference", "ExplainPredictions", "explainability", shared="ExplainRows"),
 )
+
+
+def steps(environment: Environment) -> Iterator[JobStep]:
+    """The steps under an environment's numbers of instances."""
+    for step in STEPS:
+        if step.shared and environment.instances[step.job].count > 1:
+            yield replace(step, name=step.shared, shared="")
+        yield step
 
 
 @dataclass(frozen=True)
@@ -160,7 +172,7 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
     given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
-    for step in STEPS:
+    for step in steps(environment):
         worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored))
@@ -177,7 +189,7 @@ def _amount(text: Any, what: str) -> float:
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     """Of a job or of one of its steps: minutes, and where they come from."""
-    known = {name for step in STEPS for name in (step.job, step.name)}
+    known = {name for step in STEPS for name in (step.job, step.name, step.shared) if name}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
@@ -201,6 +213,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
+    instances = replace(instances, count=1) if step.shared else instances
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
@@ -241,7 +254,7 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
     files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
     compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
     names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
-    if more := [name for name in names if name not in [step.name for step in STEPS]]:
+    if more := [name for name in names if name not in [step.name for step in steps(environment)]]:
         yield f"in no total: {', '.join(more)}"
 
 

@@ -34,7 +34,7 @@ USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
 INSTANCE = re.compile(r"ml\.([cmr])\d\w*\.(?:(\d*)x)?large")
 GIB_A_PROCESSOR = {"c": 2, "m": 4, "r": 8}  # "Amazon EC2 instance types"
 FREE = 0.75  # of an instance's memory: the rest is the system's, the files' cache and what rows differ in
-SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps whose files several instances share
+SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
 LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
 
@@ -112,6 +112,8 @@ def _copied(repository: Repository) -> Iterator[Repository]:
         shutil.copytree(repository.root, copy.root, ignore=shutil.ignore_patterns(*LEFT_OUT))
         if (compiled := repository.local / "compiled").exists():
             shutil.copytree(compiled, copy.local / "compiled")
+        for file in (copy.root / "environments").glob("*.toml"):  # what one instance needs is measured
+            file.write_text(re.sub(r"count = \d+", "count = 1", file.read_text("utf-8")), encoding="utf-8")
         if (validation := repository.data("validation")).exists():  # [split] method = "given" reads it
             (place := copy.data("validation")).parent.mkdir(parents=True)
             place.symlink_to(validation.resolve())
@@ -165,7 +167,7 @@ def choice(step: JobStep, use: Use, prices: Prices, longest: float) -> Choice | 
     for instance, hour in prices.hours.items():
         if (named := INSTANCE.fullmatch(instance)) is None or use.memory > FREE * 1024 * _gib(named):
             continue
-        for count in range(1, MOST + 1 if step.name in SPREAD else 2):
+        for count in range(1, MOST + 1 if step.shared or step.name in SPREAD else 2):
             minutes = (use.serial + use.parallel / _processors(named)) / count / 60
             if minutes <= longest:
                 price = count * (minutes + prices.assumed["start_minutes"]) / 60 * hour

@@ -40,7 +40,7 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     score = _score_features(context, prepare, model)
     drift = _detect_drift(context, usecase, score)
     explain = _explain_predictions(context, prepare)
-    return steps.pipeline(context, "inference", [prepare, model, score, *drift, explain])
+    return steps.pipeline(context, "inference", [prepare, model, score, *drift, *explain])
 
 
 def _parameters(environment: Environment) -> list[Parameter]:
@@ -135,7 +135,7 @@ def _detect_drift(context: Context, usecase: UseCase, score: TransformStep) -> l
     return steps.processings(context, job)
 
 
-def _explain_predictions(context: Context, prepare: ProcessingStep) -> ProcessingStep:
+def _explain_predictions(context: Context, prepare: ProcessingStep) -> list[ProcessingStep]:
     job = ProcessingJob(
         name="ExplainPredictions",
         component="explainability",
@@ -146,5 +146,6 @@ def _explain_predictions(context: Context, prepare: ProcessingStep) -> Processin
             "explainer": context["Explainer"],
         },
         outputs=["explanations"],
+        shared=steps.Shared("ExplainRows", ("features", "model", "explainer"), "reasons", left_out=("features",)),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
