@@ -6,12 +6,13 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -43,12 +44,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class JobStep:
-    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job."""
+    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
+
+    TuneModel starts one instance for each of its `trials`.
+    """
 
     pipeline: str
     name: str
     job: str
     kind: str = "processing"
+    trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
@@ -62,6 +67,13 @@ STEPS = (
     JobStep("inference", "DetectDrift", "monitoring"),
     JobStep("inference", "ExplainPredictions", "explainability"),
 )
+TUNE = JobStep("training", "TuneModel", "algorithm", "training")
+
+
+def job_steps(environment: Environment, case: UseCase) -> tuple[JobStep, ...]:
+    """The steps of an environment, in which the search may be one of its own."""
+    prepare, *others = STEPS
+    return (prepare, replace(TUNE, trials=case.tuning.trials), *others) if environment.tunes(case) else STEPS
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,7 @@ class Estimate:
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
     """The estimate for an environment. Raises InputError."""
-    environment = definitions.read(repository, name)[1]
+    case, environment = definitions.read(repository, name)
     prices = load(repository, environment.region)
     assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
@@ -160,8 +172,9 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
     given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
-    for step in STEPS:
-        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
+    for step in job_steps(environment, case):
+        known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
+        worked = given.get(step.name) or given.get(step.job) or measured.get(known)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored))
     remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
@@ -177,7 +190,7 @@ def _amount(text: Any, what: str) -> float:
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     """Of a job or of one of its steps: minutes, and where they come from."""
-    known = {name for step in STEPS for name in (step.job, step.name)}
+    known = {name for step in (*STEPS, TUNE) for name in (step.job, step.name)}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
@@ -200,7 +213,9 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
+    instances = environment.instances[step.job]
+    instances = replace(instances, count=step.trials) if step.trials else instances
+    minutes = prices.assumed["start_minutes"] + worked[0]
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
@@ -240,8 +255,8 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
     """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
     files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
     compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
-    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
-    if more := [name for name in names if name not in [step.name for step in STEPS]]:
+    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Tuning", "Transform")]
+    if more := [name for name in names if name not in [step.name for step in (*STEPS, TUNE)]]:
         yield f"in no total: {', '.join(more)}"
 
 
