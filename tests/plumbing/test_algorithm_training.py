@@ -390,6 +390,21 @@ def test_a_search_is_never_worse_than_the_defaults_and_prints_its_trials(tmp_pat
     assert isinstance(leaves, int)
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_trial_tells_the_objective_of_the_search_and_writes_nothing(task, tmp_path, run):
+    root = lay_out(tmp_path / "trial", task)
+    for channel in ("test", "champion", "champion_test"):
+        shutil.rmtree(root / "input/data" / channel, ignore_errors=True)
+    told = run(root, trial="true", num_iterations="60", early_stopping_rounds="0", _tuning_objective_metric="x")
+    losses = [float(text) for text in re.findall(r"^metric trial:loss=(\S+)$", told, re.MULTILINE)]
+    assert len(losses) == 3 + 1
+    assert losses == sorted(losses, reverse=True)
+    assert not [path for folder in ("model", "output", "checkpoints") for path in (root / folder).rglob("*.*")]
+    run(lay_out(tmp_path / "whole", task), num_iterations="60", early_stopping_rounds="0")
+    metric = "rmse" if task == "regression" else "log_loss"
+    assert losses[-1] == pytest.approx(evaluation(tmp_path / "whole")["validation"][metric])
+
+
 @pytest.mark.parametrize(
     ("search", "complaint"),
     [

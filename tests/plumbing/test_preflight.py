@@ -149,6 +149,16 @@ def test_a_quota_of_zero_is_a_problem_and_spot_has_its_own(world: World) -> None
     assert not [what for what in found if "spot" in what]
 
 
+def test_trials_that_train_at_once_need_as_many_instances(world: World) -> None:
+    file = world.repository.root / "usecase.toml"
+    text = file.read_text().partition("[tuning]")[0] + "[tuning]\ntrials = 20\n[tuning.search]\nrate = [0.1, 0.2]\n"
+    file.write_text(text)
+    world.settle(tuning_jobs="5")
+    [finding] = [finding for what, finding in world.found().items() if "spot training" in what]
+    assert finding.state == PROBLEM
+    assert finding.remark.startswith("4, and a job needs 5")
+
+
 def test_what_was_never_changed_is_known_from_the_defaults(world: World) -> None:
     world.answers |= {"ListAWSDefaultServiceQuotas": every(8), "ListServiceQuotas": {"Quotas": []}}
     assert world.found()["ml.m5.large for processing job usage"] == Finding(

@@ -151,6 +151,7 @@ subnets = []
 security_groups = []
 spot = true
 max_runtime_seconds = 3600
+tuning_jobs = 0
 hours_between_runs = 26
 notice_email = ""
 monthly_budget = 0
@@ -264,6 +265,7 @@ OUTSIDE = {
     ".subnets": ['["subnet-1"]', "[1]", '["vpc-0123abcd"]', '["subnet-0123abcd"]'],
     ".security_groups": ['["g-1"]', '["sg-1"]'],
     ".max_runtime_seconds": ["0", "-1", "1e4", "999999999"],
+    ".tuning_jobs": ["-1", "1.5", "101"],
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
     ".monthly_budget": ["-1", "nan"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -45,7 +46,8 @@ class Usage:
 class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
 
-    Where that job has several instances, they do the step `shared` before, and one does this step.
+    Where that job has several instances, they do the step `shared` before, and one does this step. TuneModel starts one
+    instance for each of its `trials`.
     """
 
     pipeline: str
@@ -53,6 +55,7 @@ class JobStep:
     job: str
     kind: str = "processing"
     shared: str = ""
+    trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
@@ -66,11 +69,14 @@ STEPS = (
     JobStep("inference", "DetectDrift", "monitoring", shared="CountProductionData"),
     JobStep("inference", "ExplainPredictions", "explainability", shared="ExplainRows"),
 )
+TUNE = JobStep("training", "TuneModel", "algorithm", "training")
 
 
-def steps(environment: Environment) -> Iterator[JobStep]:
-    """The steps under an environment's numbers of instances."""
+def steps(environment: Environment, case: UseCase) -> Iterator[JobStep]:
+    """The steps under an environment's numbers of instances, in which the search may be one of its own."""
     for step in STEPS:
+        if step.name == "TrainModel" and environment.tunes(case):
+            yield replace(TUNE, trials=case.tuning.trials)
         if step.shared and environment.instances[step.job].count > 1:
             yield replace(step, name=step.shared, shared="")
         yield step
@@ -164,7 +170,7 @@ class Estimate:
 
 def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
     """The estimate for an environment. Raises InputError."""
-    environment = definitions.read(repository, name)[1]
+    case, environment = definitions.read(repository, name)
     prices = load(repository, environment.region)
     assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
@@ -172,8 +178,9 @@ def make(repository: Repository, name: str, usage: Usage, today: date) -> Estima
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
     given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
-    for step in steps(environment):
-        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
+    for step in steps(environment, case):
+        known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
+        worked = given.get(step.name) or given.get(step.job) or measured.get(known)
         jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
     charges = tuple(_charges(repository, environment, prices, stored))
     remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
@@ -189,7 +196,7 @@ def _amount(text: Any, what: str) -> float:
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     """Of a job or of one of its steps: minutes, and where they come from."""
-    known = {name for step in STEPS for name in (step.job, step.name, step.shared) if name}
+    known = {name for step in (*STEPS, TUNE) for name in (step.job, step.name, step.shared) if name}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
@@ -213,7 +220,8 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
-    instances = replace(instances, count=1) if step.shared else instances
+    count = step.trials or (1 if step.shared else instances.count)
+    instances = replace(instances, count=count)
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
@@ -253,8 +261,9 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
     """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
     files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
     compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
-    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
-    if more := [name for name in names if name not in [step.name for step in steps(environment)]]:
+    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Tuning", "Transform")]
+    known = {name for step in (*STEPS, TUNE) for name in (step.name, step.shared)}
+    if more := [name for name in names if name not in known]:
         yield f"in no total: {', '.join(more)}"
 
 

@@ -95,6 +95,7 @@ class Environment(Names):
     keep_runs_days: Annotated[int, DAYS] = 365
     keep_trainings_days: Annotated[int, DAYS] = 365
     deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
+    tuning_jobs: Annotated[int, Range(ge=0, le=100)] = 0  # "Resource Limits for Automatic Model Tuning"
 
     @property
     def file(self) -> str:
@@ -114,6 +115,10 @@ class Environment(Names):
     @property
     def account_is_set(self) -> bool:
         return self.account != NO_ACCOUNT
+
+    def tunes(self, usecase: UseCase) -> bool:
+        """Whether the search is a step of its own, with a training job for each trial."""
+        return bool(self.tuning_jobs and usecase.tuning.trials and usecase.tuning.search)
 
     @property
     def bootstrap(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from tempfile import gettempdir
 from typing import Any
 
@@ -29,9 +30,10 @@ from sagemaker.train.configs import (
 from sagemaker.train.model_trainer import ModelTrainer
 
 from batchloop.container import metrics
+from batchloop.container.hyperparameters import text
 from batchloop.container.usecase import UseCase, digest
 from batchloop.environment import Environment
-from batchloop.pipelines import steps
+from batchloop.pipelines import steps, tuning
 from batchloop.pipelines.steps import Context, ProcessingJob
 
 SPLITS = ("train", "validation", "test", "champion_test")
@@ -42,7 +44,7 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     parameters = _parameters(usecase, environment)
     context = Context(environment, session, {parameter.name: parameter for parameter in parameters})
     prepare = _prepare_training_data(context, usecase)
-    train = _train_model(context, usecase, prepare)
+    *tune, train = tuning.tuned(_train_model, context, usecase, prepare)
     baseline = _learn_baseline(context, train)
     explainer = _learn_explainer(context, prepare, train)
     artifacts = {
@@ -64,7 +66,7 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    return steps.pipeline(context, "training", [prepare, train, baseline, explainer, check])
+    return steps.pipeline(context, "training", [prepare, *tune, train, baseline, explainer, check])
 
 
 def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
@@ -81,7 +83,7 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
         ParameterString("ChampionModel", environment.nothing),
         ParameterString("ContinueTraining", "false", enum_values=["false", "true"]),
         ParameterInteger("Trials", usecase.tuning.trials),
-        *(ParameterString(camel(name), text(value)) for name, value in usecase.hyperparameters.items()),
+        *(ParameterString(camel(name), text(value)) for name, value in tuning.fixed(usecase, environment)),
         ParameterFloat("QualityLimit", usecase.gate.minimum),
         ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
         ParameterString("ApprovalStatus", environment.approval, enum_values=["Approved", "PendingManualApproval"]),
@@ -94,11 +96,6 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
 def camel(name: str) -> str:
     """learning_rate → LearningRate: a pipeline parameter's name."""
     return "".join(word.capitalize() for word in name.split("_"))
-
-
-def text(value: Any) -> str:
-    """A hyperparameter as the text that a training job takes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep:
@@ -119,11 +116,12 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
     return steps.processing(context, job)
 
 
-def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
+def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep, tuned: Mapping[str, Any]) -> TrainingStep:
+    """`tuned` are the hyperparameters that TuneModel has found, where it is switched on."""
     channels: dict[str, Any] = {name: steps.output_of(prepare, name) for name in SPLITS}
     channels |= {"train": steps.spread(channels["train"]), "champion": context["ChampionModel"]}
     data = [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
-    trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
+    trainer = _trainer(context, usecase, tuned).with_metric_definitions(_metric_definitions(usecase))
     return TrainingStep(
         name="TrainModel",
         step_args=trainer.train(input_data_config=data),
@@ -132,9 +130,9 @@ def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) ->
     )
 
 
-def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
+def _trainer(context: Context, usecase: UseCase, tuned: Mapping[str, Any]) -> ModelTrainer:
     environment, longest = context.environment, context.environment.max_runtime_seconds
-    settings = {name: context[camel(name)] for name in usecase.hyperparameters}
+    settings = {name: context[camel(name)] for name in usecase.hyperparameters if name not in tuned}
     return ModelTrainer(
         training_image=context["AlgorithmImage"],
         base_job_name="algorithm",
@@ -144,6 +142,7 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             **settings,
             "trials": context["Trials"].to_string(),  # a number would break the API's string map
             "continue_training": context["ContinueTraining"],
+            **tuned,
         },
         compute=Compute(
             instance_type=context["AlgorithmInstanceType"],

@@ -23,6 +23,7 @@ Step = Mapping[str, Any]  # of an execution, as ListPipelineExecutionSteps descr
 PARTS = {"inference": "production", "training": "train"}
 # "Log groups and streams that Amazon SageMaker AI sends to CloudWatch": streams begin with the job's name
 LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "TransformJob": "TransformJobs"}
+LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
 PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
@@ -297,8 +298,9 @@ def _trouble(step: Step, region: str) -> Iterator[str]:
     yield f"{step['StepName']} failed: {why}"
     for kind, group in LOGS.items():
         if arn := about.get(kind, {}).get("Arn"):
+            end = "-" if kind == "TuningJob" else "/"
             command = f"aws logs tail /aws/sagemaker/{group} --region {region} --since 1d"
-            yield f"  its log: {command} --log-stream-name-prefix {arn.rpartition('/')[2]}/"
+            yield f"  its log: {command} --log-stream-name-prefix {arn.rpartition('/')[2]}{end}"
 
 
 def _results(session: Session, pipeline: str, arn: str, steps: Sequence[Step]) -> Iterator[str]:

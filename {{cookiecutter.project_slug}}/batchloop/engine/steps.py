@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -123,11 +123,8 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Prope
     }
 
 
-def training(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
-    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance.
-
-    They lie where CheckpointConfig says, and whatever lies there already is what the job finds.
-    """
+def training_job(name: str, arguments: Arguments, run: PipelineExecution) -> Job:
+    """A training job, ready to run. Its checkpoints lie where CheckpointConfig says, and it finds what lies there."""
     algorithm = need(arguments, "AlgorithmSpecification")
     container = Container(
         algorithm["TrainingImage"],
@@ -136,10 +133,8 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         arguments.get("Environment", {}),
         arguments.get("ResourceConfig", {}).get("InstanceType", ""),
     )
-    metrics = algorithm.get("MetricDefinitions", [])
     sources = {item["ChannelName"]: item["DataSource"]["S3DataSource"] for item in arguments["InputDataConfig"]}
     channels = {channel: source["S3Uri"] for channel, source in sources.items()}
-    target = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}"
     mounts = [mount for channel, uri in channels.items() for mount in run.storage.mounts(uri, f"{CHANNELS}/{channel}")]
     if kept := arguments.get("CheckpointConfig"):
         checkpoints = run.storage.path(kept["S3Uri"])
@@ -147,9 +142,22 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         mounts.append(Mount(kept.get("LocalPath", "/opt/ml/checkpoints"), checkpoints.resolve(), writable=True))
     job = run.job(name, container, mounts)
     _configure_training(job.root, arguments)
+    return job
+
+
+def measured(job: Job, regex: str) -> list[float]:
+    """What a metric's regular expression finds in the whole lines that a job has printed."""
+    printed = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
+    return [float(found) for found in re.findall(regex, printed[: printed.rfind("\n") + 1])]
+
+
+def training(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
+    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance."""
+    job = training_job(name, arguments, run)
     run.backend.run(job)
-    printed = job.log.read_text(encoding="utf-8", errors="replace")
-    values = {item["Name"]: re.findall(item["Regex"], printed) for item in metrics}
+    metrics = arguments["AlgorithmSpecification"].get("MetricDefinitions", [])
+    values = {item["Name"]: measured(job, item["Regex"]) for item in metrics}
+    target = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}"
     packed = job.root.parent / "packed"
     if not _pack(job.root / "model", packed / "output" / "model.tar.gz"):
         raise InputError("the job left no file in /opt/ml/model.")
@@ -162,7 +170,7 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         "OutputDataConfig": {"S3OutputPath": arguments["OutputDataConfig"]["S3OutputPath"]},
         "HyperParameters": arguments.get("HyperParameters", {}),
         "FinalMetricDataList": {
-            name: {"MetricName": name, "Value": float(found[-1])} for name, found in values.items() if found
+            name: {"MetricName": name, "Value": found[-1]} for name, found in values.items() if found
         },
     }
 
@@ -316,13 +324,3 @@ def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Proper
 def fail(_name: str, arguments: Arguments, _run: PipelineExecution) -> Properties:
     """End the run with the definition's own message."""
     raise InputError(str(arguments.get("ErrorMessage") or "the pipeline ended here."))
-
-
-BY_TYPE: Mapping[str, Callable[[str, Arguments, PipelineExecution], Properties]] = {
-    "Processing": processing,
-    "Training": training,
-    "Model": model,
-    "Transform": transform,
-    "RegisterModel": register,
-    "Fail": fail,
-}

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
 from batchloop.container.job import InputError
-from batchloop.pipelines.expressions import KEYS
+from batchloop.pipelines.expressions import KEYS, keyed
 
 READ_ONLY = 0o444
 Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
@@ -168,8 +168,7 @@ class Cache:
         return timedelta(days, hours=hours, minutes=minutes).total_seconds()
 
     def _file(self, step: Properties, arguments: Properties) -> Path:
-        keys = set(arguments) if self.own else KEYS.get(step["Type"], set())
-        request = {key: value for key, value in arguments.items() if key in keys}
+        request = arguments if self.own else keyed(step["Type"], arguments)
         return self.folder / f"{repository.of([step['Name'], request])}.json"
 
 

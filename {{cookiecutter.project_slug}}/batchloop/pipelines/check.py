@@ -21,10 +21,11 @@ CALLS = {
     "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
     "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
     "Model": ("CreateModel", "ModelName", "DescribeModel"),
+    "Tuning": ("CreateHyperParameterTuningJob", "HyperParameterTuningJobName", "DescribeHyperParameterTuningJob"),
     "Transform": ("CreateTransformJob", "TransformJobName", "DescribeTransformJob"),
     "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
 }
-JOBS = ("Processing", "Training", "Transform")
+JOBS = ("Processing", "Training", "Tuning", "Transform")
 TOP = {"Version", "Metadata", "Parameters", "MlflowConfig", "Steps"}
 EXPERIMENT = "PipelineExperimentConfig"
 PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
@@ -195,7 +196,7 @@ class _Arguments:
             yield from rules.tags(kind, arguments)
             yield from self._prefixes(step["Arguments"])
             if step.get("CacheConfig", {}).get("Enabled"):
-                yield from rules.cached(step["Arguments"], expressions.KEYS.get(kind, set()))
+                yield from rules.cached(expressions.keyed(kind, step["Arguments"]))
 
     def _prefixes(self, value: Any) -> Iterator[str]:
         """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
@@ -262,7 +263,9 @@ class _Arguments:
         elif parts[:1] == ["FinalMetricDataList"]:
             metrics = arguments.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
             known = [metric.get("Name") for metric in metrics]
-        name = next((part for part in parts[1:] if part != "Outputs"), "")
+        elif "TunedHyperParameters" in parts:
+            known = [option["Name"] for option in rules.ranges(arguments)]
+        name = next((part for part in parts[1:] if part not in ("Outputs", "TunedHyperParameters")), "")
         if known is not None and name not in known:
             raise ValueError(f"{step['Name']} has no {name!r}; it has {', '.join(map(str, known))}")
         if shape.type_name not in SAMPLES:

@@ -27,6 +27,10 @@ KEYS = {
         *("AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations"),
         *("Environment", "HyperParameters", "InputDataConfig"),
     },
+    "Tuning": {  # the second to the last are TrainingJobDefinition's
+        *("HyperParameterTuningJobConfig", "AlgorithmSpecification", "HyperParameterRanges", "InputDataConfig"),
+        *("StaticHyperParameters", "TuningObjective"),
+    },
     "Transform": {"DataProcessing", "Environment", "ModelName", "TransformInput"},
 }
 ORDERED = set(COMPARISONS) - {"Equals"}
@@ -51,6 +55,12 @@ class Scope:
     execution: Mapping[str, str]
     read_json: Callable[[str], Any]
     steps: dict[str, Any] = field(default_factory=dict)
+
+
+def keyed(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request by which a cached step is found."""
+    flat = {**arguments.get("TrainingJobDefinition", {}), **arguments}
+    return {key: value for key, value in flat.items() if key in KEYS.get(kind, set())}
 
 
 def is_expression(value: Any) -> bool:

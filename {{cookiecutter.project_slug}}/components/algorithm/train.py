@@ -56,7 +56,8 @@ class Run:
 def train(settings: Mapping[str, str]) -> None:
     """Write model, evaluation.json and the predictions of the validation split, with its labels and groups.
 
-    Settings: every key of [hyperparameters], `trials`, and `continue_training` = "true" to boost on from the champion.
+    Settings: every key of [hyperparameters], `trials`, `continue_training` = "true" to boost on from the champion, and
+    `trial` = "true" to print the validation loss and write nothing.
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
@@ -67,7 +68,11 @@ def train(settings: Mapping[str, str]) -> None:
         continues, host = job.flag(settings, "continue_training"), job.current()
         if host.together and (trials or continues):
             raise InputError("a search (trials) and CONTINUE need one host: [instances] algorithm count = 1.")
-        run = _tuned(_gather(case, chosen, continues), trials)
+        run = _gather(case, chosen, continues)
+        if job.flag(settings, "trial"):
+            hyperparameters.attempt((run.train, run.validation), run.hyperparameters, run.problem)
+            return
+        run = _tuned(run, trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
         fitted = Model(_fit(run, checkpoint), _metadata(run))
         if host.first:
