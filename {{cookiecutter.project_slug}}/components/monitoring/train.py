@@ -19,7 +19,8 @@ def train(settings: Mapping[str, str]) -> None:
     del settings  # everything is in usecase.toml
     case = usecase.load()
     kinds = {column.name: column.type for column in case.columns}
-    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
+    table = profile.table(job.processing_input("raw"), case, again=True)
+    rows, columns = profile.learned(table, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
