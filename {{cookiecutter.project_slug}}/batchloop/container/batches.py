@@ -24,9 +24,9 @@ from batchloop.container.usecase import UseCase
 FILE = "__file"
 BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
+WIDE, CUT = 60_000, 32  # fewer rows at once than writers pack together; so many batches are cut at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-FILES = 100  # of Parquet, that are kept open and read again: of more, a copy is made
 TITLES = 30  # lines among which the names may stand
 
 
@@ -102,8 +102,6 @@ class Reading:
     usecase: UseCase
     labelled: bool
     numbers: set[str] = field(default_factory=set)
-    only: set[str] | None = None  # of Parquet's columns
-    opened: dict[Path, files.Parquet] = field(default_factory=dict)  # of an earlier reading
     empty: int = 0
     marked: bool = field(default=False, init=False)
 
@@ -124,13 +122,9 @@ class Reading:
 
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
-        table = self.opened.get(file) or files.table(file, self.usecase.data)
-        if not isinstance(table, Text) and len(self.tables) <= FILES:
-            self.opened[file] = table
+        table = files.table(file, self.usecase.data)
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
-        if self.only is not None and not isinstance(table, Text):
-            names = [name for name in names if name in self.only]
         for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
             if ROW in frame:
                 origin = [pl.col(ROW).cast(pl.UInt32)]
@@ -195,9 +189,29 @@ class Reading:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
         size = max(1, min(ROWS, CELLS // (len(names) + 1)))
         self.empty += len(table.gaps)
-        for start in range(0, table.rows, size):
-            frame = table.frame.select(*names, ROW).slice(start, size).collect()
-            yield (frame.filter(~pl.col(ROW).is_in(table.gaps.implode())) if len(table.gaps) else frame).drop(ROW), None
+        span = CUT * size if size < min(WIDE, table.rows) else size
+        for start in range(0, table.rows, span):
+            part = table.frame.select(*names, ROW).slice(start, span)
+            for frame in _cut(part, min(span, table.rows - start), size) if size < span else [part.collect()]:
+                yield frame.filter(~pl.col(ROW).is_in(table.gaps.implode())).drop(ROW), None
+
+
+def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
+    """Rows of a wide table, `size` at once, by way of scratch.
+
+    Whichever of a file's rows are taken, those that it packed with them are unpacked too: so all of them are, a few
+    columns at a time.
+    """
+    names, some, folder = frame.collect_schema().names(), max(1, CELLS // rows), files.scratch("columns-")
+    for place in range(0, len(names), some):
+        columns = frame.select(names[place : place + some]).collect()
+        for start in range(0, rows, size):
+            columns[start : start + size].write_ipc(folder / f"{start:09d}-{place:06d}")
+    for start in range(0, rows, size):
+        pieces = sorted(folder.glob(f"{start:09d}-*"))
+        yield pl.concat([pl.read_ipc(piece) for piece in pieces], how="horizontal")
+        for piece in pieces:
+            piece.unlink()
 
 
 def _together(held: Sequence[Batch]) -> Batch:

@@ -169,14 +169,15 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
     return total, found
 
 
-def table(folder: Path, case: UseCase) -> Rows:
-    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines.
+def table(folder: Path, case: UseCase, again: bool = False) -> Rows:
+    """The rows of a raw table but those of ragged lines, whose cells may stand under other columns; to be read once.
 
-    In the place of a text stands what is measured of it.
+    In the place of a text stands what is measured of it. With `again` they can be read several times.
     """
+    parts = raw.read(folder, case).parts if again else []
 
     def intact() -> Iterator[pl.DataFrame]:
-        for batch in raw.stream(folder, case)[1]:
+        for batch in map(pl.read_ipc, parts) if again else raw.stream(folder, case)[1]:
             ragged = batch[raw.RAGGED]
             whole = batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
             yield measured.measured(whole, case.columns)
@@ -223,18 +224,19 @@ def _drawn(rows: Rows, numbers: list[str], categories: list[str]) -> tuple[int, 
     counted.
     """
     total, below, most = 0, HALF, min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
-    some, scratch = list[pl.DataFrame](), files.scratch("categories-")
+    some, parts, scratch = list[pl.DataFrame](), list[Path](), files.scratch("categories-")
     for batch in _batches(rows, [*numbers, *categories]):
         places = pl.Series(PLACE, _places(total, len(batch)))
         if categories:
-            batch.select(categories).filter(places < HALF).write_parquet(scratch / f"{total:012d}.parquet")
+            parts.append(scratch / f"{len(parts):06d}.arrow")
+            batch.select(categories).filter(places < HALF).write_ipc(parts[-1])
         total += len(batch)
         some.append(batch.select(*numbers, places).filter(places < below))
         while sum(map(len, some)) > 2 * most:
             below //= 2
             some = [part.filter(pl.col(PLACE) < below) for part in some]
     wanted = pl.concat(some).filter(pl.col(PLACE) < HALF * min(1, 2 * most / max(1, total)))
-    return total, wanted.lazy(), pl.scan_parquet(scratch, glob=False) if categories else pl.LazyFrame()
+    return total, wanted.lazy(), files.in_parts(parts) if categories else pl.LazyFrame()
 
 
 def _described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:

@@ -31,7 +31,8 @@ WANTED = {
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features).to_numpy(order="c")
+    kinds = frame.schema
+    return frame.select(_at_once(kinds[feature["name"]], feature) for feature in features).to_numpy(order="c")
 
 
 def schema(folder: Path) -> Schema:
@@ -150,7 +151,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
         raise InputError(f"{which} missing; the table has {has}")
     metadata: Any = model.metadata
     identity, described = frame[metadata["id"]], metadata["features"]
-    known = frame.select(_at_once(frame.schema[feature["name"]], feature, missing) for feature in described)
+    kinds = frame.schema
+    known = frame.select(_at_once(kinds[feature["name"]], feature, missing) for feature in described)
     read = [pl.col(name) for name, kind in frame.select(known.columns).schema.items() if kind == pl.String]
     known = known.with_columns(pl.when(column.is_finite()).then(column).name.keep() for column in read)
     reasons = [pl.when(identity.is_null()).then(pl.lit(f"column {identity.name!r}: the id is missing"))]

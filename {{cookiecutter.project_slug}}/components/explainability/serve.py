@@ -64,13 +64,15 @@ def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, coun
     values = explanations.towards_prediction(attributions)
     strongest = explanations.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])
-    words = np.column_stack([explanations.in_words(chunk[feature["name"]], feature) for feature in features])
-    every = np.arange(len(chunk))
-    name = fitted.metadata["id"]
+    every, name = np.arange(len(chunk)), fitted.metadata["id"]
+    words = np.empty(strongest.shape, object)
+    for position in np.unique(strongest):  # only what is shown: putting numbers into words is slow
+        shown = np.nonzero(strongest == position)
+        words[shown] = explanations.in_words(chunk[names[position]].gather(shown[0]), features[position]).to_numpy()
     columns: dict[str, Any] = {name: chunk[name], "raw_score": attributions.raw.max(axis=1)}
     for rank, index in enumerate(strongest.T, start=1):
         columns[f"reason_{rank}_feature"] = names[index]
-        columns[f"reason_{rank}_value"] = pl.Series(words[every, index], dtype=pl.String)
+        columns[f"reason_{rank}_value"] = pl.Series(words[:, rank - 1], dtype=pl.String)
         columns[f"reason_{rank}_attribution"] = values[every, index]
     return pl.DataFrame(columns)
 

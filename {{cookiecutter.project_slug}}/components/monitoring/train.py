@@ -18,8 +18,8 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    raw, kinds = profile.table(job.processing_input("raw"), case), measured.kinds(case.columns)
-    rows, columns = profile.learned(raw, kinds, case.drift.bins)
+    table, kinds = profile.table(job.processing_input("raw"), case, again=True), measured.kinds(case.columns)
+    rows, columns = profile.learned(table, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
