@@ -23,7 +23,7 @@ demo: setup ## render the default use case into build/, then train, score, monit
 	@$(MAKE) -C $(DEMO) score
 
 contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker)
-	@$(MAKE) -C $(DEMO) contract
+	@MAKEFLAGS= $(MAKE) -C $(DEMO) contract # takes no ON
 	@RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile
 
 browser: setup ## the reports in a real browser (Debian: chromium, chromium-driver)

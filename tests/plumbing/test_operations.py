@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -482,7 +483,8 @@ def test_a_damaged_registry_is_said(mini: Miniature) -> None:
     assert "registry.json is damaged; remove it" in mini.run("models", code=1)
 
 
-def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
+def on_a_terminal(mini: Miniature, interrupt: bool = False) -> tuple[int, str]:
+    """The exit code of a training on a terminal, and all that stands there."""
     said = b""
     child, terminal = pty.fork()
     if child == 0:
@@ -491,11 +493,29 @@ def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
     try:
         while block := os.read(terminal, 65536):
             said += block
+            if interrupt and b"sleeping" in said:  # what the step's log says last
+                os.kill(child, signal.SIGINT)
+                interrupt = False
     except OSError:  # how a terminal ends
         pass
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert b"\x1b[" in said
-    assert b"seconds" in said
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
+
+
+def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
+    code, said = on_a_terminal(mini)
+    assert code == 0
+    assert "\x1b[" in said
+    assert "seconds" in said
+
+
+def test_the_last_frame_of_an_interrupted_run_says_what_was_stopped(mini: Miniature) -> None:
+    mini.write("data/sample/train/rows.txt", "sleep 60\n")
+    code, said = on_a_terminal(mini, interrupt=True)
+    assert code == 130
+    last = said.rpartition("seconds")[2]
+    assert re.search(r"Prepare +\S*stopped", last)
+    assert "running" not in last
+    assert "The same command goes on from here." in last
 
 
 def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> None:

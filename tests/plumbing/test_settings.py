@@ -801,8 +801,12 @@ VALUES = [
 def test_make_hands_a_value_on_as_it_is(tmp_path: Path, value: str, given: str) -> None:
     program = tmp_path / "program.py"
     program.write_text("import sys\nsys.stdout.buffer.write(sys.argv[-1].encode())\n", encoding="utf-8")
-    operations = f"BATCHLOOP={shlex.quote(sys.executable)} {shlex.quote(str(program))}"
-    words = ["make", "--old-file=setup", "adopt", operations, *([f"LABEL={value}"] if given == "argument" else [])]
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    own_program = f"BATCHLOOP := {shlex.quote(sys.executable)} {shlex.quote(str(program))}"
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(re.sub("(?m)^BATCHLOOP := .*", lambda _: own_program, text), encoding="utf-8")
+    argument = [f"LABEL={value}"] if given == "argument" else []
+    words = ["make", "--file", str(makefile), "--old-file=setup", "adopt", *argument]
     own = os.environ | ({"LABEL": value} if given == "variable" else {})
     done = subprocess.run(words, cwd=ROOT, env=own, capture_output=True, check=True)
     expected = value if given == "variable" or Path("/proc/self/cmdline").exists() else value.lstrip()
@@ -832,6 +836,48 @@ def test_what_is_neither_yes_nor_no_runs_nothing(name: str, value: str) -> None:
     else:
         assert done.returncode == 0
         assert not {"--fresh", "--continue", "create", "--confirm", "--approve"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "train DTA=x",
+            "make train takes no DTA; did you mean DATA? It takes CONTINUE DATA ENV FRESH ON SET BASE_IMAGE",
+        ),
+        ("train data=x", "make train takes no data; did you mean DATA?"),
+        ("score FRESH=yes", "make score takes no FRESH. It takes DATA ENV ON SET BASE_IMAGE"),
+        ("score BIN=/x", "make score takes no BIN."),
+        ("clean ENV=prod", "make clean takes no ENV. It takes nothing"),
+        ("ENV=prod", "make help takes no ENV."),
+        ("train it's=x", "make train takes no it's"),
+        ("trian", "make has no verb trian; did you mean train?"),
+    ],
+)
+def test_make_refuses_what_it_would_not_use(words: str, said: str) -> None:
+    done = subprocess.run(["make", *words.split()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not done.stdout
+
+
+def test_make_takes_what_any_of_its_verbs_does_and_what_is_for_all() -> None:
+    given = ["train", "push", "DATA=x", "FROM=dev", "VERBOSE=yes", "PYTHON=python3"]
+    words = ["make", "--old-file=setup", "--dry-run", *given]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert '-m batchloop --verbose train --env="$ENV" --data="$DATA"' in said
+    install = ["make", "--dry-run", "install", "DATA=x"]  # within a verb: it gets what the verb was given
+    subprocess.run(install, cwd=ROOT, capture_output=True, check=True)
+
+
+def test_make_lists_every_verb_once_below_who_needs_it() -> None:
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    groups = [line for line in said.splitlines() if line[:1].isalpha()]
+    assert groups[:3] == ["Data scientist", "ML engineer", "Platform engineer"]
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    verbs = set(re.findall(r"^([a-z]+):[^#\n]*## ", text, re.MULTILINE)) - {"help"}
+    listed_there = re.findall(r"^  make ([a-z]+) +\S", said, re.MULTILINE)
+    assert sorted(listed_there) == sorted(verbs)
 
 
 def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import polars as pl
 
 from batchloop.container import files
-from batchloop.container.job import InputError, column_hint, listed
+from batchloop.container.job import InputError, Pace, column_hint, listed
 from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
 
@@ -107,11 +107,13 @@ class Reading:
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises InputError for a damaged file, and for one without a needed column."""
-        held, size = list[Batch](), 0
-        for file in self.tables:
+        held, size, done, pace = list[Batch](), 0, 0, Pace()
+        for number, file in enumerate(self.tables, 1):
             try:
                 for batch in self._file(file):
                     size += len(batch.frame)
+                    done += len(batch.frame)
+                    pace.say("%s rows read; file %s of %s", f"{done:,}", number, len(self.tables))
                     if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
                         yield _together(held)
                         held, size = [], len(batch.frame)

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from batchloop.container import job, models, raw, report
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, Pace
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
 from batchloop.container.tables import matrix
@@ -151,7 +151,7 @@ def explained(model: Model, learned: Mapping[str, Any], chosen: Chosen, share: b
     """
     tolerance, features = module().TOLERANCE, model.metadata["features"]
     hosts, first = job.current() if share else job.Hosts(), 0
-    names = sorted(hosts.names) or [hosts.name]
+    names, pace = sorted(hosts.names) or [hosts.name], Pace()
     for number, part in enumerate(chosen.parts(len(features))):
         if names[number % len(names)] == hosts.name:
             seen = matrix(part, features)
@@ -166,6 +166,7 @@ def explained(model: Model, learned: Mapping[str, Any], chosen: Chosen, share: b
             arrays = _arrays(chosen, first, seen, found, float(errors.max(initial=0.0)))
             yield Explained(first, part, found, arrays)
         first += len(part)
+        pace.say("%s rows explained", f"{first:,}")
 
 
 def write(folder: Path, explained: Explained, reasons: pl.DataFrame) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 SHARDED = "ShardedByS3Key"
 LIMIT = 1024  # bytes of a failure text that SageMaker shows
+PACE = 5.0  # seconds between two lines that say how far long work is
 FULL = "No space left on device"  # in the system's words, which every library passes on
 Mode = Callable[[Mapping[str, str]], None]
 Spread = Sequence[str] | Callable[[], Sequence[str]]
@@ -30,6 +32,18 @@ Spread = Sequence[str] | Callable[[], Sequence[str]]
 
 class InputError(Exception):
     """Something a person can mend: the message names the file, the column, the row, and what to do."""
+
+
+class Pace:
+    """Says how far long work is, now and then."""
+
+    def __init__(self) -> None:
+        self.due = monotonic() + PACE
+
+    def say(self, text: str, *values: Any) -> None:
+        if monotonic() >= self.due:
+            log.info(text, *values)
+            self.due = monotonic() + PACE
 
 
 def sentence(error: Exception) -> str:

@@ -121,13 +121,9 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     scheduler = Scheduler(nodes, execution, scope, {**record, "parameters": dict(order.parameters), "steps": {}})
     scheduler.save()
     try:
-        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as scheduler.show:
-            scheduler.run()
+        with _terminable(), nullcontext() if order.quiet else watching(list(nodes), execution.log) as scheduler.show:
+            scheduler.run(backend.stop)
     except KeyboardInterrupt:
-        backend.stop()
-        for step in scheduler.record["steps"].values():
-            if step["state"] == StepStatus.RUNNING:
-                step["state"] = str(StepStatus.STOPPED)
         scheduler.save(state="stopped", ended=now())
         raise
     finally:

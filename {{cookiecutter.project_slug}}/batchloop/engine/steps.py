@@ -257,7 +257,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
     answers = job.root.parent / "answers"
     with run.backend.serving(job) as port:
-        _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments)
+        _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments, run.log(name))
     run.storage.take(answers, output["S3OutputPath"])
     return {
         "TransformJobName": run.job_name(name),
@@ -266,7 +266,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     }
 
 
-def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments) -> None:
+def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments, log: Path) -> None:
     """Write `<name>.out` for each file, several at a time. Raises InputError for the first that is refused."""
     types = {"Content-Type": arguments["TransformInput"].get("ContentType")}
     types["Accept"] = arguments["TransformOutput"].get("Accept")
@@ -300,8 +300,10 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
     with ThreadPoolExecutor(int(several or 1)) as pool:
         sent = [pool.submit(send, name, path) for name, path in files]
         try:
-            for future in sent:
+            for number, future in enumerate(sent, 1):
                 future.result()
+                with log.open("a", encoding="utf-8") as out:
+                    out.write(f"{number} of {len(files)} files are answered\n")
         finally:
             pool.shutdown(cancel_futures=True)
 
