@@ -258,6 +258,7 @@ def network(endpoints: list[dict[str, Any]], routes: list[dict[str, Any]], own: 
             "VpcEndpoints": [{"VpcId": "vpc-1", "State": "available", **its} for its in endpoints]
         },
         "DescribeRouteTables": {"RouteTables": [table]},
+        "DescribeSecurityGroups": {"SecurityGroups": [{"GroupId": "sg-01234567", "VpcId": "vpc-1"}]},
     }
 
 
@@ -285,6 +286,29 @@ def test_jobs_in_a_vpc_need_a_way_to_s3(world: World, answers: dict[str, Answer]
     world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
     world.answers |= answers
     assert state(world.found(), "a way to S3") == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [("DescribeSubnets", "InvalidSubnetID.NotFound"), ("DescribeSecurityGroups", "InvalidGroup.NotFound")],
+)
+def test_subnets_and_groups_of_another_account_or_region_are_a_problem(world: World, call: str, code: str) -> None:
+    """An id says neither; only the account knows what is in it."""
+    world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
+    world.answers |= network([GATEWAY], []) | {call: code}
+    found = world.found()["the subnets" if call == "DescribeSubnets" else "the security groups"]
+    assert found.state == PROBLEM
+    assert f"not all of them are in {REGION} of account {ACCOUNT}" in found.remark
+
+
+def test_subnets_and_groups_are_of_one_vpc(world: World) -> None:
+    """ "VpcConfig" in the SageMaker API reference."""
+    world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
+    groups = {"SecurityGroups": [{"GroupId": "sg-01234567", "VpcId": "vpc-2"}]}
+    world.answers |= network([GATEWAY], []) | {"DescribeSecurityGroups": groups}
+    assert world.found()["the security groups"] == Finding(
+        PROBLEM, "the security groups", "they and the subnets are of 2 networks (vpc-1, vpc-2), and a job stands in one"
+    )
 
 
 @pytest.mark.parametrize(

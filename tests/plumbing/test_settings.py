@@ -254,14 +254,25 @@ OUTSIDE = {
         f'"{ARN}iam::000000000000:user/x"',
         f'"{ARN}iam::123:role/x"',
         f'"{ARN}iam::111122223333:role/x"',
+        '"arn:aws-cn:iam::000000000000:role/x"',
     ],
-    ".deployment_role": ['"admin"', f'"{ARN}iam::000000000000:user/x"'],
+    ".deployment_role": [
+        *('"admin"', f'"{ARN}iam::000000000000:user/x"', f'"{ARN}iam::aws:role/x"'),
+        *('"arn:aws-us-gov:iam::000000000000:role/x"', f'"{ARN}iam::111122223333:role/x"'),
+    ],
     ".keep_runs_days": ["-1", "1.5", "99999", "30"],
     ".keep_trainings_days": ["-1", "1.5", "99999", "30"],
     ".approval": ['"Maybe"', '"approved"'],
     ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],
-    ".kms_key": ['"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'],
-    ".permissions_boundary": ['"Boundary"', f'"{ARN}iam::000000000000:role/x"'],
+    ".kms_key": [
+        *('"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'),
+        *(f'"{KEY.replace("eu-central", "eu-west")}"', f'"{KEY.replace("000000000000", "111122223333")}"'),
+        f'"{KEY.replace("arn:aws:", "arn:aws-cn:")}"',
+    ],
+    ".permissions_boundary": [
+        *('"Boundary"', f'"{ARN}iam::000000000000:role/x"'),
+        *('"arn:aws-cn:iam::000000000000:policy/x"', f'"{ARN}iam::111122223333:policy/x"'),
+    ],
     ".subnets": ['["subnet-1"]', "[1]", '["vpc-0123abcd"]', '["subnet-0123abcd"]'],
     ".security_groups": ['["g-1"]', '["sg-1"]'],
     ".max_runtime_seconds": ["0", "-1", "1e4", "999999999"],
@@ -269,7 +280,10 @@ OUTSIDE = {
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
     ".monthly_budget": ["-1", "nan"],
-    "build.connection": ['"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'],
+    "build.connection": [
+        *('"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'),
+        f'"arn:aws-cn:codeconnections:cn-north-1:000000000000:connection/{"0" * 36}"',
+    ],
     "build.repository": ['"git@github.com:a/b.git"', '"a/b"'],
     "build.provider": ['"SVN"', '"Github"'],
     "build.branch": ['"a b"', '""'],
@@ -450,13 +464,31 @@ def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
     ],
 )
 def test_what_aws_takes_is_taken(tmp_path: Path, schedule: str) -> None:
+    boundary = f"{ARN}iam::aws:policy/PowerUserAccess"  # AWS's own policies belong to no account
     text = ENVIRONMENT.replace('schedule = ""', f'schedule = "{schedule}"').replace(
         'kms_key = ""', f'kms_key = "{KEY}"'
     )
+    text = text.replace('permissions_boundary = ""', f'permissions_boundary = "{boundary}"')
     text = text.replace("subnets = []", 'subnets = ["subnet-0123abcd"]').replace(
         "security_groups = []", 'security_groups = ["sg-0123456789abcdef0"]'
     )
     assert definitions.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
+
+
+def test_a_connection_is_the_account_s_own(tmp_path: Path) -> None:
+    for arn, said in (
+        ("arn:aws-cn:codeconnections:cn-north-1:000000000000", "is of the partition aws-cn, and partition is 'aws'"),
+        (
+            f"{ARN}codeconnections:eu-west-1:111122223333",
+            f"is of the account 111122223333, and account is '{'0' * 12}'",
+        ),
+    ):
+        text = ENVIRONMENT.replace('connection = ""', f'connection = "{arn}:connection/{"0" * 36}"')
+        text = text.replace('repository = ""', 'repository = "https://github.com/a/b"')
+        with pytest.raises(InputError, match=re.escape(f"[build] connection {said}")) as raised:
+            definitions.read(written(tmp_path, where=text), "dev")
+        number = text[: text.index("connection = ")].count("\n") + 1
+        assert f"environments/dev.toml, line {number}: " in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["dev", "a" * 38, "Dev", "my-env", "my_env"])

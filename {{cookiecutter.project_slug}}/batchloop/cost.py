@@ -21,9 +21,12 @@ FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
 ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb")
 WITHOUT = ", without what has no price"
+THERE = """\
+measured is the median of the last runs in AWS that succeeded, each step from start to end, waiting included; else
+"""
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
-Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
+Minutes: {there}{assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
   as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
   as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
@@ -168,20 +171,24 @@ class Estimate:
         return self.fixed + self.month_of("inference") + self.month_of("training")
 
 
-def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
-    """The estimate for an environment. Raises InputError."""
+def make(
+    repository: Repository, name: str, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
+) -> Estimate:
+    """The estimate for an environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
     case, environment = definitions.read(repository, name)
     prices = load(repository, environment.region)
     assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
     retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
-    given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
+    given, here = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
     for step in steps(environment, case):
         known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
-        worked = given.get(step.name) or given.get(step.job) or measured.get(known)
-        jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
+        said = given.get(step.name) or given.get(step.job)
+        worked, origin = said or here.get(known) or (assumed["work_minutes"], "assumed")
+        whole = None if said else (there or {}).get(known)
+        jobs.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
     charges = tuple(_charges(repository, environment, prices, stored))
     remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
@@ -217,18 +224,17 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
-    count = step.trials or (1 if step.shared else instances.count)
-    instances = replace(instances, count=count)
+    instances, (minutes, origin) = environment.instances[step.job], took
+    instances = replace(instances, count=step.trials or (1 if step.shared else instances.count))
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
     cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, worked[1], cost)
+    return JobCost(step, instances, minutes, origin, cost)
 
 
 def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
@@ -287,7 +293,8 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     from rich.console import Console  # noqa: PLC0415 - the summary does without
     from rich.table import Table  # noqa: PLC0415
 
-    estimate = make(repository, name, usage, today())
+    there, asked = _in_aws(repository, name)
+    estimate = make(repository, name, usage, today(), there)
     prices, environment = estimate.prices, estimate.environment
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", "amount", "minutes", "taken", prices.currency):
@@ -296,14 +303,26 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
         table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(
-        f"What {environment.usecase} would cost in {environment.environment}, about. Nothing was asked of AWS."
-    )
+    console.print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
     console.print(table)
-    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE)
-    for line in ("", *(f"note: {remark}." for remark in estimate.remarks), *notes.splitlines()):
+    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, there=THERE if there else "")
+    remarks = (*asked[1:], *estimate.remarks)
+    for line in ("", *(f"note: {remark}." for remark in remarks), *notes.splitlines()):
         console.print(line, markup=False, soft_wrap=True)
     return 0
+
+
+def _in_aws(repository: Repository, name: str) -> tuple[dict[str, tuple[float, str]], list[str]]:
+    """Minutes of steps in the environment's account, where it names one; what was asked, and why it is not known."""
+    from batchloop.cloud import run, session  # noqa: PLC0415 - which use this module
+
+    environment = definitions.read(repository, name)[1]
+    if not environment.account_is_set:
+        return {}, ["Nothing was asked of AWS."]
+    try:
+        return run.minutes(session.opened(repository, name)), ["Only past runs were looked at in AWS."]
+    except InputError as why:
+        return {}, ["", f"how long past runs in AWS took is not known: {str(why).rstrip('.')}"]
 
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:

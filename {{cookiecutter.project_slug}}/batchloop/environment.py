@@ -182,10 +182,9 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
-    wished = {"partition": found.place["partition"], "region": found.region, "account": found.account}
-    for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
-        there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
-        yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    for key in ("role", "deployment_role", "permissions_boundary", "kms_key"):
+        yield from _own(found, key)
+    yield from _own(found, "[build] connection", found.build.connection)
     for key, least in (("keep_runs_days", 40), ("keep_trainings_days", 60)):
         kept, why = getattr(found, key), f"steps reuse what is 30 days old; 0, or {least} or more"
         yield kept == 0 or kept >= least, f"{key} = {kept}: {why}."
@@ -212,6 +211,20 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "
         f"AWS names: the file's has lower case letters and digits alone, and all of it at most {longest} characters.",
     )
+
+
+def _own(found: Environment, key: str, arn: str = "") -> Iterator[tuple[object, str]]:
+    """Of an ARN: the environment's partition and account, or AWS's own policies' ("aws"); a key's region as well."""
+    if arn := arn or getattr(found, key, ""):
+        _, partition, service, region, account = arn.split(":")[:5]
+        accounts = (found.account, "aws") if key == "permissions_boundary" else (found.account,)
+        regions = (found.region,) if service == "kms" else (region,)
+        for other, there, wanted in (
+            ("partition", partition, (found.place["partition"],)),
+            ("region", region, regions),
+            ("account", account, accounts),
+        ):
+            yield there in wanted, f"{key} is of the {other} {there}, and {other} is {wanted[0]!r}."
 
 
 def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:

@@ -285,7 +285,7 @@ def test_the_key_that_denies_an_approval_is_one_of_both_actions_that_give_it() -
 
 DEPLOYING = [
     *(("cloud.deploy", name) for name in ("deploy", "teardown")),
-    *(("cloud.run", name) for name in ("upsert", "run")),
+    *(("cloud.run", name) for name in ("upsert", "run", "minutes")),
     ("cloud.bootstrap", "run"),
     ("cloud.images", "push"),
     ("cloud.preflight", "show"),

@@ -156,7 +156,13 @@ def route(session: Session) -> Iterator[Finding]:
     environment = session.environment
     if not environment.subnets:
         return
-    subnets = session.call("ec2", "describe_subnets", "Subnets", SubnetIds=[*environment.subnets])
+    there = f"not all of them are in {environment.region} of account {session.account}"
+    asked = {"SubnetIds": [*environment.subnets]}
+    subnets = session.find("ec2", "describe_subnets", ("InvalidSubnetID.NotFound",), "Subnets", **asked)
+    if subnets is None:
+        yield Finding(PROBLEM, "the subnets", there)
+        return
+    yield from _groups(session, {subnet["VpcId"] for subnet in subnets}, there)
     in_vpc = [{"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})}]
     endpoints = list(session.pages("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=in_vpc))
     tables = list(session.pages("ec2", "describe_route_tables", "RouteTables", Filters=in_vpc))
@@ -172,6 +178,19 @@ def route(session: Session) -> Iterator[Finding]:
         good = table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside
         to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
         yield _judged(good, f"a way to S3 from {subnet['SubnetId']}", f"there is none; {to_do}")
+
+
+def _groups(session: Session, networks: set[str], there: str) -> Iterator[Finding]:
+    """Security groups, which with the subnets stand in one VPC ("VpcConfig" in the SageMaker API reference)."""
+    what, asked = "the security groups", {"GroupIds": [*session.environment.security_groups]}
+    try:
+        groups = session.find("ec2", "describe_security_groups", ("InvalidGroup.NotFound",), "SecurityGroups", **asked)
+    except InputError as failed:
+        yield Finding(UNKNOWN, what, str(failed))
+        return
+    every = sorted(networks | {group["VpcId"] for group in groups or []})
+    why = f"they and the subnets are of {len(every)} networks ({', '.join(every)}), and a job stands in one"
+    yield _judged(groups is not None and len(every) == 1, what, there if groups is None else why)
 
 
 def notices(session: Session) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
+from statistics import median
 from typing import Any
 
 from batchloop.cloud import images, template
@@ -26,6 +28,7 @@ LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "Trans
 LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
 PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
+RUNS = 5  # by which a step's minutes are known
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 COMMIT = "GitCommit"
@@ -280,6 +283,35 @@ def _steps(session: Session, arn: str) -> list[Step]:
     """All of them, in the order in which they began."""
     key, request = "PipelineExecutionSteps", {"PipelineExecutionArn": arn, "SortOrder": "Ascending"}
     return list(session.pages("sagemaker", "list_pipeline_execution_steps", key, **request))
+
+
+def minutes(session: Session) -> dict[str, tuple[float, str]]:
+    """Step → how long it took from start to end, the median of the last runs that succeeded, and how many these are.
+
+    A step that was reused, or not part of a selective execution, did not work and does not count. Raises CallFailed.
+    """
+    took: dict[str, list[float]] = {}
+    for arn in (arn for short in definitions.NAMES for arn in _succeeded(session, session.environment.pipeline(short))):
+        for step in _steps(session, arn):
+            worked = step["StepStatus"] == "Succeeded" and not {"CacheHitResult", "SelectiveExecutionResult"} & {*step}
+            if worked and "EndTime" in step:
+                took.setdefault(step["StepName"], []).append((step["EndTime"] - step["StartTime"]).total_seconds() / 60)
+    last = {name: found[:RUNS] for name, found in took.items()}
+    words = {name: f"last {len(found)} runs" if len(found) > 1 else "last run" for name, found in last.items()}
+    return {name: (median(found), f"measured: {words[name]}") for name, found in last.items()}
+
+
+def _succeeded(session: Session, pipeline: str) -> list[str]:
+    """The newest executions, twice as many as count, because a measurement by labels runs one step alone."""
+    request = {"PipelineName": pipeline, "SortBy": "CreationTime", "SortOrder": "Descending"}
+    found = session.pages("sagemaker", "list_pipeline_executions", "PipelineExecutionSummaries", **request)
+    done = (its["PipelineExecutionArn"] for its in found if its["PipelineExecutionStatus"] == handlers.SUCCEEDED)
+    try:
+        return list(islice(done, 2 * RUNS))
+    except CallFailed as failed:
+        if failed.code != "ResourceNotFound":
+            raise
+        return []
 
 
 def _state(step: Step) -> str:

@@ -37,7 +37,6 @@ BRANCHES = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themse
 RETRY = {"BackoffRate", "IntervalSeconds", "MaxAttempts", "ExpireAfterMin", "ExceptionType"}
 EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
 JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
-DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 LARGEST, MOST_PARAMETERS, LONGEST_VALUE = 2**20, 200, 1024
 Step = Mapping[str, Any]
@@ -139,8 +138,8 @@ def _policies(step: Step) -> Iterator[str]:
             yield "a retry policy has either MaxAttempts or ExpireAfterMin"
     caching = step.get("CacheConfig", {"Enabled": True, "ExpireAfter": "P1D"})
     right = set(caching) == {"Enabled", "ExpireAfter"} and isinstance(caching["Enabled"], bool)
-    if not right or not DURATION.fullmatch(str(caching["ExpireAfter"])):
-        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter"
+    if not right or expressions.seconds(str(caching["ExpireAfter"])) is None:
+        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter, of years to minutes"
 
 
 def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
