@@ -45,7 +45,7 @@ class Usage:
 class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
 
-    Where that job has several instances, they do the step `shared` before, and one does this step.
+    Where that job has several instances, they do the step `shared` before; this step they do `again`, or one does it.
     """
 
     pipeline: str
@@ -53,13 +53,14 @@ class JobStep:
     job: str
     kind: str = "processing"
     shared: str = ""
+    again: bool = False
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
-    JobStep("training", "PrepareTrainingData", "processing"),
+    JobStep("training", "PrepareTrainingData", "processing", shared="SampleTrainingData", again=True),
     JobStep("training", "TrainModel", "algorithm", "training"),
-    JobStep("training", "LearnBaseline", "monitoring"),
+    JobStep("training", "LearnBaseline", "monitoring", shared="SampleBaselineData"),
     JobStep("training", "LearnExplainer", "explainability"),
     JobStep("inference", "PrepareFeatures", "processing"),
     JobStep("inference", "ScoreFeatures", "transform", "transform"),
@@ -213,7 +214,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
-    instances = replace(instances, count=1) if step.shared else instances
+    instances = replace(instances, count=1) if step.shared and not step.again else instances
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
