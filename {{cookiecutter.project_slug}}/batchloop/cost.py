@@ -49,8 +49,8 @@ class Usage:
 class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
 
-    Where that job has several instances, they do the step `shared` before, and one does this step. TuneModel starts one
-    instance for each of its `trials`.
+    Where that job has several instances, they do the step `shared` before; this step they do `again`, or one does it.
+    TuneModel starts one instance for each of its `trials`.
     """
 
     pipeline: str
@@ -58,14 +58,15 @@ class JobStep:
     job: str
     kind: str = "processing"
     shared: str = ""
+    again: bool = False
     trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
-    JobStep("training", "PrepareTrainingData", "processing"),
+    JobStep("training", "PrepareTrainingData", "processing", shared="SampleTrainingData", again=True),
     JobStep("training", "TrainModel", "algorithm", "training"),
-    JobStep("training", "LearnBaseline", "monitoring"),
+    JobStep("training", "LearnBaseline", "monitoring", shared="SampleBaselineData"),
     JobStep("training", "LearnExplainer", "explainability"),
     JobStep("inference", "PrepareFeatures", "processing"),
     JobStep("inference", "ScoreFeatures", "transform", "transform"),
@@ -227,7 +228,8 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
 def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances, (minutes, origin) = environment.instances[step.job], took
-    instances = replace(instances, count=step.trials or (1 if step.shared else instances.count))
+    alone = step.shared and not step.again
+    instances = replace(instances, count=step.trials or (1 if alone else instances.count))
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:

@@ -43,9 +43,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     """The whole pipeline; what varies from run to run is a parameter."""
     parameters = _parameters(usecase, environment)
     context = Context(environment, session, {parameter.name: parameter for parameter in parameters})
-    prepare = _prepare_training_data(context, usecase)
+    *sample, prepare = _prepare_training_data(context, usecase)
     *tune, train = tuning.tuned(_train_model, context, usecase, prepare)
-    baseline = _learn_baseline(context, train)
+    *shares, baseline = _learn_baseline(context, train)
     explainer = _learn_explainer(context, prepare, train)
     artifacts = {
         "preprocessor": steps.output_of(prepare, "preprocessor"),
@@ -66,7 +66,8 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    return steps.pipeline(context, "training", [prepare, *tune, train, baseline, explainer, check])
+    order = [*sample, prepare, *tune, train, *shares, baseline, explainer, check]
+    return steps.pipeline(context, "training", order)
 
 
 def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
@@ -98,7 +99,7 @@ def camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep:
+def _prepare_training_data(context: Context, usecase: UseCase) -> list[ProcessingStep]:
     validation_data = {"validation": context["ValidationData"]} if usecase.split.method == "given" else {}
     job = ProcessingJob(
         name="PrepareTrainingData",
@@ -112,8 +113,9 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
         },
         outputs=["preprocessor", *SPLITS],
         listed=("earlier",),
+        shared=steps.Shared("SampleTrainingData", ("raw", "earlier"), "sample", spread=("raw",), again=True),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
 
 
 def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep, tuned: Mapping[str, Any]) -> TrainingStep:
@@ -181,15 +183,16 @@ def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
     return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
 
 
-def _learn_baseline(context: Context, train: TrainingStep) -> ProcessingStep:
+def _learn_baseline(context: Context, train: TrainingStep) -> list[ProcessingStep]:
     job = ProcessingJob(
         name="LearnBaseline",
         component="monitoring",
         arguments=["train"],
         inputs={"raw": context["TrainingData"], "evaluation": _evaluation(train)},
         outputs=["baseline", "report"],
+        shared=steps.Shared("SampleBaselineData", ("raw",), "sample", spread=("raw",), left_out=("raw",)),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
 
 
 def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingStep) -> ProcessingStep:

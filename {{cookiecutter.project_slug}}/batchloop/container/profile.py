@@ -169,7 +169,7 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
     return total, found
 
 
-def table(folder: Path, case: UseCase, again: bool = False) -> Rows:
+def table(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
     """The rows of a raw table but those of ragged lines, whose cells may stand under other columns; to be read once.
 
     In the place of a text stands what is measured of it. With `again` they can be read several times.
@@ -212,7 +212,7 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
         found |= {column["name"]: column for column in module().profile(frame, part, each)} if part else {}
     _, counted = count(rows, [found[name] for name in kinds], halves=True)
     return total, [
-        {**_described(found[name], counted[name], total), "counts": counted[name].held.astype(int).tolist()}
+        {**described(found[name], counted[name], total), "counts": counted[name].held.astype(int).tolist()}
         for name in kinds
     ]
 
@@ -239,7 +239,7 @@ def _drawn(rows: Rows, numbers: list[str], categories: list[str]) -> tuple[int, 
     return total, wanted.lazy(), files.in_parts(parts) if categories else pl.LazyFrame()
 
 
-def _described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
+def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
     """A column of baseline.json but for its counts: bins, and what people ask for."""
     present = float(counted.counts[:-1].sum())
     shared = {

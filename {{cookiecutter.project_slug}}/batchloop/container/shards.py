@@ -3,11 +3,12 @@
 Counts add up exactly. Sums of numbers do but for their last digits, as they do for other batches of one host.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from batchloop.container import artifacts, job, profile
 from batchloop.container.job import InputError, listed
@@ -35,10 +36,18 @@ def read(name: str) -> list[dict[str, Any]]:
     return shares
 
 
-def write_tally(name: str, case: UseCase, bins: Sequence[Bins]) -> None:
-    """What is counted of this host's raw files, of which there may be none."""
+def write_tally(
+    name: str, case: UseCase, bins: Sequence[Bins], seen: Callable[[pl.DataFrame], object] = lambda batch: None
+) -> None:
+    """What is counted of this host's raw files, of which there may be none; `seen` is shown each batch of them."""
     folder = job.processing_input("raw")
-    rows, counted = profile.count(profile.table(folder, case) if job.holds_files(folder) else list, bins)
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for batch in profile.table(folder, case)() if job.holds_files(folder) else ():
+            seen(batch)
+            yield batch
+
+    rows, counted = profile.count(batches, bins)
     columns = {
         name: {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(one).items()}
         for name, one in counted.items()

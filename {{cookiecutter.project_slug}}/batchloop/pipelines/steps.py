@@ -63,7 +63,8 @@ def pipeline(context: Context, name: str, steps: Sequence[Any]) -> Pipeline:
 class Shared:
     """A step that several instances do before another one: its name, inputs, and the output that the other reads.
 
-    Of a `spread` input each gets a part of the files. What is `left_out` the other one needs no more.
+    Of a `spread` input each gets a part of the files. What is `left_out` the other one needs no more. All of them do
+    the other one too, each with its part again, where they are to do so `again`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Shared:
     output: str
     spread: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def processings(context: Context, job: ProcessingJob) -> list[ProcessingStep]:
     first = processing(context, before)
     inputs = {name: uri for name, uri in job.inputs.items() if name not in shared.left_out}
     inputs[shared.output] = output_of(first, shared.output)
-    return [first, processing(context, replace(job, inputs=inputs, alone=True))]
+    spread = shared.spread if shared.again else job.spread
+    return [first, processing(context, replace(job, inputs=inputs, alone=not shared.again, spread=spread))]
 
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:

@@ -8,20 +8,34 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, files, job, measured, performance, profile, realised, usecase
+from batchloop.container import (
+    artifacts,
+    drift_report,
+    files,
+    job,
+    measured,
+    performance,
+    profile,
+    realised,
+    samples,
+    usecase,
+)
 from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
-    del settings  # everything is in usecase.toml
+    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it).
+
+    `share` = "true" only samples the raw files that this host has; who then learns gets all samples in their place.
+    """
     case = usecase.load()
-    table, kinds = profile.table(job.processing_input("raw"), case, again=True), measured.kinds(case.columns)
-    rows, columns = profile.learned(table, kinds, case.drift.bins)
-    if rows == 0:
-        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
+    if job.flag(settings, "share"):
+        samples.write_baseline(case)
+        return
+    rows, columns = samples.baseline(case) if job.processing_input("sample").is_dir() else _columns(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
@@ -44,6 +58,14 @@ def train(settings: Mapping[str, str]) -> None:
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
         artifacts.write_manifest(folder, "monitoring", case.contract(), parents)
     log.info("%s columns of %s rows, %s scores learned", len(columns), f"{rows:,}", len(scores))
+
+
+def _columns(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
+    table = profile.table(job.processing_input("raw"), case, again=True)
+    rows, columns = profile.learned(table, measured.kinds(case.columns), case.drift.bins)
+    if rows == 0:
+        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
+    return rows, columns
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
