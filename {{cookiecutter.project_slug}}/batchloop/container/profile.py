@@ -51,14 +51,13 @@ class Counted:
 
     def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
         """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
-        present, every = series.drop_nulls().to_numpy(), held
-        if held is not None and len(present) < len(series):
-            held = held[series.is_not_null().to_numpy()]
+        present = series.to_numpy()  # NaN where there is no value
         if not (finite := np.isfinite(present)).all():
-            present, held = present[finite], None if held is None else held[finite]
-        self.counts[-1] += len(series) - len(present)
-        if every is not None and held is not None:
-            self.held[-1] += np.count_nonzero(every) - np.count_nonzero(held)
+            self.counts[-1] += np.count_nonzero(~finite)
+            if held is not None:
+                self.held[-1] += np.count_nonzero(held & ~finite)
+                held = held[finite]
+            present = present[finite]
         if len(present):
             bins = _bins(present, edges)
             self._add(bins, held)

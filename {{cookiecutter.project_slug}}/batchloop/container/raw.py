@@ -76,7 +76,9 @@ class RawTable:
             self.first = f"{file}, row {row}: {error}"
         self.rows += len(batch)
         self.broken += broken
-        self.values.update({column.name: batch[column.name].count() for column in usecase.columns})
+        names = [column.name for column in usecase.columns]
+        absent = batch.select(names).null_count().row(0)
+        self.values.update({name: len(batch) - nulls for name, nulls in zip(names, absent, strict=True)})
         if label in batch.columns:
             self.unlabelled += int((batch[label].is_null() & ~batch[BROKEN]).sum())
             self.classes.update(batch[label].drop_nulls().unique().head(2))
