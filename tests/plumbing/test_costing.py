@@ -340,7 +340,7 @@ class Runs:
 
     def _answer(self, model: Any, **_: object) -> tuple[Any, dict[str, Any]]:
         code = self.refusing if model.service_model.service_name == "sagemaker" else ""
-        if model.name == "ListPipelineExecutions":
+        if model.name == "DescribePipeline":
             code = code or ("" if self._short(self.asked[-1]["PipelineName"]) in self.pipelines else "ResourceNotFound")
         if code:
             return SimpleNamespace(status_code=400), {"Error": {"Code": code, "Message": "because"}}
@@ -353,6 +353,8 @@ class Runs:
         return name.rpartition("-")[2]
 
     def _said(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if name == "DescribePipeline":
+            return {"PipelineName": asked["PipelineName"]}
         if name == "ListPipelineExecutions":
             arn = f"arn:aws:sagemaker:eu-south-2:{ACCOUNT}:pipeline"
             runs = self.pipelines[self._short(asked["PipelineName"])]
@@ -422,14 +424,14 @@ def test_what_is_given_goes_before_what_was_measured_there(
     assert "TrainModel 1 × ml.m5.xlarge 30.0 measured: last run 0.63" in shown(here, capsys)[0]
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", "ValidationException"])
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
 def test_where_the_account_does_not_answer_the_table_says_so_and_goes_on(
     here: Repository, there: Callable[[Runs], Runs], capsys: pytest.CaptureFixture[str], code: str
 ) -> None:
     there(Runs(training=[], inference=[])).refusing = code
     rows, said = shown(here, capsys)
     assert "TrainModel 1 × ml.m5.xlarge 8.0 assumed 0.17" in rows
-    assert "note: how long past runs in AWS took is not known: sagemaker:ListPipelineExecutions" in said
+    assert "note: how long past runs in AWS took is not known: sagemaker:DescribePipeline" in said
 
 
 def test_without_an_account_nothing_is_asked(

@@ -298,7 +298,7 @@ def test_subnets_and_groups_of_another_account_or_region_are_a_problem(world: Wo
     world.answers |= network([GATEWAY], []) | {call: code}
     found = world.found()["the subnets" if call == "DescribeSubnets" else "the security groups"]
     assert found.state == PROBLEM
-    assert f"not all of them are in {REGION} of account {ACCOUNT}" in found.remark
+    assert found.remark == f"not all of them are in {REGION} of {ACCOUNT}"
 
 
 def test_subnets_and_groups_are_of_one_vpc(world: World) -> None:
@@ -306,9 +306,8 @@ def test_subnets_and_groups_are_of_one_vpc(world: World) -> None:
     world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
     groups = {"SecurityGroups": [{"GroupId": "sg-01234567", "VpcId": "vpc-2"}]}
     world.answers |= network([GATEWAY], []) | {"DescribeSecurityGroups": groups}
-    assert world.found()["the security groups"] == Finding(
-        PROBLEM, "the security groups", "they and the subnets are of 2 networks (vpc-1, vpc-2), and a job stands in one"
-    )
+    what = "one VPC of subnets and security groups"
+    assert world.found()[what] == Finding(PROBLEM, what, "they are of vpc-1, vpc-2")
 
 
 @pytest.mark.parametrize(

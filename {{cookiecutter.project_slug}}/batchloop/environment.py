@@ -183,7 +183,7 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
     for key in ("role", "deployment_role", "permissions_boundary", "kms_key"):
-        yield from _own(found, key)
+        yield from _own(found, key, getattr(found, key))
     yield from _own(found, "[build] connection", found.build.connection)
     for key, least in (("keep_runs_days", 40), ("keep_trainings_days", 60)):
         kept, why = getattr(found, key), f"steps reuse what is 30 days old; 0, or {least} or more"
@@ -213,18 +213,14 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     )
 
 
-def _own(found: Environment, key: str, arn: str = "") -> Iterator[tuple[object, str]]:
+def _own(found: Environment, key: str, arn: str) -> Iterator[tuple[object, str]]:
     """Of an ARN: the environment's partition and account, or AWS's own policies' ("aws"); a key's region as well."""
-    if arn := arn or getattr(found, key, ""):
-        _, partition, service, region, account = arn.split(":")[:5]
-        accounts = (found.account, "aws") if key == "permissions_boundary" else (found.account,)
-        regions = (found.region,) if service == "kms" else (region,)
-        for other, there, wanted in (
-            ("partition", partition, (found.place["partition"],)),
-            ("region", region, regions),
-            ("account", account, accounts),
-        ):
-            yield there in wanted, f"{key} is of the {other} {there}, and {other} is {wanted[0]!r}."
+    there = dict(zip(("partition", "service", "region", "account"), arn.split(":")[1:5], strict=False))
+    wished = {"partition": found.place["partition"], "account": found.account}
+    wished |= {"region": found.region} if key == "kms_key" else {}
+    for other, wanted in wished.items() if arn else ():
+        fits = there[other] == wanted or (key, there[other]) == ("permissions_boundary", "aws")
+        yield fits, f"{key} is of the {other} {there[other]}, and {other} is {wanted!r}."
 
 
 def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, NamedTuple
 
 from batchloop.cloud import images
@@ -20,6 +21,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 OK, PROBLEM, UNKNOWN = "ok", "problem", "not known"
+NO_SUBNET, NO_GROUP = ("InvalidSubnetID.NotFound",), ("InvalidGroup.NotFound",)
 UNRESERVED = 100  # "as long as you leave at least 100": "PutFunctionConcurrency" in the Lambda API reference
 CONSOLE = "ask for more in the console (Service Quotas, {service}); a new account often has none"
 NEEDED = ("kms:Decrypt", "kms:GenerateDataKey")
@@ -156,14 +158,16 @@ def route(session: Session) -> Iterator[Finding]:
     environment = session.environment
     if not environment.subnets:
         return
-    there = f"not all of them are in {environment.region} of account {session.account}"
-    asked = {"SubnetIds": [*environment.subnets]}
-    subnets = session.find("ec2", "describe_subnets", ("InvalidSubnetID.NotFound",), "Subnets", **asked)
-    if subnets is None:
-        yield Finding(PROBLEM, "the subnets", there)
+    look, there = partial(session.find, "ec2"), f"not all of them are in {environment.region} of {session.account}"
+    subnets = look("describe_subnets", NO_SUBNET, "Subnets", SubnetIds=[*environment.subnets])
+    groups = look("describe_security_groups", NO_GROUP, "SecurityGroups", GroupIds=[*environment.security_groups])
+    yield _judged(subnets is not None, "the subnets", there)
+    yield _judged(groups is not None, "the security groups", there)
+    if subnets is None or groups is None:
         return
-    yield from _groups(session, {subnet["VpcId"] for subnet in subnets}, there)
-    in_vpc = [{"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})}]
+    networks = sorted({its["VpcId"] for its in (*subnets, *groups)})
+    yield _judged(len(networks) == 1, "one VPC of subnets and security groups", f"they are of {', '.join(networks)}")
+    in_vpc = [{"Name": "vpc-id", "Values": networks}]
     endpoints = list(session.pages("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=in_vpc))
     tables = list(session.pages("ec2", "describe_route_tables", "RouteTables", Filters=in_vpc))
     ready = [its for its in endpoints if its["ServiceName"].endswith(".s3") and its["State"].lower() == "available"]
@@ -178,19 +182,6 @@ def route(session: Session) -> Iterator[Finding]:
         good = table["RouteTableId"] in gateways or subnet["VpcId"] in interfaces or outside
         to_do = f"make a gateway endpoint for S3 in {subnet['VpcId']} with the route table {table['RouteTableId']}"
         yield _judged(good, f"a way to S3 from {subnet['SubnetId']}", f"there is none; {to_do}")
-
-
-def _groups(session: Session, networks: set[str], there: str) -> Iterator[Finding]:
-    """Security groups, which with the subnets stand in one VPC ("VpcConfig" in the SageMaker API reference)."""
-    what, asked = "the security groups", {"GroupIds": [*session.environment.security_groups]}
-    try:
-        groups = session.find("ec2", "describe_security_groups", ("InvalidGroup.NotFound",), "SecurityGroups", **asked)
-    except InputError as failed:
-        yield Finding(UNKNOWN, what, str(failed))
-        return
-    every = sorted(networks | {group["VpcId"] for group in groups or []})
-    why = f"they and the subnets are of {len(every)} networks ({', '.join(every)}), and a job stands in one"
-    yield _judged(groups is not None and len(every) == 1, what, there if groups is None else why)
 
 
 def notices(session: Session) -> Iterator[Finding]:

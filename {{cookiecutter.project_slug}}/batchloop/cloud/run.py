@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -28,7 +27,7 @@ LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "Trans
 LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
 PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
-RUNS = 5  # by which a step's minutes are known
+RUNS, LOOKED_AT = 5, 20  # by how many a step's minutes are known, and among how many these are
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 COMMIT = "GitCommit"
@@ -291,8 +290,9 @@ def minutes(session: Session) -> dict[str, tuple[float, str]]:
     A step that was reused, or not part of a selective execution, did not work and does not count. Raises CallFailed.
     """
     took: dict[str, list[float]] = {}
-    for arn in (arn for short in definitions.NAMES for arn in _succeeded(session, session.environment.pipeline(short))):
-        for step in _steps(session, arn):
+    names = map(session.environment.pipeline, definitions.NAMES)
+    for execution in (its for name in names if deployed_pipeline(session, name) for its in _succeeded(session, name)):
+        for step in _steps(session, execution["PipelineExecutionArn"]):
             worked = step["StepStatus"] == "Succeeded" and not {"CacheHitResult", "SelectiveExecutionResult"} & {*step}
             if worked and "EndTime" in step:
                 took.setdefault(step["StepName"], []).append((step["EndTime"] - step["StartTime"]).total_seconds() / 60)
@@ -301,17 +301,11 @@ def minutes(session: Session) -> dict[str, tuple[float, str]]:
     return {name: (median(found), f"measured: {words[name]}") for name, found in last.items()}
 
 
-def _succeeded(session: Session, pipeline: str) -> list[str]:
-    """The newest executions, twice as many as count, because a measurement by labels runs one step alone."""
-    request = {"PipelineName": pipeline, "SortBy": "CreationTime", "SortOrder": "Descending"}
-    found = session.pages("sagemaker", "list_pipeline_executions", "PipelineExecutionSummaries", **request)
-    done = (its["PipelineExecutionArn"] for its in found if its["PipelineExecutionStatus"] == handlers.SUCCEEDED)
-    try:
-        return list(islice(done, 2 * RUNS))
-    except CallFailed as failed:
-        if failed.code != "ResourceNotFound":
-            raise
-        return []
+def _succeeded(session: Session, pipeline: str) -> list[dict[str, Any]]:
+    """Of the newest executions; a measurement by labels is one too, and runs one step alone."""
+    with session.asking(f"looking at the runs of {pipeline}"):
+        found = list(retraining.executions(session.aws, pipeline, LOOKED_AT))
+    return [its for its in found if its["PipelineExecutionStatus"] == handlers.SUCCEEDED]
 
 
 def _state(step: Step) -> str:
