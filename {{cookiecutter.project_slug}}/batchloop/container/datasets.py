@@ -170,9 +170,8 @@ def _borders(counts: pl.LazyFrame, split: Split) -> tuple[float, float]:
     if uneven:
         words = "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew"
         log.warning(words, ", ".join(uneven), split.group, f"{max(sizes):,}", f"{total:,}")
-    first, last = (
-        share if at == wish else groups[at] for share, at, wish in zip(shares, (test, second), wished, strict=True)
-    )
+    places = zip((test, second), wished, shares, strict=True)
+    first, last = (share if place == wish else groups[place] for place, wish, share in places)
     return first, last
 
 
@@ -296,9 +295,7 @@ def write_parts(
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):
                 rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
-            if (
-                part != "train" and host.first
-            ):  # of which each host that learns gets some files, and one of them would be this
+            if part != "train" and host.first:  # of train each host that learns gets some files, and only rows
                 artifacts.write_json(folder / "features.json", learned)
     return rows
 
@@ -322,10 +319,10 @@ def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: st
         if champion is not None:
             chosen, file = frame.select(columns(champion)), folder / f"{host.prefix}part-00000.parquet"
             chosen.sink_parquet(file, compression_level=LEVEL, engine="streaming")
-        if host.first:
-            artifacts.write_absent(folder, reason) if champion is None else artifacts.write_json(
-                folder / "features.json", champion
-            )
+        if host.first and champion is None:
+            artifacts.write_absent(folder, reason)
+        elif host.first:
+            artifacts.write_json(folder / "features.json", champion)
 
 
 def columns(learned: Schema) -> list[pl.Expr]:

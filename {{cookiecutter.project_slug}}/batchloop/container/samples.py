@@ -9,7 +9,7 @@ is each row's number in the whole table, its part of the split, and every check 
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -102,9 +102,15 @@ def _unbinned(case: UseCase) -> list[Bins]:
 
 
 def baseline(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
-    """As profile.learned: bins, and what is counted in them, are the sample's, and all else the whole table's."""
+    """As profile.learned, of raw; from a sample come bins, and what is counted in them. Raises InputError."""
+    kinds, folder, sampled = measured.kinds(case.columns), job.processing_input("raw"), bool(spread())
+    table = _drawn() if sampled else profile.table(folder, case, again=True)
+    total, columns = profile.learned(table, kinds, case.drift.bins)
+    if total == 0:
+        raise InputError(f"{files.find(folder)[0].name} holds a header and no rows.")
+    if not sampled:
+        return total, columns
     total, counted = shards.tally(NAME)
-    _, columns = profile.learned(_drawn(), measured.kinds(case.columns), case.drift.bins)
     exact = [profile.described(column, counted[column["name"]], total) for column in _unbinned(case)]
     return total, [
         column | {key: of_all[key] for key in EXACT if key in of_all}
@@ -119,6 +125,7 @@ def write_training(case: UseCase) -> None:
     table, batches = _nothing(case), iter(list[pl.DataFrame]())
     if job.holds_files(folder):
         table, batches = raw.stream(folder, case, labelled=True)
+    _check_names(file.name for file in table.files)
     for batch in batches:
         rows = sample.add(batch.filter(datasets.usable(case)))
         if (key := datasets.split_key(case)) is not None and len(rows):
@@ -139,6 +146,12 @@ def check(case: UseCase) -> None:
         raise InputError(f"several hosts can't split by {split.method} and group at once: {ONE_HOST}.")
     if windows:
         raise InputError(f"several hosts learn from the newest window alone, not from earlier ones too: {ONE_HOST}.")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Rows are told by their file's name. Raises InputError where two have one."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"several files are called {min(twice)!r}: give each a name of its own, or {ONE_HOST}.")
 
 
 @dataclass(frozen=True)
@@ -186,8 +199,7 @@ def whole(case: UseCase) -> Whole:
     warnings = list[str]()
     shares, table, sizes = shards.read(NAME), _nothing(case), Counter[str]()
     for share in shares:
-        if twice := sizes.keys() & share["files"].keys():
-            raise InputError(f"several files are called {min(twice)!r}: give each a name of its own, or {ONE_HOST}.")
+        _check_names([*sizes, *share["files"]])
         sizes.update(share["files"])
         for name in COUNTS:
             setattr(table, name, getattr(table, name) + share[name])

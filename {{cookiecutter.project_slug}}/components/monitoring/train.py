@@ -8,20 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import (
-    artifacts,
-    drift_report,
-    files,
-    job,
-    measured,
-    performance,
-    profile,
-    realised,
-    samples,
-    usecase,
-)
-from batchloop.container.job import InputError
-from batchloop.container.usecase import UseCase
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, samples, usecase
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +22,7 @@ def train(settings: Mapping[str, str]) -> None:
     if job.flag(settings, "share"):
         samples.write_baseline(case)
         return
-    rows, columns = samples.baseline(case) if job.processing_input("sample").is_dir() else _columns(case)
+    rows, columns = samples.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
@@ -58,14 +45,6 @@ def train(settings: Mapping[str, str]) -> None:
         parents = {"evaluation": artifacts.fingerprint(evaluation)}
         artifacts.write_manifest(folder, "monitoring", case.contract(), parents)
     log.info("%s columns of %s rows, %s scores learned", len(columns), f"{rows:,}", len(scores))
-
-
-def _columns(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
-    table = profile.table(job.processing_input("raw"), case, again=True)
-    rows, columns = profile.learned(table, measured.kinds(case.columns), case.drift.bins)
-    if rows == 0:
-        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
-    return rows, columns
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
