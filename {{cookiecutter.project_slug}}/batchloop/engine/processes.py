@@ -26,7 +26,8 @@ STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
 # waits until the run's end of its standard input is closed: by the kernel, where the run was killed
 WATCHDOG = 'trap "" TERM; cat >/dev/null; kill -TERM 0; sleep 2; "$@"; kill -KILL 0'
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
+KEPT: tuple[str, ...] = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+KEPT += ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MEMORY_LIMIT_MB")
 
 
 @dataclass(frozen=True)
