@@ -422,7 +422,7 @@ def test_what_is_no_number_of_seconds_since_1970_is_wrong_in_its_own_words(tmp_p
     case = contract({"t": {"type": "date", "format": "epoch s"}})
     found = raw.read(tmp_path, case, labelled=False)
     assert found.frame.collect()["t"].to_list() == [datetime(2024, 1, 1, microsecond=500_000), None, None]
-    said = found.reasons.collect()
+    said = found.frame.filter(raw.BROKEN).select(raw.FILE, raw.ROW, raw.ERROR).collect()
     assert said.height == 1
     assert said.row(0)[2] == f"column 't': '{cell}' is not a number of seconds since 1970"
 

@@ -24,7 +24,7 @@ from batchloop.container.usecase import UseCase
 FILE = "__file"
 BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
-WIDE, CUT = 60_000, 32  # fewer rows at once than writers pack together; so many batches are cut at once
+PACKED, CUT = 60_000, 32  # rows that writers pack together at least; batches with fewer are cut, so many at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 TITLES = 30  # lines among which the names may stand
@@ -37,15 +37,8 @@ class Block:
     content: bytes
     text: Text
 
-    def read(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
-        """Numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError where that isn't so."""
-        return self._scan(numbers, missing).collect()
-
-    def written(self, name: str) -> pl.Series:
-        """A column as text."""
-        return self._scan((), ()).select(name).collect()[name]
-
-    def _scan(self, numbers: Collection[str], missing: Sequence[str]) -> pl.LazyFrame:
+    def scan(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.LazyFrame:
+        """Numbers as such, other cells as text; `missing` texts are gaps. It can't be read where that isn't so."""
         return pl.scan_csv(
             self.content,
             has_header=False,
@@ -79,14 +72,11 @@ class Batch:
     frame: pl.DataFrame
     blocks: tuple[Block, ...] = ()
 
-    def is_like(self, other: "Batch") -> bool:
-        return bool(self.blocks) == bool(other.blocks) and self.frame.schema == other.frame.schema
-
     def written(self, name: str, rows: pl.Series) -> pl.Series:
         """Some cells of a column as their file writes them."""
         cells = self.frame[name]
         if self.blocks and cells.dtype == pl.Float64:
-            cells = pl.concat([block.written(name) for block in self.blocks])
+            cells = pl.concat([block.scan().select(name).collect()[name] for block in self.blocks])
         return cells.gather(rows).cast(pl.String).fill_null("")
 
 
@@ -114,7 +104,8 @@ class Reading:
                     size += len(batch.frame)
                     done += len(batch.frame)
                     pace.say("%s rows read; file %s of %s", f"{done:,}", number, len(self.tables))
-                    if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
+                    kinds = {(bool(each.blocks), tuple(each.frame.schema.items())) for each in (*held[:1], batch)}
+                    if held and (size * batch.frame.width > CELLS // 4 or len(kinds) > 1):
                         yield _together(held)
                         held, size = [], len(batch.frame)
                     held.append(batch)
@@ -170,12 +161,12 @@ class Reading:
         try:
             if not block.content.isascii():
                 block.content.decode()
-            return block.read(self.numbers, self.usecase.data.missing if self.marked else ())
+            return block.scan(self.numbers, self.usecase.data.missing if self.marked else ()).collect()
         except UnicodeDecodeError:
             return None
         except pl.exceptions.PolarsError:
             try:
-                texts = block.read()
+                texts = block.scan().collect()
             except pl.exceptions.PolarsError:
                 return None
         for name in self.numbers & set(texts.columns):
@@ -191,7 +182,7 @@ class Reading:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
         size = max(1, min(ROWS, CELLS // (len(names) + 1)))
         self.empty += len(table.gaps)
-        span = CUT * size if size < min(WIDE, table.rows) else size
+        span = CUT * size if size < min(PACKED, table.rows) else size
         for start in range(0, table.rows, span):
             part = table.frame.select(*names, ROW).slice(start, span)
             for frame in _cut(part, min(span, table.rows - start), size) if size < span else [part.collect()]:

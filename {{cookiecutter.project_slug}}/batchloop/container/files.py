@@ -111,10 +111,8 @@ def read(file: Path, data: Data) -> Rows:
     found = table(file, data)
     if isinstance(found, Text):
         return rows(found)
-    if not len(found.gaps):
-        return Rows(found.frame)
-    frame = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
-    return Rows(frame, len(found.gaps))
+    whole = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
+    return Rows(whole if len(found.gaps) else found.frame)
 
 
 def rows(text: Text) -> Rows:

@@ -45,28 +45,17 @@ class RawTable:
     """
 
     files: tuple[Path, ...]
-    id: str
-    ids: Ids
-    reading: Reading
+    ids: Ids = field(default_factory=Ids)
     frame: pl.LazyFrame = field(default_factory=pl.LazyFrame)
     parts: list[Path] = field(default_factory=list)
     rows: int = 0
+    empty: int = 0
     broken: int = 0
     unlabelled: int = 0
     ungrouped: int = 0
     first: str = ""
     values: Counter[str] = field(default_factory=Counter)
     classes: set[Any] = field(default_factory=set)
-
-    @property
-    def empty(self) -> int:
-        """How many lines held nothing at all, and are no rows."""
-        return self.reading.empty
-
-    @property
-    def reasons(self) -> pl.LazyFrame:
-        """`__file`, `__row` and `__error` of the rows that break the contract."""
-        return self.frame.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR)
 
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         """Take account of some of its rows."""
@@ -123,23 +112,18 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
 def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
     """A table that has no `parts`, and its batches: taking them fills its counts. They have the frame's columns."""
     tables = tuple(files.find(folder))
-    table = RawTable(tables, usecase.data.id or NO_ID, Ids(), Reading(tables, usecase, labelled))
+    table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
+    others = [parser.source for parser in parsers[True] if not parser.plain]
+    numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
+    reading = Reading(tables, usecase, labelled, numbers)
 
     def counted() -> Iterator[pl.DataFrame]:
-        for batch in _batches(table.reading):
+        for batch in in_order(reading, partial(_parsed, usecase=usecase, parsers=parsers), pl.thread_pool_size()):
             table.count(batch, usecase)
             yield batch
+        table.empty = reading.empty
 
     return table, counted()
-
-
-def _batches(reading: Reading) -> Iterator[pl.DataFrame]:
-    """Batches under the contract."""
-    usecase = reading.usecase
-    parsers = {timed: _parsers(usecase, timed, reading.labelled) for timed in (True, False)}
-    others = [parser.source for parser in parsers[True] if not parser.plain]
-    reading.numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
-    yield from in_order(reading, partial(_parsed, usecase=usecase, parsers=parsers), pl.thread_pool_size())
 
 
 def as_text(name: str, decimal: str = ".") -> pl.Expr:

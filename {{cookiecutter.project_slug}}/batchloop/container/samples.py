@@ -18,8 +18,6 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import datasets, files, job, measured, profile, raw, shards
-from batchloop.container.batches import Reading
-from batchloop.container.ids import Ids
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Bins
 from batchloop.container.raw import FILE, ROW, RawTable
@@ -29,7 +27,7 @@ ROWS, CELLS = 500_000, 16_000_000  # of a sample at most
 KEY, COUNT = "__key", "len"
 EXACT = ("missing", "invalid", "low", "high", "mean", "deviation")  # of a column of the baseline
 NAME = "sample"  # of the hand-over
-COUNTS = ("rows", "broken", "unlabelled", "ungrouped")
+COUNTS = ("rows", "empty", "broken", "unlabelled", "ungrouped")
 ONE_HOST = "write count = 1 for processing in environments/*.toml"
 
 
@@ -122,7 +120,7 @@ def write_training(case: UseCase) -> None:
     """Of processing: a sample of this host's usable rows, and what is exact of all of them."""
     check(case)
     folder, sample, keys = job.processing_input("raw"), Sample(), list[pl.DataFrame]()
-    table, batches = _nothing(case), iter(list[pl.DataFrame]())
+    table, batches = RawTable(()), iter(list[pl.DataFrame]())
     if job.holds_files(folder):
         table, batches = raw.stream(folder, case, labelled=True)
     _check_names(file.name for file in table.files)
@@ -130,7 +128,7 @@ def write_training(case: UseCase) -> None:
         rows = sample.add(batch.filter(datasets.usable(case)))
         if (key := datasets.split_key(case)) is not None and len(rows):
             keys.append(rows.select(key).drop_nulls().group_by(pl.all()).len(COUNT))
-    counts = {name: getattr(table, name) for name in (*COUNTS, "empty", "first")}
+    counts = {name: getattr(table, name) for name in (*COUNTS, "first")}
     counts |= {"values": table.values, "classes": [*table.classes], "files": sample.files}
     shards.write(NAME, counts | {"warnings": raw.shared_ids(table, case)})
     sample.write()
@@ -197,13 +195,12 @@ def whole(case: UseCase) -> Whole:
     """Raises InputError where a host's share is missing, or two files have one name."""
     check(case)
     warnings = list[str]()
-    shares, table, sizes = shards.read(NAME), _nothing(case), Counter[str]()
+    shares, table, sizes = shards.read(NAME), RawTable(()), Counter[str]()
     for share in shares:
         _check_names([*sizes, *share["files"]])
         sizes.update(share["files"])
         for name in COUNTS:
             setattr(table, name, getattr(table, name) + share[name])
-        table.reading.empty += share["empty"]
         table.first = min(filter(None, (table.first, share["first"])), default="")
         table.values.update(share["values"])
         table.classes.update(share["classes"])
@@ -216,7 +213,3 @@ def whole(case: UseCase) -> Whole:
     rows = datasets.with_parts(_shifted(_drawn().drop(KEY), starts), case, merged, numbered=True)
     drawn = int(rows.select(pl.len()).collect().item())
     return Whole(table, starts, sizes, rows, merged, drawn / max(1, sizes.total()), warnings)
-
-
-def _nothing(case: UseCase) -> RawTable:
-    return RawTable((), case.data.id or raw.NO_ID, Ids(), Reading((), case, labelled=True))

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import artifacts, models, raw, values
+from batchloop.container import artifacts, job, memory, models, raw, values
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
@@ -39,6 +39,13 @@ def schema(folder: Path) -> Schema:
     """The description of a channel's columns. Raises InputError where it is missing or damaged."""
     described: Schema = artifacts.read_json(folder / "features.json")
     return described
+
+
+def check_memory(described: Schema, *channels: str) -> None:
+    """Raises InputError where all rows of these channels together would not fit into memory."""
+    files = [file for name in channels for file in job.channel(name).glob("*.parquet")]
+    rows = sum(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in files)
+    memory.check(rows, len(described["features"]))
 
 
 def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:

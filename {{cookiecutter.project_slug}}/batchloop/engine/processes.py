@@ -27,7 +27,8 @@ GRACE_SECONDS = 10.0
 ASKED_SECONDS = 0.1
 # waits until the run's end of its standard input is closed: by the kernel, where the run was killed
 WATCHDOG = 'trap "" TERM; cat >/dev/null; kill -TERM 0; sleep 2; "$@"; kill -KILL 0'
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
+KEPT: tuple[str, ...] = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+KEPT += ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "MEMORY_LIMIT_MB")
 
 
 @dataclass(frozen=True)
