@@ -75,6 +75,7 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	@$(BIN)/$(COMPILE) --group development --group "$(TEMPLATE)/pyproject.toml:development" --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 	@for peer in benchmarks/peers/*.in; do $(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) $$peer --output-file $${peer%.in}.txt; done
 	@$(BIN)/$(COMPILE) --group models --constraint "$(TEMPLATE)/locks/development.txt" --output-file docs/models/requirements.lock
+	@$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) docs/spark/requirements.in --output-file docs/spark/requirements.lock
 
 clean: ## remove what make demo rendered
 	@rm -rf build

@@ -28,7 +28,7 @@ from batchloop.container.values import HOUR
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
 NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
 TYPE = re.compile(
-    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
+    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|text|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
 )
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 

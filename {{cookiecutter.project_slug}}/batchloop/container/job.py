@@ -80,6 +80,11 @@ def processing_input(name: str) -> Path:
     return root() / "processing" / "input" / name
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether a host was given any: of an input in parts it may get none."""
+    return any(path.is_file() and path.name[0] not in "._" for path in folder.rglob("*"))
+
+
 def processing_output(name: str) -> Path:
     """The folder whose files a processing job uploads under this output's name."""
     return root() / "processing" / "output" / name
@@ -163,13 +168,15 @@ def _read(file: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _has_work(mode: str, spread: Spread) -> bool:
-    """Whether this host does the job: each does where an input of `spread` is in parts, and else the first one alone.
+def _has_work(mode: str, spread: Spread, shared: bool) -> bool:
+    """Whether this host does the job: each does where it is shared, and else the first one alone.
+
+    It is where an input of `spread` is in parts, or a setting says so; then any input may be.
 
     Raises InputError where an input is in parts that has to be whole.
     """
     hosts = current()
-    if not hosts.several:
+    if not hosts.several or shared:
         return True
     if torn := set(hosts.shards).difference(spread() if callable(spread) else spread):
         raise InputError(
@@ -186,13 +193,14 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
-    Of the inputs in `spread` a host may have its part, and then works beside the others; else the first host works.
+    Of the inputs in `spread` a host may have its part, and then works beside the others, as it does where the setting
+    `share` is "true"; else the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     logging.getLogger().handlers[0].setFormatter(Words())
     signal.signal(signal.SIGTERM, _stop)  # the first process of a container would not notice it otherwise
     try:
-        if _has_work(name, spread):
+        if _has_work(name, spread, flag(settings(arguments), "share")):
             with _scratch():
                 mode(settings(arguments))
             log.info("used %.2f processor seconds and at most %d MiB", *_used())

@@ -15,14 +15,24 @@ from time import monotonic
 from typing import Any
 
 from batchloop.container.job import InputError
-from batchloop.engine.steps import BY_TYPE, PipelineExecution
+from batchloop.engine.steps import PipelineExecution, fail, model, processing, register, training, transform
 from batchloop.engine.storage import Properties, write_json
+from batchloop.engine.tuning import tuning
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
 from batchloop.repository import Stopped, full
 
 MOST = 50  # steps of a selection
 PARALLEL = 2
+BY_TYPE: Mapping[str, Callable[[str, Mapping[str, Any], PipelineExecution], Properties]] = {
+    "Processing": processing,
+    "Training": training,
+    "Tuning": tuning,
+    "Model": model,
+    "Transform": transform,
+    "RegisterModel": register,
+    "Fail": fail,
+}
 
 
 @dataclass(frozen=True)
