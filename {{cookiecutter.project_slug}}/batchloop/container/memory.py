@@ -12,7 +12,8 @@ from batchloop.container.job import InputError
 SETTING = "MEMORY_LIMIT_MB"  # of the environment: less than the container or the machine has
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # cgroup 2 and 1
 MEBIBYTE = 2**20
-START, A_ROW, A_CELL = 200, 100, 10  # MiB, bytes, bytes: a float32, and what a library makes of it (docs/decisions.md)
+START, A_ROW, A_CELL, A_COLUMN = 200, 40, 5, 126_000  # MiB, then bytes: tables, bins, histograms (docs/decisions.md)
+SAMPLED, SAMPLE, A_SAMPLE = 200_000, 32_000_000, 12  # rows that bins are drawn from, their cells at most, bytes a cell
 FREE = 0.75  # of an instance's memory: the rest is the system's, the files' cache and what rows differ in
 INSTANCE = re.compile(r"ml\.([cmr])\d\w*\.(?:(\d*)x)?large")
 GIB_A_PROCESSOR = {"c": 2, "m": 4, "r": 8}  # "Amazon EC2 instance types"
@@ -22,7 +23,9 @@ TYPES = [f"ml.{family}5.{size}" for family in "mr" for size in SIZES]
 
 def check(rows: int, columns: int) -> None:
     """Raises InputError where the tables of a training need more memory than there is."""
-    need, there = START + rows * (A_ROW + A_CELL * columns) / MEBIBYTE, limit()
+    sample = A_SAMPLE * min(min(rows, SAMPLED) * columns, SAMPLE)
+    need = START + (rows * (A_ROW + A_CELL * columns) + A_COLUMN * columns + sample) / MEBIBYTE
+    there = limit()
     if need > there:
         larger = [name for name in TYPES if usable(name) >= need] or ["no ml.m5 or ml.r5"]
         raise InputError(
