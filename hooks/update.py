@@ -21,6 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from hooks.answers import source  # noqa: E402 - this file is started as a script
+
 RECORD, CRUFT, COPIER = ".template.json", ".cruft.json", ".copier-answers.yml"
 PLUMBING = "batchloop"
 RENDERED = "{" + "{cookiecutter.project_slug}" + "}"
@@ -37,10 +41,11 @@ class Problem(Exception):
 
 def git(*words: object, cwd: Path, given: str = "", **environment: str) -> str:
     """What a git command says. Raises Problem, with git's own words, where it fails."""
-    command = ["git", *map(str, words)]
-    done = subprocess.run(
-        command, cwd=cwd, input=given, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    command, own = ["git", *map(str, words)], os.environ | environment
+    try:
+        done = subprocess.run(command, cwd=cwd, input=given, env=own, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Problem("git is not installed, and an update is its merge.") from None
     if done.returncode != 0:
         raise Problem(f"git {words[0]} failed: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -279,14 +284,18 @@ def checked(repository: Path) -> None:
 def main() -> int:
     """The exit code; conflicts are no failure."""
     parser = argparse.ArgumentParser(prog="update.py", description="Merge this version of the template in.")
-    parser.add_argument("--template", default=str(ROOT), help="what the record gets as its place")
+    place = json.loads(source({"_version": ""}))["template"]
+    parser.add_argument("--template", default=place, help="what the record gets as its place")
     parser.add_argument(
         "--from", dest="commit", help="the commit of the template that this repository was rendered from"
     )
     given, repository = parser.parse_args(), Path.cwd()
     try:
         checked(repository)
-        old = recorded(repository)
+        try:
+            old = recorded(repository)
+        except (KeyError, ValueError) as error:
+            raise Problem(f"what this repository was rendered from can't be read of its files: {error}") from None
         old = replace(old, commit=given.commit) if given.commit else old
         to = Version(given.template, "", git("rev-parse", "HEAD", cwd=ROOT), old.answers)
         with tempfile.TemporaryDirectory() as work:
@@ -294,6 +303,12 @@ def main() -> int:
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "stopped; `git status` shows whether anything was merged, `git reset --hard` takes it back.",
+            file=sys.stderr,
+        )
+        return 130
     return 0
 
 

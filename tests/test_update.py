@@ -175,6 +175,7 @@ def worked_in(repository: Path) -> None:
     change(repository / "usecase.toml", "[gate]", "# the owner's\n[gate]")
     change(repository / "pyproject.toml", '"polars>=2.1,<3"', '"polars>=2.1,<3", "holidays>=0.80"')
     change(repository / "Makefile", "clean: ##", "mine: ## the owner's\n\t@echo mine\n\nclean: ##")
+    (repository / "buildspec.yml").unlink()
     (repository / "components" / "processing" / "calendar.py").write_text('"""The owner\'s."""\n', encoding="utf-8")
     commit(repository)
 
@@ -191,6 +192,7 @@ def holds(repository: Path) -> None:
     assert "holidays" in (repository / "pyproject.toml").read_text(encoding="utf-8")
     assert "@echo mine" in (repository / "Makefile").read_text(encoding="utf-8")
     assert (repository / "components" / "processing" / "calendar.py").is_file()
+    assert not (repository / "buildspec.yml").exists()
     assert THEIRS in (repository / "batchloop" / "cost.py").read_text(encoding="utf-8")
     assert (repository / "batchloop" / "ROOMS.md").is_file()
     assert not (repository / "batchloop" / "README.md").exists()
@@ -380,6 +382,7 @@ def test_doctor_says_what_wants_care(plain: Path) -> None:
 
     assert lines()["template"].endswith("v0.0.2 is out: make update")
     assert lines()["batchloop/"] == "ok as it was rendered"
+    run_in(plain)(sys.executable, "-S", "-B", "-m", "batchloop", "doctor")  # with nothing but the standard library
     assert lines()[".venv"] == "look is not what locks/development.txt says: make install"
     change(plain / "batchloop" / "cost.py", '"""', '"""Mine: ')
     change(plain / "usecase.toml", "[gate]", "[gates]")
@@ -388,8 +391,14 @@ def test_doctor_says_what_wants_care(plain: Path) -> None:
     assert found["batchloop/"].startswith("look edited: batchloop/cost.py; ")
     assert found["usecase.toml"].startswith("mend usecase.toml")
     assert "whether a newer one is out is not known" in found["template"]
-    (plain / ".template.json").unlink()
-    assert lines(succeeds=False)["template"].startswith("mend .template.json is missing")
+    (plain / ".template.json").write_text("[]", encoding="utf-8")
+    assert lines(succeeds=False)["template"].startswith("mend .template.json is missing or damaged")
+
+
+def test_copier_s_answers_are_checked_too(template: Path, tmp_path: Path) -> None:
+    copy = ("copier", "copy", "--trust", "--defaults", "--quiet", "--data", "project_slug=Best Case")
+    assert "for example 'best-case'" in run_in(tmp_path)(*copy, str(template), "best", succeeds=False).stderr
+    assert not (tmp_path / "best").exists()
 
 
 def test_who_has_told_git_no_name_gets_a_first_commit_too(template: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from batchloop.container.job import InputError
 from batchloop.repository import Repository
 
 RECORD = ".template.json"
-ENVIRONMENTS = {"development": ".venv", "components": ".venv-components"}
+ENVIRONMENTS = {"development": ".venv", "components": ".venv-components"}  # lock → folder
 TOOLS = {  # and what needs them
     "git": "nothing can be updated, and a release names no commit",
     "make": "there are no commands",
@@ -32,10 +32,11 @@ TOOLS = {  # and what needs them
 def record(repository: Repository) -> dict[str, Any]:
     """What the template wrote of itself when it rendered this repository, or was merged into it."""
     try:
-        return dict(json.loads((repository.root / RECORD).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
+        found = json.loads((repository.root / RECORD).read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("template", "version", "commit", "batchloop")}
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
         raise InputError(
-            f"{RECORD} is missing or no JSON, so the template and its version are not known: bring it back from git, "
+            f"{RECORD} is missing or damaged, so the template and its version are not known: bring it back from git, "
             "or call hooks/update.py of a clone of the template here."
         ) from None
 
@@ -45,7 +46,7 @@ def git(*words: object) -> str:
     command = ["git", *map(str, words)]
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - git itself
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise InputError(f"git can't be run or gave no answer: {error}") from None
     if done.returncode != 0:
@@ -55,7 +56,7 @@ def git(*words: object) -> str:
 
 def releases(place: str) -> list[tuple[int, ...]]:
     """The versions that the template has a tag for, the newest last."""
-    tags = re.findall(r"refs/tags/v(\d+)\.(\d+)\.(\d+)$", git("ls-remote", "--tags", place), re.MULTILINE)
+    tags = re.findall(r"refs/tags/v(\d+)\.(\d+)\.(\d+)$", git("ls-remote", "--tags", "--", place), re.MULTILINE)
     return sorted(tuple(map(int, tag)) for tag in tags)
 
 
@@ -75,12 +76,12 @@ def update(repository: Repository, to: str) -> int:
     wanted = to or (tags[-1] if tags else "HEAD")
     with TemporaryDirectory() as folder:
         clone = Path(folder) / "template"
-        git("clone", "--quiet", "--no-checkout", place, clone)
+        git("clone", "--quiet", "--no-checkout", "--", place, clone)
         git("-C", clone, "checkout", "--quiet", "--detach", f"v{wanted}" if f"v{wanted}" in tags else wanted)
         if not (merging := clone / "hooks" / "update.py").is_file():
             raise InputError(f"{wanted} of {place} can't update a repository yet; name a newer version with TO=.")
         command = [sys.executable, "-B", str(merging), "--template", place]
-        return subprocess.run(command, cwd=repository.root, check=False).returncode  # noqa: S603
+        return subprocess.run(command, cwd=repository.root, check=False).returncode  # noqa: S603 - the template
 
 
 def doctor(repository: Repository) -> int:
@@ -100,7 +101,7 @@ def _template(repository: Repository) -> Iterator[tuple[str, str, str]]:
         return
     what = f"version {about['version']} ({about['commit'][:9] or 'no commit'}) of {about['template']}"
     try:
-        own = tuple(map(int, about["version"].split(".")))
+        own = tuple(map(int, re.findall(r"\d+", str(about["version"]))))
         newer = [version for version in releases(about["template"]) if version > own]
         yield (
             ("look", "template", f"{what}; {tag(newer[-1])} is out: make update") if newer else ("ok", "template", what)
