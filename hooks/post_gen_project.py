@@ -1,7 +1,4 @@
-"""Record what was rendered, start a git repository; plan or create what the use case needs in AWS.
-
-Never fails: the rendered repository stays. cookiecutter and cruft fill the answers in, hooks/copied.py hands them over.
-"""
+"""Start a git repository; plan or create what the use case needs in AWS. Never fails: the rendered repository stays."""
 
 import json
 import shutil
@@ -12,25 +9,6 @@ from pathlib import Path
 
 ANSWERS = json.loads(sys.argv[1] if sys.argv[1:] else r"""{{ cookiecutter | tojson }}""")
 COMMANDS = {"plan": "make bootstrap", "create": "make bootstrap CREATE=yes ENV=dev"}
-
-
-def record() -> None:
-    """Write what an update needs: the template, its version and the answers; and what the plumbing hashes to there.
-
-    It is the same whatever renders, and where copier updates there still lies what the older version had.
-    """
-    sys.path.insert(0, str(Path.cwd()))
-    sys.dont_write_bytecode = True
-    from batchloop import repository  # noqa: PLC0415 - of the folder that was rendered
-
-    about = json.loads(ANSWERS["__source"])
-    [template] = Path(about.pop("root")).glob("*cookiecutter.project_slug*")
-    plumbing = repository.of(repository.files(template, [template / "batchloop"]))
-    answers = {key: value for key, value in ANSWERS.items() if not key.startswith("_") and key != "aws_resources"}
-    written = json.dumps(
-        about | {"answers": answers, "batchloop": plumbing}, indent=2, ensure_ascii=False, sort_keys=True
-    )
-    Path(".template.json").write_text(f"{written}\n", encoding="utf-8")
 
 
 def temporary() -> bool:
@@ -91,12 +69,32 @@ def aws_resources(choice: str) -> None:
         print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
 
 
+def record() -> None:
+    """Write what an update needs: the template, its version and the answers; and what the plumbing hashes to there.
+
+    It is the same whatever renders, and where copier updates there still lies what the older version had.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    sys.dont_write_bytecode = True
+    from batchloop import repository  # noqa: PLC0415 - of the folder that was rendered
+
+    about = json.loads(ANSWERS["__source"])
+    [template] = Path(about.pop("root")).glob("*cookiecutter.project_slug*")
+    plumbing = repository.of(repository.files(template, [template / "batchloop"]))
+    answers = {key: value for key, value in ANSWERS.items() if not key.startswith("_") and key != "aws_resources"}
+    written = json.dumps(
+        about | {"answers": answers, "batchloop": plumbing}, indent=2, ensure_ascii=False, sort_keys=True
+    )
+    Path(".template.json").write_text(f"{written}\n", encoding="utf-8")
+
+
 def main() -> None:
     """Everything after rendering."""
-    if "_compared" not in ANSWERS:
-        for cache in [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")]:
-            shutil.rmtree(cache)  # of tools that ran in the template's own folder
     record()
+    for cache in (
+        [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")] if "_compared" not in ANSWERS else []
+    ):
+        shutil.rmtree(cache)  # of tools that ran in the template's own folder
     if compared():
         return
     start_repository()
