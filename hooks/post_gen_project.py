@@ -41,16 +41,11 @@ def start_repository() -> None:
         return
     if git("rev-parse", "--is-inside-work-tree") or not git("init", "--quiet", "--initial-branch=main") or temporary():
         return
-    neutral = (
-        []
-        if git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
-        else ["-c", "user.name=template", "-c", "user.email=nobody@localhost"]
-    )
+    known = git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    neutral = [] if known else ["-c", "user.name=template", "-c", "user.email=nobody@localhost"]
     quietly = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
-    about = json.loads(ANSWERS["__source"])
-    if not git("add", "--all") or not git(
-        *neutral, *quietly, "commit", "--message", f"Rendered from the template {about['version']}"
-    ):
+    about = f"Rendered from the template {json.loads(ANSWERS['__source'])['version']}"
+    if not (git("add", "--all") and git(*neutral, *quietly, "commit", "--message", about)):
         print("The first commit failed; make it yourself: git add --all && git commit", flush=True)
 
 
@@ -82,18 +77,15 @@ def record() -> None:
     [template] = Path(about.pop("root")).glob("*cookiecutter.project_slug*")
     plumbing = repository.of(repository.files(template, [template / "batchloop"]))
     answers = {key: value for key, value in ANSWERS.items() if not key.startswith("_") and key != "aws_resources"}
-    written = json.dumps(
-        about | {"answers": answers, "batchloop": plumbing}, indent=2, ensure_ascii=False, sort_keys=True
-    )
-    Path(".template.json").write_text(f"{written}\n", encoding="utf-8")
+    about |= {"answers": answers, "batchloop": plumbing}
+    text = json.dumps(about, indent=2, ensure_ascii=False, sort_keys=True)
+    Path(".template.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def main() -> None:
     """Everything after rendering."""
     record()
-    for cache in (
-        [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")] if "_compared" not in ANSWERS else []
-    ):
+    for cache in () if "_compared" in ANSWERS else (*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")):
         shutil.rmtree(cache)  # of tools that ran in the template's own folder
     if compared():
         return
