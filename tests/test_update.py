@@ -73,7 +73,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in STARRED:
         change(rendered / name, "\nimport ", f"\n{THEIRS}\nimport ")
     change(rendered / "usecase.toml", "[usecase]", f"{THEIRS}\n[usecase]")
-    change(rendered / "README.md", "## Your own table", "## A table of your own")
+    change(rendered / "README.md", "## Five commands", "## A few commands")
     change(rendered / "locks" / "development.txt", "boto3==", "boto3==0.")
     change(rendered / "batchloop" / "cost.py", "\nimport ", f"\n{THEIRS}\nimport ")
     (rendered / "batchloop" / "README.md").rename(rendered / "batchloop" / "ROOMS.md")
@@ -234,13 +234,13 @@ def test_no_edit_is_lost_and_conflicts_are_git_s(template: Path, tmp_path: Path,
     status = run_in(repository)("git", "status", "--porcelain").stdout.splitlines()
     assert status == (["?? .cruft.json"] if rendered is by_cruft else [])
     worked_in(repository)
-    change(repository / "README.md", "## Your own table", "## Our table")
+    change(repository / "README.md", "## Five commands", "## Our commands")
     commit(repository)
     said = updated(repository)
     status = run_in(repository)("git", "status", "--porcelain").stdout.splitlines()
     assert [line for line in status if line[:2] in ("UU", "AA", "DU", "UD")] == ["UU README.md"]
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"(?s)<<<<<<< .*## Our table.*=======.*## A table of your own.*>>>>>>> ", readme)
+    assert re.search(r"(?s)<<<<<<< .*## Our commands.*=======.*## A few commands.*>>>>>>> ", readme)
     holds(repository)
     if updated is make_update:
         assert "README.md" in said

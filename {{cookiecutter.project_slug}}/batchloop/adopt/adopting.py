@@ -268,7 +268,8 @@ def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
     ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))
-    first = table.reasons.head(FIRST).collect(engine="streaming").rows()
+    broken = table.frame.filter(pl.col(raw.BROKEN)).select(raw.FILE, raw.ROW, raw.ERROR)
+    first = broken.head(FIRST).collect(engine="streaming").rows()
     reasons = [f"{file}, row {number}: {error}" for file, number, error in first]
     if table.broken > case.data.bad_rows * rows:
         raise InputError(f"{'; '.join(reasons)}; {table.broken:,} of {rows:,} rows are like that: mend them.")

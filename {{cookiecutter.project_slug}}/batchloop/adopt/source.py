@@ -28,7 +28,7 @@ from batchloop.container.values import HOUR
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
 NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
 TYPE = re.compile(
-    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
+    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|text|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
 )
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
@@ -96,6 +96,7 @@ def missing_option(texts: Iterable[str]) -> str:
     return f"MISSING={shlex.quote(line.getvalue())}"
 
 
+LARGE = 20_000_000  # bytes that take a few seconds, which it says
 BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
 RECORDS, TITLES, LAST = (
     200,
@@ -142,6 +143,9 @@ def read(options: Options) -> Table:
     """Open the files. Raises Question, or InputError for missing or damaged ones, or names that can't be used."""
     _check_workbook(options.data)
     found = files.find(options.data)
+    size = sum(file.stat().st_size for file in found)
+    say = partial(print, flush=True) if size > LARGE else str
+    say(f"reading {options.data.name} ({size:,} bytes)")
     for file in found:
         _check_workbook(file)
     try:
@@ -165,6 +169,7 @@ def read(options: Options) -> Table:
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
     _check_rows(found[-1].name, frame)
+    say(f"looking at {len(schema):,} columns, then checking every row")
     return Table(hours, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
 
 

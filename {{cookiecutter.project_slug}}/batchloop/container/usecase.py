@@ -19,9 +19,9 @@ RESERVED = ("prediction", "score", "error")
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
-    "processing": ("data", "columns", "split", "features"),
-    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
+    "processing": ("data", "columns", "split", "features", "slices"),
+    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate", "slices"),
+    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
 EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
@@ -77,7 +77,7 @@ class Column:
     """
 
     name: str
-    type: Literal["number", "category", "boolean", "date"]
+    type: Literal["number", "category", "boolean", "date", "text"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
@@ -119,6 +119,7 @@ class Features:
     rare: Annotated[int, FROM_0] = 20
     vocabulary: Annotated[int, FROM_1] = 200
     impute: Literal["none", "median"] = "none"
+    terms: Annotated[int, FROM_1] = 50
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,18 @@ class Gate:
     metric: str
     minimum: float
     minimum_lead: float = 0.0
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Parts of the rows that are measured by themselves; `limit` is the gate's for the worst of them."""
+
+    columns: tuple[str, ...] = ()
+    bins: Annotated[int, Range(ge=2, le=20)] = 4
+    values: Annotated[int, Range(ge=1, le=200)] = 20
+    minimum_rows: Annotated[int, FROM_1] = 100
+    limit: float | None = None
+    not_evaluable: Literal["fail", "pass"] = "fail"
 
 
 @dataclass(frozen=True)
@@ -195,6 +208,7 @@ class UseCase(About):
     prediction: Prediction
     gate: Gate
     drift: Drift
+    slices: Slices
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
 
@@ -213,7 +227,9 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
+    return replace(
+        case, columns=(), slices=Slices(), data=replace(case.data, time=""), split=replace(case.split, group=group)
+    )
 
 
 def digest(value: object) -> str:
@@ -252,6 +268,8 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
+        if parsed.slices.limit is not None:
+            metrics.check_limit(parsed.data.task, gate.metric, parsed.slices.limit, "[slices] limit")
         return parsed
 
 
@@ -383,6 +401,11 @@ def _split_rules(case: UseCase) -> Rules:
     kinds = {column.name: column.type for column in case.columns}
     holds = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield holds, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    sliced = case.slices.columns
+    yield len(set(sliced)) == len(sliced), "[slices] columns names one twice."
+    yield data.label not in sliced, f"[slices] columns names the label {data.label!r}: it would part what is measured."
+    yield all(map(usable, sliced)), f"[slices] columns: {NAME_RULE}"
+    yield sliced or case.slices.limit is None, "[slices] limit is of the worst slice, and columns names none."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
     holds = set(loop.on) - ({"performance"} if data.task == "regression" else set())

@@ -121,13 +121,9 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     scheduler = Scheduler(nodes, execution, scope, {**record, "parameters": dict(order.parameters), "steps": {}})
     scheduler.save()
     try:
-        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as scheduler.show:
-            scheduler.run()
+        with _terminable(), nullcontext() if order.quiet else watching(list(nodes), execution.log) as scheduler.show:
+            scheduler.run(backend.stop)
     except KeyboardInterrupt:
-        backend.stop()
-        for step in scheduler.record["steps"].values():
-            if step["state"] == StepStatus.RUNNING:
-                step["state"] = str(StepStatus.STOPPED)
         scheduler.save(state="stopped", ended=now())
         raise
     finally:
@@ -176,6 +172,12 @@ class RunSummary:
             yield f"  {name:<{width}}{values}" + (GATE if name == report.get("metric") else "")
         if earlier := report.get("earlier"):
             yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if worst := report.get("slices", {}).get("worst"):
+            lines = [line for line in report["slices"]["lines"] if line["value"] is None]
+            unknown = listed((f"{line['column']} = {line['slice']} ({line['rows']:,} rows)" for line in lines), 5)
+            few = f"; can't be evaluated: {unknown}" if lines else ""
+            value, name = _number(worst["value"]), f"{worst['column']} = {worst['slice']}"
+            yield f"  worst slice: {name}, {report['metric']} {value.strip()} on {worst['rows']:,} rows{few}"
         if untrusted := self.untrusted():
             yield f"  not to be trusted on new rows: {untrusted}"
         if reason := report.get("not_comparable"):
