@@ -10,7 +10,7 @@ from conftest import TEMPLATE, run_in
 
 BLOCK = re.compile(r"(?ms)^```(sh|diff)\n(.*?)^```$")
 FAILS = "   # fails"
-PAGES = ("your-table", "change-the-model", "reports")
+PAGES = {"a table": ("your-table",), "a model": ("reports", "change-the-model")}  # in one repository each
 
 
 def edit(folder: Path, diff: str) -> None:
@@ -40,9 +40,10 @@ def follow(folder: Path, page: str) -> None:
 def test_a_guide_does_what_it_says(another: Callable[[str], Path], name: str) -> None:
     folder = another(name)
     run_in(folder)("make", "sample", "ROWS=4000")
-    follow(folder, (folder / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    for page in PAGES[name]:
+        follow(folder, (folder / "docs" / f"{page}.md").read_text(encoding="utf-8"))
 
 
 def test_every_page_with_commands_to_follow_is_followed() -> None:
     pages = {file.stem for file in (TEMPLATE / "docs").glob("*.md") if BLOCK.search(file.read_text(encoding="utf-8"))}
-    assert pages == set(PAGES)
+    assert pages == {page for pages in PAGES.values() for page in pages}

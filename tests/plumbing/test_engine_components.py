@@ -101,7 +101,7 @@ def test_two_hosts_find_what_one_finds(copy: Miniature) -> None:
 
 def newest(copy: Miniature) -> tuple[dict[str, Any], pl.DataFrame]:
     """What a new run says of drift, and the reasons by id."""
-    copy.run("score")
+    assert "1,000 rows; 0 break the contract" in copy.run("score")
     run = copy.newest()
     [drift] = copy.stored(f"**/{run}/DetectDrift/drift/drift.json")
     [reasons] = copy.stored(f"**/{run}/ExplainPredictions/explanations/explanations.parquet")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +180,23 @@ def explained_by(flow: Flow, count: int) -> tuple[list[int], Path]:
     return hosts.run("explainability serve", explaining.serve, {"reasons": found / "reasons", **given}, how=ALONE)
 
 
+@pytest.fixture(params=["rows = 0", "rows = 700", 'rows = 700\nrule = "highest"'])
+def chosen(flow: Flow, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Which rows are explained, under one of the rules."""
+    file = flow.root / "usecase.toml"
+    file.write_text(USECASE.replace("\nrows = 0", f"\n{request.param}"))
+    yield
+    file.write_text(USECASE)
+
+
 @HOSTS
+@pytest.mark.usefixtures("chosen")
 def test_hosts_that_explain_write_what_one_writes(flow: Flow, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the byte: the rows are chosen and cut alike on every host."""
     monkeypatch.setattr(explanations, "CHUNK", 200)
     monkeypatch.setattr(explanations, "CELLS", 1)
+    for folder in flow.root.glob("hosts-explainability*"):
+        shutil.rmtree(folder)
     flow.score(flow.root / "batch")
     codes, found = explained_by(flow, count)
     assert codes == [0]
@@ -199,6 +211,8 @@ def test_reasons_that_a_host_did_not_write_are_missed(
     flow: Flow, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = explanations.explained
+    for folder in flow.root.glob("hosts-explainability*"):
+        shutil.rmtree(folder)
     monkeypatch.setattr(explanations, "CHUNK", 500)
     monkeypatch.setattr(explanations, "CELLS", 1)
     monkeypatch.setattr(explanations, "explained", lambda *given: [*whole(*given)][1:])

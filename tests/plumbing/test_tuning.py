@@ -338,7 +338,8 @@ def test_a_search_is_reused_like_any_step_and_made_anew_on_other_features(copy: 
     assert copy.states()["TuneModel"] == copy.states()["TrainModel"] == "done"
     copy.run("train", "--fresh", "--set", "Trials=4")
     assert copy.states()["TuneModel"] == "done"
-    assert "more trials" not in copy.run("train", "--set", "Trials=1", code=1)
+    assert "2 training jobs at once of 1" in copy.run("train", "--set", "Trials=1", code=1)
+    assert "there is no parameter 'LearningRate'" in copy.run("train", "--set", "LearningRate=0.1", code=1)
 
 
 def test_the_cost_preview_and_the_quotas_count_the_trials(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Choice:
 
 def show(repository: Repository, name: str, question: Question) -> int:
     """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError."""
+    if question.rows is not None and question.rows < 1:
+        raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository, name)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
     found = files.find(Path(question.data) if question.data else repository.data("train"))

@@ -162,6 +162,8 @@ def main() -> None:
         parser.error("--rows must be 2 or more, --seed 0 or more, --drift and --concept from 0 to 1")
     try:
         write(options.output, options.rows, options.seed, Shift(options.drift, options.concept), options.extension)
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped; the sample is not whole: make sample writes it anew.\n")
     except (OSError, MemoryError) as error:
         parser.error(f"{options.rows:,} rows can't be made here: {error}")
     written = f"customers.{options.extension} is written to {options.output}"

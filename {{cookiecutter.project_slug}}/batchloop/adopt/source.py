@@ -199,6 +199,8 @@ def _reading(found: Sequence[Path], options: Options) -> Data:
     head = _beginning(texts[0], encoding)
     told_by_excel = EXCEL.match(head)
     separator = CHARACTERS.get(options.separator, options.separator) or (told_by_excel[1] if told_by_excel else "")
+    if len(separator.encode()) > 1 or separator in ("\n", "\r", '"'):
+        raise InputError(f"SEPARATOR={options.separator} is no sign between cells; say one ASCII character, or tab.")
     separator = separator or max(files.SEPARATORS, key=lambda sign: _cuts(_records(head, sign), sign))
     if not options.header:
         _check_names_come_first(texts[0], [cells for _, cells in _records(head, separator)])
