@@ -17,7 +17,7 @@ import pytest
 
 from batchloop import cli
 from batchloop.adopt import dates
-from batchloop.container import artifacts, hyperparameters, metrics, settings, usecase
+from batchloop.container import artifacts, formats, hyperparameters, metrics, settings, usecase
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
@@ -446,8 +446,8 @@ def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
     clocks = ("", " %H", " %H:%M", " %I:%M", " %I:%M %p", " %M", " %S", " %p", " %H:%M %p", " %T", " %R", " %H:%S")
     forms = [f"{day}{clock}" for day in ("%Y-%m-%d", "%d.%m.%y", "%Y-%j", "%D", "%m-%d", "%d.%m.") for clock in clocks]
     forms += [f"%Y-%m-%d %{letter}" for letter in "EJKLNOQioABabe%"] + ["%F", "%Y-%m", "%c", "%v", "%+", "%Y-%m-%d%"]
-    assert [form for form in forms if usecase.DATES.holds(form) != reads(form)] == []
-    assert all(map(usecase.DATES.holds, (*dates.DAYS, *dates.PARTS, *usecase.EPOCHS, "")))
+    assert [form for form in forms if formats.DATES.holds(form) != reads(form)] == []
+    assert all(map(formats.DATES.holds, (*dates.DAYS, *dates.PARTS, *formats.EPOCHS, "")))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, raw
+from batchloop.container.formats import CLOCKS, numeral
 from batchloop.container.job import InputError
-from batchloop.container.usecase import CLOCKS, Data, numeral, usable
+from batchloop.container.usecase import Data, usable
 from batchloop.container.values import HOUR
 
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together

@@ -17,10 +17,11 @@ import polars as pl
 
 from batchloop.container import files, values
 from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.formats import EPOCHS
 from batchloop.container.ids import Ids
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
-from batchloop.container.usecase import EPOCHS, Column, UseCase
+from batchloop.container.usecase import Column, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]

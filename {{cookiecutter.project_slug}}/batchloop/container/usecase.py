@@ -3,14 +3,12 @@
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from zoneinfo import ZoneInfo, available_timezones
 
-from batchloop.container import metrics, settings
+from batchloop.container import formats, metrics, settings
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
@@ -24,29 +22,6 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "explanation"),
 }
-EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
-    "epoch s": ("seconds", 1e6),
-    "epoch ms": ("milliseconds", 1e3),
-    "epoch us": ("microseconds", 1.0),
-    "epoch ns": ("nanoseconds", 1e-3),
-}
-NUMERALS = "1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'"
-# formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
-CLOCKS = ("hh:mm:ss", "mm:ss")
-NUMERAL = re.compile(
-    r"(?P<open>\()?(?P<prefix>[^\d()|]*?)\s*1(?P<thousands>[.,'’ \u00a0\u2009\u202f]?)234(?:(?P<decimal>[.,])5)?"
-    r"\s*(?P<suffix>[^\d()|]*?)(?P<end>[)-])?"
-)
-
-YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
-    "".join(rf"(?=.*%[-_0]?[{directive}])" for directive in directives)
-    for directives in (["YyGgDFcxvs+"], ["Hk", "M"], ["Il", "M", "pP"], ["HkIlMSpP"])
-)
-DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQio])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
-DATES = Matching(
-    rf"(?:epoch [mun]?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
-    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s', ms, us or ns (numbers since 1970)",
-)
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -310,38 +285,10 @@ def usable(name: str) -> bool:
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 
-def numeral(form: str) -> bool:
-    """Whether a format is one of numbers, or several of them."""
-    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
-
-
-def zone(name: str) -> bool:
-    """Whether a time zone is one of IANA's; true where this machine has no list of them."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return not available_timezones()
-    return True
-
-
-Rules = Iterator[tuple[object, str]]
-
-
-def _format_rules(key: str, form: str, number: bool) -> Rules:
-    holds = numeral(form) if number else not form or all(map(DATES.holds, form.split("|")))
-    yield holds, f"{key} = {form!r} is not {NUMERALS if number else DATES}."
-
-
-def _zone_rules(key: str, name: str) -> Rules:
-    holds = not name or zone(name)
-    close = "" if holds else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
-    yield holds, f"{key} = {name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
-
-
 NAME_RULE = "names can't begin with __ or look like ^…$; rename the column."
 
 
-def _column_rules(column: Column) -> Rules:
+def _column_rules(column: Column) -> formats.Rules:
     """What a column's keys ask of each other."""
     low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
     yield usable(column.name), f"{name}: {NAME_RULE}"
@@ -352,11 +299,11 @@ def _column_rules(column: Column) -> Rules:
     for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
         holds = not getattr(column, key) or column.type in kinds
         yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
-    yield from _format_rules(f"{name}: format", column.format, column.type == "number")
-    yield from _zone_rules(f"{name}: time_zone", column.time_zone)
+    yield from formats.rules(f"{name}: format", column.format, column.type == "number")
+    yield from formats.zone_rules(f"{name}: time_zone", column.time_zone)
 
 
-def _data_rules(case: UseCase) -> Rules:
+def _data_rules(case: UseCase) -> formats.Rules:
     """Rules of [data], alone and beside [columns]."""
     data, names = case.data, [column.name for column in case.columns]
     for key in ("id", "label", "time"):
@@ -381,12 +328,12 @@ def _data_rules(case: UseCase) -> Rules:
     yield data.task != "regression" or not count, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
-    yield from _format_rules("[data] label_format", data.label_format, number=True)
-    yield from _format_rules("[data] time_format", data.time_format, number=False)
-    yield from _zone_rules("[data] time_zone", data.time_zone)
+    yield from formats.rules("[data] label_format", data.label_format, number=True)
+    yield from formats.rules("[data] time_format", data.time_format, number=False)
+    yield from formats.zone_rules("[data] time_zone", data.time_zone)
 
 
-def _split_rules(case: UseCase) -> Rules:
+def _split_rules(case: UseCase) -> formats.Rules:
     """Rules of [split] and [retraining]."""
     data, split, loop = case.data, case.split, case.retraining
     holds: object = split.method != "time" or data.time
