@@ -597,7 +597,7 @@ class Told(RunSummary):
     """A summary of a run that stored this drift.json and nothing else."""
 
     def __init__(self, drift: dict[str, Any]) -> None:
-        self.told = drift
+        self.told, self.steps = drift, {}
 
     def _json(self, output: str, name: str) -> dict[str, Any]:
         return self.told if (output, name) == ("drift", "drift.json") else {}

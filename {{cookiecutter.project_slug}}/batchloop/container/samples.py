@@ -13,19 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from batchloop.container import datasets, files, job, measured, profile, raw, shards
+from batchloop.container import datasets, files, job, raw, shards
 from batchloop.container.job import InputError
-from batchloop.container.protocols import Bins
 from batchloop.container.raw import FILE, ROW, RawTable
 from batchloop.container.usecase import Features, UseCase
 
 ROWS, CELLS = 500_000, 16_000_000  # of a sample at most
 KEY, COUNT = "__key", "len"
-EXACT = ("missing", "invalid", "low", "high", "mean", "deviation")  # of a column of the baseline
 NAME = "sample"  # of the hand-over
 COUNTS = ("rows", "empty", "broken", "unlabelled", "ungrouped")
 ONE_HOST = "write count = 1 for processing in environments/*.toml"
@@ -75,7 +72,7 @@ def _most(frame: pl.DataFrame) -> int:
     return max(1, min(ROWS, CELLS // max(1, frame.width)))
 
 
-def _drawn() -> pl.LazyFrame:
+def drawn() -> pl.LazyFrame:
     """The sample of the whole table, with each row's number in its file. Raises InputError where no host has rows."""
     parts = sorted(job.processing_input(NAME).glob(f"*{NAME}.parquet"))
     if not parts:
@@ -83,37 +80,6 @@ def _drawn() -> pl.LazyFrame:
     every = pl.concat([pl.scan_parquet(part, glob=False) for part in parts], how="diagonal")
     keys, most = every.select(KEY).collect()[KEY].sort(), _most(pl.DataFrame(schema=every.collect_schema()))
     return every.filter(pl.col(KEY) <= keys[min(most, len(keys)) - 1]).sort(FILE, ROW).collect().lazy()
-
-
-def write_baseline(case: UseCase) -> None:
-    """Of monitoring: this host's rows counted without bins, and a sample to draw the bins from."""
-    sample = Sample()
-    shards.write_tally(NAME, case, _unbinned(case), sample.add)
-    sample.write()
-
-
-def _unbinned(case: UseCase) -> list[Bins]:
-    return [
-        {"name": name, "kind": kind, "edges" if kind in ("number", "date") else "values": []}
-        for name, kind in measured.kinds(case.columns).items()
-    ]
-
-
-def baseline(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
-    """As profile.learned, of raw; from a sample come bins, and what is counted in them. Raises InputError."""
-    kinds, folder, sampled = measured.kinds(case.columns), job.processing_input("raw"), bool(spread())
-    table = _drawn() if sampled else profile.table(folder, case, again=True)
-    total, columns = profile.learned(table, kinds, case.drift.bins)
-    if total == 0:
-        raise InputError(f"{files.find(folder)[0].name} holds a header and no rows.")
-    if not sampled:
-        return total, columns
-    total, counted = shards.tally(NAME)
-    exact = [profile.described(column, counted[column["name"]], total) for column in _unbinned(case)]
-    return total, [
-        column | {key: of_all[key] for key in EXACT if key in of_all}
-        for column, of_all in zip(columns, exact, strict=True)
-    ]
 
 
 def write_training(case: UseCase) -> None:
@@ -210,6 +176,6 @@ def whole(case: UseCase) -> Whole:
     table.files = tuple(map(Path, names or ["raw"]))
     keys = [pl.scan_parquet(file, glob=False) for file in sorted(job.processing_input(NAME).glob("*keys.parquet"))]
     merged = pl.concat(keys).group_by(pl.all().exclude(COUNT)).agg(pl.col(COUNT).sum()) if keys else None
-    rows = datasets.with_parts(_shifted(_drawn().drop(KEY), starts), case, merged, numbered=True)
-    drawn = int(rows.select(pl.len()).collect().item())
-    return Whole(table, starts, sizes, rows, merged, drawn / max(1, sizes.total()), warnings)
+    rows = datasets.with_parts(_shifted(drawn().drop(KEY), starts), case, merged, numbered=True)
+    size = int(rows.select(pl.len()).collect().item())
+    return Whole(table, starts, sizes, rows, merged, size / max(1, sizes.total()), warnings)

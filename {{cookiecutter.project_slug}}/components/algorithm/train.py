@@ -18,7 +18,7 @@ from batchloop.container import (
     leakage,
     measures,
     models,
-    slices,
+    slice_metrics,
     tables,
     usecase,
 )
@@ -170,7 +170,7 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
     report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
     parts = run.schema.get("slices", {})
-    report["slices"] = slices.evaluated(candidate, tables.slices(job.channel("test")), run.case, parts, rival)
+    report["slices"] = slice_metrics.evaluated(candidate, tables.slices(job.channel("test")), run.case, parts, rival)
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})

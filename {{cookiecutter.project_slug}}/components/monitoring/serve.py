@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, profile, realised, shards, slices, usecase
+from batchloop.container import artifacts, drift_report, job, profile, realised, slice_metrics, tallies, usecase
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -23,16 +23,17 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
     if job.flag(settings, "share"):
-        shards.write_tally("counts", case, baseline["columns"])
+        tallies.write_tally("counts", case, baseline["columns"])
         return
     several = job.processing_input("counts").is_dir()
-    table = shards.tally("counts") if several else profile.table(job.processing_input("raw"), case)
+    table = tallies.tally("counts") if several else profile.table(job.processing_input("raw"), case)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
-    predictions = slices.beside(case, baseline.get("slices", {}), job.processing_input("raw"), _predictions())
+    predictions = slice_metrics.beside(case, baseline.get("slices", {}), job.processing_input("raw"), _predictions())
     labels = _labels(case, predictions)
     report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, labels)
-    report["slices"] = slices.of_batch(case, baseline, predictions, labels.rows if isinstance(labels, Joined) else None)
+    labelled = labels.rows if isinstance(labels, Joined) else None
+    report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(drift_report.batch(case, baseline, report), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, performance, profile, realised, samples, usecase
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, tallies, usecase
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ def train(settings: Mapping[str, str]) -> None:
     """
     case = usecase.load()
     if job.flag(settings, "share"):
-        samples.write_baseline(case)
+        tallies.write_baseline(case)
         return
-    rows, columns = samples.baseline(case)
+    rows, columns = tallies.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
