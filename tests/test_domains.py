@@ -8,10 +8,15 @@ import pytest
 
 from conftest import TEMPLATE, commit, run_in
 
-NAMES = sorted(folder.name for folder in (TEMPLATE / "domains").iterdir() if folder.is_dir())
+NAMES = sorted(folder.name for folder in (TEMPLATE / "domains").iterdir() if (folder / "usecase.toml").is_file())
 STARS = ("features.py", "model.py", "drift.py", "attributions.py")
 OWN = re.compile(rf"components/\w+/({'|'.join(STARS)})|tests/test_\w+\.py|data/\w+\.py|locks/\w+\.txt|usecase\.toml")
-SHARED = ("README.md", "pyproject.toml", "environments/dev.toml", "environments/prod.toml", "environments/staging.toml")
+SHARED = (
+    "README.md",
+    "pyproject.toml",
+    ".template.json",
+    *(f"environments/{name}.toml" for name in ("dev", "prod", "staging")),
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)

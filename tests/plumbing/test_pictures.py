@@ -16,6 +16,7 @@ from PIL import Image
 from batchloop.adopt import adopting
 from batchloop.container import appearance, batches, matrices, measured, patches, pictures, raw, server, tables, usecase
 from batchloop.container.job import InputError
+from batchloop.container.protocols import Feature
 from batchloop.container.usecase import Column, UseCase
 from plumbing.rendered import ROOT
 
@@ -196,8 +197,8 @@ def test_pictures_are_read_in_parts_and_stay_in_order(tmp_path: Path, monkeypatc
     assert found.rows == 50
 
 
-FEATURE = {"name": "picture", "source": "picture", "kind": "image", "shape": [16, 16, 1]}
-NUMBER = {"name": "x", "source": "x", "kind": "number"}
+FEATURE: Feature = {"name": "picture", "source": "picture", "kind": "image", "shape": [16, 16, 1]}
+NUMBER: Feature = {"name": "x", "source": "x", "kind": "number"}
 
 
 def test_a_matrix_of_pictures_alone_is_bytes_and_one_with_numbers_is_numbers() -> None:
@@ -214,7 +215,7 @@ def test_a_matrix_of_pictures_alone_is_bytes_and_one_with_numbers_is_numbers() -
 
 
 def test_patches_are_named_and_add_up() -> None:
-    features = [NUMBER, {**FEATURE, "shape": [6, 5, 3]}]
+    features: list[Feature] = [NUMBER, {**FEATURE, "shape": [6, 5, 3]}]
     parts = patches.parts(features)
     assert len(parts) == 17
     assert parts[1]["name"] == "picture, rows 1-1, columns 1-1"

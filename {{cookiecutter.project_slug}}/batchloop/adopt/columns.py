@@ -12,7 +12,7 @@ from batchloop.adopt.dates import Moments, stands_out
 from batchloop.adopt.profile import EXACT, FEW, MANY, Column, Profile
 from batchloop.adopt.source import Question, missing_option, types_option
 from batchloop.container import raw
-from batchloop.container.usecase import EPOCHS
+from batchloop.container.formats import EPOCHS
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have

@@ -30,7 +30,7 @@ CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
 def create(
     case: UseCase,
     baseline: Mapping[str, Any],
-    table: profile.Rows,
+    table: profile.Rows | profile.Tally,
     predictions: pl.LazyFrame,
     importance: Mapping[str, float] = NOTHING_KNOWN,
 ) -> dict[str, Any]:
@@ -117,13 +117,13 @@ def _left_out(case: UseCase) -> dict[str, str]:
 
 
 def _compared(
-    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows, scored: pl.LazyFrame
+    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows | profile.Tally, scored: pl.LazyFrame
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 
     Columns that decide are compared together, any other one alone.
     """
-    rows, counted = profile.count(table, baseline["columns"])
+    rows, counted = table if isinstance(table, tuple) else profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
     pairs = [(learned, counted[learned["name"]], rows) for learned in baseline["columns"]]
@@ -173,7 +173,7 @@ def _column(learned: Mapping[str, Any], now: Counted, rows: int, found: Comparis
         "invalid_baseline": learned["invalid"],
         "unknown": None if numeric else float(now.counts[-2]) / max(rows, 1),
         "unknown_baseline": None if numeric else learned["counts"][-2] / max(every, 1),
-        "unknown_examples": now.unknown,
+        "unknown_examples": list(now.unknown),
         "low": now.low,
         "high": now.high,
         "outside_range": "; ".join(beyond) or None,

@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from batchloop.container import artifacts, hosts, job, matrices
-from batchloop.container.job import InputError, sentence
+from batchloop.container.job import InputError, Pace, sentence
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
 
@@ -166,7 +166,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
-        self.start, self.written = start, time.monotonic()
+        self.start, self.written, self.pace = start, time.monotonic(), Pace()
         self.predicted: Predicted | None = None
 
     def interrupted(self) -> str | None:
@@ -194,8 +194,9 @@ class Checkpoint:
         if self.interruption.came:
             raise SystemExit("interrupted after the last round")
 
-    def after_round(self, rounds: int, _loss: float, state: Callable[[], str]) -> None:
+    def after_round(self, rounds: int, loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
+        self.pace.say("round %s: loss %.5g on validation", rounds, loss)
         due = time.monotonic() - self.written > SECONDS
         if rounds % EVERY == 0 or due or self.interruption.came:
             self.written, text = time.monotonic(), state()

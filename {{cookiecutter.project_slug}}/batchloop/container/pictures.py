@@ -73,7 +73,7 @@ def decoded(source: bytes | Path, column: Column) -> Picture | str:
 
     Pillow is asked what the file is before anything is decoded.
     """
-    from PIL import Image  # noqa: PLC0415 - only where the contract has pictures, and beside it Pillow
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where the contract has pictures
 
     Image.MAX_IMAGE_PIXELS = None  # LARGEST is asked of the header, and said in words
     try:
@@ -83,7 +83,7 @@ def decoded(source: bytes | Path, column: Column) -> Picture | str:
             sides = image.size
             turned = image.getexif().get(ORIENTATION, 1) in TURNED
             return (*(sides[::-1] if turned else sides), _resized(image, column))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return f"it is no picture that can be read; {KINDS}"
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError, TypeError) as error:
         return f"the picture is truncated or damaged ({' '.join(str(error).split())[:80]})"

@@ -8,20 +8,21 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, files, job, measured, performance, profile, realised, usecase
-from batchloop.container.job import InputError
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, tallies, usecase
 
 log = logging.getLogger(__name__)
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
-    del settings  # everything is in usecase.toml
+    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it).
+
+    `share` = "true" only samples the raw files that this host has; who then learns gets all samples in their place.
+    """
     case = usecase.load()
-    raw, kinds = profile.table(job.processing_input("raw"), case), measured.kinds(case.columns)
-    rows, columns = profile.learned(raw, kinds, case.drift.bins)
-    if rows == 0:
-        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
+    if job.flag(settings, "share"):
+        tallies.write_baseline(case)
+        return
+    rows, columns = tallies.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
@@ -33,8 +34,9 @@ def train(settings: Mapping[str, str]) -> None:
         "scores": scores,
         "performance": performance.learned(case, scored, found),
         "validation": realised.learned(case, scored, found),
+        "slices": found.get("slices", {}).get("parts", {}),
     }
-    baseline |= measured.examples(job.processing_input("raw"), case)
+    baseline |= tallies.examples("sample", case)
     with artifacts.writing(job.processing_output("report")) as report:
         text = drift_report.baseline(case, baseline, found)
         (report / "report.html").write_text(text, encoding="utf-8")

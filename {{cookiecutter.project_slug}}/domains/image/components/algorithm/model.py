@@ -116,7 +116,7 @@ class Training:
         self.optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-4)
         self.optimizer.build(self.network.body.trainable_variables)
         self.step = jax.jit(self._step)
-        self.variables = (*self.network.variables, [each.value for each in self.optimizer.variables])
+        self.variables: Any = (*self.network.variables, [each.value for each in self.optimizer.variables])
 
     def left(self) -> bool:
         """Whether there is an epoch to come."""
