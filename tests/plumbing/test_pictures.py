@@ -14,7 +14,21 @@ import pytest
 from PIL import Image
 
 from batchloop.adopt import adopting
-from batchloop.container import appearance, batches, matrices, measured, patches, pictures, raw, server, tables, usecase
+from batchloop.container import (
+    appearance,
+    batches,
+    job,
+    matrices,
+    measured,
+    patches,
+    pictures,
+    raw,
+    samples,
+    server,
+    tables,
+    tallies,
+    usecase,
+)
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Feature
 from batchloop.container.usecase import Column, UseCase
@@ -313,3 +327,27 @@ def test_loose_pictures_are_told_what_is_wanted(
 def test_a_picture_has_a_size_and_nothing_else_has(column: str, reason: str) -> None:
     with pytest.raises(InputError, match=re.escape(reason)):
         case(column)
+
+
+def test_where_hosts_had_parts_of_the_pictures_those_of_the_first_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("raw", samples.NAME):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(job, "processing_input", lambda name: tmp_path / name)
+    monkeypatch.setattr(job, "processing_output", lambda name: tmp_path / name)
+    table(20).write_parquet(tmp_path / "raw" / "table.parquet")
+    alone = tallies.examples(samples.NAME, case())
+    tallies.write_baseline(case())
+    (tmp_path / "raw" / "table.parquet").unlink()
+    assert len(alone["pictures"]["picture"]) == appearance.EXAMPLES
+    assert tallies.examples(samples.NAME, case()) == alone
+
+
+def test_of_pictures_a_sample_keeps_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "CELLS", 1000)
+    rows = pl.DataFrame({raw.FILE: ["a"] * 500, "x": range(500)})
+    kept = [samples.Sample(more) for more in (0, 100)]
+    for sample in kept:
+        sample.add(rows)
+    assert [len(sample.rows()) for sample in kept] == [250, 9]

@@ -34,9 +34,13 @@ def spread() -> tuple[str, ...]:
 
 
 class Sample:
-    """Rows of batches as they come, with their number in their file and the draw by which they are kept."""
+    """Rows of batches as they come, with their number in their file and the draw by which they are kept.
 
-    def __init__(self) -> None:
+    `more` is what their pictures take, in cells of other columns.
+    """
+
+    def __init__(self, more: int = 0) -> None:
+        self.more = more
         self.files, self.kept, self.below = Counter[str](), list[pl.DataFrame](), 1.0
 
     def add(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -45,7 +49,7 @@ class Sample:
         every = pl.concat(parts) if parts else rows
         if parts:
             self.kept.append(every.filter(pl.col(KEY) < self.below))
-        if sum(map(len, self.kept)) > 2 * _most(every):
+        if sum(map(len, self.kept)) > 2 * _most(every, self.more):
             self.kept = [self.rows()]
             self.below = float(self.kept[0][KEY].max())  # type: ignore[arg-type]
         return every
@@ -53,7 +57,7 @@ class Sample:
     def rows(self) -> pl.DataFrame:
         """Those of the smallest draws."""
         every = pl.concat(self.kept, how="diagonal")
-        return every.bottom_k(_most(every), by=KEY)
+        return every.bottom_k(_most(every, self.more), by=KEY)
 
     def write(self) -> None:
         """Into this host's part of the hand-over, beside its share."""
@@ -68,24 +72,28 @@ class Sample:
         return part.with_columns(number).with_columns(datasets.draws(zlib.crc32(name.encode())).alias(KEY))
 
 
-def _most(frame: pl.DataFrame) -> int:
-    return max(1, min(ROWS, CELLS // max(1, frame.width)))
+def _most(frame: pl.DataFrame, more: int) -> int:
+    return max(1, min(ROWS, CELLS // max(1, frame.width + more)))
 
 
-def drawn() -> pl.LazyFrame:
+def _pictures(case: UseCase) -> int:
+    return sum(column.cells - 1 for column in case.columns) // 4  # a byte each
+
+
+def drawn(more: int = 0) -> pl.LazyFrame:
     """The sample of the whole table, with each row's number in its file. Raises InputError where no host has rows."""
     parts = sorted(job.processing_input(NAME).glob(f"*{NAME}.parquet"))
     if not parts:
         raise InputError("raw holds no row: each of the hosts was given none.")
     every = pl.concat([pl.scan_parquet(part, glob=False) for part in parts], how="diagonal")
-    keys, most = every.select(KEY).collect()[KEY].sort(), _most(pl.DataFrame(schema=every.collect_schema()))
+    keys, most = every.select(KEY).collect()[KEY].sort(), _most(pl.DataFrame(schema=every.collect_schema()), more)
     return every.filter(pl.col(KEY) <= keys[min(most, len(keys)) - 1]).sort(FILE, ROW).collect().lazy()
 
 
 def write_training(case: UseCase) -> None:
     """Of processing: a sample of this host's usable rows, and what is exact of all of them."""
     check(case)
-    folder, sample, keys = job.processing_input("raw"), Sample(), list[pl.DataFrame]()
+    folder, sample, keys = job.processing_input("raw"), Sample(_pictures(case)), list[pl.DataFrame]()
     table, batches = RawTable(()), iter(list[pl.DataFrame]())
     if job.holds_files(folder):
         table, batches = raw.stream(folder, case, labelled=True)
@@ -176,6 +184,6 @@ def whole(case: UseCase) -> Whole:
     table.files = tuple(map(Path, names or ["raw"]))
     keys = [pl.scan_parquet(file, glob=False) for file in sorted(job.processing_input(NAME).glob("*keys.parquet"))]
     merged = pl.concat(keys).group_by(pl.all().exclude(COUNT)).agg(pl.col(COUNT).sum()) if keys else None
-    rows = datasets.with_parts(_shifted(drawn().drop(KEY), starts), case, merged, numbered=True)
+    rows = datasets.with_parts(_shifted(drawn(_pictures(case)).drop(KEY), starts), case, merged, numbered=True)
     size = int(rows.select(pl.len()).collect().item())
     return Whole(table, starts, sizes, rows, merged, size / max(1, sizes.total()), warnings)
