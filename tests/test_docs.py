@@ -59,12 +59,8 @@ def test_the_pictures_are_what_their_texts_say() -> None:
 
 
 def test_the_site_is_built_strictly_and_loads_nothing_from_elsewhere() -> None:
-    command = [
-        "make",
-        "--old-file=setup",
-        "docs",
-        f"BIN={os.path.relpath(Path(sys.executable).parent, ROOT)}",
-    ]  # a folder may have a space
+    tools = os.path.relpath(Path(sys.executable).parent, ROOT)  # the folder before it may have a space
+    command = ["make", "--old-file=setup", "docs", f"BIN={tools}"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     pages = list((ROOT / "build" / "site").rglob("*.html"))
     assert len(pages) > 20
