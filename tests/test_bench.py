@@ -194,7 +194,7 @@ def test_a_slope_of_one_is_linear_and_what_was_not_reached_is_said(tmp_path: Pat
     places = Places(tmp_path, quick=False)
     assert growth.section(places) == ""
     (tmp_path / "growth").mkdir()
-    found = [{"wall": 1.0, "memory": 100.0}, {"wall": 10.0, "memory": 100.0}, "more than 300 s"]
+    found = [{"cpu": 1.0, "memory": 100.0}, {"cpu": 10.0, "memory": 100.0}, "more than 300 s"]
     for point, values in zip((30, 300, 3000), found, strict=True):
         text = json.dumps({"code": "", "values": {"monitoring train": values}})
         (tmp_path / "growth" / f"columns-{point:08d}.json").write_text(text, encoding="utf-8")
