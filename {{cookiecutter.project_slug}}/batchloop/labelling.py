@@ -194,7 +194,7 @@ def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
     known, broken = frame.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
     if not known:
         shown = ", ".join(repr(value) for value in labels[target].unique(maintain_order=True).head(3))
-        wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
+        wanted = "a number" if not case.data.classes else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
     return labels, broken
 

@@ -65,7 +65,7 @@ def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
 def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and reasons, the model's own where it has a `check`; else the complaint of a fit of a few made-up rows."""
     file: Any = models.module()
-    problem = Problem(case.data.task, case.data.classes if case.data.task != "regression" else (), EXAMPLE)
+    problem = Problem(case.data.task, case.data.classes, EXAMPLE)
     if hasattr(file, "check"):
         yield from file.check(values, problem)
         return
@@ -149,7 +149,7 @@ def search(
         fitted = models.fit(*tables, chosen, problem, progress := Pruning(trial, optuna.TrialPruned))
         model = Model(fitted, {"classes": problem.classes})
         predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
-        metric = "rmse" if problem.task == "regression" else "log_loss"
+        metric = {"regression": "rmse", "forecasting": "mase"}.get(problem.task, "log_loss")
         return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
 
     study.optimize(objective, n_trials=trials, timeout=tuning.timeout_seconds, callbacks=[_print_trial])

@@ -22,6 +22,7 @@ import numpy as np
 
 from batchloop.container import artifacts, hosts, job
 from batchloop.container.job import InputError, sentence
+from batchloop.container.metrics import FORECAST, GIVEN
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
 
@@ -78,8 +79,13 @@ def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
     """The model's predictions, a row each; without rows, an empty answer of the right shape."""
     if not len(features):
         classes = len(model.metadata["classes"])
-        return np.empty((0, classes) if classes > 2 else 0)
-    return np.asarray(module().predict(model.fitted, features, threads), dtype=np.float64)
+        forecasting = model.metadata.get("task") == "forecasting"
+        return np.empty((0, len(FORECAST)) if forecasting else (0, classes) if classes > 2 else 0)
+    predicted = np.asarray(module().predict(model.fitted, features, threads), dtype=np.float64)
+    if model.metadata.get("task") != "forecasting":
+        return predicted
+    names = [feature["name"] for feature in model.metadata["features"]]
+    return np.column_stack([predicted, features[:, [names.index(name) for name in GIVEN]]])
 
 
 def confirmed(model: Model, features: Matrix, known: "Predicted | None", threads: int) -> Predicted:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # rows × features; a category is the position of its name in `categories`, NaN is missing
 Matrix: TypeAlias = "NDArray[np.float32]"
-# binary: the positive class's probability a row; multiclass: rows × classes; else values
+# binary: the positive class's probability a row; multiclass: rows × classes; regression: values; forecasting: rows × 3,
+# the forecast and the ends of an interval that covers metrics.INTERVAL (beside them, models.predict: metrics.FORECAST)
 Predicted: TypeAlias = "NDArray[np.float64]"
 Feature = Mapping[str, Any]  # name, source (the raw column), kind (its type), and `categories` of a category
 
@@ -34,7 +35,7 @@ class Table:
 class Problem:
     """What there is to learn, from which features, with how many threads, and together with which hosts."""
 
-    task: str  # binary | multiclass | regression
+    task: str  # binary | multiclass | regression | forecasting
     classes: tuple[str, ...]  # the label's values, for binary the positive one last; empty for regression
     features: tuple[Feature, ...]
     threads: int = 1
@@ -49,6 +50,17 @@ class FeaturesFile(Protocol):
 
     def transform(self, features: Sequence[dict[str, Any]]) -> "list[pl.Expr]":
         """The features as expressions over typed raw columns: Float32, or an Enum for a category; null is missing."""
+
+    def examples(self, grid: "pl.DataFrame", wanted: "pl.DataFrame", case: Any) -> "pl.DataFrame":
+        """Of [series] alone: the columns that `fit` and `transform` then see, a row for each of `wanted`.
+
+        `grid` has one row for each series (`__series`) and period, sorted, without gaps: the time, the label (null
+        where it is not known) and the other columns. `wanted` says for each example where in the grid its period
+        (`__row`) and its origin (`__origin`) stand, and how many periods (`step`) lie between them. What is not known
+        in advance must not be looked at after the origin. Among the columns are `step`, `seasonal_naive` (the forecast
+        to beat) and `seasonal_error` (its mean absolute error before the origin, above 0); an example without these
+        can't be forecast. `fit` then gets, after the columns of [columns], the time and the label.
+        """
 
 
 class Progress(Protocol):

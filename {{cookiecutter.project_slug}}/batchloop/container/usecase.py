@@ -19,10 +19,10 @@ RESERVED = ("prediction", "score", "error")
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
-    "processing": ("data", "columns", "split", "features"),
-    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining"),
-    "explainability": ("usecase", "data", "columns", "explanation"),
+    "processing": ("data", "columns", "series", "split", "features"),
+    "algorithm": ("data", "columns", "series", "hyperparameters", "tuning", "prediction", "gate"),
+    "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining"),
+    "explainability": ("usecase", "data", "columns", "series", "explanation"),
 }
 EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
     "epoch s": ("seconds", 1e6),
@@ -59,6 +59,7 @@ LEARN = Matching(
     "window|all|last [1-9][0-9]{0,5}",
     '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
 )
+FREQUENCY = Matching(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)", '"1d" (or s, m, h, w, mo, q, y; "15m" is a quarter hour)')
 SHARE = Range(ge=0, le=1)
 REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
@@ -88,7 +89,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Data:
-    task: Literal["binary", "multiclass", "regression"]
+    task: Literal["binary", "multiclass", "regression", "forecasting"]
     label: Annotated[str, FILLED]
     id: str = ""
     classes: tuple[str, ...] = ()
@@ -103,6 +104,21 @@ class Data:
     thousands: Annotated[str, NO_CHARACTER] = ""
     header: bool = True
     bad_rows: Annotated[float, SHARE] = 0.01
+
+
+@dataclass(frozen=True)
+class Series:
+    """Forecasting: [data] label and [data] time make a series for each value of the column `id`, or one if it is "".
+
+    `frequency` is the time from one period to the next, `horizon` how many periods are forecast, `season_length` how
+    many make a season. Columns that are not `known` in advance are seen up to the last period with a label.
+    """
+
+    horizon: Annotated[int, Range(ge=1, le=1000)]
+    frequency: Annotated[str, FREQUENCY]
+    id: str = ""
+    season_length: Annotated[int, Range(ge=1, le=10_000)] = 1
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +213,7 @@ class UseCase(About):
     drift: Drift
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
+    series: Series | None = None
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""
@@ -205,7 +222,19 @@ class UseCase(About):
             values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
             return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
 
-        return {"data": chosen(self.data, READING), "columns": [chosen(column, ("drift",)) for column in self.columns]}
+        columns = [chosen(column, ("drift",)) for column in self.columns]
+        series = {"series": chosen(self.series, ())} if self.series else {}
+        return {"data": chosen(self.data, READING), "columns": columns, **series}
+
+    def sources(self) -> tuple[Column, ...]:
+        """The columns that features come from: those of [columns], and of a series the time and the label."""
+        own = (Column(self.data.time, "date"), Column(self.data.label, "number")) if self.series else ()
+        return (*self.columns, *own)
+
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name a row: the id, of a series the series and the time; () where rows are numbered."""
+        names = (self.series.id, self.data.time) if self.series else (self.data.id,)
+        return tuple(name for name in names if name)
 
 
 KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
@@ -213,7 +242,8 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    return replace(case, columns=(), data=replace(case.data, time=""), split=replace(case.split, group=group))
+    time = case.data.time if case.series else ""
+    return replace(case, columns=(), data=replace(case.data, time=time), split=replace(case.split, group=group))
 
 
 def digest(value: object) -> str:
@@ -243,12 +273,18 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
             columns=tuple(
                 settings.table(Column, ("columns", name), column, name=name)
-                for name, column in tables["columns"].items()
+                for name, column in tables.get("columns", {}).items()
             ),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
+            series=settings.table(Series, ("series",), tables["series"]) if "series" in tables else None,
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
-        for rules in [*map(_column_rules, parsed.columns), _data_rules(parsed), _split_rules(parsed)]:
+        for rules in [
+            *map(_column_rules, parsed.columns),
+            _data_rules(parsed),
+            _split_rules(parsed),
+            _series_rules(parsed),
+        ]:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
@@ -257,7 +293,7 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
 
 def _check_tables(tables: Mapping[str, Any]) -> None:
     """Raises SettingError for an unknown or a missing table, and for a key that stands outside all tables."""
-    known = ["usecase", "columns", "hyperparameters", *KINDS]
+    known = ["usecase", "columns", "hyperparameters", "series", *KINDS]
     for name in tables:
         if name not in known and not isinstance(tables[name], Mapping):
             homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
@@ -265,10 +301,10 @@ def _check_tables(tables: Mapping[str, Any]) -> None:
             raise SettingError(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
             raise SettingError(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
-    for name in ("data", "gate", "usecase", "columns"):
+    for name in ("data", "gate", "usecase", *(() if "series" in tables else ("columns",))):
         if not tables.get(name):
             raise SettingError(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
-    if not isinstance(tables["columns"], Mapping):
+    if not isinstance(tables.get("columns", {}), Mapping):
         raise SettingError("[columns] is a list, and should be one table.")
 
 
@@ -360,7 +396,8 @@ def _data_rules(case: UseCase) -> Rules:
     holds = data.task != "binary" or count == 2
     yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or count > 2, "[data] classes needs the label's three or more values."
-    yield data.task != "regression" or not count, "[data] classes are for binary and multiclass; leave it empty."
+    holds = data.task in ("binary", "multiclass") or not count
+    yield holds, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield from _format_rules("[data] label_format", data.label_format, number=True)
@@ -385,6 +422,29 @@ def _split_rules(case: UseCase) -> Rules:
     yield holds, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
-    holds = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    holds = set(loop.on) - (set() if data.classes else {"performance"})
     yield holds, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."
+
+
+def _series_rules(case: UseCase) -> Rules:
+    """Rules of [series], alone and beside the other tables."""
+    series, data = case.series, case.data
+    holds: object = (data.task == "forecasting") == (series is not None)
+    yield holds, '[series] and [data] task = "forecasting" go together: give both or neither.'
+    if series is None:
+        return
+    yield data.time, "[series] needs [data] time: the column that says which period a row is of."
+    holds = case.split.method == "time" and not case.split.group
+    yield (
+        holds,
+        '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.',
+    )
+    yield not data.id, "[data] id is empty for [series]: series and time name a row."
+    names = {column.name for column in case.columns}
+    for name in (data.time, series.id):
+        yield name not in names, f"[columns] {name!r} names the rows of [series]; take it out."
+    yield usable(series.id), f"[series] id = {series.id!r}: {NAME_RULE}"
+    yield series.id not in (data.time, data.label), f"[series] id = {series.id!r} is the time or the label too."
+    if absent := next((name for name in series.known if name not in names), ""):
+        yield False, f"[series] known names {absent!r}, which is none of [columns]."

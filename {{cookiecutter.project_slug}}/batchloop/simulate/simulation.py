@@ -168,7 +168,7 @@ def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
     None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
     """
     usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
-    if usable.is_empty() or (case.data.task != "regression" and usable[LABEL].n_unique() < 2):
+    if usable.is_empty() or (case.data.classes and usable[LABEL].n_unique() < 2):
         return None
     found = realised.scored_rows(case, usable, case.prediction.threshold)
     value = found.measured()[case.gate.metric]

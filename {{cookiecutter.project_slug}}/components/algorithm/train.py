@@ -67,7 +67,7 @@ def train(settings: Mapping[str, str]) -> None:
 def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
     schema = tables.schema(job.channel("validation"))  # train/ may be a part, without it
-    classes = case.data.classes if case.data.task != "regression" else ()
+    classes = case.data.classes
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
     with tempfile.TemporaryDirectory() as scratch:

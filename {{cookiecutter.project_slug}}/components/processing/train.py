@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import artifacts, datasets, job, known, raw, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, series, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
@@ -20,9 +20,7 @@ def train(settings: Mapping[str, str]) -> None:
     `continue_training` = "true" keeps the champion's preprocessor, so that its model can go on learning.
     """
     case = usecase.load()
-    newest = _labelled(case)
-    before = _earlier(case, newest)
-    frame = pl.concat([newest, *before.values()], how="diagonal")
+    frame, before = _series(case) if case.series else _rows(case)
     champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
         if champion is None:
@@ -33,8 +31,8 @@ def train(settings: Mapping[str, str]) -> None:
         learned = champion
     else:
         training = frame.filter(pl.col(datasets.PART) == "train")
-        learned = datasets.schema(case, features.fit(training, case.columns, case.features))
-    rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
+        learned = datasets.schema(case, features.fit(training, case.sources(), case.features))
+    rows = datasets.write_parts(frame, {**learned, "earlier": before}, datasets.PARTS)
     _check_parts(rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
     written = sorted(job.processing_output("train").glob("*.parquet"))
@@ -43,6 +41,20 @@ def train(settings: Mapping[str, str]) -> None:
         artifacts.write_json(folder / "preprocessor.json", {"known": counts} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
+
+
+def _series(case: UseCase) -> tuple[pl.LazyFrame, list[str]]:
+    """Examples of series, and the names of the earlier windows that are part of them."""
+    windows = datasets.windows(job.processing_input("earlier"))
+    tables = [_usable(case, folder) for folder in (*windows.values(), job.processing_input("raw"))]
+    return series.training(tables, case), list(windows)
+
+
+def _rows(case: UseCase) -> tuple[pl.LazyFrame, list[str]]:
+    """All usable labelled rows with the part each belongs to, and the names of the earlier windows among them."""
+    newest = _labelled(case)
+    before = _earlier(case, newest)
+    return pl.concat([newest, *before.values()], how="diagonal"), list(before)
 
 
 def _labelled(case: UseCase) -> pl.LazyFrame:
