@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import files, raw
+from batchloop.container import files, raw, seasonal
 from batchloop.container.protocols import Bins, DriftFile
 from batchloop.container.usecase import UseCase
 
@@ -28,7 +28,8 @@ CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
 Mask = NDArray[np.bool_]
-Rows = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
+One = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
+Rows = One | Mapping[tuple[str, ...], pl.LazyFrame]  # or, for some columns each, rows of their own
 
 
 @dataclass
@@ -120,6 +121,9 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, 
 
     With `halves` the rows that drew no bins are counted once more by themselves.
     """
+    if isinstance(rows, Mapping):
+        parts = [count(part, [one for one in bins if one["name"] in names], halves) for names, part in rows.items()]
+        return parts[0][0], {name: one for _, part in parts for name, one in part.items()}
     found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
     edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
     wanted = [values(column["name"], column["kind"]) for column in bins]
@@ -139,8 +143,13 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, 
     return total, found
 
 
-def table(folder: Path, case: UseCase) -> Rows:
-    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines."""
+def table(folder: Path, case: UseCase, new: bool = False) -> Rows:
+    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines.
+
+    Of series that is what lies beyond season and trend; `new`: of a window that brings its past, and rows to come.
+    """
+    if case.series:
+        return seasonal.monitored(folder, case, new)
 
     def intact() -> Iterator[pl.DataFrame]:
         for batch in raw.stream(folder, case)[1]:
@@ -150,7 +159,7 @@ def table(folder: Path, case: UseCase) -> Rows:
     return intact
 
 
-def _batches(rows: Rows, names: Sequence[str]) -> Iterable[pl.DataFrame]:
+def _batches(rows: One, names: Sequence[str]) -> Iterable[pl.DataFrame]:
     if not isinstance(rows, pl.LazyFrame):
         return rows()
     schema = rows.collect_schema()
@@ -169,6 +178,9 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
     One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
     were drawn through them look like no other sample of the same distribution.
     """
+    if isinstance(rows, Mapping):
+        parts = [learned(part, {name: kinds[name] for name in names}, bins) for names, part in rows.items()]
+        return parts[0][0], [column for _, columns in parts for column in columns]
     numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
     categories = {name: kind for name, kind in kinds.items() if name not in numbers}
     total, *drawn = _drawn(rows, list(numbers), list(categories))
@@ -182,7 +194,7 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
     ]
 
 
-def _drawn(rows: Rows, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
+def _drawn(rows: One, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
     """How many rows there are, and of the half that draws the bins the numbers and the categories.
 
     Of many rows not all of that half are needed for the numbers, whose quantiles take whole columns; every category is

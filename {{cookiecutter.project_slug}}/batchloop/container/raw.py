@@ -126,7 +126,8 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
 
     def again(columns: list[str] | None) -> Iterator[pl.DataFrame]:
         reading = Reading(table.files, usecase, labelled, opened=table.reading.opened)
-        return _batches(reading, table.changed, None if table.broken else columns)
+        whole = table.broken or usecase.series  # what names and breaks a row is needed then
+        return _batches(reading, table.changed, None if whole else columns)
 
     table.frame = files.source(schema, again) if parquet else files.in_parts(parts)
     return table

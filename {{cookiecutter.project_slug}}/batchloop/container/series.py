@@ -16,7 +16,7 @@ from batchloop.container import files, usecase
 from batchloop.container.datasets import PART, module
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
-from batchloop.container.raw import BROKEN, ERROR, GROUP, NO_ID, SERIES
+from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, SERIES
 from batchloop.container.usecase import Series, UseCase
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,11 @@ class Buckets:
             yield pl.concat(held)
 
 
-def _taken(batch: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+def taken(batch: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     """The columns that examples are made of, and the period."""
     series = _series(case)
     names = [NO_ID, SERIES, case.data.time, case.data.label, *(column.name for column in case.columns)]
+    names += [flag for name in names if (flag := INVALID + name) in batch.columns]
     return batch.select(*names, BROKEN, ERROR, period(pl.col(case.data.time), series.frequency).alias(PERIOD))
 
 
@@ -118,26 +119,28 @@ def training(tables: Sequence[pl.LazyFrame], case: UseCase) -> pl.LazyFrame:
     buckets, ends = Buckets(), list[int]()
     for table in tables:
         for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
-            buckets.add(rows := _taken(batch, case))
+            buckets.add(rows := taken(batch, case))
             ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
     borders, folder = Borders.of(min(ends), max(ends), case), files.scratch("examples-")
     steps = max(1, min(borders.horizon, EXAMPLES // buckets.rows))
     for number, rows in enumerate(buckets):
-        grid = _grid(rows, case)
-        made = _examples(grid, _origins(grid, borders, steps, case), case)
+        whole = grid(rows, case)
+        made = _examples(whole, _origins(whole, borders, steps, case), case)
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
     return pl.scan_parquet(folder, glob=False)
 
 
-def _grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     """One row a series and period, sorted, from each series' first to its last; of several rows the labels' mean.
 
     Raises InputError where periods are far more than rows.
     """
     others = [name for name in rows.columns if name not in (SERIES, PERIOD, case.data.label)]
-    each = rows.group_by(SERIES, PERIOD).agg(pl.col(case.data.label).mean(), pl.col(others).last())
-    if again := len(rows) - len(each):
-        log.warning("%s rows lie in a period of which their series has another row; labels count by their mean", again)
+    label = pl.col(case.data.label)
+    each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))
+    if again := len(each.filter(pl.col("__differ") > 1)):
+        log.warning("%s periods have rows with different labels of one series, which count by their mean", f"{again:,}")
+    each = each.drop("__differ")
     ends = each.group_by(SERIES).agg(pl.col(PERIOD).min(), (pl.col(PERIOD).max() + 1).alias(LAST)).sort(SERIES)
     size = int((ends[LAST] - ends[PERIOD]).sum())
     if size > SPARSE * len(each) + FEW:
@@ -148,8 +151,8 @@ def _grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     if size > len(each):
         whole = ends.select(SERIES, pl.int_ranges(PERIOD, LAST).alias(PERIOD)).explode(PERIOD)
         each = whole.join(each, on=[SERIES, PERIOD], how="left")
-    grid = each.sort(SERIES, PERIOD).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
-    return grid.with_columns(pl.col(ROW).min().over(SERIES).alias(START))
+    numbered = each.sort(SERIES, PERIOD).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+    return numbered.with_columns(pl.col(ROW).min().over(SERIES).alias(START))
 
 
 def _origins(grid: pl.DataFrame, borders: Borders, steps: int, case: UseCase) -> pl.DataFrame:
@@ -183,7 +186,7 @@ def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.D
     """
     buckets, answered = Buckets(), 0
     for batch in batches:
-        buckets.add(_taken(batch, case))
+        buckets.add(taken(batch, case))
     for rows in buckets:
         usable, label = rows.filter(~pl.col(BROKEN)), pl.col(case.data.label)
         history = usable.filter(label.is_not_null())
@@ -191,11 +194,11 @@ def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.D
         near = history.join(asked.select(SERIES, LAST).unique(), on=SERIES)
         near = near.filter(pl.col(PERIOD) > pl.col(LAST) - HISTORY).select(rows.columns)
         possible = asked.filter(pl.col(ERROR).is_null())
-        grid = _grid(pl.concat([near, possible.select(rows.columns)]), case)
-        places = grid.select(SERIES, PERIOD, ROW, START)
+        whole = grid(pl.concat([near, possible.select(rows.columns)]), case)
+        places = whole.select(SERIES, PERIOD, ROW, START)
         wanted = possible.join(places, on=[SERIES, PERIOD], maintain_order="left")
         wanted = wanted.with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
-        made = module().examples(grid, wanted, case)
+        made = module().examples(whole, wanted, case)
         done = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
         refused = pl.concat([rows.filter(pl.col(BROKEN)), asked.drop_nulls(ERROR).select(rows.columns)])
         refused = refused.select(NO_ID, pl.lit(True).alias(BROKEN), ERROR)

@@ -151,10 +151,18 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     test, groups = evaluation.test_rows("test", model), tables.coded(tables.groups(job.channel("test")))
     candidate = evaluation.scored(model, test, run.problem.threads, groups)
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
-    report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
+    naive = evaluation.naive(candidate) if run.case.series else None
+    report = evaluation.evaluate(candidate, measured, rival or naive, metric)
+    report |= {"not_comparable": reason, "naive": naive and evaluation.finite(naive.measured())}
+    if naive and not rival:
+        report |= {
+            "rival": "seasonal naive",
+            "comparison": {**report["comparison"], "rival": "seasonal naive forecast"},
+        }
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": test}
-    leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
+    judged = () if run.case.series else ("validation", "test")  # of other periods than those that were learned
+    leak = _leak(run, {name: splits[name] for name in judged})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
 
 

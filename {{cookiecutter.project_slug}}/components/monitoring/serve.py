@@ -20,7 +20,7 @@ def serve(settings: Mapping[str, str]) -> None:
     folder = job.processing_input("baseline")
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
-    table = profile.table(job.processing_input("raw"), case)
+    table = profile.table(job.processing_input("raw"), case, new=True)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = _predictions()
     report = drift_report.create(case, baseline, table, predictions, importance)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, files, job, performance, profile, realised, usecase
+from batchloop.container import artifacts, drift_report, files, job, performance, profile, realised, seasonal, usecase
 from batchloop.container.job import InputError
 
 log = logging.getLogger(__name__)
@@ -18,13 +18,18 @@ def train(settings: Mapping[str, str]) -> None:
     """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
     del settings  # everything is in usecase.toml
     case = usecase.load()
-    kinds = {column.name: column.type for column in case.columns}
-    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
+    kinds = {column.name: column.type for column in case.sources()}
+    table = profile.table(job.processing_input("raw"), case)
+    rows, columns = profile.learned(table, kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
-    score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
+    seen = seasonal.scores(scored, case)
+    score_rows, scores = profile.learned(seen, score_kinds(scored), case.drift.bins)
+    if isinstance(table, dict):
+        columns = seasonal.with_design_effects(columns, table)
+        scores = seasonal.with_design_effects(scores, {("prediction",): seen}, columns[0]["design_effect"])
     measured = _evaluation(evaluation)
     baseline = {
         "rows": rows,

@@ -1,0 +1,104 @@
+"""What of series is monitored: not the values, which move with season and trend, but what is left beyond them.
+
+A number of the past, the label first of all, counts by how far it lies from the value whole seasons before, at least a
+horizon back, in units of what such values usually differ by. What is known in advance counts as it is, of the rows to
+come. Rows of one time have much in common (a season, the weather), so that many of them say less than as many
+independent ones: by how much less, the design effect, is learned from the blocks of a horizon that training has.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchloop.container import files, raw, series
+from batchloop.container.raw import GROUP, NO_ID, SERIES
+from batchloop.container.series import PERIOD
+from batchloop.container.usecase import UseCase
+
+BLOCK, LONGER = "__block", 8  # number of a horizon; seasons that say what values usually differ by
+FEWEST = 5  # blocks, below which they say nothing of a design effect
+Parts = dict[tuple[str, ...], pl.LazyFrame]  # by the columns that are monitored on these rows
+
+
+def monitored(folder: Path, case: UseCase, new: bool) -> Parts:
+    """Of training the rows with a label, and all rows for what is known in advance.
+
+    Of a window that is `new` the last horizon of rows with a label, and the rows to come.
+    """
+    assert case.series is not None
+    label, horizon = pl.col(case.data.label), case.series.horizon
+    past = tuple(column.name for column in case.sources() if column.name not in (*case.series.known, case.data.time))
+    buckets, last = series.Buckets(), -(2**62)
+    for batch in raw.stream(folder, case)[1]:
+        rows = series.taken(batch, case).filter(pl.col(SERIES).is_not_null() & pl.col(PERIOD).is_not_null())
+        end = rows.filter(label.is_not_null())[PERIOD].max()
+        last = max(last, end) if isinstance(end, int) else last
+        buckets.add(rows)
+    folders = files.scratch("past-"), files.scratch("ahead-")
+    for number, rows in enumerate(buckets):
+        grid = series.grid(rows, case).with_columns(_beyond(case)).filter(pl.col(NO_ID).is_not_null())
+        grid = grid.with_columns((pl.col(PERIOD) // horizon).alias(BLOCK))
+        seen = grid.filter(label.is_not_null() & (pl.col(PERIOD) > last - horizon if new else pl.lit(True)))
+        ahead = grid.filter(label.is_null() & (pl.col(PERIOD) > last)) if new else grid
+        for place, part in zip(folders, (seen.filter(pl.col("__known")), ahead), strict=True):
+            part.write_parquet(place / f"{number:05d}.parquet", compression="lz4", statistics=False)
+    frames = [pl.scan_parquet(place, glob=False) for place in folders]
+    return {names: frame for names, frame in zip((past, case.series.known), frames, strict=True) if names}
+
+
+def _beyond(case: UseCase) -> list[pl.Expr]:
+    """Each number of the past as its distance from the one whole seasons before; whether the label's is known."""
+    assert case.series is not None
+    season = case.series.season_length
+    back, found = -(-case.series.horizon // season) * season, []
+    for column in case.sources():
+        value = pl.col(column.name)
+        if column.type != "number" or column.name in case.series.known:
+            continue
+        usual = (value - value.shift(season)).abs().rolling_mean(max(LONGER * season, 4), min_samples=1).forward_fill()
+        size = value.abs().rolling_mean(max(LONGER * season, 4), min_samples=1).forward_fill()
+        unit = pl.when(usual > 1e-6 * size).then(usual).when(size > 0).then(size).otherwise(1.0)
+        found.append(((value - value.shift(back)) / unit.shift(back)).over(SERIES).alias(column.name))
+    label = pl.col(case.data.label)
+    return [*found, label.shift(back).over(SERIES).is_not_null().alias("__known")]
+
+
+def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
+    """Predictions as they are monitored: forecasts by how far they lie from the seasonal naive ones."""
+    if case.series is None:
+        return scored
+    beyond = (pl.col("prediction") - pl.col("seasonal_naive")) / pl.col("seasonal_error")
+    blocks = [pl.col(GROUP).str.split("|").list.last().alias(BLOCK)] if GROUP in scored.collect_schema() else []
+    return scored.with_columns(beyond, *blocks)
+
+
+def with_design_effects(
+    columns: Sequence[dict[str, Any]], parts: Mapping[tuple[str, ...], pl.LazyFrame], least: float = 1.0
+) -> list[dict[str, Any]]:
+    """Learned columns of a baseline, each with its `design_effect`, which is `least` where blocks are too few."""
+    frames = {name: frame for names, frame in parts.items() for name in names}
+    return [column | {"design_effect": design_effect(column, frames[column["name"]], least)} for column in columns]
+
+
+def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame, least: float) -> float:
+    """Pearson's statistic of "all blocks have the same distribution" over its degrees of freedom, 1 if they have.
+
+    The counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott,
+    "On simple adjustments to chi-square tests with sample survey data", 1987).
+    """
+    name = pl.col(column["name"])
+    if "edges" in column:
+        code = name.cut(column["edges"]).to_physical().cast(pl.Int64) if column["edges"] else pl.lit(0)
+    else:
+        code = name.cast(pl.String).replace_strict(column["values"], range(len(column["values"])), default=-1)
+    counts = frame.select(BLOCK, code.alias("code")).group_by(BLOCK, "code").len().collect(engine="streaming")
+    table = (
+        counts.sort("code").pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK).to_numpy().astype(float)
+    )
+    blocks, bins = table.shape
+    if blocks < FEWEST or bins < 2:
+        return least
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return max(1.0, least, float(((table - expected) ** 2 / expected).sum() / (blocks - 1) / (bins - 1)))
