@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from batchloop.container import files, raw, series
@@ -90,7 +91,13 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame, least: float) 
     """
     name = pl.col(column["name"])
     if "edges" in column:
-        code = name.cut(column["edges"]).to_physical().cast(pl.Int64) if column["edges"] else pl.lit(0)
+        edges = np.asarray(column["edges"], float)
+
+        def place(values: pl.Series) -> pl.Series:
+            return pl.Series(np.searchsorted(edges, values.fill_null(np.nan).to_numpy()), dtype=pl.Int64)
+
+        code = name.map_batches(place, return_dtype=pl.Int64, is_elementwise=True)
+        code = pl.when(name.is_not_null()).then(code).otherwise(-1)
     else:
         code = name.cast(pl.String).replace_strict(column["values"], range(len(column["values"])), default=-1)
     counts = frame.select(BLOCK, code.alias("code")).group_by(BLOCK, "code").len().collect(engine="streaming")
