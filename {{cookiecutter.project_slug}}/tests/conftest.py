@@ -14,7 +14,7 @@ import pytest
 from batchloop.container import models, usecase
 from batchloop.container.protocols import Problem, Table
 from batchloop.container.usecase import UseCase
-from batchloop.contract.flow import Flow, rows, unlabelled
+from batchloop.contract.flow import Flow, rows
 
 ROOT = Path(__file__).resolve().parents[1]
 HYPERPARAMETERS = {  # of the small problems; texts and lists may have an entry for each feature of your own table
@@ -53,7 +53,7 @@ def flow(case: UseCase, tmp_path_factory: pytest.TempPathFactory) -> Flow:
 @pytest.fixture(scope="session")
 def new(case: UseCase) -> pl.DataFrame:
     """Rows to predict."""
-    return unlabelled(case, rows(case, 800, seed=3))
+    return rows(case, 800, seed=3).drop(case.data.label)
 
 
 def frame(rows: int, task: str, seed: int = 3) -> pl.DataFrame:

@@ -114,7 +114,7 @@ def _left_out(case: UseCase) -> dict[str, str]:
 
 
 def _compared(
-    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows, scored: pl.LazyFrame
+    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows, scored: profile.Rows
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 

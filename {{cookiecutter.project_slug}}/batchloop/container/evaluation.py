@@ -133,6 +133,9 @@ def evaluate(
         compared = compare(metric, champion, candidate)
     elif champion is not None:
         log.warning("champion_test/ and test/ hold other rows: champion and challenger can't be compared row by row")
+    other = naive(candidate) if candidate.task == "forecasting" else None
+    if other is not None and champion is None:
+        before, compared = other.measured(), compare(metric, other, candidate) | {"rival": "seasonal naive forecast"}
     return {
         "task": candidate.task,
         "metric": metric,
@@ -140,6 +143,7 @@ def evaluate(
         "validation": finite(validation),
         "test": finite(test),
         "champion": None if before is None else finite(before),
+        **({} if other is None else {"naive": finite(other.measured())}),
         "lead": 0.0 if before is None else metrics.lead(metric, test[metric], before[metric]),
         "comparison": compared,
         "calibration": measures.calibration(candidate.task, candidate.labels, candidate.predicted),

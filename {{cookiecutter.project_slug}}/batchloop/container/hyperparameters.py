@@ -147,7 +147,7 @@ def search(
     def objective(trial: optuna.Trial) -> float:
         chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
         fitted = models.fit(*tables, chosen, problem, progress := Pruning(trial, optuna.TrialPruned))
-        model = Model(fitted, {"classes": problem.classes})
+        model = Model(fitted, {"task": problem.task, "classes": problem.classes, "features": problem.features})
         predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
         metric = {"regression": "rmse", "forecasting": "mase"}.get(problem.task, "log_loss")
         return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]

@@ -180,7 +180,11 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
     """
     if isinstance(rows, Mapping):
         parts = [learned(part, {name: kinds[name] for name in names}, bins) for names, part in rows.items()]
-        return parts[0][0], [column for _, columns in parts for column in columns]
+        frames = {name: part for names, part in rows.items() for name in names}
+        columns = [column for _, columns in parts for column in columns]
+        return parts[0][0], [
+            column | {"design_effect": seasonal.design_effect(column, frames[column["name"]])} for column in columns
+        ]
     numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
     categories = {name: kind for name, kind in kinds.items() if name not in numbers}
     total, *drawn = _drawn(rows, list(numbers), list(categories))

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # rows × features; a category is the position of its name in `categories`, NaN is missing
 Matrix: TypeAlias = "NDArray[np.float32]"
-# binary: the positive class's probability a row; multiclass: rows × classes; regression: values; forecasting: rows × 3,
-# the forecast and the ends of an interval that covers metrics.INTERVAL (beside them, models.predict: metrics.FORECAST)
+# binary: the positive class's probability a row; multiclass: rows × classes; else values; what models.predict makes of
+# the values of a forecast is rows × metrics.FORECAST
 Predicted: TypeAlias = "NDArray[np.float64]"
 Feature = Mapping[str, Any]  # name, source (the raw column), kind (its type), and `categories` of a category
 

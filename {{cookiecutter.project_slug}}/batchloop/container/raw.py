@@ -26,6 +26,7 @@ from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
 
 ERROR, BROKEN, INVALID = "__error", "__broken", "__invalid:"
+PART = "__part"  # train, validation or test
 GROUP = "__group"  # what [split] group says of a row, as text
 SERIES = "__series"  # what [series] id says of a row, as text
 NO_ID = "row"  # the name of the id that stands in where the contract names none

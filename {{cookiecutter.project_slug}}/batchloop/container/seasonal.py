@@ -6,7 +6,8 @@ come. Rows of one time have much in common (a season, the weather), so that many
 independent ones: by how much less, the design effect, is learned from the blocks of a horizon that training has.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from batchloop.container.series import PERIOD
 from batchloop.container.usecase import UseCase
 
 BLOCK, LONGER = "__block", 8  # number of a horizon; seasons that say what values usually differ by
-FEWEST = 5  # blocks, below which they say nothing of a design effect
 Parts = dict[tuple[str, ...], pl.LazyFrame]  # by the columns that are monitored on these rows
 
 
@@ -66,27 +66,19 @@ def _beyond(case: UseCase) -> list[pl.Expr]:
     return [*found, label.shift(back).over(SERIES).is_not_null().alias("__known")]
 
 
-def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
+def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame | Parts:
     """Predictions as they are monitored: forecasts by how far they lie from the seasonal naive ones."""
     if case.series is None:
         return scored
     beyond = (pl.col("prediction") - pl.col("seasonal_naive")) / pl.col("seasonal_error")
     blocks = [pl.col(GROUP).str.split("|").list.last().alias(BLOCK)] if GROUP in scored.collect_schema() else []
-    return scored.with_columns(beyond, *blocks)
+    return {("prediction",): scored.with_columns(beyond, *blocks)}
 
 
-def with_design_effects(
-    columns: Sequence[dict[str, Any]], parts: Mapping[tuple[str, ...], pl.LazyFrame], least: float = 1.0
-) -> list[dict[str, Any]]:
-    """Learned columns of a baseline, each with its `design_effect`, which is `least` where blocks are too few."""
-    frames = {name: frame for names, frame in parts.items() for name in names}
-    return [column | {"design_effect": design_effect(column, frames[column["name"]], least)} for column in columns]
-
-
-def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame, least: float) -> float:
+def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     """Pearson's statistic of "all blocks have the same distribution" over its degrees of freedom, 1 if they have.
 
-    The counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott,
+    It is as large as so many blocks allow: the upper 95 % limit of a variance (by Wilson and Hilferty, 1931). The counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott,
     "On simple adjustments to chi-square tests with sample survey data", 1987).
     """
     name = pl.col(column["name"])
@@ -105,7 +97,9 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame, least: float) 
         counts.sort("code").pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK).to_numpy().astype(float)
     )
     blocks, bins = table.shape
-    if blocks < FEWEST or bins < 2:
-        return least
+    if blocks < 2 or bins < 2:
+        return 1.0
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    return max(1.0, least, float(((table - expected) ** 2 / expected).sum() / (blocks - 1) / (bins - 1)))
+    found = float(((table - expected) ** 2 / expected).sum() / (blocks - 1) / (bins - 1))
+    free = 2 / (9 * (blocks - 1))
+    return max(1.0, found / max(0.05, 1 - free - 1.645 * math.sqrt(free)) ** 3)

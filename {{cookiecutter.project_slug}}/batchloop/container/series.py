@@ -6,17 +6,17 @@ aside by series first: no more than some series are in memory at once, and each 
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import files, usecase
-from batchloop.container.datasets import PART, module
+from batchloop.container import files, raw, usecase
+from batchloop.container.datasets import module
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
-from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, SERIES
+from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, PART, SERIES, RawTable
 from batchloop.container.usecase import Series, UseCase
 
 log = logging.getLogger(__name__)
@@ -110,22 +110,23 @@ class Borders:
         return cls(high - test - validation + 1, high - test + 1, horizon)
 
 
-def training(tables: Sequence[pl.LazyFrame], case: UseCase) -> pl.LazyFrame:
-    """Examples of all usable rows of some tables, with the part that each belongs to, by the time of its value.
+def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
+    """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
 
     Validation and test have an origin every horizon, and each of their values is forecast once. A value of training is
-    forecast from as many origins as EXAMPLES allow.
+    forecast from as many origins as EXAMPLES allow. A table without [series] stays what it is.
     """
+    if case.series is None:
+        return table
     buckets, ends = Buckets(), list[int]()
-    for table in tables:
-        for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
-            buckets.add(rows := taken(batch, case))
-            ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
+    for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
+        buckets.add(rows := taken(batch, case))
+        ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
     borders, folder = Borders.of(min(ends), max(ends), case), files.scratch("examples-")
     steps = max(1, min(borders.horizon, EXAMPLES // buckets.rows))
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
-        made = _examples(whole, _origins(whole, borders, steps, case), case)
+        made = _made(whole, _origins(whole, borders, steps, case), case)
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
     return pl.scan_parquet(folder, glob=False)
 
@@ -170,13 +171,19 @@ def _origins(grid: pl.DataFrame, borders: Borders, steps: int, case: UseCase) ->
     return wanted.filter(pl.col(ORIGIN) >= pl.col(START)).select(ROW, ORIGIN, START, STEP, PART).sort(ROW, STEP)
 
 
-def _examples(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     """What features.py makes of them, beside id, label and group: the forecast that a value is part of."""
     made = module().examples(grid, wanted, case)
     own = grid.select(NO_ID, SERIES, case.data.label, PERIOD)[wanted[ROW]]
     group = pl.concat_str(SERIES, pl.lit("|"), pl.col(PERIOD) - wanted[STEP]).alias(GROUP)
     known = own.select(NO_ID, case.data.label, group, *([wanted[PART]] if PART in wanted else []))
     return pl.concat([known, made], how="horizontal").drop_nulls(GIVEN)
+
+
+def stream(folder: Path, case: UseCase) -> tuple[RawTable, Iterator[pl.DataFrame]]:
+    """A raw table and its batches, as raw.stream gives them; of series the examples to forecast."""
+    table, batches = raw.stream(folder, case)
+    return table, to_forecast(batches, case) if case.series else batches
 
 
 def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.DataFrame]:

@@ -168,7 +168,7 @@ class RunSummary:
         report = self._evaluation()
         if not report:
             return
-        naive = report.get("rival") == "seasonal naive"
+        naive = "rival" in (report.get("comparison") or {})
         columns = ["validation", "test", *(["champion"] if report.get("champion") and not naive else [])]
         columns += ["naive"] if report.get("naive") else []
         width = max(len(name) for name in report["test"])

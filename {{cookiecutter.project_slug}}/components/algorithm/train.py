@@ -58,7 +58,7 @@ def train(settings: Mapping[str, str]) -> None:
             raise InputError("a search (trials) and CONTINUE need one host: [instances] algorithm count = 1.")
         run = _tuned(_gather(case, chosen, continues), trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
-        fitted = Model(_fit(run, checkpoint), _metadata(run))
+        fitted = models.calibrated(Model(_fit(run, checkpoint), _metadata(run)), run.validation)
         if host.first:
             _write(run, fitted, checkpoint.predicted)
         models.forget(job.checkpoints())
@@ -151,18 +151,10 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     test, groups = evaluation.test_rows("test", model), tables.coded(tables.groups(job.channel("test")))
     candidate = evaluation.scored(model, test, run.problem.threads, groups)
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
-    naive = evaluation.naive(candidate) if run.case.series else None
-    report = evaluation.evaluate(candidate, measured, rival or naive, metric)
-    report |= {"not_comparable": reason, "naive": naive and evaluation.finite(naive.measured())}
-    if naive and not rival:
-        report |= {
-            "rival": "seasonal naive",
-            "comparison": {**report["comparison"], "rival": "seasonal naive forecast"},
-        }
+    report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": test}
-    judged = () if run.case.series else ("validation", "test")  # of other periods than those that were learned
-    leak = _leak(run, {name: splits[name] for name in judged})
+    leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}
 
 

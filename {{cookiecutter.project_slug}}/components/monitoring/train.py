@@ -19,17 +19,12 @@ def train(settings: Mapping[str, str]) -> None:
     del settings  # everything is in usecase.toml
     case = usecase.load()
     kinds = {column.name: column.type for column in case.sources()}
-    table = profile.table(job.processing_input("raw"), case)
-    rows, columns = profile.learned(table, kinds, case.drift.bins)
+    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
     if rows == 0:
         raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
-    seen = seasonal.scores(scored, case)
-    score_rows, scores = profile.learned(seen, score_kinds(scored), case.drift.bins)
-    if isinstance(table, dict):
-        columns = seasonal.with_design_effects(columns, table)
-        scores = seasonal.with_design_effects(scores, {("prediction",): seen}, columns[0]["design_effect"])
+    score_rows, scores = profile.learned(seasonal.scores(scored, case), score_kinds(scored), case.drift.bins)
     measured = _evaluation(evaluation)
     baseline = {
         "rows": rows,

@@ -25,9 +25,7 @@ def serve(settings: Mapping[str, str]) -> None:
     if host.several and not any(path.name[0] not in "._" for path in job.processing_input("raw").rglob("*")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
-    table, batches = raw.stream(job.processing_input("raw"), case)
-    if case.series:
-        batches = series.to_forecast(batches, case)
+    table, batches = series.stream(job.processing_input("raw"), case)
     limit, found = int(settings.get("max_payload_mb", "6")) * MEGABYTE, known.Known(learned)
     with artifacts.writing(job.processing_output("features")) as folder:
         files = datasets.write_batch(batches, found, folder / f"{host.prefix}features", limit)

@@ -20,7 +20,9 @@ def train(settings: Mapping[str, str]) -> None:
     `continue_training` = "true" keeps the champion's preprocessor, so that its model can go on learning.
     """
     case = usecase.load()
-    frame, before = _series(case) if case.series else _rows(case)
+    newest = _labelled(case)
+    before = _earlier(case, newest)
+    frame = series.examples(pl.concat([newest, *before.values()], how="diagonal"), case)
     champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
         if champion is None:
@@ -32,7 +34,7 @@ def train(settings: Mapping[str, str]) -> None:
     else:
         training = frame.filter(pl.col(datasets.PART) == "train")
         learned = datasets.schema(case, features.fit(training, case.sources(), case.features))
-    rows = datasets.write_parts(frame, {**learned, "earlier": before}, datasets.PARTS)
+    rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
     _check_parts(rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
     written = sorted(job.processing_output("train").glob("*.parquet"))
@@ -41,20 +43,6 @@ def train(settings: Mapping[str, str]) -> None:
         artifacts.write_json(folder / "preprocessor.json", {"known": counts} | learned)
         artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
-
-
-def _series(case: UseCase) -> tuple[pl.LazyFrame, list[str]]:
-    """Examples of series, and the names of the earlier windows that are part of them."""
-    windows = datasets.windows(job.processing_input("earlier"))
-    tables = [_usable(case, folder) for folder in (*windows.values(), job.processing_input("raw"))]
-    return series.training(tables, case), list(windows)
-
-
-def _rows(case: UseCase) -> tuple[pl.LazyFrame, list[str]]:
-    """All usable labelled rows with the part each belongs to, and the names of the earlier windows among them."""
-    newest = _labelled(case)
-    before = _earlier(case, newest)
-    return pl.concat([newest, *before.values()], how="diagonal"), list(before)
 
 
 def _labelled(case: UseCase) -> pl.LazyFrame:
@@ -66,7 +54,7 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
             case.data.time,
         )
     usable = _usable(case, job.processing_input("raw"))
-    frame = datasets.with_parts(usable, case)
+    frame = usable if case.series else datasets.with_parts(usable, case)
     if case.split.method != "given":
         return frame
     validation = _usable(case, job.processing_input("validation"))
@@ -81,7 +69,7 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """
     earlier: dict[str, pl.LazyFrame] = {}
     windows = datasets.windows(job.processing_input("earlier"))
-    held_out = datasets.held_out(newest, case) if windows else pl.DataFrame()
+    held_out = datasets.held_out(newest, case) if windows and not case.series else pl.DataFrame()
     for name, folder in windows.items():
         try:
             rows = _usable(case, folder, raw.check_labels)

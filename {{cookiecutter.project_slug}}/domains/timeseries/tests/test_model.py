@@ -30,10 +30,12 @@ def table(rows: int, seed: int = 3, size: float = 1.0) -> Table:
     return Table(np.column_stack(columns).astype(np.float32), labels)
 
 
-def fitted(progress: Any = None) -> models.Model:
-    """A model with the hyperparameters of usecase.toml."""
-    made = models.fit(table(3000), table(1500, seed=4), HYPERPARAMETERS, PROBLEM, progress)
-    return models.Model(made, {"task": "forecasting", "classes": [], "features": list(FEATURES)})
+def fitted(progress: Any = None, rows: tuple[int, int] = (3000, 1500)) -> models.Model:
+    """A model with the hyperparameters of usecase.toml, and its interval."""
+    train, validation = table(rows[0]), table(rows[1], seed=4)
+    made = models.fit(train, validation, HYPERPARAMETERS, PROBLEM, progress)
+    metadata = {"task": "forecasting", "classes": [], "features": list(FEATURES)}
+    return models.calibrated(models.Model(made, metadata), validation)
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,7 @@ def test_read_back_it_predicts_the_same(known: models.Model, tmp_path: Path) -> 
 
 
 def test_few_validation_values_give_an_interval_too() -> None:
-    made = models.fit(table(300), table(3, seed=4), HYPERPARAMETERS, PROBLEM)
-    model = models.Model(made, {"task": "forecasting", "classes": [], "features": list(FEATURES)})
-    assert np.isfinite(models.predict(model, table(20, seed=5).features)).all()
+    assert np.isfinite(models.predict(fitted(rows=(300, 3)), table(20, seed=5).features)).all()
 
 
 def test_a_hyperparameter_that_it_does_not_know_is_refused(case: UseCase) -> None:

@@ -1,14 +1,13 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
 Gradient boosted trees (LightGBM), one model for all series and steps: it learns by how much a value differs from its
-series' level at the origin, in units of the series' size. Its interval is split conformal (Lei et al., 2018): what the
-validation values missed their forecast by, step by step, in units of the seasonal naive forecast's error. What a
-function takes and gives is said in batchloop/container/protocols.py.
+series' level at the origin, in units of the series' size. What a function takes and gives is said in
+batchloop/container/protocols.py; the interval around a forecast is the same for all models (container/conformal.py).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,34 @@ import lightgbm as lgb
 import numpy as np
 from lightgbm.basic import LightGBMError
 from lightgbm.callback import EarlyStopException
-from numpy.typing import NDArray
 
 from batchloop.container import models, settings
 from batchloop.container.job import InputError
-from batchloop.container.metrics import INTERVAL
-from batchloop.container.protocols import Feature, Matrix, Predicted, Problem, Progress, Table
+from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table
 
 OURS = {"num_iterations": 100, "early_stopping_rounds": 0}  # not LightGBM's: for `fit`
 LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
-SCALE = ("level", "size", "seasonal_error", "step")  # features that a forecast is computed with
-UNLEARNED = ("seasonal_naive", "seasonal_error", "level", "size")  # in the label's unit: they would tell series apart
-ENOUGH = 200  # validation values of a step and its neighbours, that an interval's ends are drawn from
-TEXT, ENDS = "model.txt", "interval.json"
+SCALE = ("level", "size")  # features that a forecast is computed with
+UNLEARNED = ("seasonal_naive", "seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
+TEXT, PLACES = "model.txt", "features.json"
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A booster of relative values; of each step the interval's ends beside the forecast; positions of features."""
+    """A booster of relative values, and the positions of the features that it sees, and of those of SCALE."""
 
-    booster: lgb.Booster
-    ends: NDArray[np.float64]  # steps × 2, in units of the seasonal error
-    places: Mapping[str, int]  # of SCALE
-    learned: NDArray[np.int64]  # of those that the booster sees
+    booster: Any
+    seen: list[int]
+    scale: list[int]
 
-    def seen(self, features: Matrix) -> Matrix:
-        """The features that the booster sees."""
-        return np.ascontiguousarray(features[:, self.learned])
+    def matrix(self, features: Matrix) -> Matrix:
+        """What the booster sees."""
+        return np.ascontiguousarray(features[:, self.seen])
 
-    def scale(self, features: Matrix) -> list[NDArray[np.float64]]:
-        """Level, size, seasonal error and step of each row."""
-        return [features[:, self.places[name]].astype(np.float64) for name in SCALE]
+    def data(self, table: Table, **settings: Any) -> lgb.Dataset:
+        """Examples as the booster learns them."""
+        level, size = table.features[:, self.scale].astype(np.float64).T
+        return lgb.Dataset(self.matrix(table.features), (table.labels - level) / size, **settings)
 
 
 @dataclass(frozen=True)
@@ -64,70 +60,34 @@ def fit(
     problem: Problem,
     progress: Progress | None = None,
 ) -> Forecaster:
-    """Boost until validation stops improving, then learn the interval; both are repeatable.
+    """Boost until validation stops improving; the booster's best_iteration says how many rounds of trees it uses.
 
-    Raises InputError for what LightGBM refuses.
+    The same data, hyperparameters and threads give the same booster. Raises InputError for what LightGBM refuses.
     """
     own, start = {**OURS, **hyperparameters}, progress.start.booster if progress and progress.start else None
     before, best = _interrupted(progress) or (start, Best())
     done, kept = (booster.current_iteration() if booster else 0 for booster in (before, start))
-    left = int(own["num_iterations"]) - done + kept
-    places, learned = _places(problem.features)
-    model = Forecaster(before, np.zeros((1, 2)), places, learned)
+    names, left = [str(feature["name"]) for feature in problem.features], int(own["num_iterations"]) - done + kept
+    seen = [place for place, name in enumerate(names) if name not in UNLEARNED]
+    model = Forecaster(before, seen, [names.index(name) for name in SCALE])
     if before is not None and left < 1:
         before.best_iteration = best.iteration
-        return _with_interval(model, validation, problem.threads)
-    categories = [at for at, place in enumerate(learned) if problem.features[place]["kind"] == "category"]
-    names = [f"f{position}" for position in range(len(learned))]
+        return model
+    columns = [f"f{position}" for position in range(len(seen))]
+    categories = [column for column, place in enumerate(seen) if problem.features[place]["kind"] == "category"]
     try:
-        data = lgb.Dataset(
-            model.seen(train.features), _relative(model, train), feature_name=names, categorical_feature=categories
-        )
+        learned = model.data(train, feature_name=columns, categorical_feature=categories)
         booster = lgb.train(
             to_lightgbm(hyperparameters, problem),
-            data,
+            learned,
             num_boost_round=left,
-            valid_sets=[lgb.Dataset(model.seen(validation.features), _relative(model, validation), reference=data)],
+            valid_sets=[model.data(validation, reference=learned)],
             init_model=before,
             callbacks=[Stopping(int(own["early_stopping_rounds"]), best, progress)],
         )
     except LightGBMError as error:
         raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
-    return _with_interval(Forecaster(booster, model.ends, places, learned), validation, problem.threads)
-
-
-def _places(features: Sequence[Feature]) -> tuple[dict[str, int], NDArray[np.int64]]:
-    """Where the features of SCALE stand, and those that are learned from."""
-    names = [str(feature["name"]) for feature in features]
-    return {name: names.index(name) for name in SCALE}, np.flatnonzero([name not in UNLEARNED for name in names])
-
-
-def _relative(model: Forecaster, table: Table) -> NDArray[np.float64]:
-    level, size, _, _ = model.scale(table.features)
-    return (table.labels - level) / size
-
-
-def _with_interval(model: Forecaster, validation: Table, threads: int) -> Forecaster:
-    """With the ends that the validation values give: quantiles of what they missed, corrected for their number."""
-    _, _, error, step = model.scale(validation.features)
-    missed = (validation.labels - _middle(model, validation.features, threads)) / error
-    ends = [_ends(missed[_near(step, number)]) for number in range(1, int(step.max()) + 1)]
-    return Forecaster(model.booster, np.array(ends), model.places, model.learned)
-
-
-def _near(step: NDArray[np.float64], number: int) -> NDArray[np.bool_]:
-    """Which values are of a step; of those beside it too, as far as it takes to have enough."""
-    distances = np.abs(step - number)
-    furthest = np.sort(distances)[min(ENOUGH, distances.size) - 1]
-    near: NDArray[np.bool_] = distances <= furthest
-    return near
-
-
-def _ends(missed: NDArray[np.float64]) -> list[float]:
-    """Half of what the interval may miss lies below it, half above."""
-    level = 1 - (1 - INTERVAL) / 2
-    share = min(1.0, np.ceil((missed.size + 1) * level) / missed.size)
-    return [-float(np.quantile(-missed, share, method="higher")), float(np.quantile(missed, share, method="higher"))]
+    return replace(model, booster=booster)
 
 
 def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -178,34 +138,23 @@ def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
     return lgb.Booster(model_str=text), Best(*json.loads(best))
 
 
-def _middle(model: Forecaster, features: Matrix, threads: int) -> NDArray[np.float64]:
-    level, size, _, _ = model.scale(features)
-    relative = np.asarray(model.booster.predict(model.seen(features), num_threads=threads), dtype=np.float64)
-    middle: NDArray[np.float64] = level + size * relative
-    return middle
-
-
 def predict(model: Forecaster, features: Matrix, threads: int = 0) -> Predicted:
-    """The forecast and the ends of its interval, of any step; beyond those that were learned, the last one's."""
-    _, _, error, step = model.scale(features)
-    place = np.clip(np.nan_to_num(step, nan=1.0).astype(int) - 1, 0, len(model.ends) - 1)
-    middle = _middle(model, features, threads)
-    return np.column_stack([middle, middle[:, None] + error[:, None] * model.ends[place]])
+    """The forecast of each row, in the label's unit."""
+    level, size = features[:, model.scale].astype(np.float64).T
+    return np.asarray(level + size * model.booster.predict(model.matrix(features), num_threads=threads))
 
 
 def save(model: Forecaster, folder: Path) -> None:
-    """Write model.txt, LightGBM's text format, and interval.json."""
+    """Write model.txt, LightGBM's text format, and features.json, the positions."""
     text = model.booster.model_to_string(num_iteration=model.booster.best_iteration)
     (folder / TEXT).write_text(text, encoding="utf-8")
-    beside = {"ends": model.ends.tolist(), "places": dict(model.places), "learned": model.learned.tolist()}
-    (folder / ENDS).write_text(json.dumps(beside), encoding="utf-8")
+    (folder / PLACES).write_text(json.dumps({"seen": model.seen, "scale": model.scale}), encoding="utf-8")
 
 
 def load(folder: Path) -> Forecaster:
     """What `save` wrote."""
-    beside = json.loads((folder / ENDS).read_text(encoding="utf-8"))
     booster = lgb.Booster(model_str=(folder / TEXT).read_text(encoding="utf-8"))
-    return Forecaster(booster, np.array(beside["ends"]), beside["places"], np.array(beside["learned"]))
+    return Forecaster(booster, **json.loads((folder / PLACES).read_text(encoding="utf-8")))
 
 
 def describe(model: Forecaster) -> dict[str, Any]:
@@ -218,27 +167,19 @@ def check(hyperparameters: Mapping[str, Any], problem: Problem) -> Iterator[tupl
     """A name and the reason why its value can't be used; "" for values that don't go together."""
     known = _defaults()
     for name, value in hyperparameters.items():
-        if reason := _misread(name, value, known):
-            yield name, reason
+        kind, low = type(OURS.get(name, value)), LEAST.get("seed" if name.endswith("seed") else name)
+        word, default = isinstance(value, str), known.get(name, "")
+        reasons = {
+            f"LightGBM knows no such name; {settings.nearest(name, known)}": name not in known,
+            "it goes with the task; [gate] metric is what a model is judged by": name in ("metric", "objective"),
+            f"it is not {settings.wanted(kind)}": type(value) is not kind,
+            "it is not a number; leave out the quotes": word and default.replace(".", "").lstrip("-").isdigit(),
+            f"it is at least {low}": low is not None and not word and value < low,
+        }
+        yield from ((name, reason) for reason, holds in reasons.items() if holds)
     if refused := _refusal(hyperparameters, problem):
-        alone = {name: _refusal({name: value}, problem) for name, value in hyperparameters.items()}
-        yield from ((name, reason) for name, reason in alone.items() if reason)
+        yield from ((name, refused) for name, value in hyperparameters.items() if _refusal({name: value}, problem))
         yield "", refused
-
-
-def _misread(name: str, value: Any, known: Mapping[str, str]) -> str:
-    """Why LightGBM would only warn about a value, or `fit` would misread it."""
-    if name not in known:
-        return f"LightGBM knows no such name; {settings.nearest(name, known)}"
-    low = LEAST.get("seed" if name.endswith("seed") else name)
-    kind, word = type(OURS.get(name, value)), isinstance(value, str)
-    reasons = {
-        "it goes with the task; [gate] metric is what a model is judged by": name == "metric",  # fit stops by its loss
-        f"it is not {settings.wanted(kind)}": type(value) is not kind,
-        "it is not a number; leave out the quotes": word and known[name].replace(".", "").lstrip("-").isdigit(),
-        f"it is at least {low}": low is not None and not word and value < low,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _refusal(hyperparameters: Mapping[str, Any], problem: Problem) -> str:

@@ -28,9 +28,9 @@ def fit(model: Any, features: Matrix) -> dict[str, Any]:
 def explain(model: Any, learned: Mapping[str, Any], features: Matrix) -> Attributions:
     """Exact attributions of every row."""
     del learned
-    seen = model.seen(features)
+    seen = model.matrix(features)
     flat = np.asarray(model.booster.predict(seen, pred_contrib=True), dtype=np.float64)
     values = np.zeros((len(features), 1, features.shape[1]))
-    values[:, 0, model.learned] = flat[:, :-1]
+    values[:, 0, model.seen] = flat[:, :-1]
     raw = np.asarray(model.booster.predict(seen, raw_score=True), dtype=np.float64).reshape(-1, 1)
     return Attributions(values, flat[:, -1:], raw)

@@ -115,8 +115,8 @@ def _year(frequency: str) -> int:
 def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> list[Feature]:
     """Learn one or more features a column; `columns` end with the time and the label.
 
-    A feature has a `name`, the raw column it comes from (`source`), a `kind` (the column's type), for a category its
-    `categories` in code order, and for a number the `fill` that stands for a missing value, where one was asked for.
+    A feature has a `name`, the raw column it comes from (`source`), a `kind` (the column's type), and for a category
+    its `categories` in code order.
     """
     *others, time, label = columns
     target = {"source": label.name, "kind": "number"}
@@ -129,9 +129,6 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
             features.append({**common, "categories": _vocabulary(frame, column.name, settings)})
         elif column.type == "date":
             features += [{**common, "name": f"{column.name}__{part}"} for part in (*SEASON, *WEEK)]
-        elif column.type == "number" and settings.impute == "median":
-            fill = frame.select(pl.col(column.name).median()).collect(engine="streaming").item()
-            features.append({**common, "fill": fill or 0.0})
         else:
             features.append(common)
     return features
@@ -151,8 +148,7 @@ def _feature(feature: Feature) -> pl.Expr:
             return pl.when(source.is_not_null()).then(coded).alias(name)
         case "date":
             return _date_part(pl.col(feature["source"]), name.rpartition("__")[2]).cast(pl.Float32).alias(name)
-    value = pl.col(name).cast(pl.Float32)
-    return (value.fill_null(feature["fill"]) if "fill" in feature else value).alias(name)
+    return pl.col(name).cast(pl.Float32).alias(name)
 
 
 def _date_part(date: pl.Expr, part: str) -> pl.Expr:
