@@ -219,13 +219,16 @@ def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
     return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
 
 
-def batch(case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The page of serve mode."""
+def batch(
+    case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any], forecasts: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The page of serve mode, with pictures of some forecasts."""
     return report.render(
         "drift.html",
         case=case,
         found=found,
         rows_learned=learned.get("performance", {}).get("rows", 0),
+        forecast_charts=[report.forecast(one["past"], one["ahead"], one["name"]) for one in forecasts],
         column_charts=_charts(learned["columns"], [one for one in found["columns"] if one["psi_beyond_chance"] > 0]),
         score_charts=_charts(learned["scores"], [*found["scores"].values()]),
     )

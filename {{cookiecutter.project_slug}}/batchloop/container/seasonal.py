@@ -15,11 +15,13 @@ import numpy as np
 import polars as pl
 
 from batchloop.container import files, raw, series
+from batchloop.container.metrics import FORECAST
 from batchloop.container.raw import GROUP, NO_ID, SERIES
 from batchloop.container.series import PERIOD
 from batchloop.container.usecase import UseCase
 
 BLOCK, LONGER = "__block", 8  # number of a horizon; seasons that say what values usually differ by
+SHOWN, PAST = 4, 3  # series in a picture, and horizons (or seasons) of their past
 Parts = dict[tuple[str, ...], pl.LazyFrame]  # by the columns that are monitored on these rows
 
 
@@ -66,6 +68,30 @@ def _beyond(case: UseCase) -> list[pl.Expr]:
     return [*found, label.shift(back).over(SERIES).is_not_null().alias("__known")]
 
 
+def forecasts(folder: Path, case: UseCase, predictions: pl.LazyFrame) -> list[dict[str, Any]]:
+    """Some series for a picture: `name`, the last of their `past` and what is `ahead`, by the names of periods."""
+    if case.series is None:
+        return []
+    series_of, time_of = pl.col(NO_ID).str.replace(r"\|?[^|]*$", ""), pl.col(NO_ID).str.extract(r"([^|]*)$")
+    split = [series_of.alias(SERIES), time_of.alias("time")]
+    ahead = predictions.filter(pl.col("error").is_null()).with_columns(split).collect(engine="streaming")
+    names = ahead[SERIES].unique().sort()
+    chosen = names.gather_every(max(1, len(names) // SHOWN)).head(SHOWN)
+    length, parts = PAST * max(case.series.horizon, case.series.season_length), list[pl.DataFrame]()
+    for batch in raw.stream(folder, case)[1]:
+        known = batch.filter(pl.col(SERIES).is_in(chosen.implode()) & pl.col(case.data.label).is_not_null())
+        parts.append(known.select(SERIES, case.data.time, NO_ID, case.data.label))
+    past = pl.concat(parts).sort(case.data.time).with_columns(split)
+    return [
+        {
+            "name": name or case.data.label,
+            "past": past.filter(pl.col(SERIES) == name).tail(length).select("time", case.data.label).rows(),
+            "ahead": ahead.filter(pl.col(SERIES) == name).sort("step").select("time", *FORECAST[:3]).rows(),
+        }
+        for name in chosen
+    ]
+
+
 def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame | Parts:
     """Predictions as they are monitored: forecasts by how far they lie from the seasonal naive ones."""
     if case.series is None:
@@ -78,8 +104,9 @@ def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame | Parts:
 def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     """Pearson's statistic of "all blocks have the same distribution" over its degrees of freedom, 1 if they have.
 
-    It is as large as so many blocks allow: the upper 95 % limit of a variance (by Wilson and Hilferty, 1931). The counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott,
-    "On simple adjustments to chi-square tests with sample survey data", 1987).
+    It is as large as so many blocks allow: the upper 95 % limit of a variance (by Wilson and Hilferty, 1931). The
+    counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott, "On
+    simple adjustments to chi-square tests with sample survey data", 1987).
     """
     name = pl.col(column["name"])
     if "edges" in column:
@@ -102,4 +129,4 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
     found = float(((table - expected) ** 2 / expected).sum() / (blocks - 1) / (bins - 1))
     free = 2 / (9 * (blocks - 1))
-    return max(1.0, found / max(0.05, 1 - free - 1.645 * math.sqrt(free)) ** 3)
+    return float(max(1.0, found / max(0.05, 1 - free - 1.645 * math.sqrt(free)) ** 3))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, profile, realised, usecase
+from batchloop.container import artifacts, drift_report, job, profile, realised, seasonal, usecase
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -25,9 +25,10 @@ def serve(settings: Mapping[str, str]) -> None:
     predictions = _predictions()
     report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, _labels(case, predictions))
+    shown = seasonal.forecasts(job.processing_input("raw"), case, predictions)
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
-        (folder / "report.html").write_text(drift_report.batch(case, baseline, report), encoding="utf-8")
+        (folder / "report.html").write_text(drift_report.batch(case, baseline, report, shown), encoding="utf-8")
     log.info("%s: %s %s", report["verdict"], report["reason"], report["consequence"])
 
 
