@@ -59,8 +59,8 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     different = predictions.select(pl.col(identity).cast(pl.String), *answers).unique()
     scored = different.group_by(identity).agg(pl.len().alias(ANSWERS), *(pl.col(name).first() for name in answers))
     both = labels.join(scored, on=identity, how="left", maintain_order="left").collect(engine="streaming")
-    if case.series:  # what is forecast of one series at once stands and falls together
-        both = both.with_columns(pl.col(identity).str.replace(r"\|?[^|]*$", "").alias(raw.GROUP))
+    if case.series and case.series.id:  # what is forecast of one series at once stands and falls together
+        both = both.with_columns(pl.col(identity).str.replace(r"\|[^|]*$", "").alias(raw.GROUP))
     unscored, twice = both[ANSWERS].is_null(), both[ANSWERS] > 1
     failed = ~unscored & ~twice & both[ERROR].is_not_null()
     counts |= {"not_scored": int(unscored.sum()), "scored_twice": int(twice.sum()), "failed": int(failed.sum())}
