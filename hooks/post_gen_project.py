@@ -1,4 +1,7 @@
-"""Lay the chosen domain over the table's; start a git repository; plan or create what the use case needs in AWS. Never fails: the rendered repository stays."""
+"""Lay the chosen domain over the table's, start a git repository, plan or create what the use case needs in AWS.
+
+Never fails: the rendered repository stays.
+"""
 
 import json
 import shutil

@@ -14,10 +14,11 @@ import polars as pl
 
 from batchloop.container import files, raw, usecase
 from batchloop.container.datasets import module
+from batchloop.container.horizons import Series
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
 from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, PART, SERIES, RawTable
-from batchloop.container.usecase import Series, UseCase
+from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__start", "step", "__last"

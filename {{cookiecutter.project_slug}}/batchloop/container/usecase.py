@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
-from batchloop.container import metrics, settings
+from batchloop.container import horizons, metrics, settings
+from batchloop.container.horizons import Series
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
+CLASSES = ("binary", "multiclass")  # tasks
 RESERVED = ("prediction", "score", "error")
 # Keys of [data] that say how files are read, not what the data means.
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
@@ -59,7 +61,6 @@ LEARN = Matching(
     "window|all|last [1-9][0-9]{0,5}",
     '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
 )
-FREQUENCY = Matching(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)", '"1d" (or s, m, h, w, mo, q, y; "15m" is a quarter hour)')
 SHARE = Range(ge=0, le=1)
 REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
@@ -104,21 +105,6 @@ class Data:
     thousands: Annotated[str, NO_CHARACTER] = ""
     header: bool = True
     bad_rows: Annotated[float, SHARE] = 0.01
-
-
-@dataclass(frozen=True)
-class Series:
-    """Forecasting: [data] label and [data] time make a series for each value of the column `id`, or one if it is "".
-
-    `frequency` is the time from one period to the next, `horizon` how many periods are forecast, `season_length` how
-    many make a season. Columns that are not `known` in advance are seen up to the last period with a label.
-    """
-
-    horizon: Annotated[int, Range(ge=1, le=1000)]
-    frequency: Annotated[str, FREQUENCY]
-    id: str = ""
-    season_length: Annotated[int, Range(ge=1, le=10_000)] = 1
-    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +185,7 @@ class About:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UseCase(About):
+class UseCase(About, horizons.Rows):
     """Everything in usecase.toml; `columns` keeps the file's order."""
 
     data: Data
@@ -222,19 +208,10 @@ class UseCase(About):
             values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
             return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
 
-        columns = [chosen(column, ("drift",)) for column in self.columns]
-        series = {"series": chosen(self.series, ())} if self.series else {}
-        return {"data": chosen(self.data, READING), "columns": columns, **series}
-
-    def sources(self) -> tuple[Column, ...]:
-        """The columns that features come from: those of [columns], and of a series the time and the label."""
-        own = (Column(self.data.time, "date"), Column(self.data.label, "number")) if self.series else ()
-        return (*self.columns, *own)
-
-    def keys(self) -> tuple[str, ...]:
-        """The columns that name a row: the id, of a series the series and the time; () where rows are numbered."""
-        names = (self.series.id, self.data.time) if self.series else (self.data.id,)
-        return tuple(name for name in names if name)
+        return ({"series": chosen(self.series, ())} if self.series else {}) | {
+            "data": chosen(self.data, READING),
+            "columns": [chosen(one, ("drift",)) for one in self.columns],
+        }
 
 
 KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
@@ -242,8 +219,8 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    time = case.data.time if case.series else ""
-    return replace(case, columns=(), data=replace(case.data, time=time), split=replace(case.split, group=group))
+    data = case.data if case.series else replace(case.data, time="")
+    return replace(case, columns=(), data=data, split=replace(case.split, group=group))
 
 
 def digest(value: object) -> str:
@@ -283,7 +260,7 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             *map(_column_rules, parsed.columns),
             _data_rules(parsed),
             _split_rules(parsed),
-            _series_rules(parsed),
+            horizons.rules(parsed),
         ]:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
@@ -396,8 +373,7 @@ def _data_rules(case: UseCase) -> Rules:
     holds = data.task != "binary" or count == 2
     yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or count > 2, "[data] classes needs the label's three or more values."
-    holds = data.task in ("binary", "multiclass") or not count
-    yield holds, "[data] classes are for binary and multiclass; leave it empty."
+    yield not count or data.task in CLASSES, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield from _format_rules("[data] label_format", data.label_format, number=True)
@@ -425,26 +401,3 @@ def _split_rules(case: UseCase) -> Rules:
     holds = set(loop.on) - (set() if data.classes else {"performance"})
     yield holds, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."
-
-
-def _series_rules(case: UseCase) -> Rules:
-    """Rules of [series], alone and beside the other tables."""
-    series, data = case.series, case.data
-    holds: object = (data.task == "forecasting") == (series is not None)
-    yield holds, '[series] and [data] task = "forecasting" go together: give both or neither.'
-    if series is None:
-        return
-    yield data.time, "[series] needs [data] time: the column that says which period a row is of."
-    holds = case.split.method == "time" and not case.split.group
-    yield (
-        holds,
-        '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.',
-    )
-    yield not data.id, "[data] id is empty for [series]: series and time name a row."
-    names = {column.name for column in case.columns}
-    for name in (data.time, series.id):
-        yield name not in names, f"[columns] {name!r} names the rows of [series]; take it out."
-    yield usable(series.id), f"[series] id = {series.id!r}: {NAME_RULE}"
-    yield series.id not in (data.time, data.label), f"[series] id = {series.id!r} is the time or the label too."
-    if absent := next((name for name in series.known if name not in names), ""):
-        yield False, f"[series] known names {absent!r}, which is none of [columns]."

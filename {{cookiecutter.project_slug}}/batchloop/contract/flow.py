@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from batchloop.container import artifacts, job, models, raw, server, usecase
-from batchloop.container.usecase import Column, Series, UseCase
+from batchloop.container.horizons import Series
+from batchloop.container.usecase import Column, UseCase
 
 SPLITS = ("train", "validation", "test", "champion_test")
 Mode = Callable[[Mapping[str, str]], None]
