@@ -31,8 +31,8 @@ class Rows:
     """What a use case says of its rows."""
 
     data: Any
-    columns: "tuple[Column, ...]"
-    series: Series | None
+    columns: Any
+    series: Any
 
     def sources(self) -> "tuple[Column, ...]":
         """The columns that features come from: those of [columns], and of a series the time and the label."""

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
 from batchloop.container import horizons, metrics, settings
-from batchloop.container.horizons import Series
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
@@ -199,7 +198,7 @@ class UseCase(About, horizons.Rows):
     drift: Drift
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
-    series: Series | None = None
+    series: horizons.Series | None = None
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""
@@ -208,10 +207,9 @@ class UseCase(About, horizons.Rows):
             values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
             return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
 
-        return ({"series": chosen(self.series, ())} if self.series else {}) | {
-            "data": chosen(self.data, READING),
-            "columns": [chosen(one, ("drift",)) for one in self.columns],
-        }
+        columns = [chosen(column, ("drift",)) for column in self.columns]
+        tables = {"data": chosen(self.data, READING), "columns": columns}
+        return {**tables, "series": chosen(self.series, ())} if self.series else tables
 
 
 KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
@@ -219,8 +217,8 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    data = case.data if case.series else replace(case.data, time="")
-    return replace(case, columns=(), data=data, split=replace(case.split, group=group))
+    data, split = case.data if case.series else replace(case.data, time=""), replace(case.split, group=group)
+    return replace(case, columns=(), data=data, split=split)
 
 
 def digest(value: object) -> str:
@@ -253,15 +251,11 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
                 for name, column in tables.get("columns", {}).items()
             ),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
-            series=settings.table(Series, ("series",), tables["series"]) if "series" in tables else None,
+            series=settings.table(horizons.Series, ("series",), tables["series"]) if "series" in tables else None,
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
-        for rules in [
-            *map(_column_rules, parsed.columns),
-            _data_rules(parsed),
-            _split_rules(parsed),
-            horizons.rules(parsed),
-        ]:
+        own = [_data_rules(parsed), _split_rules(parsed), horizons.rules(parsed)]
+        for rules in [*map(_column_rules, parsed.columns), *own]:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
