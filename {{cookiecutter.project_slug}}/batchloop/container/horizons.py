@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from batchloop.container.settings import Matching, Range
-
-if TYPE_CHECKING:
-    from batchloop.container.usecase import Column, UseCase
 
 FREQUENCY = Matching(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)", '"1d" (or s, m, h, w, mo, q, y; "15m" is a quarter hour)')
 
@@ -34,20 +31,13 @@ class Rows:
     columns: Any
     series: Any
 
-    def sources(self) -> "tuple[Column, ...]":
-        """The columns that features come from: those of [columns], and of a series the time and the label."""
-        from batchloop.container.usecase import Column  # noqa: PLC0415 - which is made of this
-
-        own = (Column(self.data.time, "date"), Column(self.data.label, "number")) if self.series else ()
-        return (*self.columns, *own)
-
     def keys(self) -> tuple[str, ...]:
         """The columns that name a row: the id, of a series the series and the time; () where rows are numbered."""
         names = (self.series.id, self.data.time) if self.series else (self.data.id,)
         return tuple(name for name in names if name)
 
 
-def rules(case: "UseCase") -> Iterator[tuple[object, str]]:
+def rules(case: Any) -> Iterator[tuple[object, str]]:
     """Rules of [series], alone and beside the other tables."""
     series, data = case.series, case.data
     holds: object = (data.task == "forecasting") == (series is not None)

@@ -9,6 +9,7 @@ CALIBRATION = "expected_calibration_error"
 BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
 MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
 REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
+CLASSES = ("binary", "multiclass")  # tasks
 FORECASTING = ("mase", "smape", "pinball", "mae", "rmse", "relative_mase", "coverage")
 NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION, "forecasting": FORECASTING}
 FORECAST = ("prediction", "lower", "upper", "seasonal_naive", "seasonal_error", "step")  # the columns of a forecast

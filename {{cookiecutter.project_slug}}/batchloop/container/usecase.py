@@ -14,7 +14,6 @@ from batchloop.container import horizons, metrics, settings
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
-CLASSES = ("binary", "multiclass")  # tasks
 RESERVED = ("prediction", "score", "error")
 # Keys of [data] that say how files are read, not what the data means.
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
@@ -207,9 +206,13 @@ class UseCase(About, horizons.Rows):
             values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
             return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
 
-        columns = [chosen(column, ("drift",)) for column in self.columns]
-        tables = {"data": chosen(self.data, READING), "columns": columns}
+        tables = {"data": chosen(self.data, READING), "columns": [chosen(one, ("drift",)) for one in self.columns]}
         return {**tables, "series": chosen(self.series, ())} if self.series else tables
+
+    def sources(self) -> tuple[Column, ...]:
+        """The columns that features come from: those of [columns], and of a series the time and the label."""
+        own = [Column(self.data.time, "date"), Column(self.data.label, "number")] if self.series else []
+        return (*self.columns, *own)
 
 
 KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
@@ -367,7 +370,7 @@ def _data_rules(case: UseCase) -> Rules:
     holds = data.task != "binary" or count == 2
     yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or count > 2, "[data] classes needs the label's three or more values."
-    yield not count or data.task in CLASSES, "[data] classes are for binary and multiclass; leave it empty."
+    yield not count or data.task in metrics.CLASSES, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield from _format_rules("[data] label_format", data.label_format, number=True)
