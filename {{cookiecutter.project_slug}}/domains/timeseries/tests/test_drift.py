@@ -73,14 +73,6 @@ def test_drift_is_an_effect_that_matters_and_is_not_chance(case: UseCase, before
     assert comparison.drifted is moved
 
 
-def test_the_more_columns_the_surer_each_must_be(case: UseCase) -> None:
-    one = Distributions(counts(300, 300, 0), counts(120, 200, 0))
-    same = Distributions(counts(300, 300, 0), counts(300, 300, 0))
-    [alone] = drift.compare([one], case.drift)
-    among = drift.compare([one, *[same] * 200], case.drift)[0]
-    assert among.adjusted_p_value > alone.adjusted_p_value
-
-
 def test_bins_are_learned_of_every_type() -> None:
     kinds = {"number": "number", "category": "category", "boolean": "boolean", "empty": "number"}
     frame = pl.LazyFrame(

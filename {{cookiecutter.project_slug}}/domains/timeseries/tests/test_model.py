@@ -87,10 +87,6 @@ def test_the_same_model_is_the_same_bytes(known: models.Model, tmp_path: Path) -
     assert written[0] == written[1]
 
 
-def test_a_row_without_any_value_is_answered(known: models.Model) -> None:
-    assert models.predict(known, np.full((1, len(NAMES)), np.nan, dtype=np.float32)).shape == (1, len(FORECAST))
-
-
 def test_read_back_it_predicts_the_same(known: models.Model, tmp_path: Path) -> None:
     features = table(50, seed=5).features
     models.save(known, tmp_path)
