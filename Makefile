@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo contract browser bench test check fix setup install scanners lock clean
+.PHONY: help demo docs contract browser bench test check fix setup install scanners lock clean
 
 PYTHON ?= python3
 override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the rendered Makefile gets all that is given
@@ -11,23 +11,28 @@ export PYTHON
 BIN := .venv/bin
 TEMPLATE := {{cookiecutter.project_slug}}
 DOMAIN ?= table
-DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
+DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table or timeseries))
 SLUG_table := customer-churn
-SLUG_image := handwritten-digits
 SLUG_timeseries := store-sales
 
 help: ## list the targets
 	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
 
-demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table, image or timeseries]
+demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table or timeseries]
 	@rm -rf $(DEMO)
 	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
 	@$(BIN)/cookiecutter . --no-input --output-dir build domain=$(DOMAIN)
 	@$(MAKE) -C $(DEMO) train
 	@$(MAKE) -C $(DEMO) score
 
+docs: setup ## build the documentation as a site, strictly, into build/site/: docs/ and the rendered repository's guides
+	@rm -rf build/pages build/site && mkdir -p build && cp -R docs build/pages && cp -R "$(TEMPLATE)/docs" build/pages/guides
+	@find build/pages -name '*.md' -exec sed -i.before 's#](../$(TEMPLATE)/docs/#](guides/#g' {} + && find build/pages -name '*.before' -delete
+	@NO_COLOR=1 $(BIN)/zensical build --strict --clean --config-file zensical.toml > build/site.log 2>&1 || { cat build/site.log >&2; exit 1; }
+	@echo "the documentation: build/site/index.html"
+
 contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker)
-	@$(MAKE) -C $(DEMO) contract
+	@MAKEFLAGS= $(MAKE) -C $(DEMO) contract # takes no ON
 	@RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile
 
 browser: setup ## the reports in a real browser (Debian: chromium, chromium-driver)
@@ -73,6 +78,7 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	@$(BIN)/$(COMPILE) --group development --group "$(TEMPLATE)/pyproject.toml:development" --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 	@for peer in benchmarks/peers/*.in; do $(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) $$peer --output-file $${peer%.in}.txt; done
 	@$(BIN)/$(COMPILE) --group models --constraint "$(TEMPLATE)/locks/development.txt" --output-file docs/models/requirements.lock
+	@$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) docs/spark/requirements.in --output-file docs/spark/requirements.lock
 
 clean: ## remove what make demo rendered
 	@rm -rf build

@@ -62,7 +62,7 @@ def fit(data: str, hyperparameters: str, target: str) -> None:
     """lightgbm.train with its own evaluation of validation, the test rows' AUC, and the model as text."""
     import lightgbm as lgb
 
-    features = json.loads(Path(data, "train", "features.json").read_text(encoding="utf-8"))["features"]
+    features = json.loads(Path(data, "validation", "features.json").read_text(encoding="utf-8"))["features"]
     sets: dict[str, Any] = {}
     for part in PARTS:
         frame = pl.read_parquet(f"{data}/{part}/*.parquet")

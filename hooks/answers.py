@@ -4,7 +4,9 @@ cookiecutter.json names `Answers` as an extension of Jinja, whose filter sees al
 no hook: cookiecutter writes a traceback below what a hook says that fails, and starts a process for each.
 """
 
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ LEGAL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 TEXTS = {"project_name": 80, "description": 200}  # and how long they may be
 NAMES = ("project_slug", "namespace")
+ROOT = Path(__file__).resolve().parents[1]
 BRACES = ("{" + "{", "{" + "%", "{" + "#")
 
 
@@ -79,7 +82,7 @@ def rendered() -> tuple[dict[str, Any], list[str]]:
     """What the rendered repository knows of regions and names, and the environments that it comes with."""
     import tomllib  # noqa: PLC0415 - Python 3.11
 
-    [template] = Path(__file__).resolve().parents[1].glob("*cookiecutter.project_slug*")
+    [template] = ROOT.glob("*cookiecutter.project_slug*")
     places = tomllib.loads((template / "batchloop" / "regions.toml").read_text(encoding="utf-8"))
     return places, [file.stem for file in (template / "environments").glob("*.toml")]
 
@@ -94,9 +97,32 @@ def checked(answers: Mapping[str, str]) -> str:
     return "yes"
 
 
+def git(*words: str) -> str:
+    """What git says of the folder that this template lies in; nothing where there is none."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def source(settings: Mapping[str, Any]) -> str:
+    """Where this template lies and comes from, its version and, of a git repository, its commit: JSON for the record.
+
+    It is asked here and not in the hook: this file lies in the template, whatever renders it and from where.
+    """
+    repository = git("rev-parse", "--show-toplevel")
+    found = {"root": str(ROOT), "template": str(ROOT), "version": settings["_version"], "commit": ""}
+    if repository and Path(repository).resolve() == ROOT:
+        place = re.sub(r"^(https?://)[^/@]+@", r"\1", git("remote", "get-url", "origin"))  # without a password
+        found |= {"commit": git("rev-parse", "HEAD"), "template": place or str(ROOT)}
+    return json.dumps(found)
+
+
 class Answers(Extension):
-    """The filter `checked`."""
+    """The filters `checked` and `source`."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.filters["checked"] = checked
+        environment.filters["source"] = source

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+ANSWERS = json.loads(sys.argv[1] if sys.argv[1:] else r"""{{ cookiecutter | tojson }}""")
 COMMANDS = {"plan": "make bootstrap", "create": "make bootstrap CREATE=yes ENV=dev"}
 
 
@@ -43,17 +43,31 @@ def compared() -> bool:
     It renders into a temporary folder and, unlike cookiecutter's own command, without an answer `_output_dir`
     (cruft 2.16, _commands/utils/generate.py). A .git folder would show up as a difference.
     """
-    return temporary() and "_output_dir" not in ANSWERS
+    return "_compared" in ANSWERS or (temporary() and "_output_dir" not in ANSWERS)
+
+
+def git(*words: str) -> bool:
+    """Whether a git command in the rendered folder succeeds, quietly."""
+    return subprocess.run(["git", *words], capture_output=True, check=False).returncode == 0
 
 
 def start_repository() -> None:
-    """`git init`, unless the folder already lies in a repository."""
+    """`git init` and a first commit, unless the folder already lies in a repository.
+
+    Who has told git no name commits under one that stands for nobody; later commits ask for it as ever. The commit runs
+    no hooks and signs nothing: nobody is asked for a password while a template renders.
+    """
     if shutil.which("git") is None:
         print("git is not installed; run `git init` here once it is.", flush=True)
         return
-    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False)
-    if inside.returncode != 0:
-        subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], check=False)
+    if git("rev-parse", "--is-inside-work-tree") or not git("init", "--quiet", "--initial-branch=main") or temporary():
+        return
+    known = git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    neutral = [] if known else ["-c", "user.name=template", "-c", "user.email=nobody@localhost"]
+    quietly = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
+    about = f"Rendered from the template {json.loads(ANSWERS['__source'])['version']}"
+    if not (git("add", "--all") and git(*neutral, *quietly, "commit", "--message", about)):
+        print("The first commit failed; make it yourself: git add --all && git commit", flush=True)
 
 
 def aws_resources(choice: str) -> None:
@@ -67,13 +81,32 @@ def aws_resources(choice: str) -> None:
     except KeyboardInterrupt:
         failed = True
     if failed:
-        again = f"cd {ANSWERS['project_slug']} && {COMMANDS[choice]}"
+        again = f"cd {Path.cwd().name} && {COMMANDS[choice]}"
         print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
+
+
+def record() -> None:
+    """Write what an update needs: the template, its version and the answers; and what the plumbing hashes to there.
+
+    It is the same whatever renders, and where copier updates there still lies what the older version had.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    sys.dont_write_bytecode = True
+    from batchloop import repository  # noqa: PLC0415 - of the folder that was rendered
+
+    about = json.loads(ANSWERS["__source"])
+    [template] = Path(about.pop("root")).glob("*cookiecutter.project_slug*")
+    plumbing = repository.of(repository.files(template, [template / "batchloop"]))
+    answers = {key: value for key, value in ANSWERS.items() if not key.startswith("_") and key != "aws_resources"}
+    about |= {"answers": answers, "batchloop": plumbing}
+    text = json.dumps(about, indent=2, ensure_ascii=False, sort_keys=True)
+    Path(".template.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def main() -> None:
     """Everything after rendering."""
-    for cache in [*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")]:
+    record()
+    for cache in () if "_compared" in ANSWERS else (*Path.cwd().rglob("__pycache__"), *Path.cwd().rglob(".*_cache")):
         shutil.rmtree(cache)  # of tools that ran in the template's own folder
     lay_over(ANSWERS["domain"])
     if compared():
@@ -81,7 +114,7 @@ def main() -> None:
     start_repository()
     if ANSWERS["aws_resources"] != "skip":
         aws_resources(ANSWERS["aws_resources"])
-    print(f"\n{ANSWERS['project_slug']} is ready. Next: cd {ANSWERS['project_slug']} && make train && make score")
+    print(f"\n{Path.cwd().name} is ready. Next: cd {Path.cwd().name} && make train && make score")
 
 
 if __name__ == "__main__":

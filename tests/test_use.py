@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sklearn import datasets
 
-from conftest import run_in
+from conftest import ROOT, run_in
 
-Another = Callable[[str], Path]
+Another = Callable[..., Path]
 
 
 def clean(folder: Path) -> bool:
@@ -29,12 +29,29 @@ def only(folder: Path, pattern: str) -> Path:
     return max(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
 
 
+def session() -> dict[str, list[str]]:
+    """Each command of docs/session.md with the lines that it prints."""
+    [text] = re.findall(r"(?ms)^```text\n(.*?)^```", (ROOT / "docs" / "session.md").read_text(encoding="utf-8"))
+    parts = [part.partition("\n") for part in re.split(r"(?m)^\$ ", text)[1:]]
+    return {command: without_numbers(said) for command, _, said in parts}
+
+
+def without_numbers(said: str) -> list[str]:
+    """The lines in alphabetical order: steps beside each other end in any."""
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("make: ***")]
+    return sorted(re.sub(r"\d[\d.,-]*", "#", " ".join(line.split())) for line in lines)
+
+
 def test_training_and_scoring_the_sample_end_in_reports_and_a_clean_repository(repository: Path) -> None:
-    run = run_in(repository)
+    run, recorded = run_in(repository), session()
     trained = run("make", "train").stdout
     assert "report.html" in trained
     scored = run("make", "score").stdout
     assert "report.html" in scored
+    assert without_numbers(trained) == recorded.pop("make train")
+    assert without_numbers(scored) == recorded.pop("make score")
+    for command, said in recorded.items():
+        assert without_numbers(run(*command.split(), succeeds=False).stderr) == said
     drift = json.loads(only(repository, "local/storage/**/drift.json").read_text(encoding="utf-8"))
     assert drift["verdict"] == "no drift"
     assert clean(repository)
@@ -43,6 +60,22 @@ def test_training_and_scoring_the_sample_end_in_reports_and_a_clean_repository(r
 def test_a_second_training_of_the_same_reuses_every_step(repository: Path) -> None:
     run_in(repository)("make", "train")
     assert "reused" in run_in(repository)("make", "train").stdout
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last_and_holds_no_output(repository: Path) -> None:
+    run_in(repository)("make", "train")
+    assert re.fullmatch(r"0 rows break the contract; first: none\n\{.*\}\n(\d+) \1\n", looked(repository), re.DOTALL)
+
+
+def looked(folder: Path) -> str:
+    """What the notebook's cells print as a program, in its folder: a notebook's server would bring a hundred packages."""
+    file = folder / "notebooks" / "explore.ipynb"
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    program = "\n".join("".join(cell["source"]) for cell in cells)
+    run = run_in(file.parent)
+    return run("../.venv/bin/python", "-c", f"{program}\nprint(importance.height, len(reasons))").stdout
 
 
 def test_its_own_checks_pass_and_change_nothing(repository: Path) -> None:
@@ -85,6 +118,21 @@ def test_a_table_from_elsewhere_needs_no_edit_by_hand(
     evaluation = json.loads((folder / "local" / "release.json").read_text(encoding="utf-8"))["metrics"]
     assert metric in json.dumps(evaluation)
     assert sorted(changed(folder)) == ["usecase.toml"]
+
+
+def test_the_time_series_domain_passes_its_own_checks_and_tests(another: Another) -> None:
+    folder = another("Store sales", domain="timeseries")
+    source = ROOT / "{{cookiecutter.project_slug}}" / "domains" / "timeseries"
+    for file in source.rglob("*.py"):
+        assert (folder / file.relative_to(source)).read_bytes() == file.read_bytes()
+    assert not (folder / "domains").exists()
+    run = run_in(folder)
+    run("make", "check")
+    run("make", "test")
+    run("make", "sample", "ROWS=20")
+    run("make", "train")
+    assert "S001" in looked(folder)
+    assert clean(folder)
 
 
 # edits that change nothing of what the tests of a ★ file ask for

@@ -24,6 +24,7 @@ from batchloop.control import decision, handlers, release, storage
 from batchloop.control.decision import Memory
 from batchloop.control.names import Aws, Places, Settings
 from batchloop.pipelines import check
+from batchloop.simulate.account import parameter_tier
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 BUCKET = "team-case-dev-123456789012-euc1"
@@ -258,8 +259,7 @@ class World:
             self.measured.append({entry["MetricName"]: entry["Value"] for entry in params["MetricData"]})
 
         def write(params: dict[str, Any], **_: Any) -> None:
-            if "{{" in params["Value"]:  # a parameter in a parameter's value ("PutParameter"); moto takes it
-                raise refused("PutParameter", "ValidationException")
+            parameter_tier({"Type": "String"} | params)  # raises what the service refuses, and moto takes
             self.writes.append(params["Name"].removeprefix("/team/case/dev/"))
 
         self.aws.sns.meta.events.register("provide-client-params.sns.Publish", tell)

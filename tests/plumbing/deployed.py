@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from batchloop.cloud import bootstrap
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
+from batchloop.simulate.account import parameter_tier
 from plumbing.cloudformation import CloudFormation
 from plumbing.rendered import ROOT
 from plumbing.test_bootstrap import READING, Wire
@@ -71,6 +72,11 @@ FAULTS = {
 }
 
 
+def parameter(params: dict[str, Any], **_: object) -> None:
+    """Refuse what the Parameter Store does, and moto takes."""
+    parameter_tier({"Type": "String"} | params)
+
+
 class Account:
     """What is there, past the wire; and the wire."""
 
@@ -81,6 +87,7 @@ class Account:
         # looked up at each call, because every test has a wire of its own
         self._wired.events.register_first("before-send", lambda **given: self.wire.before_send(**given))  # noqa: PLW0108
         self._wired.events.register("after-call", lambda **given: self.wire.after_call(**given))  # noqa: PLW0108
+        self._wired.events.register("provide-client-params.ssm.PutParameter", parameter)
         config = Config(retries={"mode": "standard", "total_max_attempts": 1})
         self.past = cache(self._session.client)
         self._clients = cache(lambda service: self._wired.client(service, config=config))

@@ -19,6 +19,7 @@ from batchloop.control.names import Aws, Places, Settings
 from batchloop.engine import running
 from batchloop.engine.graph import StepStatus
 from batchloop.engine.running import Order
+from batchloop.pipelines import check
 from batchloop.simulate.account import Account, State
 from batchloop.simulate.loop import Loop, Simulated, Stage, bootstrap
 
@@ -210,6 +211,8 @@ class Checked:
 
         def call(**request: Any) -> Any:
             fits(request, operation.input_shape)
+            if self.service == "sagemaker":  # patterns, lengths and words too
+                assert list(check.request(operation.name, request)) == []
             answer = getattr(self.client, name)(**request)
             fits(answer, operation.output_shape)
             return answer

@@ -175,7 +175,8 @@ def test_what_can_t_be_learned_from_is_left_out_and_said(adopt: Adopt, capsys: p
             counter=list(range(5, count + 5)),
         )
     )
-    assert list(found["columns"]) == ["amount", "comma"]
+    assert list(found["columns"]) == ["amount", "note", "comma"]
+    assert found["columns"]["note"]["type"] == "text"
     assert found["columns"]["comma"]["format"] == "1234,5"
     said = capsys.readouterr().out
     for reason in (

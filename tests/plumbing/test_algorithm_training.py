@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, models, tables
+from batchloop.container import artifacts, memory, models, tables
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Problem, Table
 from components.algorithm import model, train
@@ -390,6 +390,21 @@ def test_a_search_is_never_worse_than_the_defaults_and_prints_its_trials(tmp_pat
     assert isinstance(leaves, int)
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_trial_tells_the_objective_of_the_search_and_writes_nothing(task, tmp_path, run):
+    root = lay_out(tmp_path / "trial", task)
+    for channel in ("test", "champion", "champion_test"):
+        shutil.rmtree(root / "input/data" / channel, ignore_errors=True)
+    told = run(root, trial="true", num_iterations="60", early_stopping_rounds="0", _tuning_objective_metric="x")
+    losses = [float(text) for text in re.findall(r"^metric trial:loss=(\S+)$", told, re.MULTILINE)]
+    assert len(losses) == 3 + 1
+    assert losses == sorted(losses, reverse=True)
+    assert not [path for folder in ("model", "output", "checkpoints") for path in (root / folder).rglob("*.*")]
+    run(lay_out(tmp_path / "whole", task), num_iterations="60", early_stopping_rounds="0")
+    metric = "rmse" if task == "regression" else "log_loss"
+    assert losses[-1] == pytest.approx(evaluation(tmp_path / "whole")["validation"][metric])
+
+
 @pytest.mark.parametrize(
     ("search", "complaint"),
     [
@@ -429,6 +444,24 @@ def test_a_wrong_hyperparameter_is_named(settings, complaint, tmp_path, run):
     with pytest.raises(InputError, match=complaint):
         run(lay_out(tmp_path, "binary", rows=60), **settings)
     assert not (tmp_path / "model/model.txt").exists()
+
+
+def test_tables_that_need_more_memory_than_there_is_are_refused_before_they_are_read(tmp_path, run, monkeypatch):
+    root = lay_out(tmp_path, "binary", rows=600)
+    monkeypatch.setenv(memory.SETTING, "100")
+    monkeypatch.setattr(tables, "read", None)
+    with pytest.raises(InputError, match=r"^1,200 rows of 4 features need about 0.2 GiB, and 0.1 GiB are there; ml.m5"):
+        run(root)
+
+
+def test_the_containers_limit_counts_where_it_is_less_than_the_machines(tmp_path, monkeypatch):
+    ours = tmp_path / "memory.max"
+    ours.write_text(f"{4 * 2**30}\n")
+    monkeypatch.setattr(memory, "LIMITS", (ours, tmp_path / "nothing"))
+    assert memory.limit() == 4096
+    ours.write_text("max\n")
+    assert memory.limit() > 0
+    assert [memory.usable(name) for name in ("ml.m5.large", "ml.r5.2xlarge", "ml.g5.xlarge")] == [6144, 49152, 0]
 
 
 def test_names_that_the_service_adds_are_no_hyperparameters(tmp_path, run):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop import environment as environments
-from batchloop.cloud import deploy, run, stack
+from batchloop.cloud import deploy, preflight, run, stack
 from batchloop.cloud import template as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
@@ -27,6 +29,7 @@ from plumbing.rendered import ROOT
 from plumbing.stack.template import FUNCTIONS, KEY, OPTIONS, Stack
 from plumbing.stack.template import template as written
 
+FINDINGS = preflight.findings  # which no other test here asks for
 KEY_OF_CODE = re.compile(r"team/case/dev/functions/[0-9a-f]{64}\.zip")
 NOTHING: dict[str, Any] = {
     "stacks": {},
@@ -184,6 +187,37 @@ def test_pipelines_take_the_images_that_were_pushed_and_say_their_commit(there: 
     tags = {tag["Key"]: tag["Value"] for tag in account.past("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
     assert tags["git_commit"] == "uncommitted"
     assert tags.items() >= TAGS.items()
+
+
+def test_a_fresh_clone_without_docker_deploys_what_the_parameter_store_names(
+    there: Repository,
+    account: Account,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing that git ignores is needed, and all that docker could say is "not known"."""
+    away, tools = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("tools")
+    (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:0"}')
+    (there.root / "components").mkdir()
+    for file in (".gitignore", "components/Dockerfile"):
+        shutil.copy(ROOT / file, there.root / file)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "all"], ["clone", "-q", ".", str(away / "c")]):
+        subprocess.run(["git", *words], cwd=there.root, check=True)
+    (tools / "git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setattr("batchloop.cloud.preflight.findings", FINDINGS)
+    clone = Repository(away / "c")
+    assert not clone.local.exists()
+    assert deploy_deploy(clone, "dev", False) == 0
+    said = capsys.readouterr().out
+    assert "dev is as this repository says; nothing was changed." in said
+    assert "docker is not installed; only images and ON=docker need it." in said
+    deployed.pushed(account, "2")
+    assert deploy_deploy(clone, "dev", True) == 0
+    for definition in account.pipelines().values():
+        assert definition["Parameters"][0]["DefaultValue"] == "r/processing@sha256:2"
 
 
 def test_a_second_deployment_changes_nothing_needs_no_yes_and_says_so(

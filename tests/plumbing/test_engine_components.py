@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from plumbing.engine_miniature import Miniature, copied, processes_of
 
@@ -75,3 +77,33 @@ def test_a_broken_row_is_answered_with_its_reason(copy: Miniature, tmp_path: Pat
     frame = pl.read_parquet(copy.stored(f"**/{newest}/ScoreFeatures/predictions/**/*.out"))
     [reason] = frame.filter(pl.col("error").is_not_null())["error"].to_list()
     assert "'age'" in reason
+
+
+def test_two_hosts_find_what_one_finds(copy: Miniature) -> None:
+    """Of raw files and rows each has its part; they run one after another here."""
+    [file] = (copy.root / "data/adopted/production").iterdir()
+    rows = pl.read_csv(file)
+    for number in range(3):
+        rows.gather_every(3, number).write_csv(file.with_name(f"part-{number}.csv"))
+    file.unlink()
+    before, reasons = newest(copy)
+    several = copy.root / "environments/dev.toml"
+    several.write_text(several.read_text().replace("count = 1", "count = 2"))
+    copy.run("train")
+    shutil.rmtree(copy.root / "local/cache")
+    after, others = newest(copy)
+    assert {"CountProductionData", "ExplainRows"} <= set(copy.states())
+    for key in ("name", "counts", "drifted", "unknown_examples", "outside_range"):
+        assert [column[key] for column in after["columns"]] == [column[key] for column in before["columns"]]
+    assert after["verdict"] == before["verdict"]
+    assert_frame_equal(others, reasons)  # rows stand in another order: each host has prepared its part of them
+
+
+def newest(copy: Miniature) -> tuple[dict[str, Any], pl.DataFrame]:
+    """What a new run says of drift, and the reasons by id."""
+    assert "1,000 rows; 0 break the contract" in copy.run("score")
+    run = copy.newest()
+    [drift] = copy.stored(f"**/{run}/DetectDrift/drift/drift.json")
+    [reasons] = copy.stored(f"**/{run}/ExplainPredictions/explanations/explanations.parquet")
+    frame = pl.read_parquet(reasons)
+    return json.loads(drift.read_text()), frame.sort(frame.columns[0])

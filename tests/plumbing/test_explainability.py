@@ -115,8 +115,15 @@ def put(frame: pl.DataFrame) -> None:
         part.write_parquet(folder / f"features-{number:05}.parquet")
 
 
-def summary(frame: pl.DataFrame) -> explanations.Summary:
-    return explanations.Summary(explanations.Chosen(frame.lazy(), len(frame), len(frame)))
+def chosen(frame: pl.DataFrame) -> explanations.Chosen:
+    return explanations.Chosen(frame.lazy(), len(frame), len(frame))
+
+
+def summary(found: Model, frame: pl.DataFrame) -> explanations.Summary:
+    result = explanations.Summary()
+    for part in explanations.explained(found, {}, chosen(frame)):
+        result.add(part.arrays)
+    return result
 
 
 def learn(task: str = "binary") -> dict[str, Any]:
@@ -155,7 +162,7 @@ def test_attributions_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(attributions, "explain", explain)
     with pytest.raises(InputError, match="miss its raw score"):
-        list(explanations.explained(found, {}, summary(features(50, seed=3))))
+        list(explanations.explained(found, {}, chosen(features(50, seed=3))))
 
 
 def test_a_single_split_is_attributed_to_its_feature_as_the_definition_says() -> None:
@@ -290,11 +297,10 @@ def test_values_are_said_as_people_read_them() -> None:
 
 def test_importance_does_not_depend_on_how_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     found, frame = fitted("binary"), features(500, seed=6)
-    whole, cut = summary(frame), summary(frame)
-    list(explanations.explained(found, {}, whole))
+    whole = summary(found, frame)
     monkeypatch.setattr(explanations, "CHUNK", 130)
     monkeypatch.setattr(explanations, "CELLS", 1)
-    list(explanations.explained(found, {}, cut))
+    cut = summary(found, frame)
     assert cut.importance == pytest.approx(whole.importance)
     assert np.concatenate(cut.values) == pytest.approx(np.concatenate(whole.values))
 
@@ -302,14 +308,13 @@ def test_importance_does_not_depend_on_how_rows_are_cut(monkeypatch: pytest.Monk
 def test_of_many_rows_evenly_spread_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory: quantiles are taken of so many attributions at most, importance and errors of all rows."""
     found, frame = fitted("binary"), features(500, seed=6)
-    whole, some = summary(frame), summary(frame)
-    list(explanations.explained(found, {}, whole))
+    whole = summary(found, frame)
     monkeypatch.setattr(explanations, "CHUNK", 30)
     monkeypatch.setattr(explanations, "CELLS", 1)
     monkeypatch.setattr(explanations, "KEPT", 4 * 100)
-    list(explanations.explained(found, {}, some))
+    some = summary(found, frame)
     assert np.concatenate(some.values) == pytest.approx(np.concatenate(whole.values)[::5])
     kept: list[Any] = [*some.values, *some.matrices]
     assert all(part.base is None for part in kept)  # a view would hold all rows
-    assert np.concatenate(some.matrices).shape == some.chosen.matrix(FEATURES).shape == (100, 4)
+    assert np.concatenate(some.matrices).shape == chosen(frame).matrix(FEATURES).shape == (100, 4)
     assert (some.rows, some.importance.tolist()) == (500, pytest.approx(whole.importance.tolist()))

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from batchloop.engine.running import RunSummary
+from batchloop.pipelines import expressions
 from plumbing.engine_miniature import Miniature, build, inference, processes_of, training, until
 from plumbing.rendered import ROOT
 
@@ -114,6 +116,25 @@ def test_rows_that_change_behind_the_same_path_are_another_request(mini: Miniatu
     assert [file.read_text() for file in trained] == ["oth\n0"]
 
 
+def test_an_artifact_that_set_names_is_read_anew_where_it_has_changed(mini: Miniature) -> None:
+    """As in AWS, where whatever SET= points at gets a fingerprint of its own."""
+    mini.write("given/learned.txt", "one")
+    given = f"ChampionPreprocessor={(mini.root / 'given').as_uri()}/"
+    for content, state in (
+        ("one", "done"),
+        ("one", "unchanged, reused"),
+        ("two", "done"),
+        ("one", "unchanged, reused"),
+    ):
+        mini.write("given/learned.txt", content)
+        mini.run("train", "--fresh", "--set", given)
+        assert mini.states()["Prepare"] == state
+    mini.run("train", "--fresh", "--set", f"ArtifactsPrefix=s3://runs/elsewhere {given}")  # is written to, and not read
+    assert mini.states()["Prepare"] == "unchanged, reused"
+    said = mini.run("train", "--fresh", "--set", "ChampionPreprocessor=file:///nowhere/", code=1)
+    assert "does not exist" in said
+
+
 def test_a_request_that_stays_the_same_is_answered_from_the_cache_whatever_the_rows_are(mini: Miniature) -> None:
     """As in SageMaker: "Default cache key attributes by pipeline step type" names no data behind a URI."""
     mini.run("train", "--fresh")
@@ -130,6 +151,10 @@ def test_a_request_that_stays_the_same_is_answered_from_the_cache_whatever_the_r
     [
         ({"CacheConfig": {"Enabled": False, "ExpireAfter": "P30D"}}, "done"),
         ({"CacheConfig": {"Enabled": True, "ExpireAfter": "PT0M"}}, "done"),
+        *(
+            ({"CacheConfig": {"Enabled": True, "ExpireAfter": age}}, "unchanged, reused")
+            for age in ("P1W", "1y", "T16m")
+        ),
         ({"Name": "Prepare2"}, "done"),
         ({"Environment": {"A": "1"}}, "done"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 60}}, "unchanged, reused"),
@@ -148,6 +173,22 @@ def test_only_the_documented_parts_of_a_request_count(mini: Miniature, change: d
     released.write_text(text)
     mini.run("score")
     assert mini.states()[step["Name"]] == state
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        *(("30d", 30), ("5y", 5 * 365), ("T16m", 16 / 1440), ("30dT5h", 30 + 5 / 24)),  # the guide's own examples
+        *(("P30D", 30), ("p30d", 30), ("P4DT12H", 4.5), ("P1W", 7), ("P1Y2M3W4DT5H6M", 365 + 56 + 21 + 4 + 306 / 1440)),
+        *(
+            (text, None)
+            for text in ("", "P", "T", "PT", "30", "a month", "P1S", "PT30S", "P1DT", "P-1D", "P1D2W", "1.5d")
+        ),
+    ],
+)
+def test_how_long_a_step_is_reused_is_read_as_the_service_documents_it(text: str, days: float | None) -> None:
+    """ "Turn on step caching" in the SageMaker developer guide; a month and a year are the shortest there are."""
+    assert expressions.seconds(text) == (None if days is None else pytest.approx(days * 86_400))
 
 
 def test_a_model_below_the_gate_is_not_registered_and_the_numbers_are_said(mini: Miniature) -> None:
@@ -482,7 +523,8 @@ def test_a_damaged_registry_is_said(mini: Miniature) -> None:
     assert "registry.json is damaged; remove it" in mini.run("models", code=1)
 
 
-def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
+def on_a_terminal(mini: Miniature, interrupt: bool = False) -> tuple[int, str]:
+    """The exit code of a training on a terminal, and all that stands there."""
     said = b""
     child, terminal = pty.fork()
     if child == 0:
@@ -491,11 +533,29 @@ def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
     try:
         while block := os.read(terminal, 65536):
             said += block
+            if interrupt and b"sleeping" in said:  # what the step's log says last
+                os.kill(child, signal.SIGINT)
+                interrupt = False
     except OSError:  # how a terminal ends
         pass
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert b"\x1b[" in said
-    assert b"seconds" in said
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode()
+
+
+def test_a_terminal_gets_a_live_table(mini: Miniature) -> None:
+    code, said = on_a_terminal(mini)
+    assert code == 0
+    assert "\x1b[" in said
+    assert "seconds" in said
+
+
+def test_the_last_frame_of_an_interrupted_run_says_what_was_stopped(mini: Miniature) -> None:
+    mini.write("data/sample/train/rows.txt", "sleep 60\n")
+    code, said = on_a_terminal(mini, interrupt=True)
+    assert code == 130
+    last = said.rpartition("seconds")[2]
+    assert re.search(r"Prepare +\S*stopped", last)
+    assert "running" not in last
+    assert "The same command goes on from here." in last
 
 
 def test_the_plan_needs_nothing_but_the_standard_library(mini: Miniature) -> None:
@@ -537,7 +597,7 @@ class Told(RunSummary):
     """A summary of a run that stored this drift.json and nothing else."""
 
     def __init__(self, drift: dict[str, Any]) -> None:
-        self.told = drift
+        self.told, self.steps = drift, {}
 
     def _json(self, output: str, name: str) -> dict[str, Any]:
         return self.told if (output, name) == ("drift", "drift.json") else {}

@@ -44,9 +44,16 @@ native_categories = false
 metric = "{metric}"
 minimum = 0.5
 """
+SLICES = '[slices]\ncolumns = ["income"]\nlimit = 10\n'  # of regression
 CASES = {
     "dev": {"task": "binary", "metric": "auc", "classes": '["no", "yes"]', "method": "random"},
-    "staging": {"task": "multiclass", "metric": "log_loss", "classes": '["a", "b", "c"]', "method": "given"},
+    "staging": {
+        "task": "multiclass",
+        "metric": "log_loss",
+        "classes": '["a", "b", "c"]',
+        "method": "given",
+        "slices": "",
+    },
     "prod": {"task": "regression", "metric": "rmse", "classes": "[]", "method": "random"},
 }
 # any use of the network, and any credentials, would end the process; one process, as the SDK takes seconds to import
@@ -65,6 +72,7 @@ for folder in sys.argv[1:]:
         raise SystemExit(1)
 """
 PIPELINES = ("training", "inference")
+TAGGED = {"Processing", "Training", "Model", "Transform"}  # types of steps
 Definition = dict[str, Any]
 Definitions = dict[str, Definition]
 
@@ -76,7 +84,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     def written(name: str) -> Path:
         folder = tmp_path_factory.mktemp("repository") / name
         folder.mkdir()
-        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]))
+        (folder / "usecase.toml").write_text(USECASE.format(**CASES[name]) + SLICES * (name == "prod"))
         (folder / "environments").mkdir()
         for file in (ROOT / "environments").glob("*.toml"):
             text = file.read_text(encoding="utf-8")
@@ -123,6 +131,37 @@ def test_every_definition_passes_the_checker(definitions: dict[str, Definition])
         assert check.check(definition) == []
 
 
+@pytest.fixture(scope="session")
+def several(repository: Callable[[str], Path]) -> Definitions:
+    """What an environment compiles to whose jobs have two instances each."""
+    folder = repository("dev")
+    file = folder / "environments" / "dev.toml"
+    file.write_text(file.read_text().replace("count = 1", "count = 2"))
+    return compiled([folder])["dev"]
+
+
+def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitions) -> None:
+    for definition in several.values():
+        assert check.check(definition) == []
+    found = steps(several["inference"])
+    kinds = {
+        entry["InputName"]: entry["S3Input"]["S3DataDistributionType"]
+        for entry in found["CountProductionData"]["Arguments"]["ProcessingInputs"]
+    }
+    assert kinds == {"raw": "ShardedByS3Key", "baseline": "FullyReplicated"}
+    counted, judged = (found[name]["Arguments"] for name in ("CountProductionData", "DetectDrift"))
+    assert counted["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == {
+        "Get": "Parameters.MonitoringInstanceCount"
+    }
+    assert judged["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
+    shared = {(job.pipeline, job.shared) for job in STEPS if job.shared}
+    known = {(job.pipeline, job.name) for job in STEPS} | shared
+    jobs = {(pipeline, name) for pipeline in several for name in steps(several[pipeline])}
+    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in check.JOBS} == known
+    inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
+    assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
+
+
 def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
     again = compiled([repository("dev")])["dev"]
     assert json.dumps(again) == json.dumps(dev)
@@ -157,6 +196,16 @@ def test_jobs_have_no_network_are_cached_and_retried_in_three_tiers(dev: dict[st
     assert pipeline_definitions.patience(dev.values()).endswith("is tried again for 3.8 hours")
     assert steps(dev["training"])["TrainModel"]["Arguments"]["EnableNetworkIsolation"] is True
     assert steps(dev["inference"])["CreateModel"]["Arguments"]["EnableNetworkIsolation"] is True
+
+
+def test_everything_that_a_pipeline_makes_has_its_owner_s_tags(definitions: dict[str, Definition]) -> None:
+    """But for a model package, which has those of its group ("CreateModelPackage" in the API reference)."""
+    makers = [its for definition in definitions.values() for its in steps(definition).values() if its["Type"] in TAGGED]
+    assert {its["Type"] for its in makers} == TAGGED
+    for step in makers:
+        tags = {tag["Key"]: tag["Value"] for tag in step["Arguments"]["Tags"]}
+        assert tags.keys() == {"namespace", "usecase", "environment"}, step["Name"]
+        assert tags["environment"] in CASES
 
 
 def test_a_model_package_names_documents_that_people_can_open_and_what_the_gate_measured(
@@ -226,6 +275,20 @@ def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition
     ]
 
 
+@pytest.mark.parametrize(("worst", "unknown", "passes"), [(9.0, 0, True), (10.5, 0, False), (9.0, 1, False)])
+def test_the_worst_slice_is_held_against_its_limit(
+    definitions: dict[str, Definition], worst: float, unknown: int, passes: bool
+) -> None:
+    found = {"gate:worst_slice": {"Value": worst}, "gate:slices_not_evaluable": {"Value": float(unknown)}}
+    scope = expressions.Scope({}, {}, lambda _uri: {}, {"TrainModel": {"FinalMetricDataList": found}})
+    asked = steps(definitions["training"])["CheckQuality"]["Arguments"]["Conditions"][2:]
+    message = json.dumps(steps(definitions["training"])["RejectModel"])
+    limited = "rmse" in message
+    assert len(asked) == 2 * limited
+    assert all(expressions.holds(condition, scope) for condition in asked) is (passes or not limited)
+    assert ("worst slice" in message) is limited
+
+
 @pytest.mark.parametrize(
     ("compared", "lead", "passes"), [(0.0, 0.0, True), (1.0, 0.0, False), (1.0, 0.01, True), (1.0, -0.2, False)]
 )
@@ -293,6 +356,11 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "less time to wait than to run": lambda d: step(d, "TrainModel")["StoppingCondition"].update(
         MaxWaitTimeInSeconds=1
     ),
+    "a transform's Model that nobody can tell whose it is": lambda d: step(d, "CreateModel").pop("Tags"),
+    "a job without a tag": lambda d: step(d, "TrainModel").update(Tags=[]),
+    "a tag twice": lambda d: step(d, "TrainModel")["Tags"].append(step(d, "TrainModel")["Tags"][0]),
+    "a tag of AWS's own": lambda d: step(d, "TrainModel")["Tags"][0].update(Key="aws:usecase"),
+    "a version of a group with tags": lambda d: step(d, "RegisterModel").update(Tags=step(d, "TrainModel")["Tags"]),
     "a tag with a sign that tags don't have": lambda d: step(d, "TrainModel")["Tags"][0].update(Value="a & b"),
     "metadata that is too long": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x="a" * 257),
     "metadata without a value": lambda d: step(d, "RegisterModel")["CustomerMetadataProperties"].update(x=""),

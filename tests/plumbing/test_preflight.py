@@ -149,6 +149,16 @@ def test_a_quota_of_zero_is_a_problem_and_spot_has_its_own(world: World) -> None
     assert not [what for what in found if "spot" in what]
 
 
+def test_trials_that_train_at_once_need_as_many_instances(world: World) -> None:
+    file = world.repository.root / "usecase.toml"
+    text = file.read_text().partition("[tuning]")[0] + "[tuning]\ntrials = 20\n[tuning.search]\nrate = [0.1, 0.2]\n"
+    file.write_text(text)
+    world.settle(tuning_jobs="5")
+    [finding] = [finding for what, finding in world.found().items() if "spot training" in what]
+    assert finding.state == PROBLEM
+    assert finding.remark.startswith("4, and a job needs 5")
+
+
 def test_what_was_never_changed_is_known_from_the_defaults(world: World) -> None:
     world.answers |= {"ListAWSDefaultServiceQuotas": every(8), "ListServiceQuotas": {"Quotas": []}}
     assert world.found()["ml.m5.large for processing job usage"] == Finding(
@@ -195,8 +205,11 @@ def test_a_connection_that_nobody_finished_is_a_problem(world: World, status: st
     assert "the base image public.ecr.aws/docker/library/python:3.11" in found
 
 
-def policy(*statements: tuple[dict[str, Any], Any]) -> dict[str, Any]:
-    whole = [{"Effect": "Allow", "Principal": who, "Action": what, "Resource": "*"} for who, what in statements]
+def policy(*statements: tuple[dict[str, Any], Any, *tuple[Any, ...]]) -> dict[str, Any]:
+    whole = [
+        {"Effect": "Allow", "Principal": who, "Action": what, "Resource": "*", "Condition": dict(*condition)}
+        for who, what, *condition in statements
+    ]
     return {"Policy": json.dumps({"Version": "2012-10-17", "Statement": whole})}
 
 
@@ -211,6 +224,9 @@ SERVICES_MAY = (
     ("statements", "problems"),
     [
         ((ROOT_MAY, SERVICES_MAY), set()),
+        # an alarm comes with its source, a rule does not
+        ((ROOT_MAY, (*SERVICES_MAY, {"StringEquals": {"AWS:SourceAccount": ACCOUNT}})), {"events.amazonaws.com"}),
+        ((ROOT_MAY, (*SERVICES_MAY, {"StringLike": {"kms:ViaService": "sns.*"}})), set()),
         ((ROOT_MAY,), {"events.amazonaws.com", "cloudwatch.amazonaws.com"}),
         ((SERVICES_MAY,), {"IAM policies of your account"}),
         ((({"AWS": "arn:aws:iam::999999999999:root"}, "kms:*"), SERVICES_MAY), {"IAM policies of your account"}),
@@ -242,6 +258,7 @@ def network(endpoints: list[dict[str, Any]], routes: list[dict[str, Any]], own: 
             "VpcEndpoints": [{"VpcId": "vpc-1", "State": "available", **its} for its in endpoints]
         },
         "DescribeRouteTables": {"RouteTables": [table]},
+        "DescribeSecurityGroups": {"SecurityGroups": [{"GroupId": "sg-01234567", "VpcId": "vpc-1"}]},
     }
 
 
@@ -269,6 +286,28 @@ def test_jobs_in_a_vpc_need_a_way_to_s3(world: World, answers: dict[str, Answer]
     world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
     world.answers |= answers
     assert state(world.found(), "a way to S3") == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [("DescribeSubnets", "InvalidSubnetID.NotFound"), ("DescribeSecurityGroups", "InvalidGroup.NotFound")],
+)
+def test_subnets_and_groups_of_another_account_or_region_are_a_problem(world: World, call: str, code: str) -> None:
+    """An id says neither; only the account knows what is in it."""
+    world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
+    world.answers |= network([GATEWAY], []) | {call: code}
+    found = world.found()["the subnets" if call == "DescribeSubnets" else "the security groups"]
+    assert found.state == PROBLEM
+    assert found.remark == f"not all of them are in {REGION} of {ACCOUNT}"
+
+
+def test_subnets_and_groups_are_of_one_vpc(world: World) -> None:
+    """ "VpcConfig" in the SageMaker API reference."""
+    world.settle(subnets='["subnet-01234567"]', security_groups='["sg-01234567"]')
+    groups = {"SecurityGroups": [{"GroupId": "sg-01234567", "VpcId": "vpc-2"}]}
+    world.answers |= network([GATEWAY], []) | {"DescribeSecurityGroups": groups}
+    what = "one VPC of subnets and security groups"
+    assert world.found()[what] == Finding(PROBLEM, what, "they are of vpc-1, vpc-2")
 
 
 @pytest.mark.parametrize(

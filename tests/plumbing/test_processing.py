@@ -290,7 +290,7 @@ def put_earlier(window: str, first: int, rows: int = ROWS, key: str = "ns/case/d
     return frame
 
 
-def described(name: str = "train") -> dict[str, Any]:
+def described(name: str = "validation") -> dict[str, Any]:
     value: dict[str, Any] = artifacts.read_json(job.processing_output(name) / "features.json")
     return value
 

@@ -422,7 +422,7 @@ def test_what_is_no_number_of_seconds_since_1970_is_wrong_in_its_own_words(tmp_p
     case = contract({"t": {"type": "date", "format": "epoch s"}})
     found = raw.read(tmp_path, case, labelled=False)
     assert found.frame.collect()["t"].to_list() == [datetime(2024, 1, 1, microsecond=500_000), None, None]
-    said = found.reasons.collect()
+    said = found.frame.filter(raw.BROKEN).select(raw.FILE, raw.ROW, raw.ERROR).collect()
     assert said.height == 1
     assert said.row(0)[2] == f"column 't': '{cell}' is not a number of seconds since 1970"
 
@@ -455,12 +455,26 @@ def test_csv_without_anything_odd_is_read_once_and_its_numbers_at_once(
     assert batch.frame["income"].to_list() == [1.5, None]
 
 
-def test_parquet_is_read_again_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "in_parts", None)
+def test_what_was_parsed_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pl.DataFrame({"id": ["a", "b"], "x": [1.5, None], "label": ["no", "yes"]}).write_parquet(tmp_path / "t.parquet")
     table = raw.read(tmp_path, contract({"x": {"type": "number"}}), labelled=True)
+    monkeypatch.setattr(raw, "_parsed", None)
     assert table.frame.select("x").collect()["x"].to_list() == [1.5, None]
-    assert table.frame.filter(pl.col("label") == "yes").select("id").collect()["id"].to_list() == ["b"]
+    assert table.frame.filter(pl.col("label") == "yes").select("label", "id").collect().row(0) == ("yes", "b")
+
+
+def test_wide_parquet_is_cut_by_its_columns_into_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {f"x{number}": pl.int_range(number, number + 100, eager=True).cast(pl.Float64) for number in range(7)}
+    labels = {"id": pl.int_range(100, eager=True).cast(pl.String), "label": pl.Series(["no", "yes"] * 50)}
+    table = pl.DataFrame(labels | cells).with_columns(pl.when(pl.int_range(100) != 41).then(pl.all()))
+    table.write_parquet(tmp_path / "t.parquet")
+    case = contract({name: {"type": "number"} for name in cells})
+    whole = raw.read(tmp_path, case, labelled=True)
+    monkeypatch.setattr(batches, "CELLS", 150)
+    monkeypatch.setattr(batches, "CUT", 3)
+    cut = raw.read(tmp_path, case, labelled=True)
+    assert_frame_equal(cut.frame.collect(), whole.frame.collect())
+    assert (cut.rows, cut.empty) == (99, 1)
 
 
 @pytest.mark.parametrize("block", [1, 40, 100, 1 << 24])

@@ -17,7 +17,7 @@ import pytest
 
 from batchloop import cli
 from batchloop.adopt import dates
-from batchloop.container import artifacts, hyperparameters, metrics, settings, usecase
+from batchloop.container import artifacts, formats, hyperparameters, metrics, settings, usecase
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.control.names import Settings
 from batchloop.environment import Build, Environment, Instances
@@ -75,6 +75,7 @@ seed = 7
 [features]
 rare = 20
 vocabulary = 200
+terms = 50
 impute = "none"
 
 [hyperparameters]
@@ -119,6 +120,14 @@ cooldown_hours = 24
 budget = 4
 budget_days = 30
 
+[slices]
+columns = ["town", "income"]
+bins = 4
+values = 20
+minimum_rows = 100
+limit = 0.6
+not_evaluable = "fail"
+
 [explanation]
 rows = 2000
 rule = "random"
@@ -142,6 +151,7 @@ subnets = []
 security_groups = []
 spot = true
 max_runtime_seconds = 3600
+tuning_jobs = 0
 hours_between_runs = 26
 notice_email = ""
 monthly_budget = 0
@@ -203,6 +213,7 @@ OUTSIDE = {
     "split.seed": ["-1", "7.5", "1e3", "99999999999999999999"],
     "features.rare": ["-1"],
     "features.vocabulary": ["0", "-5"],
+    "features.terms": ["0", "-5"],
     "features.impute": ['"mean"'],
     "tuning.trials": ["-1", "0.5"],
     "tuning.timeout_seconds": ["0", "-1"],
@@ -226,6 +237,12 @@ OUTSIDE = {
     "explanation.rule": ['"higest"'],
     "explanation.top": ["0", "-1"],
     "explanation.seed": ["-7"],
+    "slices.columns": ['["town", "town"]', '["repaid"]', '["__town"]'],
+    "slices.bins": ["1", "21"],
+    "slices.values": ["0", "201"],
+    "slices.minimum_rows": ["0"],
+    "slices.limit": ["70", "-0.1", "inf"],
+    "slices.not_evaluable": ['"maybe"', '""'],
     ".account": ['"12"', "12", '"00000000000a"'],
     ".region": ['"Frankfurt"', '""', '"eu-centrall-1"', '"eu-central1"', '"eu-central-1a"', '"de-central-1"'],
     ".bucket": [
@@ -237,21 +254,36 @@ OUTSIDE = {
         f'"{ARN}iam::000000000000:user/x"',
         f'"{ARN}iam::123:role/x"',
         f'"{ARN}iam::111122223333:role/x"',
+        '"arn:aws-cn:iam::000000000000:role/x"',
     ],
-    ".deployment_role": ['"admin"', f'"{ARN}iam::000000000000:user/x"'],
+    ".deployment_role": [
+        *('"admin"', f'"{ARN}iam::000000000000:user/x"', f'"{ARN}iam::aws:role/x"'),
+        *('"arn:aws-us-gov:iam::000000000000:role/x"', f'"{ARN}iam::111122223333:role/x"'),
+    ],
     ".keep_runs_days": ["-1", "1.5", "99999", "30"],
     ".keep_trainings_days": ["-1", "1.5", "99999", "30"],
     ".approval": ['"Maybe"', '"approved"'],
     ".schedule": [f'"{schedule}"' for schedule in SCHEDULES],
-    ".kms_key": ['"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'],
-    ".permissions_boundary": ['"Boundary"', f'"{ARN}iam::000000000000:role/x"'],
+    ".kms_key": [
+        *('"alias/mine"', f'"{ARN}kms:eu-central-1:000000000000:alias/x"', f'"{KEY.replace("eu-c", "us-")}"'),
+        *(f'"{KEY.replace("eu-central", "eu-west")}"', f'"{KEY.replace("000000000000", "111122223333")}"'),
+        f'"{KEY.replace("arn:aws:", "arn:aws-cn:")}"',
+    ],
+    ".permissions_boundary": [
+        *('"Boundary"', f'"{ARN}iam::000000000000:role/x"'),
+        *('"arn:aws-cn:iam::000000000000:policy/x"', f'"{ARN}iam::111122223333:policy/x"'),
+    ],
     ".subnets": ['["subnet-1"]', "[1]", '["vpc-0123abcd"]', '["subnet-0123abcd"]'],
     ".security_groups": ['["g-1"]', '["sg-1"]'],
     ".max_runtime_seconds": ["0", "-1", "1e4", "999999999"],
+    ".tuning_jobs": ["-1", "1.5", "101"],
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
     ".monthly_budget": ["-1", "nan"],
-    "build.connection": ['"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'],
+    "build.connection": [
+        *('"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'),
+        f'"arn:aws-cn:codeconnections:cn-north-1:000000000000:connection/{"0" * 36}"',
+    ],
     "build.repository": ['"git@github.com:a/b.git"', '"a/b"'],
     "build.provider": ['"SVN"', '"Github"'],
     "build.branch": ['"a b"', '""'],
@@ -414,8 +446,8 @@ def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
     clocks = ("", " %H", " %H:%M", " %I:%M", " %I:%M %p", " %M", " %S", " %p", " %H:%M %p", " %T", " %R", " %H:%S")
     forms = [f"{day}{clock}" for day in ("%Y-%m-%d", "%d.%m.%y", "%Y-%j", "%D", "%m-%d", "%d.%m.") for clock in clocks]
     forms += [f"%Y-%m-%d %{letter}" for letter in "EJKLNOQioABabe%"] + ["%F", "%Y-%m", "%c", "%v", "%+", "%Y-%m-%d%"]
-    assert [form for form in forms if usecase.DATES.holds(form) != reads(form)] == []
-    assert all(map(usecase.DATES.holds, (*dates.DAYS, *dates.PARTS, *usecase.EPOCHS, "")))
+    assert [form for form in forms if formats.DATES.holds(form) != reads(form)] == []
+    assert all(map(formats.DATES.holds, (*dates.DAYS, *dates.PARTS, *formats.EPOCHS, "")))
 
 
 @pytest.mark.parametrize(
@@ -432,13 +464,31 @@ def test_a_format_of_dates_is_taken_where_polars_reads_what_it_writes() -> None:
     ],
 )
 def test_what_aws_takes_is_taken(tmp_path: Path, schedule: str) -> None:
+    boundary = f"{ARN}iam::aws:policy/PowerUserAccess"  # AWS's own policies belong to no account
     text = ENVIRONMENT.replace('schedule = ""', f'schedule = "{schedule}"').replace(
         'kms_key = ""', f'kms_key = "{KEY}"'
     )
+    text = text.replace('permissions_boundary = ""', f'permissions_boundary = "{boundary}"')
     text = text.replace("subnets = []", 'subnets = ["subnet-0123abcd"]').replace(
         "security_groups = []", 'security_groups = ["sg-0123456789abcdef0"]'
     )
     assert definitions.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
+
+
+def test_a_connection_is_the_account_s_own(tmp_path: Path) -> None:
+    for arn, said in (
+        ("arn:aws-cn:codeconnections:cn-north-1:000000000000", "is of the partition aws-cn, and partition is 'aws'"),
+        (
+            f"{ARN}codeconnections:eu-west-1:111122223333",
+            f"is of the account 111122223333, and account is '{'0' * 12}'",
+        ),
+    ):
+        text = ENVIRONMENT.replace('connection = ""', f'connection = "{arn}:connection/{"0" * 36}"')
+        text = text.replace('repository = ""', 'repository = "https://github.com/a/b"')
+        with pytest.raises(InputError, match=re.escape(f"[build] connection {said}")) as raised:
+            definitions.read(written(tmp_path, where=text), "dev")
+        number = text[: text.index("connection = ")].count("\n") + 1
+        assert f"environments/dev.toml, line {number}: " in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["dev", "a" * 38, "Dev", "my-env", "my_env"])
@@ -636,7 +686,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
     assert definitions.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
-    with pytest.raises(InputError, match="line 80: "):
+    with pytest.raises(InputError, match="line 81: "):
         definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
 
 
@@ -645,7 +695,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 98"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 107"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],
@@ -783,8 +833,12 @@ VALUES = [
 def test_make_hands_a_value_on_as_it_is(tmp_path: Path, value: str, given: str) -> None:
     program = tmp_path / "program.py"
     program.write_text("import sys\nsys.stdout.buffer.write(sys.argv[-1].encode())\n", encoding="utf-8")
-    operations = f"BATCHLOOP={shlex.quote(sys.executable)} {shlex.quote(str(program))}"
-    words = ["make", "--old-file=setup", "adopt", operations, *([f"LABEL={value}"] if given == "argument" else [])]
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    own_program = f"BATCHLOOP := {shlex.quote(sys.executable)} {shlex.quote(str(program))}"
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(re.sub("(?m)^BATCHLOOP := .*", lambda _: own_program, text), encoding="utf-8")
+    argument = [f"LABEL={value}"] if given == "argument" else []
+    words = ["make", "--file", str(makefile), "--old-file=setup", "adopt", *argument]
     own = os.environ | ({"LABEL": value} if given == "variable" else {})
     done = subprocess.run(words, cwd=ROOT, env=own, capture_output=True, check=True)
     expected = value if given == "variable" or Path("/proc/self/cmdline").exists() else value.lstrip()
@@ -814,6 +868,48 @@ def test_what_is_neither_yes_nor_no_runs_nothing(name: str, value: str) -> None:
     else:
         assert done.returncode == 0
         assert not {"--fresh", "--continue", "create", "--confirm", "--approve"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "train DTA=x",
+            "make train takes no DTA; did you mean DATA? It takes CONTINUE DATA ENV FRESH ON SET BASE_IMAGE",
+        ),
+        ("train data=x", "make train takes no data; did you mean DATA?"),
+        ("score FRESH=yes", "make score takes no FRESH. It takes DATA ENV ON SET BASE_IMAGE"),
+        ("score BIN=/x", "make score takes no BIN."),
+        ("clean ENV=prod", "make clean takes no ENV. It takes nothing"),
+        ("ENV=prod", "make help takes no ENV."),
+        ("train it's=x", "make train takes no it's"),
+        ("trian", "make has no verb trian; did you mean train?"),
+    ],
+)
+def test_make_refuses_what_it_would_not_use(words: str, said: str) -> None:
+    done = subprocess.run(["make", *words.split()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not done.stdout
+
+
+def test_make_takes_what_any_of_its_verbs_does_and_what_is_for_all() -> None:
+    given = ["train", "push", "DATA=x", "FROM=dev", "VERBOSE=yes", "PYTHON=python3"]
+    words = ["make", "--old-file=setup", "--dry-run", *given]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert '-m batchloop --verbose train --env="$ENV" --data="$DATA"' in said
+    install = ["make", "--dry-run", "install", "DATA=x"]  # within a verb: it gets what the verb was given
+    subprocess.run(install, cwd=ROOT, capture_output=True, check=True)
+
+
+def test_make_lists_every_verb_once_below_who_needs_it() -> None:
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    groups = [line for line in said.splitlines() if line[:1].isalpha()]
+    assert groups[:3] == ["Data scientist", "ML engineer", "Platform engineer"]
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    verbs = set(re.findall(r"^([a-z]+):[^#\n]*## ", text, re.MULTILINE)) - {"help"}
+    listed_there = re.findall(r"^  make ([a-z]+) +\S", said, re.MULTILINE)
+    assert sorted(listed_there) == sorted(verbs)
 
 
 def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:

@@ -254,6 +254,60 @@ def test_a_write_over_an_unseen_value_is_noticed(quick: Loop) -> None:
         ssm.put_parameter(Name=name, Value="x", Type="String")
 
 
+NAME = "/team/case/dev/x"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({"Value": 'by {{a person}}, {"a": {}}'}, "ValidationException"),
+        ({"Value": "{{ssm:another}}"}, "ValidationException"),
+        ({"Value": ""}, "ValidationException"),
+        ({"Value": "x" * 4097}, "ValidationException"),
+        ({"Value": "é" * 2049}, "ValidationException"),
+        ({"Value": "x" * 8193, "Tier": "Intelligent-Tiering"}, "ValidationException"),
+        ({"Value": "x", "Type": None}, "ValidationException"),
+        ({"Name": "team/case"}, "ValidationException"),
+        ({"Name": "/team/a case"}, "ValidationException"),
+        ({"Name": "/AWS/case/dev/x"}, "ValidationException"),
+        ({"Name": "/ssm-team/case"}, "ValidationException"),
+        ({"Name": "/a" * 16}, "HierarchyLevelLimitExceededException"),
+        ({"Name": f"/{'a' * 1000}"}, "ValidationException"),
+    ],
+)
+def test_a_parameter_is_refused_as_the_parameter_store_refuses_it(
+    quick: Loop, request_: dict[str, Any], code: str
+) -> None:
+    """ "PutParameter" in the Systems Manager API reference."""
+    request = {"Name": NAME, "Value": "x", "Type": "String"} | request_
+    with pytest.raises(ClientError, match=code):
+        quick.aws.ssm.put_parameter(**{key: value for key, value in request.items() if value is not None})
+    assert request["Name"] not in quick.state["parameters"]
+
+
+def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one(quick: Loop) -> None:
+    put = quick.aws.ssm.put_parameter
+    for name, request, tier in (
+        (NAME, {"Value": "x" * 4096, "Tier": "Intelligent-Tiering", "Type": "String"}, "Standard"),
+        (NAME, {"Value": "y" * 8192, "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
+        (NAME, {"Value": "z", "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
+        ("/team" + "/a" * 14, {"Value": '{"a": {"b": {}}}', "Type": "String"}, "Standard"),
+    ):
+        assert put(Name=name, **request)["Tier"] == tier
+    with pytest.raises(ClientError, match="ValidationException"):  # there is no way back
+        put(Name=NAME, Value="x", Tier="Standard", Overwrite=True)
+
+
+def test_of_a_parameter_a_hundred_versions_are_kept(quick: Loop) -> None:
+    quick.state["parameters"][NAME] = [str(number) for number in range(1, 121)]
+    history = quick.aws.ssm.get_parameter_history(Name=NAME)["Parameters"]
+    assert [entry["Version"] for entry in history] == list(range(21, 121))
+    assert quick.aws.ssm.get_parameter(Name=f"{NAME}:21")["Parameter"]["Value"] == "21"
+    assert quick.aws.ssm.get_parameter(Name=NAME)["Parameter"]["Version"] == 120
+    with pytest.raises(ClientError, match="ParameterVersionNotFound"):
+        quick.aws.ssm.get_parameter(Name=f"{NAME}:20")
+
+
 KEYS = ["a/b/1.csv", "a/b/2.csv", "a/bc/1.csv", "a/d.csv", "e.csv", "a/b2"]
 
 

@@ -1,27 +1,31 @@
-"""`python -m batchloop <command>`: what the Makefile calls. What is wrong is said in a sentence."""
+"""`python -m batchloop [--verbose] <command>`: what the Makefile calls. What is wrong is said in a sentence."""
 
 import importlib
 import sys
+import traceback
 
 from batchloop import cli
 from batchloop.container.job import InputError
 from batchloop.repository import full
 
 INTERRUPTED = 130
+VERBOSE = "--verbose"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    given = sys.argv[1:] if arguments is None else arguments
+    words = [word for word in given if word != VERBOSE]
     try:
         if words[:1] == ["adopt"]:
             return int(importlib.import_module("batchloop.adopt.adopting").main(words[1:]))
         chosen = cli.parser().parse_args(words)
         return int(chosen.run(chosen))
     except Exception as error:
-        if (failure := error if isinstance(error, InputError) else full(error)) is None:
-            raise
-        print(failure, file=sys.stderr)
+        if VERBOSE in given:
+            traceback.print_exc()
+        unexpected = f"{type(error).__name__}: {error} (unexpected; VERBOSE=yes says where in the code)"
+        print(error if isinstance(error, InputError) else full(error) or unexpected, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)

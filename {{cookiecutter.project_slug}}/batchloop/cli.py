@@ -124,6 +124,7 @@ REPLACE = switch("--replace", "put these files in place of what is there")
 PART = text("--part", "production, train, validation or labels", "production")
 REQUIRED: dict[str, Any] = {"required": True}
 UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
+VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
@@ -156,6 +157,8 @@ COMMANDS = (
     Command("rollback", "cloud.release.rollback", ENV, TO, REASON),
     Command("promote", "cloud.release.promote", *PROMOTE, REASON),
     Command("teardown", "cloud.deploy.teardown", ENV, NAME),
+    Command("update", "updating.update", VERSION),
+    Command("doctor", "updating.doctor"),
 )
 
 

@@ -6,12 +6,13 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -20,9 +21,12 @@ FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
 ASSUMED = ("start_minutes", "work_minutes", "retrainings", "data_gb", "images_gb")
 WITHOUT = ", without what has no price"
+THERE = """\
+measured is the median of the last runs in AWS that succeeded, each step from start to end, waiting included; else
+"""
 NOTES = """\
 Prices: {prices.source}, {prices.region}, {prices.date:%d %B %Y}; {file} says how they were come by.
-Minutes: {assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
+Minutes: {there}{assumed[start_minutes]:g} for the start of each job (assumed) and what it works:
   as here     as long as the newest run on this machine, which is no SageMaker instance: MINUTES corrects it
   as given    MINUTES; assumed: it never ran here, {assumed[work_minutes]:g} minutes are a guess
 Images are shared by the environments of an account; {assumed[images_gb]:g} GB is an assumption.
@@ -43,25 +47,43 @@ class Usage:
 
 @dataclass(frozen=True)
 class JobStep:
-    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job."""
+    """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
+
+    Where that job has several instances, they do the step `shared` before; this step they do `again`, or one does it.
+    TuneModel starts one instance for each of its `trials`.
+    """
 
     pipeline: str
     name: str
     job: str
     kind: str = "processing"
+    shared: str = ""
+    again: bool = False
+    trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
 STEPS = (
-    JobStep("training", "PrepareTrainingData", "processing"),
+    JobStep("training", "PrepareTrainingData", "processing", shared="SampleTrainingData", again=True),
     JobStep("training", "TrainModel", "algorithm", "training"),
-    JobStep("training", "LearnBaseline", "monitoring"),
+    JobStep("training", "LearnBaseline", "monitoring", shared="SampleBaselineData"),
     JobStep("training", "LearnExplainer", "explainability"),
     JobStep("inference", "PrepareFeatures", "processing"),
     JobStep("inference", "ScoreFeatures", "transform", "transform"),
-    JobStep("inference", "DetectDrift", "monitoring"),
-    JobStep("inference", "ExplainPredictions", "explainability"),
+    JobStep("inference", "DetectDrift", "monitoring", shared="CountProductionData"),
+    JobStep("inference", "ExplainPredictions", "explainability", shared="ExplainRows"),
 )
+TUNE = JobStep("training", "TuneModel", "algorithm", "training")
+
+
+def steps(environment: Environment, case: UseCase) -> Iterator[JobStep]:
+    """The steps under an environment's numbers of instances, in which the search may be one of its own."""
+    for step in STEPS:
+        if step.name == "TrainModel" and environment.tunes(case):
+            yield replace(TUNE, trials=case.tuning.trials)
+        if step.shared and environment.instances[step.job].count > 1:
+            yield replace(step, name=step.shared, shared="")
+        yield step
 
 
 @dataclass(frozen=True)
@@ -150,19 +172,24 @@ class Estimate:
         return self.fixed + self.month_of("inference") + self.month_of("training")
 
 
-def make(repository: Repository, name: str, usage: Usage, today: date) -> Estimate:
-    """The estimate for an environment. Raises InputError."""
-    environment = definitions.read(repository, name)[1]
+def make(
+    repository: Repository, name: str, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
+) -> Estimate:
+    """The estimate for an environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
+    case, environment = definitions.read(repository, name)
     prices = load(repository, environment.region)
     assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
     retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
     stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
-    given, measured = _given_minutes(usage.minutes), _measured_minutes(repository)
+    given, here = _given_minutes(usage.minutes), _measured_minutes(repository)
     jobs = []
-    for step in STEPS:
-        worked = given.get(step.name) or given.get(step.job) or measured.get(step.name)
-        jobs.append(_job(step, environment, prices, worked or (assumed["work_minutes"], "assumed")))
+    for step in steps(environment, case):
+        known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
+        said = given.get(step.name) or given.get(step.job)
+        worked, origin = said or here.get(known) or (assumed["work_minutes"], "assumed")
+        whole = None if said else (there or {}).get(known)
+        jobs.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
     charges = tuple(_charges(repository, environment, prices, stored))
     remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
     return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
@@ -177,7 +204,7 @@ def _amount(text: Any, what: str) -> float:
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     """Of a job or of one of its steps: minutes, and where they come from."""
-    known = {name for step in STEPS for name in (step.job, step.name)}
+    known = {name for step in (*STEPS, TUNE) for name in (step.job, step.name, step.shared) if name}
     minutes = {}
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
@@ -198,16 +225,18 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, worked: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> JobCost:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, minutes = environment.instances[step.job], prices.assumed["start_minutes"] + worked[0]
+    instances, (minutes, origin) = environment.instances[step.job], took
+    alone = step.shared and not step.again
+    instances = replace(instances, count=step.trials or (1 if alone else instances.count))
     hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
     cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, worked[1], cost)
+    return JobCost(step, instances, minutes, origin, cost)
 
 
 def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
@@ -240,8 +269,9 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
     """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
     files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
     compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
-    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Transform")]
-    if more := [name for name in names if name not in [step.name for step in STEPS]]:
+    names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Tuning", "Transform")]
+    known = {name for step in (*STEPS, TUNE) for name in (step.name, step.shared)}
+    if more := [name for name in names if name not in known]:
         yield f"in no total: {', '.join(more)}"
 
 
@@ -265,7 +295,8 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     from rich.console import Console  # noqa: PLC0415 - the summary does without
     from rich.table import Table  # noqa: PLC0415
 
-    estimate = make(repository, name, usage, today())
+    there, asked = _in_aws(repository, name)
+    estimate = make(repository, name, usage, today(), there)
     prices, environment = estimate.prices, estimate.environment
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", "amount", "minutes", "taken", prices.currency):
@@ -274,14 +305,26 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
         table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
     # a file or a pipe has no width of its own
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(
-        f"What {environment.usecase} would cost in {environment.environment}, about. Nothing was asked of AWS."
-    )
+    console.print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
     console.print(table)
-    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE)
-    for line in ("", *(f"note: {remark}." for remark in estimate.remarks), *notes.splitlines()):
+    notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, there=THERE if there else "")
+    remarks = (*asked[1:], *estimate.remarks)
+    for line in ("", *(f"note: {remark}." for remark in remarks), *notes.splitlines()):
         console.print(line, markup=False, soft_wrap=True)
     return 0
+
+
+def _in_aws(repository: Repository, name: str) -> tuple[dict[str, tuple[float, str]], list[str]]:
+    """Minutes of steps in the environment's account, where it names one; what was asked, and why it is not known."""
+    from batchloop.cloud import run, session  # noqa: PLC0415 - which use this module
+
+    environment = definitions.read(repository, name)[1]
+    if not environment.account_is_set:
+        return {}, ["Nothing was asked of AWS."]
+    try:
+        return run.minutes(session.opened(repository, name)), ["Only past runs were looked at in AWS."]
+    except InputError as why:
+        return {}, ["", f"how long past runs in AWS took is not known: {str(why).rstrip('.')}"]
 
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:

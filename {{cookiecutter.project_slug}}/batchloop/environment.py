@@ -95,6 +95,7 @@ class Environment(Names):
     keep_runs_days: Annotated[int, DAYS] = 365
     keep_trainings_days: Annotated[int, DAYS] = 365
     deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
+    tuning_jobs: Annotated[int, Range(ge=0, le=100)] = 0  # "Resource Limits for Automatic Model Tuning"
 
     @property
     def file(self) -> str:
@@ -114,6 +115,10 @@ class Environment(Names):
     @property
     def account_is_set(self) -> bool:
         return self.account != NO_ACCOUNT
+
+    def tunes(self, usecase: UseCase) -> bool:
+        """Whether the search is a step of its own, with a training job for each trial."""
+        return bool(self.tuning_jobs and usecase.tuning.trials and usecase.tuning.search)
 
     @property
     def bootstrap(self) -> str:
@@ -177,10 +182,9 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
-    wished = {"partition": found.place["partition"], "region": found.region, "account": found.account}
-    for key, place, other in (("kms_key", 1, "partition"), ("kms_key", 3, "region"), ("role", 4, "account")):
-        there, wanted = getattr(found, key).split(":")[place : place + 1], wished[other]
-        yield there in ([], [wanted]), f"{key} is of the {other} {''.join(there)}, and {other} is {wanted!r}."
+    for key in ("role", "deployment_role", "permissions_boundary", "kms_key"):
+        yield from _own(found, key, getattr(found, key))
+    yield from _own(found, "[build] connection", found.build.connection)
     for key, least in (("keep_runs_days", 40), ("keep_trainings_days", 60)):
         kept, why = getattr(found, key), f"steps reuse what is 30 days old; 0, or {least} or more"
         yield kept == 0 or kept >= least, f"{key} = {kept}: {why}."
@@ -207,6 +211,16 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"the name of this file and [usecase] namespace and name of usecase.toml make {found.prefix!r}, which begins "
         f"AWS names: the file's has lower case letters and digits alone, and all of it at most {longest} characters.",
     )
+
+
+def _own(found: Environment, key: str, arn: str) -> Iterator[tuple[object, str]]:
+    """Of an ARN: the environment's partition and account, or AWS's own policies' ("aws"); a key's region as well."""
+    there = dict(zip(("partition", "service", "region", "account"), arn.split(":")[1:5], strict=False))
+    wished = {"partition": found.place["partition"], "account": found.account}
+    wished |= {"region": found.region} if key == "kms_key" else {}
+    for other, wanted in wished.items() if arn else ():
+        fits = there[other] == wanted or (key, there[other]) == ("permissions_boundary", "aws")
+        yield fits, f"{key} is of the {other} {there[other]}, and {other} is {wanted!r}."
 
 
 def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:

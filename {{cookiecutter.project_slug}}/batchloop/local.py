@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -135,15 +135,19 @@ def _order(
 ) -> Order:
     """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises InputError."""
     values = definitions.values(definition, {FINGERPRINT: "", **known}, options.parameters)
-    values[FINGERPRINT] = values[FINGERPRINT] or fingerprint(repository, values)
-    definitions.chosen(repository, options.environment, definition, options.parameters, values)
+    chosen = definitions.chosen(repository, options.environment, definition, options.parameters, values)
+    values[FINGERPRINT] = values[FINGERPRINT] or fingerprint(repository, values, set(chosen) - {"ArtifactsPrefix"})
     return Order(definition, repository.names(options.environment).pipeline(pipeline), values)
 
 
-def fingerprint(repository: Repository, values: Mapping[str, Any]) -> str:
-    """Of the raw data that a run with these parameters reads. Raises InputError for what is not there."""
+def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Collection[str] = ()) -> str:
+    """Of the raw data that a run with these parameters reads, and of what those that were chosen point at.
+
+    Raises InputError for what is not there.
+    """
     stored = running.storage(repository)
-    files = [file for name in RAW if name in values for file in stored.files(values[name])]
+    given = {*RAW, *(name for name in chosen if str(values[name]).startswith(("s3://", "file://")))}
+    files = [file for name in sorted(given & {*values}) for file in stored.files(values[name])]
     files += stored.listed(values["EarlierData"]) if "EarlierData" in values else []
     return storage.fingerprint(repository.local / "digests.json", files)
 

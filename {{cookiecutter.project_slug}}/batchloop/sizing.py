@@ -20,21 +20,17 @@ from typing import NamedTuple
 import polars as pl
 
 from batchloop import cost
-from batchloop.container import files, metrics, usecase
+from batchloop.container import files, memory, metrics, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
 from batchloop.cost import STEPS, JobStep, Prices
-from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 MOST_ROWS = 400_000  # that are measured, after a quarter of them
 FAR = 100  # times the rows that were measured, from where on a line is a guess
 USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
-INSTANCE = re.compile(r"ml\.([cmr])\d\w*\.(?:(\d*)x)?large")
-GIB_A_PROCESSOR = {"c": 2, "m": 4, "r": 8}  # "Amazon EC2 instance types"
-FREE = 0.75  # of an instance's memory: the rest is the system's, the files' cache and what rows differ in
-SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps whose files several instances share
+SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
 LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
 
@@ -74,6 +70,8 @@ class Choice:
 
 def show(repository: Repository, name: str, question: Question) -> int:
     """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError."""
+    if question.rows is not None and question.rows < 1:
+        raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository, name)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
     found = files.find(Path(question.data) if question.data else repository.data("train"))
@@ -95,7 +93,9 @@ def show(repository: Repository, name: str, question: Question) -> int:
         use = extrapolated(few[step.name], many[step.name], (rows - sizes[1]) / (sizes[1] - sizes[0]))
         chosen = choice(step, use, prices, question.longest)
         small += chosen is None
-        print(f"  {step.name:<20} {_words(chosen, use)}{_now(step, environment, use)}")
+        now = environment.instances[step.job].type
+        wrong = f"; {now}, which {environment.file} has, is too small" if 0 < memory.usable(now) < use.memory else ""
+        print(f"  {step.name:<20} {_words(chosen, use)}{wrong}")
     print(
         "\nMeasured here and drawn on in a straight line, a processor here taken for one there. Copying the data is\n"
         "not in it, nor the disk (volume_gb)."
@@ -112,6 +112,8 @@ def _copied(repository: Repository) -> Iterator[Repository]:
         shutil.copytree(repository.root, copy.root, ignore=shutil.ignore_patterns(*LEFT_OUT))
         if (compiled := repository.local / "compiled").exists():
             shutil.copytree(compiled, copy.local / "compiled")
+        for file in (copy.root / "environments").glob("*.toml"):  # what one instance needs is measured
+            file.write_text(re.sub(r"count = \d+", "count = 1", file.read_text("utf-8")), encoding="utf-8")
         if (validation := repository.data("validation")).exists():  # [split] method = "given" reads it
             (place := copy.data("validation")).parent.mkdir(parents=True)
             place.symlink_to(validation.resolve())
@@ -163,23 +165,15 @@ def choice(step: JobStep, use: Use, prices: Prices, longest: float) -> Choice | 
     """The cheapest instances that are large and quick enough, among those with a price; None where there are none."""
     found = list[Choice]()
     for instance, hour in prices.hours.items():
-        if (named := INSTANCE.fullmatch(instance)) is None or use.memory > FREE * 1024 * _gib(named):
+        if use.memory > memory.usable(instance):
             continue
-        for count in range(1, MOST + 1 if step.name in SPREAD else 2):
-            minutes = (use.serial + use.parallel / _processors(named)) / count / 60
+        for count in range(1, MOST + 1 if step.shared or step.name in SPREAD else 2):
+            minutes = (use.serial + use.parallel / memory.processors(instance)) / count / 60
             if minutes <= longest:
                 price = count * (minutes + prices.assumed["start_minutes"]) / 60 * hour
                 found.append(Choice(instance, count, minutes, price))
                 break
     return min(found, key=lambda its: (its.cost, its.count), default=None)
-
-
-def _processors(named: re.Match[str]) -> int:
-    return 4 * int(named[2] or 1) if named[2] is not None else 2
-
-
-def _gib(named: re.Match[str]) -> int:
-    return _processors(named) * GIB_A_PROCESSOR[named[1]]
 
 
 def _words(chosen: Choice | None, use: Use) -> str:
@@ -188,12 +182,3 @@ def _words(chosen: Choice | None, use: Use) -> str:
         return f"no instance with a price is large or quick enough for {needs}"
     cost_of = cost.money(chosen.cost)
     return f"{chosen.count} × {chosen.instance:<15} {chosen.minutes:8.1f} min {cost_of:>8}   {needs}"
-
-
-def _now(step: JobStep, environment: Environment, use: Use) -> str:
-    """What is wrong with what environments/*.toml has."""
-    its = environment.instances[step.job]
-    named = INSTANCE.fullmatch(its.type)
-    if named and use.memory > FREE * 1024 * _gib(named):
-        return f"; {its.type}, which {environment.file} has, is too small"
-    return ""

@@ -160,7 +160,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.rows < 2 or options.seed < 0 or not (0 <= options.drift <= 1 and 0 <= options.concept <= 1):
         parser.error("--rows must be 2 or more, --seed 0 or more, --drift and --concept from 0 to 1")
-    write(options.output, options.rows, options.seed, Shift(options.drift, options.concept), options.extension)
+    try:
+        write(options.output, options.rows, options.seed, Shift(options.drift, options.concept), options.extension)
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped; the sample is not whole: make sample writes it anew.\n")
+    except (OSError, MemoryError) as error:
+        parser.error(f"{options.rows:,} rows can't be made here: {error}")
     written = f"customers.{options.extension} is written to {options.output}"
     print(f"{written}/train/ and /production/, the labels of the latter, which come later, to /later/")
 

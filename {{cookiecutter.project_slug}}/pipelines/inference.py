@@ -38,9 +38,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     prepare = _prepare_features(context)
     model = _create_model(context)
     score = _score_features(context, prepare, model)
-    drift = _detect_drift(context, score)
+    drift = _detect_drift(context, usecase, score)
     explain = _explain_predictions(context, prepare)
-    return steps.pipeline(context, "inference", [prepare, model, score, drift, explain])
+    return steps.pipeline(context, "inference", [prepare, model, score, *drift, *explain])
 
 
 def _parameters(environment: Environment) -> list[Parameter]:
@@ -86,7 +86,8 @@ def _create_model(context: Context) -> ModelStep:
             security_group_ids=list(environment.security_groups) or None,
         ),
     )
-    return ModelStep(name="CreateModel", step_args=builder.build(), retry_policies=steps.service_retries())
+    built = builder.build(tags=context.tags)
+    return ModelStep(name="CreateModel", step_args=built, retry_policies=steps.service_retries())
 
 
 def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep) -> TransformStep:
@@ -114,7 +115,8 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
     return step
 
 
-def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
+def _detect_drift(context: Context, usecase: UseCase, score: TransformStep) -> list[ProcessingStep]:
+    named = ("raw",) if usecase.data.id else ()  # without an id labels are found by the rows that were scored
     job = ProcessingJob(
         name="DetectDrift",
         component="monitoring",
@@ -128,11 +130,12 @@ def _detect_drift(context: Context, score: TransformStep) -> ProcessingStep:
         },
         outputs=["drift"],
         cached=False,  # what a reused step stored lies with the execution that ran it, where the loop does not look
+        shared=steps.Shared("CountProductionData", ("raw", "baseline"), "counts", spread=("raw",), left_out=named),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
 
 
-def _explain_predictions(context: Context, prepare: ProcessingStep) -> ProcessingStep:
+def _explain_predictions(context: Context, prepare: ProcessingStep) -> list[ProcessingStep]:
     job = ProcessingJob(
         name="ExplainPredictions",
         component="explainability",
@@ -143,5 +146,6 @@ def _explain_predictions(context: Context, prepare: ProcessingStep) -> Processin
             "explainer": context["Explainer"],
         },
         outputs=["explanations"],
+        shared=steps.Shared("ExplainRows", ("features", "model", "explainer"), "reasons", left_out=("features",)),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)

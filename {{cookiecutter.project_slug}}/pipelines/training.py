@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from tempfile import gettempdir
 from typing import Any
 
@@ -29,9 +30,10 @@ from sagemaker.train.configs import (
 from sagemaker.train.model_trainer import ModelTrainer
 
 from batchloop.container import metrics
+from batchloop.container.hyperparameters import text
 from batchloop.container.usecase import UseCase, digest
 from batchloop.environment import Environment
-from batchloop.pipelines import steps
+from batchloop.pipelines import steps, tuning
 from batchloop.pipelines.steps import Context, ProcessingJob
 
 SPLITS = ("train", "validation", "test", "champion_test")
@@ -41,9 +43,9 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
     """The whole pipeline; what varies from run to run is a parameter."""
     parameters = _parameters(usecase, environment)
     context = Context(environment, session, {parameter.name: parameter for parameter in parameters})
-    prepare = _prepare_training_data(context, usecase)
-    train = _train_model(context, usecase, prepare)
-    baseline = _learn_baseline(context, train)
+    *sample, prepare = _prepare_training_data(context, usecase)
+    *tune, train = tuning.tuned(_train_model, context, usecase, prepare)
+    *shares, baseline = _learn_baseline(context, train)
     explainer = _learn_explainer(context, prepare, train)
     artifacts = {
         "preprocessor": steps.output_of(prepare, "preprocessor"),
@@ -64,7 +66,8 @@ def pipeline(usecase: UseCase, environment: Environment, session: Any) -> Pipeli
         else_steps=[_reject_model(context, usecase, train)],
         depends_on=[baseline, explainer],
     )
-    return steps.pipeline(context, "training", [prepare, train, baseline, explainer, check])
+    order = [*sample, prepare, *tune, train, *shares, baseline, explainer, check]
+    return steps.pipeline(context, "training", order)
 
 
 def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
@@ -81,7 +84,7 @@ def _parameters(usecase: UseCase, environment: Environment) -> list[Parameter]:
         ParameterString("ChampionModel", environment.nothing),
         ParameterString("ContinueTraining", "false", enum_values=["false", "true"]),
         ParameterInteger("Trials", usecase.tuning.trials),
-        *(ParameterString(camel(name), text(value)) for name, value in usecase.hyperparameters.items()),
+        *(ParameterString(camel(name), text(value)) for name, value in tuning.fixed(usecase, environment)),
         ParameterFloat("QualityLimit", usecase.gate.minimum),
         ParameterFloat("MinimumLead", usecase.gate.minimum_lead),
         ParameterString("ApprovalStatus", environment.approval, enum_values=["Approved", "PendingManualApproval"]),
@@ -96,12 +99,7 @@ def camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def text(value: Any) -> str:
-    """A hyperparameter as the text that a training job takes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep:
+def _prepare_training_data(context: Context, usecase: UseCase) -> list[ProcessingStep]:
     validation_data = {"validation": context["ValidationData"]} if usecase.split.method == "given" else {}
     job = ProcessingJob(
         name="PrepareTrainingData",
@@ -115,15 +113,17 @@ def _prepare_training_data(context: Context, usecase: UseCase) -> ProcessingStep
         },
         outputs=["preprocessor", *SPLITS],
         listed=("earlier",),
+        shared=steps.Shared("SampleTrainingData", ("raw", "earlier"), "sample", spread=("raw",), again=True),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
 
 
-def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) -> TrainingStep:
+def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep, tuned: Mapping[str, Any]) -> TrainingStep:
+    """`tuned` are the hyperparameters that TuneModel has found, where it is switched on."""
     channels: dict[str, Any] = {name: steps.output_of(prepare, name) for name in SPLITS}
     channels |= {"train": steps.spread(channels["train"]), "champion": context["ChampionModel"]}
     data = [InputData(channel_name=name, data_source=source) for name, source in channels.items()]
-    trainer = _trainer(context, usecase).with_metric_definitions(_metric_definitions(usecase))
+    trainer = _trainer(context, usecase, tuned).with_metric_definitions(_metric_definitions(usecase))
     return TrainingStep(
         name="TrainModel",
         step_args=trainer.train(input_data_config=data),
@@ -132,9 +132,9 @@ def _train_model(context: Context, usecase: UseCase, prepare: ProcessingStep) ->
     )
 
 
-def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
+def _trainer(context: Context, usecase: UseCase, tuned: Mapping[str, Any]) -> ModelTrainer:
     environment, longest = context.environment, context.environment.max_runtime_seconds
-    settings = {name: context[camel(name)] for name in usecase.hyperparameters}
+    settings = {name: context[camel(name)] for name in usecase.hyperparameters if name not in tuned}
     return ModelTrainer(
         training_image=context["AlgorithmImage"],
         base_job_name="algorithm",
@@ -144,6 +144,7 @@ def _trainer(context: Context, usecase: UseCase) -> ModelTrainer:
             **settings,
             "trials": context["Trials"].to_string(),  # a number would break the API's string map
             "continue_training": context["ContinueTraining"],
+            **tuned,
         },
         compute=Compute(
             instance_type=context["AlgorithmInstanceType"],
@@ -178,18 +179,20 @@ def _metric_definitions(usecase: UseCase) -> list[MetricDefinition]:
     names = [f"{split}:{name}" for split in ("validation", "test") for name in metrics.NAMES[usecase.data.task]]
     names += [f"champion:{usecase.gate.metric}", "gate:value", "gate:lead", "gate:compared"]
     names += ["gate:lead_low", "gate:lead_high", "gate:disagreement"]
+    names += ["gate:worst_slice", "gate:slices_not_evaluable"] if usecase.slices.limit is not None else []
     return [MetricDefinition(name=name, regex=f"metric {name}=(\\S+)") for name in names]
 
 
-def _learn_baseline(context: Context, train: TrainingStep) -> ProcessingStep:
+def _learn_baseline(context: Context, train: TrainingStep) -> list[ProcessingStep]:
     job = ProcessingJob(
         name="LearnBaseline",
         component="monitoring",
         arguments=["train"],
         inputs={"raw": context["TrainingData"], "evaluation": _evaluation(train)},
         outputs=["baseline", "report"],
+        shared=steps.Shared("SampleBaselineData", ("raw",), "sample", spread=("raw",), left_out=("raw",)),
     )
-    return steps.processing(context, job)
+    return steps.processings(context, job)
 
 
 def _learn_explainer(context: Context, prepare: ProcessingStep, train: TrainingStep) -> ProcessingStep:
@@ -222,7 +225,7 @@ def _final(train: TrainingStep, name: str) -> Any:
 def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list[Any]:
     """The gate: good enough by itself, and not behind the champion on the same rows, where it can be compared."""
     smaller = usecase.gate.metric in metrics.SMALLER_IS_BETTER
-    compare = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo
+    compare, limit = ConditionLessThanOrEqualTo if smaller else ConditionGreaterThanOrEqualTo, usecase.slices.limit
     return [
         compare(left=_final(train, "gate:value"), right=context["QualityLimit"]),
         ConditionOr(
@@ -231,6 +234,8 @@ def _conditions(context: Context, usecase: UseCase, train: TrainingStep) -> list
                 ConditionGreaterThanOrEqualTo(left=_final(train, "gate:lead"), right=context["MinimumLead"]),
             ]
         ),
+        *([] if limit is None else [compare(left=_final(train, "gate:worst_slice"), right=limit)]),
+        *([] if limit is None else [ConditionLessThanOrEqualTo(_final(train, "gate:slices_not_evaluable"), 0.0)]),
     ]
 
 
@@ -317,9 +322,15 @@ def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> Fa
         "to",
         _final(train, "gate:lead_high").to_string(),
         *differ,
+        *([] if usecase.slices.limit is None else _slices(train, limit, usecase.slices.limit)),
         "), and LearnBaseline's report compares the two.",
     ]
     return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))
+
+
+def _slices(train: TrainingStep, word: str, limit: float) -> list[Any]:
+    few = ["; slices that can't be evaluated:", _final(train, "gate:slices_not_evaluable").to_string()]
+    return ["; the worst slice's is", _final(train, "gate:worst_slice").to_string(), f"({word} {limit:g})", *few]
 
 
 def _disagreement(train: TrainingStep) -> list[Any]:

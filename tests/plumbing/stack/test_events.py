@@ -175,13 +175,24 @@ def test_the_schedule_asks_for_the_newest_window() -> None:
     assert schedule["Target"]["DeadLetterConfig"]["Arn"].endswith(":team-case-dev-dead-letters")
 
 
-def test_rules_alarms_and_the_budget_may_tell_people() -> None:
-    """Rules without a condition: EventBridge sends SNS nothing that one could be held against."""
-    policy = everything().of("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"]
-    held = {service: entry.get("Condition") for entry in policy for service in listed(entry["Principal"]["Service"])}
+@pytest.mark.parametrize(
+    "statements",
+    [
+        everything().of("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"],
+        storage(CreateKey="true").of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"],
+    ],
+    ids=["topic", "key"],
+)
+def test_what_sends_notices_is_held_to_its_source_wherever_aws_documents_a_condition(statements: Any) -> None:
+    """ "Key management" (SNS guide) asks for both keys, and says that none is supported for EventBridge.
+
+    Nor in a topic's policy: "Using resource-based policies for Amazon EventBridge" in its user guide.
+    """
+    services = [entry for entry in statements if "Service" in entry["Principal"]]
     conditions = {
-        service: {key: value for its in (condition or {}).values() for key, value in its.items()}
-        for service, condition in held.items()
+        service: {key: value for its in entry.get("Condition", {}).values() for key, value in its.items()}
+        for entry in services
+        for service in listed(entry["Principal"]["Service"])
     }
     own = {"aws:SourceAccount": ACCOUNT}
     assert conditions == {
@@ -191,9 +202,16 @@ def test_rules_alarms_and_the_budget_may_tell_people() -> None:
     }
     for alarm in everything().of("AWS::CloudWatch::Alarm").values():
         assert alarm["AlarmName"].startswith("team-case-dev-")
-    (services,) = (
-        entry
-        for entry in storage(CreateKey="true").of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
-        if "Service" in entry["Principal"]
-    )
-    assert set(services["Principal"]["Service"]) == set(held)
+
+
+def test_every_queue_and_function_holds_services_to_their_source() -> None:
+    """Whatever else a service may call: the rule by its ARN ("Amazon SQS permissions", EventBridge user guide)."""
+    stack = everything()
+    for permission in stack.of("AWS::Lambda::Permission").values():
+        assert permission["SourceArn"].startswith(f"arn:aws:events:{HERE}:rule/team-case-dev-")
+    [queue] = stack.of("AWS::SQS::QueuePolicy")["DeadLettersPolicy"]["PolicyDocument"]["Statement"]
+    assert queue["Condition"]["ArnLike"]["aws:SourceArn"].startswith(f"arn:aws:events:{HERE}:rule/team-case-dev-")
+    for role in stack.of("AWS::IAM::Role").values():
+        [trusted] = role["AssumeRolePolicyDocument"]["Statement"]
+        if (service := trusted["Principal"].get("Service")) and service != "lambda.amazonaws.com":
+            assert trusted["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}, service

@@ -15,7 +15,19 @@ from policy_sentry.querying.actions import get_actions_matching_condition_key
 from plumbing.rendered import ROOT
 from plumbing.stack.calls import Package, Unclear, operations
 from plumbing.stack.policies import listed, problems
-from plumbing.stack.template import ACCOUNT, BUCKET, FUNCTIONS, HERE, KEY, POLICIES, Stack, everything, template, texts
+from plumbing.stack.template import (
+    ACCOUNT,
+    BUCKET,
+    FUNCTIONS,
+    HERE,
+    KEY,
+    POLICIES,
+    REGION,
+    Stack,
+    everything,
+    template,
+    texts,
+)
 
 SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
@@ -212,7 +224,7 @@ def test_no_role_reaches_into_another_environment_or_use_case(role: str) -> None
         strangers += [f"{sagemaker}:pipeline/{name}-inference{tail}" for tail in ("", "/execution/1")]
         strangers += [f"{sagemaker}:model-package/{name}/1", f"arn:aws:iam::{ACCOUNT}:role/{name}-euc1-execution"]
     strangers += [f"arn:aws:ecr:{HERE}:repository/team/other/algorithm"]
-    promoting = ("SeeOtherReleases", "SeeOtherArtifacts")
+    promoting = ("SeeOtherReleases", "SeeOtherArtifacts", "UseKeysOfOthers")
     statements = [its for its in everything().statements(role) if its["Sid"] not in promoting]
     globs = {glob for statement in statements for glob in listed(statement["Resource"])} - {"*"}
     assert not [(stranger, glob) for stranger in strangers for glob in globs if fnmatch.fnmatchcase(stranger, glob)]
@@ -240,8 +252,10 @@ def allowed(statements: list[dict[str, Any]], action: str, resource: str, **requ
 
 
 def held(statement: dict[str, Any], request: dict[str, str]) -> bool:
-    equal = statement.get("Condition", {}).get("StringEquals", {})
-    return all(request.get(key) in listed(value) for key, value in equal.items())
+    equal, like = (statement.get("Condition", {}).get(operator, {}) for operator in ("StringEquals", "StringLike"))
+    return all(request.get(key) in listed(value) for key, value in equal.items()) and all(
+        fnmatch.fnmatchcase(request.get(key, ""), glob) for key, globs in like.items() for glob in listed(globs)
+    )
 
 
 def test_only_a_person_approves_where_one_is_asked_for() -> None:
@@ -256,7 +270,6 @@ def test_only_a_person_approves_where_one_is_asked_for() -> None:
             for given in ("PendingManualApproval", "Approved")
         ]
         assert found == effects, approval
-        assert ("ReleaseRole" in stack.resources) == (approval != "Approved")
     people = everything().statements("ReleaseRole")
     assert allowed(people, "sagemaker:UpdateModelPackage", package, **{KEY_OF_APPROVAL: "Approved"})
     for role in set(ROLES) - {"ReleaseRole"}:
@@ -272,7 +285,7 @@ def test_the_key_that_denies_an_approval_is_one_of_both_actions_that_give_it() -
 
 DEPLOYING = [
     *(("cloud.deploy", name) for name in ("deploy", "teardown")),
-    *(("cloud.run", name) for name in ("upsert", "run")),
+    *(("cloud.run", name) for name in ("upsert", "run", "minutes")),
     ("cloud.bootstrap", "run"),
     ("cloud.images", "push"),
     ("cloud.preflight", "show"),
@@ -305,13 +318,33 @@ def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> 
     assert granted - needed - {"kms:Decrypt", "kms:GenerateDataKey"} == set(), "granted, and no command calls them"
 
 
+@pytest.mark.parametrize("approval", ["Approved", "PendingManualApproval"])
+def test_there_is_somebody_who_may_release_roll_back_and_promote_in_every_environment(approval: str) -> None:
+    """The deployer's policy writes over no release, whoever approves."""
+    stack, release = everything(Approval=approval), f"arn:aws:ssm:{HERE}:parameter/team/case/dev/release"
+    assert allowed(stack.statements("ReleaseRole"), "ssm:PutParameter", release)
+    assert stack.outputs["ReleaseRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/team-case-dev-euc1-release"
+
+
 @pytest.mark.parametrize("key", [KEY, ""])
-def test_promotion_reads_what_another_environment_s_key_encrypts(key: str) -> None:
-    """ "Using server-side encryption with KMS keys" (S3 user guide): whoever reads an object needs kms:Decrypt."""
-    other, by_s3 = KEY.replace("1111", "9999"), {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}
-    statements = [one for one in everything(KmsKeyArn=key).statements("ReleaseRole") if one["Action"] == "kms:Decrypt"]
-    assert [fnmatch.fnmatchcase(other, one["Resource"]) for one in statements] == [True]
-    assert statements[0]["Condition"]["StringEquals"] == by_s3
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1"])
+def test_promotion_reads_what_was_released_in_another_environment_of_any_region(region: str, key: str) -> None:
+    """And its key: whoever reads an object needs kms:Decrypt ("Using SSE with KMS keys", S3 user guide)."""
+    there, bucket = f"{region}:{ACCOUNT}", f"arn:aws:s3:::team-case-staging-{ACCOUNT}-use1"
+    statements, folder = everything(KmsKeyArn=key).statements("ReleaseRole"), "team/case/staging/releases/1/"
+    image, release = f"arn:aws:ecr:{there}:repository/team/case/algorithm", f"arn:aws:ssm:{there}:parameter/team/case"
+    by_s3 = {"kms:ViaService": f"s3.{region}.amazonaws.com"}
+    assert allowed(statements, "ssm:GetParameter", f"{release}/staging/release")
+    assert allowed(statements, "s3:ListBucket", bucket, **{"s3:prefix": folder})
+    assert allowed(statements, "s3:GetObject", f"{bucket}/{folder}model/model.tar.gz")
+    assert allowed(statements, "kms:Decrypt", f"arn:aws:kms:{there}:key/99999999-2222-3333-4444-555555555555", **by_s3)
+    for action in ("ecr:DescribeImages", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"):
+        assert allowed(statements, action, image), action
+    assert allowed(statements, "ecr:PutImage", image) is (region == REGION)
+    assert not allowed(statements, "ssm:PutParameter", f"{release}/staging/release")
+    assert not allowed(statements, "ssm:GetParameter", f"{release}/staging/retraining")
+    assert not allowed(statements, "s3:GetObject", f"{bucket}/team/case/data/1/train/rows.csv")
+    assert not allowed(statements, "kms:Decrypt", f"arn:aws:kms:{there}:key/1")
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], request: Mapping[str, str]) -> bool:

@@ -26,7 +26,7 @@ from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Options, Question, Table, row
-from batchloop.container import files, raw, usecase
+from batchloop.container import files, formats, raw, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Data, UseCase
 
@@ -137,7 +137,7 @@ def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequenc
     """The table with numbers and gaps as it writes them; and the columns that brought in a marker of missing values."""
     gaps = list(dict.fromkeys([*MISSING, *options.markers]))
     found = profile(table, options, gaps)
-    if options.time_zone and not usecase.zone(options.time_zone):
+    if options.time_zone and not formats.zone(options.time_zone):
         raise InputError(f"TIME_ZONE={options.time_zone} is no IANA time zone like Europe/Berlin.")
     read = numbers.read(found)
     if read is not table:
@@ -295,7 +295,8 @@ def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
     ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))
-    first = table.reasons.head(FIRST).collect(engine="streaming").rows()
+    broken = table.frame.filter(pl.col(raw.BROKEN)).select(raw.FILE, raw.ROW, raw.ERROR)
+    first = broken.head(FIRST).collect(engine="streaming").rows()
     reasons = [f"{file}, row {number}: {error}" for file, number, error in first]
     if table.broken > case.data.bad_rows * rows:
         raise InputError(f"{'; '.join(reasons)}; {table.broken:,} of {rows:,} rows are like that: mend them.")

@@ -12,7 +12,7 @@ from batchloop.adopt.dates import Moments, stands_out
 from batchloop.adopt.profile import EXACT, FEW, MANY, Column, Profile
 from batchloop.adopt.source import Question, missing_option, types_option
 from batchloop.container import raw
-from batchloop.container.usecase import EPOCHS
+from batchloop.container.formats import EPOCHS
 
 CODE = re.compile(r"(^|[\W_])(zip|zipcode|plz|postal|postcode|code|codes)($|[\W_])|[a-z]Code$|^zipCode", re.IGNORECASE)
 FEW_WORDS, FEW_CELLS = 5, 0.2  # distinct words among numbers, and the share of the cells that they may have
@@ -24,6 +24,7 @@ RARE = 0.05  # the share of the cells that other texts with a digit may have
 PERIOD = re.compile(r"(19|20)\d\d(0[1-9]|[1-4]\d|5[0-3])")  # a year with its month or week
 NINES = re.compile(r"-?(88+|99+)")
 SHOWN = 5
+FREE = 25  # letters, above which the texts of a column with many values are sentences (their mean)
 FLOAT = 2.0**53  # beyond, numbers that differ are the same to a float
 LABELS = 50  # distinct numbers of a label that is an amount
 Suspect = tuple[Sequence[str], str]  # what could mean that a column has no value, as it stands in it, and why in words
@@ -166,10 +167,12 @@ def _text(column: Column) -> Decision:
     date = f"; if {column.texts[0]!r} is a date, say {told} with its format" if dated else ""
     if column.present <= 20 or not column.exceeds(column.present / 2):
         return _category(column, f"text{date}")
-    kind = "free text" if column.length > 25 else "nearly every row has another value"
-    naming = column.present == column.rows and column.length <= 25 and column.exceeds(0.9 * column.rows)
+    if column.length > FREE and not date:
+        return Decision(column, "text", "free text: its frequent words are learned")
+    naming = column.present == column.rows and column.length <= FREE and column.exceeds(0.9 * column.rows)
     hint = f"; if it names the row say ID={shlex.quote(column.name)}" if naming else ""
-    return Decision(column, "", f"{kind}; a model could only learn it by heart{date or hint}")
+    why = "nearly every row has another value; a model could only learn it by heart"
+    return Decision(column, "", f"{why}{date or hint}")
 
 
 def known_markers(profile: Profile) -> dict[str, Sequence[str]]:

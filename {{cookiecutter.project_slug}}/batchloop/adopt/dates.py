@@ -10,8 +10,8 @@ import polars as pl
 from batchloop.adopt.profile import FEW, Column, Profile
 from batchloop.adopt.source import Question, row, types_option
 from batchloop.container import values
+from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError
-from batchloop.container.usecase import EPOCHS
 from batchloop.container.values import OF_UTC, Spelling
 
 DAYS = [  # also with a clock behind

@@ -8,7 +8,7 @@ import polars as pl
 
 from batchloop.adopt.profile import FEW, Column, Profile
 from batchloop.adopt.source import CHARACTERS, Question, Table, row, types_option
-from batchloop.container.usecase import CLOCKS
+from batchloop.container.formats import CLOCKS
 from batchloop.container.values import CLOCK
 
 BLANK = "[ \u00a0\u2009\u202f'’]"  # between thousands, besides a point and a comma

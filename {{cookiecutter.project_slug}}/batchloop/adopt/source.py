@@ -21,14 +21,15 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, raw
+from batchloop.container.formats import CLOCKS, numeral
 from batchloop.container.job import InputError
-from batchloop.container.usecase import CLOCKS, Data, numeral, usable
+from batchloop.container.usecase import Data, usable
 from batchloop.container.values import HOUR
 
 NONE = "no"  # MISSING=no: no further text means that there is no value; THOUSANDS=no: digits stand together
 NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever they belong to
 TYPE = re.compile(
-    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
+    r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|text|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
 )
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
@@ -98,6 +99,7 @@ def missing_option(texts: Iterable[str]) -> str:
     return f"MISSING={shlex.quote(line.getvalue())}"
 
 
+LARGE = 20_000_000  # bytes that take a few seconds, which it says
 BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
 RECORDS, TITLES, LAST = (
     200,
@@ -144,6 +146,9 @@ def read(options: Options) -> Table:
     """Open the files. Raises Question, or InputError for missing or damaged ones, or names that can't be used."""
     _check_workbook(options.data)
     found = files.find(options.data)
+    size = sum(file.stat().st_size for file in found)
+    say = partial(print, flush=True) if size > LARGE else str
+    say(f"reading {options.data.name} ({size:,} bytes)")
     for file in found:
         _check_workbook(file)
     try:
@@ -167,6 +172,7 @@ def read(options: Options) -> Table:
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
     _check_rows(found[-1].name, frame)
+    say(f"looking at {len(schema):,} columns, then checking every row")
     return Table(hours, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
 
 
@@ -196,6 +202,8 @@ def _reading(found: Sequence[Path], options: Options) -> Data:
     head = _beginning(texts[0], encoding)
     told_by_excel = EXCEL.match(head)
     separator = CHARACTERS.get(options.separator, options.separator) or (told_by_excel[1] if told_by_excel else "")
+    if len(separator.encode()) > 1 or separator in ("\n", "\r", '"'):
+        raise InputError(f"SEPARATOR={options.separator} is no sign between cells; say one ASCII character, or tab.")
     separator = separator or max(files.SEPARATORS, key=lambda sign: _cuts(_records(head, sign), sign))
     if not options.header:
         _check_names_come_first(texts[0], [cells for _, cells in _records(head, separator)])

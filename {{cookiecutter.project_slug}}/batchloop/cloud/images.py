@@ -204,6 +204,7 @@ def digest(registry: str, image: Image) -> str:
 def _push(registry: str, image: Image) -> str:
     name = f"{registry}/{image.component}:{image.version}"
     docker("tag", image.name, name)
+    print(f"{image.component:<15} on its way", flush=True)
     try:
         docker("push", "--quiet", name)
     except InputError:

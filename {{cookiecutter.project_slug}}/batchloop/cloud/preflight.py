@@ -8,22 +8,25 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, NamedTuple
 
 from batchloop.cloud import images
 from batchloop.cloud.session import Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import names
-from batchloop.cost import STEPS
+from batchloop.cost import steps
 from batchloop.engine.containers import docker
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 OK, PROBLEM, UNKNOWN = "ok", "problem", "not known"
+NO_SUBNET, NO_GROUP = ("InvalidSubnetID.NotFound",), ("InvalidGroup.NotFound",)
 UNRESERVED = 100  # "as long as you leave at least 100": "PutFunctionConcurrency" in the Lambda API reference
 CONSOLE = "ask for more in the console (Service Quotas, {service}); a new account often has none"
 NEEDED = ("kms:Decrypt", "kms:GenerateDataKey")
-PUBLISHERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")  # what writes to the stack's topic
+RULES = "events.amazonaws.com"
+PUBLISHERS = ("cloudwatch.amazonaws.com", RULES)  # what writes to the stack's topic
 
 
 class Finding(NamedTuple):
@@ -66,10 +69,12 @@ def findings(session: Session) -> Iterator[Finding]:
 def quotas(session: Session) -> Iterator[Finding]:
     """Of each instance type and kind of job: both APIs, because the applied ones leave out what was never changed."""
     environment, needs = session.environment, dict[tuple[str, str], dict[str, list[int]]]()
-    for step in STEPS:
+    for step in steps(environment, definitions.read(session.repository, session.name)[0]):
         instances = environment.instances[step.job]
         kind = "spot training" if step.kind == "training" and environment.spot else step.kind
-        needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(instances.count)
+        needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(
+            environment.tuning_jobs if step.trials else instances.count
+        )
     usual = session.pages("service-quotas", "list_aws_default_service_quotas", "Quotas", ServiceCode="sagemaker")
     applied = session.pages("service-quotas", "list_service_quotas", "Quotas", ServiceCode="sagemaker")
     known = {entry["QuotaName"]: entry["Value"] for entry in (*usual, *applied)}
@@ -126,15 +131,22 @@ def key(session: Session) -> Iterator[Finding]:
         allowed = [glob for one in statements for glob in _allowed(one, principal)]
         lacking = [action for action in NEEDED if not any(fnmatchcase(action, glob) for glob in allowed)]
         remark = f'it allows no {" and no ".join(lacking)}, as "Key policies" in the KMS guide describes it'
+        if principal == RULES:
+            remark += "; EventBridge sends none of the keys aws:Source… that a condition could hold"
         yield _judged(not lacking, f"the KMS key's policy for {words}", remark)
 
 
 def _allowed(statement: Mapping[str, Any], principal: str) -> list[str]:
-    """The actions that it lets an account or a service do; its conditions are not looked at."""
+    """The actions that it lets an account or a service do; of conditions only what keeps EventBridge out for certain.
+
+    Source: "Key management" in the SNS developer guide.
+    """
     who = statement.get("Principal", {})
     named = ["*"] if who == "*" else [one for kind in ("AWS", "Service") for one in _listed(who.get(kind, []))]
     fits = {"*", principal, *(one for one in named if one.endswith(f":{principal}:root"))} & {*named}
-    return _listed(statement.get("Action", [])) if fits and statement["Effect"] == "Allow" else []
+    held = {key.lower() for its in statement.get("Condition", {}).values() for key in its}
+    kept_out = principal == RULES and any(key.startswith("aws:source") for key in held)
+    return _listed(statement.get("Action", [])) if fits and statement["Effect"] == "Allow" and not kept_out else []
 
 
 def _listed(value: Any) -> list[str]:
@@ -146,8 +158,16 @@ def route(session: Session) -> Iterator[Finding]:
     environment = session.environment
     if not environment.subnets:
         return
-    subnets = session.call("ec2", "describe_subnets", "Subnets", SubnetIds=[*environment.subnets])
-    in_vpc = [{"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})}]
+    look, there = partial(session.find, "ec2"), f"not all of them are in {environment.region} of {session.account}"
+    subnets = look("describe_subnets", NO_SUBNET, "Subnets", SubnetIds=[*environment.subnets])
+    groups = look("describe_security_groups", NO_GROUP, "SecurityGroups", GroupIds=[*environment.security_groups])
+    yield _judged(subnets is not None, "the subnets", there)
+    yield _judged(groups is not None, "the security groups", there)
+    if subnets is None or groups is None:
+        return
+    networks = sorted({its["VpcId"] for its in (*subnets, *groups)})
+    yield _judged(len(networks) == 1, "one VPC of subnets and security groups", f"they are of {', '.join(networks)}")
+    in_vpc = [{"Name": "vpc-id", "Values": networks}]
     endpoints = list(session.pages("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=in_vpc))
     tables = list(session.pages("ec2", "describe_route_tables", "RouteTables", Filters=in_vpc))
     ready = [its for its in endpoints if its["ServiceName"].endswith(".s3") and its["State"].lower() == "available"]

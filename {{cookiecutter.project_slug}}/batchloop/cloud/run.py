@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import median
 from typing import Any
 
 from batchloop.cloud import images, template
@@ -23,8 +24,10 @@ Step = Mapping[str, Any]  # of an execution, as ListPipelineExecutionSteps descr
 PARTS = {"inference": "production", "training": "train"}
 # "Log groups and streams that Amazon SageMaker AI sends to CloudWatch": streams begin with the job's name
 LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "TransformJob": "TransformJobs"}
+LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
 PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
+RUNS, LOOKED_AT = 5, 20  # by how many a step's minutes are known, and among how many these are
 PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 COMMIT = "GitCommit"
@@ -281,6 +284,30 @@ def _steps(session: Session, arn: str) -> list[Step]:
     return list(session.pages("sagemaker", "list_pipeline_execution_steps", key, **request))
 
 
+def minutes(session: Session) -> dict[str, tuple[float, str]]:
+    """Step → how long it took from start to end, the median of the last runs that succeeded, and how many these are.
+
+    A step that was reused, or not part of a selective execution, did not work and does not count. Raises CallFailed.
+    """
+    took: dict[str, list[float]] = {}
+    names = map(session.environment.pipeline, definitions.NAMES)
+    for execution in (its for name in names if deployed_pipeline(session, name) for its in _succeeded(session, name)):
+        for step in _steps(session, execution["PipelineExecutionArn"]):
+            worked = step["StepStatus"] == "Succeeded" and not {"CacheHitResult", "SelectiveExecutionResult"} & {*step}
+            if worked and "EndTime" in step:
+                took.setdefault(step["StepName"], []).append((step["EndTime"] - step["StartTime"]).total_seconds() / 60)
+    last = {name: found[:RUNS] for name, found in took.items()}
+    words = {name: f"last {len(found)} runs" if len(found) > 1 else "last run" for name, found in last.items()}
+    return {name: (median(found), f"measured: {words[name]}") for name, found in last.items()}
+
+
+def _succeeded(session: Session, pipeline: str) -> list[dict[str, Any]]:
+    """Of the newest executions; a measurement by labels is one too, and runs one step alone."""
+    with session.asking(f"looking at the runs of {pipeline}"):
+        found = list(retraining.executions(session.aws, pipeline, LOOKED_AT))
+    return [its for its in found if its["PipelineExecutionStatus"] == handlers.SUCCEEDED]
+
+
 def _state(step: Step) -> str:
     """The status, with what else a person wants to know of it."""
     remarks = [f"try {step['AttemptCount']}"] if step.get("AttemptCount", 0) > 1 else []
@@ -297,8 +324,9 @@ def _trouble(step: Step, region: str) -> Iterator[str]:
     yield f"{step['StepName']} failed: {why}"
     for kind, group in LOGS.items():
         if arn := about.get(kind, {}).get("Arn"):
+            end = "-" if kind == "TuningJob" else "/"
             command = f"aws logs tail /aws/sagemaker/{group} --region {region} --since 1d"
-            yield f"  its log: {command} --log-stream-name-prefix {arn.rpartition('/')[2]}/"
+            yield f"  its log: {command} --log-stream-name-prefix {arn.rpartition('/')[2]}{end}"
 
 
 def _results(session: Session, pipeline: str, arn: str, steps: Sequence[Step]) -> Iterator[str]:

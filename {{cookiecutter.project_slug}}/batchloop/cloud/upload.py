@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from time import monotonic
 
 from batchloop.cloud.session import opened
 from batchloop.container.job import InputError, listed
@@ -9,6 +11,7 @@ from batchloop.control import storage
 from batchloop.repository import Repository
 
 PARTS = ("production", "train", "validation", "labels")
+SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,20 @@ class Upload:
     window: str
     part: str = "production"
     replace: bool = False
+
+
+class Sent:
+    """Prints how many bytes of a whole are sent, every two seconds at most."""
+
+    def __init__(self, whole: int) -> None:
+        self.whole, self.done, self.due, self.lock = whole, 0, monotonic() + SECONDS, Lock()
+
+    def __call__(self, more: int) -> None:
+        with self.lock:  # parts of one file are sent side by side
+            self.done += more
+            if monotonic() >= self.due:
+                print(f"  {self.done:,} of {self.whole:,} bytes", flush=True)
+                self.due = monotonic() + SECONDS
 
 
 def upload(repository: Repository, name: str, request: Upload) -> int:
@@ -48,11 +65,12 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     for key in [mark, *(f"{folder}{other}" for other in others)]:
         if key in known:
             session.call("s3", "delete_object", Bucket=bucket, Key=key)
+    number, size = len(keys), sum(path.stat().st_size for path in keys.values())
+    sent = Sent(size)
     for key, path in keys.items():
         with session.asking(f"putting {path.name} into {uri}"):
-            session.aws.s3.upload_file(str(path), bucket, key)
+            session.aws.s3.upload_file(str(path), bucket, key, Callback=sent)
     session.call("s3", "put_object", Bucket=bucket, Key=mark, Body=b"")
-    number, size = len(keys), sum(path.stat().st_size for path in keys.values())
     print(f"s3://{bucket}/{folder} has {number} file{'s' * (number > 1)} ({size:,} bytes) and {storage.MARK}.")
     return 0
 

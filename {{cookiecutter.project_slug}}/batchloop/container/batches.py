@@ -17,16 +17,16 @@ from typing import TypeVar
 import polars as pl
 
 from batchloop.container import files
-from batchloop.container.job import InputError, column_hint, listed
+from batchloop.container.job import InputError, Pace, column_hint, listed
 from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
 
 FILE = "__file"
 BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
+PACKED, CUT = 60_000, 32  # rows that writers pack together at least; batches with fewer are cut, so many at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-FILES = 100  # of Parquet, that are kept open and read again: of more, a copy is made
 TITLES = 30  # lines among which the names may stand
 
 
@@ -37,15 +37,8 @@ class Block:
     content: bytes
     text: Text
 
-    def read(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
-        """Numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError where that isn't so."""
-        return self._scan(numbers, missing).collect()
-
-    def written(self, name: str) -> pl.Series:
-        """A column as text."""
-        return self._scan((), ()).select(name).collect()[name]
-
-    def _scan(self, numbers: Collection[str], missing: Sequence[str]) -> pl.LazyFrame:
+    def scan(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.LazyFrame:
+        """Numbers as such, other cells as text; `missing` texts are gaps. It can't be read where that isn't so."""
         return pl.scan_csv(
             self.content,
             has_header=False,
@@ -79,14 +72,11 @@ class Batch:
     frame: pl.DataFrame
     blocks: tuple[Block, ...] = ()
 
-    def is_like(self, other: "Batch") -> bool:
-        return bool(self.blocks) == bool(other.blocks) and self.frame.schema == other.frame.schema
-
     def written(self, name: str, rows: pl.Series) -> pl.Series:
         """Some cells of a column as their file writes them."""
         cells = self.frame[name]
         if self.blocks and cells.dtype == pl.Float64:
-            cells = pl.concat([block.written(name) for block in self.blocks])
+            cells = pl.concat([block.scan().select(name).collect()[name] for block in self.blocks])
         return cells.gather(rows).cast(pl.String).fill_null("")
 
 
@@ -102,19 +92,20 @@ class Reading:
     usecase: UseCase
     labelled: bool
     numbers: set[str] = field(default_factory=set)
-    only: set[str] | None = None  # of Parquet's columns
-    opened: dict[Path, files.Parquet] = field(default_factory=dict)  # of an earlier reading
     empty: int = 0
     marked: bool = field(default=False, init=False)
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises InputError for a damaged file, and for one without a needed column."""
-        held, size = list[Batch](), 0
-        for file in self.tables:
+        held, size, done, pace = list[Batch](), 0, 0, Pace()
+        for number, file in enumerate(self.tables, 1):
             try:
                 for batch in self._file(file):
                     size += len(batch.frame)
-                    if held and (size * batch.frame.width > CELLS // 4 or not held[0].is_like(batch)):
+                    done += len(batch.frame)
+                    pace.say("%s rows read; file %s of %s", f"{done:,}", number, len(self.tables))
+                    kinds = {(bool(each.blocks), tuple(each.frame.schema.items())) for each in (*held[:1], batch)}
+                    if held and (size * batch.frame.width > CELLS // 4 or len(kinds) > 1):
                         yield _together(held)
                         held, size = [], len(batch.frame)
                     held.append(batch)
@@ -124,13 +115,9 @@ class Reading:
 
     def _file(self, file: Path) -> Iterator[Batch]:
         """At least one batch, which may have no rows."""
-        table = self.opened.get(file) or files.table(file, self.usecase.data)
-        if not isinstance(table, Text) and len(self.tables) <= FILES:
-            self.opened[file] = table
+        table = files.table(file, self.usecase.data)
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
-        if self.only is not None and not isinstance(table, Text):
-            names = [name for name in names if name in self.only]
         for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(table, names):
             if ROW in frame:
                 origin = [pl.col(ROW).cast(pl.UInt32)]
@@ -174,12 +161,12 @@ class Reading:
         try:
             if not block.content.isascii():
                 block.content.decode()
-            return block.read(self.numbers, self.usecase.data.missing if self.marked else ())
+            return block.scan(self.numbers, self.usecase.data.missing if self.marked else ()).collect()
         except UnicodeDecodeError:
             return None
         except pl.exceptions.PolarsError:
             try:
-                texts = block.read()
+                texts = block.scan().collect()
             except pl.exceptions.PolarsError:
                 return None
         for name in self.numbers & set(texts.columns):
@@ -195,9 +182,29 @@ class Reading:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
         size = max(1, min(ROWS, CELLS // (len(names) + 1)))
         self.empty += len(table.gaps)
-        for start in range(0, table.rows, size):
-            frame = table.frame.select(*names, ROW).slice(start, size).collect()
-            yield (frame.filter(~pl.col(ROW).is_in(table.gaps.implode())) if len(table.gaps) else frame).drop(ROW), None
+        span = CUT * size if size < min(PACKED, table.rows) else size
+        for start in range(0, table.rows, span):
+            part = table.frame.select(*names, ROW).slice(start, span)
+            for frame in _cut(part, min(span, table.rows - start), size) if size < span else [part.collect()]:
+                yield frame.filter(~pl.col(ROW).is_in(table.gaps.implode())).drop(ROW), None
+
+
+def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
+    """Rows of a wide table, `size` at once, by way of scratch.
+
+    Whichever of a file's rows are taken, those that it packed with them are unpacked too: so all of them are, a few
+    columns at a time.
+    """
+    names, some, folder = frame.collect_schema().names(), max(1, CELLS // rows), files.scratch("columns-")
+    for place in range(0, len(names), some):
+        columns = frame.select(names[place : place + some]).collect()
+        for start in range(0, rows, size):
+            columns[start : start + size].write_ipc(folder / f"{start:09d}-{place:06d}")
+    for start in range(0, rows, size):
+        pieces = sorted(folder.glob(f"{start:09d}-*"))
+        yield pl.concat([pl.read_ipc(piece) for piece in pieces], how="horizontal")
+        for piece in pieces:
+            piece.unlink()
 
 
 def _together(held: Sequence[Batch]) -> Batch:
@@ -212,7 +219,7 @@ def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool)
     names = [column.name for column in usecase.columns] + [data.id]
     names += [usecase.series.id] if usecase.series else []
     if labelled:
-        names += [data.label, split.group, data.time if split.method == "time" else ""]
+        names += [data.label, split.group, data.time if split.method == "time" else "", *usecase.slices.columns]
     names = [name for name in dict.fromkeys(names) if name]
     missing = [name for name in names if name not in present]
     if not missing:

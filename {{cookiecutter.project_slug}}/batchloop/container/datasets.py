@@ -1,13 +1,13 @@
 """Datasets: which part each row of a raw table goes into, and the parts as Parquet files of features.
 
 A row's part comes from a number between 0 and 1 for each row or group, and the borders between the parts. Beside the
-files of a processed table lies features.json, which says what each column is.
+files of a processed table, but for those of train, lies features.json, which says what each column is.
 """
 
 import io
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from itertools import count
@@ -40,21 +40,69 @@ LARGEST = 32  # times the limit: what a file may hold unpacked, roughly
 ROW_NUMBER = pl.col(raw.ROW).cast(pl.UInt64)
 
 
-def with_parts(frame: pl.LazyFrame, usecase: UseCase) -> pl.LazyFrame:
+def usable(usecase: UseCase) -> pl.Expr:
+    """Whether a row keeps the contract and has a label."""
+    return ~pl.col(raw.BROKEN) & pl.col(usecase.data.label).is_not_null()
+
+
+def read(
+    usecase: UseCase, folder: Path, check_rows: Callable[[raw.RawTable, UseCase], None] = raw.check_training
+) -> pl.LazyFrame:
+    """The usable rows of a checked table. Raises InputError."""
+    table = raw.read(folder, usecase, labelled=True)
+    check(table, usecase, raw.shared_ids(table, usecase), check_rows)
+    return table.frame.filter(usable(usecase))
+
+
+def check(
+    table: raw.RawTable,
+    usecase: UseCase,
+    warnings: Sequence[str],
+    check_rows: Callable[[raw.RawTable, UseCase], None] = raw.check_training,
+) -> None:
+    """Say which rows are left out, and the warnings. Raises InputError for a table that nothing can be learned from."""
+    check_rows(table, usecase)
+    if table.broken:
+        log.warning("%s rows break the contract and are left out; first: %s", table.broken, table.first)
+    if table.empty:
+        log.warning("%s empty lines are no rows", f"{table.empty:,}")
+    for warning in warnings:
+        log.warning("%s", warning)
+    if table.unlabelled:
+        log.warning("%s rows have no label and are left out", table.unlabelled)
+    if table.ungrouped:
+        log.warning("%s rows have no %r and are split one by one", table.ungrouped, usecase.split.group)
+
+
+def split_key(usecase: UseCase) -> pl.Expr | None:
+    """What the borders between the parts depend on: the time, or a group's draw; None where they are known."""
+    if usecase.split.method == "time":
+        return pl.col(usecase.data.time)
+    draw = pl.when(pl.col(raw.GROUP).is_not_null()).then(_group_draws(usecase.split.seed)).alias(DRAW)
+    return draw if usecase.split.group else None
+
+
+def with_parts(
+    frame: pl.LazyFrame, usecase: UseCase, keys: pl.LazyFrame | None = None, numbered: bool = False
+) -> pl.LazyFrame:
     """The frame with `__part`: train, validation or test; with [split] group no group is in two of them.
+
+    Of a part of a table that is `numbered` as the whole, `keys` are the `split_key` of all rows and how many have each.
 
     Raises InputError where a split by time isn't possible, or there are fewer groups than parts.
     """
     split = usecase.split
     # rows are numbered through all files: row 1 of every file would have the same number, and so the same part
-    frame = frame.drop(raw.ROW).with_row_index(raw.ROW, offset=1)
+    frame = frame if numbered else frame.drop(raw.ROW).with_row_index(raw.ROW, offset=1)
     if split.method == "time":
-        frame = frame.with_columns(_by_time(frame, usecase))
+        times = frame if keys is None else keys.select(pl.col(usecase.data.time).repeat_by("len").explode())
+        frame = frame.with_columns(_by_time(times, usecase))
         return _one_part_a_group(frame, split) if split.group else frame
     if not split.group:
         return frame.with_columns(_part(draws(split.seed), _shares(split)))
     drawn = frame.with_columns(_group_draws(split.seed).alias(DRAW))
-    return drawn.with_columns(_part(pl.col(DRAW), _borders(drawn, split))).drop(DRAW)
+    counts = drawn.group_by(DRAW).len() if keys is None else keys
+    return drawn.with_columns(_part(pl.col(DRAW), _borders(counts, split))).drop(DRAW)
 
 
 def draws(seed: int, key: pl.Expr = ROW_NUMBER) -> pl.Expr:
@@ -98,12 +146,12 @@ def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl
     return part.otherwise(pl.lit("train")).alias(PART)
 
 
-def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
-    """The shares as borders, moved to the nearest group where a part would have none.
+def _borders(counts: pl.LazyFrame, split: Split) -> tuple[float, float]:
+    """The shares as borders, moved to the nearest group where a part would have none, from how many rows a draw has.
 
     Warns where a part is far from the share that was asked for, since groups are few or large.
     """
-    counted = frame.group_by(DRAW).len().sort(DRAW).collect(engine="streaming")
+    counted = counts.sort(DRAW).collect(engine="streaming")
     groups, parts = counted[DRAW], 2 if split.method == "given" else 3
     if len(groups) < parts:
         raise InputError(
@@ -111,9 +159,9 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
             "give more data or another group."
         )
     shares = _shares(split)
-    test, second = (int((groups < share).sum()) for share in shares)
-    test = min(max(test, 1), len(groups) - parts + 1)
-    second = test if parts == 2 else min(max(second, test + 1), len(groups) - 1)
+    wished = [int((groups < share).sum()) for share in shares]
+    test = min(max(wished[0], 1), len(groups) - parts + 1)
+    second = test if parts == 2 else min(max(wished[1], test + 1), len(groups) - 1)
     sizes: list[int] = counted["len"].to_list()
     rows, total = [sum(sizes[second:]), sum(sizes[test:second]), sum(sizes[:test])], sum(sizes)
     wanted = (1 - shares[1], shares[1] - shares[0], shares[0])
@@ -125,7 +173,9 @@ def _borders(frame: pl.LazyFrame, split: Split) -> tuple[float, float]:
     if uneven:
         words = "%s; rows of one %r stay together, and the largest has %s of %s: another [split] seed draws anew"
         log.warning(words, ", ".join(uneven), split.group, f"{max(sizes):,}", f"{total:,}")
-    return groups[test], groups[second]
+    places = zip((test, second), wished, shares, strict=True)
+    first, last = (share if place == wish else groups[place] for place, wish, share in places)
+    return first, last
 
 
 def _by_time(frame: pl.LazyFrame, usecase: UseCase) -> pl.Expr:
@@ -219,14 +269,20 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
     return {"id": case.data.id or raw.NO_ID, "label": case.data.label, "features": list(learned)}
 
 
-def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> dict[str, int]:
-    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
-    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else [])]
+def write_parts(
+    frame: pl.LazyFrame, learned: Schema, parts: Sequence[str], sliced: Sequence[pl.Expr] = ()
+) -> dict[str, int]:
+    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part.
+
+    Of several hosts the first says what the columns are.
+    """
+    host = job.current()
+    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else []), *sliced]
     rows = dict.fromkeys(parts, 0)
 
     def name(context: Any) -> str:
         part = context.partition_keys[PART][0]
-        return f"{part}/{artifacts.PARTIAL}/part-{context.index_in_partition:05d}.parquet"
+        return f"{part}/{artifacts.PARTIAL}/{host.prefix}part-{context.index_in_partition:05d}.parquet"
 
     target = pl.PartitionBy(
         job.processing_output(""),
@@ -242,19 +298,34 @@ def write_parts(frame: pl.LazyFrame, learned: Schema, parts: Sequence[str]) -> d
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):
                 rows[part] = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
-            artifacts.write_json(folder / "features.json", learned)
+            if part != "train" and host.first:  # of train each host that learns gets some files, and only rows
+                artifacts.write_json(folder / "features.json", learned)
     return rows
+
+
+def written(part: str) -> pl.LazyFrame:
+    """What was written of a part."""
+    return pl.scan_parquet(sorted(job.processing_output(part).glob("*.parquet")), glob=False)
+
+
+def check_parts(rows: Mapping[str, int]) -> None:
+    """Raises InputError for a part without rows."""
+    for part in PARTS:
+        if rows.get(part, 0) == 0:
+            raise InputError(f"the {part} split has no rows ({dict(rows)}); give more data or change [split].")
 
 
 def write_champion_test(frame: pl.LazyFrame, champion: Schema | None, reason: str) -> None:
     """The test rows as the champion's preprocessor sees them, or the empty artifact with the reason."""
+    host = job.current()
     with artifacts.writing(job.processing_output("champion_test")) as folder:
-        if champion is None:
+        if champion is not None:
+            chosen, file = frame.select(columns(champion)), folder / f"{host.prefix}part-00000.parquet"
+            chosen.sink_parquet(file, compression_level=LEVEL, engine="streaming")
+        if host.first and champion is None:
             artifacts.write_absent(folder, reason)
-            return
-        chosen, file = frame.select(columns(champion)), folder / "part-00000.parquet"
-        chosen.sink_parquet(file, compression_level=LEVEL, engine="streaming")
-        artifacts.write_json(folder / "features.json", champion)
+        elif host.first:
+            artifacts.write_json(folder / "features.json", champion)
 
 
 def columns(learned: Schema) -> list[pl.Expr]:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from batchloop.container import artifacts, performance, profile, realised, report, seasonal
+from batchloop.container import artifacts, measured, performance, profile, realised, report, seasonal
 from batchloop.container.job import InputError
 from batchloop.container.profile import Counted
 from batchloop.container.protocols import Comparison, Distributions
@@ -30,7 +30,7 @@ CHARTS, BARS = 6, 24  # charts on a page, bins in a chart
 def create(
     case: UseCase,
     baseline: Mapping[str, Any],
-    table: profile.Rows,
+    table: profile.Rows | profile.Tally,
     predictions: pl.LazyFrame,
     importance: Mapping[str, float] = NOTHING_KNOWN,
 ) -> dict[str, Any]:
@@ -44,8 +44,10 @@ def create(
     scored = predictions.filter(pl.col("error").is_null())
     rows, score_rows, compared = _compared(case, baseline, table, seasonal.scores(scored, case))
     columns, scores = compared[: len(baseline["columns"])], compared[len(baseline["columns"]) :]
+    of = measured.sources(case.columns)
     for column in columns:
-        column["importance"] = importance.get(column["name"], 0.0) if importance else None
+        name: str = column["name"]
+        column["importance"] = importance.get(of.get(name, name), 0.0) if importance else None
     columns.sort(key=_most_important)
     total = predictions.select(pl.len()).collect(engine="streaming").item()
     expected = performance.estimated(case, baseline, scored)
@@ -109,18 +111,19 @@ def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
 
 def _left_out(case: UseCase) -> dict[str, str]:
     """Columns that move by their nature, and who says so: they are shown, and don't count in the decision."""
-    by_setting = {column.name: "drift = false" for column in case.columns if not column.drift}
+    fixed = [column for column in case.columns if not column.drift]
+    by_setting = dict.fromkeys(measured.kinds(fixed), "drift = false")
     return by_setting | {column.name: "[data] time" for column in case.columns if column.name == case.data.time}
 
 
 def _compared(
-    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows, scored: profile.Rows
+    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows | profile.Tally, scored: profile.Rows
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 
     Columns that decide are compared together, any other one alone.
     """
-    rows, counted = profile.count(table, baseline["columns"])
+    rows, counted = table if isinstance(table, tuple) else profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
     pairs = [(learned, counted[learned["name"]]) for learned in baseline["columns"]]
@@ -171,7 +174,7 @@ def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Colu
         "invalid_baseline": learned["invalid"],
         "unknown": None if numeric else float(now.counts[-2]) / rows,
         "unknown_baseline": None if numeric else learned["counts"][-2] / max(every, 1),
-        "unknown_examples": now.unknown,
+        "unknown_examples": list(now.unknown),
         "low": now.low,
         "high": now.high,
         "outside_range": "; ".join(beyond) or None,

@@ -230,5 +230,6 @@ def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
     found["gate:compared"] = float(evaluation["champion"] is not None)  # 0: the gate asks for no lead
     compared = evaluation["comparison"] or {}
     found |= {f"gate:{name}": compared.get(name) or 0.0 for name in ("lead_low", "lead_high", "disagreement")}
+    found |= {f"gate:{name}": value for name, value in evaluation.get("slices", {}).get("gate", {}).items()}
     digits = partial(np.format_float_positional, precision=9, fractional=False, trim="0")
     return [f"metric {name}={digits(value)}" for name, value in found.items()]

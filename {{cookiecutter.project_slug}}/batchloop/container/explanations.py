@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import models, raw, report
-from batchloop.container.job import InputError
+from batchloop.container import job, models, raw, report
+from batchloop.container.job import InputError, Pace
 from batchloop.container.measures import points
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
@@ -50,14 +50,23 @@ class Chosen:
         return -(-self.rows * features // KEPT)
 
 
+class Explained(NamedTuple):
+    """Some of the chosen rows, which begin at `first`, their attributions, and arrays that a summary takes of them."""
+
+    first: int
+    frame: pl.DataFrame
+    found: Attributions
+    arrays: dict[str, Any]
+
+
 @dataclass
 class Summary:
     """Of the explained rows: importance a feature, attributions towards the prediction, values, base, worst errors.
 
-    What grows with the rows is only kept of some, where there are many.
+    What grows with the rows is only kept of some, where there are many. Of how many rows it is to be, and how many
+    could have been explained, stands in `chosen` and `scoreable`.
     """
 
-    chosen: Chosen
     importance: Values = field(default_factory=lambda: np.zeros(1))
     values: list[Values] = field(default_factory=list)  # of parts, each rows × features
     matrices: list[Matrix] = field(default_factory=list)  # likewise
@@ -65,18 +74,32 @@ class Summary:
     error: float = 0.0
     sampling_error: float = 0.0
     rows: int = 0
+    chosen: int = 0
+    scoreable: int = 0
 
-    def add(self, features: Matrix, found: Attributions, error: float) -> None:
-        """Explained rows, which follow those before."""
-        every = self.chosen.apart(features.shape[1])
-        some = slice(-self.rows % every, None, every)
-        self.importance = self.importance + importance(found.values) * (len(features) / self.chosen.rows)
-        self.values.append(np.ascontiguousarray(towards_prediction(found)[some]))  # a view would hold all rows
-        self.matrices.append(np.ascontiguousarray(features[some]))
-        self.base = self.base or [float(value) for value in found.base[0]]
-        self.error = max(self.error, error)
-        self.sampling_error = max(self.sampling_error, found.sampling_error)
-        self.rows += len(features)
+    def add(self, part: Mapping[str, Any]) -> None:
+        """The arrays of explained rows, which follow those before."""
+        self.importance = self.importance + part["importance"]
+        self.values.append(part["values"])
+        self.matrices.append(part["matrix"])
+        self.base = self.base or part["base"].tolist()
+        rows, self.chosen, self.scoreable = part["rows"].tolist()
+        self.rows += rows
+        error, sampling_error = part["errors"].tolist()
+        self.error, self.sampling_error = max(self.error, error), max(self.sampling_error, sampling_error)
+
+
+def _arrays(chosen: Chosen, first: int, features: Matrix, found: Attributions, error: float) -> dict[str, Any]:
+    every = chosen.apart(features.shape[1])
+    some = slice(-first % every, None, every)
+    return {
+        "importance": importance(found.values) * (len(features) / chosen.rows),
+        "values": np.ascontiguousarray(towards_prediction(found)[some]),  # a view would hold all rows
+        "matrix": np.ascontiguousarray(features[some]),
+        "base": found.base[0],
+        "rows": np.array([len(features), chosen.rows, chosen.scoreable]),
+        "errors": np.array([error, found.sampling_error]),
+    }
 
 
 def module() -> AttributionsFile:
@@ -122,26 +145,47 @@ def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
     return found
 
 
-def explained(
-    model: Model, learned: Mapping[str, Any], summary: Summary
-) -> Iterator[tuple[pl.DataFrame, Attributions]]:
-    """Each part of the rows with its attributions, which the summary takes in.
+def explained(model: Model, learned: Mapping[str, Any], chosen: Chosen, share: bool = False) -> Iterator[Explained]:
+    """Each part of the rows with its attributions; with `share` this host has every so many of the parts.
 
     Raises InputError where they do not add up.
     """
     tolerance, features = module().TOLERANCE, model.metadata["features"]
-    for part in summary.chosen.parts(len(features)):
-        seen = matrix(part, features)
-        found = module().explain(model.fitted, learned, seen)
-        errors = additivity_error(found)
-        if errors.max(initial=0.0) > tolerance:
-            raise InputError(
-                f"the attributions of row {summary.rows + int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
-                f"{errors.max():.2g} (tolerance {tolerance:g}); the model can't be explained in this way: check the "
-                "model's files and attributions.py."
-            )
-        summary.add(seen, found, float(errors.max(initial=0.0)))
-        yield part, found
+    hosts, first = job.current() if share else job.Hosts(), 0
+    names, pace = sorted(hosts.names) or [hosts.name], Pace()
+    for number, part in enumerate(chosen.parts(len(features))):
+        if names[number % len(names)] == hosts.name:
+            seen = matrix(part, features)
+            found = module().explain(model.fitted, learned, seen)
+            errors = additivity_error(found)
+            if errors.max(initial=0.0) > tolerance:
+                raise InputError(
+                    f"the attributions of row {first + int(errors.max(axis=1).argmax()) + 1} miss its raw score by "
+                    f"{errors.max():.2g} (tolerance {tolerance:g}); the model can't be explained in this way: check "
+                    "the model's files and attributions.py."
+                )
+            arrays = _arrays(chosen, first, seen, found, float(errors.max(initial=0.0)))
+            yield Explained(first, part, found, arrays)
+        first += len(part)
+        pace.say("%s rows explained", f"{first:,}")
+
+
+def write(folder: Path, explained: Explained, reasons: pl.DataFrame) -> None:
+    """The reasons of some rows, and what a summary takes of them, in files whose names are in the rows' order."""
+    reasons.write_parquet(folder / f"{explained.first:012d}.parquet")
+    np.savez(folder / f"{explained.first:012d}.npz", **explained.arrays)
+
+
+def together(folder: Path) -> tuple[pl.LazyFrame, Summary]:
+    """The reasons of all rows, and their summary. Raises InputError where a host did not write its own."""
+    summary = Summary()
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as arrays:
+            summary.add(arrays)
+    if not summary.rows or summary.rows < summary.chosen:
+        what = f"{folder.name}/ has {summary.rows:,} of {summary.chosen:,} rows"
+        raise InputError(f"{what}; run the step that explains once more.")
+    return pl.scan_parquet(folder / "*.parquet"), summary
 
 
 def additivity_error(found: Attributions) -> Values:
@@ -200,7 +244,10 @@ def top(values: Values, count: int) -> NDArray[np.intp]:
 def in_words(column: pl.Series, feature: Feature) -> pl.Series:
     """A feature's values as people read them."""
     text = column.cast(pl.String)
-    if feature["kind"] == "boolean":
+    if "term" in feature:
+        words = pl.when(column > 0).then(pl.lit("in the text")).when(column == 0).then(pl.lit("not in it"))
+        text = pl.select(words).to_series()
+    elif feature["kind"] == "boolean":
         text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
     elif feature["name"].endswith("__days"):
         text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)

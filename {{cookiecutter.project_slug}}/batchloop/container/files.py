@@ -9,12 +9,11 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -112,10 +111,8 @@ def read(file: Path, data: Data) -> Rows:
     found = table(file, data)
     if isinstance(found, Text):
         return rows(found)
-    if not len(found.gaps):
-        return Rows(found.frame)
-    frame = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
-    return Rows(frame, len(found.gaps))
+    whole = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
+    return Rows(whole if len(found.gaps) else found.frame)
 
 
 def rows(text: Text) -> Rows:
@@ -144,28 +141,19 @@ def scratch(prefix: str) -> Path:
 
 
 def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
-    """Parquet files of one schema, read one after another and none of them ahead: however many there are."""
-
-    def read(columns: list[str] | None) -> Frames:
-        return (pl.read_parquet(part, columns=columns, glob=False) for part in parts)
-
-    return source(pl.read_parquet_schema(parts[0]), read)
-
-
-def source(schema: Mapping[str, Any], read: Callable[[list[str] | None], Frames]) -> pl.LazyFrame:
-    """A frame whose rows come from `read` each time anew; it is given the columns that are asked for, None for all."""
+    """Arrow files of one schema, read one after another and none of them ahead: however many there are."""
 
     def rows(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None) -> Frames:
         left = most
-        for frame in read(columns):
+        for part in parts:
+            frame = pl.read_ipc(part, columns=columns)
             some = frame if left is None else frame.head(left)
-            chosen = some if columns is None else some.select(columns)
-            yield chosen if predicate is None else chosen.filter(predicate)
+            yield some if predicate is None else some.filter(predicate)
             left = None if left is None else left - len(some)
             if left == 0:
                 return
 
-    return register_io_source(rows, schema=schema)
+    return register_io_source(rows, schema=pl.read_ipc_schema(parts[0]))
 
 
 @contextmanager

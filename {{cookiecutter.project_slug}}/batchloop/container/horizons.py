@@ -51,6 +51,7 @@ def rules(case: Any) -> Iterator[tuple[object, str]]:
         '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.',
     )
     yield not data.id, "[data] id is empty for [series]: series and time name a row."
+    yield not case.slices.columns, "[slices] are parts of a table's rows, and not of [series]; leave columns empty."
     names = {column.name for column in case.columns}
     for name in (data.time, series.id):
         yield name not in names, f"[columns] {name!r} names the rows of [series]; take it out."

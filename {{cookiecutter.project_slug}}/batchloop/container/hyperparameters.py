@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from batchloop.container.protocols import Predicted, Problem, Table
 from batchloop.container.settings import HUGE, SettingError, nearest
 from batchloop.container.usecase import Tuning, UseCase
 
-SETTINGS = ("trials", "continue_training")  # of the job, not of the model
-SERVICE = "sagemaker_"  # the service and its SDK add names of their own
+SETTINGS = ("trials", "trial", "continue_training")  # of the job, not of the model
+SERVICE = ("sagemaker_", "_tuning_")  # the service and its SDK add names of their own
+OBJECTIVE = "trial:loss"  # what a trial of TuneModel prints
 EXAMPLE = tuple({"name": name, "source": name, "kind": "number"} for name in ("a", "b"))  # features
 REPORT = 20  # rounds between two looks at whether a trial is worth going on with
 
@@ -27,6 +28,11 @@ def resolve(defaults: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, 
     if unknown := [name for name in chosen if name not in defaults]:
         raise InputError(f"there is no hyperparameter {unknown[0]!r}; usecase.toml has {', '.join(defaults)}.")
     return {**defaults, **{name: _parsed(name, text, defaults[name]) for name, text in chosen.items()}}
+
+
+def text(value: Any) -> str:
+    """A hyperparameter as the text that a training job takes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def trials(given: Mapping[str, str], default: int) -> int:
@@ -127,6 +133,27 @@ def _search_error(name: str, message: str) -> SettingError:
     return SettingError(f"[tuning.search] {name}{message}", "tuning", "search", name)
 
 
+def suggested(requested: Mapping[str, Sequence[Mapping[str, Any]]], trial: Any) -> dict[str, str]:
+    """Optuna's choice for ParameterRanges, which are the ranges as a tuning job's request has them."""
+    chosen = {}
+    for kind, options in requested.items():
+        for option in options:
+            low, high = float(option.get("MinValue", 0)), float(option.get("MaxValue", 0))
+            log, whole = option.get("ScalingType") == "Logarithmic", kind == "IntegerParameterRanges"
+            values = Range(option["Name"], tuple(option.get("Values", ())), low, high, log, whole)
+            chosen[values.name] = text(values.suggest(trial))
+    return chosen
+
+
+def study(seed: int, direction: str = "minimize") -> Any:
+    """Optuna's search, which gives up trials that are behind."""
+    import optuna  # noqa: PLC0415 - only a search needs it, and serving must start fast
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=REPORT)
+    return optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)
+
+
 def search(
     tables: tuple[Table, Table], defaults: Mapping[str, Any], problem: Problem, tuning: Tuning, trials: int
 ) -> dict[str, Any]:
@@ -134,47 +161,63 @@ def search(
 
     The same seed gives the same answer as long as the time does not run out. Prints a line a trial.
     """
-    import optuna  # noqa: PLC0415 - only a search needs it, and serving must start fast
+    from optuna import TrialPruned  # noqa: PLC0415 - see `study`
 
-    options = ranges(tuning.search, defaults)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=int(defaults.get("seed", 0))),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=REPORT),
-    )
-    study.enqueue_trial({option.name: defaults[option.name] for option in options})
+    options, trying = ranges(tuning.search, defaults), study(int(defaults.get("seed", 0)))
+    trying.enqueue_trial({option.name: defaults[option.name] for option in options})
 
-    def objective(trial: optuna.Trial) -> float:
+    def objective(trial: Any) -> float:
+        def report(rounds: int, best: float, _predicted: Any) -> None:
+            trial.report(best, rounds)
+            if trial.should_prune():
+                raise TrialPruned
+
         chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
-        fitted = models.fit(*tables, chosen, problem, progress := Pruning(trial, optuna.TrialPruned))
-        model = Model(fitted, {"task": problem.task, "classes": problem.classes, "features": problem.features})
-        predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
-        metric = {"regression": "rmse", "forecasting": "mase"}.get(problem.task, "log_loss")
-        return measures.measure(problem.task, tables[1].labels, predicted, threshold=0.5)[metric]
+        return _loss(tables, chosen, problem, Watched(report))
 
-    study.optimize(objective, n_trials=trials, timeout=tuning.timeout_seconds, callbacks=[_print_trial])
-    return {**defaults, **study.best_params}
+    trying.optimize(objective, n_trials=trials, timeout=tuning.timeout_seconds, callbacks=[_print_trial])
+    return {**defaults, **trying.best_params}
 
 
-class Pruning:
-    """The Progress of a trial: ends it when it is clearly behind the others at the same round."""
+def attempt(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Problem) -> None:
+    """A trial of TuneModel: print the validation loss now and then, so that a hopeless one is ended, and at the end."""
 
-    start = None
+    def report(_rounds: int, _best: float, predicted: "Predicted | None") -> None:
+        if predicted is not None:
+            print(f"metric {OBJECTIVE}={_measured(tables[1], predicted, problem)}", flush=True)
+
+    print(f"metric {OBJECTIVE}={_loss(tables, chosen, problem, Watched(report))}", flush=True)
+
+
+def _loss(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Problem, progress: "Watched") -> float:
+    """The validation loss of a model with these hyperparameters."""
+    metadata = {"task": problem.task, "classes": problem.classes, "features": problem.features}
+    model = Model(models.fit(*tables, chosen, problem, progress), metadata)
+    predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
+    return _measured(tables[1], predicted, problem)
+
+
+def _measured(validation: Table, predicted: Predicted, problem: Problem) -> float:
+    metric = {"regression": "rmse", "forecasting": "mase"}.get(problem.task, "log_loss")
+    return measures.measure(problem.task, validation.labels, predicted, threshold=0.5)[metric]
+
+
+@dataclass
+class Watched:
+    """The Progress of a trial: tells now and then of the rounds, the lowest loss so far, and what was predicted."""
+
+    report: Callable[[int, float, "Predicted | None"], None]
+    start: Any = None
     predicted: "Predicted | None" = None
-
-    def __init__(self, trial: Any, pruned: type[Exception]) -> None:
-        self.trial, self.pruned, self.best = trial, pruned, float("inf")
+    best: float = float("inf")
 
     def interrupted(self) -> None:
         """A trial starts afresh."""
 
     def after_round(self, rounds: int, loss: float, _state: Callable[[], str]) -> None:
-        """Report the lowest loss so far, now and then."""
         self.best = min(self.best, loss)
         if rounds % REPORT == 0:
-            self.trial.report(self.best, rounds)
-            if self.trial.should_prune():
-                raise self.pruned
+            self.report(rounds, self.best, self.predicted)
 
 
 def _print_trial(_study: Any, trial: Any) -> None:

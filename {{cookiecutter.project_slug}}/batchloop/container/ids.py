@@ -26,8 +26,8 @@ class Ids:
         known = ids.drop_nulls().alias("id").to_frame().with_columns(pl.col("id").hash().alias("hash"))
         if not self.parts:
             self.scratch = files.scratch("ids-")
-        self.parts.append(self.scratch / f"{len(self.parts):05d}.parquet")
-        known.write_parquet(self.parts[-1], compression="lz4", statistics=False)
+        self.parts.append(self.scratch / f"{len(self.parts):06d}.arrow")
+        known.write_ipc(self.parts[-1])
         self.rows += len(known)
 
     def shared(self) -> tuple[int, list[str]]:

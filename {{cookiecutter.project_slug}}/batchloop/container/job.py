@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 SHARDED = "ShardedByS3Key"
 LIMIT = 1024  # bytes of a failure text that SageMaker shows
+PACE = 5.0  # seconds between two lines that say how far long work is
 FULL = "No space left on device"  # in the system's words, which every library passes on
 Mode = Callable[[Mapping[str, str]], None]
 Spread = Sequence[str] | Callable[[], Sequence[str]]
@@ -30,6 +32,18 @@ Spread = Sequence[str] | Callable[[], Sequence[str]]
 
 class InputError(Exception):
     """Something a person can mend: the message names the file, the column, the row, and what to do."""
+
+
+class Pace:
+    """Says how far long work is, now and then."""
+
+    def __init__(self) -> None:
+        self.due = monotonic() + PACE
+
+    def say(self, text: str, *values: Any) -> None:
+        if monotonic() >= self.due:
+            log.info(text, *values)
+            self.due = monotonic() + PACE
 
 
 def sentence(error: Exception) -> str:
@@ -64,6 +78,11 @@ def root() -> Path:
 def processing_input(name: str) -> Path:
     """The folder into which a processing job's input of this name was copied."""
     return root() / "processing" / "input" / name
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a host was given any: of an input in parts it may get none."""
+    return any(path.is_file() and path.name[0] not in "._" for path in folder.rglob("*"))
 
 
 def processing_output(name: str) -> Path:
@@ -149,13 +168,15 @@ def _read(file: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _has_work(mode: str, spread: Spread) -> bool:
-    """Whether this host does the job: each does where an input of `spread` is in parts, and else the first one alone.
+def _has_work(mode: str, spread: Spread, shared: bool) -> bool:
+    """Whether this host does the job: each does where it is shared, and else the first one alone.
+
+    It is where an input of `spread` is in parts, or a setting says so; then any input may be.
 
     Raises InputError where an input is in parts that has to be whole.
     """
     hosts = current()
-    if not hosts.several:
+    if not hosts.several or shared:
         return True
     if torn := set(hosts.shards).difference(spread() if callable(spread) else spread):
         raise InputError(
@@ -172,13 +193,14 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
-    Of the inputs in `spread` a host may have its part, and then works beside the others; else the first host works.
+    Of the inputs in `spread` a host may have its part, and then works beside the others, as it does where the setting
+    `share` is "true"; else the first host works.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     logging.getLogger().handlers[0].setFormatter(Words())
     signal.signal(signal.SIGTERM, _stop)  # the first process of a container would not notice it otherwise
     try:
-        if _has_work(name, spread):
+        if _has_work(name, spread, flag(settings(arguments), "share")):
             with _scratch():
                 mode(settings(arguments))
             log.info("used %.2f processor seconds and at most %d MiB", *_used())

@@ -36,6 +36,16 @@ def values(metric: str, task: str) -> tuple[float, float]:
 
 def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:
     """Raises SettingError for a limit that no model can reach, or none can miss by the nature of the metric."""
+    check_limit(task, metric, minimum, "[gate] minimum")
+    low, high = values(metric, task)
+    for key, value in (("[gate] minimum_lead", minimum_lead), ("[drift] performance_drop", drop)):
+        if not low - high <= value < high - low:
+            span = f"{metric} is from {low:g} to {high:g}"
+            raise SettingError(f"{key} = {value:g}: {span}, so none can differ by as much.")
+
+
+def check_limit(task: str, metric: str, minimum: float, name: str) -> None:
+    """Raises SettingError for a limit beyond all values of the metric, or for a metric that the task does not have."""
     check(metric, task)
     low, high = values(metric, task)
     if not low <= minimum <= high:
@@ -44,11 +54,7 @@ def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop
         span = span if low > -inf else f"{high:g} or less"
         share = f"; is {minimum / 100:g} meant?" if high == 1 < minimum <= 100 else "."
         said = f"{metric} is {span}, so no model can {'reach' if never else 'miss'} it{share}"
-        raise SettingError(f"[gate] minimum = {minimum:g}: {said}")
-    for key, value in (("[gate] minimum_lead", minimum_lead), ("[drift] performance_drop", drop)):
-        if not low - high <= value < high - low:
-            span = f"{metric} is from {low:g} to {high:g}"
-            raise SettingError(f"{key} = {value:g}: {span}, so none can differ by as much.")
+        raise SettingError(f"{name} = {minimum:g}: {said}")
 
 
 def passes_all(task: str, metric: str, minimum: float) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchloop.container import artifacts, conformal, hosts, job
-from batchloop.container.job import InputError, sentence
+from batchloop.container.job import InputError, Pace, sentence
 from batchloop.container.metrics import FORECAST, GIVEN
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
@@ -188,7 +188,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
-        self.start = start
+        self.start, self.pace = start, Pace()
         self.predicted: Predicted | None = None
 
     def interrupted(self) -> str | None:
@@ -216,8 +216,9 @@ class Checkpoint:
         if self.interruption.came:
             raise SystemExit("interrupted after the last round")
 
-    def after_round(self, rounds: int, _loss: float, state: Callable[[], str]) -> None:
+    def after_round(self, rounds: int, loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
+        self.pace.say("round %s: loss %.5g on validation", rounds, loss)
         if rounds % EVERY == 0 or self.interruption.came:
             text = state()
             head = {"fingerprint": self.fingerprint, "rounds": rounds, "text": digest(text)}

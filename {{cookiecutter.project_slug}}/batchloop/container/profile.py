@@ -7,6 +7,7 @@ counts as days since 1970. The last bin is always "missing".
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import files, raw, seasonal
+from batchloop.container import files, measured, raw, seasonal
 from batchloop.container.protocols import Bins, DriftFile
 from batchloop.container.usecase import UseCase
 
@@ -36,7 +37,8 @@ Rows = One | Mapping[tuple[str, ...], pl.LazyFrame]  # or, for some columns each
 class Counted:
     """Of one column: rows a bin (the last is "missing"), and for numbers the bins' sums and the extremes.
 
-    `held` are the counts of those rows alone that drew no bins.
+    `held` are the counts of those rows alone that drew no bins, `unknown` examples of unknown categories and where they
+    stand: file and row of a raw table.
     """
 
     counts: NDArray[np.float64]
@@ -46,18 +48,17 @@ class Counted:
     invalid: int = 0
     low: float | None = None
     high: float | None = None
-    unknown: list[str] = field(default_factory=list)
+    unknown: dict[str, list[Any]] = field(default_factory=dict)
 
     def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
         """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
-        present, every = series.drop_nulls().to_numpy(), held
-        if held is not None and len(present) < len(series):
-            held = held[series.is_not_null().to_numpy()]
+        present = series.to_numpy()  # NaN where there is no value
         if not (finite := np.isfinite(present)).all():
-            present, held = present[finite], None if held is None else held[finite]
-        self.counts[-1] += len(series) - len(present)
-        if every is not None and held is not None:
-            self.held[-1] += np.count_nonzero(every) - np.count_nonzero(held)
+            self.counts[-1] += np.count_nonzero(~finite)
+            if held is not None:
+                self.held[-1] += np.count_nonzero(held & ~finite)
+                held = held[finite]
+            present = present[finite]
         if len(present):
             bins = _bins(present, edges)
             self._add(bins, held)
@@ -66,13 +67,36 @@ class Counted:
             self.low = min(float(present.min()), np.inf if self.low is None else self.low)
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
-    def add_categories(self, series: pl.Series, bins: NDArray[np.uint32], held: Mask | None) -> None:
-        """Count a batch of a category or boolean, and remember some values that are in the bin of all others."""
+    def add_categories(self, cells: pl.DataFrame, bins: NDArray[np.uint32], held: Mask | None) -> None:
+        """Count a batch of a category or boolean, and remember some values that are in the bin of all others.
+
+        The first column of `cells` has the values, the others say where they stand.
+        """
         before, other = self.counts[-2], len(self.counts) - 2
         self._add(bins, held)
         if len(self.unknown) < EXAMPLES and self.counts[-2] > before:
-            new = series.filter(bins == other).unique(maintain_order=True).head(2 * EXAMPLES).to_list()
-            self.unknown += [value for value in new if value not in self.unknown][: EXAMPLES - len(self.unknown)]
+            new = cells.filter(bins == other).unique(cells.columns[0], keep="first", maintain_order=True)
+            for value, *place in new.head(2 * EXAMPLES).iter_rows():
+                if len(self.unknown) < EXAMPLES:
+                    self.unknown.setdefault(value, place)
+
+    def merge(self, other: "Counted") -> "Counted":
+        """The counts of two parts of a table; the examples are those that stand first in the whole."""
+        low = [each for each in (self.low, other.low) if each is not None]
+        high = [each for each in (self.high, other.high) if each is not None]
+        unknown = dict(self.unknown)
+        for value, place in other.unknown.items():
+            unknown[value] = min(place, unknown.get(value, place))
+        return Counted(
+            self.counts + other.counts,
+            self.sums + other.sums,
+            self.held + other.held,
+            self.squares + other.squares,
+            self.invalid + other.invalid,
+            min(low, default=None),
+            max(high, default=None),
+            dict(sorted(unknown.items(), key=itemgetter(1))[:EXAMPLES]),
+        )
 
     def _add(self, bins: NDArray[Any], held: Mask | None) -> None:
         size = len(self.counts)
@@ -82,6 +106,9 @@ class Counted:
         both = np.bincount(bins + size * held, minlength=2 * size).reshape(2, size)
         self.counts += both.sum(axis=0)
         self.held += both[1]
+
+
+Tally = tuple[int, dict[str, Counted]]  # how many rows there are, and each column's counts
 
 
 def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -116,7 +143,7 @@ def _codes(column: Bins) -> pl.Expr:
     )
 
 
-def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, dict[str, Counted]]:
+def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
     """How many rows there are, and each column's counts over its bins; memory does not grow with the rows.
 
     With `halves` the rows that drew no bins are counted once more by themselves.
@@ -133,30 +160,40 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> tuple[int, 
         held = _places(total, len(batch)) >= HALF if halves else None
         total += len(batch)
         typed, flags = batch.select(wanted), set(batch.columns)
+        origin = batch.select(raw.FILE, raw.ROW) if raw.FILE in flags else pl.DataFrame()
         for name, counted in found.items():
             if name in edges:
                 counted.add_numbers(typed[name], edges[name], held)
             else:
-                counted.add_categories(typed[name], typed[CODE + name].to_numpy(), held)
+                cells = typed.select(name).hstack(origin)
+                counted.add_categories(cells, typed[CODE + name].to_numpy(), held)
             if (flag := raw.INVALID + name) in flags:
                 counted.invalid += int(batch[flag].sum())
     return total, found
 
 
-def table(folder: Path, case: UseCase, new: bool = False) -> Rows:
-    """The rows of a raw table whose cells stand under their own columns: all but those of ragged lines.
+def table(folder: Path, case: UseCase, again: bool = False, new: bool = False) -> Rows:
+    """What is monitored of a raw table, to be read once; `again`: several times.
 
     Of series that is what lies beyond season and trend; `new`: of a window that brings its past, and rows to come.
     """
-    if case.series:
-        return seasonal.monitored(folder, case, new)
+    return seasonal.monitored(folder, case, new) if case.series else intact(folder, case, again)
 
-    def intact() -> Iterator[pl.DataFrame]:
-        for batch in raw.stream(folder, case)[1]:
+
+def intact(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
+    """The rows of a raw table but those of ragged lines, whose cells may stand under other columns; to be read once.
+
+    In the place of a text stands what is measured of it. With `again` they can be read several times.
+    """
+    parts = raw.read(folder, case).parts if again else []
+
+    def rows() -> Iterator[pl.DataFrame]:
+        for batch in map(pl.read_ipc, parts) if again else raw.stream(folder, case)[1]:
             ragged = batch[raw.RAGGED]
-            yield batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
+            whole = batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
+            yield measured.measured(whole, case.columns)
 
-    return intact
+    return rows
 
 
 def _batches(rows: One, names: Sequence[str]) -> Iterable[pl.DataFrame]:
@@ -193,7 +230,7 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
         found |= {column["name"]: column for column in module().profile(frame, part, each)} if part else {}
     _, counted = count(rows, [found[name] for name in kinds], halves=True)
     return total, [
-        {**_described(found[name], counted[name], total), "counts": counted[name].held.astype(int).tolist()}
+        {**described(found[name], counted[name], total), "counts": counted[name].held.astype(int).tolist()}
         for name in kinds
     ]
 
@@ -205,21 +242,22 @@ def _drawn(rows: One, numbers: list[str], categories: list[str]) -> tuple[int, p
     counted.
     """
     total, below, most = 0, HALF, min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
-    some, scratch = list[pl.DataFrame](), files.scratch("categories-")
+    some, parts, scratch = list[pl.DataFrame](), list[Path](), files.scratch("categories-")
     for batch in _batches(rows, [*numbers, *categories]):
         places = pl.Series(PLACE, _places(total, len(batch)))
         if categories:
-            batch.select(categories).filter(places < HALF).write_parquet(scratch / f"{total:012d}.parquet")
+            parts.append(scratch / f"{len(parts):06d}.arrow")
+            batch.select(categories).filter(places < HALF).write_ipc(parts[-1])
         total += len(batch)
         some.append(batch.select(*numbers, places).filter(places < below))
         while sum(map(len, some)) > 2 * most:
             below //= 2
             some = [part.filter(pl.col(PLACE) < below) for part in some]
     wanted = pl.concat(some).filter(pl.col(PLACE) < HALF * min(1, 2 * most / max(1, total)))
-    return total, wanted.lazy(), pl.scan_parquet(scratch, glob=False) if categories else pl.LazyFrame()
+    return total, wanted.lazy(), files.in_parts(parts) if categories else pl.LazyFrame()
 
 
-def _described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
+def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
     """A column of baseline.json but for its counts: bins, and what people ask for."""
     present = float(counted.counts[:-1].sum())
     shared = {

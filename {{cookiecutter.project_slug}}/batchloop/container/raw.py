@@ -1,7 +1,7 @@
 """Raw tables under the contract: one lazy frame with the contract's columns in the contract's types.
 
 Files are read one after another in batches of a bounded number of cells, whose columns are parsed one by one, and what
-comes out lies in Parquet files of scratch: memory and time grow neither with the number of files nor faster than the
+comes out lies in Arrow files of scratch: memory and time grow neither with the number of files nor faster than the
 columns do. Beside a column `c` that can be wrong stands `__invalid:c`: the cell holds something that is not a value of
 its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
 """
@@ -16,11 +16,12 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, values
-from batchloop.container.batches import FILE, FILES, Batch, Reading, in_order
+from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.formats import EPOCHS
 from batchloop.container.ids import Ids
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
-from batchloop.container.usecase import EPOCHS, Column, UseCase
+from batchloop.container.usecase import Column, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
@@ -29,6 +30,7 @@ ERROR, BROKEN, INVALID = "__error", "__broken", "__invalid:"
 PART = "__part"  # train, validation or test
 GROUP = "__group"  # what [split] group says of a row, as text
 SERIES = "__series"  # what [series] id says of a row, as text
+SLICE = "__slice:"  # begins the name of a column of [slices] that is none of [columns]; text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 
 
@@ -41,33 +43,22 @@ class RawTable:
     the line had too few or too many cells, so that nothing but the id was taken from it.
 
     Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
-    broken one is and why; `values` has how many each column has, `classes` a few values of the label. `ids`, `reading`
-    and `changed` are for `shared_ids` and for reading once more.
+    broken one is and why; `values` has how many each column has, `classes` a few values of the label. `ids` are for
+    `shared_ids`; `parts` are Arrow files of the frame's rows.
     """
 
     files: tuple[Path, ...]
-    id: str
-    ids: Ids
-    reading: Reading
-    changed: set[str] = field(default_factory=set)
+    ids: Ids = field(default_factory=Ids)
     frame: pl.LazyFrame = field(default_factory=pl.LazyFrame)
+    parts: list[Path] = field(default_factory=list)
     rows: int = 0
+    empty: int = 0
     broken: int = 0
     unlabelled: int = 0
     ungrouped: int = 0
     first: str = ""
     values: Counter[str] = field(default_factory=Counter)
     classes: set[Any] = field(default_factory=set)
-
-    @property
-    def empty(self) -> int:
-        """How many lines held nothing at all, and are no rows."""
-        return self.reading.empty
-
-    @property
-    def reasons(self) -> pl.LazyFrame:
-        """`__file`, `__row` and `__error` of the rows that break the contract."""
-        return self.frame.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR)
 
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         """Take account of some of its rows."""
@@ -77,7 +68,9 @@ class RawTable:
             self.first = f"{file}, row {row}: {error}"
         self.rows += len(batch)
         self.broken += broken
-        self.values.update({column.name: batch[column.name].count() for column in usecase.columns})
+        names = [column.name for column in usecase.columns]
+        absent = batch.select(names).null_count().row(0)
+        self.values.update({name: len(batch) - nulls for name, nulls in zip(names, absent, strict=True)})
         if label in batch.columns:
             self.unlabelled += int((batch[label].is_null() & ~batch[BROKEN]).sum())
             self.classes.update(batch[label].drop_nulls().unique().head(2))
@@ -103,10 +96,6 @@ class Parser:
     plain: bool = False
     as_it_is: pl.Expr | None = None
 
-    def idle(self) -> "Parser":
-        """One that takes the column as it is."""
-        return replace(self, parse=lambda column: (column, None), as_it_is=None)
-
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """The raw table in a folder: one or more CSV (also packed) or Parquet files; series always have their labels.
@@ -116,53 +105,29 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """
     labelled = labelled or usecase.series is not None
     table, parsed = stream(folder, usecase, labelled)
-    scratch, parts, schema = files.scratch("parsed-"), list[Path](), pl.Schema()
-    # a copy of Parquet takes longer than reading it again, unless it lies in many small files
-    parquet = len(table.files) <= FILES and all(file.name.lower().endswith(".parquet") for file in table.files)
+    scratch = files.scratch("parsed-")
     for batch in parsed:
-        schema = batch.schema
-        if not parquet:
-            parts.append(scratch / f"{len(parts):05d}.parquet")
-            batch.write_parquet(parts[-1], compression="lz4", statistics=False)
-
-    def again(columns: list[str] | None) -> Iterator[pl.DataFrame]:
-        reading = Reading(table.files, usecase, labelled, opened=table.reading.opened)
-        whole = table.broken or usecase.series  # what names and breaks a row is needed then
-        return _batches(reading, table.changed, None if whole else columns)
-
-    table.frame = files.source(schema, again) if parquet else files.in_parts(parts)
+        table.parts.append(scratch / f"{len(table.parts):06d}.arrow")
+        batch.write_ipc(table.parts[-1])
+    table.frame = files.in_parts(table.parts)
     return table
 
 
 def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
-    """A table without its `frame`, and its batches: taking them fills its counts. They have the frame's columns."""
+    """A table that has no `parts`, and its batches: taking them fills its counts. They have the frame's columns."""
     tables, labelled = tuple(files.find(folder)), labelled or usecase.series is not None
-    table = RawTable(tables, usecase.data.id or NO_ID, Ids(), Reading(tables, usecase, labelled))
+    table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
+    others = [parser.source for parser in parsers[True] if not parser.plain]
+    numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
+    reading = Reading(tables, usecase, labelled, numbers)
 
     def counted() -> Iterator[pl.DataFrame]:
-        for batch in _batches(table.reading, table.changed):
+        for batch in in_order(reading, partial(_parsed, usecase=usecase, parsers=parsers), pl.thread_pool_size()):
             table.count(batch, usecase)
             yield batch
+        table.empty = reading.empty
 
     return table, counted()
-
-
-def _batches(reading: Reading, changed: set[str], wanted: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Batches under the contract, and the names of columns that are other than the file's go into `changed`.
-
-    With `wanted` they have only those of the frame's columns, of a table that was read before and has no broken rows.
-    """
-    usecase = reading.usecase
-    parsers = {timed: _parsers(usecase, timed, reading.labelled) for timed in (True, False)}
-    others = [parser.source for parser in parsers[True] if not parser.plain]
-    reading.numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
-    if wanted is not None:
-        for timed, those in parsers.items():
-            some = [parser for parser in those if {parser.name, INVALID + parser.name} & set(wanted)]
-            parsers[timed] = [parser if parser.name in changed else parser.idle() for parser in some]
-        reading.only = {parser.source for parser in parsers[True]}
-    parsed = partial(_parsed, usecase=usecase, parsers=parsers, changed=changed)
-    yield from in_order(reading, parsed, pl.thread_pool_size())
 
 
 def as_text(name: str, decimal: str = ".") -> pl.Expr:
@@ -212,6 +177,8 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
+        others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
+        parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
     if usecase.series and usecase.series.id:
         parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=replace(spelling, format=""))))
     return parsers
@@ -227,21 +194,17 @@ def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
     return {name for name, yes in found.items() if yes}
 
 
-def _values(parser: Parser, batch: pl.DataFrame, changed: set[str]) -> Parsed:
-    given = batch[parser.source]
+def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
     try:
-        cells, wrong = parser.parse(given)
+        return parser.parse(batch[parser.source])
     except InputError as problem:
         raise InputError(f"{batch[FILE][0]}: {problem}") from None
     except pl.exceptions.PolarsError as problem:  # a kind without text, dates of no known format, no such zone
         why = files.first_line(problem)
         raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
-    if cells is not given:
-        changed.add(parser.name)
-    return cells, wrong
 
 
-def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]], changed: set[str]) -> pl.DataFrame:
+def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]]) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
     batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
     error = batch[RAGGED].alias(ERROR)
@@ -251,7 +214,7 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]],
     chosen = parsers[usecase.data.time in batch.columns]
     unchanged = _unchanged(batch, chosen)
     for parser in chosen:
-        cells, wrong = (batch[parser.source], None) if parser.name in unchanged else _values(parser, batch, changed)
+        cells, wrong = (batch[parser.source], None) if parser.name in unchanged else _values(parser, batch)
         if parser.name == name:  # all that is taken from a ragged line
             columns.append(cells.alias(name))
             nameless = cells.is_null() & error.is_null()

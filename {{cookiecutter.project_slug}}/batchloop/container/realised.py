@@ -50,12 +50,10 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     labels, counts = _labels(case, folder, identity)
     if identity not in predictions.collect_schema():
         raise InputError(f"the predictions have no column {identity!r}, the id; labels can't be joined with them.")
-    scores = [
-        name
-        for name in predictions.collect_schema()
-        if name == "score" or name.startswith("score:") or name in metrics.FORECAST[1:]
-    ]
-    answers = [PREDICTION, *scores, ERROR]
+    schema = predictions.collect_schema().names()
+    scores = [name for name in schema if name == "score" or name.startswith("score:") or name in metrics.FORECAST[1:]]
+    sliced = [name for name in schema if name.startswith(raw.SLICE)]
+    answers = [PREDICTION, *scores, ERROR, *sliced]
     different = predictions.select(pl.col(identity).cast(pl.String), *answers).unique()
     scored = different.group_by(identity).agg(pl.len().alias(ANSWERS), *(pl.col(name).first() for name in answers))
     both = labels.join(scored, on=identity, how="left", maintain_order="left").collect(engine="streaming")
@@ -65,7 +63,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     failed = ~unscored & ~twice & both[ERROR].is_not_null()
     counts |= {"not_scored": int(unscored.sum()), "scored_twice": int(twice.sum()), "failed": int(failed.sum())}
     rows = both.filter(~unscored & ~twice.fill_null(False) & ~failed)
-    rows = rows.select(LABEL, PREDICTION, *scores, *([raw.GROUP] if raw.GROUP in rows.columns else []))
+    rows = rows.select(LABEL, PREDICTION, *scores, *sliced, *([raw.GROUP] if raw.GROUP in rows.columns else []))
     every = scored.filter(pl.col(ERROR).is_null())
     tell = [name for name in scores if name.startswith("score") or name == "step"]
     total = int(every.select(pl.len()).collect(engine="streaming").item())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import files, raw, series
+from batchloop.container import files, measured, raw, series
 from batchloop.container.metrics import FORECAST
 from batchloop.container.raw import GROUP, NO_ID, SERIES
 from batchloop.container.series import PERIOD
@@ -32,10 +32,13 @@ def monitored(folder: Path, case: UseCase, new: bool) -> Parts:
     """
     assert case.series is not None
     label, horizon = pl.col(case.data.label), case.series.horizon
-    past = tuple(column.name for column in case.sources() if column.name not in (*case.series.known, case.data.time))
+    known = case.series.known
+    past = tuple(measured.kinds(one for one in case.sources() if one.name not in (*known, case.data.time)))
+    advance = tuple(measured.kinds(one for one in case.columns if one.name in known))
     buckets, last = series.Buckets(), -(2**62)
     for batch in raw.stream(folder, case)[1]:
         rows = series.taken(batch, case).filter(pl.col(SERIES).is_not_null() & pl.col(PERIOD).is_not_null())
+        rows = measured.measured(rows, case.columns)
         end = rows.filter(label.is_not_null())[PERIOD].max()
         last = max(last, end) if isinstance(end, int) else last
         buckets.add(rows)
@@ -48,7 +51,7 @@ def monitored(folder: Path, case: UseCase, new: bool) -> Parts:
         for place, part in zip(folders, (seen.filter(pl.col("__known")), ahead), strict=True):
             part.write_parquet(place / f"{number:05d}.parquet", compression="lz4", statistics=False)
     frames = [pl.scan_parquet(place, glob=False) for place in folders]
-    return {names: frame for names, frame in zip((past, case.series.known), frames, strict=True) if names}
+    return {names: frame for names, frame in zip((past, advance), frames, strict=True) if names}
 
 
 def _beyond(case: UseCase) -> list[pl.Expr]:

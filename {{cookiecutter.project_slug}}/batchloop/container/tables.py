@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import artifacts, models, raw, values
+from batchloop.container import artifacts, job, memory, models, raw, values
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.metrics import FORECAST
 from batchloop.container.models import Model
@@ -32,13 +32,21 @@ WANTED = {
 
 def matrix(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     """The features of a frame (numeric columns, and Enum or text columns for categories) in the model's order."""
-    return frame.select(_at_once(frame.schema[feature["name"]], feature) for feature in features).to_numpy(order="c")
+    kinds = frame.schema
+    return frame.select(_at_once(kinds[feature["name"]], feature) for feature in features).to_numpy(order="c")
 
 
 def schema(folder: Path) -> Schema:
     """The description of a channel's columns. Raises InputError where it is missing or damaged."""
     described: Schema = artifacts.read_json(folder / "features.json")
     return described
+
+
+def check_memory(described: Schema, *channels: str) -> None:
+    """Raises InputError where all rows of these channels together would not fit into memory."""
+    files = [file for name in channels for file in job.channel(name).glob("*.parquet")]
+    rows = sum(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in files)
+    memory.check(rows, len(described["features"]))
 
 
 def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
@@ -81,6 +89,12 @@ def groups(folder: Path) -> pl.Series | None:
     """The group of each row of a channel as text, in the files' order; None where the split was not by group."""
     frame = _scan(folder)
     return frame.select(raw.GROUP).collect().to_series() if raw.GROUP in frame.collect_schema() else None
+
+
+def slices(folder: Path) -> pl.DataFrame:
+    """The slices of each row of a channel, a column each, in the files' order."""
+    frame = _scan(folder)
+    return frame.select(name for name in frame.collect_schema() if name.startswith(raw.SLICE)).collect()
 
 
 def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
@@ -148,7 +162,8 @@ def score(model: Model, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataF
         raise InputError(f"{which} missing; the table has {has}")
     metadata: Any = model.metadata
     identity, described = frame[metadata["id"]], metadata["features"]
-    known = frame.select(_at_once(frame.schema[feature["name"]], feature, missing) for feature in described)
+    kinds = frame.schema
+    known = frame.select(_at_once(kinds[feature["name"]], feature, missing) for feature in described)
     read = [pl.col(name) for name, kind in frame.select(known.columns).schema.items() if kind == pl.String]
     known = known.with_columns(pl.when(column.is_finite()).then(column).name.keep() for column in read)
     reasons = [pl.when(identity.is_null()).then(pl.lit(f"column {identity.name!r}: the id is missing"))]

@@ -3,14 +3,12 @@
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from zoneinfo import ZoneInfo, available_timezones
 
-from batchloop.container import horizons, metrics, settings
+from batchloop.container import formats, horizons, metrics, settings
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
@@ -19,34 +17,11 @@ RESERVED = ("prediction", "score", "error")
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
-    "processing": ("data", "columns", "series", "split", "features"),
-    "algorithm": ("data", "columns", "series", "hyperparameters", "tuning", "prediction", "gate"),
-    "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining"),
+    "processing": ("data", "columns", "series", "split", "features", "slices"),
+    "algorithm": ("data", "columns", "series", "hyperparameters", "tuning", "prediction", "gate", "slices"),
+    "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "series", "explanation"),
 }
-EPOCHS = {  # formats of dates that are numbers since 1970, in UTC: what is counted, and how many microseconds one is
-    "epoch s": ("seconds", 1e6),
-    "epoch ms": ("milliseconds", 1e3),
-    "epoch us": ("microseconds", 1.0),
-    "epoch ns": ("nanoseconds", 1e-3),
-}
-NUMERALS = "1234.5 as the column writes it, like '€ 1.234,5' or '1,234.5 kg', and not 'hh:mm:ss' or 'mm:ss'"
-# formats of numbers: hours and minutes, of which two parts are the first or the last, or 1234.5 as the column writes it
-CLOCKS = ("hh:mm:ss", "mm:ss")
-NUMERAL = re.compile(
-    r"(?P<open>\()?(?P<prefix>[^\d()|]*?)\s*1(?P<thousands>[.,'’ \u00a0\u2009\u202f]?)234(?:(?P<decimal>[.,])5)?"
-    r"\s*(?P<suffix>[^\d()|]*?)(?P<end>[)-])?"
-)
-
-YEAR, DAY_CLOCK, HALF_DAY_CLOCK, CLOCK = (
-    "".join(rf"(?=.*%[-_0]?[{directive}])" for directive in directives)
-    for directives in (["YyGgDFcxvs+"], ["Hk", "M"], ["Il", "M", "pP"], ["HkIlMSpP"])
-)
-DIRECTIVE = r"%(?:[-_0]?([a-zA-Z])(?<![EJKLNOQio])(?!\1)|[.]?[369]?f|[+%]|#z|:{1,3}z)"  # chrono's, which Polars asks
-DATES = Matching(
-    rf"(?:epoch [mun]?s)?|{YEAR}(?:{DAY_CLOCK}(?!.*%[IlpP])|{HALF_DAY_CLOCK}|(?!{CLOCK}))(?:[^%]|{DIRECTIVE})+",
-    "a date's format with a year like '%d.%m.%Y' or '%Y-%m-%d %H:%M', or 'epoch s', ms, us or ns (numbers since 1970)",
-)
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -77,7 +52,7 @@ class Column:
     """
 
     name: str
-    type: Literal["number", "category", "boolean", "date"]
+    type: Literal["number", "category", "boolean", "date", "text"]
     minimum: float | None = None
     maximum: float | None = None
     format: str = ""
@@ -119,6 +94,7 @@ class Features:
     rare: Annotated[int, FROM_0] = 20
     vocabulary: Annotated[int, FROM_1] = 200
     impute: Literal["none", "median"] = "none"
+    terms: Annotated[int, FROM_1] = 50
 
 
 @dataclass(frozen=True)
@@ -139,6 +115,18 @@ class Gate:
     metric: str
     minimum: float
     minimum_lead: float = 0.0
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Parts of the rows that are measured by themselves; `limit` is the gate's for the worst of them."""
+
+    columns: tuple[str, ...] = ()
+    bins: Annotated[int, Range(ge=2, le=20)] = 4
+    values: Annotated[int, Range(ge=1, le=200)] = 20
+    minimum_rows: Annotated[int, FROM_1] = 100
+    limit: float | None = None
+    not_evaluable: Literal["fail", "pass"] = "fail"
 
 
 @dataclass(frozen=True)
@@ -195,6 +183,7 @@ class UseCase(About, horizons.Rows):
     prediction: Prediction
     gate: Gate
     drift: Drift
+    slices: Slices
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
     series: horizons.Series | None = None
@@ -221,7 +210,7 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
     data, split = case.data if case.series else replace(case.data, time=""), replace(case.split, group=group)
-    return replace(case, columns=(), data=data, split=split)
+    return replace(case, columns=(), slices=Slices(), data=data, split=split)
 
 
 def digest(value: object) -> str:
@@ -262,6 +251,8 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
+        if parsed.slices.limit is not None:
+            metrics.check_limit(parsed.data.task, gate.metric, parsed.slices.limit, "[slices] limit")
         return parsed
 
 
@@ -302,38 +293,10 @@ def usable(name: str) -> bool:
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
 
 
-def numeral(form: str) -> bool:
-    """Whether a format is one of numbers, or several of them."""
-    return all(part in CLOCKS or NUMERAL.fullmatch(part) for part in form.split("|")) or not form
-
-
-def zone(name: str) -> bool:
-    """Whether a time zone is one of IANA's; true where this machine has no list of them."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return not available_timezones()
-    return True
-
-
-Rules = Iterator[tuple[object, str]]
-
-
-def _format_rules(key: str, form: str, number: bool) -> Rules:
-    holds = numeral(form) if number else not form or all(map(DATES.holds, form.split("|")))
-    yield holds, f"{key} = {form!r} is not {NUMERALS if number else DATES}."
-
-
-def _zone_rules(key: str, name: str) -> Rules:
-    holds = not name or zone(name)
-    close = "" if holds else settings.nearest(name, ["Europe/Berlin", *sorted(available_timezones())])
-    yield holds, f"{key} = {name!r} is no IANA time zone like 'Europe/Berlin'; {close}."
-
-
 NAME_RULE = "names can't begin with __ or look like ^…$; rename the column."
 
 
-def _column_rules(column: Column) -> Rules:
+def _column_rules(column: Column) -> formats.Rules:
     """What a column's keys ask of each other."""
     low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
     yield usable(column.name), f"{name}: {NAME_RULE}"
@@ -344,11 +307,11 @@ def _column_rules(column: Column) -> Rules:
     for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
         holds = not getattr(column, key) or column.type in kinds
         yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
-    yield from _format_rules(f"{name}: format", column.format, column.type == "number")
-    yield from _zone_rules(f"{name}: time_zone", column.time_zone)
+    yield from formats.rules(f"{name}: format", column.format, column.type == "number")
+    yield from formats.zone_rules(f"{name}: time_zone", column.time_zone)
 
 
-def _data_rules(case: UseCase) -> Rules:
+def _data_rules(case: UseCase) -> formats.Rules:
     """Rules of [data], alone and beside [columns]."""
     data, names = case.data, [column.name for column in case.columns]
     for key in ("id", "label", "time"):
@@ -373,12 +336,12 @@ def _data_rules(case: UseCase) -> Rules:
     yield not count or data.task in metrics.CLASSES, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
-    yield from _format_rules("[data] label_format", data.label_format, number=True)
-    yield from _format_rules("[data] time_format", data.time_format, number=False)
-    yield from _zone_rules("[data] time_zone", data.time_zone)
+    yield from formats.rules("[data] label_format", data.label_format, number=True)
+    yield from formats.rules("[data] time_format", data.time_format, number=False)
+    yield from formats.zone_rules("[data] time_zone", data.time_zone)
 
 
-def _split_rules(case: UseCase) -> Rules:
+def _split_rules(case: UseCase) -> formats.Rules:
     """Rules of [split] and [retraining]."""
     data, split, loop = case.data, case.split, case.retraining
     holds: object = split.method != "time" or data.time
@@ -393,6 +356,11 @@ def _split_rules(case: UseCase) -> Rules:
     kinds = {column.name: column.type for column in case.columns}
     holds = kinds.get(split.group, "date") == "date"  # a day's weekday says something of other days
     yield holds, f"[columns] {split.group!r} is [split] group: what is learned of it fits no other part; take it out."
+    sliced = case.slices.columns
+    yield len(set(sliced)) == len(sliced), "[slices] columns names one twice."
+    yield data.label not in sliced, f"[slices] columns names the label {data.label!r}: it would part what is measured."
+    yield all(map(usable, sliced)), f"[slices] columns: {NAME_RULE}"
+    yield sliced or case.slices.limit is None, "[slices] limit is of the worst slice, and columns names none."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
     holds = set(loop.on) - (set() if data.classes else {"performance"})

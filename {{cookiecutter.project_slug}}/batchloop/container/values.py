@@ -21,8 +21,8 @@ from math import inf, isfinite
 
 import polars as pl
 
+from batchloop.container.formats import CLOCKS, EPOCHS, NUMERAL
 from batchloop.container.job import InputError
-from batchloop.container.usecase import CLOCKS, EPOCHS, NUMERAL
 
 TRUE = ("true", "yes", "y", "t", "1", "1.0", "on", "ja", "oui", "si", "sí", "sim", "wahr", "vrai")
 FALSE = ("false", "no", "n", "f", "0", "0.0", "off", "nein", "non", "não", "falsch", "faux")

@@ -75,6 +75,9 @@ def _values(column: Column, count: int, random: np.random.Generator) -> Any:
     match column.type:
         case "category":
             return np.array([f"{column.name} {letter}" for letter in "abcd"])[random.integers(0, 4, count)]
+        case "text":
+            words = np.array([f"{column.name}{letter}" for letter in "abcdefgh"])
+            return [" ".join(words[random.integers(0, 8, 5)]) for _ in range(count)]
         case "boolean":
             return random.random(count) < 0.5
         case "date":

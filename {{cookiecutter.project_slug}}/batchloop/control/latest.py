@@ -2,10 +2,9 @@
 
 import json
 from contextlib import suppress
-from typing import Any
 
 from batchloop.control import storage
-from batchloop.control.names import LATEST, NOTHING, Aws, Places
+from batchloop.control.names import LATEST, Aws, Places
 from batchloop.control.storage import Conflict
 
 OUTPUTS = {  # of a pipeline: what it is called, the step that makes it, and where it lies below that step's folder
@@ -46,15 +45,10 @@ def record(aws: Aws, places: Places, pipeline: str, run: tuple[str, str], given:
     made = outputs(aws, places, pipeline, arn)
     about = {"run": arn, "started": started, "window": places.window(given.get(data, ""), part), **made}
     stored = storage.read(aws.ssm, places.parameter(LATEST[pipeline]))
-    if _started(stored.text) <= started:
+    before = ""
+    with suppress(ValueError, KeyError, TypeError):  # `none`, and what nobody here wrote
+        before = str(json.loads(stored.text)["started"])
+    if before <= started:
         with suppress(Conflict):  # of somebody who knows of a later one
             storage.write(aws.ssm, stored, json.dumps(about))
     return made
-
-
-def _started(text: str) -> str:
-    """When the run began that a parameter is about, "" for `none` and for what nobody here wrote."""
-    with suppress(ValueError, KeyError, TypeError):
-        found: Any = {} if text == NOTHING else json.loads(text)
-        return str(found["started"])
-    return ""

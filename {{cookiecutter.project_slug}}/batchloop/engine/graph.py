@@ -9,19 +9,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
+from os import SEEK_END
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from batchloop.container.job import InputError
-from batchloop.engine.steps import BY_TYPE, PipelineExecution
+from batchloop.engine.steps import PipelineExecution, fail, model, processing, register, training, transform
 from batchloop.engine.storage import Properties, write_json
+from batchloop.engine.tuning import tuning
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
 from batchloop.repository import Stopped, full
 
 MOST = 50  # steps of a selection
 PARALLEL = 2
+BY_TYPE: Mapping[str, Callable[[str, Mapping[str, Any], PipelineExecution], Properties]] = {
+    "Processing": processing,
+    "Training": training,
+    "Tuning": tuning,
+    "Model": model,
+    "Transform": transform,
+    "RegisterModel": register,
+    "Fail": fail,
+}
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,8 @@ class Scheduler:
     show: Watch | None = None
     steps: dict[str, Progress] = field(default_factory=dict)
 
-    def run(self) -> None:
-        """Bring every step to its end. Raises KeyboardInterrupt as it comes, and leaves the steps at work to stop."""
+    def run(self, stop: Callable[[], None]) -> None:
+        """Bring every step to its end. Raises KeyboardInterrupt once `stop` has ended the steps that were at work."""
         self.steps.update({name: Progress(node.type) for name, node in self.nodes.items()})
         graph = TopologicalSorter({name: node.needs for name, node in self.nodes.items()})
         graph.prepare()
@@ -194,6 +205,11 @@ class Scheduler:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._finish(running[future], future)
                     graph.done(running.pop(future))
+        except KeyboardInterrupt:
+            stop()
+            for name in [name for name, step in self.steps.items() if step.status == StepStatus.RUNNING]:
+                self._change(name, StepStatus.STOPPED)
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -280,8 +296,11 @@ class Scheduler:
 
 
 @contextmanager
-def watching(names: list[str]) -> Iterator[Watch]:
-    """Shows the steps as long as the block lasts: a live table in a terminal, else a line for each change."""
+def watching(names: list[str], log: Callable[[str], Path]) -> Iterator[Watch]:
+    """Shows the steps as long as the block lasts: a live table in a terminal, else a line for each change.
+
+    In the table stands what a step's log says last, while it is at work.
+    """
     if not sys.stdout.isatty():
         width = max(map(len, names))
 
@@ -301,11 +320,25 @@ def watching(names: list[str]) -> Iterator[Watch]:
     def render() -> Table:
         table = Table("step", "state", box=None, padding=(0, 2))
         table.add_column("seconds", justify="right")
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for name, step in steps.items():
-            seconds = monotonic() - step.started if step.status == StepStatus.RUNNING else step.seconds
+            works = step.status == StepStatus.RUNNING
+            seconds = monotonic() - step.started if works else step.seconds
+            said = Text(last_line(log(name)) if works else "", "dim")
             status = Text(step.status, STYLES.get(step.status, "dim"))
-            table.add_row(name, status, f"{seconds:.1f}" if seconds else "")
+            table.add_row(name, status, f"{seconds:.1f}" if seconds else "", said)
         return table
 
     with Live(get_renderable=render, refresh_per_second=8):
         yield steps.__setitem__
+
+
+def last_line(file: Path) -> str:
+    """What a file says last; "" where there is nothing."""
+    try:
+        with file.open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, SEEK_END) - 1000))
+            lines = handle.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")

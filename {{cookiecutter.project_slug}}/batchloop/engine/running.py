@@ -7,7 +7,7 @@ import shutil
 import signal
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
@@ -121,13 +121,9 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
     scheduler = Scheduler(nodes, execution, scope, {**record, "parameters": dict(order.parameters), "steps": {}})
     scheduler.save()
     try:
-        with _terminable(), nullcontext() if order.quiet else watching(list(nodes)) as scheduler.show:
-            scheduler.run()
+        with _terminable(), nullcontext() if order.quiet else watching(list(nodes), execution.log) as scheduler.show:
+            scheduler.run(backend.stop)
     except KeyboardInterrupt:
-        backend.stop()
-        for step in scheduler.record["steps"].values():
-            if step["state"] == StepStatus.RUNNING:
-                step["state"] = str(StepStatus.STOPPED)
         scheduler.save(state="stopped", ended=now())
         raise
     finally:
@@ -178,6 +174,12 @@ class RunSummary:
             yield f"  {name:<{width}}{values}" + (GATE if name == report.get("metric") else "")
         if earlier := report.get("earlier"):
             yield f"  learned from earlier windows too: {', '.join(earlier)}"
+        if worst := report.get("slices", {}).get("worst"):
+            lines = [line for line in report["slices"]["lines"] if line["value"] is None]
+            unknown = listed((f"{line['column']} = {line['slice']} ({line['rows']:,} rows)" for line in lines), 5)
+            few = f"; can't be evaluated: {unknown}" if lines else ""
+            value, name = _number(worst["value"]), f"{worst['column']} = {worst['slice']}"
+            yield f"  worst slice: {name}, {report['metric']} {value.strip()} on {worst['rows']:,} rows{few}"
         if untrusted := self.untrusted():
             yield f"  not to be trusted on new rows: {untrusted}"
         if reason := report.get("not_comparable"):
@@ -190,13 +192,13 @@ class RunSummary:
 
     def scoring(self) -> Iterator[str]:
         """How many rows were scored, and whether the data still is what the model knows."""
-        if counts := self._json("summary", "summary.json"):
-            first = f"; first: {counts['first_break']}" if counts.get("first_break") else ""
-            broken = f"{counts.get('broken', 0):,} break the contract and have an error instead of a score"
+        if counts := self._summary():
+            first = f"; first: {counts['first_break']}" if counts["first_break"] else ""
+            broken = f"{counts['broken']:,} break the contract and have an error instead of a score"
             yield f"{counts['rows']:,} rows; {broken}{first}"
-            if counts.get("empty"):
+            if counts["empty"]:
                 yield f"{counts['empty']:,} empty lines are no rows"
-            yield from counts.get("warnings", [])
+            yield from counts["warnings"]
         if drift := self.drift():
             yield f"drift: {drift['verdict']}. {drift['reason']}"
             if drift.get("consequence"):
@@ -241,6 +243,18 @@ class RunSummary:
             if "TransformOutput" in step.properties:
                 path = self.storage.path(step.properties["TransformOutput"]["S3OutputPath"])
                 yield f"predictions: {self.repository.shown(path)}"
+
+    def _summary(self) -> dict[str, Any]:
+        """What processing says of its rows, of all hosts together; {} where it says nothing."""
+        shares = list[dict[str, Any]]()
+        for uri in [uri for step in self.steps.values() if (uri := _outputs(step).get("summary"))]:
+            with suppress(InputError):
+                names = [name for name, _ in self.storage.files(f"{uri}/") if name.endswith("summary.json")]
+                shares += [dict(self.storage.read_json(f"{uri}/{name}")) for name in names]
+        total = {key: sum(share.get(key, 0) for share in shares) for key in ("rows", "broken", "empty")}
+        first = next((share["first_break"] for share in shares if share.get("first_break")), "")
+        warnings = [*dict.fromkeys(warning for share in shares for warning in share.get("warnings", []))]
+        return total | {"first_break": first, "warnings": warnings} if shares else {}
 
     def _json(self, output: str, name: str) -> dict[str, Any]:
         for step in self.steps.values():

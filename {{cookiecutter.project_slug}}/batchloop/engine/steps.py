@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from batchloop.container import artifacts
-from batchloop.container.job import InputError
+from batchloop.container.job import SHARDED, InputError
 from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
@@ -52,9 +52,9 @@ class PipelineExecution:
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
-    def job(self, step: str, container: Container, mounts: Sequence[Mount] = ()) -> Job:
+    def job(self, step: str, container: Container, mounts: Sequence[Mount] = (), host: str = "") -> Job:
         """A job with an empty /opt/ml of its own."""
-        root = self.folder / step / "ml"
+        root = self.folder / step / host / "ml"
         root.mkdir(parents=True)
         return Job(container, root, self.log(step), tuple(mounts))
 
@@ -75,8 +75,20 @@ def need(arguments: Arguments, key: str) -> Any:
     return arguments[key]
 
 
+def _instances(arguments: Arguments) -> int:
+    return int(arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceCount", 1))
+
+
+def _mounts(source: Arguments, number: int, hosts: int, storage: Storage) -> list[Mount]:
+    """One of a job's inputs on one of its hosts."""
+    folder, uri = source["LocalPath"], source["S3Uri"]
+    if hosts > 1 and source.get("S3DataDistributionType") == SHARDED:
+        return [Mount(f"{folder}/{name}", file.resolve()) for name, file in storage.files(uri)[number::hosts]]
+    return storage.mounts(uri, folder, source.get("S3DataType") == "ManifestFile")
+
+
 def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
-    """A processing job."""
+    """A processing job; several hosts work one after another, each with its part of what is sharded."""
     application = need(arguments, "AppSpecification")
     container = Container(
         application["ImageUri"],
@@ -86,17 +98,23 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Prope
         arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceType", ""),
     )
     sources = [item["S3Input"] for item in arguments.get("ProcessingInputs", [])]
-    inputs = [(item["LocalPath"], item["S3Uri"], item.get("S3DataType") == "ManifestFile") for item in sources]
     outputs = {item["OutputName"]: item for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])}
     targets = [item["S3Output"] for item in outputs.values()]
-    mounts = [mount for path, uri, listed in inputs for mount in run.storage.mounts(uri, path, listed)]
-    job = run.job(name, container, mounts)
-    _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": HOST})
+    jobs, hosts = list[Job](), [f"algo-{number + 1}" for number in range(_instances(arguments))]
+    for host in hosts:
+        mounts = [mount for source in sources for mount in _mounts(source, hosts.index(host), len(hosts), run.storage)]
+        job = run.job(name, container, mounts, host if len(hosts) > 1 else "")
+        resources = {"current_host": host, "hosts": hosts}
+        _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": resources})
+        for target in targets:
+            job.inside(target["LocalPath"]).mkdir(parents=True, exist_ok=True)
+        run.backend.run(job)
+        jobs.append(job)
     for target in targets:
-        job.inside(target["LocalPath"]).mkdir(parents=True, exist_ok=True)
-    run.backend.run(job)
-    for target in targets:
-        run.storage.take(job.inside(target["LocalPath"]), target["S3Uri"])
+        folders = [job.inside(target["LocalPath"]) for job in jobs]
+        for folder in folders[1:]:  # they are stored in one place
+            shutil.copytree(folder, folders[0], symlinks=True, dirs_exist_ok=True)
+        run.storage.take(folders[0], target["S3Uri"])
     return {
         "ProcessingJobName": run.job_name(name),
         "ProcessingJobStatus": "Completed",
@@ -105,11 +123,8 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Prope
     }
 
 
-def training(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
-    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance.
-
-    They lie where CheckpointConfig says, and whatever lies there already is what the job finds.
-    """
+def training_job(name: str, arguments: Arguments, run: PipelineExecution) -> Job:
+    """A training job, ready to run. Its checkpoints lie where CheckpointConfig says, and it finds what lies there."""
     algorithm = need(arguments, "AlgorithmSpecification")
     container = Container(
         algorithm["TrainingImage"],
@@ -118,10 +133,8 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         arguments.get("Environment", {}),
         arguments.get("ResourceConfig", {}).get("InstanceType", ""),
     )
-    metrics = algorithm.get("MetricDefinitions", [])
     sources = {item["ChannelName"]: item["DataSource"]["S3DataSource"] for item in arguments["InputDataConfig"]}
     channels = {channel: source["S3Uri"] for channel, source in sources.items()}
-    target = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}"
     mounts = [mount for channel, uri in channels.items() for mount in run.storage.mounts(uri, f"{CHANNELS}/{channel}")]
     if kept := arguments.get("CheckpointConfig"):
         checkpoints = run.storage.path(kept["S3Uri"])
@@ -129,9 +142,22 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         mounts.append(Mount(kept.get("LocalPath", "/opt/ml/checkpoints"), checkpoints.resolve(), writable=True))
     job = run.job(name, container, mounts)
     _configure_training(job.root, arguments)
+    return job
+
+
+def measured(job: Job, regex: str) -> list[float]:
+    """What a metric's regular expression finds in the whole lines that a job has printed."""
+    printed = job.log.read_text(encoding="utf-8", errors="replace") if job.log.exists() else ""
+    return [float(found) for found in re.findall(regex, printed[: printed.rfind("\n") + 1])]
+
+
+def training(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
+    """A training job; one that was interrupted goes on from its checkpoints, as it would on a spot instance."""
+    job = training_job(name, arguments, run)
     run.backend.run(job)
-    printed = job.log.read_text(encoding="utf-8", errors="replace")
-    values = {item["Name"]: re.findall(item["Regex"], printed) for item in metrics}
+    metrics = arguments["AlgorithmSpecification"].get("MetricDefinitions", [])
+    values = {item["Name"]: measured(job, item["Regex"]) for item in metrics}
+    target = f"{arguments['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.job_name(name)}"
     packed = job.root.parent / "packed"
     if not _pack(job.root / "model", packed / "output" / "model.tar.gz"):
         raise InputError("the job left no file in /opt/ml/model.")
@@ -144,7 +170,7 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
         "OutputDataConfig": {"S3OutputPath": arguments["OutputDataConfig"]["S3OutputPath"]},
         "HyperParameters": arguments.get("HyperParameters", {}),
         "FinalMetricDataList": {
-            name: {"MetricName": name, "Value": float(found[-1])} for name, found in values.items() if found
+            name: {"MetricName": name, "Value": found[-1]} for name, found in values.items() if found
         },
     }
 
@@ -231,7 +257,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     artifacts.extract(run.storage.existing(model["ModelDataUrl"]), job.root / "model")
     answers = job.root.parent / "answers"
     with run.backend.serving(job) as port:
-        _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments)
+        _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments, run.log(name))
     run.storage.take(answers, output["S3OutputPath"])
     return {
         "TransformJobName": run.job_name(name),
@@ -240,7 +266,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     }
 
 
-def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments) -> None:
+def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments, log: Path) -> None:
     """Write `<name>.out` for each file, several at a time. Raises InputError for the first that is refused."""
     types = {"Content-Type": arguments["TransformInput"].get("ContentType")}
     types["Accept"] = arguments["TransformOutput"].get("Accept")
@@ -274,8 +300,10 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
     with ThreadPoolExecutor(int(several or 1)) as pool:
         sent = [pool.submit(send, name, path) for name, path in files]
         try:
-            for future in sent:
+            for number, future in enumerate(sent, 1):
                 future.result()
+                with log.open("a", encoding="utf-8") as out:
+                    out.write(f"{number} of {len(files)} files are answered\n")
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -298,13 +326,3 @@ def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Proper
 def fail(_name: str, arguments: Arguments, _run: PipelineExecution) -> Properties:
     """End the run with the definition's own message."""
     raise InputError(str(arguments.get("ErrorMessage") or "the pipeline ended here."))
-
-
-BY_TYPE: Mapping[str, Callable[[str, Arguments, PipelineExecution], Properties]] = {
-    "Processing": processing,
-    "Training": training,
-    "Model": model,
-    "Transform": transform,
-    "RegisterModel": register,
-    "Fail": fail,
-}

@@ -10,18 +10,16 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
 from batchloop.container.job import InputError
-from batchloop.pipelines.expressions import KEYS
+from batchloop.pipelines.expressions import KEYS, keyed, seconds
 
 READ_ONLY = 0o444
 Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
-AGE = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?")  # of a cache entry, as ExpireAfter has it
 
 
 @dataclass(frozen=True)
@@ -163,13 +161,10 @@ class Cache:
         if self.own:
             return math.inf if step["Type"] in {*KEYS, "RegisterModel"} else 0
         caching = step.get("CacheConfig", {})
-        age = AGE.fullmatch(caching.get("ExpireAfter", "")) if caching.get("Enabled") and step["Type"] in KEYS else None
-        days, hours, minutes = (int(number or 0) for number in age.groups()) if age else (0, 0, 0)
-        return timedelta(days, hours=hours, minutes=minutes).total_seconds()
+        return (caching.get("Enabled") and step["Type"] in KEYS and seconds(caching.get("ExpireAfter", ""))) or 0
 
     def _file(self, step: Properties, arguments: Properties) -> Path:
-        keys = set(arguments) if self.own else KEYS.get(step["Type"], set())
-        request = {key: value for key, value in arguments.items() if key in keys}
+        request = arguments if self.own else keyed(step["Type"], arguments)
         return self.folder / f"{repository.of([step['Name'], request])}.json"
 
 

@@ -21,10 +21,11 @@ CALLS = {
     "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
     "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
     "Model": ("CreateModel", "ModelName", "DescribeModel"),
+    "Tuning": ("CreateHyperParameterTuningJob", "HyperParameterTuningJobName", "DescribeHyperParameterTuningJob"),
     "Transform": ("CreateTransformJob", "TransformJobName", "DescribeTransformJob"),
     "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
 }
-JOBS = ("Processing", "Training", "Transform")
+JOBS = ("Processing", "Training", "Tuning", "Transform")
 TOP = {"Version", "Metadata", "Parameters", "MlflowConfig", "Steps"}
 EXPERIMENT = "PipelineExperimentConfig"
 PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
@@ -36,7 +37,6 @@ BRANCHES = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themse
 RETRY = {"BackoffRate", "IntervalSeconds", "MaxAttempts", "ExpireAfterMin", "ExceptionType"}
 EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
 JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
-DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?)?", re.IGNORECASE)
 KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
 LARGEST, MOST_PARAMETERS, LONGEST_VALUE = 2**20, 200, 1024
 Step = Mapping[str, Any]
@@ -138,8 +138,8 @@ def _policies(step: Step) -> Iterator[str]:
             yield "a retry policy has either MaxAttempts or ExpireAfterMin"
     caching = step.get("CacheConfig", {"Enabled": True, "ExpireAfter": "P1D"})
     right = set(caching) == {"Enabled", "ExpireAfter"} and isinstance(caching["Enabled"], bool)
-    if not right or not DURATION.fullmatch(str(caching["ExpireAfter"])):
-        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter"
+    if not right or expressions.seconds(str(caching["ExpireAfter"])) is None:
+        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter, of years to minutes"
 
 
 def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
@@ -192,9 +192,10 @@ class _Arguments:
             wrong = [*request(call, arguments | ({filled_in: "sample"} if filled_in else {}))]
             yield from wrong or rules.job(arguments)
             yield from rules.folders(arguments)
+            yield from rules.tags(kind, arguments)
             yield from self._prefixes(step["Arguments"])
             if step.get("CacheConfig", {}).get("Enabled"):
-                yield from rules.cached(step["Arguments"], expressions.KEYS.get(kind, set()))
+                yield from rules.cached(expressions.keyed(kind, step["Arguments"]))
 
     def _prefixes(self, value: Any) -> Iterator[str]:
         """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
@@ -261,7 +262,9 @@ class _Arguments:
         elif parts[:1] == ["FinalMetricDataList"]:
             metrics = arguments.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
             known = [metric.get("Name") for metric in metrics]
-        name = next((part for part in parts[1:] if part != "Outputs"), "")
+        elif "TunedHyperParameters" in parts:
+            known = [option["Name"] for option in rules.ranges(arguments)]
+        name = next((part for part in parts[1:] if part not in ("Outputs", "TunedHyperParameters")), "")
         if known is not None and name not in known:
             raise ValueError(f"{step['Name']} has no {name!r}; it has {', '.join(map(str, known))}")
         if shape.type_name not in SAMPLES:

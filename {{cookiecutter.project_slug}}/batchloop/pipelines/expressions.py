@@ -19,13 +19,21 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "LessThan": operator.lt,
     "LessThanOrEqualTo": operator.le,
 }
-# what of its request a cached step is found by ("Default cache key attributes by pipeline step type", developer guide)
+DURATION = re.compile(
+    r"P?(?=.)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?)?", re.IGNORECASE
+)
+UNITS = (365 * 86_400, 28 * 86_400, 7 * 86_400, 86_400, 3600, 60)  # seconds; the shortest year and month there are
 DEFAULT_PAYLOAD, MOST_PAYLOAD = 6, 100  # megabytes of a transform request, and of all at once
+# what of its request a cached step is found by ("Default cache key attributes by pipeline step type", developer guide)
 KEYS = {
     "Processing": {"AppSpecification", "Environment", "ProcessingInputs"},
     "Training": {
         *("AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations"),
         *("Environment", "HyperParameters", "InputDataConfig"),
+    },
+    "Tuning": {  # the second to the last are TrainingJobDefinition's
+        *("HyperParameterTuningJobConfig", "AlgorithmSpecification", "HyperParameterRanges", "InputDataConfig"),
+        *("StaticHyperParameters", "TuningObjective"),
     },
     "Transform": {"DataProcessing", "Environment", "ModelName", "TransformInput"},
 }
@@ -51,6 +59,24 @@ class Scope:
     execution: Mapping[str, str]
     read_json: Callable[[str], Any]
     steps: dict[str, Any] = field(default_factory=dict)
+
+
+def keyed(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request by which a cached step is found."""
+    flat = {**arguments.get("TrainingJobDefinition", {}), **arguments}
+    return {key: value for key, value in flat.items() if key in KEYS.get(kind, set())}
+
+
+def seconds(duration: str) -> int | None:
+    """How long a cached step is reused (ExpireAfter); None for what the service does not document.
+
+    "Turn on step caching" in the developer guide: ISO 8601's years to minutes, in letters of either case, and its
+    examples ("30dT5h") leave out the P.
+    """
+    found = DURATION.fullmatch(duration)
+    if not found or not any(found.groups()):
+        return None
+    return sum(int(number or 0) * unit for number, unit in zip(found.groups(), UNITS, strict=True))
 
 
 def is_expression(value: Any) -> bool:

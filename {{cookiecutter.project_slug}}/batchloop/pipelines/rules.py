@@ -2,8 +2,9 @@
 
 Sources, pages of the SageMaker API reference: "CreateTransformJob", payload times requests at once; "ResourceConfig",
 "ProcessingClusterConfig", "TransformResources", instances with disks of their own take no key and no larger volume;
-"StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text. And of the developer guide:
-"Default cache key attributes by pipeline step type".
+"StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text; "CreateModelPackage", tags
+are the group's; "AddTags", what a key may not begin with. And of the developer guide: "Default cache key attributes by
+pipeline step type", "Resource Limits for Automatic Model Tuning".
 """
 
 import math
@@ -18,6 +19,8 @@ from batchloop.environment import has_own_disks
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
 
+MOST_RANGES, MOST_TRIALS = 30, 750  # of one tuning job
+
 
 @cache
 def own_disks() -> dict[str, dict[str, int]]:
@@ -27,6 +30,10 @@ def own_disks() -> dict[str, dict[str, int]]:
 
 def job(arguments: Mapping[str, Any]) -> Iterator[str]:
     """Of the arguments of any step, whose types are right."""
+    if "HyperParameterTuningJobConfig" in arguments:
+        yield from tuning(arguments)
+        yield from job(arguments.get("TrainingJobDefinition", {}))
+        return
     payload, several = (arguments.get(key) for key in ("MaxPayloadInMB", "MaxConcurrentTransforms"))
     payload = DEFAULT_PAYLOAD if payload is None else payload
     if payload > MOST_PAYLOAD or payload * (several or 1) > MOST_PAYLOAD:
@@ -47,9 +54,51 @@ def job(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield "MaxWaitTimeInSeconds goes with EnableManagedSpotTraining, and with nothing else"
 
 
-def cached(arguments: Mapping[str, Any], keys: set[str]) -> Iterator[str]:
-    """A cached step is found by its request alone, whatever lies behind the URIs in it."""
-    request = {key: value for key, value in arguments.items() if key in keys}
+def tags(kind: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """By which costs are counted and people find what is theirs; a model package has those of its group."""
+    keys = [str(tag.get("Key")) for tag in arguments.get("Tags", [])]
+    if kind == "RegisterModel":
+        if keys and arguments.get("ModelPackageGroupName"):
+            yield "a version of a model package group takes no Tags: it has those of its group"
+    elif not keys:
+        yield "it has no Tags, so nobody can tell whose it is or count what it costs: tags=context.tags"
+    yield from (f"the tag {key!r} stands there twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
+    yield from (f"the tag {key!r} begins like AWS's own" for key in keys if key.lower().startswith("aws:"))
+
+
+def ranges(arguments: Mapping[str, Any]) -> list[Any]:
+    """What a tuning job searches, of all three kinds."""
+    kinds = arguments["HyperParameterTuningJobConfig"].get("ParameterRanges", {})
+    return [option for options in kinds.values() for option in options]
+
+
+def tuning(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Of a tuning job, whose types are right."""
+    config, trial = arguments["HyperParameterTuningJobConfig"], arguments.get("TrainingJobDefinition", {})
+    names = [option["Name"] for option in ranges(arguments)]
+    if not 0 < len(names) <= MOST_RANGES:
+        yield f"{len(names)} hyperparameters are searched: 1 to {MOST_RANGES} can be"
+    for name in sorted(
+        {name for name in names if names.count(name) > 1} | {*names} & {*trial["StaticHyperParameters"]}
+    ):
+        yield f"the hyperparameter {name!r} is given twice"
+    for option in ranges(arguments):
+        low, high = float(option.get("MinValue", 1)), float(option.get("MaxValue", 2))
+        if low >= high or (low <= 0 and option.get("ScalingType") == "Logarithmic"):
+            yield f"{option['Name']} from {low:g} to {high:g} is no range ({option.get('ScalingType')})"
+    limits = config["ResourceLimits"]
+    jobs, at_once = limits.get("MaxNumberOfTrainingJobs", 1), limits["MaxParallelTrainingJobs"]
+    if not at_once <= jobs <= MOST_TRIALS:
+        yield f"{at_once} training jobs at once of {jobs}: at most as many as there are, and {MOST_TRIALS} in all"
+    metrics = [metric["Name"] for metric in trial["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    if (objective := config["HyperParameterTuningJobObjective"]["MetricName"]) not in metrics:
+        yield f"the objective {objective!r} is none of the metrics, which are {', '.join(metrics)}"
+    if "CheckpointConfig" in trial:
+        yield "its trials would share one place for checkpoints, and overwrite one another's"
+
+
+def cached(request: Mapping[str, Any]) -> Iterator[str]:
+    """A cached step is found by this part of its request alone, whatever lies behind the URIs in it."""
     given = set(expressions.gets([value for key, value in request.items() if "Input" in key]))
     used = set(expressions.gets(request))
     if any(path.startswith("Parameters.") for path in given) and f"Parameters.{FINGERPRINT}" not in used:

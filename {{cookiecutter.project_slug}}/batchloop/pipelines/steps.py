@@ -1,7 +1,7 @@
 """What the steps of both pipelines have in common: the processing job, its places in S3, retries, caching."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sagemaker.core.network import NetworkConfig
@@ -60,11 +60,28 @@ def pipeline(context: Context, name: str, steps: Sequence[Any]) -> Pipeline:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A step that several instances do before another one: its name, inputs, and the output that the other reads.
+
+    Of a `spread` input each gets a part of the files. What is `left_out` the other one needs no more. All of them do
+    the other one too, each with its part again, where they are to do so `again`.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    spread: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    again: bool = False
+
+
+@dataclass(frozen=True)
 class ProcessingJob:
     """One processing step: component, mode and settings, what is copied in (name → S3 URI) and out (names).
 
     Of a `spread` input each instance gets a part of the files; of a `listed` one the URI is a manifest of them. A job
-    that is not `cached` runs whenever it is asked for.
+    that is not `cached` runs whenever it is asked for. One that is `alone` has one instance, whatever the environment
+    says; one with something `shared` has, where it says several, and they do that before.
     """
 
     name: str
@@ -75,6 +92,29 @@ class ProcessingJob:
     spread: tuple[str, ...] = ()
     cached: bool = True
     listed: tuple[str, ...] = ()
+    alone: bool = False
+    shared: Shared | None = None
+
+
+def processings(context: Context, job: ProcessingJob) -> list[ProcessingStep]:
+    """The step, after that one which several instances do before it, where the environment says several."""
+    shared = job.shared
+    if shared is None or context.environment.instances[job.component].count == 1:
+        return [processing(context, job)]
+    before = replace(
+        job,
+        name=shared.name,
+        arguments=[job.arguments[0], "--share", "true"],
+        inputs={name: job.inputs[name] for name in shared.inputs},
+        outputs=[shared.output],
+        spread=shared.spread,
+        cached=True,
+    )
+    first = processing(context, before)
+    inputs = {name: uri for name, uri in job.inputs.items() if name not in shared.left_out}
+    inputs[shared.output] = output_of(first, shared.output)
+    spread = shared.spread if shared.again else job.spread
+    return [first, processing(context, replace(job, inputs=inputs, alone=not shared.again, spread=spread))]
 
 
 def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
@@ -84,7 +124,7 @@ def processing(context: Context, job: ProcessingJob) -> ProcessingStep:
         role=environment.role,
         image_uri=context[f"{prefix}Image"],
         instance_type=context[f"{prefix}InstanceType"],
-        instance_count=context[f"{prefix}InstanceCount"],
+        instance_count=1 if job.alone else context[f"{prefix}InstanceCount"],
         volume_size_in_gb=environment.instances[job.component].volume_gb,
         max_runtime_in_seconds=environment.max_runtime_seconds,
         entrypoint=["python", "-m", "batchloop.container", job.component],

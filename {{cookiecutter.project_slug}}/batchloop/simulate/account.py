@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,9 @@ from batchloop.engine.storage import Registry, Storage, write_json
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
+SIZES, KEPT_VERSIONS = {"Standard": 4096, "Advanced": 8192}, 100  # of a parameter, in bytes
+# what goes before a name counts: "arn:aws-us-gov:ssm:ap-southeast-1:111122223333:parameter" is as long as one gets
+DEEPEST, LONGEST_NAME, LONGEST_ARN = 15, 1011, 58
 
 
 class State(dict[str, Any]):
@@ -47,6 +51,31 @@ class State(dict[str, Any]):
 def client_error(call: str, code: str, why: str) -> ClientError:
     """The error of a refused call."""
     return ClientError({"Error": {"Code": code, "Message": why}}, call)
+
+
+def parameter_tier(request: Mapping[str, Any], before: Sequence[str] = ()) -> str:
+    """The tier of a parameter after PutParameter; `before` are its values until then, none of a new one.
+
+    Raises what the Systems Manager API reference says of "PutParameter"; a larger parameter stays in its tier.
+    """
+    name, value, tier = request["Name"], request["Value"], request.get("Tier", "Standard")
+    refuse, size = (
+        partial(client_error, "PutParameter"),
+        max(len(text.encode()) for text in (value, *before)),
+    )
+    if not re.fullmatch(r"/?[\w.-]+|(/[\w.-]+)+", name, re.ASCII) or len(name) + LONGEST_ARN > LONGEST_NAME:
+        raise refuse("ValidationException", f"{name} is no name of a parameter")
+    if re.match("/?(aws|ssm)", name, re.IGNORECASE):
+        raise refuse("ValidationException", f"{name}: names that begin with aws or ssm are reserved")
+    if name.count("/") > DEEPEST:
+        raise refuse("HierarchyLevelLimitExceededException", f"{name} has more than {DEEPEST} levels")
+    if not value or "{{" in value:
+        raise refuse("ValidationException", f"the value of {name} is empty, or refers to a parameter with {{{{")
+    if not before and "Type" not in request:
+        raise refuse("ValidationException", f"{name} is new and has no type")
+    if size > SIZES["Standard" if tier == "Standard" else "Advanced"]:
+        raise refuse("ValidationException", f"{name}: {size:,} bytes are more than the tier {tier} holds")
+    return "Advanced" if tier == "Advanced" or size > SIZES["Standard"] else "Standard"
 
 
 @dataclass(frozen=True)
@@ -79,9 +108,9 @@ class Account:
         """The newest version, or the one of `Name:version`."""
         name, _, version = request["Name"].partition(":")
         versions = self._versions("GetParameter", name)
-        if not 1 <= int(version or 1) <= len(versions):
-            raise client_error("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
-        return {"Parameter": versions[int(version or 0) - 1]}
+        if found := [its for its in versions if version in ("", str(its["Version"]))]:
+            return {"Parameter": found[-1]}
+        raise client_error("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
 
     def get_parameter_history(self, **request: Any) -> Answer:
         return {"Parameters": self._versions("GetParameterHistory", request["Name"])}
@@ -90,14 +119,16 @@ class Account:
         name, known = request["Name"], self.state["parameters"]
         if name in known and not request.get("Overwrite"):
             raise client_error("PutParameter", "ParameterAlreadyExists", f"{name} exists")
+        tier = parameter_tier(request, known.get(name, []))
         known.setdefault(name, []).append(request["Value"])
         self.state.save()
-        return {"Version": len(known[name]), "Tier": "Standard"}
+        return {"Version": len(known[name]), "Tier": tier}
 
     def _versions(self, call: str, name: str) -> list[Answer]:
+        """The hundred that are kept."""
         if name not in self.state["parameters"]:
             raise client_error(call, "ParameterNotFound", name)
-        values = enumerate(self.state["parameters"][name], 1)
+        values = [*enumerate(self.state["parameters"][name], 1)][-KEPT_VERSIONS:]
         return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
 
     # ECR, SNS and CloudWatch: pushed images; messages and metrics, which can come twice, a line each in a file

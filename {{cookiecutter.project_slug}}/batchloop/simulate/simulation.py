@@ -208,7 +208,7 @@ def labels(loop: Loop, stage: Stage) -> pl.DataFrame:
             table = raw.read(stage.folder / part, case, labelled=True)
         except InputError:
             continue
-        identity = pl.concat_str(pl.lit(f"{stage.number}:"), table.id).alias("id")
+        identity = pl.concat_str(pl.lit(f"{stage.number}:"), data.id or raw.NO_ID).alias("id")
         return table.frame.select(identity, pl.col(data.label).alias("label")).unique("id", keep="first").collect()
     return pl.DataFrame(schema={"id": pl.String, "label": pl.String})
 

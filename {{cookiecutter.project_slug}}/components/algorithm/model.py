@@ -28,6 +28,7 @@ BY_FEATURE = (
     *("forcedsplits_filename", "forcedbins_filename"),
 )
 TEXT = "model.txt"
+SAMPLED, CELLS = 200_000, 32_000_000  # rows that bins are drawn from (LightGBM's default), cells of them: 12 bytes each
 SEVERAL_HOSTS = True
 
 
@@ -92,6 +93,7 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
         "deterministic": True,
         "force_row_wise": True,
         "feature_pre_filter": False,
+        "bin_construct_sample_cnt": min(SAMPLED, CELLS // max(1, len(problem.features))),
     }
     several = {"num_class": len(problem.classes)} if task == "multiclass" else {}
     if machines := problem.machines:  # "Distributed Learning Guide": each counts its own rows, and they add it up

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from batchloop.container import artifacts, evaluation, hyperparameters, job, leakage, measures, models, tables, usecase
+from batchloop.container import (
+    artifacts,
+    evaluation,
+    hyperparameters,
+    job,
+    leakage,
+    measures,
+    models,
+    slice_metrics,
+    tables,
+    usecase,
+)
 from batchloop.container.evaluation import Champion
 from batchloop.container.job import InputError
 from batchloop.container.models import Model
@@ -45,7 +56,8 @@ class Run:
 def train(settings: Mapping[str, str]) -> None:
     """Write model, evaluation.json and the predictions of the validation split, with its labels and groups.
 
-    Settings: every key of [hyperparameters], `trials`, and `continue_training` = "true" to boost on from the champion.
+    Settings: every key of [hyperparameters], `trials`, `continue_training` = "true" to boost on from the champion, and
+    `trial` = "true" to print the validation loss and write nothing.
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
@@ -56,7 +68,11 @@ def train(settings: Mapping[str, str]) -> None:
         continues, host = job.flag(settings, "continue_training"), job.current()
         if host.together and (trials or continues):
             raise InputError("a search (trials) and CONTINUE need one host: [instances] algorithm count = 1.")
-        run = _tuned(_gather(case, chosen, continues), trials)
+        run = _gather(case, chosen, continues)
+        if job.flag(settings, "trial"):
+            hyperparameters.attempt((run.train, run.validation), run.hyperparameters, run.problem)
+            return
+        run = _tuned(run, trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
         fitted = models.calibrated(Model(_fit(run, checkpoint), _metadata(run)), run.validation)
         if host.first:
@@ -68,6 +84,7 @@ def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
     schema = tables.schema(job.channel("validation"))  # train/ may be a part, without it
     classes = case.data.classes
+    tables.check_memory(schema, "train", "validation", "test", "champion_test")
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)
     with tempfile.TemporaryDirectory() as scratch:
@@ -152,6 +169,8 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     candidate = evaluation.scored(model, test, run.problem.threads, groups)
     rival, reason = evaluation.rival(run.champion, run.problem.threads)
     report = {**evaluation.evaluate(candidate, measured, rival, metric), "not_comparable": reason}
+    parts = run.schema.get("slices", {})
+    report["slices"] = slice_metrics.evaluated(candidate, tables.slices(job.channel("test")), run.case, parts, rival)
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
     splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})

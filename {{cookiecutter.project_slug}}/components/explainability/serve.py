@@ -22,17 +22,22 @@ def serve(settings: Mapping[str, str]) -> None:
     """Write explanations (explanations.parquet, summary.json, report.html).
 
     A row of explanations.parquet has the id, `raw_score` and, for each k from 1 to [explanation] top, what moved it
-    k-th most: `reason_k_feature`, `reason_k_value` (in words) and `reason_k_attribution`.
+    k-th most: `reason_k_feature`, `reason_k_value` (in words) and `reason_k_attribution`. `share` = "true" only
+    explains this host's share of the rows; who then puts all of them together gets `reasons`.
     """
-    del settings  # everything is in usecase.toml
     case = usecase.load()
     fitted, explainer = _artifacts(case)
-    summary = explanations.Summary(explanations.choose(job.processing_input("features"), fitted, case.explanation))
-    parts = files.scratch("reasons-")
-    for chunk, found in explanations.explained(fitted, explainer["learned"], summary):
-        name = f"{summary.rows:012d}.parquet"  # in the rows' order
-        reasons(fitted, chunk, found, case.explanation.top).write_parquet(parts / name)
-    table, report = pl.scan_parquet(parts), _summary(case, fitted, explainer, summary)
+    share, parts = job.flag(settings, "share"), job.processing_input("reasons")
+    if share or not parts.is_dir():
+        parts = job.processing_output("reasons") if share else files.scratch("reasons-")
+        chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
+        with artifacts.writing(parts) as folder:
+            for one in explanations.explained(fitted, explainer["learned"], chosen, share):
+                explanations.write(folder, one, reasons(fitted, one.frame, one.found, case.explanation.top))
+    if share:
+        return
+    table, summary = explanations.together(parts)
+    report = _summary(case, fitted, explainer, summary)
     with artifacts.writing(job.processing_output("explanations")) as folder:
         table.sink_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
@@ -59,13 +64,15 @@ def reasons(fitted: Model, chunk: pl.DataFrame, attributions: Attributions, coun
     values = explanations.towards_prediction(attributions)
     strongest = explanations.top(values, min(count, len(features)))
     names = np.array([feature["name"] for feature in features])
-    words = np.column_stack([explanations.in_words(chunk[feature["name"]], feature) for feature in features])
-    every = np.arange(len(chunk))
-    name = fitted.metadata["id"]
+    every, name = np.arange(len(chunk)), fitted.metadata["id"]
+    words = np.empty(strongest.shape, object)
+    for position in np.unique(strongest):  # only what is shown: putting numbers into words is slow
+        shown = np.nonzero(strongest == position)
+        words[shown] = explanations.in_words(chunk[names[position]].gather(shown[0]), features[position]).to_numpy()
     columns: dict[str, Any] = {name: chunk[name], "raw_score": attributions.raw.max(axis=1)}
     for rank, index in enumerate(strongest.T, start=1):
         columns[f"reason_{rank}_feature"] = names[index]
-        columns[f"reason_{rank}_value"] = pl.Series(words[every, index], dtype=pl.String)
+        columns[f"reason_{rank}_value"] = pl.Series(words[:, rank - 1], dtype=pl.String)
         columns[f"reason_{rank}_attribution"] = values[every, index]
     return pl.DataFrame(columns)
 
@@ -77,7 +84,7 @@ def _summary(case: UseCase, fitted: Model, explainer: dict[str, Any], summary: e
         line |= {"reference": before[line["feature"]][1], "rank": rank, "reference_rank": before[line["feature"]][0]}
     pairs = np.array([[line["reference"], line["importance"]] for line in now])
     return {
-        "rows": summary.chosen.scoreable,
+        "rows": summary.scoreable,
         "explained": summary.rows,
         "rule": "all" if case.explanation.rows == 0 else case.explanation.rule,
         "unit": explainer["unit"],

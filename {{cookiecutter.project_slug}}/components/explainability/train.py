@@ -21,9 +21,9 @@ def train(settings: Mapping[str, str]) -> None:
     fitted = models.load(folder)
     chosen = explanations.choose(job.processing_input("features"), fitted, case.explanation)
     learned = explanations.module().fit(fitted.fitted, chosen.matrix(fitted.metadata["features"]))
-    summary = explanations.Summary(chosen)
-    for _ in explanations.explained(fitted, learned, summary):
-        pass  # the summary is all that is wanted
+    summary = explanations.Summary()
+    for part in explanations.explained(fitted, learned, chosen):
+        summary.add(part.arrays)
     explainer = _explainer(fitted, summary) | {"learned": learned}
     with artifacts.writing(job.processing_output("report")) as report:
         (report / "report.html").write_text(explanations.page(case, explainer), encoding="utf-8")
@@ -39,7 +39,7 @@ def _explainer(fitted: Model, summary: explanations.Summary) -> dict[str, Any]:
         "method": explanations.module().METHOD,
         "unit": unit(fitted),
         "rows": summary.rows,
-        "of": summary.chosen.scoreable,
+        "of": summary.scoreable,
         "base_values": summary.base,
         "tolerance": explanations.module().TOLERANCE,
         "additivity_error": summary.error,

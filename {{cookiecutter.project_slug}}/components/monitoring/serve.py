@@ -5,7 +5,17 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, profile, realised, seasonal, usecase
+from batchloop.container import (
+    artifacts,
+    drift_report,
+    job,
+    profile,
+    realised,
+    seasonal,
+    slice_metrics,
+    tallies,
+    usecase,
+)
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -14,17 +24,26 @@ log = logging.getLogger(__name__)
 
 
 def serve(settings: Mapping[str, str]) -> None:
-    """Write drift (drift.json and report.html); where labels of the batch are given, with what it was really worth."""
-    del settings  # everything is in usecase.toml
+    """Write drift (drift.json and report.html); where labels of the batch are given, with what it was really worth.
+
+    `share` = "true" only counts the raw files that this host has; who then judges gets `counts` in their place.
+    """
     case = usecase.load()
     folder = job.processing_input("baseline")
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
-    table = profile.table(job.processing_input("raw"), case, new=True)
+    if job.flag(settings, "share"):
+        tallies.write_tally("counts", case, baseline["columns"])
+        return
+    several = job.processing_input("counts").is_dir()
+    table = tallies.tally("counts") if several else profile.table(job.processing_input("raw"), case, new=True)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
-    predictions = _predictions()
+    predictions = slice_metrics.beside(case, baseline.get("slices", {}), job.processing_input("raw"), _predictions())
+    labels = _labels(case, predictions)
     report = drift_report.create(case, baseline, table, predictions, importance)
-    report = drift_report.with_labels(case, baseline, report, _labels(case, predictions))
+    report = drift_report.with_labels(case, baseline, report, labels)
+    labelled = labels.rows if isinstance(labels, Joined) else None
+    report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
     shown = seasonal.forecasts(job.processing_input("raw"), case, predictions)
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)

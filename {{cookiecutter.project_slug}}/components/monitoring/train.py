@@ -8,36 +8,38 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, files, job, performance, profile, realised, seasonal, usecase
-from batchloop.container.job import InputError
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, seasonal, tallies, usecase
 
 log = logging.getLogger(__name__)
 
 
 def train(settings: Mapping[str, str]) -> None:
-    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it)."""
-    del settings  # everything is in usecase.toml
+    """Write baseline (baseline.json) and report (report.html, and evaluation.json as the algorithm wrote it).
+
+    `share` = "true" only samples the raw files that this host has; who then learns gets all samples in their place.
+    """
     case = usecase.load()
-    kinds = {column.name: column.type for column in case.sources()}
-    rows, columns = profile.learned(profile.table(job.processing_input("raw"), case), kinds, case.drift.bins)
-    if rows == 0:
-        raise InputError(f"{files.find(job.processing_input('raw'))[0].name} holds a header and no rows.")
+    if job.flag(settings, "share"):
+        tallies.write_baseline(case)
+        return
+    rows, columns = tallies.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
     score_rows, scores = profile.learned(seasonal.scores(scored, case), score_kinds(scored), case.drift.bins)
-    measured = _evaluation(evaluation)
+    found = _evaluation(evaluation)
     baseline = {
         "rows": rows,
         "columns": columns,
         "score_rows": score_rows,
         "scores": scores,
-        "performance": performance.learned(case, scored, measured),
-        "validation": realised.learned(case, scored, measured),
+        "performance": performance.learned(case, scored, found),
+        "validation": realised.learned(case, scored, found),
+        "slices": found.get("slices", {}).get("parts", {}),
     }
     with artifacts.writing(job.processing_output("report")) as report:
-        text = drift_report.baseline(case, baseline, measured)
+        text = drift_report.baseline(case, baseline, found)
         (report / "report.html").write_text(text, encoding="utf-8")
-        artifacts.write_json(report / "evaluation.json", measured)  # unpacked, so that people can open it
+        artifacts.write_json(report / "evaluation.json", found)  # unpacked, so that people can open it
     with artifacts.writing(job.processing_output("baseline")) as folder:
         artifacts.write_json(folder / "baseline.json", baseline)
         parents = {"evaluation": artifacts.fingerprint(evaluation)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from batchloop.container import measured
 from batchloop.container.usecase import Column, Features
 
 Feature = dict[str, Any]
@@ -36,6 +37,8 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
                 features.append({**common, "categories": vocabularies[column.name]})
             case "date":
                 features += [{**common, "name": f"{column.name}__{part}"} for part in parts[column.name]]
+            case "text":
+                features += measured.terms(frame, column, settings)
             case "number" if column.name in fills:
                 features.append({**common, "fill": fills[column.name]})
             case _:
@@ -57,6 +60,8 @@ def _feature(feature: Feature) -> pl.Expr:
             return pl.when(source.is_not_null()).then(coded).alias(feature["name"])
         case "date":
             return _date_part(source, feature["name"].rpartition("__")[2]).cast(pl.Float32).alias(feature["name"])
+        case _ if "term" in feature:
+            return measured.tf_idf(feature)
     value = source.cast(pl.Float32)
     return (value.fill_null(feature["fill"]) if "fill" in feature else value).alias(feature["name"])
 

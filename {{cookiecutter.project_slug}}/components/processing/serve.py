@@ -22,7 +22,7 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(preprocessor, "processing", case.contract())
     learned: datasets.Schema = artifacts.read_json(preprocessor / "preprocessor.json")
     host = job.current()
-    if host.several and not any(path.name[0] not in "._" for path in job.processing_input("raw").rglob("*")):
+    if host.several and not job.holds_files(job.processing_input("raw")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
     table, batches = series.stream(job.processing_input("raw"), case)

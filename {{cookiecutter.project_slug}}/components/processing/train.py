@@ -1,28 +1,34 @@
 """Train mode: check the raw data, split it, learn the preprocessor on the training part, write the three parts."""
 
 import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, datasets, job, known, raw, series, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, samples, series, slices, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
 
 log = logging.getLogger(__name__)
+SPREAD = samples.spread  # each of several hosts prepares its part of the files, once all have sampled theirs
 
 
 def train(settings: Mapping[str, str]) -> None:
     """Write preprocessor, train, validation, test and champion_test.
 
-    `continue_training` = "true" keeps the champion's preprocessor, so that its model can go on learning.
+    `continue_training` = "true" keeps the champion's preprocessor, so that its model can go on learning. `share` =
+    "true" only samples the raw files that this host has; each host is then given all samples, and its files again.
     """
     case = usecase.load()
-    newest = _labelled(case)
+    if job.flag(settings, "share"):
+        samples.write_training(case)
+        return
+    whole = samples.whole(case) if samples.spread() else None
+    newest = _labelled(case, whole)
     before = _earlier(case, newest)
     frame = series.examples(pl.concat([newest, *before.values()], how="diagonal"), case)
+    training = (whole.rows if whole else frame).filter(pl.col(datasets.PART) == "train")
     champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
         if champion is None:
@@ -32,20 +38,22 @@ def train(settings: Mapping[str, str]) -> None:
             )
         learned = champion
     else:
-        training = frame.filter(pl.col(datasets.PART) == "train")
-        learned = datasets.schema(case, features.fit(training, case.sources(), case.features))
-    rows = datasets.write_parts(frame, {**learned, "earlier": list(before)}, datasets.PARTS)
-    _check_parts(rows)
+        given = whole.settings(case.features) if whole else case.features
+        learned = datasets.schema(case, features.fit(training, case.sources(), given))
+    parts = slices.learned(training, case)
+    described = {**learned, "earlier": list(before), "slices": parts}
+    rows = datasets.write_parts(frame, described, datasets.PARTS, slices.assigned(parts, case))
+    datasets.check_parts(whole.parts(case) if whole else rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
-    written = sorted(job.processing_output("train").glob("*.parquet"))
-    counts = known.counts(pl.scan_parquet(written, glob=False), learned)
-    with artifacts.writing(job.processing_output("preprocessor")) as folder:
-        artifacts.write_json(folder / "preprocessor.json", {"known": counts} | learned)
-        artifacts.write_manifest(folder, "processing", case.contract())
+    written = training.select(datasets.columns(learned)) if whole else datasets.written("train")
+    if job.current().first:
+        with artifacts.writing(job.processing_output("preprocessor")) as folder:
+            artifacts.write_json(folder / "preprocessor.json", {"known": known.counts(written, learned)} | learned)
+            artifacts.write_manifest(folder, "processing", case.contract())
     log.info("%s features; rows: %s", len(learned["features"]), ", ".join(f"{part} {n:,}" for part, n in rows.items()))
 
 
-def _labelled(case: UseCase) -> pl.LazyFrame:
+def _labelled(case: UseCase, whole: samples.Whole | None) -> pl.LazyFrame:
     """All usable labelled rows with the part each belongs to; checks every table on the way."""
     if case.data.time and case.split.method == "random":
         log.warning(
@@ -53,12 +61,16 @@ def _labelled(case: UseCase) -> pl.LazyFrame:
             'of what comes later; [split] method = "time" does',
             case.data.time,
         )
-    usable = _usable(case, job.processing_input("raw"))
-    frame = usable if case.series else datasets.with_parts(usable, case)
-    if case.split.method != "given":
+    if whole:
+        datasets.check(whole.table, case, whole.warnings)
+        frame = whole.own(case)
+    else:
+        usable = datasets.read(case, job.processing_input("raw"))
+        frame = usable if case.series else datasets.with_parts(usable, case)
+    if case.split.method != "given" or not job.current().first:
         return frame
-    validation = _usable(case, job.processing_input("validation"))
-    datasets.check_apart(usable, validation, case.split.group)
+    validation = datasets.read(case, job.processing_input("validation"))
+    datasets.check_apart(frame, validation, case.split.group)
     return pl.concat([frame, validation.with_columns(pl.lit("validation").alias(datasets.PART))], how="diagonal")
 
 
@@ -72,7 +84,7 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     held_out = datasets.held_out(newest, case) if windows and not case.series else pl.DataFrame()
     for name, folder in windows.items():
         try:
-            rows = _usable(case, folder, raw.check_labels)
+            rows = datasets.read(case, folder, raw.check_labels)
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
@@ -80,24 +92,6 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     if earlier:
         log.info("learning from earlier windows too: %s", ", ".join(earlier))
     return earlier
-
-
-def _usable(
-    case: UseCase, folder: Path, check: Callable[[raw.RawTable, UseCase], None] = raw.check_training
-) -> pl.LazyFrame:
-    table = raw.read(folder, case, labelled=True)
-    check(table, case)
-    if table.broken:
-        log.warning("%s rows break the contract and are left out; first: %s", table.broken, table.first)
-    if table.empty:
-        log.warning("%s empty lines are no rows", f"{table.empty:,}")
-    for warning in raw.shared_ids(table, case):
-        log.warning("%s", warning)
-    if table.unlabelled:
-        log.warning("%s rows have no label and are left out", table.unlabelled)
-    if table.ungrouped:
-        log.warning("%s rows have no %r and are split one by one", table.ungrouped, case.split.group)
-    return table.frame.filter(~pl.col(raw.BROKEN) & pl.col(case.data.label).is_not_null())
 
 
 def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[datasets.Schema | None, str]:
@@ -117,9 +111,3 @@ def _champion(case: UseCase, frame: pl.LazyFrame) -> tuple[datasets.Schema | Non
         log.warning("not comparable: %s", reason)
         return None, reason
     return learned, ""
-
-
-def _check_parts(rows: Mapping[str, int]) -> None:
-    for part in datasets.PARTS:
-        if rows.get(part, 0) == 0:
-            raise InputError(f"the {part} split has no rows ({dict(rows)}); give more data or change [split].")

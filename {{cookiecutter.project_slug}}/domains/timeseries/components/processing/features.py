@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from batchloop.container import measured
 from batchloop.container.usecase import Column, Features, UseCase
 
 Feature = dict[str, Any]
@@ -127,6 +128,8 @@ def fit(frame: pl.LazyFrame, columns: Sequence[Column], settings: Features) -> l
         common = {"name": column.name, "source": column.name, "kind": column.type}
         if column.type == "category":
             features.append({**common, "categories": _vocabulary(frame, column.name, settings)})
+        elif column.type == "text":
+            features += measured.terms(frame, column, settings)
         elif column.type == "date":
             features += [{**common, "name": f"{column.name}__{part}"} for part in (*SEASON, *WEEK)]
         else:
@@ -141,6 +144,8 @@ def transform(features: Sequence[Feature]) -> list[pl.Expr]:
 
 def _feature(feature: Feature) -> pl.Expr:
     name = feature["name"]
+    if "term" in feature:
+        return measured.tf_idf(feature)
     match feature["kind"]:
         case "category":
             codes, source = pl.Enum(feature["categories"]), pl.col(name)

@@ -1,0 +1,122 @@
+"""What a model is worth in each slice: of its test rows, and of a batch as expected and as realised."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from batchloop.container import metrics, performance, raw, realised, usecase
+from batchloop.container.job import InputError
+from batchloop.container.measures import Scored, Spread, spreads
+from batchloop.container.raw import SLICE
+from batchloop.container.slices import MISSING, OTHER, Learned, assigned
+from batchloop.container.usecase import Column, UseCase
+
+log = logging.getLogger(__name__)
+
+
+def evaluated(
+    candidate: Scored, table: pl.DataFrame, case: UseCase, parts: Learned, champion: Scored | None = None
+) -> dict[str, Any]:
+    """What evaluation.json says of slices: `lines` by slice (see measured), `worst`, `gate` and what was learned.
+
+    `gate` is what the pipeline's conditions ask: the worst slice's value, and how many slices can't be evaluated though
+    they should be. `table` has the slices of the candidate's rows.
+    """
+    if not case.slices.columns:
+        return {}
+    same = champion is not None and np.array_equal(champion.labels, candidate.labels)
+    lines = measured(candidate, table, case, champion if same else None)
+    known = [line for line in lines if line["value"] is not None]
+    smaller = case.gate.metric in metrics.SMALLER_IS_BETTER
+    worst = min(known, key=lambda line: -line["value"] if smaller else line["value"], default=None)
+    unknown = len(lines) - len(known) if case.slices.not_evaluable == "fail" or worst is None else 0
+    gate = {"worst_slice": worst["value"] if worst else 0.0, "slices_not_evaluable": float(unknown)}
+    return {"metric": case.gate.metric, "lines": lines, "worst": worst, "gate": gate, "parts": dict(parts)}
+
+
+def measured(
+    scored: Scored, table: pl.DataFrame, case: UseCase, champion: Scored | None = None
+) -> list[dict[str, Any]]:
+    """A line a slice: column, slice, rows, the gate's metric with its 95 % limits, and the champion's on these rows.
+
+    `value` is null where the slice has fewer rows than [slices] minimum_rows, or its labels don't allow the metric.
+    """
+    metric, lines = case.gate.metric, []
+    for name, part, rows in _parts(table):
+        found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
+        before = math.nan if champion is None or found is None else champion.measured(rows)[metric]
+        line = {"column": name, "slice": part, "rows": len(rows), "champion": before if math.isfinite(before) else None}
+        limits = {"value": found.value, "low": found.low, "high": found.high} if found else {}
+        lines.append({**line, **dict.fromkeys(("value", "low", "high")), **limits})
+    return lines
+
+
+def _spread(scored: Scored, rows: Any, metric: str) -> Spread | None:
+    """A metric on some of the rows, with its limits; None where these rows don't allow it."""
+    groups = None if scored.groups is None else scored.groups[rows]
+    return spreads(lambda some: {metric: scored.measured(rows[some])[metric]}, len(rows), groups).get(metric)
+
+
+def _parts(table: pl.DataFrame) -> Iterator[tuple[str, str, Any]]:
+    """Each slice's column, name and row numbers."""
+    for column in table.columns:
+        of = table[column].to_numpy()
+        for part in sorted(table[column].unique(), key=_in_order):
+            yield column.removeprefix(SLICE), part, np.flatnonzero(of == part)
+
+
+def _in_order(part: str) -> tuple[int, float, str]:
+    """Parts of a number from low to high, categories by their names, the others and the missing ones last."""
+    rank = 3 if part in (MISSING, OTHER) else {"≤": 0, ">": 2}.get(part[0], 1)
+    low, to, _ = part.replace(",", "").partition(" to ")
+    try:
+        return rank, float(low) if to else 0.0, part
+    except ValueError:
+        return rank, 0.0, part
+
+
+def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFrame) -> pl.LazyFrame:
+    """The predictions with the slices of their rows, by id; without, where a batch lacks a sliced column."""
+    known = {column.name: column for column in case.columns}
+    columns = tuple(known.get(name, Column(name, "category")) for name in parts)
+    narrow, name = replace(usecase.of_labels(case), columns=columns), case.data.id or raw.NO_ID
+    if not parts or not folder.is_dir() or name not in predictions.collect_schema():
+        return predictions
+    try:
+        table = raw.read(folder, narrow).frame
+    except InputError as error:
+        log.warning("performance by slice is not known: %s", error)
+        return predictions
+    sliced = table.select(pl.col(name), *assigned(parts, narrow)).unique(name, keep="none")
+    return predictions.with_columns(pl.col(name).cast(pl.String)).join(sliced, on=name, how="left")
+
+
+def of_batch(
+    case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame, labelled: pl.DataFrame | None
+) -> list[dict[str, Any]]:
+    """A line a slice of a batch: `column`, `slice`, `rows`, and the gate's metric as expected without labels
+    (`expected`, `expected_low`, `expected_high`) and as realised (`realised`, …), null where it is not known."""
+    scored = scored.filter(pl.col("error").is_null())
+    names = [name for name in scored.collect_schema() if name.startswith(SLICE)]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in names:
+        for part, rows in scored.group_by(name).len().drop_nulls().sort(name).collect(engine="streaming").iter_rows():
+            line: dict[str, Any] = {"column": name.removeprefix(SLICE), "slice": part, "rows": rows}
+            line |= dict.fromkeys(f"{kind}{end}" for kind in ("expected", "realised") for end in ("", "_low", "_high"))
+            if rows >= case.slices.minimum_rows:
+                here = performance.estimated(case, baseline, scored.filter(pl.col(name) == part))
+                line |= {"expected": here["estimated"], "expected_low": here["low"], "expected_high": here["high"]}
+            found[line["column"], part] = line
+    if labelled is not None and names and set(names) <= set(labelled.columns):
+        threshold = float(baseline.get("validation", {}).get("threshold", 0.5))
+        truth = realised.scored_rows(case, labelled, threshold)
+        for one in measured(truth, labelled.select(pl.col(names).fill_null(MISSING)), case):
+            line = found.get((one["column"], one["slice"]), {})
+            line |= {"realised": one["value"], "realised_low": one["low"], "realised_high": one["high"]}
+    return list(found.values())
