@@ -98,7 +98,7 @@ def test_the_real_command_says_what_is_wrong_and_nothing_more(
 ) -> None:
     """Typed at a prompt too: nothing of the template's or of cookiecutter's own working is shown below it."""
     (tmp_path / "into").mkdir()
-    typed = "Churn\nCustomer Churn\nWho leaves, and {{ 7 }}\nml\neu-central-1\n3\n"
+    typed = "1\nChurn\nCustomer Churn\nWho leaves, and {{ 7 }}\nml\neu-central-1\n3\n"
     words = [sys.executable, "-m", *command]
     if "cruft" in command:
         shutil.copytree(template, tmp_path / "git")

@@ -68,7 +68,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last_and_holds_no_output(r
 
 
 def looked(folder: Path) -> str:
-    """What the notebook's cells print as a program, in its folder: a notebook's server would bring a hundred packages."""
+    """What the notebook's cells print as a program: a notebook's server would bring a hundred packages."""
     file = folder / "notebooks" / "explore.ipynb"
     notebook = json.loads(file.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -5,6 +5,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import measures, seasonal, series, usecase
+from batchloop.container import measures, raw, samples, seasonal, series, tallies, usecase
 from batchloop.container.job import InputError
+from batchloop.container.usecase import Column
 from batchloop.contract.flow import Flow, Scored
 from components.processing import train as preparing
 from plumbing.rendered import TEMPLATE
@@ -293,6 +295,32 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
     assert seasonal.design_effect(column, together) > 10
 
 
+def test_several_hosts_share_no_series() -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    for share in (lambda: samples.write_training(case), lambda: tallies.write_tally("counts", case, [])):
+        with pytest.raises(InputError, match="can't share a table of series: write count = 1"):
+            share()
+
+
+def test_a_text_beside_series_is_learned_and_monitored(tmp_path: Path) -> None:
+    note = Column("note", "text")
+    case = usecase.parse(tomllib.loads(USECASE))
+    case = replace(case, columns=(*case.columns, note))
+    said = pl.Series(["open all day", "closed for rain"] * 10_000).head(loads().height)
+    rows = loads().with_columns(said.alias("note"))
+    rows.write_csv(tmp_path / "loads.csv")
+    monitored = seasonal.monitored(tmp_path, case, new=False)
+    assert {"load", "note: words", "note: a word"} <= {name for names in monitored for name in names}
+    for names, frame in monitored.items():
+        assert set(names) <= set(frame.collect_schema())
+    parsed = raw.read(tmp_path, case).frame
+    features = sys.modules["components.processing.features"]
+    examples = series.examples(parsed, case)
+    learned = features.fit(examples, case.sources(), case.features)
+    assert "note: rain" in {feature["name"] for feature in learned}
+    assert "note: rain" in examples.select(features.transform(learned)).collect().columns
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -304,6 +332,7 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
         ("horizon = 3", "horizon = 0", "from 1"),
         ('label = "load"', 'label = "load"\nid = "site"', "series and time name a row"),
         ('id = "site"', 'id = "open"', "take it out"),
+        ("[drift]", '[slices]\ncolumns = ["site"]\n[drift]', "leave columns empty"),
     ],
 )
 def test_settings_of_series_that_go_nowhere_are_refused(before: str, after: str, words: str, tmp_path: Path) -> None:
