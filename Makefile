@@ -11,14 +11,15 @@ export PYTHON
 BIN := .venv/bin
 TEMPLATE := {{cookiecutter.project_slug}}
 DOMAIN ?= table
-DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table or image))
+DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
 SLUG_table := customer-churn
 SLUG_image := drawn-shapes
+SLUG_timeseries := store-sales
 
 help: ## list the targets
 	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
 
-demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table or image, ON=docker]
+demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table, image or timeseries, ON=docker]
 	@rm -rf $(DEMO)
 	@git clean -fdXq -- "$(TEMPLATE)" # caches of tools that ran in the template would be rendered too
 	@$(BIN)/cookiecutter . --no-input --output-dir build domain=$(DOMAIN)

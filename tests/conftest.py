@@ -81,11 +81,11 @@ def repository(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def another(
     render: Callable[..., Path], repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
+) -> Callable[..., Path]:
     """A fresh repository that shares the first one's environments."""
 
-    def fresh(name: str) -> Path:
-        folder = render(tmp_path_factory.mktemp("its own table"), project_name=name, aws_resources="skip")
+    def fresh(name: str, **answers: Any) -> Path:
+        folder = render(tmp_path_factory.mktemp("its own table"), project_name=name, aws_resources="skip", **answers)
         for environment in (".venv", ".venv-components", ".venv-scanners"):
             (folder / environment).symlink_to(repository / environment)
         commit(folder)

@@ -12,7 +12,7 @@ from sklearn import datasets
 
 from conftest import ROOT, run_in
 
-Another = Callable[[str], Path]
+Another = Callable[..., Path]
 
 
 def clean(folder: Path) -> bool:
@@ -63,15 +63,19 @@ def test_a_second_training_of_the_same_reuses_every_step(repository: Path) -> No
 
 
 def test_the_notebook_runs_from_its_first_cell_to_its_last_and_holds_no_output(repository: Path) -> None:
-    """Its cells as a program, in its folder: a notebook's server would bring a hundred packages."""
     run_in(repository)("make", "train")
-    file = repository / "notebooks" / "explore.ipynb"
+    assert re.fullmatch(r"0 rows break the contract; first: none\n\{.*\}\n(\d+) \1\n", looked(repository), re.DOTALL)
+
+
+def looked(folder: Path) -> str:
+    """What the notebook's cells print as a program: a notebook's server would bring a hundred packages."""
+    file = folder / "notebooks" / "explore.ipynb"
     notebook = json.loads(file.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     program = "\n".join("".join(cell["source"]) for cell in cells)
-    said = run_in(file.parent)("../.venv/bin/python", "-c", f"{program}\nprint(importance.height, len(reasons))").stdout
-    assert re.fullmatch(r"0 rows break the contract; first: none\n\{.*\}\n(\d+) \1\n", said, re.DOTALL)
+    run = run_in(file.parent)
+    return run("../.venv/bin/python", "-c", f"{program}\nprint(importance.height, len(reasons))").stdout
 
 
 def test_its_own_checks_pass_and_change_nothing(repository: Path) -> None:
@@ -114,6 +118,21 @@ def test_a_table_from_elsewhere_needs_no_edit_by_hand(
     evaluation = json.loads((folder / "local" / "release.json").read_text(encoding="utf-8"))["metrics"]
     assert metric in json.dumps(evaluation)
     assert sorted(changed(folder)) == ["usecase.toml"]
+
+
+def test_the_time_series_domain_passes_its_own_checks_and_tests(another: Another) -> None:
+    folder = another("Store sales", domain="timeseries")
+    source = ROOT / "{{cookiecutter.project_slug}}" / "domains" / "timeseries"
+    for file in source.rglob("*.py"):
+        assert (folder / file.relative_to(source)).read_bytes() == file.read_bytes()
+    assert not (folder / "domains").exists()
+    run = run_in(folder)
+    run("make", "check")
+    run("make", "test")
+    run("make", "sample", "ROWS=20")
+    run("make", "train")
+    assert "S001" in looked(folder)
+    assert clean(folder)
 
 
 # edits that change nothing of what the tests of a ★ file ask for

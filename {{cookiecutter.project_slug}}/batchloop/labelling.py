@@ -105,7 +105,7 @@ def _taken(repository: Repository, data: str, scored: Scored) -> str:
     if not scored.rows.exists():
         raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
-    (_by_id if case.data.id else _by_row)(case, source, scored)
+    (_by_id if case.keys() else _by_row)(case, source, scored)
     return definitions.folder(scored.labels)
 
 
@@ -133,13 +133,17 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     """Labels that come again replace earlier ones; a window's rows, with the label, become rows to learn from."""
-    name, target = case.data.id, case.data.label
+    names, target = list(case.keys()), case.data.label
     labels, broken = _labels(case, source)
-    tables = [_columns(case, file, [], name) for file in files.find(scored.rows)]
-    rows = pl.concat(tables, how="diagonal_relaxed").drop(target, strict=False)
-    unknown = labels.join(rows, on=name, how="anti").height
+    tables = [_columns(case, file, [], *names) for file in files.find(scored.rows)]
+    rows = pl.concat(tables, how="diagonal_relaxed")
+    rows = rows if case.series else rows.drop(target, strict=False)
+    unknown = labels.join(rows, on=names, how="anti").height
     if unknown == labels.height:
-        given, known = (", ".join(repr(value) for value in table[name].head(3)) for table in (labels, rows))
+        shown = pl.concat_str(pl.col(names).fill_null("?"), separator="|")
+        given, known = (
+            ", ".join(repr(value) for value in table.head(3).select(shown).to_series()) for table in (labels, rows)
+        )
         raise InputError(
             f"{source.name}: none of its {labels.height:,} ids ({given} …) is among the {rows.height:,} rows that were "
             f"scored ({known} …); is it the table of {scored.name}?"
@@ -148,20 +152,45 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     kept = scored.labels / LABELS
     if kept.is_file():
         earlier = pl.read_parquet(kept)
-        changed = earlier.join(labels, on=name).filter(pl.col(target) != pl.col(f"{target}_right"))[name].n_unique()
-        labels = pl.concat([earlier.join(labels, on=name, how="anti"), labels], how="vertical_relaxed")
+        both = earlier.join(labels, on=names).filter(pl.col(target) != pl.col(f"{target}_right"))
+        changed = both.select(names).n_unique()
+        labels = pl.concat([earlier.join(labels, on=names, how="anti"), labels], how="vertical_relaxed")
         replaced = f", of which {changed:,} had another label that this file replaces" if changed else ""
         said.append(f"{labels.height:,} with those of earlier files{replaced}")
     if broken:
         said.append(f"{broken:,} lines have too few or too many cells and tell nothing")
     _write(labels, kept)
     if scored.window:  # an id whose labels contradict each other, or are unknown, is not learned from
-        pairs = raw.read(kept, usecase.of_labels(case), labelled=True).frame.select(name, target).drop_nulls().unique()
-        clear = pairs.filter(pl.len().over(name) == 1).collect()
-        learned = rows.join(clear, on=name, how="inner", maintain_order="left")
-        _write(learned, scored.rows.parent / "train" / LABELLED)
+        target_file = scored.rows.parent / "train" / LABELLED
+        learned = _with_past(case, rows, labels, target_file) if case.series else _to_learn(case, rows, kept)
+        _write(learned, target_file)
         said.append(f"{learned.height:,} rows to learn from are in data/{scored.window}/train/{LABELLED}")
     print("; ".join(said))
+
+
+def _to_learn(case: UseCase, rows: pl.DataFrame, kept: Path) -> pl.DataFrame:
+    """The rows whose ids have one label each."""
+    name = case.data.id
+    frame = raw.read(kept, usecase.of_labels(case), labelled=True).frame
+    pairs = frame.select(name, case.data.label).drop_nulls().unique()
+    clear = pairs.filter(pl.len().over(name) == 1).collect()
+    return rows.join(clear, on=name, how="inner", maintain_order="left")
+
+
+def _with_past(case: UseCase, rows: pl.DataFrame, labels: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """A window of series: its past, and the rows that were to come with the labels that have; contradicting ones not.
+
+    What other files beside `file` hold to learn from is not written again.
+    """
+    names, label = list(case.keys()), pl.col(case.data.label).cast(pl.String)
+    one = labels.drop_nulls().unique().filter(pl.len().over(names) == 1).with_columns(label.alias("__came"))
+    both = rows.with_columns(label).join(one.drop(case.data.label), on=names, how="left", maintain_order="left")
+    known = pl.coalesce(case.data.label, "__came").alias(case.data.label)
+    learned = both.with_columns(known).drop("__came").drop_nulls(case.data.label)
+    for other in file.parent.glob("*"):
+        if other.name != file.name and other.name.lower().endswith(files.KINDS):
+            learned = learned.join(_columns(case, other, names, *names), on=names, how="anti", maintain_order="left")
+    return learned
 
 
 def _write(table: pl.DataFrame, file: Path) -> None:
@@ -177,7 +206,7 @@ def _columns(case: UseCase, file: Path, names: list[str], *texts: str) -> pl.Dat
     own = [column for column in frame.collect_schema() if not column.startswith("__")]
     if absent := [column for column in names if column not in own]:
         has = listed(map(repr, own), 20) + column_hint(absent, own)
-        wanted = f"labels are a table with {names[0]!r} and {names[1]!r}"
+        wanted = f"labels are a table with {' and '.join(map(repr, names))}"
         raise InputError(f"{file.name} has no column {absent[0]!r}: {wanted}, and this one has {has}.")
     read = (raw.as_text(column, case.data.decimal).alias(column) for column in texts)
     return frame.select(names or own).with_columns(read).collect()
@@ -188,13 +217,13 @@ def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
 
     Raises InputError for a table without them, or without a label that is known.
     """
-    names, target = [case.data.id, case.data.label], case.data.label
+    names, target = [*case.keys(), case.data.label], case.data.label
     labels = pl.concat([_columns(case, file, names, *names) for file in files.find(source)])
     frame = raw.read(source, usecase.of_labels(case), labelled=True).frame
     known, broken = frame.select(pl.col(target).count(), pl.col(raw.RAGGED).count()).collect().row(0)
     if not known:
         shown = ", ".join(repr(value) for value in labels[target].unique(maintain_order=True).head(3))
-        wanted = "a number" if case.data.task == "regression" else f"one of {listed(case.data.classes)}"
+        wanted = "a number" if not case.data.classes else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
     return labels, broken
 

@@ -305,7 +305,7 @@ def _card(usecase: UseCase, train: TrainingStep) -> Join:
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:
     limit = "at most" if usecase.gate.metric in metrics.SMALLER_IS_BETTER else "at least"
-    differ = [] if usecase.data.task == "regression" else _disagreement(train)
+    differ = [] if not usecase.data.classes else _disagreement(train)
     parts = [
         f"The model is not good enough: test {usecase.gate.metric} is",
         _final(train, "gate:value").to_string(),

@@ -19,7 +19,7 @@ import jinja2
 import polars as pl
 import tomlkit
 
-from batchloop.adopt import columns, dates, groups, holdout, numbers, pictures, roles, source
+from batchloop.adopt import columns, dates, forecasting, groups, holdout, numbers, pictures, roles, source
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.groups import Entity
 from batchloop.adopt.holdout import FEWEST, Holdout
@@ -55,6 +55,7 @@ class Contract:
     entity: Entity | None
     repeating: Sequence[str]
     holdout: Holdout | None
+    forecast: forecasting.Found | None = None
 
     @property
     def used(self) -> list[Decision]:
@@ -106,7 +107,7 @@ def _matched(options: Options, names: Sequence[str]) -> Options:
 
     Raises InputError where a column is not there, or asked to be two things.
     """
-    for key in ("label", "id", "time", "group"):
+    for key in ("label", "id", "time", "group", "series"):
         said = getattr(options, key)
         alike = [name for name in names if said and name.strip() == said.strip()]
         if len(alike) == 1 and said not in names:
@@ -115,6 +116,7 @@ def _matched(options: Options, names: Sequence[str]) -> Options:
     given |= {f"TYPES {name}": name for name in options.columns}
     given |= {f"MISSING={text}": name for text in options.markers if (name := text.rpartition("=")[0])}
     given["GROUP"] = "" if options.group in NO_GROUP else options.group
+    given["SERIES"] = "" if options.series in NO_GROUP else options.series
     for option, name in given.items():
         if name and name not in names:
             there = f"{_nearest(name, names)} It has {_listed(names)}."
@@ -157,6 +159,8 @@ def _decided(table: Table, options: Options) -> Contract:
     if not options.missing:
         strays = [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in decisions.values()]
         columns.ask_missing(found, strays, moments.values())
+    if forecasting.asked(options.usecase):
+        return _of_series(found, decisions, moments, added)
     label = roles.label(found)
     if options.id:
         roles.check_id(found.columns[options.id])
@@ -177,6 +181,26 @@ def _decided(table: Table, options: Options) -> Contract:
         raise InputError(f"DATES={wish} reads no column; leave it away, or write it like %d/%m/%Y.")
     kept = holdout.choose(found, options.time, moments[options.time].at if time else None, group)
     return Contract(found, label, key, time, group, chosen, added, events, entity, repeating, kept)
+
+
+def _of_series(
+    found: Profile,
+    decisions: dict[str, Decision],
+    moments: dict[str, dates.Moments],
+    added: Mapping[str, Sequence[str]],
+) -> Contract:
+    """The contract of a table of series. Raises Question or InputError."""
+    numeric = replace(found, options=replace(found.options, task="regression"))
+    decided = forecasting.decide(found, decisions, moments, roles.label(numeric))
+    special = {found.label.name, decided.time.name, decided.series["id"], found.options.id}
+    chosen = []
+    for name, decision in decisions.items():
+        reason = roles.identifier_reason(decision.column)
+        chosen += [] if name in special else [replace(decision, type="", why=reason) if reason else decision]
+    known = [each.name for each in chosen if each.type and each.name in decided.series["known"]]
+    decided.series["known"] = known
+    kept = decided.holdout
+    return Contract(found, decided.label, "", decided.time, "", chosen, added, {}, None, (), kept, decided)
 
 
 def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: bool) -> list[Decision]:
@@ -225,7 +249,7 @@ def _rewrite(file: Path, contract: Contract) -> tuple[str, UseCase]:
         "time": time.name if time else "",
         "time_format": (time.format if time else "") or None,
         "time_zone": (time.time_zone if time else "") or None,
-        "label_format": (seen.label.format if label.task == "regression" else "") or None,
+        "label_format": ("" if label.classes else seen.label.format) or None,
         "missing": [text for text in seen.missing if text not in of_one],
     }
     _update(data, told | {key: form[key] for key in FORM if key in data or form[key] != getattr(Data, key)})
@@ -236,6 +260,9 @@ def _rewrite(file: Path, contract: Contract) -> tuple[str, UseCase]:
     if "split" in document or method != "random":
         split = document.setdefault("split", tomlkit.table())
         _update(split, {"method": method, "group": contract.group if contract.group or "group" in split else None})
+    if contract.forecast:
+        _update(document["series"], contract.forecast.series)
+        _update(document.setdefault("drift", tomlkit.table()), {"minimum_rows": contract.forecast.minimum_rows})
     lines = "\n".join(_line(each, markers[each.name]) for each in contract.used)
     text = tomlkit.dumps(document).replace(f"{PLACEHOLDER} = true\n", f"{lines}\n\n", 1)
     return text, usecase.parse(tomllib.loads(text))
@@ -292,7 +319,7 @@ def _report(contract: Contract, case: UseCase, found: Mapping[str, Any], kept: i
     filters = {"number": "{:,}".format, "repr": repr, "quote": shlex.quote, "listed": _listed, "printable": _printable}
     texts.filters |= filters
     form = {key: getattr(reading, key) for key in FORM if getattr(reading, key) != getattr(Data, key)}
-    width = min(40, max(len(_printable(each.name)) for each in contract.decisions))
+    width = min(40, max((len(_printable(each.name)) for each in contract.decisions), default=0))
     given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form}
     print(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST))
 

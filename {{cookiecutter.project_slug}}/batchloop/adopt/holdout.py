@@ -31,6 +31,8 @@ class Holdout:
     words: str
     markers: Sequence[str]
     reading: Data
+    label: str = ""  # of series: the rows are to come, after all others, and their labels come later
+    keys: tuple[str, ...] = ()
 
 
 def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> Holdout | None:
@@ -104,9 +106,15 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
         cells = text(holdout.column, holdout.markers, holdout.reading.decimal)
         held = cells.is_in(list(holdout.values)).fill_null(False)
     rows = 0
-    for chosen, path in zip((~held, held), paths, strict=True):
+    parts = [frame.filter(~held), frame.filter(held)]
+    if label := holdout.label:
+        later = paths[1].parent.with_name("later") / paths[1].name
+        later.parent.mkdir(exist_ok=True)
+        to_come = frame.with_columns(pl.when(~held).then(pl.col(label)).alias(label))
+        parts, paths = [parts[0], to_come, parts[1].select(*holdout.keys, label, ROW)], [*paths, later]
+    for chosen, path in zip(parts, paths, strict=True):
         written = path.with_name(f"{path.name.removesuffix('.parquet')}.parquet")
-        frame.filter(chosen).drop(ROW).sink_parquet(written, compression="lz4", row_group_size=ROWS, engine="streaming")
+        chosen.drop(ROW).sink_parquet(written, compression="lz4", row_group_size=ROWS, engine="streaming")
         rows = pl.scan_parquet(written).select(pl.len()).collect().item()
         if not rows:
             written.unlink()

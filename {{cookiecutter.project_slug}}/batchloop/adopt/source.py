@@ -51,6 +51,8 @@ class Options:
     id: str = field(metadata=_help("the column that names a row"))
     time: str = field(metadata=_help("the column that says when a row happened; splits by it"))
     group: str = field(metadata=_help("the column whose rows stay together in the split; none: no column"))
+    series: str = field(metadata=_help("where series are forecast: the column that tells them apart; none: no column"))
+    known: str = field(metadata=_help("where series are forecast: columns known in advance, separated by commas"))
     task: str = field(metadata=_help("", choices=["", "binary", "multiclass", "regression"]))
     dates: str = field(metadata=_help("the format of dates that could be read two ways: %%d/%%m/%%Y"))
     missing: str = field(metadata=_help("texts that mean 'no value', separated by commas; no: none more"))

@@ -232,6 +232,7 @@ def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool)
     """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
     data, split = usecase.data, usecase.split
     names = [column.name for column in usecase.columns] + [data.id]
+    names += [usecase.series.id] if usecase.series else []
     if labelled:
         names += [data.label, split.group, data.time if split.method == "time" else "", *usecase.slices.columns]
     names = [name for name in dict.fromkeys(names) if name]

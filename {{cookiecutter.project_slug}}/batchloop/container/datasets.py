@@ -20,12 +20,15 @@ from batchloop.container import artifacts, files, job, raw
 from batchloop.container.job import InputError
 from batchloop.container.known import Known
 from batchloop.container.protocols import FeaturesFile
+from batchloop.container.raw import PART
 from batchloop.container.usecase import Split, UseCase
+
+__all__ = ["PART"]
 
 log = logging.getLogger(__name__)
 Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
 PARTS = ("train", "validation", "test")
-PART, DRAW = "__part", "__draw"
+DRAW = "__draw"
 MASK, GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15
 FILE = 2**26  # bytes of a file of features, before compression: several instances that train have several files each
 FAR = 0.5  # of a share that was asked for: a part that is smaller or larger by more is said

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from batchloop.container import artifacts, measured, performance, profile, realised, report
+from batchloop.container import artifacts, measured, performance, profile, realised, report, seasonal
 from batchloop.container.job import InputError
 from batchloop.container.profile import Counted
 from batchloop.container.protocols import Comparison, Distributions
@@ -42,7 +42,7 @@ def create(
     `consequence` says so.
     """
     scored = predictions.filter(pl.col("error").is_null())
-    rows, score_rows, compared = _compared(case, baseline, table, scored)
+    rows, score_rows, compared = _compared(case, baseline, table, seasonal.scores(scored, case))
     columns, scores = compared[: len(baseline["columns"])], compared[len(baseline["columns"]) :]
     of = measured.sources(case.columns)
     for column in columns:
@@ -117,7 +117,7 @@ def _left_out(case: UseCase) -> dict[str, str]:
 
 
 def _compared(
-    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows | profile.Tally, scored: pl.LazyFrame
+    case: UseCase, baseline: Mapping[str, Any], table: profile.Rows | profile.Tally, scored: profile.Rows
 ) -> tuple[int, int, list[Column]]:
     """Rows, scored rows, and each column and score beside the baseline.
 
@@ -126,11 +126,11 @@ def _compared(
     rows, counted = table if isinstance(table, tuple) else profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
-    pairs = [(learned, counted[learned["name"]], rows) for learned in baseline["columns"]]
-    pairs += [(learned, score_counted[learned["name"]], score_rows) for learned in baseline["scores"]]
+    pairs = [(learned, counted[learned["name"]]) for learned in baseline["columns"]]
+    pairs += [(learned, score_counted[learned["name"]]) for learned in baseline["scores"]]
     decide = [learned["name"] not in left_out for learned in baseline["columns"]]
     decide += [score_rows > 0] * len(baseline["scores"])
-    all_counts = [_distributions(learned, now) for learned, now, _ in pairs]
+    all_counts = [_distributions(learned, now) for learned, now in pairs]
     together = iter(compare([one for one, decides in zip(all_counts, decide, strict=True) if decides], case.drift))
     found = []
     for pair, distributions, decides in zip(pairs, all_counts, decide, strict=True):
@@ -143,18 +143,19 @@ def _compared(
 
 
 def _distributions(learned: Mapping[str, Any], now: Counted) -> Distributions:
-    before = np.asarray(learned["counts"], float)
+    surer = learned.get("design_effect", 1.0)
+    before, counts = np.asarray(learned["counts"], float) / surer, now.counts / surer
     if "edges" not in learned:
-        return Distributions(before, now.counts)
+        return Distributions(before, counts)
     # the value each bin stands for in both tables together: in the open tails the two can differ much
-    means, rows = np.asarray(learned["means"], float), before[:-1] + now.counts[:-1]
-    pooled = np.where(rows > 0, (before[:-1] * means + now.sums[:-1]) / np.maximum(rows, 1), means)
-    return Distributions(before, now.counts, pooled, learned["deviation"])
+    means, rows = np.asarray(learned["means"], float), before[:-1] + counts[:-1]
+    pooled = np.where(rows > 0, (before[:-1] * means + now.sums[:-1] / surer) / np.maximum(rows, 1 / surer), means)
+    return Distributions(before, counts, pooled, learned["deviation"])
 
 
-def _column(learned: Mapping[str, Any], now: Counted, rows: int, found: Comparison) -> Column:
+def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Column:
     """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
-    numeric, every = "edges" in learned, sum(learned["counts"])
+    numeric, every, rows = "edges" in learned, sum(learned["counts"]), max(float(now.counts.sum()), 1)
     beyond = []
     if numeric and now.low is not None and now.high is not None and learned["low"] is not None:
         beyond += [f"down to {now.low:.6g}, learned from {learned['low']:.6g}"] if now.low < learned["low"] else []
@@ -167,11 +168,11 @@ def _column(learned: Mapping[str, Any], now: Counted, rows: int, found: Comparis
         "adjusted_p_value": found.adjusted_p_value,
         # JSON knows no infinity: a constant that moved is any number of standard deviations away
         **{key: None if value is None or not np.isfinite(value) else value for key, value in found.effects.items()},
-        "missing": float(now.counts[-1] - now.invalid) / max(rows, 1),
+        "missing": float(now.counts[-1] - now.invalid) / rows,
         "missing_baseline": learned["missing"],
-        "invalid": now.invalid / max(rows, 1),
+        "invalid": now.invalid / rows,
         "invalid_baseline": learned["invalid"],
-        "unknown": None if numeric else float(now.counts[-2]) / max(rows, 1),
+        "unknown": None if numeric else float(now.counts[-2]) / rows,
         "unknown_baseline": None if numeric else learned["counts"][-2] / max(every, 1),
         "unknown_examples": list(now.unknown),
         "low": now.low,
@@ -224,13 +225,15 @@ def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
 def batch(
     case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any], shown: Mapping[str, Any] = NOTHING_KNOWN
 ) -> str:
-    """The page of serve mode; `shown` are the batch's first pictures, as measured.examples gives them."""
-    pictures = [("learned", learned.get("pictures", {})), ("now", shown.get("pictures", {}))] if shown else []
+    """The page of serve mode; `shown` are some `pictures`, as measured.examples gives them, and `forecasts`."""
+    now, forecasts = shown.get("pictures", {}), shown.get("forecasts", ())
+    pictures = [("learned", learned.get("pictures", {})), ("now", now)] if now else []
     return report.render(
         "drift.html",
         case=case,
         found=found,
         rows_learned=learned.get("performance", {}).get("rows", 0),
+        forecast_charts=[report.forecast(one["past"], one["ahead"], one["name"]) for one in forecasts],
         column_charts=_charts(learned["columns"], [one for one in found["columns"] if one["psi_beyond_chance"] > 0]),
         score_charts=_charts(learned["scores"], [*found["scores"].values()]),
         pictures=[(when, [{"picture": one} for each in some.values() for one in each]) for when, some in pictures],

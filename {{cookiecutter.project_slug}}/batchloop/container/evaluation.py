@@ -7,7 +7,7 @@ newest window: the next batch that both models score, with its labels.
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from batchloop.container import artifacts, job, measures, metrics, models, tables
 from batchloop.container.job import InputError, sentence
 from batchloop.container.measures import Rows, Scored
+from batchloop.container.metrics import NAIVE
 from batchloop.container.models import Model
 from batchloop.container.protocols import Table
 from batchloop.container.usecase import UseCase
@@ -27,6 +28,7 @@ SCORES = {
     "binary": "probability of the positive class",
     "multiclass": "probability of the predicted class",
     "regression": "predicted value",
+    "forecasting": "forecast",
 }
 
 
@@ -83,6 +85,13 @@ def rival(champion: Champion, threads: int) -> tuple[Scored | None, str]:
         return None, _unusable(sentence(error))
 
 
+def naive(candidate: Scored) -> Scored:
+    """The seasonal naive forecast of the same rows, without an interval: what the first model has to beat."""
+    forecasts = candidate.predicted.copy()
+    forecasts[:, 0], forecasts[:, 1:3] = forecasts[:, NAIVE], np.nan
+    return replace(candidate, predicted=forecasts)
+
+
 def _unusable(reason: str) -> str:
     log.warning("not comparable: %s", reason)
     return reason
@@ -124,6 +133,9 @@ def evaluate(
         compared = compare(metric, champion, candidate)
     elif champion is not None:
         log.warning("champion_test/ and test/ hold other rows: champion and challenger can't be compared row by row")
+    other = naive(candidate) if candidate.task == "forecasting" else None
+    if other is not None and champion is None:
+        before, compared = other.measured(), compare(metric, other, candidate) | {"rival": "seasonal naive forecast"}
     return {
         "task": candidate.task,
         "metric": metric,
@@ -131,6 +143,7 @@ def evaluate(
         "validation": finite(validation),
         "test": finite(test),
         "champion": None if before is None else finite(before),
+        **({} if other is None else {"naive": finite(other.measured())}),
         "lead": 0.0 if before is None else metrics.lead(metric, test[metric], before[metric]),
         "comparison": compared,
         "calibration": measures.calibration(candidate.task, candidate.labels, candidate.predicted),
@@ -148,7 +161,7 @@ def compare(metric: str, champion: Scored, challenger: Scored) -> dict[str, Any]
     before, after = champion.measured()[metric], challenger.measured()[metric]
     low, high = limits(metric, champion, challenger)
     quantiles = {
-        name: np.quantile(side.predicted if side.predicted.ndim == 1 else side.predicted.max(axis=1), SHARES).tolist()
+        name: np.quantile(side.points, SHARES).tolist()
         for name, side in (("champion", champion), ("challenger", challenger))
     }
     return {
@@ -157,16 +170,22 @@ def compare(metric: str, champion: Scored, challenger: Scored) -> dict[str, Any]
         "score": SCORES[challenger.task],
         "quantiles": {"share": list(SHARES), **quantiles},
         "disagreement": disagreement(champion, challenger),
-        "mean_absolute_difference": float(np.abs(champion.predicted - challenger.predicted).mean()),
+        "mean_absolute_difference": _difference(champion, challenger),
         "metric": metric,
         **finite({"champion": before, "challenger": after, "lead": metrics.lead(metric, after, before)}),
         **finite({"lead_low": low, "lead_high": high}),
     }
 
 
+def _difference(champion: Scored, challenger: Scored) -> float:
+    forecasts = challenger.task == "forecasting"
+    pairs = (side.points if forecasts else side.predicted for side in (champion, challenger))
+    return float(np.abs(np.subtract(*pairs)).mean())
+
+
 def disagreement(champion: Scored, challenger: Scored) -> float | None:
     """The share of rows whose predicted class differs; None for regression, where nearly every value does."""
-    if challenger.task == "regression":
+    if challenger.task in ("regression", "forecasting"):
         return None
     before, after = (
         side.predicted.argmax(axis=1) if side.predicted.ndim > 1 else side.predicted >= side.threshold

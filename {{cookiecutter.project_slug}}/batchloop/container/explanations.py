@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from batchloop.container import job, matrices, models, patches, raw, report
 from batchloop.container.job import InputError, Pace
+from batchloop.container.measures import points
 from batchloop.container.models import Model
 from batchloop.container.protocols import Attributions, AttributionsFile, Feature, Matrix
 from batchloop.container.tables import matrix
@@ -157,7 +158,7 @@ def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
     strengths, places = np.zeros(0), np.zeros(0, np.int64)
     for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
         scores = models.predict(fitted, matrix(batch, fitted.metadata["features"]))
-        strengths = np.append(strengths, scores if scores.ndim == 1 else scores.max(axis=1))
+        strengths = np.append(strengths, points(fitted.metadata["task"], scores))
         places = np.append(places, batch[ROW].to_numpy())
         best = np.sort(np.argsort(-strengths, kind="stable")[:count])
         strengths, places = strengths[best], places[best]

@@ -71,7 +71,7 @@ def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
 def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and reasons, the model's own where it has a `check`; else the complaint of a fit of a few made-up rows."""
     file: Any = models.module()
-    problem = Problem(case.data.task, case.data.classes if case.data.task != "regression" else (), EXAMPLE)
+    problem = Problem(case.data.task, case.data.classes, EXAMPLE)
     if hasattr(file, "check"):
         yield from file.check(values, problem)
         return
@@ -191,13 +191,14 @@ def attempt(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Pro
 
 def _loss(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Problem, progress: "Watched") -> float:
     """The validation loss of a model with these hyperparameters."""
-    model = Model(models.fit(*tables, chosen, problem, progress), {"classes": problem.classes})
+    metadata = {"task": problem.task, "classes": problem.classes, "features": problem.features}
+    model = Model(models.fit(*tables, chosen, problem, progress), metadata)
     predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
     return _measured(tables[1], predicted, problem)
 
 
 def _measured(validation: Table, predicted: Predicted, problem: Problem) -> float:
-    metric = "rmse" if problem.task == "regression" else "log_loss"
+    metric = {"regression": "rmse", "forecasting": "mase"}.get(problem.task, "log_loss")
     return measures.measure(problem.task, validation.labels, predicted, threshold=0.5)[metric]
 
 

@@ -49,7 +49,8 @@ def find(
     leak: dict[str, Any] = dict.fromkeys(("twins", "expected", "seen", "unseen", "trusted", "reason"))
     leak |= {"twins": {}, "trusted": True}
     pictures = any(feature["kind"] == "image" for feature in features)  # whose values are no columns of a table
-    if pictures or len({feature["source"] for feature in features}) < 2 or not train.labels.size:
+    forecasting = question.task == "forecasting"
+    if pictures or forecasting or len({feature["source"] for feature in features}) < 2 or not train.labels.size:
         return leak
     sample = _sample(train, ROWS)
     alike = _most_telling(sample, {name: _sample(table, EVALUATED) for name, table in evaluated.items()}, features)

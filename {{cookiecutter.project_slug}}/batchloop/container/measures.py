@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchloop.container.metrics import INTERVAL
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]  # row numbers
 TOP = "score"  # of the predicted class; for a binary task of the positive one
@@ -134,6 +136,8 @@ def measure(task: str, labels: Floats, predicted: Floats, threshold: float) -> d
             return binary(labels, predicted, threshold)
         case "multiclass":
             return multiclass(labels, predicted)
+        case "forecasting":
+            return forecasting(labels, predicted)
     return regression(labels, predicted)
 
 
@@ -181,6 +185,40 @@ def regression(labels: Floats, values: Floats) -> dict[str, float]:
     }
 
 
+def forecasting(labels: Floats, forecasts: Floats) -> dict[str, float]:
+    """`forecasts` has the columns metrics.FORECAST; what the labels or the columns don't allow is NaN.
+
+    mase: the mean absolute error, each in units of its series' own error of the seasonal naive forecast, before the
+    origin (Hyndman and Koehler, 2006). relative_mase: that over the seasonal naive forecast's on these rows. smape: 0
+    to 2. pinball: the mean loss of the interval's ends and the middle as quantiles, in units of the same error.
+    """
+    middle, low, high, naive, unit = forecasts[:, :5].T
+    errors, tail = np.abs(labels - middle), (1 - INTERVAL) / 2
+    both = np.abs(labels) + np.abs(middle)
+    mase, other = float(np.mean(errors / unit)), float(np.mean(np.abs(labels - naive) / unit))
+    losses = [
+        np.maximum(level * (labels - quantile), (level - 1) * (labels - quantile)) / unit
+        for level, quantile in ((tail, low), (0.5, middle), (1 - tail, high))
+    ]
+    covered = np.where(np.isnan(low), np.nan, (low <= labels) & (labels <= high))
+    return {
+        "mase": mase,
+        "smape": float(np.mean(2 * np.divide(errors, both, out=np.zeros_like(errors), where=both > 0))),
+        "pinball": float(np.mean(losses)),
+        "mae": float(np.mean(errors)),
+        "rmse": float(np.sqrt(np.mean(errors**2))),
+        "relative_mase": mase / other if other > 0 else float("nan"),
+        "coverage": float(np.mean(covered)),
+    }
+
+
+def points(task: str, predicted: Floats) -> Floats:
+    """One number a row of what a model predicts: the forecast, the value, or the (highest) probability."""
+    if task == "forecasting":
+        return predicted[:, 0]
+    return predicted if predicted.ndim == 1 else np.asarray(predicted.max(axis=1))
+
+
 def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
     """In each tenth of the score's range that holds rows: their mean score, and the share for which it came true."""
     bins = np.clip(scores * BINS, 0, BINS - 1).astype(np.int8)
@@ -201,7 +239,7 @@ def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, A
 
 def calibration(task: str, labels: Floats, predicted: Floats) -> list[dict[str, Any]]:
     """The reliability table of the positive class (binary) or the predicted one (multiclass); none for regression."""
-    if task == "regression":
+    if task in ("regression", "forecasting"):
         return []
     if task == "binary":
         return reliability(labels == 1, predicted)
@@ -226,6 +264,11 @@ class Scored:
     predicted: Floats
     threshold: float = 0.5
     groups: Rows | None = None
+
+    @property
+    def points(self) -> Floats:
+        """One number a row of what is predicted."""
+        return points(self.task, self.predicted)
 
     def measured(self, rows: Rows | slice = slice(None)) -> dict[str, float]:
         """All metrics of the task on some of the rows."""

@@ -9,10 +9,15 @@ CALIBRATION = "expected_calibration_error"
 BINARY = ("auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", CALIBRATION)
 MULTICLASS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", CALIBRATION)
 REGRESSION = ("rmse", "mae", "r2", "mean_absolute_percentage_error", "median_absolute_error")
-NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
+CLASSES = ("binary", "multiclass")  # tasks
+FORECASTING = ("mase", "smape", "pinball", "mae", "rmse", "relative_mase", "coverage")
+NAMES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION, "forecasting": FORECASTING}
+FORECAST = ("prediction", "lower", "upper", "seasonal_naive", "seasonal_error", "step")  # the columns of a forecast
+NAIVE, GIVEN = 3, FORECAST[3:]  # the position of the naive forecast; columns that are features too
+INTERVAL = 0.9  # what a prediction interval is to cover
 Value = TypeVar("Value")  # a number, or an array of them
-UNBOUNDED = frozenset(("log_loss", *REGRESSION)) - {"r2"}
-SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION}
+UNBOUNDED = frozenset(("log_loss", *REGRESSION, *FORECASTING)) - {"r2", "smape", "coverage"}
+SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION, "smape"}
 
 
 def check(metric: str, task: str) -> None:
@@ -26,7 +31,7 @@ def values(metric: str, task: str) -> tuple[float, float]:
     """The lowest and the highest value that a metric can have."""
     if metric == "r2":
         return -inf, 1
-    return 0, inf if metric in UNBOUNDED else 2 if (metric, task) == ("brier", "multiclass") else 1
+    return 0, inf if metric in UNBOUNDED else 2 if (metric, task) in (("brier", "multiclass"), ("smape", task)) else 1
 
 
 def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:

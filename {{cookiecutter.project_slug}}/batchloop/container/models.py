@@ -20,9 +20,11 @@ from types import FrameType
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from batchloop.container import artifacts, hosts, job, matrices
+from batchloop.container import artifacts, conformal, hosts, job, matrices
 from batchloop.container.job import InputError, Pace, sentence
+from batchloop.container.metrics import FORECAST, GIVEN
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
 
@@ -79,8 +81,29 @@ def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
     """The model's predictions, a row each; without rows, an empty answer of the right shape."""
     if not len(features):
         classes = len(model.metadata["classes"])
-        return np.empty((0, classes) if classes > 2 else 0)
-    return np.asarray(module().predict(model.fitted, features, threads), dtype=np.float64)
+        forecasting = model.metadata.get("task") == "forecasting"
+        return np.empty((0, len(FORECAST)) if forecasting else (0, classes) if classes > 2 else 0)
+    predicted = np.asarray(module().predict(model.fitted, features, threads), dtype=np.float64)
+    if model.metadata.get("task") != "forecasting":
+        return predicted
+    given = _given(model, features)
+    known = model.metadata.get("interval", [[np.nan, np.nan]])
+    return np.column_stack([predicted, conformal.interval(predicted, given[:, 1], given[:, 2], known), given])
+
+
+def _given(model: Model, features: Matrix) -> "NDArray[np.float64]":
+    """Of each row to forecast: the seasonal naive forecast, its error, and the step."""
+    names = [feature["name"] for feature in model.metadata["features"]]
+    return np.asarray(features[:, [names.index(name) for name in GIVEN]], dtype=np.float64)
+
+
+def calibrated(model: Model, validation: Table) -> Model:
+    """A model of forecasts with the interval that they have, as validation values say; any other one as it is."""
+    if model.metadata["task"] != "forecasting":
+        return model
+    _, error, step = _given(model, validation.features).T
+    missed = (validation.labels - predict(model, validation.features)[:, 0]) / error
+    return replace(model, metadata={**model.metadata, "interval": conformal.ends(missed, step)})
 
 
 def confirmed(model: Model, features: Matrix, known: "Predicted | None", threads: int) -> Predicted:

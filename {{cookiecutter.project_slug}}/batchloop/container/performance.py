@@ -274,7 +274,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
 
 
 def _obstacle(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) -> str:
-    if case.data.task == "regression":
+    if not case.data.classes:
         return f"a predicted value says nothing of its own chance to be right; {ONLY_LABELS}"
     if LABEL not in scored.collect_schema():
         return f"the evaluation's predictions have no column {LABEL}"

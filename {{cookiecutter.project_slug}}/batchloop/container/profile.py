@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import files, measured, raw
+from batchloop.container import files, measured, raw, seasonal
 from batchloop.container.protocols import Bins, DriftFile
 from batchloop.container.usecase import UseCase
 
@@ -29,7 +29,8 @@ CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
 Mask = NDArray[np.bool_]
-Rows = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
+One = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
+Rows = One | Mapping[tuple[str, ...], pl.LazyFrame]  # or, for some columns each, rows of their own
 
 
 @dataclass
@@ -147,6 +148,9 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
 
     With `halves` the rows that drew no bins are counted once more by themselves.
     """
+    if isinstance(rows, Mapping):
+        parts = [count(part, [one for one in bins if one["name"] in names], halves) for names, part in rows.items()]
+        return parts[0][0], {name: one for _, part in parts for name, one in part.items()}
     found = {column["name"]: Counted(*np.zeros((3, len(labels(column))))) for column in bins}
     edges = {column["name"]: np.asarray(column["edges"], float) for column in bins if "edges" in column}
     wanted = [values(column["name"], column["kind"]) for column in bins]
@@ -168,7 +172,15 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
     return total, found
 
 
-def table(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
+def table(folder: Path, case: UseCase, again: bool = False, new: bool = False) -> Rows:
+    """What is monitored of a raw table, to be read once; `again`: several times.
+
+    Of series that is what lies beyond season and trend; `new`: of a window that brings its past, and rows to come.
+    """
+    return seasonal.monitored(folder, case, new) if case.series else intact(folder, case, again)
+
+
+def intact(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
     """The rows of a raw table but those of ragged lines, whose cells may stand under other columns; to be read once.
 
     In the place of a text or a picture stands what is measured of it. With `again` they can be read several times.
@@ -176,16 +188,16 @@ def table(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iter
     case = measured.seen(case)
     parts = raw.read(folder, case).parts if again else []
 
-    def intact() -> Iterator[pl.DataFrame]:
+    def rows() -> Iterator[pl.DataFrame]:
         for batch in map(pl.read_ipc, parts) if again else raw.stream(folder, case)[1]:
             ragged = batch[raw.RAGGED]
             whole = batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
             yield measured.measured(whole, case.columns)
 
-    return intact
+    return rows
 
 
-def _batches(rows: Rows, names: Sequence[str]) -> Iterable[pl.DataFrame]:
+def _batches(rows: One, names: Sequence[str]) -> Iterable[pl.DataFrame]:
     if not isinstance(rows, pl.LazyFrame):
         return rows()
     schema = rows.collect_schema()
@@ -204,6 +216,13 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
     One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
     were drawn through them look like no other sample of the same distribution.
     """
+    if isinstance(rows, Mapping):
+        parts = [learned(part, {name: kinds[name] for name in names}, bins) for names, part in rows.items()]
+        frames = {name: part for names, part in rows.items() for name in names}
+        columns = [column for _, columns in parts for column in columns]
+        return parts[0][0], [
+            column | {"design_effect": seasonal.design_effect(column, frames[column["name"]])} for column in columns
+        ]
     numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
     categories = {name: kind for name, kind in kinds.items() if name not in numbers}
     total, *drawn = _drawn(rows, list(numbers), list(categories))
@@ -217,7 +236,7 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
     ]
 
 
-def _drawn(rows: Rows, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
+def _drawn(rows: One, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
     """How many rows there are, and of the half that draws the bins the numbers and the categories.
 
     Of many rows not all of that half are needed for the numbers, whose quantiles take whole columns; every category is

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # rows × features; a category is the position of its name in `categories`, NaN is missing. A picture has a column for
 # each of its values, 0 to 255, row by row; a matrix of nothing but pictures is uint8 (batchloop/container/matrices.py).
 Matrix: TypeAlias = "NDArray[np.float32]"
-# binary: the positive class's probability a row; multiclass: rows × classes; else values
+# binary: the positive class's probability a row; multiclass: rows × classes; else values; what models.predict makes of
+# the values of a forecast is rows × metrics.FORECAST
 Predicted: TypeAlias = "NDArray[np.float64]"
 # name, source (the raw column), kind (its type); a category's `categories`; an image's `shape`: rows, columns, channels
 Feature = Mapping[str, Any]
@@ -36,7 +37,7 @@ class Table:
 class Problem:
     """What there is to learn, from which features, with how many threads, and together with which hosts."""
 
-    task: str  # binary | multiclass | regression
+    task: str  # binary | multiclass | regression | forecasting
     classes: tuple[str, ...]  # the label's values, for binary the positive one last; empty for regression
     features: tuple[Feature, ...]
     threads: int = 1
@@ -53,6 +54,17 @@ class FeaturesFile(Protocol):
         """The features as expressions over typed raw columns; null is missing.
 
         Float32, an Enum for a category, and for an image Binary: a byte for each of its values.
+        """
+
+    def examples(self, grid: "pl.DataFrame", wanted: "pl.DataFrame", case: Any) -> "pl.DataFrame":
+        """Of [series] alone: the columns that `fit` and `transform` then see, a row for each of `wanted`.
+
+        `grid` has one row for each series (`__series`) and period, sorted, without gaps: the time, the label (null
+        where it is not known) and the other columns. `wanted` says for each example where in the grid its period
+        (`__row`) and its origin (`__origin`) stand, and how many periods (`step`) lie between them. What is not known
+        in advance must not be looked at after the origin. Among the columns are `step`, `seasonal_naive` (the forecast
+        to beat) and `seasonal_error` (its mean absolute error before the origin, above 0); an example without these
+        can't be forecast. `fit` then gets, after the columns of [columns], the time and the label.
         """
 
 

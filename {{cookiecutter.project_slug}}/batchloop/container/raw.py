@@ -27,7 +27,9 @@ from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
 
 ERROR, BROKEN, INVALID = "__error", "__broken", "__invalid:"
+PART = "__part"  # train, validation or test
 GROUP = "__group"  # what [split] group says of a row, as text
+SERIES = "__series"  # what [series] id says of a row, as text
 SLICE = "__slice:"  # begins the name of a column of [slices] that is none of [columns]; text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
 
@@ -74,8 +76,8 @@ class RawTable:
             self.classes.update(batch[label].drop_nulls().unique().head(2))
         if GROUP in batch.columns:
             self.ungrouped += batch[GROUP].null_count()
-        if usecase.data.id:
-            self.ids.add(batch[usecase.data.id])
+        if usecase.keys():
+            self.ids.add(batch[usecase.data.id or NO_ID])
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,12 @@ class Parser:
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
-    """The raw table in a folder: one or more CSV (also packed) or Parquet files.
+    """The raw table in a folder: one or more CSV (also packed) or Parquet files; series always have their labels.
 
     Raises InputError for a folder without files, a damaged file, one without a needed column, or a column of moments
     whose time zone is not said.
     """
+    labelled = labelled or usecase.series is not None
     table, parsed = stream(folder, usecase, labelled)
     scratch = files.scratch("parsed-")
     for batch in parsed:
@@ -113,7 +116,7 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
 
 def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
     """A table that has no `parts`, and its batches: taking them fills its counts. They have the frame's columns."""
-    tables = tuple(files.find(folder))
+    tables, labelled = tuple(files.find(folder)), labelled or usecase.series is not None
     table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
     others = [parser.source for parser in parsers[True] if not parser.plain]
     numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
@@ -170,7 +173,7 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
-        if data.task == "regression":
+        if not data.classes:
             spelling = replace(spelling, format=data.label_format)
             kind, parse = "a number", partial(values.number, spelling=spelling)
         plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
@@ -180,6 +183,8 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
         parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
+    if usecase.series and usecase.series.id:
+        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=replace(spelling, format=""))))
     return parsers
 
 
@@ -231,8 +236,26 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]])
             flag = right if wrong is None else wrong
             columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
+    if usecase.series:
+        return _named(frame, usecase)
     stem = pl.col(FILE).str.split(".").list.first()
     return frame if name else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
+
+
+def _named(frame: pl.DataFrame, usecase: UseCase) -> pl.DataFrame:
+    """Rows of series under their ids, series and time; a row without one of them is broken."""
+    series = usecase.series and usecase.series.id
+    frame = frame if series else frame.with_columns(pl.lit("").alias(SERIES))
+    day = usecase.series is not None and usecase.series.frequency[-1] not in "smh"
+    time = pl.col(usecase.data.time)
+    said = time.dt.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S").fill_null("?")
+    error = pl.coalesce(
+        ERROR,
+        pl.when(pl.col(SERIES).is_null()).then(pl.lit(f"column {series!r}: the series is missing")),
+        pl.when(time.is_null()).then(pl.lit(f"column {usecase.data.time!r}: the time is missing")),
+    )
+    identity = pl.concat_str(pl.col(SERIES).fill_null("?"), pl.lit("|"), said) if series else said
+    return frame.with_columns(error.alias(ERROR), error.is_not_null().alias(BROKEN), identity.alias(NO_ID))
 
 
 def check(table: RawTable, usecase: UseCase) -> None:
@@ -272,6 +295,6 @@ def check_training(table: RawTable, usecase: UseCase) -> None:
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     """What to warn of where rows have the id of another one: how many, and the first such ids."""
-    name, (rows, first) = usecase.data.id, table.ids.shared()
+    name, (rows, first) = " and ".join(usecase.keys()), table.ids.shared()
     shown = f"such as {', '.join(map(repr, first))}: nothing tells them apart"
     return [f"{rows:,} rows share their {name!r} with another row, {shown}"] if rows else []

@@ -42,7 +42,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     file and number, which means something only in the very files that were scored, with the label added.
     """
     identity = case.data.id or raw.NO_ID
-    if not case.data.id and not same_rows(case, folder, scored_files):
+    if not case.keys() and not same_rows(case, folder, scored_files):
         return (
             "[data] id is empty, so labels and predictions meet by file and row number, and the labelled files are not "
             "the ones that were scored; give the table an id, or the scored files with the label added"
@@ -50,20 +50,24 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     labels, counts = _labels(case, folder, identity)
     if identity not in predictions.collect_schema():
         raise InputError(f"the predictions have no column {identity!r}, the id; labels can't be joined with them.")
-    scores = [name for name in predictions.collect_schema() if name == "score" or name.startswith("score:")]
-    sliced = [name for name in predictions.collect_schema() if name.startswith(raw.SLICE)]
+    schema = predictions.collect_schema().names()
+    scores = [name for name in schema if name == "score" or name.startswith("score:") or name in metrics.FORECAST[1:]]
+    sliced = [name for name in schema if name.startswith(raw.SLICE)]
     answers = [PREDICTION, *scores, ERROR, *sliced]
     different = predictions.select(pl.col(identity).cast(pl.String), *answers).unique()
     scored = different.group_by(identity).agg(pl.len().alias(ANSWERS), *(pl.col(name).first() for name in answers))
     both = labels.join(scored, on=identity, how="left", maintain_order="left").collect(engine="streaming")
+    if case.series and case.series.id:  # what is forecast of one series at once stands and falls together
+        both = both.with_columns(pl.col(identity).str.replace(r"\|[^|]*$", "").alias(raw.GROUP))
     unscored, twice = both[ANSWERS].is_null(), both[ANSWERS] > 1
     failed = ~unscored & ~twice & both[ERROR].is_not_null()
     counts |= {"not_scored": int(unscored.sum()), "scored_twice": int(twice.sum()), "failed": int(failed.sum())}
     rows = both.filter(~unscored & ~twice.fill_null(False) & ~failed)
     rows = rows.select(LABEL, PREDICTION, *scores, *sliced, *([raw.GROUP] if raw.GROUP in rows.columns else []))
     every = scored.filter(pl.col(ERROR).is_null())
+    tell = [name for name in scores if name.startswith("score") or name == "step"]
     total = int(every.select(pl.len()).collect(engine="streaming").item())
-    return Joined(rows, total, counts, _bias(case, rows, every, scores or [PREDICTION]))
+    return Joined(rows, total, counts, _bias(case, rows, every, tell or [PREDICTION]))
 
 
 def _labels(case: UseCase, folder: Path, identity: str) -> tuple[pl.LazyFrame, dict[str, int]]:
@@ -187,7 +191,8 @@ def _few_of_class(scored: Scored) -> bool:
 def _score_columns(case: UseCase) -> list[str]:
     """What a task's metrics are computed from."""
     several = [f"score:{name}" for name in case.data.classes]
-    return {"regression": [PREDICTION], "binary": ["score"]}.get(case.data.task, several)
+    known = {"regression": [PREDICTION], "binary": ["score"], "forecasting": [*metrics.FORECAST]}
+    return known.get(case.data.task, several)
 
 
 def _absent(case: UseCase, columns: list[str]) -> str:
@@ -199,7 +204,7 @@ def _absent(case: UseCase, columns: list[str]) -> str:
 def scored_rows(case: UseCase, table: pl.DataFrame, threshold: float) -> Scored:
     """Rows with `__label` as arrays, in the form that the metrics take."""
     truth, columns = table[LABEL], _score_columns(case)
-    if case.data.task != "regression":
+    if case.data.classes:
         truth = truth.cast(pl.String).cast(pl.Enum(case.data.classes)).to_physical()
     scores = table.select(columns).cast(pl.Float64).to_numpy()
     predicted = scores[:, 0] if len(columns) == 1 else scores

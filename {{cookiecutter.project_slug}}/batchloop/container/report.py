@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,27 @@ def interval(
     line = (f"{short(name, 24)} {number(value)}", edge)
     across, grid = Scale(low, high, 2.0, 98.0), ticks(low, high)
     return _part("interval", items=drawn, across=across, grid=grid, limit=line, unit=unit, title=title)
+
+
+def forecast(past: Sequence[tuple[str, float]], ahead: Sequence[tuple[str, float, float, float]], title: str) -> Markup:
+    """A series' values by their names, and those to come with the ends of their interval."""
+    ends = [end for _, *values in ahead for end in values]
+    down = Scale(*limits([*ends, *(value for _, value in past)]), TOP + HEIGHT, TOP)
+    names, total = [str(row[0]) for row in (*past, *ahead)], max(1, len(past) + len(ahead))
+    step = (100 - LEFT) / total
+    points = [(LEFT + (place + 0.5) * step, value) for place, (_, value, *_) in enumerate((*past, *ahead))]
+    every = max(1, math.ceil(total * (max(map(width, names), default=0) * CHARACTER + GAP) / PHONE))
+    return _part(
+        "forecast",
+        title=title,
+        lines=[(*start, *end, place >= len(past)) for place, (start, end) in enumerate(pairwise(points), 1)],
+        band=[(x - step / 2, low, high) for (x, _), (_, _, low, high) in zip(points[len(past) :], ahead, strict=True)],
+        grid=ticks(down.low, down.high),
+        down=down,
+        numbers=table(["", "forecast", "from", "to"], [list(one) for one in ahead]),
+        **{"labels": list(zip(names, [x for x, _ in points], strict=True))[every // 2 :: every], "step": step},
+        **{"left": LEFT, "bottom": TOP + HEIGHT},
+    )
 
 
 @cache

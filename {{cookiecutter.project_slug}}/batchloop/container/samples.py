@@ -113,11 +113,20 @@ def write_training(case: UseCase) -> None:
 
 def check(case: UseCase) -> None:
     """Raises InputError for what can't be learned from parts."""
+    whole_series(case, "processing")
     split, windows = case.split, datasets.windows(job.processing_input("earlier"))
     if split.group and split.method != "group":
         raise InputError(f"several hosts can't split by {split.method} and group at once: {ONE_HOST}.")
     if windows:
         raise InputError(f"several hosts learn from the newest window alone, not from earlier ones too: {ONE_HOST}.")
+
+
+def whole_series(case: UseCase, component: str) -> None:
+    """Raises InputError where rows are of series, which are looked at whole and may lie in several files."""
+    if case.series:
+        raise InputError(
+            f"several hosts can't share a table of series: write count = 1 for {component} in environments/*.toml."
+        )
 
 
 def _check_names(names: Iterable[str]) -> None:

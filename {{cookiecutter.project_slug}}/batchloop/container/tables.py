@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from batchloop.container import artifacts, job, matrices, memory, models, raw, values
 from batchloop.container.job import InputError, column_hint, listed
+from batchloop.container.metrics import FORECAST
 from batchloop.container.models import Model
 from batchloop.container.protocols import Feature, Matrix, Predicted, Table
 
@@ -119,7 +120,8 @@ def table(
 ) -> pl.DataFrame:
     """Id, prediction, score (a probability; `score:<class>` too for several classes) and error, a row an example.
 
-    `predicted` is what models.predict gave. A row with an error has no prediction and no score.
+    `predicted` is what models.predict gave; the columns of a forecast stand in the place of the score. A row with an
+    error has no prediction and no score.
     """
     chosen: Any = predicted
     columns = {}
@@ -128,6 +130,8 @@ def table(
     elif metadata["task"] == "multiclass":
         chosen, columns = predicted.argmax(axis=1), {SCORE: predicted.max(axis=1)}
         columns |= {f"{SCORE}:{name}": predicted[:, position] for position, name in enumerate(metadata["classes"])}
+    elif metadata["task"] == "forecasting":
+        chosen, columns = predicted[:, 0], dict(zip(FORECAST[1:], predicted.T[1:], strict=True))
     prediction = labels(chosen, metadata).alias(PREDICTION)
     frame = pl.DataFrame([identity, prediction, *(pl.Series(name, column) for name, column in columns.items())])
     reasons = pl.lit(None, dtype=pl.String) if errors is None else errors
@@ -137,7 +141,7 @@ def table(
 
 def labels(numbers: NDArray[Any], metadata: Mapping[str, Any]) -> pl.Series:
     """The labels of a protocols.Table (class positions, or values) as a column beside predictions: names, or values."""
-    if metadata["task"] == "regression":
+    if not metadata["classes"]:
         return pl.Series(LABEL, numbers)
     return pl.Series(LABEL, pl.Enum(metadata["classes"]).categories.gather(numbers.astype(np.uint32)).cast(pl.String))
 

@@ -25,9 +25,10 @@ def write_tally(
 ) -> None:
     """What is counted of this host's raw files, of which there may be none; `seen` is shown each batch of them."""
     folder = job.processing_input("raw")
+    samples.whole_series(case, "monitoring")
 
     def batches() -> Iterator[pl.DataFrame]:
-        for batch in profile.table(folder, case)() if job.holds_files(folder) else ():
+        for batch in profile.intact(folder, case)() if job.holds_files(folder) else ():
             seen(batch)
             yield batch
 
@@ -69,13 +70,13 @@ def write_baseline(case: UseCase) -> None:
 def _unbinned(case: UseCase) -> list[Bins]:
     return [
         {"name": name, "kind": kind, "edges" if kind in ("number", "date") else "values": []}
-        for name, kind in measured.kinds(case.columns).items()
+        for name, kind in measured.kinds(case.sources()).items()
     ]
 
 
 def baseline(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
     """As profile.learned, of raw; from a sample come bins, and what is counted in them. Raises InputError."""
-    kinds, folder, sampled = measured.kinds(case.columns), job.processing_input("raw"), bool(samples.spread())
+    kinds, folder, sampled = measured.kinds(case.sources()), job.processing_input("raw"), bool(samples.spread())
     table = samples.drawn() if sampled else profile.table(folder, case, again=True)
     total, columns = profile.learned(table, kinds, case.drift.bins)
     if total == 0:

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from batchloop.container import formats, metrics, settings
+from batchloop.container import formats, horizons, metrics, settings
 from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
@@ -18,10 +18,10 @@ RESERVED = ("prediction", "score", "error")
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
 TABLES = {
-    "processing": ("data", "columns", "split", "features", "slices"),
-    "algorithm": ("data", "columns", "hyperparameters", "tuning", "prediction", "gate", "slices"),
-    "monitoring": ("usecase", "data", "columns", "split", "drift", "retraining", "slices"),
-    "explainability": ("usecase", "data", "columns", "explanation"),
+    "processing": ("data", "columns", "series", "split", "features", "slices"),
+    "algorithm": ("data", "columns", "series", "hyperparameters", "tuning", "prediction", "gate", "slices"),
+    "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining", "slices"),
+    "explainability": ("usecase", "data", "columns", "series", "explanation"),
 }
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
@@ -77,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Data:
-    task: Literal["binary", "multiclass", "regression"]
+    task: Literal["binary", "multiclass", "regression", "forecasting"]
     label: Annotated[str, FILLED]
     id: str = ""
     classes: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ class About:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UseCase(About):
+class UseCase(About, horizons.Rows):
     """Everything in usecase.toml; `columns` keeps the file's order."""
 
     data: Data
@@ -200,6 +200,7 @@ class UseCase(About):
     slices: Slices
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
+    series: horizons.Series | None = None
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""
@@ -208,7 +209,13 @@ class UseCase(About):
             values = {entry.name: (getattr(table, entry.name), entry.default) for entry in fields(table)}
             return {key: value for key, (value, usual) in values.items() if value != usual and key not in left_out}
 
-        return {"data": chosen(self.data, READING), "columns": [chosen(column, ("drift",)) for column in self.columns]}
+        tables = {"data": chosen(self.data, READING), "columns": [chosen(one, ("drift",)) for one in self.columns]}
+        return {**tables, "series": chosen(self.series, ())} if self.series else tables
+
+    def sources(self) -> tuple[Column, ...]:
+        """The columns that features come from: those of [columns], and of a series the time and the label."""
+        own = [Column(self.data.time, "date"), Column(self.data.label, "number")] if self.series else []
+        return (*self.columns, *own)
 
 
 KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).items() if is_dataclass(kind)}
@@ -216,9 +223,8 @@ KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(UseCase).it
 
 def of_labels(case: UseCase, group: str = "") -> UseCase:
     """The contract of a table of labels: an id and a label, and maybe the group; no other column is looked at."""
-    return replace(
-        case, columns=(), slices=Slices(), data=replace(case.data, time=""), split=replace(case.split, group=group)
-    )
+    data, split = case.data if case.series else replace(case.data, time=""), replace(case.split, group=group)
+    return replace(case, columns=(), slices=Slices(), data=data, split=split)
 
 
 def digest(value: object) -> str:
@@ -248,12 +254,14 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
             columns=tuple(
                 settings.table(Column, ("columns", name), column, name=name)
-                for name, column in tables["columns"].items()
+                for name, column in tables.get("columns", {}).items()
             ),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
+            series=settings.table(horizons.Series, ("series",), tables["series"]) if "series" in tables else None,
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
         )
-        for rules in [*map(_column_rules, parsed.columns), _data_rules(parsed), _split_rules(parsed)]:
+        own = [_data_rules(parsed), _split_rules(parsed), horizons.rules(parsed)]
+        for rules in [*map(_column_rules, parsed.columns), *own]:
             settings.check(rules)
         gate, drop = parsed.gate, parsed.drift.performance_drop
         metrics.check_gate(parsed.data.task, gate.metric, gate.minimum, gate.minimum_lead, drop)
@@ -264,7 +272,7 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
 
 def _check_tables(tables: Mapping[str, Any]) -> None:
     """Raises SettingError for an unknown or a missing table, and for a key that stands outside all tables."""
-    known = ["usecase", "columns", "hyperparameters", *KINDS]
+    known = ["usecase", "columns", "hyperparameters", "series", *KINDS]
     for name in tables:
         if name not in known and not isinstance(tables[name], Mapping):
             homes = [f"[{table}]" for table, kind in KINDS.items() if name in (entry.name for entry in fields(kind))]
@@ -272,10 +280,10 @@ def _check_tables(tables: Mapping[str, Any]) -> None:
             raise SettingError(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
             raise SettingError(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
-    for name in ("data", "gate", "usecase", "columns"):
+    for name in ("data", "gate", "usecase", *(() if "series" in tables else ("columns",))):
         if not tables.get(name):
             raise SettingError(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
-    if not isinstance(tables["columns"], Mapping):
+    if not isinstance(tables.get("columns", {}), Mapping):
         raise SettingError("[columns] is a list, and should be one table.")
 
 
@@ -341,7 +349,7 @@ def _data_rules(case: UseCase) -> formats.Rules:
     holds = data.task != "binary" or count == 2
     yield holds, "[data] classes needs the two label values of a binary task, the positive one last."
     yield data.task != "multiclass" or count > 2, "[data] classes needs the label's three or more values."
-    yield data.task != "regression" or not count, "[data] classes are for binary and multiclass; leave it empty."
+    yield not count or data.task in metrics.CLASSES, "[data] classes are for binary and multiclass; leave it empty."
     yield len(set(data.classes)) == count, "[data] classes names a value twice."
     yield all(value.strip() for value in data.classes), "[data] classes holds an empty text."
     yield from formats.rules("[data] label_format", data.label_format, number=True)
@@ -371,6 +379,6 @@ def _split_rules(case: UseCase) -> formats.Rules:
     yield sliced or case.slices.limit is None, "[slices] limit is of the worst slice, and columns names none."
     holds = loop.alarms <= loop.windows
     yield holds, f"[retraining] alarms = {loop.alarms} is above windows = {loop.windows}: so many can't alarm."
-    holds = set(loop.on) - ({"performance"} if data.task == "regression" else set())
+    holds = set(loop.on) - (set() if data.classes else {"performance"})
     yield holds, '[retraining] on needs one of "drift" and "realised", or, for classes, "performance".'
     yield split.validation + split.test < 1, "[split] validation and test leave nothing to train on."

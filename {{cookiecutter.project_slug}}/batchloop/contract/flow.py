@@ -4,6 +4,7 @@ import io
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 
 from batchloop.container import artifacts, job, models, raw, server, usecase
+from batchloop.container.horizons import Series
 from batchloop.container.usecase import Column, UseCase
 
 SPLITS = ("train", "validation", "test", "champion_test")
@@ -20,7 +22,12 @@ Mode = Callable[[Mapping[str, str]], None]
 
 
 def rows(case: UseCase, count: int, seed: int = 1) -> pl.DataFrame:
-    """Made-up rows under a use case's contract: id, time, group, columns and a label that the columns say much of."""
+    """Made-up rows under a use case's contract: id, time, group, columns and a label that the columns say much of.
+
+    Of series, so many rows or a few more: whole series of one length, which go up and down with their season.
+    """
+    if case.series:
+        return _series_rows(case, case.series, count, seed)
     random = np.random.default_rng(seed)
     columns = {column.name: _values(column, count, random) for column in case.columns}
     ranks = [pl.Series(values).rank("ordinal").to_numpy() / count for values in columns.values()]
@@ -38,6 +45,32 @@ def rows(case: UseCase, count: int, seed: int = 1) -> pl.DataFrame:
     if case.data.id:
         table[case.data.id] = [f"{seed}-{number}" for number in range(count)]
     return pl.DataFrame(table)
+
+
+def _series_rows(case: UseCase, series: Series, count: int, seed: int) -> pl.DataFrame:
+    periods = max(count // 10, 6 * series.horizon, 6 * series.season_length)
+    names = [f"{seed}-{number}" for number in range(max(1, count // periods))] if series.id else [""]
+    random, total = np.random.default_rng(seed), len(names) * periods
+    unit = series.frequency.lstrip("0123456789")
+    steps = pl.int_range(periods, eager=True) * int(series.frequency.removesuffix(unit))
+    time = pl.select(pl.lit(datetime(2019, 1, 7)).dt.offset_by(pl.concat_str(steps, pl.lit(unit)))).to_series()
+    number = np.tile(np.arange(periods), len(names))
+    level = np.repeat(random.lognormal(3, 1, len(names)), periods)
+    wave = 1 + 0.4 * np.sin(2 * np.pi * number / series.season_length) + number / periods
+    table: dict[str, Any] = {case.data.time: pl.concat([time] * len(names)).cast(pl.Datetime("us"))}
+    table |= {series.id: np.repeat(names, periods)} if series.id else {}
+    table |= {column.name: _values(column, total, random) for column in case.columns}
+    return pl.DataFrame({**table, case.data.label: level * wave * np.exp(random.normal(0, 0.05, total))})
+
+
+def unlabelled(case: UseCase, table: pl.DataFrame) -> pl.DataFrame:
+    """Rows as they are scored: without the label; of series only the last horizon is, and what is not known by then."""
+    if case.series is None:
+        return table.drop(case.data.label)
+    names = [column.name for column in case.columns if column.name not in case.series.known]
+    time = pl.col(case.data.time)
+    last = table.select(time.unique().sort().tail(case.series.horizon).min()).item()
+    return table.with_columns(pl.when(time < last).then(pl.col(name)).alias(name) for name in [case.data.label, *names])
 
 
 def _values(column: Column, count: int, random: np.random.Generator) -> Any:

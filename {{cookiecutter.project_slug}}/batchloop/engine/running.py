@@ -160,11 +160,13 @@ class RunSummary:
         return {name: item["Value"] for found in lists for name, item in found.items()}
 
     def evaluation(self) -> Iterator[str]:
-        """The metrics as a table: validation, test, and the champion on the same test rows."""
+        """The metrics as a table: validation, test, and the champion and a naive forecast on the same test rows."""
         report = self._evaluation()
         if not report:
             return
-        columns = ["validation", "test", *(["champion"] if report.get("champion") else [])]
+        naive = "rival" in (report.get("comparison") or {})
+        columns = ["validation", "test", *(["champion"] if report.get("champion") and not naive else [])]
+        columns += ["naive"] if report.get("naive") else []
         width = max(len(name) for name in report["test"])
         yield f"  {'':<{width}}" + "".join(f"{column:>12}" for column in columns)
         for name in report["test"]:

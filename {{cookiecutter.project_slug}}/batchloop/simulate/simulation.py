@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from batchloop import repository
-from batchloop.container import files, metrics, raw, realised, report
+from batchloop.container import files, metrics, raw, realised, report, usecase
 from batchloop.container.job import InputError
 from batchloop.container.tables import LABEL
 from batchloop.container.usecase import UseCase
@@ -168,7 +168,7 @@ def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
     None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
     """
     usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
-    if usable.is_empty() or (case.data.task != "regression" and usable[LABEL].n_unique() < 2):
+    if usable.is_empty() or (case.data.classes and usable[LABEL].n_unique() < 2):
         return None
     found = realised.scored_rows(case, usable, case.prediction.threshold)
     value = found.measured()[case.gate.metric]
@@ -201,10 +201,11 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
 
 def labels(loop: Loop, stage: Stage) -> pl.DataFrame:
     """`id`, with the stage's number before it, and `label`; no rows where nothing is known."""
-    data = loop.case.data
-    for part in ("production", *(["train"] if data.id else [])):
+    data, series = loop.case.data, loop.case.series
+    case = usecase.of_labels(loop.case) if series else loop.case
+    for part in ("labels",) if series else ("production", *(["train"] if data.id else [])):
         try:
-            table = raw.read(stage.folder / part, loop.case, labelled=True)
+            table = raw.read(stage.folder / part, case, labelled=True)
         except InputError:
             continue
         identity = pl.concat_str(pl.lit(f"{stage.number}:"), data.id or raw.NO_ID).alias("id")
@@ -214,7 +215,8 @@ def labels(loop: Loop, stage: Stage) -> pl.DataFrame:
 
 def _all_rows(loop: Loop) -> str:
     """The URI of all stages' production rows, under ids that tell the stages apart."""
-    folder, data = loop.repository.local / "rows", loop.case.data
+    folder, data, series = loop.repository.local / "rows", loop.case.data, loop.case.series
+    name = series.id if series else data.id
     if not folder.is_dir():
         partial = folder.with_name(".rows")
         shutil.rmtree(partial, ignore_errors=True)
@@ -222,9 +224,9 @@ def _all_rows(loop: Loop) -> str:
         for stage in loop.stages:
             for file in files.find(stage.folder / "production"):
                 frame, mark = files.scan(file, data).drop(raw.ROW), f"{stage.number}:"
-                if data.id:
-                    marked = pl.concat_str([pl.lit(mark), raw.as_text(data.id).str.strip_chars()])
-                    frame = frame.with_columns(marked.alias(data.id))
+                if name:
+                    marked = pl.concat_str([pl.lit(mark), raw.as_text(name).str.strip_chars()])
+                    frame = frame.with_columns(marked.alias(name))
                 frame.sink_parquet(partial / f"{mark}{file.name.split('.')[0]}.parquet")
         partial.rename(folder)
     return f"{folder.as_uri()}/"

@@ -74,7 +74,7 @@ def train(settings: Mapping[str, str]) -> None:
             return
         run = _tuned(run, trials)
         checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
-        fitted = Model(_fit(run, checkpoint), _metadata(run))
+        fitted = models.calibrated(Model(_fit(run, checkpoint), _metadata(run)), run.validation)
         if host.first:
             _write(run, fitted, checkpoint.predicted)
         models.forget(job.checkpoints())
@@ -83,7 +83,7 @@ def train(settings: Mapping[str, str]) -> None:
 def _gather(case: UseCase, chosen: Mapping[str, Any], continues: bool) -> Run:
     """Read the tables and check that they can be learned from. Raises InputError."""
     schema = tables.schema(job.channel("validation"))  # train/ may be a part, without it
-    classes = case.data.classes if case.data.task != "regression" else ()
+    classes = case.data.classes
     tables.check_memory(schema, "train", "validation", "test", "champion_test")
     learned, validation = (tables.read(job.channel(name), schema, classes) for name in ("train", "validation"))
     _check_labels(learned, validation, classes)

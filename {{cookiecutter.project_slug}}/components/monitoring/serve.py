@@ -5,7 +5,17 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, profile, realised, slice_metrics, tallies, usecase
+from batchloop.container import (
+    artifacts,
+    drift_report,
+    job,
+    profile,
+    realised,
+    seasonal,
+    slice_metrics,
+    tallies,
+    usecase,
+)
 from batchloop.container.job import InputError
 from batchloop.container.realised import Joined
 from batchloop.container.usecase import UseCase
@@ -25,8 +35,8 @@ def serve(settings: Mapping[str, str]) -> None:
     if job.flag(settings, "share"):
         tallies.write_tally("counts", case, baseline["columns"])
         return
-    raw = job.processing_input("raw")
-    table = tallies.tally("counts") if job.processing_input("counts").is_dir() else profile.table(raw, case)
+    raw, several = job.processing_input("raw"), job.processing_input("counts").is_dir()
+    table = tallies.tally("counts") if several else profile.table(raw, case, new=True)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = slice_metrics.beside(case, baseline.get("slices", {}), raw, _predictions())
     labels = _labels(case, predictions)
@@ -34,10 +44,10 @@ def serve(settings: Mapping[str, str]) -> None:
     report = drift_report.with_labels(case, baseline, report, labels)
     labelled = labels.rows if isinstance(labels, Joined) else None
     report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
+    shown = tallies.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
-        text = drift_report.batch(case, baseline, report, tallies.examples("counts", case))
-        (folder / "report.html").write_text(text, encoding="utf-8")
+        (folder / "report.html").write_text(drift_report.batch(case, baseline, report, shown), encoding="utf-8")
     log.info("%s: %s %s", report["verdict"], report["reason"], report["consequence"])
 
 

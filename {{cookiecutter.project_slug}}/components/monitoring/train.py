@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, performance, profile, realised, tallies, usecase
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, seasonal, tallies, usecase
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def train(settings: Mapping[str, str]) -> None:
     rows, columns = tallies.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet")
-    score_rows, scores = profile.learned(scored, score_kinds(scored), case.drift.bins)
+    score_rows, scores = profile.learned(seasonal.scores(scored, case), score_kinds(scored), case.drift.bins)
     found = _evaluation(evaluation)
     baseline = {
         "rows": rows,

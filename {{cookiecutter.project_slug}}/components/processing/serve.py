@@ -4,11 +4,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from batchloop.container import artifacts, datasets, job, known, raw, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, series, usecase
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
-SPREAD = ("raw",)  # each of several hosts prepares its part of the files
+SPREAD = series.spread  # each of several hosts prepares its part of the files
 
 
 def serve(settings: Mapping[str, str]) -> None:
@@ -25,7 +25,7 @@ def serve(settings: Mapping[str, str]) -> None:
     if host.several and not job.holds_files(job.processing_input("raw")):
         log.info("%s of %s hosts was given no file", host.name, len(host.names))
         return
-    table, batches = raw.stream(job.processing_input("raw"), case)
+    table, batches = series.stream(job.processing_input("raw"), case)
     limit, found = int(settings.get("max_payload_mb", "6")) * MEGABYTE, known.Known(learned)
     with artifacts.writing(job.processing_output("features")) as folder:
         files = datasets.write_batch(batches, found, folder / f"{host.prefix}features", limit)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from batchloop.container import artifacts, datasets, job, known, raw, samples, slices, usecase
+from batchloop.container import artifacts, datasets, job, known, raw, samples, series, slices, usecase
 from batchloop.container.job import InputError, sentence
 from batchloop.container.usecase import UseCase
 from components.processing import features
@@ -27,7 +27,7 @@ def train(settings: Mapping[str, str]) -> None:
     whole = samples.whole(case) if samples.spread() else None
     newest = _labelled(case, whole)
     before = _earlier(case, newest)
-    frame = pl.concat([newest, *before.values()], how="diagonal")
+    frame = series.examples(pl.concat([newest, *before.values()], how="diagonal"), case)
     training = (whole.rows if whole else frame).filter(pl.col(datasets.PART) == "train")
     champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
@@ -39,7 +39,7 @@ def train(settings: Mapping[str, str]) -> None:
         learned = champion
     else:
         given = whole.settings(case.features) if whole else case.features
-        learned = datasets.schema(case, features.fit(training, case.columns, given))
+        learned = datasets.schema(case, features.fit(training, case.sources(), given))
     parts = slices.learned(training, case)
     described = {**learned, "earlier": list(before), "slices": parts}
     rows = datasets.write_parts(frame, described, datasets.PARTS, slices.assigned(parts, case))
@@ -65,7 +65,8 @@ def _labelled(case: UseCase, whole: samples.Whole | None) -> pl.LazyFrame:
         datasets.check(whole.table, case, whole.warnings)
         frame = whole.own(case)
     else:
-        frame = datasets.with_parts(datasets.read(case, job.processing_input("raw")), case)
+        usable = datasets.read(case, job.processing_input("raw"))
+        frame = usable if case.series else datasets.with_parts(usable, case)
     if case.split.method != "given" or not job.current().first:
         return frame
     validation = datasets.read(case, job.processing_input("validation"))
@@ -80,7 +81,7 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """
     earlier: dict[str, pl.LazyFrame] = {}
     windows = datasets.windows(job.processing_input("earlier"))
-    held_out = datasets.held_out(newest, case) if windows else pl.DataFrame()
+    held_out = datasets.held_out(newest, case) if windows and not case.series else pl.DataFrame()
     for name, folder in windows.items():
         try:
             rows = datasets.read(case, folder, raw.check_labels)

@@ -1,0 +1,341 @@
+"""Series: what is forecast from where, what is said of rows that can't be, and what of them is monitored."""
+
+import importlib.util
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from batchloop.container import measures, raw, samples, seasonal, series, tallies, usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Column
+from batchloop.contract.flow import Flow, Scored
+from components.processing import train as preparing
+from plumbing.rendered import TEMPLATE
+
+DOMAIN = TEMPLATE / "{{cookiecutter.project_slug}}" / "domains" / "timeseries" / "components"
+STAR = ("processing/features", "algorithm/model", "explainability/attributions")
+USECASE = """
+[usecase]
+name = "loads"
+[data]
+task = "forecasting"
+label = "load"
+time = "day"
+[series]
+id = "site"
+horizon = 3
+frequency = "1d"
+season_length = 7
+known = ["open"]
+[columns]
+open = { type = "boolean" }
+[split]
+method = "time"
+[hyperparameters]
+num_iterations = 20
+[gate]
+metric = "mase"
+minimum = 1.0
+[drift]
+minimum_rows = 10
+"""
+START, DAYS = date(2024, 1, 1), 80
+
+
+@pytest.fixture(scope="module", autouse=True)
+def domain() -> Iterator[None]:
+    """The ★ files of the domain in the place of the table's."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STAR:
+            module = f"components.{name.replace('/', '.')}"
+            spec = importlib.util.spec_from_file_location(module, DOMAIN / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            made = importlib.util.module_from_spec(spec)
+            patch.setitem(sys.modules, module, made)
+            spec.loader.exec_module(made)
+        patch.setattr(preparing, "features", sys.modules["components.processing.features"])
+        yield
+
+
+def loads(sites: int = 6, days: int = DAYS, first: int = 0, seed: int = 1) -> pl.DataFrame:
+    """Days of some sites, with a week that each has in common."""
+    random = np.random.default_rng(seed)
+    week = np.array([10.0, 11, 12, 13, 14, 5, 4])
+    rows = {
+        "site": np.repeat([f"s{number}" for number in range(first, first + sites)], days),
+        "day": [START + timedelta(days=day) for day in range(days)] * sites,
+        "load": np.tile(week, sites * days // 7 + 1)[: sites * days] * 1.0,
+        "open": random.random(sites * days) < 0.7,
+    }
+    frame = pl.DataFrame(rows)
+    of_site = pl.col("day").cum_count().over("site") - 1
+    noise = pl.Series(random.normal(0, 0.5, frame.height))
+    return frame.with_columns(pl.lit(pl.Series(week)).gather(of_site % 7).alias("load") + noise)
+
+
+def to_come(frame: pl.DataFrame, days: int = 3) -> pl.DataFrame:
+    """The last days of a table have no label yet."""
+    last = frame["day"].unique().sort()[-days]
+    return frame.with_columns(pl.when(pl.col("day") < last).then(pl.col("load")).alias("load"))
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    made = Flow(tmp_path_factory.mktemp("flow") / "case").begin(USECASE)
+    loads().write_parquet(made.root / "train.parquet")
+    made.train(made.root / "train.parquet")
+    return made
+
+
+def score(flow: Flow, frame: pl.DataFrame, folder: Path) -> Scored:
+    frame.write_parquet(folder / "new.parquet")
+    return flow.score(folder / "new.parquet")
+
+
+def answers(scored: Scored) -> dict[str, str | None]:
+    """What is wrong with each row that was answered."""
+    return dict(scored.predictions.select("row", "error").iter_rows())
+
+
+def test_each_row_to_come_has_a_forecast_in_its_interval(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads(days=DAYS + 3))
+    found = score(flow, new, tmp_path).predictions
+    asked = new.filter(pl.col("load").is_null()).select(pl.concat_str("site", pl.lit("|"), "day").alias("row"))
+    assert set(found["row"]) == set(asked["row"])
+    assert found.filter((pl.col("lower") <= pl.col("prediction")) & (pl.col("prediction") <= pl.col("upper"))).equals(
+        found
+    )
+    assert sorted(found["step"].unique()) == [1, 2, 3]
+
+
+def test_rows_may_come_in_any_order(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads())
+    first, second = (score(flow, one, tmp_path).predictions.sort("row") for one in (new, new.sample(480, shuffle=True)))
+    assert first.equals(second)
+
+
+def test_what_can_not_be_forecast_says_why_and_nothing_is_lost(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads())
+    last = new["day"].max()
+    assert isinstance(last, date)
+    strange = pl.DataFrame(
+        {
+            "site": ["s0", "nobody", None, "s1", "s2"],
+            "day": [last + timedelta(days=9), last, last, None, START + timedelta(days=30)],
+            "load": [None] * 5,
+            "open": [True] * 5,
+        },
+        schema=new.schema,
+    )
+    new = new.filter((pl.col("site") != "s2") | (pl.col("day") != START + timedelta(days=30)))
+    found = answers(score(flow, pl.concat([new, strange]), tmp_path))
+    assert len(found) == 18 + 5
+    assert found.pop(f"s0|{last + timedelta(days=9)}") == (
+        "it is 12 periods after the last 'load' of its series, and [series] horizon = 3"
+    )
+    assert found.pop(f"nobody|{last}") == "no row of its series has a 'load': there is nothing to forecast it from"
+    assert found.pop(f"?|{last}") == "column 'site': the series is missing"
+    assert found.pop("s1|?") == "column 'day': the time is missing"
+    assert "that is no row to come" in str(found.pop(f"s2|{START + timedelta(days=30)}"))
+    assert set(found.values()) == {None}
+
+
+def test_a_series_that_training_never_saw_is_forecast_from_its_own_past(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads(sites=2, first=90))
+    found = score(flow, new, tmp_path).predictions
+    assert found["error"].is_null().all()
+    true = loads(sites=2, first=90).filter(new["load"].is_null())
+    assert float(np.abs((found.sort("row")["prediction"] - true["load"]).to_numpy()).mean()) < 3  # the week has 4 to 14
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -5.0])
+def test_a_series_of_one_point_or_one_value_has_a_forecast(flow: Flow, tmp_path: Path, value: float) -> None:
+    constant = to_come(loads(sites=1).with_columns(load=pl.lit(value)))
+    point = (
+        to_come(loads(sites=1, first=1)).tail(4).with_columns(load=pl.when(pl.col("load").is_not_null()).then(value))
+    )
+    found = score(flow, pl.concat([constant, point]), tmp_path).predictions
+    assert found.height == 6
+    assert found.select(pl.col("prediction", "lower", "upper").is_finite().all()).row(0) == (True,) * 3
+    assert (found["seasonal_naive"] == value).all()
+
+
+def test_a_series_that_has_ended_asks_for_nothing(flow: Flow, tmp_path: Path) -> None:
+    ended = loads(sites=1, first=50).head(40)
+    found = score(flow, pl.concat([to_come(loads()), ended]), tmp_path)
+    assert found.predictions.height == 18
+
+
+def test_labels_of_one_period_count_by_their_mean(flow: Flow, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    new = to_come(loads())
+    known = pl.col("load").is_not_null()
+    twice = pl.concat([new.with_columns(pl.col("load") - 1), new.filter(known).with_columns(pl.col("load") + 1)])
+    first = score(flow, new, tmp_path).predictions.sort("row")
+    second = score(flow, twice, tmp_path).predictions.sort("row")
+    assert second["prediction"].to_numpy() == pytest.approx(first["prediction"].to_numpy())
+    assert "have rows with different labels" in caplog.text
+
+
+def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no row is to be forecast: each has a 'load'\. Add the rows to come"):
+        score(flow, loads(), tmp_path)
+    with pytest.raises(InputError, match="holds a header and no rows"):
+        score(flow, loads().clear(), tmp_path)
+    with pytest.raises(InputError, match="has no column 'load'"):
+        score(flow, loads().drop("load"), tmp_path)
+
+
+def test_training_says_what_it_needs(flow: Flow, tmp_path: Path) -> None:
+    def refused(frame: pl.DataFrame) -> str:
+        frame.write_parquet(tmp_path / "train.parquet")
+        with pytest.raises(InputError) as raised:
+            flow.prepare(tmp_path / "train.parquet")
+        return str(raised.value)
+
+    assert "has no value in any of 480 rows" in refused(loads().with_columns(load=pl.lit(None, dtype=pl.Float64)))
+    assert "holds one value only" in refused(loads().with_columns(load=pl.lit(3.0)))
+    assert "validation and test take a horizon of 3 each" in refused(loads(days=8))
+
+
+def test_a_frequency_that_is_too_fine_is_refused() -> None:
+    case = usecase.parse(tomllib.loads(USECASE.replace('"1d"', '"1s"')))
+    frame = pl.DataFrame({"site": ["a", "b"] * 40, "day": [START + timedelta(days=day) for day in range(80)]})
+    typed = frame.select(
+        pl.col("site").alias("__series"),
+        pl.col("day").cast(pl.Datetime("us")),
+        pl.lit(1.0).alias("load"),
+        pl.lit(True).alias("open"),
+        pl.lit("x").alias("row"),
+        pl.lit(False).alias("__broken"),
+        pl.lit(None, dtype=pl.String).alias("__error"),
+    )
+    with pytest.raises(InputError, match="is the frequency right"):
+        series.grid(series.taken(typed, case), case)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "times"),
+    [
+        ("1mo", [datetime(2023, 12, 31), datetime(2024, 1, 1), datetime(2024, 2, 29)]),
+        ("1q", [datetime(2023, 12, 31), datetime(2024, 3, 31), datetime(2024, 4, 1)]),
+        ("1y", [datetime(2023, 1, 1), datetime(2024, 12, 31), datetime(2025, 1, 1)]),
+        ("1w", [datetime(2024, 1, 1), datetime(2024, 1, 8), datetime(2024, 1, 15)]),
+        ("15m", [datetime(2024, 1, 1, 0, 0), datetime(2024, 1, 1, 0, 15), datetime(2024, 1, 1, 0, 31)]),
+        ("1h", [datetime(1969, 12, 31, 22), datetime(1969, 12, 31, 23), datetime(1970, 1, 1)]),
+    ],
+)
+def test_consecutive_periods_have_consecutive_numbers(frequency: str, times: list[datetime]) -> None:
+    numbers = pl.DataFrame({"time": times}).select(series.period(pl.col("time"), frequency)).to_series()
+    assert numbers.diff().drop_nulls().to_list() == [1, 1]
+
+
+def test_an_hour_that_is_there_twice_or_not_at_all_spoils_no_season(tmp_path: Path) -> None:
+    """Clocks of Berlin: the 31st of March has 23 hours, the 27th of October 25."""
+    text = USECASE.replace('"1d"', '"1h"').replace("season_length = 7", "season_length = 24")
+    flow = Flow(tmp_path / "case").begin(text.replace("[series]", 'time_zone = "Europe/Berlin"\n[series]'))
+    hours = pl.datetime_range(datetime(2024, 3, 20), datetime(2024, 4, 10), "1h", time_zone="UTC", eager=True)
+    local = hours.dt.convert_time_zone("Europe/Berlin").dt.hour().cast(pl.Float64)
+    frame = pl.DataFrame({"site": ["s"] * len(hours), "day": hours, "load": 10 + local, "open": [True] * len(hours)})
+    frame.write_parquet(flow.root / "train.parquet")
+    flow.train(flow.root / "train.parquet")
+    found = score(flow, to_come(frame), tmp_path).predictions.sort("step")
+    assert (found["seasonal_naive"] - frame["load"].tail(3)).abs().max() == 0
+
+
+def test_metrics_of_forecasts_are_what_their_names_say() -> None:
+    labels, forecasts = np.array([10.0, 20.0]), np.zeros((2, 6))
+    forecasts[:, :5] = [[12, 9, 13, 6, 2], [20, 21, 25, 24, 4]]
+    found = measures.measure("forecasting", labels, forecasts, 0.5)
+    assert found["mase"] == pytest.approx((2 / 2 + 0) / 2)
+    assert found["relative_mase"] == pytest.approx(0.5 / ((4 / 2 + 4 / 4) / 2))
+    assert found["coverage"] == 0.5
+    assert found["smape"] == pytest.approx((2 * 2 / 22) / 2)
+    assert found["mae"] == 1
+
+
+def test_the_first_model_has_to_beat_the_seasonal_naive_forecast(flow: Flow) -> None:
+    file = flow.root / "jobs" / "algorithm-train" / "output" / "data" / "evaluation.json"
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    assert report["champion"] == report["naive"]
+    assert report["naive"]["relative_mase"] == 1
+    assert report["comparison"]["rival"] == "seasonal naive forecast"
+    assert report["lead"] == pytest.approx(report["naive"]["mase"] - report["test"]["mase"])
+
+
+def moved(flow: Flow, days: int, factor: float, tmp_path: Path) -> dict[str, Any]:
+    new = to_come(loads(sites=20, days=DAYS + 3, first=100, seed=5))
+    late = pl.col("day") >= START + timedelta(days=DAYS - days)
+    return score(
+        flow, new.with_columns(pl.when(late).then(pl.col("load") * factor).otherwise("load").alias("load")), tmp_path
+    ).report
+
+
+def test_a_weekend_is_no_drift_and_a_level_shift_is(flow: Flow, tmp_path: Path) -> None:
+    assert moved(flow, 3, 1.0, tmp_path)["verdict"] == "no drift"
+    assert "load" in moved(flow, 3, 2.0, tmp_path)["drifted"]
+
+
+def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
+    random = np.random.default_rng(3)
+    blocks = np.repeat(np.arange(40), 100)
+    column = {"name": "x", "kind": "number", "edges": [-1.0, 0.0, 1.0]}
+    alone = pl.LazyFrame({"__block": blocks, "x": random.normal(size=4000)})
+    together = pl.LazyFrame({"__block": blocks, "x": random.normal(size=4000) + random.normal(size=40)[blocks]})
+    assert seasonal.design_effect(column, alone) < 2
+    assert seasonal.design_effect(column, together) > 10
+
+
+def test_several_hosts_share_no_series() -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    for share in (lambda: samples.write_training(case), lambda: tallies.write_tally("counts", case, [])):
+        with pytest.raises(InputError, match="can't share a table of series: write count = 1"):
+            share()
+
+
+def test_a_text_beside_series_is_learned_and_monitored(tmp_path: Path) -> None:
+    note = Column("note", "text")
+    case = usecase.parse(tomllib.loads(USECASE))
+    case = replace(case, columns=(*case.columns, note))
+    said = pl.Series(["open all day", "closed for rain"] * 10_000).head(loads().height)
+    rows = loads().with_columns(said.alias("note"))
+    rows.write_csv(tmp_path / "loads.csv")
+    monitored = seasonal.monitored(tmp_path, case, new=False)
+    assert {"load", "note: words", "note: a word"} <= {name for names in monitored for name in names}
+    for names, frame in monitored.items():
+        assert set(names) <= set(frame.collect_schema())
+    parsed = raw.read(tmp_path, case).frame
+    features = sys.modules["components.processing.features"]
+    examples = series.examples(parsed, case)
+    learned = features.fit(examples, case.sources(), case.features)
+    assert "note: rain" in {feature["name"] for feature in learned}
+    assert "note: rain" in examples.select(features.transform(learned)).collect().columns
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('task = "forecasting"', 'task = "regression"', "go together"),
+        ('time = "day"', 'time = ""', "needs \\[data\\] time"),
+        ('method = "time"', 'method = "random"', "the one way to split"),
+        ('known = ["open"]', 'known = ["opne"]', "none of \\[columns\\]"),
+        ('frequency = "1d"', 'frequency = "daily"', '"1d"'),
+        ("horizon = 3", "horizon = 0", "from 1"),
+        ('label = "load"', 'label = "load"\nid = "site"', "series and time name a row"),
+        ('id = "site"', 'id = "open"', "take it out"),
+        ("[drift]", '[slices]\ncolumns = ["site"]\n[drift]', "leave columns empty"),
+    ],
+)
+def test_settings_of_series_that_go_nowhere_are_refused(before: str, after: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "usecase.toml").write_text(USECASE.replace(before, after), encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        usecase.load(tmp_path / "usecase.toml")

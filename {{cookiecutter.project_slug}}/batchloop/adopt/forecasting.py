@@ -1,0 +1,115 @@
+"""What `make adopt` decides for series: which rows are one, how far apart they are, what a season is, how far to look.
+
+In a repository whose usecase.toml has [series]. Columns count as known afterwards only, unless KNOWN names them.
+"""
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchloop.adopt.columns import Decision
+from batchloop.adopt.dates import Moments
+from batchloop.adopt.holdout import Holdout
+from batchloop.adopt.profile import Profile
+from batchloop.adopt.roles import Label
+from batchloop.adopt.source import NO_GROUP, Question, row
+from batchloop.container.job import InputError
+
+SECOND = 1_000_000  # microseconds
+DAY = 86_400
+# the usual distance of two periods in seconds, from and up to: the frequency, its season, and a horizon
+CALENDAR = (
+    (27 * DAY, 32 * DAY, "1mo", 12, 12),
+    (89 * DAY, 93 * DAY, "1q", 4, 4),
+    (364 * DAY, 367 * DAY, "1y", 1, 3),
+)
+CLOCK = ((7 * DAY, "w", 52, 8), (DAY, "d", 7, 14), (3600, "h", 24, 24), (60, "m", 1440, 60), (1, "s", 1, 60))
+PERIODS = 12  # horizons that a table has at least, where it may choose
+
+
+@dataclass(frozen=True)
+class Found:
+    """The values of [series], [drift] and the time column; `holdout` are the last periods, which are to come."""
+
+    series: dict[str, Any]
+    time: Decision
+    label: Label
+    minimum_rows: int
+    holdout: Holdout
+
+
+def asked(usecase: Path) -> bool:
+    """Whether the repository is one that forecasts."""
+    return usecase.is_file() and "series" in tomllib.loads(usecase.read_text(encoding="utf-8-sig"))
+
+
+def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Moments], label: Label) -> Found:
+    """Raises Question where the table does not tell which column is the time or the series."""
+    options, dated = found.options, [each for each in decisions.values() if each.type == "date"]
+    if options.time:
+        dated = [each for each in dated if each.name == options.time]
+    if len(dated) != 1:
+        names = ", ".join(repr(each.name) for each in dated) or "no column"
+        raise Question(f"which column says when a row happened? {names} holds dates; say TIME=column.")
+    time, at = dated[0], moments[dated[0].name].at
+    name = _series(found, decisions, time.name)
+    column = found.columns[time.name]
+    named = found.columns[name].text if name else pl.lit("")
+    cells = column.table.frame.select(named.alias("series"), column.text.alias("text"), at.alias("at"))
+    rows = cells.drop_nulls().collect(engine="streaming")
+    frequency, season, horizon = _frequency(rows, time.name)
+    times = rows.select("at", "text").unique().sort("at")
+    distinct = times["at"].n_unique()
+    horizon = max(1, min(horizon, distinct // PERIODS))
+    season = season if distinct >= 3 * season else 1
+    late = times.filter(pl.col("at") >= times["at"].unique().sort().tail(horizon)[0])["text"]
+    words = f"the last {horizon} by {time.name!r}"
+    keys = tuple(key for key in (name, time.name) if key)
+    kept = Holdout(time.name, frozenset(late), words, column.markers, found.table.reading, found.label.name, keys)
+    known = [each for each in options.known.split(",") if each]
+    if unknown := [each for each in known if each not in found.columns]:
+        raise InputError(f"{options.data.name} has no column {unknown[0]!r} (KNOWN).")
+    series = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
+    why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"
+    judged = replace(label, task="forecasting", why=why, metric="relative_mase", limit=1.0, lead=-0.01)
+    return Found(series, time, judged, min(200, horizon * rows["series"].n_unique()), kept)
+
+
+def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
+    """SERIES or GROUP; else the one column that makes times unique, "" where they are. Raises Question."""
+    wish = found.options.series or found.options.group
+    if wish:
+        return "" if wish in NO_GROUP else wish
+    frame = found.table.frame
+    several = [name for name, each in decisions.items() if each.type in ("category", "number") and name != time]
+    several = [name for name in several if name != found.label.name]
+    counts = [pl.len(), pl.col(time).n_unique(), *(pl.struct(time, name).n_unique() for name in several)]
+    rows, alone, *both = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
+    if alone == rows:
+        return ""
+    fit = [name for name, count in zip(several, both, strict=True) if count == rows]
+    if len(fit) != 1:
+        raise Question(
+            f"which rows are one series? Times of {time!r} come more than once"
+            f"{', and ' + ', '.join(map(repr, fit)) + ' could tell them apart' if fit else ''}; say SERIES=column, or "
+            "SERIES=none where all rows are one."
+        )
+    return fit[0]
+
+
+def _frequency(rows: pl.DataFrame, name: str) -> tuple[str, int, int]:
+    """The frequency, a season and a horizon, by the usual distance of two times of a series."""
+    steps = rows.unique().sort("series", "at").select(pl.col("at").diff().over("series") // SECOND).drop_nulls()
+    steps = steps.filter(pl.col("at") > 0)
+    if steps.is_empty():
+        raise InputError(f"column {name!r} has one time only in each series; there is nothing to forecast.")
+    usual = steps["at"].value_counts(sort=True).sort("count", "at", descending=[True, False])["at"][0]
+    for low, high, frequency, season, horizon in CALENDAR:
+        if low <= usual <= high:
+            return frequency, season, horizon
+    seconds, unit, season, horizon = next(each for each in CLOCK if usual % each[0] == 0)
+    number = int(usual // seconds)
+    return f"{number}{unit}", max(1, season // number), max(1, horizon // number)

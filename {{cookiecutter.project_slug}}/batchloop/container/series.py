@@ -1,0 +1,237 @@
+"""Tables of many series as examples: what was known at an origin, and the value that came some periods later.
+
+Times become whole numbers, the periods of [series] frequency, so that a gap is one, however it is written. Rows are put
+aside by series first: no more than some series are in memory at once, and each is there whole.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from batchloop.container import files, raw, usecase
+from batchloop.container.datasets import module
+from batchloop.container.horizons import Series
+from batchloop.container.job import InputError
+from batchloop.container.metrics import GIVEN
+from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, PART, SERIES, RawTable
+from batchloop.container.usecase import UseCase
+
+log = logging.getLogger(__name__)
+PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__start", "step", "__last"
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+MONTHS = {"mo": 1, "q": 3, "y": 12}
+BUCKETS, AT_ONCE = 64, 100_000  # parts that series are put aside in, and rows of some that are read together
+EXAMPLES = 300_000  # of training: with fewer rows, each is forecast from several origins
+SPARSE, FEW = 50, 100_000  # periods a row, and periods, that a table has at most
+HISTORY = 5_000  # periods of a series that a forecast may look back on
+
+
+def spread() -> tuple[str, ...]:
+    """The inputs of scoring of which each host may have a part: none where a series may lie in several files."""
+    return () if usecase.load().series else ("raw",)
+
+
+def period(time: pl.Expr, frequency: str) -> pl.Expr:
+    """The number of the period that a time lies in; consecutive periods have consecutive numbers."""
+    unit = frequency.lstrip("0123456789")
+    number = int(frequency.removesuffix(unit))
+    if unit in MONTHS:
+        months = time.dt.year().cast(pl.Int64) * 12 + time.dt.month() - 1
+        return months // (number * MONTHS[unit])
+    return time.dt.epoch("us") // (number * SECONDS[unit] * 1_000_000)
+
+
+class Buckets:
+    """Rows put aside by series, and given back some whole series at a time; at least one frame, which may be empty."""
+
+    def __init__(self) -> None:
+        self.folder, self.parts, self.rows = files.scratch("series-"), defaultdict[int, list[Path]](list), 0
+        self.empty = pl.DataFrame()
+
+    def add(self, batch: pl.DataFrame) -> None:
+        """Some rows."""
+        self.empty, self.rows = batch.clear(), self.rows + len(batch)
+        bucket = (pl.col(SERIES).hash() % BUCKETS).alias("__bucket")
+        marked = batch.with_columns(bucket)
+        for (code,), part in marked.partition_by("__bucket", as_dict=True, include_key=False).items():
+            places = self.parts[int(code)]
+            places.append(self.folder / f"{code:02d}-{len(places):05d}.parquet")
+            part.write_parquet(places[-1], compression="lz4", statistics=False)
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        held = [self.empty]
+        for code in sorted(self.parts):
+            held += [pl.read_parquet(part) for part in self.parts[code]]
+            if sum(map(len, held)) > AT_ONCE:
+                yield pl.concat(held)
+                held = []
+        if held:
+            yield pl.concat(held)
+
+
+def taken(batch: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """The columns that examples are made of, and the period."""
+    series = _series(case)
+    names = [NO_ID, SERIES, case.data.time, case.data.label, *(column.name for column in case.columns)]
+    names += [flag for name in names if (flag := INVALID + name) in batch.columns]
+    return batch.select(*names, BROKEN, ERROR, period(pl.col(case.data.time), series.frequency).alias(PERIOD))
+
+
+def _series(case: UseCase) -> Series:
+    if case.series is None:
+        raise InputError("usecase.toml has no [series].")
+    return case.series
+
+
+@dataclass(frozen=True)
+class Borders:
+    """The first period of validation and of test; each of the two has `horizon` periods for each of some origins."""
+
+    validation: int
+    test: int
+    horizon: int
+
+    @classmethod
+    def of(cls, low: int, high: int, case: UseCase) -> "Borders":
+        """The shares that [split] asks for, in whole horizons. Raises InputError where too little is left."""
+        horizon, periods = _series(case).horizon, high - low + 1
+        test, validation = (
+            horizon * max(1, round(share * periods / horizon)) for share in (case.split.test, case.split.validation)
+        )
+        if periods - test - validation < horizon + 1:
+            raise InputError(
+                f"column {case.data.time!r} spans {periods:,} periods of [series] frequency = "
+                f"{_series(case).frequency!r}; validation and test take a horizon of {horizon:,} each, and training "
+                "needs more than one: give more data, or a shorter horizon."
+            )
+        return cls(high - test - validation + 1, high - test + 1, horizon)
+
+
+def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
+    """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
+
+    Validation and test have an origin every horizon, and each of their values is forecast once. A value of training is
+    forecast from as many origins as EXAMPLES allow. A table without [series] stays what it is.
+    """
+    if case.series is None:
+        return table
+    buckets, ends = Buckets(), list[int]()
+    for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
+        buckets.add(rows := taken(batch, case))
+        ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
+    borders, folder = Borders.of(min(ends), max(ends), case), files.scratch("examples-")
+    steps = max(1, min(borders.horizon, EXAMPLES // buckets.rows))
+    for number, rows in enumerate(buckets):
+        whole = grid(rows, case)
+        made = _made(whole, _origins(whole, borders, steps, case), case)
+        made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
+    return pl.scan_parquet(folder, glob=False)
+
+
+def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """One row a series and period, sorted, from each series' first to its last; of several rows the labels' mean.
+
+    Raises InputError where periods are far more than rows.
+    """
+    others = [name for name in rows.columns if name not in (SERIES, PERIOD, case.data.label)]
+    label = pl.col(case.data.label)
+    each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))
+    if again := len(each.filter(pl.col("__differ") > 1)):
+        log.warning("%s periods have rows with different labels of one series, which count by their mean", f"{again:,}")
+    each = each.drop("__differ")
+    ends = each.group_by(SERIES).agg(pl.col(PERIOD).min(), (pl.col(PERIOD).max() + 1).alias(LAST)).sort(SERIES)
+    size = int((ends[LAST] - ends[PERIOD]).sum())
+    if size > SPARSE * len(each) + FEW:
+        raise InputError(
+            f"column {case.data.time!r} spans {size:,} periods of [series] frequency = {_series(case).frequency!r} "
+            f"with {len(each):,} rows: is the frequency right, and is each time?"
+        )
+    if size > len(each):
+        whole = ends.select(SERIES, pl.int_ranges(PERIOD, LAST).alias(PERIOD)).explode(PERIOD)
+        each = whole.join(each, on=[SERIES, PERIOD], how="left")
+    numbered = each.sort(SERIES, PERIOD).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+    return numbered.with_columns(pl.col(ROW).min().over(SERIES).alias(START))
+
+
+def _origins(grid: pl.DataFrame, borders: Borders, steps: int, case: UseCase) -> pl.DataFrame:
+    """Which values are forecast from where: ROW, ORIGIN, STEP and PART."""
+    horizon, here = borders.horizon, pl.col(PERIOD)
+    part = pl.when(here >= borders.test).then(pl.lit("test")).when(here >= borders.validation)
+    known = grid.filter(pl.col(case.data.label).is_not_null())
+    known = known.with_columns(part.then(pl.lit("validation")).otherwise(pl.lit("train")).alias(PART))
+    held, learned = pl.col(PART) != "train", pl.struct(SERIES, PERIOD).hash().cast(pl.UInt64) % horizon
+    chosen = [known.filter(held).with_columns((1 + (here - borders.validation) % horizon).alias(STEP))]
+    for number in range(steps):
+        step = 1 + (learned.cast(pl.Int64) + number * horizon // steps) % horizon
+        chosen.append(known.filter(~held).with_columns(step.alias(STEP)))
+    wanted = pl.concat(chosen).with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
+    return wanted.filter(pl.col(ORIGIN) >= pl.col(START)).select(ROW, ORIGIN, START, STEP, PART).sort(ROW, STEP)
+
+
+def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """What features.py makes of them, beside id, label and group: the forecast that a value is part of."""
+    made = module().examples(grid, wanted, case)
+    own = grid.select(NO_ID, SERIES, case.data.label, PERIOD)[wanted[ROW]]
+    group = pl.concat_str(SERIES, pl.lit("|"), pl.col(PERIOD) - wanted[STEP]).alias(GROUP)
+    known = own.select(NO_ID, case.data.label, group, *([wanted[PART]] if PART in wanted else []))
+    return pl.concat([known, made], how="horizontal").drop_nulls(GIVEN)
+
+
+def stream(folder: Path, case: UseCase) -> tuple[RawTable, Iterator[pl.DataFrame]]:
+    """A raw table and its batches, as raw.stream gives them; of series the examples to forecast."""
+    table, batches = raw.stream(folder, case)
+    return table, to_forecast(batches, case) if case.series else batches
+
+
+def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.DataFrame]:
+    """The rows without a label after the last one of their series, as examples; broken rows stay what they are.
+
+    A row that can't be forecast is broken too, and says why. Raises InputError for a table without a row to forecast.
+    """
+    buckets, answered = Buckets(), 0
+    for batch in batches:
+        buckets.add(taken(batch, case))
+    for rows in buckets:
+        usable, label = rows.filter(~pl.col(BROKEN)), pl.col(case.data.label)
+        history = usable.filter(label.is_not_null())
+        asked = _asked(history, usable.filter(label.is_null()), case)
+        near = history.join(asked.select(SERIES, LAST).unique(), on=SERIES)
+        near = near.filter(pl.col(PERIOD) > pl.col(LAST) - HISTORY).select(rows.columns)
+        possible = asked.filter(pl.col(ERROR).is_null())
+        whole = grid(pl.concat([near, possible.select(rows.columns)]), case)
+        places = whole.select(SERIES, PERIOD, ROW, START)
+        wanted = possible.join(places, on=[SERIES, PERIOD], maintain_order="left")
+        wanted = wanted.with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
+        made = module().examples(whole, wanted, case)
+        done = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
+        refused = pl.concat([rows.filter(pl.col(BROKEN)), asked.drop_nulls(ERROR).select(rows.columns)])
+        refused = refused.select(NO_ID, pl.lit(True).alias(BROKEN), ERROR)
+        answered += len(done) + len(refused)
+        yield pl.concat([done, refused], how="diagonal")
+    if buckets.rows and not answered:
+        raise InputError(
+            f"no row is to be forecast: each has a {case.data.label!r}. Add the rows to come, with "
+            f"{', '.join(map(repr, (*case.keys(), *_series(case).known)))} and without {case.data.label!r}."
+        )
+
+
+def _asked(history: pl.DataFrame, rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """Rows to forecast with LAST, the period of their series' last label, STEP, and why they can't be forecast."""
+    label, horizon = case.data.label, _series(case).horizon
+    ends = history.group_by(SERIES).agg(pl.col(PERIOD).max().alias(LAST))
+    known = rows.join(ends, on=SERIES, how="left", maintain_order="left")
+    step = pl.col(PERIOD) - pl.col(LAST)
+    ahead = f" periods after the last {label!r} of its series, and [series] horizon = {horizon:,}"
+    error = (
+        pl.when(pl.col(LAST).is_null())
+        .then(pl.lit(f"no row of its series has a {label!r}: there is nothing to forecast it from"))
+        .when(step < 1)
+        .then(pl.lit(f"column {label!r} is missing in a row before the last one that has it: that is no row to come"))
+        .when(step > horizon)
+        .then(pl.concat_str(pl.lit("it is "), step, pl.lit(ahead)))
+    )
+    return known.with_columns(step.alias(STEP), error.alias(ERROR))

@@ -1,0 +1,208 @@
+"""★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
+
+Gradient boosted trees (LightGBM), one model for all series and steps: it learns by how much a value differs from its
+series' level at the origin, in units of the series' size. What a function takes and gives is said in
+batchloop/container/protocols.py; the interval around a forecast is the same for all models (container/conformal.py).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from lightgbm.basic import LightGBMError
+from lightgbm.callback import EarlyStopException
+
+from batchloop.container import models, settings
+from batchloop.container.job import InputError
+from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, Table
+
+OURS = {"num_iterations": 100, "early_stopping_rounds": 0}  # not LightGBM's: for `fit`
+LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
+SCALE = ("level", "size")  # features that a forecast is computed with
+UNLEARNED = ("seasonal_naive", "seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
+TEXT, PLACES = "model.txt", "features.json"
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """A booster of relative values, and the positions of the features that it sees, and of those of SCALE."""
+
+    booster: Any
+    seen: list[int]
+    scale: list[int]
+
+    def matrix(self, features: Matrix) -> Matrix:
+        """What the booster sees."""
+        return np.ascontiguousarray(features[:, self.seen])
+
+    def data(self, table: Table, **settings: Any) -> lgb.Dataset:
+        """Examples as the booster learns them."""
+        level, size = table.features[:, self.scale].astype(np.float64).T
+        return lgb.Dataset(self.matrix(table.features), (table.labels - level) / size, **settings)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The number of trees with the lowest validation loss so far."""
+
+    iteration: int = 0
+    loss: float = float("inf")
+
+
+def fit(
+    train: Table,
+    validation: Table,
+    hyperparameters: Mapping[str, Any],
+    problem: Problem,
+    progress: Progress | None = None,
+) -> Forecaster:
+    """Boost until validation stops improving; the booster's best_iteration says how many rounds of trees it uses.
+
+    The same data, hyperparameters and threads give the same booster. Raises InputError for what LightGBM refuses.
+    """
+    own, start = {**OURS, **hyperparameters}, progress.start.booster if progress and progress.start else None
+    before, best = _interrupted(progress) or (start, Best())
+    done, kept = (booster.current_iteration() if booster else 0 for booster in (before, start))
+    names, left = [str(feature["name"]) for feature in problem.features], int(own["num_iterations"]) - done + kept
+    seen = [place for place, name in enumerate(names) if name not in UNLEARNED]
+    model = Forecaster(before, seen, [names.index(name) for name in SCALE])
+    if before is not None and left < 1:
+        before.best_iteration = best.iteration
+        return model
+    columns = [f"f{position}" for position in range(len(seen))]
+    categories = [column for column, place in enumerate(seen) if problem.features[place]["kind"] == "category"]
+    try:
+        learned = model.data(train, feature_name=columns, categorical_feature=categories)
+        booster = lgb.train(
+            to_lightgbm(hyperparameters, problem),
+            learned,
+            num_boost_round=left,
+            valid_sets=[model.data(validation, reference=learned)],
+            init_model=before,
+            callbacks=[Stopping(int(own["early_stopping_rounds"]), best, progress)],
+        )
+    except LightGBMError as error:
+        raise InputError(f"LightGBM refuses the hyperparameters: {_reason(error)}; mend [hyperparameters].") from None
+    return replace(model, booster=booster)
+
+
+def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+    """LightGBM's own parameters: the hyperparameters, and what makes a run repeatable."""
+    fixed: dict[str, Any] = {
+        "objective": "regression_l1",
+        "metric": "l1",
+        "num_threads": problem.threads,
+        "verbosity": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "feature_pre_filter": False,
+    }
+    return fixed | {key: value for key, value in hyperparameters.items() if key not in OURS}
+
+
+class Stopping:
+    """Remembers the best round, and stops when there was none better for `patience` rounds (0: never).
+
+    LightGBM's own callback can't take up where an interrupted run left off.
+    """
+
+    order, before_iteration = 30, False
+
+    def __init__(self, patience: int, best: Best, progress: Progress | None) -> None:
+        self.patience, self.best, self.progress = patience, best, progress
+
+    def __call__(self, env: Any) -> None:
+        rounds, loss = env.iteration + 1, float(env.evaluation_result_list[0][2])
+        if loss < self.best.loss or self.patience == 0:
+            self.best = Best(rounds, loss)
+        if self.progress:
+            self.progress.after_round(rounds, loss, lambda: _state(env.model, self.best))
+        if rounds == env.end_iteration or 0 < self.patience <= rounds - self.best.iteration:
+            raise EarlyStopException(self.best.iteration - 1, env.evaluation_result_list)
+
+
+def _state(booster: lgb.Booster, best: Best) -> str:
+    """All rounds so far, which of them were best, and nothing that a line break could tear apart."""
+    return f"{json.dumps([best.iteration, best.loss])}\n{booster.model_to_string(num_iteration=-1)}"
+
+
+def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
+    state = progress.interrupted() if progress else None
+    if state is None:
+        return None
+    best, _, text = state.partition("\n")
+    return lgb.Booster(model_str=text), Best(*json.loads(best))
+
+
+def predict(model: Forecaster, features: Matrix, threads: int = 0) -> Predicted:
+    """The forecast of each row, in the label's unit."""
+    level, size = features[:, model.scale].astype(np.float64).T
+    return np.asarray(level + size * model.booster.predict(model.matrix(features), num_threads=threads))
+
+
+def save(model: Forecaster, folder: Path) -> None:
+    """Write model.txt, LightGBM's text format, and features.json, the positions."""
+    text = model.booster.model_to_string(num_iteration=model.booster.best_iteration)
+    (folder / TEXT).write_text(text, encoding="utf-8")
+    (folder / PLACES).write_text(json.dumps({"seen": model.seen, "scale": model.scale}), encoding="utf-8")
+
+
+def load(folder: Path) -> Forecaster:
+    """What `save` wrote."""
+    booster = lgb.Booster(model_str=(folder / TEXT).read_text(encoding="utf-8"))
+    return Forecaster(booster, **json.loads((folder / PLACES).read_text(encoding="utf-8")))
+
+
+def describe(model: Forecaster) -> dict[str, Any]:
+    """How many trees it has."""
+    best = model.booster.best_iteration
+    return {"best_iteration": best if best > 0 else model.booster.current_iteration()}
+
+
+def check(hyperparameters: Mapping[str, Any], problem: Problem) -> Iterator[tuple[str, str]]:
+    """A name and the reason why its value can't be used; "" for values that don't go together."""
+    known = _defaults()
+    for name, value in hyperparameters.items():
+        kind, low = type(OURS.get(name, value)), LEAST.get("seed" if name.endswith("seed") else name)
+        word, default = isinstance(value, str), known.get(name, "")
+        reasons = {
+            f"LightGBM knows no such name; {settings.nearest(name, known)}": name not in known,
+            "it goes with the task; [gate] metric is what a model is judged by": name in ("metric", "objective"),
+            f"it is not {settings.wanted(kind)}": type(value) is not kind,
+            "it is not a number; leave out the quotes": word and default.replace(".", "").lstrip("-").isdigit(),
+            f"it is at least {low}": low is not None and not word and value < low,
+        }
+        yield from ((name, reason) for reason, holds in reasons.items() if holds)
+    if refused := _refusal(hyperparameters, problem):
+        yield from ((name, refused) for name, value in hyperparameters.items() if _refusal({name: value}, problem))
+        yield "", refused
+
+
+def _refusal(hyperparameters: Mapping[str, Any], problem: Problem) -> str:
+    """Why LightGBM does not fit two rounds with these, "" where it does."""
+    rows = models.example(problem)
+    parameters = to_lightgbm({**hyperparameters, "num_iterations": 2}, problem)
+    try:
+        lgb.train(parameters, lgb.Dataset(rows.features, rows.labels), num_boost_round=2)
+    except LightGBMError as error:
+        return _reason(error)
+    return ""
+
+
+def _reason(error: LightGBMError) -> str:
+    """LightGBM's complaint without the place in its source."""
+    failed, words = str(error).startswith("Check failed: "), str(error).removeprefix("Check failed: ")
+    return " ".join(words.partition(" at /")[0].split()) + (" does not hold" if failed else "")
+
+
+def _defaults() -> dict[str, str]:
+    """Every parameter's main name and default, as a model's text lists them."""
+    smallest = lgb.Dataset(np.zeros((2, 1), dtype=np.float32), [0.0, 1.0])
+    text = lgb.train({"verbosity": -1, "num_threads": 1}, smallest, num_boost_round=1).model_to_string()
+    listed = text.partition("\nparameters:\n")[2].partition("\nend of parameters")[0]
+    pairs = (line.strip("[]").partition(": ")[::2] for line in listed.splitlines())
+    return {**dict(pairs), **dict.fromkeys(OURS, "")}
