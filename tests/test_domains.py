@@ -10,7 +10,8 @@ from conftest import TEMPLATE, commit, run_in
 
 NAMES = sorted(folder.name for folder in (TEMPLATE / "domains").iterdir() if (folder / "usecase.toml").is_file())
 STARS = ("features.py", "model.py", "drift.py", "attributions.py")
-OWN = re.compile(rf"components/\w+/({'|'.join(STARS)})|tests/(?:test_\w+|conftest)\.py|data/\w+\.py|locks/\w+\.txt|usecase\.toml")
+TESTS = r"tests/(?:test_\w+|conftest)\.py"
+OWN = re.compile(rf"components/\w+/({'|'.join(STARS)})|{TESTS}|data/\w+\.py|locks/\w+\.txt|usecase\.toml")
 SHARED = (
     "README.md",
     "pyproject.toml",
