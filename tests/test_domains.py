@@ -54,11 +54,13 @@ def test_its_owner_sees_few_files_and_little_code(domain: Path) -> None:
     assert lines <= 2600, lines
 
 
-def test_its_own_checks_and_tests_pass(domain: Path) -> None:
+def test_its_own_checks_and_tests_pass_and_its_sample_goes_through_both_pipelines(domain: Path) -> None:
     commit(domain)
     run = run_in(domain)
     run("make", "check")
     assert " passed" in run("make", "test").stdout
+    run("make", "train")
+    assert "report.html" in run("make", "score").stdout
     assert run("git", "status", "--porcelain").stdout == ""
 
 

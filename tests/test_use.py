@@ -120,21 +120,6 @@ def test_a_table_from_elsewhere_needs_no_edit_by_hand(
     assert sorted(changed(folder)) == ["usecase.toml"]
 
 
-def test_the_time_series_domain_passes_its_own_checks_and_tests(another: Another) -> None:
-    folder = another("Store sales", domain="timeseries")
-    source = ROOT / "{{cookiecutter.project_slug}}" / "domains" / "timeseries"
-    for file in source.rglob("*.py"):
-        assert (folder / file.relative_to(source)).read_bytes() == file.read_bytes()
-    assert not (folder / "domains").exists()
-    run = run_in(folder)
-    run("make", "check")
-    run("make", "test")
-    run("make", "sample", "ROWS=20")
-    run("make", "train")
-    assert "S001" in looked(folder)
-    assert clean(folder)
-
-
 # edits that change nothing of what the tests of a ★ file ask for
 HARMLESS = {
     "no id": ("id = .*", 'id = ""'),
