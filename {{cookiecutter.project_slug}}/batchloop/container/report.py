@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 LONG = 28  # characters from which on a cell's text may wrap
 TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
-FEW = 8  # bins up to which each has a line of its own
+FEW = 7  # bins up to which each has a line of its own
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
 
 Interval = tuple[str, float | None, float | None, float | None]  # label, lower bound, value, upper bound
