@@ -1,6 +1,7 @@
 """A column of pictures: what is decoded and what is said of others, what monitoring measures, and how it is adopted."""
 
 import io
+import json
 import re
 import struct
 import tomllib
@@ -18,10 +19,12 @@ from batchloop.adopt import adopting
 from batchloop.container import (
     appearance,
     batches,
+    explanations,
     job,
     leakage,
     matrices,
     measured,
+    models,
     patches,
     pictures,
     raw,
@@ -32,7 +35,7 @@ from batchloop.container import (
     usecase,
 )
 from batchloop.container.job import InputError
-from batchloop.container.protocols import Feature, Table
+from batchloop.container.protocols import Attributions, Feature, Table
 from batchloop.container.usecase import Column, UseCase
 from plumbing.rendered import ROOT
 
@@ -243,6 +246,23 @@ def test_patches_are_named_and_add_up() -> None:
     np.testing.assert_allclose(means, 7)
     [figure] = patches.shown(np.full(91, 9), attributed[0, 0], features)
     assert all(uri.startswith("data:image/png;base64,") for uri in figure.values())
+
+
+def test_a_picture_beside_other_columns_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    features: list[Feature] = [NUMBER, {**FEATURE, "shape": [8, 8, 1]}]
+    cells = [bytes([number] * 64) for number in (9, 200)]
+    frame = pl.DataFrame({"id": ["a", "b"], NUMBER["name"]: [1.5, 2.5], FEATURE["name"]: cells})
+    frame = frame.with_columns(pl.col(NUMBER["name"]).cast(pl.Float32))
+    values = np.random.default_rng(1).normal(size=(2, 3, 65))
+    found = Attributions(values, np.zeros((2, 3)), values.sum(axis=2))
+    given = type("Given", (), {"TOLERANCE": 1e-9, "explain": lambda *_: found})
+    monkeypatch.setattr(explanations, "module", lambda: given)
+    fitted = models.Model(None, {"features": features, "id": "id", "classes": ["x", "y", "z"]})
+    [part] = explanations.explained(fitted, {}, explanations.Chosen(frame.lazy(), 2, 2))
+    assert part.frame[NUMBER["name"]].to_list() == [1.5, 2.5]
+    assert part.frame[f"{FEATURE['name']}, rows 1-2, columns 7-8"].to_list() == [9, 200]
+    shown = [name for name, _ in json.loads(str(part.arrays["pictures"]))]
+    assert shown == [f"{row}: {'xyz'[best]}" for row, best in zip("ab", found.raw.argmax(axis=1), strict=True)]
 
 
 def test_a_request_that_unpacks_to_too_many_pixels_is_refused() -> None:

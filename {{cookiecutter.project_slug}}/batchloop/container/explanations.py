@@ -121,7 +121,9 @@ def _shown(part: Explained, seen: Matrix, model: Model) -> str:
 def _in_patches(part: Explained, seen: Matrix, features: Sequence[Feature]) -> tuple[Explained, Matrix]:
     """Rows whose pictures are patches, each with the sum of its pixels' attributions and their mean as its value."""
     means = patches.means(seen, features).astype(np.float32)
-    frame = part.frame.hstack(pl.DataFrame(means, schema=[each["name"] for each in patches.parts(features)]))
+    patched = [each["name"] for each in patches.parts(features) if each["kind"] == "patch"]
+    columns = dict(zip((each["name"] for each in patches.parts(features)), means.T, strict=True))
+    frame = part.frame.with_columns(pl.Series(name, columns[name]) for name in patched)
     found = replace(part.found, values=patches.added(part.found.values, features))
     return part._replace(frame=frame, found=found), means
 
