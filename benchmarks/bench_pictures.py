@@ -1,8 +1,8 @@
 """Measures pictures beside what is least: decoding beside a bare Pillow loop, serving beside predicting in one process.
 
-`PYTHON benchmarks/bench_pictures.py REPOSITORY`, where REPOSITORY is a rendered one of the domain image after `make train`
-and `make score`, and PYTHON any; the results stand in docs/domains.md. Subjects run in fresh processes, in an order
-drawn for each round; what counts are ratios within a round.
+`PYTHON benchmarks/bench_pictures.py REPOSITORY`, where REPOSITORY is a rendered one of the domain image after `make
+train` and `make score`, and PYTHON any; the results stand in docs/domains.md. Subjects run in fresh processes, in an
+order drawn for each round; what counts are ratios within a round.
 """
 
 import io
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
