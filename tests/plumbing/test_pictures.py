@@ -1,10 +1,12 @@
 """A column of pictures: what is decoded and what is said of others, what monitoring measures, and how it is adopted."""
 
 import io
+import json
 import re
 import struct
 import tomllib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from batchloop.adopt import adopting
 from batchloop.container import (
     appearance,
     batches,
+    explanations,
     job,
+    leakage,
     matrices,
     measured,
+    models,
     patches,
     pictures,
     raw,
@@ -30,7 +35,7 @@ from batchloop.container import (
     usecase,
 )
 from batchloop.container.job import InputError
-from batchloop.container.protocols import Feature
+from batchloop.container.protocols import Attributions, Feature, Table
 from batchloop.container.usecase import Column, UseCase
 from plumbing.rendered import ROOT
 
@@ -243,6 +248,23 @@ def test_patches_are_named_and_add_up() -> None:
     assert all(uri.startswith("data:image/png;base64,") for uri in figure.values())
 
 
+def test_a_picture_beside_other_columns_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    features: list[Feature] = [NUMBER, {**FEATURE, "shape": [8, 8, 1]}]
+    cells = [bytes([number] * 64) for number in (9, 200)]
+    frame = pl.DataFrame({"id": ["a", "b"], NUMBER["name"]: [1.5, 2.5], FEATURE["name"]: cells})
+    frame = frame.with_columns(pl.col(NUMBER["name"]).cast(pl.Float32))
+    values = np.random.default_rng(1).normal(size=(2, 3, 65))
+    found = Attributions(values, np.zeros((2, 3)), values.sum(axis=2))
+    given = type("Given", (), {"TOLERANCE": 1e-9, "explain": lambda *_: found})
+    monkeypatch.setattr(explanations, "module", lambda: given)
+    fitted = models.Model(None, {"features": features, "id": "id", "classes": ["x", "y", "z"]})
+    [part] = explanations.explained(fitted, {}, explanations.Chosen(frame.lazy(), 2, 2))
+    assert part.frame[NUMBER["name"]].to_list() == [1.5, 2.5]
+    assert part.frame[f"{FEATURE['name']}, rows 1-2, columns 7-8"].to_list() == [9, 200]
+    shown = [name for name, _ in json.loads(str(part.arrays["pictures"]))]
+    assert shown == [f"{row}: {'xyz'[best]}" for row, best in zip("ab", found.raw.argmax(axis=1), strict=True)]
+
+
 def test_a_request_that_unpacks_to_too_many_pixels_is_refused() -> None:
     black, body = pl.DataFrame({"id": [1], "picture": [bytes(10**6)]}), io.BytesIO()
     pl.concat([black] * 300).write_parquet(body)
@@ -256,6 +278,63 @@ def looks(images: list[Image.Image], column: Column = COLUMN) -> pl.DataFrame:
     seen = measured.seen(case(f'picture = {{ type = "image", size = 16{", colour = true" * column.colour} }}')).columns
     cells, _ = pictures.parse(pl.Series("picture", [encoded(image) for image in images]), seen[0], [])
     return measured.measured(pl.DataFrame([cells]), seen)
+
+
+def noisy(rows: int, seed: int, side: int = 32) -> Any:
+    """Circles anywhere, with noise: some are alike by nature."""
+    random = np.random.default_rng(seed)
+    x, y, radius = (random.uniform(low, high, (rows, 1, 1)) for low, high in ((12, 20), (12, 20), (6, 10)))
+    down, across = np.mgrid[:side, :side]
+    shapes = np.where((down - y) ** 2 + (across - x) ** 2 < radius**2, 180, 60)
+    return np.clip(shapes + random.normal(0, 6, (rows, side, side)), 0, 255).astype(np.uint8)
+
+
+def leak_of(train: Any, test: Any) -> dict[str, Any]:
+    feature = {"name": "p", "source": "p", "kind": "image", "shape": [*train.shape[1:3], 1]}
+    known, new = (
+        Table(part.reshape(len(part), part[:1].size or train[0].size), np.zeros(len(part))) for part in (train, test)
+    )
+    question = leakage.Question("multiclass", "accuracy", 0.5, lambda *_: np.zeros(1))
+    return leakage.find(known, {"validation": new, "test": new}, [feature], question)
+
+
+def saved_again(picture: Any) -> Any:
+    return np.asarray(Image.open(io.BytesIO(encoded(Image.fromarray(picture), "JPEG", quality=98))))
+
+
+@pytest.mark.parametrize(
+    ("copied", "same"),
+    [
+        (lambda picture: picture, True),
+        (lambda picture: picture[:, ::-1], True),
+        (np.rot90, True),
+        (lambda picture: np.rot90(picture[::-1], 3), True),
+        (lambda picture: (picture * 0.8 + 30).astype(np.uint8), False),
+        (saved_again, False),
+    ],
+)
+def test_pictures_that_training_has_too_are_said(copied: Callable[[Any], Any], same: bool) -> None:
+    train, test = noisy(200, 1), noisy(60, 2)
+    test[:15] = [copied(picture) for picture in train[50:65]]
+    found = leak_of(train, test)
+    assert found["twins"] == {"validation": 0.25, "test": 0.25}
+    counts = "30 the same, 0 nearly" if same else "0 the same, 30 nearly"
+    assert found["reason"].startswith(f"30 of 120 validation or test pictures are in training too ({counts};")
+    assert found["trusted"] is not same
+
+
+def test_pictures_that_are_alike_by_nature_are_no_copies() -> None:
+    blank = np.full((40, 32, 32), 255, np.uint8)
+    for test in (noisy(300, 2), blank):
+        found = leak_of(np.concatenate([noisy(300, 1), blank]), test)
+        assert (found["twins"], found["reason"], found["trusted"]) == ({"validation": 0.0, "test": 0.0}, None, True)
+
+
+@pytest.mark.parametrize("side", [8, 20, 100])
+def test_copies_are_found_at_any_size(side: int) -> None:
+    train = np.random.default_rng(1).integers(0, 255, (30, side, side), dtype=np.uint8)
+    assert leak_of(train, train[:5])["twins"] == {"validation": 1.0, "test": 1.0}
+    assert leak_of(train, train[:0])["reason"] is None
 
 
 def test_monitoring_measures_light_focus_size_edges_and_colour() -> None:
@@ -305,15 +384,91 @@ def test_pictures_are_adopted_in_three_forms(
     assert (found.rows, found.broken) == (60, 0)
 
 
-def test_loose_pictures_are_told_what_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder beside a usecase.toml, in which `make adopt DATA=mine` is said."""
     monkeypatch.chdir(tmp_path)
     Path("usecase.toml").write_text(TEXT, encoding="utf-8")
     Path("mine").mkdir()
-    Path("mine/a.png").write_bytes(encoded(grey()))
+    return Path("mine")
+
+
+def placed(folder: Path, *names: str) -> None:
+    """A picture under each name."""
+    for number, name in enumerate(names):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kind = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}.get(file.suffix.lower(), "JPEG")
+        file.write_bytes(encoded(grey(number % 256), kind))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["a.png"], "mine holds pictures and no table; put them into a folder for each class"),
+        (["cat/a.png", "cat/b.jpg"], "the label 'label' holds only 'cat'; there is nothing to learn"),
+        (["train/cat/a.png", "Test/dog/b.png"], "mine holds parts of a split (Test, train) and no classes; give one"),
+        (
+            ["cat/a.gif", "dog/b.gif"],
+            "mine holds pictures such as a.gif; PNG, JPEG and WebP are read: save them as one of these",
+        ),
+    ],
+)
+def test_pictures_that_can_not_be_adopted_are_told_what_is_wanted(
+    names: list[str], reason: str, mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed(mine, *names)
     assert adopting.main(["--data", "mine", "--label", "label"]) == 1
-    assert "mine holds pictures and no table; put them into a folder for each class" in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
+
+
+def test_a_folder_for_each_class_says_the_class_by_nothing_but_the_picture(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = ("brick wall", "Gräs (1)")
+    names = [f"{kind}/deep/№ {n} of {kind}{end}" for kind in kinds for n in range(60) for end in (".JPG", ".webp")]
+    placed(mine, *names, "brick wall/x.gif")
+    (mine / "brick wall" / "Thumbs.db").write_bytes(b"x")
+    placed(mine, "__MACOSX/._a.png")
+    assert adopting.main(["--data", "mine", "--label", "label"]) == 0, capsys.readouterr().err
+    said, adopted = capsys.readouterr().out, usecase.load(Path("usecase.toml"))
+    assert said.startswith("mine: 241 rows")
+    assert "row 241 ('brick wall/x.gif'): column 'picture': it is no picture that can be read" in said
+    assert (adopted.data.id, [column.name for column in adopted.columns]) == ("file", ["picture"])
+    assert adopted.data.classes == ("brick wall", "Gräs (1)")
+
+
+def test_cells_of_windows_and_of_hugging_face_are_pictures(mine: Path) -> None:
+    names = [f"a b/{n}.png" for n in range(40)]
+    placed(mine, *names)
+    labels = ["yes", "no"] * 20
+    paths = pl.DataFrame({"photo": [name.replace("/", "\\") for name in names], "label": labels})
+    packed = [{"bytes": (mine / name).read_bytes(), "path": name} for name in names]
+    for table in (paths, pl.DataFrame({"photo": packed, "label": labels})):
+        for file in mine.glob("t.*"):
+            file.unlink()
+        table.write_parquet(mine / "t.parquet")
+        assert adopting.main(["--data", "mine", "--label", "label"]) == 0
+        adopted = usecase.load(Path("usecase.toml"))
+        assert [(column.name, column.type) for column in adopted.columns] == [("photo", "image")]
+        assert raw.read(Path("data/adopted/train"), adopted, labelled=True).broken == 0
+
+
+def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pl.DataFrame({"photo": [f"{n}.png" for n in range(40)], "label": ["yes", "no"] * 20}).write_csv(mine / "t.csv")
+    assert adopting.main(["--data", "mine", "--label", "label"]) == 1
+    assert (
+        "column 'photo' names pictures that are not in mine, such as '0.png'; put them there" in capsys.readouterr().err
+    )
+
+
+def test_size_and_colour_are_those_of_all_pictures_not_of_the_first(mine: Path) -> None:
+    small, large = (Image.new("RGB", (side, side), colour) for side, colour in ((30, "grey"), (120, "red")))
+    cells = [encoded(small)] * 60 + [encoded(large)] * 140
+    pl.DataFrame({"photo": cells, "label": ["yes", "no"] * 100}).write_parquet(mine / "t.parquet")
+    assert adopting.main(["--data", "mine", "--label", "label"]) == 0
+    (column,) = usecase.load(Path("usecase.toml")).columns
+    assert (column.size, column.colour) == (128, True)
 
 
 @pytest.mark.parametrize(

@@ -155,14 +155,15 @@ def _decided(table: Table, options: Options) -> Contract:
     if not options.missing:
         strays = [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in decisions.values()]
         columns.ask_missing(found, strays, moments.values())
+    time = decisions[options.time] if options.time else None
+    if time and time.type != "date":
+        raise InputError(f"column {time.name!r} (TIME) holds no dates that can be read: {time.why or time.type}.")
     if forecasting.asked(options.usecase):
         return _of_series(found, decisions, moments, added)
     label = roles.label(found)
     if options.id:
         roles.check_id(found.columns[options.id])
-    key, time = options.id or roles.find_id(found), decisions[options.time] if options.time else None
-    if time and time.type != "date":
-        raise InputError(f"column {time.name!r} (TIME) holds no dates that can be read: {time.why or time.type}.")
+    key = options.id or roles.find_id(found)
     used = {name: each.type for name, each in decisions.items()}
     group, entity, repeating = groups.choose(found, used, (key, options.time))
     special = {found.label.name, key, options.time, group} - {""}
@@ -293,9 +294,10 @@ def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
     ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))
-    broken = table.frame.filter(pl.col(raw.BROKEN)).select(raw.FILE, raw.ROW, raw.ERROR)
+    name = pl.col(contract.id).cast(pl.String) if contract.id else pl.lit(None)
+    broken = table.frame.filter(pl.col(raw.BROKEN)).select(raw.FILE, raw.ROW, raw.ERROR, name)
     first = broken.head(FIRST).collect(engine="streaming").rows()
-    reasons = [f"{file}, row {number}: {error}" for file, number, error in first]
+    reasons = [f"{file}, row {row}{f' ({name!r})' if name else ''}: {error}" for file, row, error, name in first]
     if table.broken > case.data.bad_rows * rows:
         raise InputError(f"{'; '.join(reasons)}; {table.broken:,} of {rows:,} rows are like that: mend them.")
     # hashes stream, and take columns of any type

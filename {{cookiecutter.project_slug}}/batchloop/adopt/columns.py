@@ -107,7 +107,9 @@ def _useless(column: Column) -> str:
 
 
 def _dated(column: Column, profile: Profile) -> Decision | None:
-    """As a date, where nearly every cell is one; numbers only as days like 20240131 or since 1970."""
+    """As a date, where nearly every cell is one; numbers as 20240131, since 1970, or years that TIME names."""
+    if column.name == profile.options.time and dates.are_years(column):
+        return Decision(column, "date", "as %Y", "%Y")
     numbers, found, tolerated = column.numbers == column.present, None, profile.tolerated
     if column.present - column.numbers <= tolerated and column.distinct > FEW:
         found = dates.since_1970(column)

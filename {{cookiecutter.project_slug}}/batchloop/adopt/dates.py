@@ -38,6 +38,7 @@ EARLIEST = 1000  # a year below has two digits, and another format reads it
 EXAMPLES = 6  # texts that a format does not read
 CLEARLY = 0.9  # the share of a column's values a format must read
 MOST = 4  # formats of one column
+CENTURIES = 1500, 2200  # years that a table may be of
 YEARS = 946_684_800, 4_102_444_800  # from 2000 to 2100, in seconds since 1970
 DAY = 24 * 3600
 TIMELY = re.compile(  # names of moments
@@ -162,6 +163,12 @@ def _as_moments(column: Column, milliseconds: bool) -> bool:
     order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0).alias("order")
     ordered, distinct = row(column.cells(n=column.number()), order, pl.col("n").n_unique())
     return bool((milliseconds and distinct >= UNIQUE * column.present) or ordered >= ORDERED)
+
+
+def are_years(column: Column) -> bool:
+    """Whether all values are whole numbers that could be years."""
+    whole = column.whole and column.numbers == column.present
+    return bool(whole and CENTURIES[0] <= (column.low or 0) < (column.high or 0) < CENTURIES[1])
 
 
 def written(column: Column) -> str:

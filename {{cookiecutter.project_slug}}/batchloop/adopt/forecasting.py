@@ -3,6 +3,7 @@
 In a repository whose usecase.toml has [series]. Columns count as known afterwards only, unless KNOWN names them.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,20 +11,24 @@ from typing import Any
 
 import polars as pl
 
+from batchloop.adopt import dates
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.dates import Moments
 from batchloop.adopt.holdout import Holdout
 from batchloop.adopt.profile import Profile
 from batchloop.adopt.roles import Label
-from batchloop.adopt.source import NO_GROUP, Question, row
+from batchloop.adopt.source import NO_GROUP, Question, row, types_option
+from batchloop.container import series
 from batchloop.container.job import InputError
 
 SECOND = 1_000_000  # microseconds
 DAY = 86_400
-# the usual distance of two periods in seconds, from and up to: the frequency, its season, and a horizon
-CALENDAR = ((27 * DAY, 32 * DAY, "1mo", 12, 12), (89 * DAY, 93 * DAY, "1q", 4, 4), (364 * DAY, 367 * DAY, "1y", 1, 3))
+MONTH, FOUR_WEEKS = 30.436875 * DAY, 28 * DAY
+# the seconds of a unit, its season, and a horizon
 CLOCK = ((7 * DAY, "w", 52, 8), (DAY, "d", 7, 14), (3600, "h", 24, 24), (60, "m", 1440, 60), (1, "s", 1, 60))
 PERIODS = 12  # horizons that a table has at least, where it may choose
+ROWS = 3  # of a series on average, or its column names none
+PART = re.compile(r"(quarter|month|week|day|hour)s?", re.IGNORECASE)  # names of columns that say when within a year
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     if options.time:
         dated = [each for each in dated if each.name == options.time]
     if len(dated) != 1:
+        years = [each.name for each in decisions.values() if dates.are_years(each.column)]
         names = ", ".join(repr(each.name) for each in dated) or "no column"
-        raise Question(f"which column says when a row happened? {names} holds dates; say TIME=column.")
+        could = f", but {years[0]!r} could be years" if years and not dated else ""
+        raise Question(f"which column says when a row happened? {names} holds dates{could}; say TIME=column.")
     time, at = dated[0], moments[dated[0].name].at
     name = _series(found, decisions, time.name)
     column = found.columns[time.name]
@@ -57,26 +64,32 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     cells = column.table.frame.select(named.alias("series"), column.text.alias("text"), at.alias("at"))
     rows = cells.drop_nulls().collect(engine="streaming")
     frequency, season, horizon = _frequency(rows, time.name)
-    times = rows.select("at", "text").unique().sort("at")
-    distinct = times["at"].n_unique()
+    distinct = rows["at"].n_unique()
     horizon = max(1, min(horizon, distinct // PERIODS))
     season = season if distinct >= 3 * season else 1
-    late = times.filter(pl.col("at") >= times["at"].unique().sort().tail(horizon)[0])["text"]
+    period = series.period(pl.col("at").cast(pl.Datetime("us")), frequency)
+    last = rows.filter(period > period.max() - horizon)  # weekends count too, where days are periods
     words = f"the last {horizon} by {time.name!r}"
     keys = tuple(key for key in (name, time.name) if key)
-    kept = Holdout(time.name, frozenset(late), words, column.markers, found.table.reading, found.label.name, keys)
-    known = [each for each in options.known.split(",") if each]
+    kept = Holdout(
+        time.name, frozenset(last["text"]), words, column.markers, found.table.reading, found.label.name, keys
+    )
+    known = [each.strip() for each in options.known.split(",") if each.strip()]
     if unknown := [each for each in known if each not in found.columns]:
         raise InputError(f"{options.data.name} has no column {unknown[0]!r} (KNOWN).")
-    series = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
+    told = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
     why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"
     judged = replace(label, task="forecasting", why=why, metric="relative_mase", limit=1.0, lead=-0.01)
-    return Found(series, time, judged, min(200, horizon * rows["series"].n_unique()), kept)
+    return Found(told, time, judged, min(200, len(last)), kept)
 
 
 def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
     """SERIES or GROUP; else the one column that makes times unique, "" where they are. Raises Question."""
     wish = found.options.series or found.options.group
+    part = next((name for name, each in decisions.items() if each.type and PART.fullmatch(name)), "")
+    if part and decisions[time].format == "%Y":
+        one = f"write them into one, such as 2024-03 or 2024-Q1, or say {types_option(part, 'out')}"
+        raise InputError(f"{time!r} and {part!r} say together when a row happened; {one}.")
     if wish:
         return "" if wish in NO_GROUP else wish
     frame = found.table.frame
@@ -87,6 +100,7 @@ def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
     if alone == rows:
         return ""
     fit = [name for name, count in zip(several, both, strict=True) if count == rows]
+    fit = [name for name in fit if ROWS * found.columns[name].distinct <= rows] or fit
     if len(fit) != 1:
         raise Question(
             f"which rows are one series? Times of {time!r} come more than once"
@@ -103,9 +117,12 @@ def _frequency(rows: pl.DataFrame, name: str) -> tuple[str, int, int]:
     if steps.is_empty():
         raise InputError(f"column {name!r} has one time only in each series; there is nothing to forecast.")
     usual = steps["at"].value_counts(sort=True).sort("count", "at", descending=[True, False])["at"][0]
-    for low, high, frequency, season, horizon in CALENDAR:
-        if low <= usual <= high:
-            return frequency, season, horizon
+    months = round(usual / MONTH)
+    if months and abs(usual - months * MONTH) < 4 * DAY and usual != FOUR_WEEKS:  # most months have 31 days
+        number, unit = next(
+            (months // each, unit) for each, unit in ((12, "y"), (3, "q"), (1, "mo")) if months % each == 0
+        )
+        return f"{number}{unit}", 1 if 12 % months else 12 // months, max(12 // months, 3)
     seconds, unit, season, horizon = next(each for each in CLOCK if usual % each[0] == 0)
     number = int(usual // seconds)
     return f"{number}{unit}", max(1, season // number), max(1, horizon // number)

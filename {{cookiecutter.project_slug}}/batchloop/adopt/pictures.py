@@ -3,6 +3,7 @@
 What is not yet a Parquet table with bytes becomes one, in scratch: the contract reads it wherever it is copied to.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from batchloop.container import files, pictures
 from batchloop.container.job import InputError
 
 SUFFIXES = tuple(suffix for suffixes in pictures.FORMATS.values() for suffix in suffixes)
+OTHERS = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")  # of pictures that can't be read, which the rows say
+PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # of a split, and no classes
 MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")  # how PNG, JPEG and WebP files begin
 PART = 1 << 26  # bytes of pictures in a file
 LOOKED_AT, MOST = 50, 0.9  # cells that are looked at, and the share of them that have to be pictures
@@ -30,51 +33,76 @@ def gathered(options: Options) -> Options:
     if find_spec("PIL") is None or not folder.is_dir():
         return options
     found = sorted(files.below(folder))
-    loose = [file for file in found if file.suffix.lower() in SUFFIXES]
+    loose = [file for file in found if file.suffix.lower() in (*SUFFIXES, *OTHERS)]
     if not loose or any(file.name.lower().endswith(files.KINDS) for file in found):
         return options
+    if not any(file.suffix.lower() in SUFFIXES for file in loose):
+        such = f"{folder.name} holds pictures such as {loose[0].name}"
+        raise InputError(f"{such}; {pictures.KINDS}: save them as one of these.")
     if any(file.parent == folder for file in loose):
         to_do = "put them into a folder for each class, or give a table that names them"
         raise InputError(f"{folder.name} holds pictures and no table; {to_do}.")
+    classes = sorted({file.relative_to(folder).parts[0] for file in loose})
+    if PARTS.issuperset(map(str.lower, classes)):
+        to_do = f"give one of them, such as DATA={shlex.quote(str(options.data / classes[0]))}: rows are split anew"
+        raise InputError(f"{folder.name} holds parts of a split ({', '.join(classes)}) and no classes; {to_do}.")
+    picture = "picture" if options.label != "picture" else "image"
 
     def rows() -> Iterator[dict[str, object]]:
         for file in loose:
             place = file.relative_to(folder)
-            yield {"file": place.as_posix(), "picture": file.read_bytes(), options.label: place.parts[0]}
+            yield {"file": place.as_posix(), picture: file.read_bytes(), options.label: place.parts[0]}
 
-    return replace(options, data=_written(rows()))
+    return replace(options, data=_written(rows(), options.data), id=options.id or "file")
 
 
 def embedded(options: Options, table: Table) -> Options:
-    """The options, with bytes in the place of a column of paths, where there is one."""
+    """The options, with the same table that has bytes in the place of a column of paths, or of bytes with a path."""
     if find_spec("PIL") is None:
         return options
-    folder = table.files[0].parent
-    texts = [name for name, kind in table.frame.collect_schema().items() if kind == pl.String]
+    folder, schema = table.files[0].parent, table.frame.collect_schema()
+    packed = [
+        n for n, kind in schema.items() if isinstance(kind, pl.Struct) and "bytes" in [f.name for f in kind.fields]
+    ]
+    if packed:
+        file = files.scratch("pictures-") / f"{options.data.stem}.parquet"
+        table.frame.with_columns(pl.col(packed).struct.field("bytes").name.keep()).sink_parquet(file)
+        return replace(options, data=file)
+    texts = [name for name, kind in schema.items() if kind == pl.String]
     some = table.frame.select(texts).head(LOOKED_AT).collect()
-    found = next((name for name in texts if _are_paths(some[name].drop_nulls(), folder)), "")
-    if not found:
+    named = {name: _there(some[name].drop_nulls(), folder) for name in texts}
+    found = max(named, key=lambda name: named[name], default="")
+    if not found or named[found] < MOST:
+        if pl.Binary not in schema.values() and (lost := [name for name in texts if named[name] >= 0]):
+            first = f"such as {some[lost[0]].drop_nulls()[0]!r}"
+            raise InputError(f"column {lost[0]!r} names pictures that are not in {folder}, {first}; put them there.")
         return options
 
     def rows() -> Iterator[dict[str, object]]:
         for batch in table.frame.collect_batches(chunk_size=1000, maintain_order=True):
             for row in batch.iter_rows(named=True):
-                file = (folder / (row[found] or "").strip()).resolve()
+                file = _file(folder, row[found] or "").resolve()
                 inside = file.is_relative_to(folder.resolve()) and file.is_file()
                 yield {**row, found: file.read_bytes() if inside else None}
 
-    return replace(options, data=_written(rows()))
+    return replace(options, data=_written(rows(), options.data))
 
 
-def _are_paths(cells: pl.Series, folder: Path) -> bool:
-    """Whether nearly all cells are files of pictures below a folder."""
-    there = [text.lower().strip().endswith(SUFFIXES) and (folder / text.strip()).is_file() for text in cells]
-    return bool(there) and sum(there) >= MOST * len(there)
+def _file(folder: Path, cell: str) -> Path:
+    """What a cell names; Windows writes backslashes."""
+    return folder / cell.strip().replace("\\", "/")
 
 
-def _written(rows: Iterable[dict[str, object]]) -> Path:
-    """Parquet files of a bounded size."""
-    folder, held, size, number = files.scratch("pictures-"), list[dict[str, object]](), 0, 0
+def _there(cells: pl.Series, folder: Path) -> float:
+    """Of cells that name pictures the share that are files below a folder; -1 where most name none."""
+    named = [_file(folder, cell) for cell in cells if cell.lower().strip().endswith(SUFFIXES)]
+    return sum(file.is_file() for file in named) / len(named) if named and len(named) >= MOST * len(cells) else -1.0
+
+
+def _written(rows: Iterable[dict[str, object]], given: Path) -> Path:
+    """Parquet files of a bounded size, in a folder of the name that was given."""
+    folder, held, size, number = files.scratch("pictures-") / given.resolve().stem, list[dict[str, object]](), 0, 0
+    folder.mkdir()
 
     def write() -> None:
         pl.DataFrame(held, infer_schema_length=None).write_parquet(folder / f"pictures-{number:05d}.parquet")
@@ -94,7 +122,8 @@ def proposed(column: Column) -> tuple[str, str] | None:
     """What a column of bytes becomes, and why: "size = 64, colour = true"; None where it holds no pictures."""
     if column.kind != pl.Binary or find_spec("PIL") is None:
         return None
-    cells = column.table.frame.select(pl.col(column.name).drop_nulls()).head(LOOKED_AT).collect().to_series()
+    apart = max(1, column.rows // LOOKED_AT)  # rows of one class may stand together
+    cells = column.table.frame.select(pl.col(column.name).gather_every(apart).drop_nulls()).collect().to_series()
     if not len(cells) or sum(cell.startswith(MARKS) for cell in cells) < MOST * len(cells):
         return None
     from PIL import Image, ImageStat  # noqa: PLC0415 - only where there are pictures

@@ -190,7 +190,7 @@ class Reading:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
         size = max(1, min(ROWS, CELLS // self.cells(len(names) + 1)))
         if self.pictures:
-            size = max(1, min(size, PICTURES * table.rows // file.stat().st_size))
+            size = max(1, min(size // 4, PICTURES * table.rows // file.stat().st_size))
         self.empty += len(table.gaps)
         span = CUT * size if size < min(PACKED, table.rows) else size
         for start in range(0, table.rows, span):

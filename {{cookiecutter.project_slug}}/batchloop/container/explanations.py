@@ -109,15 +109,20 @@ def _arrays(chosen: Chosen, first: int, features: Matrix, found: Attributions, e
 
 def _shown(part: Explained, seen: Matrix, model: Model) -> str:
     """The pictures of those rows that a page shows, the first of all, and where in them the reasons are, as JSON."""
-    ids, values, features = part.frame[model.metadata["id"]], towards_prediction(part.found), model.metadata["features"]
-    some = range(min(len(ids), max(0, patches.SHOWN - part.first)))
-    return json.dumps([[str(ids[row]), patches.shown(seen[row], values[row], features)] for row in some])
+    values, features, classes = towards_prediction(part.found), model.metadata["features"], model.metadata["classes"]
+    names = part.frame[model.metadata["id"]].cast(pl.String).head(max(0, patches.SHOWN - part.first)).to_list()
+    if part.found.raw.shape[1] > 1:
+        names = [f"{name}: {classes[best]}" for name, best in zip(names, part.found.raw.argmax(axis=1), strict=False)]
+    shown = [[name, patches.shown(seen[row], values[row], features)] for row, name in enumerate(names)]
+    return json.dumps(shown)
 
 
 def _in_patches(part: Explained, seen: Matrix, features: Sequence[Feature]) -> tuple[Explained, Matrix]:
     """Rows whose pictures are patches, each with the sum of its pixels' attributions and their mean as its value."""
     means = patches.means(seen, features).astype(np.float32)
-    frame = part.frame.hstack(pl.DataFrame(means, schema=[each["name"] for each in patches.parts(features)]))
+    patched = [each["name"] for each in patches.parts(features) if each["kind"] == "patch"]
+    columns = dict(zip((each["name"] for each in patches.parts(features)), means.T, strict=True))
+    frame = part.frame.with_columns(pl.Series(name, columns[name]) for name in patched)
     found = replace(part.found, values=patches.added(part.found.values, features))
     return part._replace(frame=frame, found=found), means
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchloop.container import measures
+from batchloop.container import copies, matrices, measures
 from batchloop.container.protocols import Feature, Matrix, Table
 
 Keys = NDArray[np.uint64]
@@ -46,9 +46,10 @@ def find(
     """
     leak: dict[str, Any] = dict.fromkeys(("twins", "expected", "seen", "unseen", "trusted", "reason"))
     leak |= {"twins": {}, "trusted": True}
-    pictures = any(feature["kind"] == "image" for feature in features)  # whose values are no columns of a table
+    if any(feature["kind"] == "image" for feature in features):  # whose values are no columns of a table
+        return leak | _of_pictures(train, evaluated, features)
     forecasting = question.task == "forecasting"
-    if pictures or forecasting or len({feature["source"] for feature in features}) < 2 or not train.labels.size:
+    if forecasting or len({feature["source"] for feature in features}) < 2 or not train.labels.size:
         return leak
     sample = _sample(train, ROWS)
     alike = _most_telling(sample, {name: _sample(table, EVALUATED) for name, table in evaluated.items()}, features)
@@ -67,6 +68,24 @@ def find(
             'entity, say which column names it: [split] method = "group"'
         )
     return leak
+
+
+def _of_pictures(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> dict[str, Any]:
+    """How many of the first picture's copies there are; only copies to the pixel make metrics untrustworthy."""
+    place, feature = next(each for each in enumerate(features) if each[1]["kind"] == "image")
+    matrices_of = {name: table.features for name, table in evaluated.items() if len(table.features)}
+    found = copies.find(train.features, matrices_of, feature, matrices.places(features)[place])
+    of = {name: min(copies.EVALUATED, len(matrix)) for name, matrix in matrices_of.items()}
+    twins = {name: sum(found[name]) / of[name] for name in found}
+    same, near = (sum(counts) for counts in zip(*found.values(), strict=True)) if found else (0, 0)
+    reason = (
+        f"{same + near} of {sum(of.values())} validation or test pictures are in training too ({same} the same, {near} "
+        "nearly; mirrored and turned ones count), and what is measured on them is partly memory: remove copies, or say "
+        'which column names what pictures are of: [split] method = "group"'
+    )
+    told = max(twins.values(), default=0.0) >= copies.SHARE
+    trusted = all(found[name][0] <= HARM * of[name] for name in found)
+    return {"twins": twins, "trusted": trusted, "reason": reason if told else None}
 
 
 def _sample(table: Table, rows: int) -> Table:

@@ -14,6 +14,7 @@ from batchloop.container.protocols import Feature
 
 SIDES = 4  # patches across, and down
 SHOWN = 6  # pictures with a map on a page
+AROUND = 32  # a pixel of a map is a mean as far around as this part of the picture
 STRONG = 0.99  # of a map's values: what this share stays below has the full colour
 COLOURS = np.array([[194, 87, 26], [47, 111, 222]], dtype=np.uint8)  # against, and for; as bars have them
 
@@ -57,13 +58,18 @@ def means(matrix: NDArray[Any], features: Sequence[Feature]) -> NDArray[np.float
 
 
 def shown(row: NDArray[Any], values: NDArray[np.float64], features: Sequence[Feature]) -> list[dict[str, str]]:
-    """Each picture of a row and the map of its attributions, as data: URIs; blue is for the score, orange against."""
+    """Each picture of a row and the map of its attributions, as data: URIs; blue is for the score, orange against.
+
+    A pixel has the mean of its neighbourhood: strided convolutions leave a grid in which no shape would be seen.
+    """
     figures = []
     for feature, place in zip(features, matrices.places(features), strict=True):
         if feature["kind"] == "image":
             shape = feature["shape"]
             pixels = row[place].reshape(shape).astype(np.uint8)
-            moved = values[place].reshape(shape).sum(axis=-1)
+            reach = max(1, min(shape[:2]) // AROUND)
+            padded = np.pad(values[place].reshape(shape).sum(axis=-1), reach, mode="edge")
+            moved = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1,) * 2).mean(axis=(2, 3))
             strength = np.clip(np.abs(moved) / (np.quantile(np.abs(moved), STRONG) or 1.0), 0, 1)
             coloured = np.dstack([COLOURS[(moved > 0).astype(int)], (255 * strength).astype(np.uint8)])
             figures.append({"picture": uri(pixels), "map": uri(coloured)})

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 LONG = 28  # characters from which on a cell's text may wrap
 TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
-FEW = 8  # bins up to which each has a line of its own
+FEW = 7  # bins up to which each has a line of its own
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
 
 Interval = tuple[str, float | None, float | None, float | None]  # label, lower bound, value, upper bound
@@ -108,7 +108,7 @@ def limits(values: Sequence[float | None]) -> tuple[float, float]:
 def ticks(low: float, high: float, most: int = 4) -> list[tuple[float, str]]:
     """Up to `most` round values from low to high with their texts."""
     size = high / most - low / most
-    if not 1e-12 < size < 1e15:
+    if not max(1e-12, 1e-12 * max(abs(low), abs(high))) < size < 1e15:  # nor finer than numbers of this size are
         return [(low, f"{low:.3g}"), (high, f"{high:.3g}")]
     exponent = math.floor(math.log10(size))
     factor = next(factor for factor in (1, 2, 2.5, 5, 10) if factor * 10.0**exponent >= size * (1 - 1e-9))

@@ -228,7 +228,9 @@ def date(column: pl.Series, spelling: Spelling, zone: str) -> Parsed:
 
 
 def _moments(text: pl.Series, form: str, zone: str) -> pl.Series:
-    """Of one format; without a day it is the first of the month, the quarter (%q) or the week (%V)."""
+    """Of one format; without a day it is the first of the year, the month, the quarter (%q) or the week (%V)."""
+    if form == "%Y":
+        text, form = text + " 1", "%Y %m"
     if "%q" in form:
         text, form = text.str.replace_many(QUARTERS), form.replace("%q", "%m")
     if form and not re.search("%-?[deju]", form):

@@ -23,7 +23,7 @@ from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository, aligned
-from batchloop.simulate.loop import Loop, Options, Simulated, Stage, find_stages, open_loop
+from batchloop.simulate.loop import ABOUT, Loop, Options, Simulated, Stage, find_stages, open_loop
 
 Values = dict[str, float | None]
 NOTHING = "–"
@@ -114,7 +114,7 @@ class Table:
         if gains:
             low, high = shown(min(gains)), shown(max(gains))
             said += f"; each made {self.metric} better by {low} to {high} on its window"
-        return bool(gains) and min(gains) > 0, f"{said}."
+        return bool(gains) and min(gains) >= 0 < max(gains), f"{said}."
 
 
 def build(loop: Loop) -> Table:
@@ -276,6 +276,8 @@ def simulate(here: Repository, options: Options) -> int:
         partial.write_text(page(table), encoding="utf-8")
         partial.replace(simulated.local / "report.html")
     remarks = [row.remark for row in table.rows if row.remark]
+    if stages[0].folder.with_name(ABOUT).is_file():
+        remarks += ["", stages[0].folder.with_name(ABOUT).read_text(encoding="utf-8").strip(), ""]
     print("", *table.text(), "", *table.matrix_text(), "", table.verdict()[1], *remarks, sep="\n")
     for name in ("table.json", "report.html"):
         print(f"{name.partition('.')[0]}: {simulated.shown(simulated.local / name)}")

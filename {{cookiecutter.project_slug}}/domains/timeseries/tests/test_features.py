@@ -113,6 +113,8 @@ def test_a_gap_is_one_however_it_is_written(flow: Flow, case: UseCase, tmp_path:
     frame = unlabelled(case, rows(case, 100, seed=4)).sort(case.data.time)
     hole = pl.int_range(pl.len()) == 40
     written = frame.with_columns(pl.when(~hole).then(pl.col(case.data.label)).alias(case.data.label))
-    names = [name for name in scored(flow, frame, tmp_path).columns if name.startswith(("lag", "season", "level"))]
+    names = [
+        name for name in scored(flow, frame, tmp_path).columns if name.startswith(("lag", "season", "series_level"))
+    ]
     with_gap = scored(flow, written, tmp_path).filter(pl.col("__error").is_null())
     assert with_gap.select(names).equals(scored(flow, frame.filter(~hole), tmp_path).select(names))

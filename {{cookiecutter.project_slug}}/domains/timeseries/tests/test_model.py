@@ -14,7 +14,7 @@ from batchloop.container.protocols import Problem, Table
 from batchloop.container.usecase import UseCase
 from tests.conftest import HYPERPARAMETERS
 
-SHOWN = ("step", "seasonal_naive", "seasonal_error", "level", "size")
+SHOWN = ("step", "seasonal_naive", "seasonal_error", "series_level", "series_size")
 NAMES = (*SHOWN, "wave", "noise")
 FEATURES: tuple[dict[str, Any], ...] = tuple({"name": name, "source": name, "kind": "number"} for name in NAMES)
 PROBLEM = Problem("forecasting", (), FEATURES, threads=1)

@@ -22,7 +22,7 @@ from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, 
 
 OURS = {"num_iterations": 100, "early_stopping_rounds": 0}  # not LightGBM's: for `fit`
 LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
-SCALE = ("level", "size")  # features that a forecast is computed with
+SCALE = ("series_level", "series_size")  # features that a forecast is computed with
 UNLEARNED = ("seasonal_naive", "seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
 TEXT, PLACES = "model.txt", "features.json"
 

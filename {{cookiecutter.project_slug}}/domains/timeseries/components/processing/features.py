@@ -20,9 +20,17 @@ SHORT, LONG, LONGER = 1, 4, 8  # seasons of a moving window
 LEAST = 4  # periods of the shortest window, where seasons are short or there are none
 LAGS, SEASONS = 7, 4  # last periods, and values of the same place in earlier seasons
 YEARS = {"h": 8736, "d": 364, "w": 52}  # periods of whole weeks in about a year
-SCALE = ("level", "size")  # of a series at the origin: what the model adds and multiplies
+SCALE = ("series_level", "series_size")  # of a series at the origin: what the model adds and multiplies
 GIVEN = ("seasonal_naive", "seasonal_error", *SCALE)  # in the label's unit
-RELATIVE = ("short", "longer", "deviation", "low", "high", "season_mean", "year_ago")
+RELATIVE = (
+    "mean_recent",
+    "mean_long",
+    "deviation_recent",
+    "lowest_recent",
+    "highest_recent",
+    "season_mean",
+    "year_ago",
+)
 SHAPE = (*RELATIVE, *(f"lag_{n}" for n in range(1, LAGS + 1)), *(f"season_{n}" for n in range(1, SEASONS + 1)))
 WEEK, SEASON, HOUR = ("weekday", "day"), ("month", "day_of_year"), "hour"  # parts of a date
 YEAR = 365  # days that training must span before a year's seasons say something of later rows
@@ -58,13 +66,13 @@ def examples(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.Data
         "step": wanted["step"],
         "seasonal_naive": naive,
         "seasonal_error": then["__error"],
-        "level": level,
-        "size": size,
-        "short": relative(then["__short"]),
-        "longer": relative(then["__longer"]),
-        "deviation": then["__deviation"] / size,
-        "low": relative(then["__low"]),
-        "high": relative(then["__high"]),
+        "series_level": level,
+        "series_size": size,
+        "mean_recent": relative(then["__short"]),
+        "mean_long": relative(then["__longer"]),
+        "deviation_recent": then["__deviation"] / size,
+        "lowest_recent": relative(then["__low"]),
+        "highest_recent": relative(then["__high"]),
         "season_mean": relative(mean),
         "year_ago": last_year / size if usable else pl.repeat(None, len(wanted), dtype=pl.Float64, eager=True),
         **{f"lag_{n + 1}": relative(at(label, origin - n)) for n in range(LAGS)},
