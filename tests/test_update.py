@@ -287,13 +287,20 @@ def differing(template: Path, repository: Path) -> list[str]:
 
 
 def test_a_release_is_rendered_from_its_tag(here: Path, tmp_path: Path) -> None:
-    """What a plain cookiecutter makes of the tag knows the version that the change log describes."""
-    version = settings()["_version"]
-    by_cookiecutter(here, tmp_path, f"v{version}")
-    record = json.loads((tmp_path / "best" / ".template.json").read_text(encoding="utf-8"))
+    """As from a server, by a plain cookiecutter: it knows the version that the change log describes, and trains."""
+    version, bare = settings()["_version"], tmp_path / "template.git"
+    run_in(tmp_path)("git", "clone", "--quiet", "--bare", str(here), str(bare))
+    by_cookiecutter(bare, tmp_path, f"v{version}")
+    repository = tmp_path / "best"
+    record = json.loads((repository / ".template.json").read_text(encoding="utf-8"))
     assert record["version"] == version
-    assert record["commit"] == run_in(here)("git", "rev-parse", f"v{version}").stdout.strip()
-    assert record["template"] == f"file://{here}"
+    assert record["commit"] == run_in(bare)("git", "rev-parse", f"v{version}^{{commit}}").stdout.strip()
+    assert record["template"] == f"file://{bare}"
+    passes(repository, str(version))
+    trained = run_in(repository)(
+        "env", f"COMPONENTS_PYTHON={sys.executable}", sys.executable, "-m", "batchloop", "train"
+    )
+    assert "registered and released as version 1" in trained.stdout
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"(?m)^## ([\d.]+)", changes)[0] == version
     assert re.search(rf"(?ms)^## {re.escape(str(version))}$.*?^### When you update$", changes)
