@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -383,6 +384,44 @@ def test_what_can_t_be_updated_is_said_and_nothing_changes(plain: Path, template
     commit(plain)
     assert ".template.json is missing" in refused()
     assert run_in(plain)("git", "status", "--porcelain").stdout == ""
+
+
+# In git's place: at one of its calls it ends whoever called it, as kill -9 does, and goes on by itself.
+GIT = """#!/bin/sh
+echo "$1" >> "$CALLS"
+[ "$(wc -l < "$CALLS")" -ne "$AT" ] || { echo $$ > "$CALLS.process"; kill -9 $PPID; }
+exec "{git}" "$@"
+"""
+
+
+def test_an_update_that_was_killed_is_taken_back_by_git_and_ends_right_when_said_again(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub, calls = tmp_path / "stub" / "git", tmp_path / "calls"
+    stub.parent.mkdir()
+    stub.write_text(GIT.replace("{git}", str(shutil.which("git"))), encoding="utf-8")
+    stub.chmod(0o755)
+    command, run = (sys.executable, "-B", "-m", "batchloop", "update", "--to", "0.0.2"), run_in(plain)
+
+    def updated(at: int) -> str:
+        calls.write_text("", encoding="utf-8")
+        given = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "CALLS": str(calls), "AT": str(at)}
+        with monkeypatch.context() as patched:
+            for name, value in given.items():
+                patched.setenv(name, value)
+            run_in(plain)(*command, succeeds=not at)
+        return run("git", "write-tree").stdout
+
+    expected, words = updated(0), calls.read_text(encoding="utf-8").split()
+    run("git", "reset", "--quiet", "--hard")
+    for at in (words.index("rev-list"), words.index("cherry-pick") + 1):
+        updated(at)
+        while Path("/proc", Path(f"{calls}.process").read_text(encoding="utf-8").strip()).exists():
+            time.sleep(0.01)
+        run("git", "reset", "--quiet", "--hard")
+        assert run("git", "status", "--porcelain").stdout == ""
+        assert updated(0) == expected
+        run("git", "reset", "--quiet", "--hard")
 
 
 def test_doctor_says_what_wants_care(plain: Path) -> None:

@@ -128,7 +128,8 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
         if old.name.split(".")[0] in new or not realised.same_rows(case, old, scored.rows):
             old.unlink()
     for file in new.values():
-        shutil.copy(file, scored.labels / file.name)
+        shutil.copy(file, scored.labels / f".{file.name}")  # no data until it is whole
+        (scored.labels / f".{file.name}").replace(scored.labels / file.name)
 
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:

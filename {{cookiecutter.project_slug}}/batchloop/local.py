@@ -235,9 +235,12 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     if options.data:
         data = definitions.location(options.data)
     else:
-        if repository.window() == "sample" and not repository.data("train").exists():
+        begun = repository.local / "sample"  # until all of its files are written
+        if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
             print("there is no data yet: writing the sample to data/sample", flush=True)
+            begun.touch()
             definitions.run_module(repository, "data.sample", "--output", "data/sample")
+            begun.unlink()
         data = _window_data(repository, "train")
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
