@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT
 from batchloop.engine import containers, running, storage
 from batchloop.engine.containers import Containers
@@ -153,7 +153,7 @@ def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Colle
 
 def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
     """Print lines about a run, then its warnings and failures."""
-    print("", *texts, sep="\n")
+    lines(["", *texts])
     warnings(repository, finished)
     failures(repository, finished)
 
@@ -338,13 +338,13 @@ def failures(repository: Repository, finished: Finished) -> None:
     for name, step in finished.failed.items():
         log = f"\n  log: {repository.shown(logs[name])}" if name in logs else ""
         failed = "" if step.type == "Fail" else " failed"
-        print(f"{name}{failed}: {step.message}{log}", file=sys.stderr, flush=True)
+        print(f"{name}{failed}: {plain(step.message)}{log}", file=sys.stderr, flush=True)
 
 
 def lines(texts: Iterable[str]) -> None:
     """Print each on its own line."""
     for text in texts:
-        print(text)
+        print(plain(text))
 
 
 def warnings(repository: Repository, finished: Finished) -> None:

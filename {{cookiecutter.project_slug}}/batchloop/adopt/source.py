@@ -223,7 +223,7 @@ def _encoding(file: Path) -> str:
             return "utf-8" if False in {text.isascii() for text in codecs.iterdecode(blocks, "utf-8")} else "ascii"
     words, garbled, shown = 0, 0, ""
     with files.opened(file) as handle:
-        for number, line in enumerate(handle, start=1):
+        for number, line in enumerate(iter(partial(handle.readline, BLOCK), b""), start=1):
             text = "" if line.isascii() else line.decode("windows-1252", errors="replace")
             words += len(FOREIGN.findall(text))
             if found := GARBLED.search(text):
