@@ -386,6 +386,24 @@ def test_what_can_t_be_updated_is_said_and_nothing_changes(plain: Path, template
     assert run_in(plain)("git", "status", "--porcelain").stdout == ""
 
 
+def test_no_password_of_an_address_is_recorded(template: Path, tmp_path: Path) -> None:
+    """Neither where it was cloned with one, nor where an update names one."""
+    clone, address = tmp_path / "clone", "https://owner:pass@word@git.example/template.git"
+    run_in(tmp_path)("git", "clone", "--quiet", str(template), str(clone))
+    run_in(clone)("git", "checkout", "--quiet", "v0.0.1")
+    run_in(clone)("git", "remote", "set-url", "origin", address)
+    run_in(tmp_path)("cookiecutter", str(clone), "--no-input", *(f"{key}={value}" for key, value in ANSWERS.items()))
+    repository = tmp_path / "best"
+    told = repository.joinpath(".template.json").read_text(encoding="utf-8")
+    assert json.loads(told)["template"] == "https://git.example/template.git"
+    run_in(clone)("git", "checkout", "--quiet", "v0.0.2")
+    update = (sys.executable, "-B", str(clone / "hooks" / "update.py"), "--template", address)
+    said = run_in(repository)(*update).stdout
+    told = repository.joinpath(".template.json").read_text(encoding="utf-8")
+    assert json.loads(told)["template"] == "https://git.example/template.git"
+    assert "word" not in told + said
+
+
 # In git's place: at one of its calls it ends whoever called it, as kill -9 does, and goes on by itself.
 GIT = """#!/bin/sh
 echo "$1" >> "$CALLS"

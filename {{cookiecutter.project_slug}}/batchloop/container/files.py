@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -181,7 +181,7 @@ def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     archive = zipfile.ZipFile(file)
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if len(names) == 1:
-        inside = io.BufferedReader(cast(io.RawIOBase, archive.open(names[0])))  # it can readinto
+        inside = io.BufferedReader(cast(Any, archive.open(names[0])))  # it can readinto
         if inside.peek(4)[:4] == ZIP:
             raise InputError(f"{file.name} holds an archive again; unpack it yourself.")
         return inside
