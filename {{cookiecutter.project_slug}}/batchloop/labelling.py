@@ -152,7 +152,7 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     said = [f"{source.name}: {labels.height:,} rows with labels, {unknown:,} of them of no scored row"]
     kept = scored.labels / LABELS
     if kept.is_file():
-        earlier = pl.read_parquet(kept)
+        earlier = pl.read_parquet(kept, glob=False)
         both = earlier.join(labels, on=names).filter(pl.col(target) != pl.col(f"{target}_right"))
         changed = both.select(names).n_unique()
         labels = pl.concat([earlier.join(labels, on=names, how="anti"), labels], how="vertical_relaxed")

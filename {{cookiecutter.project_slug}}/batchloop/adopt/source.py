@@ -164,7 +164,7 @@ def read(options: Options) -> Table:
             frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
         except pl.exceptions.PolarsError as error:
             raise files.explain(error, found) from None
-        frame = pl.scan_parquet(parsed)
+        frame = pl.scan_parquet(parsed, glob=False)
     schema = frame.collect_schema()
     lasting = [name for name, kind in schema.items() if kind in (pl.Time, pl.Duration)]
     hours = frame.with_columns(pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR)

@@ -112,7 +112,7 @@ def _scan(folder: Path) -> pl.LazyFrame:
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise InputError(f"{folder.name}/ holds no Parquet file; was the channel's data prepared?")
-    return pl.scan_parquet(files)
+    return pl.scan_parquet(files, glob=False)
 
 
 def table(
