@@ -72,7 +72,7 @@ def problems(answers: Mapping[str, str]) -> list[str]:
     code, staging = places["regions"][region]["code"], max(environments, key=len)
     if (longest := places["longest"] - len(f"-{staging}") - len(code)) < len(f"{namespace}-{slug}"):
         found.append(
-            f"'{namespace}-{slug}' has {len(namespace) + len(slug) + 1} characters; AWS names leave {longest} in "
+            f"{f'{namespace}-{slug}'!r} has {len(namespace) + len(slug) + 1} characters; AWS names leave {longest} in "
             f"{region}, beside {staging!r}. Shorten the namespace or the slug."
         )
     return found

@@ -182,9 +182,7 @@ class Flow:
         self._job("explainability", "serve", {"features": output / "features", **given})
         return Scored(
             table(output / "features"),
-            pl.concat(
-                [pl.read_parquet(file, glob=False) for file in sorted(answers.glob("*.out"))], how="vertical_relaxed"
-            ),
+            pl.concat([pl.read_parquet(answer, glob=False) for answer in told], how="vertical_relaxed"),
             artifacts.read_json(output / "summary" / "summary.json"),
             artifacts.read_json(drift / "processing" / "output" / "drift" / "drift.json"),
         )
