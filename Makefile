@@ -3,21 +3,39 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo docs contract browser bench test check fix setup install scanners lock clean
+VERBS := demo docs contract browser bench test check fix lock clean
+.PHONY: help setup install scanners $(VERBS)
 
 PYTHON ?= python3
 override PYTHON := $(value PYTHON)# as it is, in the recipes' environment; the rendered Makefile gets all that is given
 export PYTHON
 BIN := .venv/bin
+MAKEOVERRIDES :=# what is given reaches the rendered Makefile in the environment alone: it refuses what its verbs don't take
+# A variable of the command line that the verb doesn't take would change nothing: it is refused, with the nearest right one.
+GIVEN := BASE_IMAGE DOMAIN FRESH GROWTH ON QUICK ROWS UPGRADE
+said := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+verbs := $(filter-out setup scanners install,$(or $(filter %,$(MAKECMDGOALS)),help))
+taken = $(filter $(GIVEN),$(shell sed -n '/^$(1):/,/^$$/p' Makefile | grep -oE '[A-Z_]+'))
+takes := $(if $(and $(said),$(verbs)),$(sort $(foreach verb,$(verbs),$(call taken,$(verb)))))
+takes += $(if $(filter ON,$(takes)),BASE_IMAGE)
+nearest = $(shell python3 -c 'import difflib, sys; known = {name.upper(): name for name in sys.argv[2:]}; \
+  print(*map(known.get, difflib.get_close_matches(sys.argv[1].upper(), known, 1, 0.5)))' '$(subst ','\'',$(1))' $(2) 2>/dev/null)
+mean = $(if $(1),; did you mean $(1)?,.)
+$(foreach name,$(if $(verbs),$(filter-out PYTHON BIN $(takes),$(said))),$(error make $(verbs) takes no \
+  $(name)$(call mean,$(call nearest,$(name),$(takes))) It takes $(or $(strip $(takes)),nothing). Nothing was done))
+$(foreach name,FRESH GROWTH QUICK UPGRADE,$(if $(filter-out yes no,$(value $(name))),$(error $(name)=$(value $(name)): it is yes or no)))
 TEMPLATE := {{cookiecutter.project_slug}}
 DOMAIN ?= table
-DEMO = build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
 SLUG_table := customer-churn
 SLUG_image := drawn-shapes
 SLUG_timeseries := store-sales
+DEMO := build/$(or $(SLUG_$(DOMAIN)),$(error DOMAIN=$(DOMAIN): it is table, image or timeseries))
 
 help: ## list the targets
 	@sed -nE "s/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p" Makefile | expand -t 16
+
+.DEFAULT:
+	@echo "make has no verb $@$(call mean,$(call nearest,$@,$(VERBS))) \`make\` lists them." >&2; exit 2
 
 demo: setup ## render the default use case into build/, then train, score, monitor and explain it [DOMAIN=table, image or timeseries, ON=docker]
 	@rm -rf $(DEMO)
@@ -32,7 +50,7 @@ docs: setup ## build the documentation as a site, strictly, into build/site/: do
 	@NO_COLOR=1 $(BIN)/zensical build --strict --clean --config-file zensical.toml > build/site.log 2>&1 || { cat build/site.log >&2; exit 1; }
 	@echo "the documentation: build/site/index.html"
 
-contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker)
+contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker) [ON=docker: the demo in them too]
 	@MAKEFLAGS= $(MAKE) -C $(DEMO) contract # takes no ON
 	@RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile
 

@@ -72,7 +72,7 @@ def problems(answers: Mapping[str, str]) -> list[str]:
     code, staging = places["regions"][region]["code"], max(environments, key=len)
     if (longest := places["longest"] - len(f"-{staging}") - len(code)) < len(f"{namespace}-{slug}"):
         found.append(
-            f"'{namespace}-{slug}' has {len(namespace) + len(slug) + 1} characters; AWS names leave {longest} in "
+            f"{f'{namespace}-{slug}'!r} has {len(namespace) + len(slug) + 1} characters; AWS names leave {longest} in "
             f"{region}, beside {staging!r}. Shorten the namespace or the slug."
         )
     return found
@@ -106,6 +106,11 @@ def git(*words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def public(place: str) -> str:
+    """A repository's address without the name and the password or token that may stand before its host."""
+    return re.sub(r"^(https?://)[^/]*@", r"\1", place)
+
+
 def source(settings: Mapping[str, Any]) -> str:
     """Where this template lies and comes from, its version and, of a git repository, its commit: JSON for the record.
 
@@ -114,8 +119,10 @@ def source(settings: Mapping[str, Any]) -> str:
     repository = git("rev-parse", "--show-toplevel")
     found = {"root": str(ROOT), "template": str(ROOT), "version": settings["_version"], "commit": ""}
     if repository and Path(repository).resolve() == ROOT:
-        place = re.sub(r"^(https?://)[^/@]+@", r"\1", git("remote", "get-url", "origin"))  # without a password
-        found |= {"commit": git("rev-parse", "HEAD"), "template": place or str(ROOT)}
+        found |= {
+            "commit": git("rev-parse", "HEAD"),
+            "template": public(git("remote", "get-url", "origin")) or str(ROOT),
+        }
     return json.dumps(found)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from hooks.answers import source  # noqa: E402 - this file is started as a script
+from hooks.answers import public, source  # noqa: E402 - this file is started as a script
 
 RECORD, CRUFT, COPIER = ".template.json", ".cruft.json", ".copier-answers.yml"
 PLUMBING = "batchloop"
@@ -187,7 +187,10 @@ def taken_over(repository: Path, old: Path, new: Path) -> list[str]:
 
 def signed(repository: Path, source: Path, new: Path, old: Version, to: Version) -> Mapping[str, str]:
     """Write what the repository is rendered from now, for cruft and copier too; the answers of the new version."""
-    record = json.loads((new / RECORD).read_text(encoding="utf-8")) | {"template": to.template, "commit": to.commit}
+    record = json.loads((new / RECORD).read_text(encoding="utf-8")) | {
+        "template": public(to.template),
+        "commit": to.commit,
+    }
     (new / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     described = git("describe", "--tags", "--always", to.commit, cwd=source)
     for name, was, now in (

@@ -1,6 +1,8 @@
 """Awkward answers render a correct repository, or are refused in one clear line; nothing in between."""
 
 import json
+import random
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cookiecutter.main import cookiecutter
+from hooks.answers import problems
 from pytest_cookies.plugin import Cookies
 
 from conftest import commit, run_in
@@ -114,3 +118,133 @@ def test_the_real_command_says_what_is_wrong_and_nothing_more(
     assert all(line.startswith("- ") for line in done.stderr.splitlines())
     assert not [word for word in ("Traceback", "hook", "ERROR") if word in done.stdout + done.stderr]
     assert not list((tmp_path / "into").iterdir())
+
+
+# what people paste, what programs choke on, and what leads elsewhere
+PIECES = [
+    *(
+        "Churn",
+        " ",
+        "'",
+        '"',
+        "\\",
+        "`",
+        "$(id)",
+        "${HOME}",
+        "%s",
+        "{x}",
+        "}}",
+        "{{ 7 }}",
+        "{% raw %}",
+        "{#",
+        "#",
+        "---",
+    ),
+    *(
+        "\n",
+        "\r\n",
+        "\t",
+        "\x00",
+        "\x1b[2J",
+        "\u2028",
+        "\u202e",
+        "\ufeff",
+        "\xa0",
+        "ß",
+        "Ωmega",
+        "顧客",
+        "👩‍🔬",
+        "e\u0301",
+    ),
+    *(
+        "../../etc",
+        "/",
+        "C:\\",
+        "~",
+        "con",
+        "a" * 60,
+        "<script>",
+        "&amp;",
+        "null",
+        "true",
+        "[gate]",
+        "= 1",
+        '"""',
+        "'''",
+    ),
+]
+ANSWERED = {"domain": "table", "aws_region": "eu-central-1"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_answers_are_taken_or_refused_in_sentences_of_one_line(seed: int) -> None:
+    """What is taken can't be anything else in the files that it comes into."""
+    draw, taken = random.Random(seed), 0
+
+    def text(most: int) -> str:
+        return "".join(draw.choices(PIECES, k=draw.randint(0, most)))
+
+    for _ in range(300):
+        answers = {key: text(3) for key in ("project_name", "description")}
+        answers |= {key: draw.choice(["team", "a-b2", text(2)]) for key in ("project_slug", "namespace")}
+        found = problems(answers | ANSWERED)
+        assert [problem for problem in found if not problem.isprintable() or problem[-1] != "."] == []
+        if not found:
+            taken += 1
+            assert re.fullmatch(r"[a-z0-9-]{2,32}", answers["project_slug"])
+            texts = answers["project_name"] + answers["description"]
+            assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|\{[{%#]", texts)
+    assert taken > 3
+
+
+def drawn(number: int) -> dict[str, str]:
+    """Answers of which the texts are drawn, and the names are legal."""
+    draw = random.Random(number)
+    found = dict[str, str]()
+    while not found or problems(found | ANSWERED):
+        found = {key: "".join(draw.sample(PIECES, 3)) for key in ("project_name", "description")}
+        found |= {"project_slug": f"case-{number}", "namespace": "team"}
+    return found
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_texts_that_are_drawn_arrive_unchanged_and_everything_compiles(
+    cookies: Cookies, template: Path, number: int
+) -> None:
+    answers = drawn(number) | {"aws_resources": "skip", "domain": ("table", "image", "timeseries")[number % 3]}
+    result = cookies.bake(extra_context=answers, template=str(template))
+    assert result.exit_code == 0
+    usecase = tomllib.loads((result.project_path / "usecase.toml").read_text(encoding="utf-8"))["usecase"]
+    assert (usecase["title"], usecase["description"]) == (answers["project_name"], answers["description"])
+    record = json.loads((result.project_path / ".template.json").read_text(encoding="utf-8"))
+    assert {key: record["answers"][key] for key in ("project_name", "description")} == {
+        key: answers[key] for key in ("project_name", "description")
+    }
+    run = run_in(result.project_path)
+    run(str(Path(sys.executable).with_name("ruff")), "check", ".")
+    run(str(Path(sys.executable).with_name("ruff")), "format", "--check", ".")
+    if not number:
+        run("env", f"COMPONENTS_PYTHON={sys.executable}", sys.executable, "-m", "batchloop", "compile")
+        run(sys.executable, "-m", "batchloop", "templates")
+
+
+@pytest.mark.parametrize(
+    "slug",
+    ["../outside", "/tmp/outside", "a/b", "..", ".", "", "a b", "-rf", "a\nb", "{{ 7 }}", "$(touch x)", "x" * 300],
+)
+def test_a_slug_that_leads_elsewhere_leaves_nothing_behind(
+    template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], slug: str
+) -> None:
+    (tmp_path / "into").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit):
+        cookiecutter(
+            str(template),
+            no_input=True,
+            output_dir=str(tmp_path / "into"),
+            extra_context={"project_slug": slug, "aws_resources": "skip"},
+        )
+    assert sorted(tmp_path.rglob("*")) == before
+    said = capfd.readouterr().err
+    assert re.fullmatch(r"(- .+\n)+", said)
+    assert "project_slug" in said

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -287,13 +288,20 @@ def differing(template: Path, repository: Path) -> list[str]:
 
 
 def test_a_release_is_rendered_from_its_tag(here: Path, tmp_path: Path) -> None:
-    """What a plain cookiecutter makes of the tag knows the version that the change log describes."""
-    version = settings()["_version"]
-    by_cookiecutter(here, tmp_path, f"v{version}")
-    record = json.loads((tmp_path / "best" / ".template.json").read_text(encoding="utf-8"))
+    """As from a server, by a plain cookiecutter: it knows the version that the change log describes, and trains."""
+    version, bare = settings()["_version"], tmp_path / "template.git"
+    run_in(tmp_path)("git", "clone", "--quiet", "--bare", str(here), str(bare))
+    by_cookiecutter(bare, tmp_path, f"v{version}")
+    repository = tmp_path / "best"
+    record = json.loads((repository / ".template.json").read_text(encoding="utf-8"))
     assert record["version"] == version
-    assert record["commit"] == run_in(here)("git", "rev-parse", f"v{version}").stdout.strip()
-    assert record["template"] == f"file://{here}"
+    assert record["commit"] == run_in(bare)("git", "rev-parse", f"v{version}^{{commit}}").stdout.strip()
+    assert record["template"] == f"file://{bare}"
+    passes(repository, str(version))
+    trained = run_in(repository)(
+        "env", f"COMPONENTS_PYTHON={sys.executable}", sys.executable, "-m", "batchloop", "train"
+    )
+    assert "registered and released as version 1" in trained.stdout
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"(?m)^## ([\d.]+)", changes)[0] == version
     assert re.search(rf"(?ms)^## {re.escape(str(version))}$.*?^### When you update$", changes)
@@ -376,6 +384,62 @@ def test_what_can_t_be_updated_is_said_and_nothing_changes(plain: Path, template
     commit(plain)
     assert ".template.json is missing" in refused()
     assert run_in(plain)("git", "status", "--porcelain").stdout == ""
+
+
+def test_no_password_of_an_address_is_recorded(template: Path, tmp_path: Path) -> None:
+    """Neither where it was cloned with one, nor where an update names one."""
+    clone, address = tmp_path / "clone", "https://owner:pass@word@git.example/template.git"
+    run_in(tmp_path)("git", "clone", "--quiet", str(template), str(clone))
+    run_in(clone)("git", "checkout", "--quiet", "v0.0.1")
+    run_in(clone)("git", "remote", "set-url", "origin", address)
+    run_in(tmp_path)("cookiecutter", str(clone), "--no-input", *(f"{key}={value}" for key, value in ANSWERS.items()))
+    repository = tmp_path / "best"
+    told = repository.joinpath(".template.json").read_text(encoding="utf-8")
+    assert json.loads(told)["template"] == "https://git.example/template.git"
+    run_in(clone)("git", "checkout", "--quiet", "v0.0.2")
+    update = (sys.executable, "-B", str(clone / "hooks" / "update.py"), "--template", address)
+    said = run_in(repository)(*update).stdout
+    told = repository.joinpath(".template.json").read_text(encoding="utf-8")
+    assert json.loads(told)["template"] == "https://git.example/template.git"
+    assert "word" not in told + said
+
+
+# In git's place: at one of its calls it ends whoever called it, as kill -9 does, and goes on by itself.
+GIT = """#!/bin/sh
+echo "$1" >> "$CALLS"
+[ "$(wc -l < "$CALLS")" -ne "$AT" ] || { echo $$ > "$CALLS.process"; kill -9 $PPID; }
+exec "{git}" "$@"
+"""
+
+
+def test_an_update_that_was_killed_is_taken_back_by_git_and_ends_right_when_said_again(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub, calls = tmp_path / "stub" / "git", tmp_path / "calls"
+    stub.parent.mkdir()
+    stub.write_text(GIT.replace("{git}", str(shutil.which("git"))), encoding="utf-8")
+    stub.chmod(0o755)
+    command, run = (sys.executable, "-B", "-m", "batchloop", "update", "--to", "0.0.2"), run_in(plain)
+
+    def updated(at: int) -> str:
+        calls.write_text("", encoding="utf-8")
+        given = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "CALLS": str(calls), "AT": str(at)}
+        with monkeypatch.context() as patched:
+            for name, value in given.items():
+                patched.setenv(name, value)
+            run_in(plain)(*command, succeeds=not at)
+        return run("git", "write-tree").stdout
+
+    expected, words = updated(0), calls.read_text(encoding="utf-8").split()
+    run("git", "reset", "--quiet", "--hard")
+    for at in (words.index("rev-list"), words.index("cherry-pick") + 1):
+        updated(at)
+        while Path("/proc", Path(f"{calls}.process").read_text(encoding="utf-8").strip()).exists():
+            time.sleep(0.01)
+        run("git", "reset", "--quiet", "--hard")
+        assert run("git", "status", "--porcelain").stdout == ""
+        assert updated(0) == expected
+        run("git", "reset", "--quiet", "--hard")
 
 
 def test_doctor_says_what_wants_care(plain: Path) -> None:

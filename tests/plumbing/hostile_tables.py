@@ -71,6 +71,22 @@ def drawn_with_the_signal(_: Draw, __: int) -> Values:
     return []
 
 
+def sentences(draw: Draw, rows: int) -> Values:
+    words = [
+        "the parcel",
+        "came late",
+        "=never",
+        'was "open"',
+        "again, and",
+        "Größe",
+        "<b>",
+        "called\ntwice",
+        "no answer",
+    ]
+    found = [" ".join(words[n] for n in draw.integers(0, len(words), 6)) for _ in range(rows)]
+    return [None if n % 13 == 0 else f"{text} {n}" for n, text in enumerate(found)]
+
+
 NUMBER, CATEGORY, BOOLEAN, DATE, OUT = ("number",), ("category",), ("boolean",), ("date",), ("",)
 COLUMNS: dict[str, Column] = {
     "amount": Column(amounts(100, 20, 2), NUMBER),
@@ -108,6 +124,7 @@ COLUMNS: dict[str, Column] = {
     "error": Column(chosen("none yet", "E1", "E2", None), CATEGORY),
     "prediction": Column(amounts(0, 1, 3), NUMBER),
     "GDP ($ per capita) [%]: {x}": Column(amounts(0.5, 0.1, 3), NUMBER),
+    "complaint": Column(sentences, ("text",)),
     "constant": Column(chosen(1), OUT),
     "empty": Column(chosen(None), OUT),
     "note": Column(lambda draw, rows: [f"note {n} on what was said" for n in draw.permutation(rows)], OUT),

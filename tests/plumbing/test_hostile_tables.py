@@ -1,9 +1,12 @@
 """Random tables with every trap through adopt, train, score and label: no row is lost or added without a word."""
 
+import gzip
 import io
+import json
 import os
 import re
 import tempfile
+import zipfile
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, time, timedelta, tzinfo
@@ -72,6 +75,7 @@ def follow(case: Case, folder: Path) -> None:
     for flow in (first, second):
         flow.learn()
         check_rows(flow, world)
+        check_slices(flow)
     assert parts(first) == parts(second)
     check_values(world, first.case(), lines)
     check_values(world, first.case(), cells)
@@ -99,6 +103,9 @@ def adopted(flow: Adopted, world: World, data: Path) -> None:
     assert not unlabelled or f"{unlabelled:,} rows have no label" in out.getvalue()
     text = (flow.root / "usecase.toml").read_text(encoding="utf-8")
     text = text.replace("[columns]", "bad_rows = 0.1\n[columns]", 1)
+    sliced = [column.name for column in flow.case().columns if column.type in ("number", "category", "boolean")]
+    text += f"\n[slices]\ncolumns = {json.dumps(sliced[world.case.seed % len(sliced) :][:2], ensure_ascii=False)}\n"
+    text += "minimum_rows = 20\n"
     (flow.root / "usecase.toml").write_text(text, encoding="utf-8")
 
 
@@ -132,6 +139,15 @@ def check_rows(flow: Flow, world: World) -> None:
     labelled = sum(value is not None for value in train)
     found = sum(map(len, parts(flow).values()))
     assert found == labelled or (world.case.role == "time and group" and 0 < found < labelled)
+
+
+def check_slices(flow: Flow) -> None:
+    """Each row of the test part is in one slice of a column."""
+    file = flow.root / "jobs" / "algorithm-train" / "output" / "data" / "evaluation.json"
+    counted: dict[str, int] = defaultdict(int)
+    for line in json.loads(file.read_text(encoding="utf-8"))["slices"]["lines"]:
+        counted[line["column"]] += line["rows"]
+    assert set(counted.values()) == {len(parts(flow)["test"])}
 
 
 def rows(folder: Path, case: UseCase) -> list[Any]:
@@ -172,6 +188,8 @@ def expected(kind: str, value: Any, zone: tzinfo) -> Any:
     """A value as a column of the contract has it."""
     if value is None or kind == "boolean":
         return value
+    if kind == "text":
+        return str(value)
     if kind == "category":
         return canonical(str(value).strip())
     return hours(value) if kind == "number" else moment(value, zone)
@@ -252,3 +270,52 @@ def answers(predictions: pl.DataFrame) -> pl.DataFrame:
     """The predictions, 0 and 1 called as booleans are."""
     said = pl.col("prediction").cast(pl.String).replace({"0": "false", "1": "true"})
     return predictions.drop("error").with_columns(said)
+
+
+@pytest.mark.parametrize("kinds", [("csv", "parquet"), ("parquet", "csv.gz"), ("csv", "zip", "parquet")])
+def test_files_of_several_kinds_are_one_table(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """The same as all of it in one file: groups stay together, and each row is answered."""
+    count = 900
+    world = {
+        "key": [f"k{n:04}" for n in range(count)],
+        "patient_id": [f"p{n // 3}" for n in range(count)],
+        "x": [n * 37 % 101 for n in range(count)],
+        "note": [f"the parcel came {('late', 'early', 'never')[n % 3]} and number {n} was open" for n in range(count)],
+        "day": [f"2024-{1 + n % 12:02}-{1 + n % 28:02}" for n in range(count)],
+        "y": ["yes" if n * 37 % 101 > 50 else "no" for n in range(count)],
+    }
+    frame = pl.DataFrame(world)
+    found = []
+    for name, ends in (("one", ("csv",)), ("several", kinds)):
+        folder = tmp_path / name
+        folder.mkdir()
+        size = -(-count // len(ends))
+        for number, end in enumerate(ends):
+            written(frame[number * size : (number + 1) * size], folder / f"part-{number}.{end}")
+        flow = Adopted(tmp_path / f"flow-{name}").empty()
+        assert flow.adopt(folder, "--label", "y", "--group", "patient_id") == 0
+        flow.learn()
+        groups = [set(map(key_group, keys)) for keys in parts(flow).values()]
+        assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+        scored = flow.score(folder).predictions
+        assert (scored.height, scored["error"].null_count()) == (count, count)
+        found.append((contract(flow.case()), scored["key"].to_list()))
+    assert found[0] == found[1]
+
+
+def key_group(key: str) -> int:
+    return int(key[1:]) // 3
+
+
+def written(table: pl.DataFrame, file: Path) -> None:
+    if file.suffix == ".parquet":
+        table.with_columns(pl.col("day").str.to_date()).write_parquet(file)
+        return
+    text = table.write_csv().encode()
+    if file.suffix == ".gz":
+        file.write_bytes(gzip.compress(text))
+    elif file.suffix == ".zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("table.csv", text)
+    else:
+        file.write_bytes(text)

@@ -1,9 +1,11 @@
 """The runtime: settings are checked in the reader's words, artifacts are whole or absent, failures reach their file."""
 
+import gzip
 import json
 import os
 import shutil
 import tarfile
+import tracemalloc
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,6 +186,57 @@ def test_a_small_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"model\.tar\.gz of [\d,]+ bytes unpacks to more than 104,857,600"):
         artifacts.unpacked(tmp_path / "in", tmp_path / "out")
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*") if file.is_file()) == 0
+
+
+def archived(folder: Path, *blocks: bytes) -> Path:
+    """A small archive of many bytes."""
+    folder.mkdir()
+    with gzip.open(folder / "model.tar.gz", "wb", compresslevel=1) as packed:
+        for block in blocks:
+            packed.write(block)
+    return folder
+
+
+def test_an_archive_of_more_files_than_any_artifact_has_is_refused(tmp_path: Path) -> None:
+    folder = archived(tmp_path / "in", *(tarfile.TarInfo(f"{number}").tobuf() for number in range(10_001)))
+    with pytest.raises(InputError, match=r"model\.tar\.gz holds more than 10,000 files; no artifact does\."):
+        artifacts.unpacked(folder, tmp_path / "out")
+
+
+def test_headers_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 2**33 - 1
+    folder = archived(tmp_path / "in", header.tobuf(), *[b"\0" * 2**20] * 120)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="unpacks to more than 104,857,600"):
+        artifacts.unpacked(folder, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 250 * 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [tarfile.LNKTYPE, "/etc/passwd"],
+        [tarfile.CHRTYPE, ""],
+        [tarfile.FIFOTYPE, ""],
+    ],
+)
+def test_an_archive_holds_nothing_but_files(tmp_path: Path, members: list[Any]) -> None:
+    member = tarfile.TarInfo("odd")
+    member.type, member.linkname = members
+    folder = archived(tmp_path / "in", member.tobuf())
+    with pytest.raises(InputError, match="'odd', which is no plain file"):
+        artifacts.unpacked(folder, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b", b"\x1f\x8b\x08\x00" + b"\xff" * 40])
+def test_what_is_no_archive_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "model.tar.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"^model\.tar\.gz can't be unpacked \(.*\); was it uploaded whole\?$"):
+        artifacts.unpacked(tmp_path / "in", tmp_path / "out")
 
 
 def start(monkeypatch: pytest.MonkeyPatch, root: Path, error: Exception, component: str = "monitoring") -> int:

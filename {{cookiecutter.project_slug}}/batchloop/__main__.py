@@ -5,7 +5,7 @@ import sys
 import traceback
 
 from batchloop import cli
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
 from batchloop.repository import full
 
 INTERRUPTED = 130
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         if VERBOSE in given:
             traceback.print_exc()
         unexpected = f"{type(error).__name__}: {error} (unexpected; VERBOSE=yes says where in the code)"
-        print(error if isinstance(error, InputError) else full(error) or unexpected, file=sys.stderr)
+        print(plain(error if isinstance(error, InputError) else full(error) or unexpected), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; everything that was started has ended. The same command goes on from here.", file=sys.stderr)

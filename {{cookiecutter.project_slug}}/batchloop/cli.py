@@ -126,6 +126,7 @@ REQUIRED: dict[str, Any] = {"required": True}
 UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
 NAME = text("--name", "what would be typed to agree")
+BASE = text("--base", "a branch or commit (default: the last commit)")
 
 HERE = (ENV, DATA, SET, ON)
 TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
@@ -142,6 +143,7 @@ COMMANDS = (
     Command("images", "cloud.images.show"),
     Command("models", "local.models", USE),
     Command("compile", "pipelines.definitions.show", ENV),
+    Command("changes", "changes.show", ENV, BASE),
     Command("templates", "cloud.template.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),
     Command("size", "sizing.show", ENV, *SIZE),

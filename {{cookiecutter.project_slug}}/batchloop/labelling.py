@@ -127,7 +127,8 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
         if old.name.split(".")[0] in new or not realised.same_rows(case, old, scored.rows):
             old.unlink()
     for file in new.values():
-        shutil.copy(file, scored.labels / file.name)
+        shutil.copy(file, scored.labels / f".{file.name}")  # no data until it is whole
+        (scored.labels / f".{file.name}").replace(scored.labels / file.name)
 
 
 def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
@@ -150,7 +151,7 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
     said = [f"{source.name}: {labels.height:,} rows with labels, {unknown:,} of them of no scored row"]
     kept = scored.labels / LABELS
     if kept.is_file():
-        earlier = pl.read_parquet(kept)
+        earlier = pl.read_parquet(kept, glob=False)
         both = earlier.join(labels, on=names).filter(pl.col(target) != pl.col(f"{target}_right"))
         changed = both.select(names).n_unique()
         labels = pl.concat([earlier.join(labels, on=names, how="anti"), labels], how="vertical_relaxed")

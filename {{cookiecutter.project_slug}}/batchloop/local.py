@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT, Settings, besides, earlier_windows, is_data
 from batchloop.engine import containers, running, storage
 from batchloop.engine.containers import Containers
@@ -152,7 +152,7 @@ def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Colle
 
 
 def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
-    print("", *texts, sep="\n")
+    lines(["", *texts])
     warnings(repository, finished)
     failures(repository, finished)
 
@@ -234,9 +234,12 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     if options.data:
         data = definitions.location(options.data)
     else:
-        if repository.window() == "sample" and not repository.data("train").exists():
+        begun = repository.local / "sample"  # until all of its files are written
+        if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
             print("there is no data yet: writing the sample to data/sample", flush=True)
+            begun.touch()
             definitions.run_module(repository, "data.sample", "--output", "data/sample")
+            begun.unlink()
         data = _window_data(repository, "train")
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
@@ -325,12 +328,12 @@ def failures(repository: Repository, finished: Finished) -> None:
     for name, step in finished.failed.items():
         log = f"\n  log: {repository.shown(logs[name])}" if name in logs else ""
         failed = "" if step.type == "Fail" else " failed"
-        print(f"{name}{failed}: {step.message}{log}", file=sys.stderr, flush=True)
+        print(f"{name}{failed}: {plain(step.message)}{log}", file=sys.stderr, flush=True)
 
 
 def lines(texts: Iterable[str]) -> None:
     for text in texts:
-        print(text)
+        print(plain(text))
 
 
 def warnings(repository: Repository, finished: Finished) -> None:

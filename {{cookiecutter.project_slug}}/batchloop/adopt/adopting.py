@@ -27,7 +27,7 @@ from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Options, Question, Table, row
 from batchloop.container import files, formats, raw, usecase
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
 from batchloop.container.usecase import Data, UseCase
 
 NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
@@ -77,10 +77,10 @@ def main(arguments: list[str]) -> int:
             raise Question("which table, and which of its columns is to be predicted? Say DATA=file LABEL=column.")
         adopt(Options(**vars(chosen)))
     except Question as question:
-        print(f"question: {question}", file=sys.stderr)
+        print(f"question: {plain(question)}", file=sys.stderr)
         return 2
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -316,7 +316,7 @@ def _report(contract: Contract, case: UseCase, found: Mapping[str, Any], kept: i
     form = {key: getattr(reading, key) for key in FORM if getattr(reading, key) != getattr(Data, key)}
     width = min(40, max((len(_printable(each.name)) for each in contract.decisions), default=0))
     given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form}
-    print(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST))
+    print(plain(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST)))
 
 
 def _listed(names: Iterable[str]) -> str:

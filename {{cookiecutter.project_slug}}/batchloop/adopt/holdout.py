@@ -111,7 +111,7 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     for chosen, path in zip(parts, paths, strict=True):
         written = path.with_name(f"{path.name.removesuffix('.parquet')}.parquet")
         chosen.drop(ROW).sink_parquet(written, compression="lz4", row_group_size=ROWS, engine="streaming")
-        rows = pl.scan_parquet(written).select(pl.len()).collect().item()
+        rows = pl.scan_parquet(written, glob=False).select(pl.len()).collect().item()
         if not rows:
             written.unlink()
     return rows

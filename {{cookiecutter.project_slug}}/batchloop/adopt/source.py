@@ -160,7 +160,7 @@ def read(options: Options) -> Table:
             frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
         except pl.exceptions.PolarsError as error:
             raise files.explain(error, found) from None
-        frame = pl.scan_parquet(parsed)
+        frame = pl.scan_parquet(parsed, glob=False)
     schema = frame.collect_schema()
     lasting = [name for name, kind in schema.items() if kind in (pl.Time, pl.Duration)]
     hours = frame.with_columns(pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR)
@@ -219,7 +219,7 @@ def _encoding(file: Path) -> str:
             return "utf-8" if False in {text.isascii() for text in codecs.iterdecode(blocks, "utf-8")} else "ascii"
     words, garbled, shown = 0, 0, ""
     with files.opened(file) as handle:
-        for number, line in enumerate(handle, start=1):
+        for number, line in enumerate(iter(partial(handle.readline, BLOCK), b""), start=1):
             text = "" if line.isascii() else line.decode("windows-1252", errors="replace")
             words += len(FOREIGN.findall(text))
             if found := GARBLED.search(text):

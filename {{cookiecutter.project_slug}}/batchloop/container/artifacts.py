@@ -1,7 +1,9 @@
 """Artifacts: a folder of files and a manifest that says who learned it, under which contract, from what."""
 
 import errno
+import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +21,7 @@ MANIFEST = "manifest.json"
 ABSENT = "none"  # the component of the empty artifact that stands for "there is no champion yet"
 PARTIAL = ".partial"
 EXPANSION, SMALL = 100, 100 * 2**20  # an archive may unpack to 100 times its size, and always to this many bytes
+ENTRIES = 10_000  # files in one: each costs, however small it is
 ROOM = 1024  # bytes: a disk with less is full
 
 
@@ -143,24 +146,47 @@ def unpacked(folder: Path, into: Path) -> Path:
 def extract(archive: Path, into: Path) -> None:
     """Extract an archive of plain files. Raises InputError for any other, a damaged one, and names outside `into`."""
     into.mkdir(parents=True, exist_ok=True)
-    size, total = archive.stat().st_size, 0
-    limit = max(SMALL, EXPANSION * size)
     try:
-        with tarfile.open(archive) as packed:
-            for member in packed:
-                target, total = into / member.name, total + member.size
-                if total > limit:
-                    raise InputError(
-                        f"{archive.name} of {size:,} bytes unpacks to more than {limit:,}; "
-                        "no artifact of this repository does."
-                    )
-                source = packed.extractfile(member) if member.isfile() else None
+        with _Unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as packed:
+            for number, member in enumerate(packed):
+                target = into / member.name
+                if number >= ENTRIES:
+                    raise InputError(f"{archive.name} holds more than {ENTRIES:,} files; no artifact does.")
+                unpacked.hold(member.size)
                 if member.isdir():
                     continue
-                if source is None or ".." in target.parts or not target.is_relative_to(into):
+                if not member.isfile() or ".." in target.parts or not target.is_relative_to(into):
                     raise InputError(f"the archive holds {member.name!r}, which is no plain file below its folder.")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with source, target.open("wb") as out:
+                with packed.extractfile(member) as source, target.open("wb") as out:  # type: ignore[union-attr]
                     shutil.copyfileobj(source, out)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
+
+
+class _Unpacked(io.RawIOBase):
+    """An archive's bytes, packed by gzip or plain, up to a limit: headers may be what grows, and lie in memory."""
+
+    def __init__(self, archive: Path) -> None:
+        with archive.open("rb") as head:
+            packed = head.read(2) == b"\x1f\x8b"
+        self.stream = gzip.open(archive) if packed else archive.open("rb")  # noqa: SIM115 - closed with this
+        self.archive, self.size = archive.name, archive.stat().st_size
+        self.left = self.limit = max(SMALL, EXPANSION * self.size)
+
+    def read(self, size: int = -1) -> bytes:
+        self.hold(size)
+        self.left -= size
+        return self.stream.read(size)
+
+    def hold(self, size: int) -> None:
+        """Raises InputError where so many more bytes go beyond the limit."""
+        if size > self.left:
+            raise InputError(
+                f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}; "
+                "no artifact of this repository does."
+            )
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()

@@ -136,7 +136,7 @@ def choose(folder: Path, fitted: Model, settings: Explanation) -> Chosen:
     """All scoreable rows in a folder of features, or as many as asked for. Raises InputError where there is none."""
     if not (files := sorted(folder.glob("*.parquet"))):
         raise InputError(f"{folder.name} holds no Parquet files of features.")
-    frame = pl.scan_parquet(files)
+    frame = pl.scan_parquet(files, glob=False)
     if raw.ERROR in frame.collect_schema():
         frame = frame.filter(pl.col(raw.ERROR).is_null()).drop(raw.ERROR)
     frame = frame.with_row_index(ROW)
@@ -207,7 +207,7 @@ def together(folder: Path) -> tuple[pl.LazyFrame, Summary]:
     if not summary.rows or summary.rows < summary.chosen:
         what = f"{folder.name}/ has {summary.rows:,} of {summary.chosen:,} rows"
         raise InputError(f"{what}; run the step that explains once more.")
-    return pl.scan_parquet(folder / "*.parquet"), summary
+    return pl.scan_parquet(sorted(folder.glob("*.parquet")), glob=False), summary
 
 
 def additivity_error(found: Attributions) -> Values:

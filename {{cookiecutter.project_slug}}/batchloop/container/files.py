@@ -9,11 +9,12 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -28,7 +29,7 @@ KINDS = (*TEXTS, *(f"{kind}.gz" for kind in TEXTS), ".zip", ".parquet")
 PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK\x03\x04"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as the web reads them
-HEAD, BLOCK = 65536, 1 << 20
+HEAD, BLOCK, LINE = 65536, 1 << 20, 1 << 26  # bytes
 SEPARATORS = (",", ";", "\t", "|")
 INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
 Frames = Iterator[pl.DataFrame]
@@ -169,9 +170,12 @@ def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     archive = zipfile.ZipFile(file)
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if len(names) == 1:
-        return io.BufferedReader(archive.open(names[0]))  # type: ignore[arg-type]  # it can readinto
-    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-    raise InputError(f"{file.name} holds {len(names)} files ({shown or 'none'}); a table is one: unpack it yourself.")
+        inside = io.BufferedReader(cast(Any, archive.open(names[0])))  # it can readinto
+        if inside.peek(4)[:4] == ZIP:
+            raise InputError(f"{file.name} holds an archive again; unpack it yourself.")
+        return inside
+    shown = listed(names, 5) or "none"
+    raise InputError(f"{file.name} holds {len(names):,} files ({shown}); a table is one: unpack it yourself.")
 
 
 def _parquet(file: Path, head: bytes) -> Parquet:
@@ -223,17 +227,28 @@ def _plain(file: Path, encoding: str, head: bytes) -> Path:
         if wanted != "utf-8":
             _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
             return copy
-        with opened(file) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target, BLOCK)
+        with opened(file) as source:
+            _write(iter(partial(source.read, BLOCK), b""), copy, file.name)
     return copy
+
+
+def _write(blocks: Iterable[bytes], target: Path, name: str) -> None:
+    """Write what was unpacked. Raises InputError for a line that no table has, before it fills the memory."""
+    begun = 0
+    with target.open("wb") as copy:
+        for block in blocks:
+            end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+            begun = begun + len(block) if end < 0 else len(block) - end - 1
+            if begun > LINE:
+                raise InputError(f"{name} holds a line of more than {LINE:,} bytes; no row of a table has.")
+            copy.write(block)
 
 
 def _recode(file: Path, target: Path, encoding: str) -> None:
     """Write text as UTF-8. Raises InputError for text of another encoding, UTF-8 among them."""
     try:
-        with io.TextIOWrapper(opened(file), encoding, newline="") as text, target.open("wb") as copy:
-            while block := text.read(BLOCK):
-                copy.write(block.encode())
+        with io.TextIOWrapper(opened(file), encoding, newline="") as text:
+            _write((block.encode() for block in iter(partial(text.read, BLOCK), "")), target, file.name)
     except UnicodeError as error:
         why = f"{file.name} is not {encoding} text, as [data] encoding says ({error})"
         raise InputError(f"{why}; write its own there, and save all files alike.") from None

@@ -60,6 +60,11 @@ def column_hint(absent: Iterable[str], present: Sequence[str]) -> str:
     return "; does the first line hold the names?" if any(map(NUMBER.fullmatch, names)) else ""
 
 
+def plain(text: object) -> str:
+    """What is said of data, as a terminal shows it: without characters that steer it, or turn lines around."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t\xa0" else repr(sign)[1:-1] for sign in str(text))
+
+
 def listed(names: Iterable[object], most: int = 10) -> str:
     """Names for a sentence: at most so many, and how many more there are."""
     every = [str(name) for name in names]
@@ -218,7 +223,7 @@ class Words(logging.Formatter):
     """The message alone; what wants attention says so, and can be found among other lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = plain(super().format(record))
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -262,6 +267,7 @@ def flag(values: Mapping[str, str], name: str) -> bool:
 
 def _fail(name: str, message: str) -> int:
     """Write the reason where SageMaker looks for it, print it, and give the exit code."""
+    message = plain(message)
     print(f"error: {message}", file=sys.stderr)
     file = root() / "output" / ("failure" if name.startswith("algorithm ") else "message")
     try:

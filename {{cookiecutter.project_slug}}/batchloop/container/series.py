@@ -64,7 +64,7 @@ class Buckets:
     def __iter__(self) -> Iterator[pl.DataFrame]:
         held = [self.empty]
         for code in sorted(self.parts):
-            held += [pl.read_parquet(part) for part in self.parts[code]]
+            held += [pl.read_parquet(part, glob=False) for part in self.parts[code]]
             if sum(map(len, held)) > AT_ONCE:
                 yield pl.concat(held)
                 held = []

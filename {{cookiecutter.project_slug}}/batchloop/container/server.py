@@ -76,12 +76,13 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
 
 
 def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """With a ' before each text that a spreadsheet would run as a formula; numbers stay as they are."""
+    """With a ' before each text and name that a spreadsheet would run as a formula; numbers stay as they are."""
     texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
-    return frame.with_columns(
+    marked = frame.with_columns(
         pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
         for text in texts
     )
+    return marked.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name)
 
 
 def _check_text(body: bytes, content_type: str, columns: int) -> None:

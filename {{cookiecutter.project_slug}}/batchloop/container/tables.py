@@ -102,7 +102,7 @@ def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
 def _scan(folder: Path) -> pl.LazyFrame:
     if not (files := sorted(folder.glob("*.parquet"))):
         raise InputError(f"{folder.name}/ holds no Parquet file; was the channel's data prepared?")
-    return pl.scan_parquet(files)
+    return pl.scan_parquet(files, glob=False)
 
 
 def table(

@@ -281,7 +281,7 @@ def excerpt(source: Path, target: Path) -> None:
     separator = HERE.tables()["data"].get("separator", ",")
     target.mkdir(parents=True)
     if file.suffix == ".parquet":
-        pl.read_parquet(file, n_rows=ROWS).write_parquet(target / "rows.parquet")
+        pl.read_parquet(file, n_rows=ROWS, glob=False).write_parquet(target / "rows.parquet")
     else:
         rows = pl.read_csv(file, infer_schema=False, n_rows=ROWS, separator=separator)
         rows.write_csv(target / "rows.csv", separator=separator)

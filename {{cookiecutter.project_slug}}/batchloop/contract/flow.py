@@ -174,6 +174,7 @@ class Flow:
                 request = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": server.PARQUET, "wsgi.input": body}
                 answer, _ = application.answer("/invocations", request)
             (answers / f"{file.name}.out").write_bytes(answer)
+        told = sorted(answers.glob("*.out"))
         inputs = {"raw": data, "predictions": answers, "baseline": release / "baseline"}
         inputs |= {"explainer": release / "explainer"} | ({"labels": labels} if labels else {})
         drift = self._job("monitoring", "serve", inputs)
@@ -181,7 +182,7 @@ class Flow:
         self._job("explainability", "serve", {"features": output / "features", **given})
         return Scored(
             table(output / "features"),
-            pl.concat([pl.read_parquet(file) for file in sorted(answers.glob("*.out"))], how="vertical_relaxed"),
+            pl.concat([pl.read_parquet(answer, glob=False) for answer in told], how="vertical_relaxed"),
             artifacts.read_json(output / "summary" / "summary.json"),
             artifacts.read_json(drift / "processing" / "output" / "drift" / "drift.json"),
         )

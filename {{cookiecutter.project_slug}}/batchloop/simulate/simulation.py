@@ -186,7 +186,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
             why = "; ".join(step.message for step in finished.failed.values())
             raise InputError(f"release {manifest['version']} can't be measured: {why}")
         stored = loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions/")
-        tables = [pl.read_parquet(path) for name, path in stored if name.endswith(".out")]
+        tables = [pl.read_parquet(path, glob=False) for name, path in stored if name.endswith(".out")]
         rows = pl.concat(tables, how="vertical_relaxed").rename({tables[0].columns[0]: "id"})
         known = {stage.name: labels(loop, stage) for stage in loop.stages}
         joined = {name: rows.join(table, on="id", maintain_order="left") for name, table in known.items()}

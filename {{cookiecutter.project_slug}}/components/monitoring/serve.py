@@ -56,7 +56,7 @@ def _predictions() -> pl.LazyFrame:
     files = sorted(job.processing_input("predictions").rglob("*.out"))
     if not files:
         raise InputError("predictions holds no *.out file; did the transform job write its output?")
-    return pl.scan_parquet(files)
+    return pl.scan_parquet(files, glob=False)
 
 
 def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | str | None:

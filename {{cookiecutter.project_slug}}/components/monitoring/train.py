@@ -24,7 +24,7 @@ def train(settings: Mapping[str, str]) -> None:
         return
     rows, columns = tallies.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
-    scored = pl.scan_parquet(evaluation / "predictions.parquet")
+    scored = pl.scan_parquet(evaluation / "predictions.parquet", glob=False)
     score_rows, scores = profile.learned(seasonal.scores(scored, case), score_kinds(scored), case.drift.bins)
     found = _evaluation(evaluation)
     baseline = {

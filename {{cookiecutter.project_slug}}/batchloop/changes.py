@@ -1,0 +1,127 @@
+"""`make changes`: what this working tree changes against another commit, as Markdown for whoever reviews it.
+
+No account is asked and nothing here is changed: the other commit is unpacked into a temporary folder, compiled there,
+and trained on the data that lie here.
+"""
+
+import difflib
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from batchloop import cost
+from batchloop import repository as here
+from batchloop.container.job import InputError
+from batchloop.engine import storage
+from batchloop.pipelines import definitions
+from batchloop.repository import COMPONENTS, Repository
+from batchloop.updating import git
+
+LONGEST = 300  # lines of a difference; a comment holds 65,536 characters
+TOTALS: dict[str, Callable[[cost.Estimate], float]] = {
+    "a training run": lambda estimate: estimate.run("training"),
+    "a scoring run": lambda estimate: estimate.run("inference"),
+    "a month": lambda estimate: estimate.month,
+}
+
+
+def show(repository: Repository, environment: str, base: str) -> int:
+    """Print it; the exit code. Raises InputError for a commit that is not there and for wrong settings of this tree."""
+    commit = git("-C", repository.root, "merge-base", "--", "HEAD", base or "HEAD")
+    with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        before = _unpacked(repository, commit, Path(folder).resolve())
+        parts = [*_images(before, repository), *_definitions(before, repository, environment)]
+        same = not parts
+        parts += [*_cost(before, repository, environment), *_metrics(before, repository, environment, same)]
+    said = [f"### What this changes, against {commit[:9]}", *parts]
+    print("\n\n".join(said if parts else [*said, "No image, no pipeline and no cost."]))
+    return 0
+
+
+def _unpacked(repository: Repository, commit: str, folder: Path) -> Repository:
+    """The tree of a commit in a folder of its own, with the data of this one."""
+    packed, root = folder / "packed.tar", folder / "repository"
+    git("-C", repository.root, "archive", "--format=tar", f"--output={packed}", f"{commit}:./")
+    with tarfile.open(packed) as archive:
+        archive.extractall(root, filter="data")
+    for name in ("window", repository.window()):
+        if (own := repository.root / "data" / name).exists() and not (root / "data" / name).exists():
+            (root / "data" / name).symlink_to(own)
+    return Repository(root)
+
+
+def _images(before: Repository, after: Repository) -> Iterator[str]:
+    found = [(name, here.parts(before, name), here.parts(after, name)) for name in COMPONENTS]
+    for name, old, new in found:
+        if files := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
+            more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+            yield f"- image to build: **{name}** ({', '.join(f'`{file}`' for file in files[:3])}{more})"
+
+
+def _definitions(before: Repository, after: Repository, environment: str) -> Iterator[str]:
+    for name in definitions.NAMES:
+        new = _text(after, environment, name)
+        try:
+            old = _text(before, environment, name)
+        except InputError as error:
+            yield f"Pipeline **{name}** of {environment}: what was before does not compile: {error}"
+            continue
+        if lines := list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=2)):
+            shown = lines[:LONGEST] + ([f"… and {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else [])
+            fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", "\n".join(shown)))])
+            yield "\n".join([f"Pipeline **{name}** of {environment}:", f"{fence}diff", *shown, fence])
+
+
+def _text(repository: Repository, environment: str, name: str) -> list[str]:
+    definition = definitions.definition(repository, environment, name)
+    return json.dumps(definition, indent=2, ensure_ascii=False, sort_keys=True).splitlines()
+
+
+def _cost(before: Repository, after: Repository, environment: str) -> Iterator[str]:
+    """Both by the minutes that this one's jobs take."""
+    new = cost.make(after, environment, cost.Usage(), cost.today())
+    minutes = {job.step.name: (job.minutes, job.origin) for job in new.jobs}
+    try:
+        old = cost.make(before, environment, cost.Usage(), cost.today(), minutes)
+    except InputError as error:
+        yield f"Cost of {environment}: of what was before it is not known: {error}"
+        return
+    rows = [(name, f"{total(old):,.3f}", f"{total(new):,.3f}") for name, total in TOTALS.items()]
+    if any(one != other for _, one, other in rows):
+        yield _table(f"{environment}, {new.prices.currency}", rows)
+
+
+def _metrics(before: Repository, after: Repository, environment: str, same: bool) -> Iterator[str]:
+    """What both learn from the data that lie here."""
+    release = storage.read_release(after.release)
+    current = {name: here.component(after, name) for name in COMPONENTS}
+    if same:
+        return
+    if not release or any(not release["images"][name].endswith(f":{tag}") for name, tag in current.items()):
+        yield "Metrics: no released model here is of these sources; `make train` makes one to compare."
+        return
+    command = [sys.executable, "-m", "batchloop", "train", "--env", environment]
+    done = subprocess.run(command, cwd=before.root, capture_output=True, text=True, check=False)  # noqa: S603
+    old: dict[str, Any] = (storage.read_release(before.release) or {}).get("metrics", {})
+    if not old:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        yield f"Metrics: what was before releases no model of these data: {' '.join(said)}"
+    names = [name for name in release["metrics"] if name.startswith("test:")]
+    rows = [(name[5:], _number(old.get(name)), _number(release["metrics"][name])) for name in names]
+    yield _table(f"test rows of {after.window()}", rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _table(title: str, rows: list[tuple[str, str, str]]) -> str:
+    head = [f"| {title} | before | after |", "|---|---:|---:|"]
+    return "\n".join([*head, *(f"| {name} | {old} | {new} |" for name, old, new in rows)])
