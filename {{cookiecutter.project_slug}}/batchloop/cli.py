@@ -157,6 +157,8 @@ COMMANDS = (
     Command("rollback", "cloud.release.rollback", ENV, TO, REASON),
     Command("promote", "cloud.release.promote", *PROMOTE, REASON),
     Command("teardown", "cloud.deploy.teardown", ENV, NAME),
+    Command("sbom", "audit.supply.sbom"),
+    Command("scan", "audit.supply.scan"),
     Command("update", "updating.update", VERSION),
     Command("doctor", "updating.doctor"),
 )
