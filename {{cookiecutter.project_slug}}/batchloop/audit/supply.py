@@ -56,13 +56,13 @@ def locked(repository: Repository, lock: str) -> list[str]:
     return found
 
 
-def _tool(repository: Repository, *words: str, given: str = "") -> tuple[str, str]:
+def _tool(*words: str, given: str = "") -> tuple[str, str]:
     """What a program of .venv-auditors prints, and what it complains of; it may end with 1."""
-    program = repository.root / ".venv-auditors" / "bin" / words[0]
+    program = batchloop_repository.here().root / ".venv-auditors" / "bin" / words[0]
     try:
         done = subprocess.run([program, *words[1:]], input=given, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:
-        raise InputError(f"{repository.shown(program)}: {error.strerror}; `make auditors` installs it.") from None
+        raise InputError(f"{words[0]}: {error.strerror}; `make auditors` installs it.") from None
     return done.stdout, done.stderr.strip()
 
 
@@ -101,7 +101,7 @@ def bill_of(repository: Repository, component: str, base: str, digest: str) -> d
     Raises InputError where the tool can't make it.
     """
     given = "\n".join(locked(repository, component)) + "\n"
-    said, trouble = _tool(repository, "cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
+    said, trouble = _tool("cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
     try:
         bill: dict[str, Any] = json.loads(said)
     except ValueError:
@@ -128,7 +128,7 @@ def scan(repository: Repository) -> int:
         for line in locked(repository, lock):
             where.setdefault(line, []).append(lock)
     open_ones, seen = 0, set[str]()
-    for package in _vulnerable(repository, list(where)):
+    for package in _vulnerable(list(where)):
         place = f"{package['name']}=={package['version']}"
         held = listed(next((held for line, held in where.items() if line.split()[0] == place), []), 9)
         for one in package["vulns"]:
@@ -148,7 +148,7 @@ def scan(repository: Repository) -> int:
     return int(open_ones > 0)
 
 
-def _vulnerable(repository: Repository, lines: list[str]) -> Iterator[dict[str, Any]]:
+def _vulnerable(lines: list[str]) -> Iterator[dict[str, Any]]:
     """The packages with known vulnerabilities. Raises InputError where the service gives no answer."""
     versions: dict[str, list[str]] = {}
     for line in lines:
@@ -160,7 +160,7 @@ def _vulnerable(repository: Repository, lines: list[str]) -> Iterator[dict[str, 
         with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.write(f"{given}\n")
             file.flush()
-            said, trouble = _tool(repository, "pip-audit", *words, "--require-hashes", "--requirement", file.name)
+            said, trouble = _tool("pip-audit", *words, "--require-hashes", "--requirement", file.name)
         try:
             packages = json.loads(said)["dependencies"]
         except ValueError:
