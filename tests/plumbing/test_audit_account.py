@@ -33,7 +33,8 @@ def root(tmp_path: Path) -> Path:
     file.write_text(text.replace('"customer-churn"', '"case"').replace('"ml"', '"team"'), encoding="utf-8")
     for name in ("dev", "staging", "prod"):
         set_account(folder, name, "123456789012")
-    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
     return folder
 
 

@@ -133,6 +133,13 @@ rows = 2000
 rule = "random"
 top = 5
 seed = 7
+
+[card]
+owner = "us"
+intended_use = ""
+limitations = ""
+ethics = ""
+risk = "Low"
 """
 ENVIRONMENT = """\
 account = "000000000000"
@@ -237,6 +244,8 @@ OUTSIDE = {
     "explanation.rule": ['"higest"'],
     "explanation.top": ["0", "-1"],
     "explanation.seed": ["-7"],
+    **{f"card.{name}": [f'"{"x" * 1025}"'] for name in ("owner", "intended_use", "limitations", "ethics")},
+    "card.risk": ['"high"', '""'],
     "slices.columns": ['["town", "town"]', '["repaid"]', '["__town"]'],
     "slices.bins": ["1", "21"],
     "slices.values": ["0", "201"],

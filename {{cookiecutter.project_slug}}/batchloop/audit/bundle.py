@@ -23,13 +23,8 @@ from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository
 
 HERE = Path(__file__).parent
-GIVEN = (
-    "Image",
-    "Data",
-    "Version",
-    "Prefix",
-    "Fingerprint",
-)  # end the names of parameters that `make score` sets itself
+# end the names of parameters that `make score` sets itself
+GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
 
 
 @dataclass(frozen=True)
@@ -91,40 +86,29 @@ class Bundle:
             write_json(made / f"{name}.json", getattr(self.subject, name))
         for path in ("release.json", "local/release.json"):
             write_json(made / path, manifest)
-        for name in ("training", "inference"):
-            if name not in self.subject.definitions:
-                missing.append(f"the {name} pipeline: it was not kept when this model was registered")
-                continue
-            write_json(made / "definitions" / f"{name}.json", self.subject.definitions[name])
-        if "inference" in self.subject.definitions:
-            kept = local.definition_file(Repository(made), "inference", manifest["definition"])
-            write_json(kept, self.subject.definitions["inference"])
+        for name, definition in self.subject.definitions.items():
+            write_json(made / "definitions" / f"{name}.json", definition)
+            if name == "inference":
+                write_json(local.definition_file(Repository(made), name, str(manifest["definition"])), definition)
+        lacking = [name for name in ("training", "inference") if name not in self.subject.definitions]
+        missing += [f"the {name} pipeline: it was not kept when this model was registered" for name in lacking]
         for uri in manifest["artifacts"].values():
             self._copy(uri, running.storage(Repository(made)).path(uri))
-        data = {
-            name: part for run in (self.subject.trained, self.subject.scored) for name, part in self._raw(case, run)
-        }
+        runs = (self.subject.trained, self.subject.scored)
+        data = {name: part for run in runs for name, part in self._raw(case, run)}
         write_json(made / "data.json", data)
-        missing += [
-            f"{name}: what run {part['run']} has read is gone or has changed"
-            for name, part in data.items()
-            if not part["same"]
-        ]
+        changed = (f"{name}: what run {part['run']} has read" for name, part in data.items() if not part["same"])
+        missing += [f"{what} is gone or has changed" for what in changed]
         self._card(case, {name: part for name, part in data.items() if name != "ProductionData"})
         missing += self._scored()
-        group = str(self.subject.package["ModelPackageGroupName"])
-        page = report.render(
-            "readme.jinja",
-            HERE,
-            manifest=manifest,
-            missing=missing,
-            batch=self.batch,
-            scored=self.subject.scored.get("execution", ""),
-            name=names.folder,
-            environment=group.removeprefix(names.prefix),
-            settings=self._settings(),
-            day=f"{datetime.now(UTC):%Y-%m-%d}",
-        )
+        about: dict[str, Any] = {
+            "scored": self.subject.scored.get("execution", ""),
+            "environment": str(self.subject.package["ModelPackageGroupName"]).removeprefix(names.prefix),
+            "settings": self._settings(),
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            "name": names.folder,
+        }
+        page = report.render("readme.jinja", HERE, manifest=manifest, missing=missing, batch=self.batch, **about)
         (made / "README.md").write_text(page, encoding="utf-8")
         listed = [(file.relative_to(made).as_posix(), file) for file in sorted(made.rglob("*")) if file.is_file()]
         write_sums(made / "SHA256SUMS", listed)
@@ -144,7 +128,11 @@ class Bundle:
         if there := len(commit) == 40 and not git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
             git(root, "archive", "--format=tar", f"--output={archive}", commit)
         else:
-            known = git(root, "ls-files", "-co", "--exclude-standard", "-z").stdout.split("\0")
+            # what git doesn't know goes in where code belongs alone: tables may lie beside it
+            known = git(root, "ls-files", "-z").stdout.split("\0")
+            known += git(root, "ls-files", "-oz", "--exclude-standard", "components", "pipelines").stdout.split("\0")
+            if "usecase.toml" not in known:
+                raise InputError("git knows no usecase.toml here, so the sources of the release are not known; commit.")
             with tarfile.open(archive, "w") as tar:
                 for name in sorted(name for name in known if name and (root / name).is_file()):
                     tar.add(root / name, name, filter=_plain)
@@ -196,28 +184,19 @@ class Bundle:
         if self.batch:
             self._copy(predictions, self.made / "predictions")
             with suppress(InputError, KeyError):
-                self._copy(
-                    self.subject.output("ExplainPredictions", "explanations"),
-                    self.made / "reports" / "ExplainPredictions",
-                )
+                reasons = self.subject.output("ExplainPredictions", "explanations")
+                self._copy(reasons, self.made / "reports" / "ExplainPredictions")
             rows = self.subject.scored["parameters"]["ProductionData"]
             single = stored.existing(rows)
             self._copy(rows, self.made / "batch" / (single.name if single.is_file() else ""))
 
     def _settings(self) -> str:
         """What the last scoring was given besides the definition's own values, as SET= takes it."""
-        released = {name.capitalize() for name in self.subject.manifest["artifacts"]}
-        given = self.subject.scored.get("parameters", {})
-        declared = {
-            one["Name"]: one.get("DefaultValue")
-            for one in self.subject.definitions.get("inference", {}).get("Parameters", [])
-        }
-        own = {
-            name: given[name]
-            for name in declared
-            if name in given and not name.endswith(GIVEN) and name not in released
-        }
-        return " ".join(f"{name}={value}" for name, value in own.items() if value != declared[name])
+        own = {name.capitalize() for name in self.subject.manifest["artifacts"]}
+        declared = self.subject.definitions.get("inference", {}).get("Parameters", [])
+        usual = {one["Name"]: one.get("DefaultValue") for one in declared if not one["Name"].endswith(GIVEN)}
+        given = {name: value for name, value in self.subject.scored.get("parameters", {}).items() if name in usual}
+        return " ".join(f"{name}={one}" for name, one in given.items() if name not in own and one != usual[name])
 
 
 def git(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -89,9 +89,8 @@ def base_digest(base: str) -> str:
     if "@" in base:
         return base.partition("@")[2]
     with suppress(InputError, ValueError):
-        return str(
-            json.loads(docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", base))["digest"]
-        )
+        said = docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", base)
+        return str(json.loads(said)["digest"])
     return UNKNOWN
 
 
@@ -111,10 +110,9 @@ def bill_of(repository: Repository, component: str, base: str, digest: str) -> d
     version = batchloop_repository.component(repository, component)
     name, under = f"{repository.names().folder}/{component}", re.split(":[^/]*$|@", base)[0]
     hashes = [] if digest == UNKNOWN else [{"alg": "SHA-256", "content": digest.partition(":")[2]}]
-    bill["components"].append(
-        {"type": "container", "bom-ref": "base", "name": under, "version": digest, "hashes": hashes}
-    )
-    bill["metadata"]["component"] = {"type": "container", "bom-ref": "image", "name": name, "version": version}
+    image = {"type": "container", "bom-ref": "image", "name": name, "version": version}
+    bill["metadata"]["component"] = image
+    bill["components"].append({**image, "bom-ref": "base", "name": under, "version": digest, "hashes": hashes})
     held = [package["bom-ref"] for package in bill["components"]]
     bill["dependencies"] = [{"ref": "image", "dependsOn": held}, *({"ref": ref} for ref in held)]
     return bill
