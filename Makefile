@@ -93,7 +93,8 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group development --output-file locks/development.txt
 	@cd "$(TEMPLATE)" && for group in uv components processing algorithm monitoring explainability; do \
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done
-	@cd "$(TEMPLATE)" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group scanners --output-file locks/scanners.txt
+	@cd "$(TEMPLATE)" && for group in scanners auditors; do \
+	  "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group $$group --output-file locks/$$group.txt; done
 	@for domain in "$(TEMPLATE)"/domains/*/; do [ -f "$$domain/groups.toml" ] || continue; made=$$(mktemp -d) && \
 	  $(BIN)/cookiecutter . --no-input --output-dir "$$made" domain=$$(basename "$$domain") project_slug=case aws_resources=skip >/dev/null && \
 	  (cd "$$made/case" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group development --output-file locks/development.txt && \

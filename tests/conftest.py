@@ -76,7 +76,7 @@ def repository(render: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
     """The default use case, committed, in a folder with a space in its name, its environments installed."""
     folder = render(tmp_path_factory.mktemp("a folder"))
     commit(folder)
-    run_in(folder)("make", "setup", "scanners")
+    run_in(folder)("make", "setup", "scanners", "auditors")
     return folder
 
 
@@ -88,7 +88,7 @@ def another(
 
     def fresh(name: str, **answers: Any) -> Path:
         folder = render(tmp_path_factory.mktemp("its own table"), project_name=name, aws_resources="skip", **answers)
-        for environment in (".venv", ".venv-components", ".venv-scanners"):
+        for environment in (".venv", ".venv-components", ".venv-scanners", ".venv-auditors"):
             (folder / environment).symlink_to(repository / environment)
         commit(folder)
         return folder

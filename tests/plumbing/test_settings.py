@@ -128,6 +128,13 @@ minimum_rows = 100
 limit = 0.6
 not_evaluable = "fail"
 
+[card]
+owner = "us"
+intended_use = ""
+limitations = ""
+ethics = ""
+risk = "Low"
+
 [explanation]
 rows = 2000
 rule = "random"
@@ -237,6 +244,8 @@ OUTSIDE = {
     "explanation.rule": ['"higest"'],
     "explanation.top": ["0", "-1"],
     "explanation.seed": ["-7"],
+    **{f"card.{name}": [f'"{"x" * 1025}"'] for name in ("owner", "intended_use", "limitations", "ethics")},
+    "card.risk": ['"high"', '""'],
     "slices.columns": ['["town", "town"]', '["repaid"]', '["__town"]'],
     "slices.bins": ["1", "21"],
     "slices.values": ["0", "201"],
@@ -695,7 +704,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -
     [
         (USECASE.encode("utf-16"), "usecase.toml is not UTF-8 text; save it as UTF-8"),
         (USECASE.replace("Loans", "Kreditö").encode("latin-1"), "is not UTF-8 text"),
-        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 107"),
+        ((USECASE + "top = 6\n").encode(), r"not valid TOML: Cannot overwrite a value \(at line 114"),
         (b"a = " + b"[" * 100_000, "not valid TOML"),
         (b"", r"there is no \[data\] table"),
     ],

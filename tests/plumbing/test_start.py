@@ -15,6 +15,7 @@ from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "size": {"polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
+SEVERAL |= {"audit": {"jinja2", "polars"}}
 CLOUD = ("deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
 LOADED = """
 import json, os, sys

@@ -124,6 +124,13 @@ REPLACE = switch("--replace", "put these files in place of what is there")
 PART = text("--part", "production, train, validation or labels", "production")
 REQUIRED: dict[str, Any] = {"required": True}
 UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
+AUDITED = text("--from", "the environment whose release it is (default: a release of this machine)")
+AUDIT = (
+    number("--release", "its number (default: the last)"),
+    AUDITED,
+    text("--out"),
+    switch("--batch", "its rows too"),
+)
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
 NAME = text("--name", "what would be typed to agree")
 BASE = text("--base", "a branch or commit (default: the last commit)")
@@ -159,6 +166,9 @@ COMMANDS = (
     Command("rollback", "cloud.release.rollback", ENV, TO, REASON),
     Command("promote", "cloud.release.promote", *PROMOTE, REASON),
     Command("teardown", "cloud.deploy.teardown", ENV, NAME),
+    Command("audit", "audit.bundle.audit", Group("audit.bundle.Wanted", AUDIT)),
+    Command("sbom", "audit.supply.sbom"),
+    Command("scan", "audit.supply.scan"),
     Command("update", "updating.update", VERSION),
     Command("doctor", "updating.doctor"),
 )

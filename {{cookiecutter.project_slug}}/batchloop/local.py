@@ -72,10 +72,13 @@ def train(repository: Repository, options: RunOptions) -> int:
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
         _report(repository, finished, summary.evaluation())
-        scoring = definitions.definition(repository, options.environment, "inference")
+        both = {
+            "training": definition,
+            "inference": definitions.definition(repository, options.environment, "inference"),
+        }
         for step in finished.steps.values():
             if "ModelPackageArn" in step.properties and not finished.failed:
-                print(f"\ngate passed; {_release(repository, step.properties, summary, scoring)}")
+                print(f"\ngate passed; {_release(repository, step.properties, summary, both)}")
         lines(summary.places())
         return 1 if finished.failed else 0
 
@@ -119,14 +122,15 @@ def _own_definition(
 ) -> tuple[Mapping[str, Any], str]:
     """The inference pipeline that the model was released with, and a remark where it has changed since."""
     compiled = definitions.definition(repository, environment, "inference")
-    file = _definition_file(repository, str(release.get("definition") or ""))
+    file = definition_file(repository, "inference", str(release.get("definition") or ""))
     own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
     remark = "" if own == compiled else "; under the pipeline that it was released with: `make train` takes the new one"
     return own, remark
 
 
-def _definition_file(repository: Repository, digest: str) -> Path:
-    return repository.local / "releases" / f"inference-{digest}.json"
+def definition_file(repository: Repository, name: str, digest: str) -> Path:
+    """The file that keeps a pipeline as it was when a model was registered."""
+    return repository.local / "releases" / f"{name}-{digest}.json"
 
 
 def _order(
@@ -164,7 +168,7 @@ def models(repository: Repository, use: int | None) -> int:
         package = next((package for package in packages if package["ModelPackageVersion"] == use), None)
         if package is None:
             raise InputError(f"version {use} is not registered; `make models` lists what is.")
-        if (release := storage.read_release(_release_file(repository, package))) is None:
+        if (release := storage.read_release(release_file(repository, package))) is None:
             raise InputError(f"what belongs to version {use} is no longer in local/releases; train again.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"version {use} can't be released: {gone}; train again.")
@@ -176,14 +180,14 @@ def models(repository: Repository, use: int | None) -> int:
         print("no model is registered here yet; run `make train`.")
     for package in reversed(packages):
         mark = "released" if package["ModelPackageArn"] == current.get("model_package") else ""
-        untrusted = _readable(_release_file(repository, package)).get("untrusted")
+        untrusted = _readable(release_file(repository, package)).get("untrusted")
         mark += f"  not to be trusted on new rows: {untrusted}" if untrusted else ""
         status, version = package.get("ModelApprovalStatus", ""), package["ModelPackageVersion"]
         print(f"{version:>4}  {package['CreationTime']}  {status:<22} {mark}".rstrip())
     return 0
 
 
-def _release_file(repository: Repository, package: Mapping[str, Any]) -> Path:
+def release_file(repository: Repository, package: Mapping[str, Any]) -> Path:
     """The file that keeps what releasing this package means."""
     return repository.local / "releases" / f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}.json"
 
@@ -195,15 +199,14 @@ def _readable(file: Path) -> dict[str, Any]:
     return {}
 
 
-def _release(
-    repository: Repository, package: Mapping[str, Any], summary: RunSummary, definition: Mapping[str, Any]
-) -> str:
-    """Publish an approved package with the inference pipeline as it is; a sentence about what stands now."""
-    version, file = package["ModelPackageVersion"], _release_file(repository, package)
-    digest = batchloop_repository.of(definition)
-    write_json(_definition_file(repository, digest), definition)
+def _release(repository: Repository, package: Mapping[str, Any], summary: RunSummary, both: Mapping[str, Any]) -> str:
+    """Publish an approved package with both pipelines as they are; a sentence about what stands now."""
+    version, file = package["ModelPackageVersion"], release_file(repository, package)
+    digests = {name: batchloop_repository.of(definition) for name, definition in both.items()}
+    for name, digest in digests.items():
+        write_json(definition_file(repository, name, digest), both[name])
     about = storage.release_of(package, summary.metrics(), now())
-    about |= {"untrusted": summary.untrusted(), "definition": digest}
+    about |= {"untrusted": summary.untrusted(), "definition": digests["inference"], "training": digests["training"]}
     write_json(file, about)
     status = package.get("ModelApprovalStatus")
     if status != "Approved":

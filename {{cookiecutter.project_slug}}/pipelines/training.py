@@ -1,7 +1,5 @@
 """The training pipeline: process → train and tune → learn the baseline, explain → quality gate → register."""
 
-import json
-import re
 from collections.abc import Mapping
 from tempfile import gettempdir
 from typing import Any
@@ -33,7 +31,7 @@ from batchloop.container import metrics
 from batchloop.container.hyperparameters import text
 from batchloop.container.usecase import UseCase, digest
 from batchloop.environment import Environment
-from batchloop.pipelines import steps, tuning
+from batchloop.pipelines import card, steps, tuning
 from batchloop.pipelines.steps import Context, ProcessingJob
 
 SPLITS = ("train", "validation", "test", "champion_test")
@@ -266,7 +264,7 @@ def _register_model(
         drift_check_baselines=DriftCheckBaselines(
             model_data_statistics=MetricsSource("application/json", documents["baseline"])
         ),
-        model_card=ModelPackageModelCard(model_card_content=_card(usecase, train), model_card_status="Draft"),
+        model_card=ModelPackageModelCard(model_card_content=_card(context, usecase, train), model_card_status="Draft"),
         customer_metadata_properties={
             **artifacts,
             **images,
@@ -280,27 +278,13 @@ def _register_model(
     return ModelStep(name="RegisterModel", step_args=package, retry_policies=steps.service_retries())
 
 
-def _card(usecase: UseCase, train: TrainingStep) -> Join:
-    """The model card, as "Model package model card schema" in the SageMaker developer guide has it."""
-    values = {f"test {usecase.gate.metric}": "gate:value", "lead over the champion": "gate:lead"}
-    metrics_of = [{"name": name, "type": "number", "value": f"<{metric}>"} for name, metric in values.items()]
-    about = "Measured on test rows that training has not seen; evaluation.json has every metric."
-    card = {
-        "intended_uses": {"purpose_of_model": f"Batch predictions of {usecase.data.label} ({usecase.data.task})."},
-        "training_details": {"training_observations": f"Tuned and judged by {usecase.gate.metric}."},
-        "evaluation_details": [
-            {
-                "name": "quality gate",
-                "evaluation_observation": about,
-                "metric_groups": [{"name": "gate", "metric_data": metrics_of}],
-            }
-        ],
-    }
-    # what a run measured, in the place of the metrics' names
-    texts = re.split(r'"<(.+?)>"', json.dumps(card))
-    return Join(
-        on="", values=[_final(train, text).to_string() if place % 2 else text for place, text in enumerate(texts)]
-    )
+def _card(context: Context, usecase: UseCase, train: TrainingStep) -> Join:
+    """What is known of the model while it is registered; `make audit` writes the whole card of a release."""
+    gate = {f"test {usecase.gate.metric}": "gate:value", "lead over the champion": "gate:lead"}
+    known = {name: context[name] for name in ("TrainingData", "AlgorithmImage", "GitCommit", "DataFingerprint")}
+    known |= {"Model": _model(train), "Job": train.properties.TrainingJobName}
+    numbers = {name: _final(train, metric).to_string() for name, metric in gate.items()}
+    return Join(on="", values=card.registered(usecase, known, numbers))
 
 
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:

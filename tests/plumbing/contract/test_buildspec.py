@@ -125,7 +125,8 @@ def build(registry: str, formation: str, tmp_path_factory: pytest.TempPathFactor
         (root / name).symlink_to(HERE.root / name)
     (root / ".venv-scanners").symlink_to(TEMPLATE / ".venv-scanners")
     # what installs and what scans has been tried, and would only take time: here it is the order that counts
-    makefile = re.sub(r"^(install|scanners):.*?(?=^\S)", r"\1:\n\n", (root / "Makefile").read_text(), flags=re.M | re.S)
+    tried = r"^(install|scanners auditors|scan|sbom):.*?(?=^\S)"
+    makefile = re.sub(tried, r"\1:\n\n", (root / "Makefile").read_text(), flags=re.M | re.S)
     (root / "Makefile").write_text(makefile)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

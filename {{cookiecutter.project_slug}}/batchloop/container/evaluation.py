@@ -135,6 +135,7 @@ def evaluate(
         "threshold": candidate.threshold,
         "validation": finite(validation),
         "test": finite(test),
+        "limits": {name: [found.low, found.high] for name, found in candidate.spreads().items()},
         "champion": None if before is None else finite(before),
         **({} if other is None else {"naive": finite(other.measured())}),
         "lead": 0.0 if before is None else metrics.lead(metric, test[metric], before[metric]),

@@ -35,6 +35,7 @@ LEARN = Matching(
     "window|all|last [1-9][0-9]{0,5}",
     '"window" (the drifted one), "last 3" (it and the two before; any number) or "all" (up to it)',
 )
+PROSE = Matching(r"(?s).{0,1024}", "a text of at most 1,024 characters")
 SHARE = Range(ge=0, le=1)
 REMEMBERED = Range(ge=1, le=20)  # windows: the loop's memory is one parameter
 PART = Range(gt=0, lt=1)
@@ -172,6 +173,17 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Card:
+    """[card]: what only people know of the model; no run reads it, its card shows it."""
+
+    owner: Annotated[str, PROSE] = ""
+    intended_use: Annotated[str, PROSE] = ""
+    limitations: Annotated[str, PROSE] = ""
+    ethics: Annotated[str, PROSE] = ""
+    risk: Literal["Unknown", "Low", "Medium", "High"] = "Unknown"
+
+
+@dataclass(frozen=True)
 class About:
     """[usecase]: the names that begin every AWS name, and the texts that people read."""
 
@@ -197,6 +209,7 @@ class UseCase(About):
     slices: Slices
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
+    card: Card = field(default_factory=Card)
     series: horizons.Series | None = None
 
     def keys(self) -> tuple[str, ...]:

@@ -1,0 +1,53 @@
+"""[card] and the card that the training pipeline registers."""
+
+import json
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from batchloop.container import usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import Card
+from batchloop.pipelines import card
+from plumbing.rendered import ROOT
+
+SAMPLE = (ROOT / "usecase.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('onwer = "me"', "has an unknown key 'onwer'; the nearest is 'owner'"),
+        ('risk = "high"', "is not one of Unknown, Low, Medium, High; the nearest is 'High'"),
+        (f'ethics = "{"x" * 1025}"', "is not a text of at most 1,024 characters"),
+        ("owner = 3", "is not a text of at most 1,024 characters"),
+    ],
+)
+def test_what_is_wrong_in_the_card_is_said_with_its_line(line: str, said: str) -> None:
+    text = f"{SAMPLE}\n[card]\n{line}\n"
+    with pytest.raises(InputError) as raised:
+        usecase.parse(tomllib.loads(text), text)
+    assert f"line {text.count(chr(10))}: [card] " in str(raised.value)
+    assert said in str(raised.value)
+
+
+def test_a_registered_card_is_json_whatever_people_write() -> None:
+    case = replace(usecase.load(ROOT / "usecase.toml"), card=Card('a "team"\n\\', "for <us>", "", 'e\x02"'))
+    values: dict[str, Any] = {"TrainingData": "s3://b/t/", "AlgorithmImage": "i@sha256:0", "GitCommit": "c"}
+    values |= {"DataFingerprint": "f", "Model": "s3://b/m", "Job": "job"}
+    parts = card.registered(case, values, {"test auc": "0.5", "lead": "-0.1"})
+    text = "".join(parts)
+    assert len(text) < 100_000
+    assert "\n" not in text  # the service's pattern is .*
+    written = json.loads(text)
+    assert written["model_overview"] == {"model_artifact": ["s3://b/m"], "model_creator": 'a "team"\n\\'}
+    [group] = written["evaluation_details"][0]["metric_groups"]
+    assert [metric["value"] for metric in group["metric_data"]] == [0.5, -0.1]
+    assert "caveats_and_recommendations" not in written["additional_information"]
+    assert written["additional_information"]["custom_details"]["git_commit"] == "c"
+
+
+def test_a_changed_card_builds_no_image_anew() -> None:
+    assert not any("card" in tables for tables in usecase.TABLES.values())

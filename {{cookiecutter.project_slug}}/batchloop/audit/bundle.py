@@ -1,0 +1,219 @@
+"""`make audit`: one folder with what an auditor asks of a release, and what it takes to repeat its predictions."""
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from batchloop import local
+from batchloop import repository as batchloop_repository
+from batchloop.audit import card, supply
+from batchloop.audit.subject import Subject, here, sha256
+from batchloop.container import report, usecase
+from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
+from batchloop.engine import running
+from batchloop.engine.storage import write_json
+from batchloop.repository import COMPONENTS, Repository
+
+HERE = Path(__file__).parent
+# end the names of parameters that `make score` sets itself
+GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release by its number, or the last one, `source` the environment whose it is; `batch`: with the rows scored."""
+
+    release: int | None = None
+    source: str = ""
+    out: str = ""
+    batch: bool = False
+
+
+def audit(repository: Repository, wanted: Wanted) -> int:
+    """Write the folder, whole or not at all; 1 where something is missing that should be in it. Raises InputError."""
+    with TemporaryDirectory() as fetched:
+        if wanted.source:
+            from batchloop.audit import account  # noqa: PLC0415 - of AWS
+
+            subject = account.there(repository, wanted.source, wanted.release, Path(fetched))
+        else:
+            subject = here(repository, wanted.release)
+        number = subject.manifest["version"]
+        folder = f"{wanted.source}-{number}" if wanted.source else f"release-{number}"
+        target = Path(wanted.out or repository.local / "audit" / folder).expanduser().absolute()
+        if wanted.out and target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"OUT={wanted.out} is there already; name a folder that is new or empty.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=".audit-") as scratch:
+            made = Path(scratch) / "made"
+            missing = Bundle(repository, subject, made, wanted.batch).write()
+            if target.exists():
+                shutil.rmtree(target)
+            made.rename(target)
+    sizes = [file.stat().st_size for file in target.rglob("*") if file.is_file()]
+    print(f"release {number}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB in {repository.shown(target)}/")
+    print("its README.md says what is what, and how to repeat the predictions", *missing, sep="\nmissing: ")
+    return int(bool(missing))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The folder `made` while it is written."""
+
+    repository: Repository
+    subject: Subject
+    made: Path
+    batch: bool
+
+    def write(self) -> list[str]:
+        """Write everything; in words, what is missing."""
+        manifest, made, names = self.subject.manifest, self.made, self.repository.names()
+        made.mkdir()
+        with TemporaryDirectory() as scratch:
+            missing = list(self._sources(made / "source.tar", Repository(Path(scratch))))
+            case = usecase.load(Path(scratch) / "usecase.toml")
+            for component, bill in supply.bills(Repository(Path(scratch))).items():
+                write_json(made / "sbom" / f"{component}.cdx.json", bill)
+        for name in ("package", "decisions"):
+            write_json(made / f"{name}.json", getattr(self.subject, name))
+        for path in ("release.json", "local/release.json"):
+            write_json(made / path, manifest)
+        for name, definition in self.subject.definitions.items():
+            write_json(made / "definitions" / f"{name}.json", definition)
+            if name == "inference":
+                write_json(local.definition_file(Repository(made), name, str(manifest["definition"])), definition)
+        lacking = [name for name in ("training", "inference") if name not in self.subject.definitions]
+        missing += [f"the {name} pipeline: it was not kept when this model was registered" for name in lacking]
+        for uri in manifest["artifacts"].values():
+            self._copy(uri, running.storage(Repository(made)).path(uri))
+        runs = (self.subject.trained, self.subject.scored)
+        data = {name: part for run in runs for name, part in self._raw(case, run)}
+        write_json(made / "data.json", data)
+        changed = (f"{name}: what run {part['run']} has read" for name, part in data.items() if not part["same"])
+        missing += [f"{what} is gone or has changed" for what in changed]
+        self._card(case, {name: part for name, part in data.items() if name != "ProductionData"})
+        missing += self._scored()
+        about: dict[str, Any] = {
+            "scored": self.subject.scored.get("execution", ""),
+            "environment": str(self.subject.package["ModelPackageGroupName"]).removeprefix(names.prefix),
+            "settings": self._settings(),
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            "name": names.folder,
+        }
+        page = report.render("readme.jinja", HERE, manifest=manifest, missing=missing, batch=self.batch, **about)
+        (made / "README.md").write_text(page, encoding="utf-8")
+        listed = [(file.relative_to(made).as_posix(), file) for file in sorted(made.rglob("*")) if file.is_file()]
+        write_sums(made / "SHA256SUMS", listed)
+        return missing
+
+    def _copy(self, uri: str, target: Path) -> None:
+        """A stored file or folder, to be read and removed by anybody."""
+        single = self.subject.stored.existing(uri).is_file()
+        for name, file in self.subject.stored.files(uri):
+            place = target if single else target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+
+    def _sources(self, archive: Path, unpacked: Repository) -> Iterator[str]:
+        """Pack what the release was made from: its commit, or this folder; in words, where its images are others."""
+        commit, root = str(self.subject.manifest["git_commit"]), self.repository.root
+        if there := len(commit) == 40 and not git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+            git(root, "archive", "--format=tar", f"--output={archive}", commit)
+        else:
+            # what git doesn't know goes in where code belongs alone: tables may lie beside it
+            known = git(root, "ls-files", "-z").stdout.split("\0")
+            known += git(root, "ls-files", "-oz", "--exclude-standard", "components", "pipelines").stdout.split("\0")
+            if "usecase.toml" not in known:
+                raise InputError("git knows no usecase.toml here, so the sources of the release are not known; commit.")
+            with tarfile.open(archive, "w") as tar:
+                for name in sorted(name for name in known if name and (root / name).is_file()):
+                    tar.add(root / name, name, filter=_plain)
+        with tarfile.open(archive) as tar:
+            tar.extractall(unpacked.root, filter="data")
+        for name in COMPONENTS:
+            if not self.subject.manifest["images"][name].endswith(f":{batchloop_repository.component(unpacked, name)}"):
+                place = f"commit {commit}" if there else "this folder"
+                yield f"sources of {name}: those of {place} make another image than the release's"
+
+    def _raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each parameter that names raw data, with every file, and whether all is still what the run has read."""
+        given, same = run.get("parameters", {}), False
+        with suppress(InputError, KeyError):
+            same = self.subject.unchanged(self.repository, run)
+        for name in [name for name in (*local.RAW, "EarlierData") if name in given]:
+            entries: list[dict[str, Any]] = []
+            with suppress(InputError):
+                entries = self.subject.raw(case, name, given[name])
+            if entries or name != "EarlierData":
+                yield name, {"run": run["execution"], "uri": given[name], "same": same, "files": entries}
+
+    def _card(self, case: UseCase, data: Mapping[str, Any]) -> None:
+        manifest, stored, metrics = self.subject.manifest, self.subject.stored, self.subject.package["ModelMetrics"]
+        quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
+        self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
+        self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
+        trained = self.subject.trained.get("steps", {}).get("TrainModel", {}).get("properties", {})
+        known = card.Known(
+            case,
+            manifest,
+            evaluation=stored.read_json(quality),
+            learned=stored.read_json(f"{manifest['artifacts']['baseline']}baseline.json"),
+            reasons=stored.read_json(f"{manifest['artifacts']['explainer']}explainer.json"),
+            data=data,
+            hyperparameters=trained.get("HyperParameters", {}),
+        )
+        card.write(known, self.made)
+
+    def _scored(self) -> Iterator[str]:
+        """The last scoring: its report and the hashes of its predictions; for a `batch` its rows too."""
+        if not self.subject.scored:
+            yield "predictions: this release has scored nothing here"
+            return
+        predictions, stored = self.subject.output("ScoreFeatures"), self.subject.stored
+        write_sums(self.made / "PREDICTIONS", stored.files(predictions))
+        with suppress(InputError, KeyError):
+            self._copy(self.subject.output("DetectDrift", "drift"), self.made / "reports" / "DetectDrift")
+        if self.batch:
+            self._copy(predictions, self.made / "predictions")
+            with suppress(InputError, KeyError):
+                reasons = self.subject.output("ExplainPredictions", "explanations")
+                self._copy(reasons, self.made / "reports" / "ExplainPredictions")
+            rows = self.subject.scored["parameters"]["ProductionData"]
+            single = stored.existing(rows)
+            self._copy(rows, self.made / "batch" / (single.name if single.is_file() else ""))
+
+    def _settings(self) -> str:
+        """What the last scoring was given besides the definition's own values, as SET= takes it."""
+        own = {name.capitalize() for name in self.subject.manifest["artifacts"]}
+        declared = self.subject.definitions.get("inference", {}).get("Parameters", [])
+        usual = {one["Name"]: one.get("DefaultValue") for one in declared if not one["Name"].endswith(GIVEN)}
+        given = {name: value for name, value in self.subject.scored.get("parameters", {}).items() if name in usual}
+        return " ".join(f"{name}={one}" for name, one in given.items() if name not in own and one != usual[name])
+
+
+def git(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Git in a folder. Raises InputError where there is none."""
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    except OSError as error:
+        raise InputError(f"git can't be run: {error.strerror}; it knows the sources of a release.") from None
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Nobody's file of no time: the same sources are the same bytes."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def write_sums(target: Path, entries: Iterable[tuple[str, Path]]) -> None:
+    """The list that `sha256sum -c` takes."""
+    target.write_text("".join(f"{sha256(file)}  {name}\n" for name, file in entries), encoding="utf-8")

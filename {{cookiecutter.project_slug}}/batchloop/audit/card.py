@@ -1,0 +1,88 @@
+"""The card of a release: JSON in the registry's schema, and a page for people."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchloop.container import report
+from batchloop.container.usecase import UseCase
+from batchloop.pipelines import card
+
+LARGEST = 100_000  # characters that the registry takes
+ASKED = {
+    "owner": "who owns it",
+    "intended_use": "what it is for",
+    "limitations": "what it can't do",
+    "ethics": "ethics",
+}
+NOBODY = "nobody by name: a machine of one's own releases what passes the gate"
+ENDS = ("95 % from", "95 % to")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A release, and what its training has stored: `learned` is baseline.json, `reasons` explainer.json.
+
+    `data` lists the raw files; `hyperparameters` are those of the run.
+    """
+
+    case: UseCase
+    manifest: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    learned: Mapping[str, Any]
+    reasons: Mapping[str, Any]
+    data: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
+
+    @property
+    def approval(self) -> dict[str, str]:
+        """Who, when and why."""
+        by, why = self.manifest.get("by", NOBODY), self.manifest.get("reason", "")
+        return {"approved_by": by, "approved_at": self.manifest["created"], "reason": why}
+
+    @property
+    def split(self) -> str:
+        """How the rows were parted, in a sentence."""
+        split = self.case.split
+        how = {"random": "by chance", "time": f"the last rows by {self.case.data.time}", "given": "files of their own"}
+        share = "" if split.method == "given" else f", {split.validation:.0%} and {split.test:.0%} of the rows"
+        return f"Validation and test: {how.get(split.method, f'whole groups of {split.group}')}{share}."
+
+
+def write(known: Known, folder: Path) -> None:
+    """card.json and card.html; where the JSON is more than the registry takes, it goes without slices."""
+    texts = (json.dumps(content(known, slices), indent=1) for slices in (True, False))
+    text = next((text for text in texts if len(text) <= LARGEST), "{}")
+    (folder / "card.json").write_text(f"{text}\n", encoding="utf-8")
+    missing = [what for name, what in ASKED.items() if not getattr(known.case.card, name)]
+    page = report.render("card.html", Path(__file__).parent, known=known, missing=missing)
+    (folder / "card.html").write_text(page, encoding="utf-8")
+
+
+def content(known: Known, slices: bool) -> dict[str, Any]:
+    """The card in the registry's schema, with everything that is measured."""
+    measured, manifest, gate = known.evaluation, known.manifest, known.case.gate
+    groups = {name: measured.get(name) or {} for name in ("test", "validation", "champion")}
+    for place, end in enumerate(ENDS):
+        groups[f"test, {end}"] = {name: ends[place] for name, ends in measured.get("limits", {}).items()}
+    lines = measured["slices"]["lines"] if slices and measured.get("slices") else []
+    groups["slices"] = {f"{line['column']}: {line['slice']}"[:255]: line["value"] for line in lines}
+    finite = {name: {key: one for key, one in found.items() if one is not None} for name, found in groups.items()}
+    facts = card.Facts(
+        observations=f"{known.split} Tuned and judged by {gate.metric}; the gate asks for {gate.minimum:g}.",
+        model=str(manifest["artifacts"]["model"]),
+        data=[part["uri"] for part in known.data.values()],
+        image=str(manifest["images"]["algorithm"]),
+        metrics=[(name, found) for name, found in finite.items() if found],
+        hyperparameters=known.hyperparameters,
+        custom={
+            "release": str(manifest["version"]),
+            **known.approval,
+            **{f"image_{name}": image for name, image in manifest["images"].items()},
+            **{name: manifest[name] for name in ("git_commit", "contract")},
+            "features": ", ".join(line["feature"] for line in known.reasons.get("importance", [])[:10]),
+        },
+    )
+    return card.content(known.case, facts)

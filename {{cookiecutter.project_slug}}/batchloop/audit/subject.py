@@ -1,0 +1,104 @@
+"""What an audit is of: a release with what is known of it, here or in an account."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from batchloop import local
+from batchloop.container import files
+from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
+from batchloop.engine import running, storage
+from batchloop.engine.storage import Storage
+from batchloop.repository import Repository
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A release; `trained` and `scored` are the records of its runs, {} where there are none."""
+
+    manifest: Mapping[str, Any]
+    package: Mapping[str, Any]
+    definitions: Mapping[str, Any]
+    decisions: Mapping[str, Any]
+    stored: Storage
+    trained: Mapping[str, Any]
+    scored: Mapping[str, Any]
+
+    def raw(self, case: UseCase, name: str, uri: str) -> list[dict[str, Any]]:
+        """Every file of raw data that a parameter names. Raises InputError where it is gone."""
+        found = self.stored.listed(uri) if name == "EarlierData" else self.stored.files(uri)
+        known = [(key, path) for key, path in found if path.parent != self.stored.path(local.ABSENT)]
+        if known:
+            print(f"hashing {len(known)} files of {name}", flush=True)
+        return [{"name": key, **described(case, path)} for key, path in known]
+
+    def unchanged(self, repository: Repository, run: Mapping[str, Any]) -> bool:
+        """Whether the raw data is what a run has read. Raises InputError where it is gone."""
+        return bool(local.fingerprint(repository, run["parameters"]) == run["parameters"]["DataFingerprint"])
+
+    def output(self, step: str, name: str = "") -> str:
+        """The folder of what a step of the last scoring gave."""
+        found = self.scored["steps"][step]["properties"]
+        given = found["ProcessingOutputConfig"]["Outputs"][name]["S3Output"]["S3Uri"] if name else ""
+        return f"{(given or found['TransformOutput']['S3OutputPath']).rstrip('/')}/"
+
+
+def here(repository: Repository, number: int | None) -> Subject:
+    """A version that is registered here. Raises InputError where there is none, or too little of it."""
+    packages, released = running.registry(repository).packages(), storage.read_release(repository.release)
+    last = (released or {}).get("model_package") if number is None else None
+    known = (one for one in packages if last == one["ModelPackageArn"] or number == one["ModelPackageVersion"])
+    if (package := next(known, None)) is None:
+        none = f"version {number} is not registered; `make models` lists what is."
+        raise InputError("there is no released model yet; run `make train` first." if number is None else none)
+    manifest, stored = storage.read_release(local.release_file(repository, package)), running.storage(repository)
+    if gone := storage.missing_artifacts(stored, manifest) if manifest else "its file in local/releases is gone":
+        raise InputError(f"version {package['ModelPackageVersion']} can't be audited: {gone}; train again.")
+    manifest = dict(manifest or {})
+    digests = {"training": manifest.get("training"), "inference": manifest.get("definition")}
+    kept = {name: local.definition_file(repository, name, str(digest)) for name, digest in digests.items()}
+    model = manifest["artifacts"]["model"]
+    runs = [json.loads(file.read_text("utf-8")) for file in sorted((repository.local / "runs").glob("*/run.json"))]
+    scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
+    approvals = [{key: value for key, value in one.items() if isinstance(value, str | int)} for one in packages]
+    return Subject(
+        manifest,
+        package,
+        {name: json.loads(file.read_text("utf-8")) for name, file in kept.items() if file.is_file()},
+        {"packages": approvals, "released": released, "scorings": [decided(stored, run) for run in scorings]},
+        stored,
+        next((run for run in runs if f"/{run['execution']}/" in model), {}),
+        next((run for run in reversed(scorings) if "ScoreFeatures" in run["steps"]), {}),
+    )
+
+
+def decided(stored: Storage, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What monitoring said of a batch."""
+    drift: Mapping[str, Any] = {}
+    with suppress(InputError, KeyError):
+        outputs = run["steps"]["DetectDrift"]["properties"]["ProcessingOutputConfig"]["Outputs"]
+        drift = stored.read_json(f"{outputs['drift']['S3Output']['S3Uri']}/drift.json")
+    said = {name: drift.get(name) for name in ("verdict", "reason", "drifted", "consequence", "realised")}
+    return {"run": run["execution"], "ended": run.get("ended"), "data": run["parameters"]["ProductionData"], **said}
+
+
+def described(case: UseCase, path: Path) -> dict[str, Any]:
+    """Size, hash and rows of a raw file; no rows where it is no table."""
+    rows = None
+    with suppress(InputError):
+        if path.name.lower().endswith(files.KINDS):
+            rows = files.scan(path, case.data).select(pl.len()).collect().item()
+    return {"bytes": path.stat().st_size, "sha256": sha256(path), "rows": rows}
+
+
+def sha256(path: Path) -> str:
+    """A file's hash."""
+    with path.open("rb") as handle:
+        return file_digest(handle, "sha256").hexdigest()
