@@ -15,7 +15,7 @@ from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "size": {"polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
-CLOUD = ("deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
+CLOUD = ("compare", "deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
 LOADED = """
 import json, os, sys
 from importlib import import_module

@@ -125,6 +125,8 @@ PART = text("--part", "production, train, validation or labels", "production")
 REQUIRED: dict[str, Any] = {"required": True}
 UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
+LAST = number("--last", "how many trainings", default=10)
+OUT = text("--out", "a file that gets it as JSON")
 NAME = text("--name", "what would be typed to agree")
 
 HERE = (ENV, DATA, SET, ON)
@@ -141,6 +143,7 @@ COMMANDS = (
     Command("simulate", "simulate.simulation.simulate", SIMULATE),
     Command("images", "cloud.images.show"),
     Command("models", "local.models", USE),
+    Command("compare", "trainings.compare", ENV, LAST, OUT),
     Command("compile", "pipelines.definitions.show", ENV),
     Command("templates", "cloud.template.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),

@@ -118,7 +118,7 @@ def scored(model: Model, test: Table, threads: int, groups: Rows | None = None) 
 def evaluate(
     candidate: Scored, validation: Mapping[str, float], champion: Scored | None, metric: str
 ) -> dict[str, Any]:
-    """The evaluation as plain data; `validation` are the candidate's metrics there.
+    """The evaluation as plain data; `validation` are the candidate's metrics there. `intervals` are of test.
 
     Raises InputError where the gate's metric can't be measured on the test split.
     """
@@ -142,6 +142,7 @@ def evaluate(
         "threshold": candidate.threshold,
         "validation": finite(validation),
         "test": finite(test),
+        "intervals": {name: {"low": its.low, "high": its.high} for name, its in candidate.spreads().items()},
         "champion": None if before is None else finite(before),
         **({} if other is None else {"naive": finite(other.measured())}),
         "lead": 0.0 if before is None else metrics.lead(metric, test[metric], before[metric]),

@@ -1,0 +1,277 @@
+"""What `make compare` shows of trainings here and in an account; SageMaker is the stand-in of control_plane.py."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from batchloop import trainings
+from batchloop.cloud.session import opened
+from batchloop.container.job import InputError
+from batchloop.control.retraining import start
+from batchloop.repository import Repository
+from plumbing import control_plane, deployed
+from plumbing.control_plane import ACCOUNT, BUCKET, World, checked, session
+
+GROUP = "arn:aws:sagemaker:local:000000000000:model-package/team-case-dev"
+RUNS = f"s3://{BUCKET}/team/case/dev/training"
+
+
+def evaluation(value: float, half: float = 0.01, **chosen: Any) -> dict[str, Any]:
+    return {
+        "metric": "auc",
+        "validation": {"auc": value + 0.01, "f1": None},
+        "test": {"auc": value, "f1": None},
+        "champion": {"auc": 0.8, "f1": None},
+        "lead": value - 0.8,
+        "intervals": {"auc": {"low": value - half, "high": value + half}},
+        "comparison": {"metric": "auc", "lead": value - 0.8, "lead_low": value - 0.802, "lead_high": value - 0.797},
+        "rows": {"train": 700, "validation": 150, "test": 150},
+        "hyperparameters": {"rounds": 3, "rate": 0.1} | chosen,
+    }
+
+
+def trained(
+    repository: Repository, day: int, report: dict[str, Any] | None = None, version: int = 0, **record: Any
+) -> str:
+    """A training that was run here on a day; `version` is the model's that it registered."""
+    run = f"202611{day:02}-080000-000000"
+    steps: dict[str, Any] = {"PrepareTrainingData": {"message": "", "properties": {}}}
+    if report:
+        uri = f"s3://runs/training/{run}/TrainModel/output/job/output/model.tar.gz"
+        place = repository.local / "storage" / uri.removeprefix("s3://")
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"model")
+        text = json.dumps(report).encode()
+        with tarfile.open(place.with_name("output.tar.gz"), "w:gz") as archive:
+            about = tarfile.TarInfo("evaluation.json")
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text))
+        steps["TrainModel"] = {"message": "", "properties": {"ModelArtifacts": {"S3ModelArtifacts": uri}}}
+    if version:
+        steps["RegisterModel"] = {"message": "", "properties": {"ModelPackageArn": f"{GROUP}/{version}"}}
+    about_run = {
+        "execution": run,
+        "pipeline": "team-case-dev-training",
+        "state": "done",
+        "started": f"2026-11-{day:02}",
+    }
+    parameters = {"TrainingData": "file:///x/data/2026-11/train/", "DataFingerprint": "abc", "GitCommit": "c0ffee"}
+    file = repository.local / "runs" / run / "run.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({**about_run, "parameters": parameters, "steps": steps} | record))
+    return run
+
+
+def registered(repository: Repository, *statuses: str, released: int = 0) -> None:
+    """Packages with these approval states, from version 1 on, one of which is the release."""
+    packages = [
+        {"ModelPackageArn": f"{GROUP}/{number}", "ModelPackageVersion": number, "ModelApprovalStatus": status}
+        for number, status in enumerate(statuses, 1)
+    ]
+    (repository.local / "registry.json").write_text(json.dumps(packages))
+    (repository.local / "release.json").write_text(json.dumps({"model_package": f"{GROUP}/{released}"}))
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    made = deployed.repository(tmp_path, monkeypatch)
+    made.local.mkdir(exist_ok=True)
+    return made
+
+
+@pytest.fixture
+def offline(repository: Repository) -> Repository:
+    """Its environment names no account."""
+    file = repository.root / "environments" / "dev.toml"
+    file.write_text(file.read_text().replace(ACCOUNT, "000000000000"))
+    return repository
+
+
+def test_without_any_training_the_command_says_what_to_do(
+    offline: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trainings.compare(offline, "dev") == 0
+    assert capsys.readouterr().out == "nothing was trained yet; run `make train`.\n"
+
+
+def test_trainings_stand_side_by_side_the_newest_first(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(offline, 1, evaluation(0.80), version=1)
+    trained(offline, 2, evaluation(0.81, rate=0.2, rounds=30), version=2)
+    trained(offline, 3, evaluation(0.70, rate=0.0125), state="failed")
+    failed = trained(offline, 4, state="failed")
+    trained(offline, 5, evaluation(0.9), pipeline="team-case-prod-training")  # another environment's
+    trained(offline, 6, pipeline="team-case-dev-inference")
+    registered(offline, "Approved", "PendingManualApproval", released=1)
+    file = offline.local / "runs" / failed / "run.json"
+    record = json.loads(file.read_text())
+    record["steps"]["PrepareTrainingData"]["message"] = "customers.csv has no column 'age'."
+    file.write_text(json.dumps(record))
+    out = offline.root / "there" / "compared.json"
+
+    assert trainings.compare(offline, "dev", out=str(out)) == 0
+
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    assert " ".join(lines[0]) == "trained here state auc 95 % lead, 95 % rows window rounds rate release"
+    assert lines[1] == f"{failed} failed – – – 2026-11 – – –".split()
+    assert lines[2][2:4] == ["0.7", "↓"]  # worse than what is released by more than both intervals
+    assert lines[2][-5:] == ["1,000", "2026-11", "3", "0.0125", "–"]
+    assert lines[3][2:5] == ["0.81", "(0.8000", "to"]  # better, but it may be chance
+    assert (lines[4][0], lines[4][-1]) == ("→", "1")
+    assert f"{failed}: customers.csv has no column 'age'." in said
+    rows = json.loads(out.read_text())["here"]
+    assert [row["beyond"] for row in rows] == ["", "worse", "", ""]
+    assert [row["release"] for row in rows] == ["", "", "", "1"]
+    assert [row["rows"] for row in rows] == [None, 1000, 1000, 1000]
+    assert rows[2]["hyperparameters"] == {"rounds": 30, "rate": 0.2}
+
+
+def test_only_the_last_ones_are_shown_and_one_alone_is_compared_with_nothing(
+    offline: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(offline, 1, evaluation(0.80))
+    newest = trained(offline, 2, evaluation(0.99))
+    assert trainings.compare(offline, "dev", last=1) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert newest in lines[1]
+    assert "rate" not in lines[0]  # nothing differs
+
+
+def test_for_metrics_where_smaller_is_better_less_is_better() -> None:
+    def of(value: float, released: bool = False) -> trainings.Training:
+        report = {"test": {"rmse": value}, "intervals": {"rmse": {"low": value - 1, "high": value + 1}}, "rows": {}}
+        return trainings.Training("run", "", "done", {}, report, "", {}, released=released)
+
+    rows = trainings.rows([of(10), of(20), of(14, released=True), of(14.5)], "rmse")
+    assert [row["beyond"] for row in rows] == ["better", "worse", "", ""]
+
+
+def test_a_training_from_before_intervals_is_shown_without_one(offline: Repository) -> None:
+    old = evaluation(0.8)
+    del old["intervals"], old["hyperparameters"], old["rows"], old["comparison"]
+    trained(offline, 1, old)
+    trained(offline, 2, evaluation(0.9))
+    rows = trainings.rows(trainings.here(offline, "dev"), "auc")
+    assert [(row["value"], row["low"], row["rows"]) for row in rows] == [(0.9, 0.89, 1000), (0.8, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [({"last": 0}, "LAST=0 is no number of trainings; give 1 or more."), ({"out": "."}, "OUT=. can't be written: ")],
+)
+def test_what_can_not_be_done_is_said(offline: Repository, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence.partition("(")[0]):
+        trainings.compare(offline, "dev", **given)
+
+
+# ---- in an account
+
+
+class SageMaker(control_plane.SageMaker):
+    """Executions with the steps that a test gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[str, list[dict[str, Any]]] = {}
+
+    def list_pipeline_executions(self, **request: Any) -> dict[str, Any]:
+        answer = super().list_pipeline_executions(**request)
+        began = {"StartTime": datetime(2026, 11, 25, tzinfo=UTC)}
+        return {"PipelineExecutionSummaries": [its | began for its in answer["PipelineExecutionSummaries"]]}
+
+    def list_pipeline_execution_steps(self, **request: Any) -> dict[str, Any]:
+        found = {"PipelineExecutionSteps": self.steps[request["PipelineExecutionArn"]]}
+        return checked("ListPipelineExecutionSteps", request, found)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with mock_aws():
+        made = World()
+        made.sagemaker = SageMaker()
+        made.aws = replace(made.aws, sagemaker=made.sagemaker)
+        known = {"sts": session().client("sts"), **{its.name: getattr(made.aws, its.name) for its in fields(made.aws)}}
+        monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
+        yield made
+
+
+def ran(world: World, status: str, steps: list[dict[str, Any]], report: dict[str, Any] | None = None) -> str:
+    """A training in the account; what it stored lies where the pipeline writes."""
+    sagemaker = world.sagemaker
+    assert isinstance(sagemaker, SageMaker)
+    values = {"TrainingData": world.places.data("2026-11", "train"), "DataFingerprint": str(len(sagemaker.steps))}
+    arn = start(world.aws, world.places.pipeline("training"), values, ("x",), "because")
+    sagemaker.executions[arn]["status"] = status
+    sagemaker.steps[arn] = steps
+    place = f"{RUNS}/{arn.rpartition('/')[2]}"
+    if report:
+        world.put(f"{place}/LearnBaseline/report/evaluation.json", json.dumps(report).encode())
+        world.put(f"{place}/TrainModel/output/job/output/model.tar.gz")
+    return arn
+
+
+DONE: list[dict[str, Any]] = [
+    {"StepName": name, "StepStatus": "Succeeded"} for name in ("TrainModel", "LearnBaseline", "LearnExplainer")
+]
+MODEL = f"arn:aws:sagemaker:eu-central-1:{ACCOUNT}:model-package/team-case-dev/7"
+REGISTERED = {"StepName": "RegisterModel", "StepStatus": "Succeeded", "Metadata": {"RegisterModel": {"Arn": MODEL}}}
+REJECTED = {
+    "StepName": "RejectModel",
+    "StepStatus": "Failed",
+    "Metadata": {"Fail": {"ErrorMessage": "not good enough"}},
+}
+
+
+def test_where_an_account_is_set_its_trainings_are_shown_too(
+    repository: Repository, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(repository, 1, evaluation(0.80), version=1)
+    first = ran(world, "Succeeded", [*DONE, REGISTERED], evaluation(0.84))
+    rejected = ran(world, "Failed", [*DONE, REJECTED], evaluation(0.6, rate=0.3))
+    under_way = ran(world, "Executing", [])
+    world.publish(7)
+
+    assert trainings.compare(repository, "dev") == 0
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:3] for line in lines if line[:1] == ["trained"]] == [
+        ["trained", "here", "state"],
+        ["trained", "in", ACCOUNT],
+    ]
+    found = {line[1] if line[0] == "→" else line[0]: line for line in lines}
+    assert found[under_way.rpartition("/")[2]][1] == "running"
+    assert found[rejected.rpartition("/")[2]][1:4] == ["failed", "0.6", "↓"]
+    assert (found[first.rpartition("/")[2]][0], found[first.rpartition("/")[2]][-1]) == ("→", "1")
+
+
+def test_an_account_that_does_not_answer_is_said_and_stops_nothing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: Any) -> Any:
+        raise InputError("there are no AWS credentials here")
+
+    monkeypatch.setattr("batchloop.cloud.session.connect", none)
+    trained(repository, 1, evaluation(0.80))
+    assert trainings.compare(repository, "dev") == 0
+    said = capsys.readouterr()
+    assert "0.8" in said.out
+    assert f"trainings in account {ACCOUNT} are not shown: there are no AWS credentials here" in said.err
+
+
+def test_the_model_of_a_step_from_the_cache_is_the_earlier_run_s(repository: Repository, world: World) -> None:
+    first = ran(world, "Succeeded", DONE, evaluation(0.84))
+    again = [step | {"CacheHitResult": {"SourcePipelineExecutionArn": first}} for step in DONE]
+    ran(world, "Succeeded", again)
+    both = trainings.in_account(opened(repository, "dev"))
+    assert both[0].files == both[1].files
+    assert both[0].files["model"].endswith("/TrainModel/output/job/output/model.tar.gz")
+    assert both[0].evaluation == both[1].evaluation != {}
