@@ -15,7 +15,19 @@ from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "size": {"polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
-CLOUD = ("compare", "deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
+CLOUD = (
+    "compare",
+    "deploy",
+    "promote",
+    "release",
+    "releases",
+    "rollback",
+    "run",
+    "teardown",
+    "track",
+    "upload",
+    "upsert",
+)
 LOADED = """
 import json, os, sys
 from importlib import import_module

@@ -1,7 +1,11 @@
-"""What `make compare` shows of trainings here and in an account; SageMaker is the stand-in of control_plane.py."""
+"""What `make compare` shows of trainings, and what MLflow gets of them: its own client and file store, and no server.
+
+SageMaker is the stand-in of control_plane.py.
+"""
 
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -12,10 +16,11 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from batchloop import trainings
+from batchloop import tracking, trainings
 from batchloop.cloud.session import opened
 from batchloop.container.job import InputError
 from batchloop.control.retraining import start
+from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
 from plumbing.control_plane import ACCOUNT, BUCKET, World, checked, session
@@ -64,6 +69,7 @@ def trained(
         "started": f"2026-11-{day:02}",
     }
     parameters = {"TrainingData": "file:///x/data/2026-11/train/", "DataFingerprint": "abc", "GitCommit": "c0ffee"}
+    parameters["AlgorithmImage"] = "image:1"
     file = repository.local / "runs" / run / "run.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({**about_run, "parameters": parameters, "steps": steps} | record))
@@ -149,7 +155,7 @@ def test_only_the_last_ones_are_shown_and_one_alone_is_compared_with_nothing(
 def test_for_metrics_where_smaller_is_better_less_is_better() -> None:
     def of(value: float, released: bool = False) -> trainings.Training:
         report = {"test": {"rmse": value}, "intervals": {"rmse": {"low": value - 1, "high": value + 1}}, "rows": {}}
-        return trainings.Training("run", "", "done", {}, report, "", {}, released=released)
+        return trainings.Training("run", "", "", "done", {}, report, "", {}, released=released)
 
     rows = trainings.rows([of(10), of(20), of(14, released=True), of(14.5)], "rmse")
     assert [row["beyond"] for row in rows] == ["better", "worse", "", ""]
@@ -182,6 +188,7 @@ class SageMaker(control_plane.SageMaker):
     def __init__(self) -> None:
         super().__init__()
         self.steps: dict[str, list[dict[str, Any]]] = {}
+        self.meta = session().client("sagemaker").meta
 
     def list_pipeline_executions(self, **request: Any) -> dict[str, Any]:
         answer = super().list_pipeline_executions(**request)
@@ -275,3 +282,185 @@ def test_the_model_of_a_step_from_the_cache_is_the_earlier_run_s(repository: Rep
     assert both[0].files == both[1].files
     assert both[0].files["model"].endswith("/TrainModel/output/job/output/model.tar.gz")
     assert both[0].evaluation == both[1].evaluation != {}
+
+
+# ---- in MLflow
+
+LOG = """
+trial 0: loss 0.412345 (rounds=3, rate=0.1)
+trial 1: pruned (rounds=9, rate=0.5)
+metric test:auc=0.8
+"""
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in tracking.VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    yield
+    if sys.modules.get("mlflow"):
+        sys.modules["mlflow"].set_tracking_uri(None)
+
+
+def to(repository: Repository, uri: str) -> Any:
+    """The environment with this store."""
+    file = repository.root / "environments" / "dev.toml"
+    file.write_text(file.read_text().replace('tracking.uri = ""', f'tracking.uri = "{uri}"'))
+    return definitions.read(repository, "dev")[1]
+
+
+def runs(repository: Repository, folder: str = "ml runs") -> dict[str, Any]:
+    """Everything that the store holds, by the runs' names."""
+    from mlflow import MlflowClient  # noqa: PLC0415 - as what is tested
+
+    client = MlflowClient(str(repository.root / folder))
+    experiment = client.get_experiment_by_name("team-case-dev")
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    return {run.info.run_name: run for run in found}
+
+
+def files(run: Any) -> set[str]:
+    folder = Path(run.info.artifact_uri)
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def use(repository: Repository, folder: str = "ml runs") -> Any:
+    """A folder with a blank in its name, as a path of the repository may have one."""
+    environment = to(repository, "mlruns")
+    object.__setattr__(environment.tracking, "uri", folder)
+    return environment
+
+
+def test_a_training_is_one_run_with_all_that_is_known_of_it(offline: Repository) -> None:
+    name = trained(offline, 1, evaluation(0.81), version=1, ended="2026-11-01T08:01:00+00:00")
+    registered(offline, "Approved", released=1)
+    tracking.after(offline, use(offline))
+    [run] = runs(offline).values()
+    assert (run.info.run_name, run.info.status) == (name, "FINISHED")
+    assert run.data.params == {"rounds": "3", "rate": "0.1"}
+    metrics = run.data.metrics
+    assert (metrics["test/auc"], metrics["validation/auc"], metrics["champion/auc"]) == (0.81, 0.81 + 0.01, 0.8)
+    assert (metrics["test/auc_low"], metrics["test/auc_high"]) == (0.81 - 0.01, 0.81 + 0.01)
+    assert "test/f1" not in metrics  # it could not be measured
+    tags = run.data.tags
+    assert (tags["mlflow.source.git.commit"], tags["data_fingerprint"]) == ("c0ffee", "abc")
+    assert (tags["window"], tags["release"], tags["image.algorithm"]) == ("2026-11", "1", "image:1")
+    [data] = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest, data.dataset.profile) == ("2026-11", "abc", '{"num_rows": 1000}')
+    assert files(run) == {"model/model.tar.gz"}
+
+
+def test_trials_of_a_search_are_runs_below_it(offline: Repository) -> None:
+    name = trained(offline, 1, evaluation(0.81))
+    log = offline.local / "runs" / name / "logs" / "TrainModel.log"
+    log.parent.mkdir()
+    log.write_text(LOG)
+    tracking.after(offline, use(offline))
+    found = runs(offline)
+    assert {run.data.tags.get("mlflow.parentRunId") for key, run in found.items() if key != name} == {
+        found[name].info.run_id
+    }
+    assert (found["trial 0"].data.metrics, found["trial 0"].info.status) == ({"loss": 0.412345}, "FINISHED")
+    assert (found["trial 1"].data.params, found["trial 1"].info.status) == ({"rounds": "9", "rate": "0.5"}, "KILLED")
+
+
+def test_what_is_there_is_not_logged_again_and_a_later_release_is_added(
+    offline: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(offline, 1, evaluation(0.81), version=1)
+    trained(offline, 2, evaluation(0.6), state="failed")
+    trained(offline, 3, state="interrupted")
+    trained(offline, 4, state="running")
+    registered(offline, "PendingManualApproval")
+    to(offline, "mlruns")
+    assert tracking.track(offline, "dev") == 0
+    found = runs(offline, "mlruns")
+    assert sorted(run.info.status for run in found.values()) == ["FAILED", "FINISHED", "KILLED"]
+    assert "release" not in found["20261101-080000-000000"].data.tags
+    registered(offline, "Approved", released=1)
+    assert tracking.track(offline, "dev") == 0
+    found = runs(offline, "mlruns")
+    assert found["20261101-080000-000000"].data.tags["release"] == "1"
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" to ")[0] for line in said] == ["3 trainings logged", "0 trainings logged"]
+
+
+def test_one_that_was_logged_in_part_is_gone_on_with(
+    offline: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient  # noqa: PLC0415 - as above
+
+    trained(offline, 1, evaluation(0.81))
+    with monkeypatch.context() as broken:
+
+        def full(*_: Any) -> None:
+            raise OSError("No space left on device")
+
+        broken.setattr(MlflowClient, "log_artifact", full)
+        tracking.after(offline, use(offline))
+    assert "warning: not logged to MLflow at ml runs: OSError: No space left" in capsys.readouterr().err
+    assert [run.info.status for run in runs(offline).values()] == ["RUNNING"]
+    tracking.after(offline, use(offline))
+    [run] = runs(offline).values()
+    assert (run.info.status, files(run)) == ("FINISHED", {"model/model.tar.gz"})
+
+
+def test_a_server_that_does_not_answer_is_a_warning_and_no_failure(
+    offline: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(offline, 1, evaluation(0.81))
+    environment = to(offline, "http://127.0.0.1:9")
+    tracking.after(offline, environment)
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: not logged to MLflow at http://127.0.0.1:9: MlflowException: ")
+    assert said.err.endswith("`make track ENV=dev` logs it later.\n")
+    assert said.out == ""
+    with pytest.raises(InputError, match=r"not logged to MLflow at http://127\.0\.0\.1:9: "):
+        tracking.track(offline, "dev")
+
+
+def test_without_a_store_nothing_is_logged_and_track_says_where_to_name_one(offline: Repository) -> None:
+    trained(offline, 1, evaluation(0.81))
+    tracking.after(offline, definitions.read(offline, "dev")[1])
+    with pytest.raises(InputError, match=r"environments/dev\.toml names no MLflow: .* tracking\.uri = "):
+        tracking.track(offline, "dev")
+
+
+def test_where_mlflow_is_not_installed_that_is_said(offline: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    to(offline, "mlruns")
+    with pytest.raises(InputError, match="mlflow is not installed here: add mlflow-skinny"):
+        tracking.track(offline, "dev")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///x.db", "postgresql://x", "ml runs"])
+def test_a_database_or_a_blank_is_refused(offline: Repository, uri: str) -> None:
+    with pytest.raises(InputError, match=r"\[tracking\] uri = .* is not a folder, an MLflow server's address"):
+        to(offline, uri)
+
+
+def test_trainings_in_an_account_are_logged_from_what_they_stored(
+    repository: Repository, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/search"
+    tuned = {"StepName": "TuneModel", "StepStatus": "Succeeded", "Metadata": {"TuningJob": {"Arn": job}}}
+
+    def trials(_: Any, **request: Any) -> dict[str, Any]:
+        assert request["HyperParameterTuningJobName"] == "search"
+        objective = {"MetricName": "trial:loss", "Value": 0.4}
+        one = {"TrainingJobName": "search-001", "TunedHyperParameters": {"rate": "0.2"}}
+        found = [one | {"FinalHyperParameterTuningJobObjectiveMetric": objective}]
+        return checked("ListTrainingJobsForHyperParameterTuningJob", request, {"TrainingJobSummaries": found})
+
+    monkeypatch.setattr(SageMaker, "list_training_jobs_for_hyper_parameter_tuning_job", trials, raising=False)
+    arn = ran(world, "Succeeded", [tuned, *DONE, REGISTERED], evaluation(0.84))
+    world.publish(7)
+    to(repository, "mlruns")
+    assert tracking.track(repository, "dev") == 0
+    found = runs(repository, "mlruns")
+    run = found[arn.rpartition("/")[2]]
+    assert (run.data.tags["run"], run.data.tags["release"]) == (arn, "1")
+    assert (run.data.tags["window"], run.data.metrics["test/auc"]) == ("2026-11", 0.84)
+    assert files(run) == {"evaluation/evaluation.json", "model/model.tar.gz"}  # the reports are gone
+    assert found["search-001"].data.params == {"rate": "0.2"}
+    assert trainings.in_account(opened(repository, "dev"))[0].trials[0].loss == 0.4

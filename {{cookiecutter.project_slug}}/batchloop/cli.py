@@ -144,6 +144,7 @@ COMMANDS = (
     Command("images", "cloud.images.show"),
     Command("models", "local.models", USE),
     Command("compare", "trainings.compare", ENV, LAST, OUT),
+    Command("track", "tracking.track", ENV),
     Command("compile", "pipelines.definitions.show", ENV),
     Command("templates", "cloud.template.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),

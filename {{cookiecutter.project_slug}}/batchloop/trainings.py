@@ -4,12 +4,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
@@ -28,16 +28,34 @@ MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
 
 
+TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
+
+
+class Trial(NamedTuple):
+    """What was tried, and the loss on validation, None for a trial that was given up."""
+
+    name: str
+    loss: float | None
+    hyperparameters: Mapping[str, str]
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> "Trial":
+        """A training job, as the service lists those of a search."""
+        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+        return cls(job["TrainingJobName"], objective.get("Value"), job.get("TunedHyperParameters", {}))
+
+
 @dataclass(frozen=True)
 class Training:
     """One execution of the training pipeline, in an account by its ARN; `state` is done, failed, running or so.
 
     `evaluation` is {} where it did not come so far. `model` is the package that was registered, `release` the number
-    under which it was released, "" for neither. `files` are URIs by name; `tuning` is the job whose trials are jobs.
+    under which it was released, "" for neither. `files` are URIs by name. `trials` are those of a search, as known.
     """
 
     run: str
     started: str
+    ended: str
     state: str
     parameters: Mapping[str, Any]
     evaluation: Mapping[str, Any]
@@ -46,7 +64,7 @@ class Training:
     model: str = ""
     release: str = ""
     released: bool = False
-    tuning: str = ""
+    trials: Sequence[Trial] = ()
 
     @property
     def window(self) -> str:
@@ -74,12 +92,28 @@ def here(repository: Repository, name: str, last: int = LAST) -> list[Training]:
 
 
 def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
-    steps = {name: Progress("", properties=its["properties"]) for name, its in record["steps"].items()}
-    summary, identity = RunSummary(repository, Finished(record["execution"], steps)), record["execution"]
-    models = (str(its.properties.get("ModelPackageArn", "")) for its in steps.values())
-    why = next((its["message"] for its in record["steps"].values() if its["message"]), "")
-    known = (record["started"], record["state"], record["parameters"], summary.report(), why, _files(steps))
-    return Training(identity, *known, model=next(filter(None, models), ""))
+    run, steps = record["execution"], {name: its["properties"] for name, its in record["steps"].items()}
+    progress = {name: Progress("", properties=properties) for name, properties in steps.items()}
+    models = (str(properties.get("ModelPackageArn", "")) for properties in steps.values())
+    return Training(
+        run=run,
+        started=record["started"],
+        ended=record.get("ended", ""),
+        state=record["state"],
+        parameters=record["parameters"],
+        evaluation=RunSummary(repository, Finished(run, progress)).report(),
+        why=next((its["message"] for its in record["steps"].values() if its["message"]), ""),
+        files=_files(progress),
+        model=next(filter(None, models), ""),
+        trials=list(_trials(repository.local / "runs" / run / "logs")),
+    )
+
+
+def _trials(logs: Path) -> Iterator[Trial]:
+    """Those that a run's logs name; a search that was taken from the cache has none there."""
+    for log in (logs / "TuneModel.log", logs / "TrainModel.log"):
+        for name, loss, text in TRIAL.findall(log.read_text("utf-8", errors="replace") if log.is_file() else ""):
+            yield Trial(name, float(loss) if loss else None, dict(re.findall(r"(\w+)=([^,]*)", text)))
 
 
 def _files(steps: Mapping[str, Progress]) -> dict[str, str]:
@@ -110,22 +144,32 @@ def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
     arn, aws, places = execution["PipelineExecutionArn"], session.aws, session.places
     pages = aws.sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
     steps = {step["StepName"]: step for page in pages for step in page["PipelineExecutionSteps"]}
-    about = [step.get("Metadata", {}) for step in steps.values()]
+    about = {kind: its for step in steps.values() for kind, its in step.get("Metadata", {}).items()}
     files = latest.outputs(aws, places, "training", arn)
-    evaluation = storage.read_json(aws, files["evaluation"]) if "evaluation" in files else None
     if trained := steps.get("TrainModel"):
         source = trained.get("CacheHitResult", {}).get("SourcePipelineExecutionArn", arn).rpartition("/")[2]
         below = storage.objects(aws, f"{places.runs('training')}/{source}/TrainModel/output/")
         files |= dict([("model", f"s3://{places.bucket}/{key}") for key in below if key.endswith("/model.tar.gz")][:1])
-    said = [its.get("Fail", {}).get("ErrorMessage") for its in about]
-    said += [step.get("FailureReason") for step in steps.values()]
-    why, state = next(filter(None, said), ""), STATES.get(execution["PipelineExecutionStatus"], "running")
-    started = execution["StartTime"].isoformat(timespec="seconds")
-    model, tuning = (
-        next((str(its[kind]["Arn"]) for its in about if kind in its), "") for kind in ("RegisterModel", "TuningJob")
+    reasons = (about.get("Fail", {}).get("ErrorMessage"), *(step.get("FailureReason") for step in steps.values()))
+    ends = (step["EndTime"] for step in steps.values() if "EndTime" in step)
+    return Training(
+        run=arn,
+        started=execution["StartTime"].isoformat(timespec="seconds"),
+        ended=max(ends, default=execution["StartTime"]).isoformat(timespec="seconds"),
+        state=STATES.get(execution["PipelineExecutionStatus"], "running"),
+        parameters=retraining.parameters(aws, arn),
+        evaluation=storage.read_json(aws, files["evaluation"]) or {} if "evaluation" in files else {},
+        why=next(filter(None, reasons), ""),
+        files=files,
+        model=about.get("RegisterModel", {}).get("Arn", ""),
+        trials=[Trial.of(its) for its in _jobs(session, about["TuningJob"]["Arn"])] if "TuningJob" in about else (),
     )
-    known = (started, state, retraining.parameters(aws, arn), evaluation or {}, why, files)
-    return Training(arn, *known, model=model, tuning=tuning.rpartition("/")[2])
+
+
+def _jobs(session: Session, arn: str) -> Iterator[Mapping[str, Any]]:
+    """The trials of a tuning job, as the service lists them."""
+    name, operation = arn.rpartition("/")[2], "list_training_jobs_for_hyper_parameter_tuning_job"
+    return session.pages("sagemaker", operation, "TrainingJobSummaries", HyperParameterTuningJobName=name)
 
 
 def rows(trainings: Sequence[Training], metric: str) -> list[dict[str, Any]]:
