@@ -164,7 +164,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
     digests = {f"team/case/{name}": DIGEST for name in COMPONENTS}
     account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT, digests)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
-    loop = Quick(repository, CASE, places, account, definitions, stages)
+    loop = Quick(repository, CASE, places, account, stages)
     if not state["parameters"]:
         bootstrap(loop, IMAGES)
     return loop

@@ -144,7 +144,7 @@ def test_a_run_costs_its_jobs_minutes_and_disks(here: Repository) -> None:
 
 def test_a_month_is_its_runs_and_what_is_kept(here: Repository) -> None:
     found = estimate(here, minutes=MINUTES, retrainings=2)
-    charges = {charge.what: charge.cost for charge in found.charges}
+    charges = {what: cost for what, _, cost in found.charges}
     assert charges == pytest.approx(
         {
             "S3": 20 * 0.02,

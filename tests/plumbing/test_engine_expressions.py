@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.pipelines import check, expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
@@ -55,7 +54,7 @@ def test_a_json_get_reads_a_steps_property_file_or_a_uri(scope: Scope) -> None:
 
 def test_a_dangling_reference_is_named(scope: Scope) -> None:
     with pytest.raises(ExpressionError, match=r"FinalMetricDataList\['test:f1'\].*'test:f1'"):
-        expressions.get("Steps.Train.FinalMetricDataList['test:f1'].Value", scope)
+        expressions.resolve({"Get": "Steps.Train.FinalMetricDataList['test:f1'].Value"}, scope)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ WRONG = ['Steps.A.b["k"]', "Steps.A.b['k'", "Steps.A.b[k]", "Steps..b", "Steps.A
 @pytest.mark.parametrize("path", WRONG)
 def test_a_path_that_can_not_be_read_is_refused_before_and_while_it_runs(scope: Scope, path: str) -> None:
     with pytest.raises(ExpressionError, match="is no path"):
-        expressions.get(path, scope)
+        expressions.resolve({"Get": path}, scope)
     fail = {"Name": "A", "Type": "Fail", "Arguments": {"ErrorMessage": {"Get": path}}}
     problems = check.check({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
     assert len(problems) == 1
@@ -135,16 +134,3 @@ def test_a_step_needs_what_it_refers_to_what_it_depends_on_and_its_condition() -
         "No": {"If"},
     }
     assert (found["Yes"].side, found["No"].side) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("steps", "words"),
-    [
-        ([step("A"), step("A")], "two steps named A"),
-        ([step("A", "Z")], "refers to Z"),
-        ([step("A", "B"), step("B", "A")], "wait for each other"),
-    ],
-)
-def test_a_graph_that_can_not_run_is_refused(steps: list[dict[str, Any]], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        graph.nodes({"Steps": steps})

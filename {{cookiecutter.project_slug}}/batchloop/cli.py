@@ -133,7 +133,7 @@ HERE = (ENV, DATA, SET, ON)
 TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
 SIMULATE = Group("simulate.loop.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
 USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
-SIZE = Group("sizing.Question", (DATA, number("--rows", "of the real runs (default: those of DATA)"), LONGEST))
+SIZE = (DATA, number("--rows", "of the real runs (default: those of DATA)"), LONGEST)
 REQUEST = Group("cloud.run.Request", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
@@ -148,7 +148,7 @@ COMMANDS = (
     Command("compile", "pipelines.definitions.show", ENV),
     Command("templates", "cloud.template.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),
-    Command("size", "sizing.show", ENV, SIZE),
+    Command("size", "sizing.show", ENV, *SIZE),
     Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),
     Command("push", "cloud.images.push", *PUSH),
     Command("upsert", "cloud.run.upsert", ENV),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
@@ -120,8 +120,7 @@ def load(repository: Repository, region: str) -> Prices:
         raise InputError(f"{FILE} has no {error.args[0]!r}.") from None
 
 
-@dataclass(frozen=True)
-class JobCost:
+class JobCost(NamedTuple):
     """One job of one run, at the price without spare capacity; None has no price."""
 
     step: JobStep
@@ -131,13 +130,7 @@ class JobCost:
     cost: float | None
 
 
-@dataclass(frozen=True)
-class Charge:
-    """One line of the month, paid whether or not anything runs; no cost is no price."""
-
-    what: str
-    amount: str
-    cost: float | None
+Charge = tuple[str, str, float | None]  # a line of the month, paid whether or not anything runs: what, amount, cost
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,6 @@ class Estimate:
     remarks: tuple[str, ...]
 
     def run(self, pipeline: str) -> float:
-        """What one run costs."""
         return sum(job.cost or 0.0 for job in self.jobs if job.step.pipeline == pipeline)
 
     def month_of(self, pipeline: str) -> float:
@@ -164,11 +156,10 @@ class Estimate:
     @property
     def fixed(self) -> float:
         """What a month costs whether or not anything runs."""
-        return sum(charge.cost or 0.0 for charge in self.charges)
+        return sum(cost or 0.0 for _, _, cost in self.charges)
 
     @property
     def month(self) -> float:
-        """All of a month."""
         return self.fixed + self.month_of("inference") + self.month_of("training")
 
 
@@ -244,7 +235,7 @@ def _charges(repository: Repository, environment: Environment, prices: Prices, s
 
     def charge(what: str, number: float, figure: str, amount: str) -> Charge:
         each = prices.price(prices.figures.get(figure), what)
-        return Charge(what, amount, None if each is None else each * number)
+        return what, amount, None if each is None else each * number
 
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
     images = prices.assumed["images_gb"]
@@ -329,7 +320,7 @@ def _in_aws(repository: Repository, name: str) -> tuple[dict[str, tuple[float, s
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    incomplete = any(its.cost is None for its in estimate.jobs) or any(its.cost is None for its in estimate.charges)
+    incomplete = None in (*(job.cost for job in estimate.jobs), *(cost for _, _, cost in estimate.charges))
     for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
         jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
         for job in jobs:
@@ -342,8 +333,8 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     scoring = money(estimate.month_of("inference")) if known else "?"
     yield "  scoring runs", f"{estimate.runs:.0f}" if known else "?", "", "", scoring
     yield "  trainings", f"{estimate.retrainings:g}", "", "", money(estimate.month_of("training"))
-    for charge in estimate.charges:
-        yield f"  {charge.what}", charge.amount, "", "", money(charge.cost)
+    for what, amount, cost in estimate.charges:
+        yield f"  {what}", amount, "", "", money(cost)
     without = ("" if known else ", without scoring runs") + (WITHOUT if incomplete else "")
     yield f"one month{without}", "", "", "", money(estimate.month)
 

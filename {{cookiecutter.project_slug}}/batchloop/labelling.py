@@ -56,13 +56,12 @@ def label(repository: Repository, data: str, window: str, environment: str, on: 
         print(f"{scored.name} was scored in run {execution}; its predictions meet their labels", flush=True)
         finished = running.run(repository, order, local.backend(repository, on))
     summary = RunSummary(repository, finished)
-    print()
     if finished.failed:
+        print()
         local.failures(repository, finished)
         return 1
-    local.lines(summary.labelled())
-    local.lines(_decided(repository, scored, summary.drift(), finished.identity))
-    local.lines(summary.places())
+    decided = _decided(repository, scored, summary.drift(), finished.identity)
+    print("", *summary.labelled(), *decided, *summary.places(), sep="\n")
     return 0
 
 
@@ -170,11 +169,10 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
 
 def _to_learn(case: UseCase, rows: pl.DataFrame, kept: Path) -> pl.DataFrame:
     """The rows whose ids have one label each."""
-    name = case.data.id
     frame = raw.read(kept, usecase.of_labels(case), labelled=True).frame
-    pairs = frame.select(name, case.data.label).drop_nulls().unique()
-    clear = pairs.filter(pl.len().over(name) == 1).collect()
-    return rows.join(clear, on=name, how="inner", maintain_order="left")
+    pairs = frame.select(case.data.id, case.data.label).drop_nulls().unique()
+    clear = pairs.filter(pl.len().over(case.data.id) == 1).collect()
+    return rows.join(clear, on=case.data.id, how="inner", maintain_order="left")
 
 
 def _with_past(case: UseCase, rows: pl.DataFrame, labels: pl.DataFrame, file: Path) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
 from batchloop.container.job import InputError
-from batchloop.control.names import FINGERPRINT
+from batchloop.control.names import FINGERPRINT, Settings, besides, earlier_windows, is_data
 from batchloop.engine import containers, running, storage
 from batchloop.engine.containers import Containers
 from batchloop.engine.processes import Backend, Processes, versions
@@ -156,7 +156,6 @@ def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Colle
 
 
 def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
-    """Print lines about a run, then its warnings and failures."""
     print("", *texts, sep="\n")
     warnings(repository, finished)
     failures(repository, finished)
@@ -274,10 +273,9 @@ def _again(repository: Repository, release: Mapping[str, Any], order: Order) -> 
     except (OSError, ValueError):
         return order
     champion = {f"Champion{name.capitalize()}": release["artifacts"][name] for name in ("preprocessor", "model")}
-    same = {**before, **champion, "GitCommit": order.parameters.get("GitCommit")} == order.parameters
-    return (
-        replace(order, parameters={**order.parameters, **{name: before[name] for name in champion}}) if same else order
-    )
+    if {**before, **champion, "GitCommit": order.parameters.get("GitCommit")} != order.parameters:
+        return order
+    return replace(order, parameters={**order.parameters, **{name: before[name] for name in champion}})
 
 
 def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:
@@ -285,19 +283,12 @@ def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) 
 
     Data that is named by its path is no window, and nothing is earlier.
     """
-    from batchloop.control.names import Settings, besides, earlier_windows  # noqa: PLC0415 - of the control plane
-
-    settings = Settings.of(repository.tables())
-    root = repository.root / "data"
+    settings, root, files = Settings.of(repository.tables()), repository.root / "data", dict[str, list[Path]]()
     windows = [folder.parent.name for folder in root.glob("*/train")]
-    names = [] if options.data else earlier_windows(windows, repository.window())
-    found = {name: stored.files(definitions.folder(root / name / "train")) for name in names}
-    # as on AWS, names that begin with _ or a dot are no data
-    files = {
-        name: [file for key, file in known if not any(word[0] in "._" for word in key.split("/"))]
-        for name, known in found.items()
-    }
-    earlier = [name for name in names if files[name]][: settings.earlier][::-1]
+    for name in [] if options.data else earlier_windows(windows, repository.window()):
+        found = stored.files(definitions.folder(root / name / "train"))
+        files[name] = [file for key, file in found if is_data(key)]
+    earlier = [name for name in files if files[name]][: settings.earlier][::-1]
     entries: list[object] = [{"prefix": absent(stored)}, "manifest.json"]
     if earlier:
         print(f"learning from window {repository.window()} and {besides(earlier)}", flush=True)
@@ -309,7 +300,6 @@ def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) 
 
 
 def absent(stored: Storage) -> str:
-    """The URI of the empty artifact, which stands for what there is not."""
     stored.write_json(f"{ABSENT}manifest.json", {"component": "none"})
     return ABSENT
 
@@ -343,7 +333,6 @@ def failures(repository: Repository, finished: Finished) -> None:
 
 
 def lines(texts: Iterable[str]) -> None:
-    """Print each on its own line."""
     for text in texts:
         print(text)
 

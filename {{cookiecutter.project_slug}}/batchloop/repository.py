@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Stopped(Exception):
     """The run was interrupted by its user while this step was at work."""
 
 
+Ran = subprocess.CompletedProcess[str]
 PROCESSES, DOCKER = "processes", "docker"
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = tuple(names.COMPONENTS)
@@ -92,8 +94,19 @@ class Repository:
 
 
 def here() -> Repository:
-    """The repository this module lies in."""
     return Repository(Path(__file__).resolve().parents[1])
+
+
+def ran(words: Sequence[str], folder: Path | None = None, more: Mapping[str, str] | None = None, **how: Any) -> Ran:
+    """A command to its end, with `more` variables than these: how it ended, and what it said as text."""
+    how = {"capture_output": True, "text": True, "errors": "replace", "check": False, **how}
+    return subprocess.run(words, cwd=folder, env=os.environ | (more or {}), **how)  # noqa: S603, PLW1510 - the callers' own
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of one width."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(f"{text:<{w}}" for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def of(value: object) -> str:
@@ -112,7 +125,7 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def component(repository: Repository, name: str) -> str:
-    """The content of a component's image, its tag."""
+    """The tag of a component's image: a hash of its content."""
     return of(parts(repository, name))
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
 from batchloop.cost import STEPS, JobStep, Prices
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository
+from batchloop.repository import Repository, ran
 
 MOST_ROWS = 400_000  # that are measured, after a quarter of them
 FAR = 100  # times the rows that were measured, from where on a line is a guess
@@ -33,18 +32,6 @@ USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
 SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
 LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
-
-
-@dataclass(frozen=True)
-class Question:
-    """`data` is a table with labels ("" for the training data), `rows` how many the real one has.
-
-    No job is to work for more than `longest` minutes.
-    """
-
-    data: str = ""
-    rows: int | None = None
-    longest: float = 60.0
 
 
 Measured = tuple[float, float, float]  # seconds, processor seconds and MiB of one job
@@ -68,31 +55,35 @@ class Choice:
     cost: float | None
 
 
-def show(repository: Repository, name: str, question: Question) -> int:
-    """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError."""
-    if question.rows is not None and question.rows < 1:
+def show(repository: Repository, name: str, data: str, real: int | None, longest: float) -> int:
+    """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError.
+
+    `data` is a table with labels ("" for the training data), `real` how many rows are to be worked on, in at most
+    `longest` minutes a job.
+    """
+    if real is not None and real < 1:
         raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository, name)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
-    found = files.find(Path(question.data) if question.data else repository.data("train"))
+    found = files.find(Path(data) if data else repository.data("train"))
     frame = pl.concat([files.scan(file, case.data) for file in found], how="diagonal_relaxed").drop(ROW)
     there = int(frame.select(pl.len()).collect(engine="streaming").item())
-    rows, sizes = question.rows or there, [min(there, MOST_ROWS) // 4, min(there, MOST_ROWS)]
+    rows, sizes = real or there, [min(there, MOST_ROWS) // 4, min(there, MOST_ROWS)]
     print(f"{there:,} rows are there: both pipelines run on {sizes[0]:,}, then on {sizes[1]:,} of them", flush=True)
-    variables = {**os.environ, "COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
+    variables = {"COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
     with _copied(repository) as copy:
         few, many = (
             _measured(copy, ["--env", name], variables, frame.gather_every(there // size).head(size)) for size in sizes
         )
-    print(f"\nfor {rows:,} rows, where no job works for more than {question.longest:g} minutes:")
-    small = 0
+    print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
+    small = False
     if rows > FAR * sizes[1]:
         far = f"{rows / sizes[1]:,.0f} times the rows that were measured"
         print(f"({far}: more rows in DATA say more, above all of memory, which grows no more once batches are full)")
     for step in STEPS:
         use = extrapolated(few[step.name], many[step.name], (rows - sizes[1]) / (sizes[1] - sizes[0]))
-        chosen = choice(step, use, prices, question.longest)
-        small += chosen is None
+        chosen = choice(step, use, prices, longest)
+        small |= chosen is None
         now = environment.instances[step.job].type
         wrong = f"; {now}, which {environment.file} has, is too small" if 0 < memory.usable(now) < use.memory else ""
         print(f"  {step.name:<20} {_words(chosen, use)}{wrong}")
@@ -100,7 +91,7 @@ def show(repository: Repository, name: str, question: Question) -> int:
         "\nMeasured here and drawn on in a straight line, a processor here taken for one there. Copying the data is\n"
         "not in it, nor the disk (volume_gb)."
     )
-    return 1 if small else 0
+    return int(small)
 
 
 @contextmanager
@@ -134,9 +125,7 @@ def _measured(
     found = dict[str, Measured]()
     for verb, given in {"train": ["--fresh", "--set", passing], "score": []}.items():
         command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]
-        done = subprocess.run(  # noqa: S603 - ourselves
-            command, cwd=copy.root, env=variables, capture_output=True, text=True, check=False
-        )
+        done = ran(command, copy.root, variables)
         if done.returncode:
             raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
         found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
@@ -180,5 +169,4 @@ def _words(chosen: Choice | None, use: Use) -> str:
     needs = f"{use.memory / 1024:.1f} GiB and {(use.serial + use.parallel) / 60:.1f} processor minutes"
     if chosen is None:
         return f"no instance with a price is large or quick enough for {needs}"
-    cost_of = cost.money(chosen.cost)
-    return f"{chosen.count} × {chosen.instance:<15} {chosen.minutes:8.1f} min {cost_of:>8}   {needs}"
+    return f"{chosen.count} × {chosen.instance:<15} {chosen.minutes:8.1f} min {cost.money(chosen.cost):>8}   {needs}"

@@ -5,7 +5,6 @@ Neither needs more than the standard library, so that `make doctor` works before
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -43,10 +42,8 @@ def record(repository: Repository) -> dict[str, Any]:
 
 def git(*words: object) -> str:
     """What git says. Raises InputError with its own words; it asks for no password."""
-    command = ["git", *map(str, words)]
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - git itself
+        done = here.ran(["git", *map(str, words)], more={"GIT_TERMINAL_PROMPT": "0"}, timeout=300)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise InputError(f"git can't be run or gave no answer: {error}") from None
     if done.returncode != 0:
@@ -61,7 +58,6 @@ def releases(place: str) -> list[tuple[int, ...]]:
 
 
 def tag(version: tuple[int, ...]) -> str:
-    """How a version's tag is written."""
     return "v" + ".".join(map(str, version))
 
 
@@ -132,7 +128,6 @@ def _machine(repository: Repository) -> Iterator[tuple[str, str, str]]:
 
 
 def _settings(repository: Repository) -> Iterator[tuple[str, str, str]]:
-    """What is wrong in usecase.toml."""
     try:
         usecase.load(repository.root / "usecase.toml")
         yield "ok", "usecase.toml", "in order"

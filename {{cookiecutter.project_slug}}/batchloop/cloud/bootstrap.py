@@ -30,13 +30,10 @@ Act = Callable[[], object]
 SHARED = {"environment": "shared"}  # image repositories belong to every environment of the account
 REPOSITORIES, PARAMETERS = "ECR repositories", "SSM parameters"
 TYPE = "String"
+SCANNED = {"scanOnPush": True}
 SETTINGS: dict[str, tuple[Any, str, str]] = {  # of an image repository: value, what puts it, what another one is
     "imageTagMutability": ("IMMUTABLE", "put_image_tag_mutability", "tags are {}, not IMMUTABLE"),
-    "imageScanningConfiguration": (
-        {"scanOnPush": True},
-        "put_image_scanning_configuration",
-        "images are not scanned on push",
-    ),
+    "imageScanningConfiguration": (SCANNED, "put_image_scanning_configuration", "images are not scanned on push"),
 }
 # An image that matches a rule's tags is not expired by a later one ("Lifecycle policies", ECR user guide): what was
 # released stays for rollbacks, up to a thousand, and of all others the newest hundred.
@@ -46,8 +43,8 @@ EXPIRED: tuple[dict[str, Any], ...] = (
     {"tagStatus": "untagged", **PUSHED, "countNumber": 30},
     {"tagStatus": "any", **BEYOND, "countNumber": 100},
 )
-RULES = [{"rulePriority": n, "selection": one, "action": {"type": "expire"}} for n, one in enumerate(EXPIRED, 1)]
-LIFECYCLE = {"rules": RULES}
+EXPIRE = {"type": "expire"}
+LIFECYCLE = {"rules": [{"rulePriority": n, "selection": one, "action": EXPIRE} for n, one in enumerate(EXPIRED, 1)]}
 EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
 # the states of a resource, as what `create` would do; and what is reported where it could not
 MISSING, FOREIGN, DIFFERENT, RIGHT, UNKNOWN = "create", "not ours", "change", "leave", "unknown"
@@ -93,7 +90,6 @@ class Resource(NamedTuple):
 
 
 def resources(session: Session) -> list[Resource]:
-    """Everything that one environment needs before it can be deployed."""
     names = session.environment
     return [
         *(Resource(REPOSITORIES, name, partial(image_repository, session, name)) for name in names.repositories),

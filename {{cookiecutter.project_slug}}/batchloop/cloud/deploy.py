@@ -13,7 +13,7 @@ from batchloop.cloud import preflight, run
 from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import CREATED, NO_PIPELINE, UNCHANGED, UPDATED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
-from batchloop.cloud.stack import REVIEW, Described, Stack, table
+from batchloop.cloud.stack import REVIEW, Described, Stack, parameter, table
 from batchloop.cloud.template import STACK, STORAGE, functions, package, parameters, template
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
@@ -83,9 +83,8 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
             f"{environment.file} schedules runs and names nobody who is told when one fails or a window drifts: "
             'write notice_email = "…", a list of people rather than one.'
         )
-    pipelines, code = run.pipelines(session), package(repository.root)
+    pipelines, code, none = run.pipelines(session), package(repository.root), f"{environment.folder}/none"
     key = functions(environment, code)
-    none = f"{environment.folder}/none"
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
     objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, key: code}
     preflight.report(session)
@@ -115,7 +114,6 @@ def check(session: Session) -> None:
 
 
 def stacks(session: Session) -> tuple[Stack, Stack]:
-    """Those of infra/stack.yaml and infra/storage.yaml."""
     prefix = session.environment.prefix
     return Stack(session, prefix), Stack(session, f"{prefix}-storage")
 
@@ -134,7 +132,7 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
                 print(*table(changes), sep="\n", flush=True)
                 deployment.agreed("Take it over?")
                 existing = stack.execute()
-    elif (old := _parameter(existing, "BucketName")) != environment.bucket:
+    elif (old := parameter(existing, "BucketName")) != environment.bucket:
         raise InputError(
             f"the stack {stack.name} has the bucket {old}, and {environment.file} names {environment.bucket}: "
             f'what lies in the old one would not come along. Name that one: bucket = "{old}".'
@@ -148,10 +146,6 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
         deployment.agreed("Carry this out?")
         stack.execute()
         return {stack.name: word}
-
-
-def _parameter(stack: Described, name: str) -> str:
-    return next(str(its["ParameterValue"]) for its in stack["Parameters"] if its["ParameterKey"] == name)
 
 
 def _left(session: Session) -> Iterator[dict[str, Any]]:
@@ -279,12 +273,9 @@ def teardown(repository: Repository, name: str, agreed: str = "") -> int:
         if not other:
             ours.append((what, delete))
     print(KEPT.format(environment=session.environment))
-    print(
-        *(f"keeps: the image repository {name} and its images" for name in session.environment.repositories), sep="\n"
-    )
-    if session.environment.key:
-        print("keeps: the KMS key: without it nobody can read what is in the bucket")
-    print("keeps: everything in this folder", flush=True)
+    kept = [f"the image repository {name} and its images" for name in session.environment.repositories]
+    kept += ["the KMS key: without it nobody can read what is in the bucket"] if session.environment.key else []
+    print(*(f"keeps: {what}" for what in (*kept, "everything in this folder")), sep="\n", flush=True)
     if not ours:
         print(f"{prefix} has nothing to delete.")
         return 0

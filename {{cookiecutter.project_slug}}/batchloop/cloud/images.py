@@ -43,13 +43,11 @@ class Image:
 
 def current(repository: Repository) -> list[Image]:
     """The four images that belong to the sources as they are, built or not."""
-    versions = {name: batchloop_repository.component(repository, name) for name in COMPONENTS}
-    named = {name: repository.image(name, version) for name, version in versions.items()}
+    named = {name: repository.image(name, batchloop_repository.component(repository, name)) for name in COMPONENTS}
     return [Image(component, name, not exists(name)) for component, name in named.items()]
 
 
 def show(repository: Repository) -> int:
-    """Build, and say what is there."""
     for image in build(repository):
         print(f"{image.component:<15} {'built' if image.missing else 'unchanged':<10} {image.name}")
     return 0
@@ -94,23 +92,15 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     command = ["docker", "buildx", "bake", "--file", "-", "--progress", "plain"]
     docker("version")  # says in one sentence what is wrong with docker itself
     try:  # as text: bake from 0.20 on asks leave to read files outside its folder, which older ones can't be given
-        environment = os.environ | ({"PIP_SETTINGS": Path(pip).read_text(encoding="utf-8")} if pip else {})
+        environment = {"PIP_SETTINGS": Path(pip).read_text(encoding="utf-8")} if pip else {}
     except OSError as error:
         raise InputError(f"PIP_CONFIG_FILE={pip} can't be read: {error.strerror}.") from None
     with log.open("w", encoding="utf-8") as out:
-        done = subprocess.run(  # noqa: S603 - the docker command line
-            command,
-            cwd=repository.root,
-            env=environment,
-            input=plan,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        said = {"stdout": out, "stderr": subprocess.STDOUT, "capture_output": False}
+        done = batchloop_repository.ran(command, repository.root, environment, input=plan, **said)
     if done.returncode != 0:
-        said = log.read_text(encoding="utf-8", errors="replace")
-        what = meaning(said[-4000:]) or _last_words(said)
+        words = log.read_text(encoding="utf-8", errors="replace")
+        what = meaning(words[-4000:]) or _last_words(words)
         raise InputError(f"the images could not be built: {what}\n  log: {repository.shown(log)}")
 
 

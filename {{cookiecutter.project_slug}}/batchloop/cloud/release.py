@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchloop.cloud import copying
 from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
@@ -23,8 +22,7 @@ WIDE = 240  # characters, where there is no terminal whose width would matter
 METRICS = 3
 
 
-@dataclass(frozen=True)
-class Current:
+class Current(NamedTuple):
     """The parameter as it was read, and its manifest: None before the first one, or where `damage` says why."""
 
     stored: Stored
@@ -61,10 +59,8 @@ def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Mani
     except NotReleased as why:
         raise InputError(f"{refused}{why}") from None
     if (size := len(control.written(made).encode())) > LIMIT:
-        raise InputError(
-            f"{refused}its manifest has {size:,} bytes, a parameter takes {LIMIT:,}; "
-            "a shorter REASON helps, or shorter names."
-        )
+        large = f"its manifest has {size:,} bytes, a parameter takes {LIMIT:,}"
+        raise InputError(f"{refused}{large}; a shorter REASON helps, or shorter names.")
     return made
 
 
@@ -96,7 +92,6 @@ def write(session: Session, now: Current, manifest: Manifest, again: str) -> int
 
 
 def changes(environment: str, before: Manifest | None, after: Manifest) -> Iterator[str]:
-    """The release in a line, then one line for each thing that changed."""
     yield f"release {after['version']} of {environment}: {after['reason']} (by {person(after['by'])})"
     old, new = (_described(before) if before else {}), _described(after)
     for name, value in new.items():
@@ -119,7 +114,6 @@ def _described(manifest: Manifest) -> dict[str, str]:
 
 
 def model(manifest: Mapping[str, Any]) -> str:
-    """A model package as its group and version."""
     return str(manifest["model_package"]).partition(":model-package/")[2] or str(manifest["model_package"])
 
 
@@ -329,10 +323,8 @@ def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dic
     with giving.asking("looking for the artifacts"):
         source, listing = artifacts.found(giving.aws, uris), artifacts.listing(giving.aws, released)
     given = (source, str((listing or {}).get("origin", "")))
+    bring = artifacts.copying(taking.aws) if giving.account == taking.account else download
     with taking.asking(f"copying the artifacts to {place}"):
-        if giving.account == taking.account:
-            about = artifacts.keep(taking.aws, place, uris, *given)
-        else:
-            about = artifacts.keep_by(download, taking.aws, place, uris, given)
+        about = artifacts.keep(taking.aws, place, uris, given, bring)
     print(f"the artifacts are in {place}", flush=True)
     return about

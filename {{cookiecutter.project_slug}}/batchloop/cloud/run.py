@@ -13,6 +13,7 @@ from typing import Any
 from batchloop import tracking
 from batchloop.cloud import images, template
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
+from batchloop.cloud.stack import Stack, parameter
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
@@ -43,7 +44,7 @@ def upsert(repository: Repository, name: str) -> int:
     Raises InputError, also where the stack that works with them is of another state than this folder.
     """
     session = opened(repository, name)
-    if template.differs(session):
+    if _differs(session):
         raise InputError(
             f"the stack {session.environment.prefix} is of another state than this folder (its template, its settings, "
             f"or the functions' code with usecase.toml): `make deploy ENV={name}` brings stack and pipelines together."
@@ -52,6 +53,19 @@ def upsert(repository: Repository, name: str) -> int:
         print(f"{pipeline['PipelineName']}: {write(session, pipeline)}", flush=True)
     print(*behind(session), sep="", end="", flush=True)
     return 0
+
+
+def _differs(session: Session) -> bool:
+    """Whether the stack is of another state than this folder: its template, its settings, or the functions' code.
+
+    The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
+    """
+    environment, root = session.environment, session.repository.root
+    found = Stack(session, environment.prefix).describe()
+    body = template.template(root, template.STACK, environment.place["without"])
+    code = template.functions(environment, template.package(root))
+    wanted = template.parameters(environment, body, FunctionsKey=code)
+    return found is not None and parameter(found, "State") != wanted["State"]
 
 
 def behind(session: Session) -> Iterator[str]:
@@ -87,16 +101,12 @@ def pipelines(session: Session) -> list[Pipeline]:
     commit = definitions.git_commit(repository)
     pushed = images.pushed(session).items()
     values = {f"{component.capitalize()}Image": place for component, place in pushed} | {COMMIT: commit}
-    tags = tag_list(environment.tags | MANAGED | {"git_commit": commit})
+    same = {"RoleArn": environment.role, "Tags": tag_list(environment.tags | MANAGED | {"git_commit": commit})}
     compiled = {short: definitions.definition(repository, name, short) for short in definitions.NAMES}
+    texts = {short: json.dumps(definitions.with_defaults(its, values)) for short, its in compiled.items()}
     return [
-        {
-            "PipelineName": environment.pipeline(short),
-            "PipelineDefinition": json.dumps(definitions.with_defaults(definition, values)),
-            "RoleArn": environment.role,
-            "Tags": tags,
-        }
-        for short, definition in compiled.items()
+        {"PipelineName": environment.pipeline(short), "PipelineDefinition": text, **same}
+        for short, text in texts.items()
     ]
 
 
@@ -117,7 +127,6 @@ def keyed(session: Session, compiled: list[Pipeline]) -> list[Pipeline]:
 
 
 def deployed_pipeline(session: Session, name: str) -> Any:
-    """What DescribePipeline answers, None where there is no such pipeline."""
     return session.find("sagemaker", "describe_pipeline", NO_PIPELINE, PipelineName=name)
 
 
@@ -279,7 +288,6 @@ def _follow(session: Session, arn: str) -> Mapping[str, Any]:
 
 
 def _steps(session: Session, arn: str) -> list[Step]:
-    """All of them, in the order in which they began."""
     key, request = "PipelineExecutionSteps", {"PipelineExecutionArn": arn, "SortOrder": "Ascending"}
     return list(session.pages("sagemaker", "list_pipeline_execution_steps", key, **request))
 
@@ -309,7 +317,6 @@ def _succeeded(session: Session, pipeline: str) -> list[dict[str, Any]]:
 
 
 def _state(step: Step) -> str:
-    """The status, with what else a person wants to know of it."""
     remarks = [f"try {step['AttemptCount']}"] if step.get("AttemptCount", 0) > 1 else []
     remarks += ["from the cache"] if step.get("CacheHitResult") else []
     remarks += [step.get("Metadata", {}).get("Condition", {}).get("Outcome", "").lower()]
@@ -330,7 +337,6 @@ def _trouble(step: Step, region: str) -> Iterator[str]:
 
 
 def _results(session: Session, pipeline: str, arn: str, steps: Sequence[Step]) -> Iterator[str]:
-    """Where to find what a run that succeeded has made."""
     about = [step.get("Metadata", {}) for step in steps]
     for package in filter(None, (its.get("RegisterModel", {}).get("Arn") for its in about)):
         yield f"registered: {package}"

@@ -38,7 +38,6 @@ class CallFailed(InputError):
 
     @property
     def hopeless(self) -> bool:
-        """Whether every other call will fail in the same way."""
         return self.cause in (EXPIRED, NOT_ACCEPTED, NO_ANSWER)
 
 
@@ -206,12 +205,10 @@ def sign_in(
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags as most of AWS's requests take them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def tag_map(tags: list[dict[str, str]]) -> dict[str, str]:
-    """Tags as most of AWS's answers have them, by key."""
     return {tag["Key"]: tag["Value"] for tag in tags}
 
 

@@ -12,6 +12,7 @@ from botocore.exceptions import WaiterError
 
 from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
 from batchloop.container.job import InputError
+from batchloop.repository import aligned
 
 Described = Mapping[str, Any]  # a stack, an event or a resource's change, as CloudFormation answers
 REVIEW = "REVIEW_IN_PROGRESS"  # there is a change set that would make it, and nothing else
@@ -68,7 +69,6 @@ class Stack:
         return found[0] if found else None
 
     def foreign(self, found: Described) -> str:
-        """Why the stack is somebody else's, "" where it is this environment's."""
         return foreign(tag_map(found.get("Tags", [])), self.session.environment.tags)
 
     def settled(self) -> Described | None:
@@ -90,7 +90,6 @@ class Stack:
         return found
 
     def ignore_past_events(self, identity: str) -> None:
-        """Print only events that come from now on."""
         self._last = next((event["EventId"] for event in self._events(identity)), "")
 
     def wait(self, identity: str) -> Described:
@@ -123,7 +122,6 @@ class Stack:
         return [_line(event) for event in reversed(new)]
 
     def _events(self, identity: str) -> Iterator[Described]:
-        """The newest first, page by page."""
         return self.session.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=identity)
 
     def trouble(self, found: Described) -> InputError:
@@ -204,8 +202,7 @@ class Stack:
 
     def execute(self) -> Described:
         """Make the changes, and wait; the stack as it is then. Raises InputError with what failed first."""
-        found = self.describe()
-        identity = found["StackId"] if found else self.name
+        identity = (self.describe() or {"StackId": self.name})["StackId"]
         self.ignore_past_events(identity)
         self._executed = True
         try:
@@ -233,6 +230,11 @@ class Stack:
                 "It does nothing, costs nothing, and the next deployment takes it away.",
                 flush=True,
             )
+
+
+def parameter(stack: Described, name: str) -> str:
+    """The value of one of its parameters, "" where it has none of that name."""
+    return next((str(its["ParameterValue"]) for its in stack["Parameters"] if its["ParameterKey"] == name), "")
 
 
 def moving(status: str) -> bool:
@@ -263,7 +265,5 @@ def table(changes: Sequence[Described]) -> Iterator[str]:
         if replaced in ("yes", "perhaps"):
             how, old = "perhaps " if replaced == "perhaps" else "", "is kept" if kept else "deleted"
             losses.append(f"{name} ({kind}) is {how}replaced: a new one is made, and this one {old}")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from (f"  {row}" for row in aligned(rows))
     yield from (f"  ATTENTION: {loss}" for loss in losses)

@@ -8,8 +8,6 @@ from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
-from batchloop.cloud.session import Session
-from batchloop.container.job import InputError
 from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -75,14 +73,11 @@ def parameters(environment: Environment, body: str, **others: str) -> dict[str, 
 
 
 def package(root: Path) -> bytes:
-    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it. Raises InputError.
+    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it.
 
     Nothing is compressed: what zlib makes of the same bytes differs between its versions, and this is small.
     """
-    modules = sorted((root / "batchloop" / "control").glob("*.py"))
-    if not modules:
-        raise InputError("batchloop/control holds no code; is this the whole repository?")
-    out = io.BytesIO()
+    modules, out = sorted((root / "batchloop" / "control").glob("*.py")), io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in (root / "batchloop" / "__init__.py", *modules, root / "usecase.toml"):
             entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), EARLIEST)
@@ -94,20 +89,3 @@ def package(root: Path) -> bytes:
 def functions(environment: Environment, code: bytes) -> str:
     """The S3 key of the functions' code."""
     return f"{environment.folder}/{environment.environment}/functions/{sha256(code).hexdigest()}.zip"
-
-
-def differs(session: Session) -> bool:
-    """Whether the stack is of another state than this folder: its template, its settings, or the functions' code.
-
-    The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
-    """
-    environment, root = session.environment, session.repository.root
-    named = {"StackName": environment.prefix}
-    found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
-    wanted = parameters(
-        environment,
-        template(root, STACK, environment.place["without"]),
-        FunctionsKey=functions(environment, package(root)),
-    )
-    given = {its["ParameterKey"]: its["ParameterValue"] for stack in found or [] for its in stack["Parameters"]}
-    return bool(found) and given.get("State") != wanted["State"]

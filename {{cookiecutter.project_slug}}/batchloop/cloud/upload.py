@@ -8,6 +8,7 @@ from time import monotonic
 from batchloop.cloud.session import opened
 from batchloop.container.job import InputError, listed
 from batchloop.control import storage
+from batchloop.control.names import is_data
 from batchloop.repository import Repository
 
 PARTS = ("production", "train", "validation", "labels")
@@ -83,7 +84,6 @@ def local(data: str) -> dict[str, Path]:
     below = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     parent = source.parent if source.is_file() else source
     names = {path.relative_to(parent).as_posix(): path for path in below}
-    found = {name: path for name, path in names.items() if not any(word[0] in "._" for word in name.split("/"))}
-    if not found:
+    if not (found := {name: path for name, path in names.items() if is_data(name)}):
         raise InputError(f"DATA={data} holds no files.")
     return found

@@ -119,7 +119,6 @@ class Running:
         self.process = int(said("docker", "inspect", "--format", "{{.State.Pid}}", self.identity))
 
     def wait(self) -> int:
-        """Its exit code."""
         return int(said("docker", "wait", self.identity))
 
     def log(self) -> str:
@@ -136,7 +135,6 @@ class Running:
 
 
 def said(*command: str) -> str:
-    """What a command prints."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT).stdout
 
 
@@ -190,7 +188,6 @@ class Contract:
         return running
 
     def run(self, spec: Spec, root: Path, how: Start | None = None) -> tuple[int, Running]:
-        """Run a job to its end."""
         running = self.start(spec, root, how)
         return running.wait(), running
 
@@ -253,7 +250,6 @@ class Server:
         headers: Mapping[str, str] | None = None,
         seconds: float = LIMIT,
     ) -> tuple[int, bytes]:
-        """Status and body of one answer."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
             connection.request(method, path, body if method == "POST" else None, dict(headers or {}))
@@ -270,7 +266,6 @@ class Server:
 
 @contextmanager
 def serving(contract: Contract, root: Path, *options: str) -> Iterator[Server]:
-    """A server that is ended afterwards."""
     server = Server(contract, root, options)
     try:
         until(server.healthy)

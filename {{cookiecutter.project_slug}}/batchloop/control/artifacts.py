@@ -57,12 +57,8 @@ def origin(source: Found) -> str:
     return sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()
 
 
-def keep(aws: Aws, place: str, artifacts: Mapping[str, str], source: Found, known: str = "") -> dict[str, Any]:
-    """Copy the artifacts into a folder where it does not hold them yet; the manifest's `artifacts` and `files`.
-
-    `known` is their origin where they are copies already. Raises NotReleased where an artifact is missing,
-    and where the folder holds another model's.
-    """
+def copying(aws: Aws) -> Bring:
+    """S3 copies by itself."""
     from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - boto3 is not needed before
 
     whole = TransferConfig(multipart_threshold=LARGEST, multipart_chunksize=LARGEST // 10)
@@ -72,13 +68,15 @@ def keep(aws: Aws, place: str, artifacts: Mapping[str, str], source: Found, know
         given = {"ChecksumAlgorithm": "SHA256", "TaggingDirective": "REPLACE", "CopySourceIfMatch": entry.etag}
         aws.s3.copy({"Bucket": entry.bucket, "Key": entry.key}, bucket, key, ExtraArgs=given, Config=whole)
 
-    return keep_by(bring, aws, place, artifacts, (source, known))
+    return bring
 
 
-def keep_by(
-    bring: Bring, aws: Aws, place: str, artifacts: Mapping[str, str], given: tuple[Found, str]
-) -> dict[str, Any]:
-    """As `keep`, by another way of copying."""
+def keep(aws: Aws, place: str, artifacts: Mapping[str, str], given: tuple[Found, str], bring: Bring) -> dict[str, Any]:
+    """Bring the artifacts into a folder where it does not hold them yet; the manifest's `artifacts` and `files`.
+
+    `given` is what they consist of, and their origin where they are copies already. Raises NotReleased where an
+    artifact is missing, and where the folder holds another model's.
+    """
     (source, known), (bucket, key) = given, storage.split(place)
     text, gone = storage.read_text(aws, f"{place}{LISTING}"), [name for name, files in source.items() if not files]
     if text is None:

@@ -39,9 +39,8 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
         todo = f"Bring the version back that is named, or `make rollback ENV={places.environment}`."
     elif not ready(aws, places, window, "production"):
         why = f"window {named} is not complete" if named else "no window is complete"
-        todo = (
-            f"`make upload ENV={places.environment} WINDOW={named or '<window>'} DATA=<rows to score>` puts it there."
-        )
+        command = f"make upload ENV={places.environment} WINDOW={named or '<window>'} DATA=<rows to score>"
+        todo = f"`{command}` puts it there."
     left = "" if named else storage.unmarked(places, waiting, "production") if waiting else ""
     if released is None or why:
         lines = {"Decision": f"{why}.", "Waiting": left, "To do": todo}
@@ -180,11 +179,12 @@ def _trained(aws: Aws, places: Places, now: datetime, run: Run) -> str:
 
 def _failed(aws: Aws, places: Places, now: datetime, run: Run, execution: Mapping[str, Any]) -> str:
     again, reason = retraining.SELECTIVE in execution, execution.get("FailureReason", "the service gives no reason")
-    what, kind = ("The measurement by labels", "measurement") if again else ("The scoring run", "scoring run")
-    said = f"{what} ended as {run.status}: {reason}"
+    what, kind = "The scoring run", "scoring run"
     todo = f"Retry the execution, or call {places.pipeline('start-inference')} with its window and a text in `again`."
     if again:
+        what, kind = "The measurement by labels", "measurement"
         todo = "See the reason in the run's step, and put the labels right: new ones are measured again."
+    said = f"{what} ended as {run.status}: {reason}"
     lines = {"Decision": f"{said}. Nothing was decided.", "To do": todo, "Run": run.arn}
     reports.tell(aws, places, f"a {kind} ended as {run.status}", lines)
     reports.measure(aws, places, now, {"RunFailed": 1})
@@ -199,8 +199,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     else:
         made = latest.record(aws, places, "inference", (run.arn, run.started), given)
     data, baseline = given.get("ProductionData", ""), given.get("Baseline", "")
-    window = places.window(data, "production")
-    if not window:
+    if not (window := places.window(data, "production")):
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
     uri = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift/drift.json"
     report = storage.read_json(aws, uri) or {}
@@ -248,9 +247,8 @@ def _todo(places: Places, seen: Observation, decided: Decision) -> str:
         return "Nothing until a model is registered; approve it then, where this environment does not do so by itself."
     if decided.action == Action.WAIT:
         folders = " and ".join(places.data(decided.window, part) for part in places.labelled)
-        return (
-            f"Put the labelled rows into {folders}, then {storage.MARK} (`make upload` does both): it starts training."
-        )
+        both = f"{folders}, then {storage.MARK}"
+        return f"Put the labelled rows into {both} (`make upload` does both): it starts training."
     if seen.drifted or (seen.worse if seen.realised is None else seen.realised):
         start, data = places.pipeline("training"), places.data(seen.window, "train")
         return f"Read the report; to retrain all the same, start {start} with TrainingData = {data}."

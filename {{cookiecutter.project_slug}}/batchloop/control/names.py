@@ -52,10 +52,15 @@ class Settings:
         return cls(**given, minimum_rows=tables.get("drift", {}).get("minimum_rows", cls.minimum_rows))
 
 
+def is_data(name: str) -> bool:
+    """Whether a file of a folder is data: names that begin with _ or a dot are none, also of folders."""
+    return not re.search(r"(^|/)[._]", name)
+
+
 def order(window: str) -> tuple[Any, ...]:
     """Sorts windows from old to new: by name, numbers by value; names that begin with a letter (sample) come first."""
-    parts = re.split(r"(\d+)", window)
-    return (window[:1].isdigit(), [int(part) if place % 2 else part for place, part in enumerate(parts)], window)
+    parts = [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", window))]
+    return (window[:1].isdigit(), parts, window)
 
 
 def earlier_windows(windows: Iterable[str], window: str) -> list[str]:
@@ -101,7 +106,6 @@ class Names:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of everything that belongs to the environment."""
         return {"namespace": self.namespace, "usecase": self.usecase, "environment": self.environment}
 
     @property
@@ -140,8 +144,7 @@ class Names:
 
     def window(self, uri: str, *parts: str) -> str:
         """The window whose part lies at or above a URI, "" where it is none of this use case."""
-        pattern = rf"{re.escape(self.storage)}/data/({WINDOW})/({'|'.join(parts)})(/.*)?"
-        found = re.fullmatch(pattern, uri)
+        found = re.fullmatch(rf"{re.escape(self.storage)}/data/({WINDOW})/({'|'.join(parts)})(/.*)?", uri)
         return found[1] if found else ""
 
 

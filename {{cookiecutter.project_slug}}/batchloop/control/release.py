@@ -115,7 +115,7 @@ def kept(aws: Aws, places: Places, manifest: Manifest) -> Manifest:
     Raises NotReleased where an artifact is missing.
     """
     place, found = artifacts.folder(places, manifest["model_package"]), artifacts.found(aws, manifest["artifacts"])
-    about = artifacts.keep(aws, place, manifest["artifacts"], found)
+    about = artifacts.keep(aws, place, manifest["artifacts"], (found, ""), artifacts.copying(aws))
     return {**manifest, "pipeline_version": pipeline_version(aws, places), **about}
 
 

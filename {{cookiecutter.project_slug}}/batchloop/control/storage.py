@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from batchloop.control.names import NOTHING, Aws, Places, order
+from batchloop.control.names import NOTHING, Aws, Places, is_data, order
 
 LIMIT = 8192  # bytes; beyond 4096 Intelligent-Tiering makes it an advanced parameter, which costs a little
 MARK = "_SUCCESS"  # lies in a part of a window that is complete, as Spark writes it
@@ -65,7 +65,6 @@ def write(ssm: Any, stored: Stored, text: str) -> Stored:
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
@@ -79,12 +78,10 @@ def objects(aws: Aws, uri: str) -> dict[str, Any]:
 
 
 def files(aws: Aws, uri: str) -> dict[str, str]:
-    """What of `objects` is data (names that begin with _ or a dot are none, also of folders): key → size and ETag."""
+    """What of `objects` is data: key → size and ETag."""
     start = len(split(uri)[1])
     found = {key: f"{entry['Size']} {entry['ETag']}" for key, entry in objects(aws, uri).items()}
-    return {
-        key: tag for key, tag in found.items() if not any(name[:1] in (".", "_") for name in key[start:].split("/"))
-    }
+    return {key: tag for key, tag in found.items() if is_data(key[start:])}
 
 
 def complete(aws: Aws, places: Places, window: str, part: str) -> bool:

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import subprocess
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -36,14 +35,7 @@ MEANINGS = {
 def docker(*words: str, given: str = "") -> str:
     """What `docker words…` prints. Raises InputError."""
     try:
-        done = subprocess.run(  # noqa: S603 - the docker command line, found on the path
-            ["docker", *words],  # noqa: S607
-            input=given,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        done = batchloop_repository.ran(["docker", *words], input=given)
     except FileNotFoundError:
         raise InputError("docker is not installed; only images and ON=docker need it.") from None
     if done.returncode != 0:
@@ -118,8 +110,7 @@ class Containers(Backend):
         return self.start(words, job, os.environ), lambda: _published(name)
 
     def _remove_left(self) -> None:
-        left = docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split()
-        if left:
+        if left := docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split():
             with suppress(InputError):  # one may just have removed itself
                 docker("rm", "--force", *left)
 

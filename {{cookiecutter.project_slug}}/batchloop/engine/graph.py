@@ -8,13 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from graphlib import CycleError, TopologicalSorter
-from os import SEEK_END
+from graphlib import TopologicalSorter
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from batchloop.container.job import InputError
+from batchloop.engine.processes import last_line
 from batchloop.engine.steps import PipelineExecution, fail, model, processing, register, training, transform
 from batchloop.engine.storage import Properties, write_json
 from batchloop.engine.tuning import tuning
@@ -51,20 +51,8 @@ Nodes = Mapping[str, Node]
 
 
 def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
-    """Every step by name, nested ones too, in the definition's order. Raises InputError for a graph that can't run."""
-    by_name: dict[str, Node] = {}
-    for node in _walk(definition["Steps"]):
-        if node.name in by_name:
-            raise InputError(f"the definition has two steps named {node.name}.")
-        by_name[node.name] = node
-    for node in by_name.values():
-        for name in sorted(node.needs - set(by_name)):
-            raise InputError(f"step {node.name} refers to {name}, and there is no such step.")
-    try:
-        TopologicalSorter({name: node.needs for name, node in by_name.items()}).prepare()
-    except CycleError as error:
-        raise InputError(f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other.") from None
-    return by_name
+    """Every step by name, nested ones too, in the order of a definition that was checked when it was compiled."""
+    return {node.name: node for node in _walk(definition["Steps"])}
 
 
 def _walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True) -> Iterator[Node]:
@@ -87,7 +75,6 @@ class Selection:
 
 
 def ancestors(nodes: Nodes, steps: Collection[str]) -> set[str]:
-    """Every step that steps depend on, directly or not."""
     above, left = set[str](), set(steps)
     while left:
         left = {need for step in left for need in nodes[step].needs} - above
@@ -111,8 +98,8 @@ def selected(nodes: Nodes, selection: Selection, pipeline: str, runs: Path) -> t
     """The nodes that are to run, and the results of those that are not, by step. Raises InputError."""
     outside = needed(nodes, selection.steps)
     results = _results(runs, selection.source, pipeline, outside) if outside else {}
-    inside = {name: node for name, node in nodes.items() if name in selection.steps}
-    return {name: replace(node, needs=node.needs & set(inside)) for name, node in inside.items()}, results
+    steps = set(selection.steps)
+    return {name: replace(its, needs=its.needs & steps) for name, its in nodes.items() if name in steps}, results
 
 
 def _results(runs: Path, source: str, pipeline: str, steps: Collection[str]) -> dict[str, Any]:
@@ -214,7 +201,6 @@ class Scheduler:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def save(self, **changes: str) -> None:
-        """Write the record."""
         self.record.update(changes)
         write_json(self.execution.folder / "run.json", self.record)
 
@@ -331,14 +317,3 @@ def watching(names: list[str], log: Callable[[str], Path]) -> Iterator[Watch]:
 
     with Live(get_renderable=render, refresh_per_second=8):
         yield steps.__setitem__
-
-
-def last_line(file: Path) -> str:
-    """What a file says last; "" where there is nothing."""
-    try:
-        with file.open("rb") as handle:
-            handle.seek(max(0, handle.seek(0, SEEK_END) - 1000))
-            lines = handle.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    return next((line for line in reversed(lines) if line.strip()), "")

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPException
+from os import SEEK_END
 from pathlib import Path, PurePosixPath
 
 from batchloop import repository as batchloop_repository
@@ -72,9 +73,19 @@ class Job:
         if code < 0 or code == KILLED:
             number = -code if code < 0 else code - 128
             return InputError(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
-        last = next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "")
+        last = last_line(self.log).strip()
         return InputError(f"exit code {code}" + (f": {last}" if last else ""))
+
+
+def last_line(file: Path) -> str:
+    """What a file says last; "" where there is nothing."""
+    try:
+        with file.open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, SEEK_END) - 10_000))
+            lines = handle.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 class Backend:
@@ -101,16 +112,11 @@ class Backend:
         try:
             while hopeless and process.poll() is None:
                 if hopeless():
-                    process.terminate()
-                    process.wait(GRACE_SECONDS)
+                    _end(process)
                     return
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(ASKED_SECONDS)
             code = process.wait()
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return
         finally:
             self._check()
         if code != 0:
@@ -123,10 +129,7 @@ class Backend:
         try:
             yield self._wait_for_ping(process, job, port)
         finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_SECONDS)
-            process.kill()
+            _end(process)
             self._check()
 
     def stop(self) -> None:
@@ -185,6 +188,14 @@ class Backend:
         if self._watchdog is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._watchdog.pid, number)
+
+
+def _end(process: Process) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    process.kill()
+    process.wait()
 
 
 def request(port: int, path: str, seconds: float) -> bytes | None:

@@ -45,14 +45,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended."""
-
     identity: str
     steps: Mapping[str, Progress]
 
     @property
     def failed(self) -> dict[str, Progress]:
-        """The steps that failed, by name."""
         return {name: step for name, step in self.steps.items() if step.status == StepStatus.FAILED}
 
 
@@ -155,7 +152,6 @@ class RunSummary:
         self.storage = storage(repository)
 
     def metrics(self) -> dict[str, float]:
-        """What the training jobs measured, by metric name."""
         lists = [step.properties.get("FinalMetricDataList", {}) for step in self.steps.values()]
         return {name: item["Value"] for found in lists for name, item in found.items()}
 
@@ -208,7 +204,10 @@ class RunSummary:
 
     def drift(self) -> dict[str, Any]:
         """The drift report; {} where there is none."""
-        return self._json("drift", "drift.json")
+        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get("drift"))]:
+            with suppress(InputError):
+                return dict(self.storage.read_json(f"{uri}/drift.json"))
+        return {}
 
     def labelled(self) -> Iterator[str]:
         """What predictions were worth by their labels, beside what was expected and what validation gave."""
@@ -255,15 +254,6 @@ class RunSummary:
         first = next((share["first_break"] for share in shares if share.get("first_break")), "")
         warnings = [*dict.fromkeys(warning for share in shares for warning in share.get("warnings", []))]
         return total | {"first_break": first, "warnings": warnings} if shares else {}
-
-    def _json(self, output: str, name: str) -> dict[str, Any]:
-        for step in self.steps.values():
-            if uri := outputs(step).get(output):
-                try:
-                    return dict(self.storage.read_json(f"{uri}/{name}"))
-                except InputError:
-                    return {}
-        return {}
 
     def report(self) -> dict[str, Any]:
         """evaluation.json out of a training job's output.tar.gz; {} where there is none."""

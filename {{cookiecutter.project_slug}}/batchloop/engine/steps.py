@@ -21,7 +21,7 @@ from batchloop.container import artifacts
 from batchloop.container.job import SHARDED, InputError
 from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
-from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD
+from batchloop.pipelines.expressions import DEFAULT_PAYLOAD
 
 MEGABYTE = 2**20
 HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
@@ -47,7 +47,6 @@ class PipelineExecution:
     models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def log(self, step: str) -> Path:
-        """The file that holds what a step's processes print."""
         file = self.folder / "logs" / f"{step}.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
@@ -64,7 +63,6 @@ class PipelineExecution:
 
 
 def now() -> str:
-    """The moment, to the second, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -73,10 +71,6 @@ def need(arguments: Arguments, key: str) -> Any:
     if key not in arguments:
         raise InputError(f"the definition gives it no {key}.")
     return arguments[key]
-
-
-def _instances(arguments: Arguments) -> int:
-    return int(arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceCount", 1))
 
 
 def _mounts(source: Arguments, number: int, hosts: int, storage: Storage) -> list[Mount]:
@@ -89,20 +83,21 @@ def _mounts(source: Arguments, number: int, hosts: int, storage: Storage) -> lis
 
 def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A processing job; several hosts work one after another, each with its part of what is sharded."""
-    application = need(arguments, "AppSpecification")
+    application = arguments["AppSpecification"]
+    cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
     container = Container(
         application["ImageUri"],
         tuple(str(word) for word in application.get("ContainerArguments", [])),
         tuple(application.get("ContainerEntrypoint", [])),
         arguments.get("Environment", {}),
-        arguments.get("ProcessingResources", {}).get("ClusterConfig", {}).get("InstanceType", ""),
+        cluster.get("InstanceType", ""),
     )
     sources = [item["S3Input"] for item in arguments.get("ProcessingInputs", [])]
     outputs = {item["OutputName"]: item for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])}
     targets = [item["S3Output"] for item in outputs.values()]
-    jobs, hosts = list[Job](), [f"algo-{number + 1}" for number in range(_instances(arguments))]
-    for host in hosts:
-        mounts = [mount for source in sources for mount in _mounts(source, hosts.index(host), len(hosts), run.storage)]
+    jobs, hosts = list[Job](), [f"algo-{number + 1}" for number in range(int(cluster.get("InstanceCount", 1)))]
+    for number, host in enumerate(hosts):
+        mounts = [mount for source in sources for mount in _mounts(source, number, len(hosts), run.storage)]
         job = run.job(name, container, mounts, host if len(hosts) > 1 else "")
         resources = {"current_host": host, "hosts": hosts}
         _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": resources})
@@ -125,7 +120,7 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Prope
 
 def training_job(name: str, arguments: Arguments, run: PipelineExecution) -> Job:
     """A training job, ready to run. Its checkpoints lie where CheckpointConfig says, and it finds what lies there."""
-    algorithm = need(arguments, "AlgorithmSpecification")
+    algorithm = arguments["AlgorithmSpecification"]
     container = Container(
         algorithm["TrainingImage"],
         tuple(algorithm.get("ContainerArguments") or ["train"]),
@@ -176,7 +171,6 @@ def training(name: str, arguments: Arguments, run: PipelineExecution) -> Propert
 
 
 def _configure(folder: Path, values: Mapping[str, object]) -> None:
-    """Configuration files as JSON, by their names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (folder / f"{name}.json").write_text(json.dumps(value, indent=2), encoding="utf-8")
@@ -237,7 +231,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     Answers lie in a folder that is called like that of the requests ("TransformOutput" in the API reference). Others
     have found them right below the output's prefix, so whoever reads them looks wherever they lie below it.
     """
-    model = run.models[need(arguments, "ModelName")]
+    model = run.models[arguments["ModelName"]]
     limits = {variable: str(arguments[key]) for variable, key in LIMITS.items() if key in arguments}
     environment = {**model.get("Environment", {}), **arguments.get("Environment", {}), "SAGEMAKER_BATCH": "true"}
     instance = arguments.get("TransformResources", {}).get("InstanceType", "")
@@ -248,8 +242,6 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     payload = int(arguments.get("MaxPayloadInMB") or DEFAULT_PAYLOAD)
     if not files:
         raise InputError("there is no file to transform.")
-    if payload * int(arguments.get("MaxConcurrentTransforms") or 1) > MOST_PAYLOAD:
-        raise InputError(f"MaxPayloadInMB × MaxConcurrentTransforms may be {MOST_PAYLOAD} at most.")
     for file, path in files:
         if payload and (size := path.stat().st_size / MEGABYTE) > payload:
             raise InputError(f"{file} has {size:.1f} MB, a request may have {payload}; raise MaxPayloadInMB.")

@@ -119,7 +119,6 @@ class Storage:
             raise InputError(f"{uri} is not valid JSON: {error}.") from None
 
     def write_json(self, uri: str, value: object) -> None:
-        """Store a JSON file in one rename."""
         write_json(self.path(uri), value)
 
 
@@ -204,12 +203,11 @@ class Registry:
     def packages(self) -> list[dict[str, Any]]:
         """Every registered package, oldest first."""
         try:
-            packages: list[dict[str, Any]] = json.loads(self.file.read_text(encoding="utf-8"))
+            return list(json.loads(self.file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return []
         except ValueError:
             raise InputError(f"{self.file} is damaged; remove it, and models are numbered from 1 again.") from None
-        return packages
 
     def register(self, arguments: Mapping[str, Any], created: str) -> dict[str, Any]:
         """Add a package under the group's next version."""
@@ -251,15 +249,13 @@ def missing_artifacts(storage: Storage, release: Mapping[str, Any], names: Itera
 def release_of(package: Mapping[str, Any], metrics: Mapping[str, float], created: str) -> dict[str, Any]:
     """The manifest that releases a model package, with everything that belongs to it."""
     about = package["CustomerMetadataProperties"]
-    images = {key.removesuffix("_image"): value for key, value in about.items() if key.endswith("_image")}
     return {
         "version": package["ModelPackageVersion"],
         "created": created,
         "model_package": package["ModelPackageArn"],
-        "images": images,
+        "images": {key.removesuffix("_image"): value for key, value in about.items() if key.endswith("_image")},
         "artifacts": {name: about[name] for name in ARTIFACTS},
         "metrics": dict(metrics),
         "data": about.get("training_data", ""),
-        "contract": about.get("contract", ""),
-        "git_commit": about.get("git_commit", ""),
+        **{name: about.get(name, "") for name in ("contract", "git_commit")},
     }

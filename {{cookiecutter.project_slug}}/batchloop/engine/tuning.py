@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from batchloop.container.job import InputError
-from batchloop.engine.steps import Arguments, PipelineExecution, measured, need, training_job
+from batchloop.engine.steps import Arguments, PipelineExecution, measured, training_job
 from batchloop.engine.storage import Properties
 
 AT_ONCE, EVERY = 2, 20  # processes here, and about how many rounds of boosting a trial tells of its loss
@@ -45,7 +45,7 @@ def tuning(name: str, arguments: Arguments, run: PipelineExecution) -> Propertie
 
     from batchloop.container import hyperparameters  # noqa: PLC0415
 
-    config = need(arguments, "HyperParameterTuningJobConfig")
+    config = arguments["HyperParameterTuningJobConfig"]
     limits, objective = config["ResourceLimits"], config["HyperParameterTuningJobObjective"]
     most, at_once = limits["MaxNumberOfTrainingJobs"], limits["MaxParallelTrainingJobs"]
     deadline = time.monotonic() + limits.get("MaxRuntimeInSeconds", math.inf)

@@ -1,9 +1,7 @@
 """The compiled definitions, their parameters, and all checks of settings before anything runs."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -188,7 +186,6 @@ def location(text: str) -> str:
 
 
 def folder(path: Path) -> str:
-    """The URI of a folder, which ends as one."""
     return f"{path.as_uri()}/"
 
 
@@ -196,25 +193,15 @@ def git_commit(repository: Repository) -> str:
     """The commit at work, with -dirty where files differ from it; "uncommitted" before the first."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            command, cwd=repository.root, capture_output=True, text=True, check=False
-        )
+        return batchloop_repository.ran(command, repository.root).stdout.strip() or "uncommitted"
     except OSError:
         return "uncommitted"
-    return done.stdout.strip() or "uncommitted"
 
 
 def run_module(repository: Repository, module: str, *arguments: str, python: str = sys.executable) -> str:
     """What a module of this repository prints, run by a Python. Raises InputError with what it says is wrong."""
     variables = {"PYTHONPATH": str(repository.root), "USECASE_FILE": str(repository.root / "usecase.toml")}
-    done = subprocess.run(  # noqa: S603 - this repository's own modules
-        [python, "-m", module, *arguments],
-        cwd=repository.root,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = batchloop_repository.ran([python, "-m", module, *arguments], repository.root, variables)
     if done.returncode != 0:
         output = done.stderr.strip() or done.stdout.strip() or "it said nothing"
         if "Traceback" in output:

@@ -93,8 +93,9 @@ def resolve(value: Any, scope: Scope) -> Any:
     if not is_expression(value):
         return {key: resolve(item, scope) for key, item in value.items()}
     kind, body = next(iter(value.items()))
-    if kind == "Get":
-        return get(body, scope)
+    if kind == "Get":  # `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]`
+        known = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
+        return _follow(known, body, body)
     if kind == "Std:Join":
         values = [resolve(item, scope) for item in body["Values"]]
         texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
@@ -102,12 +103,6 @@ def resolve(value: Any, scope: Scope) -> Any:
     uri = resolve(body["PropertyFile"] if "PropertyFile" in body else body["S3Uri"], scope)
     path = resolve(body["Path"], scope)
     return _follow(scope.read_json(uri), path, f"{path} in {uri}")
-
-
-def get(path: str, scope: Scope) -> Any:
-    """What `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]` stands for. Raises ExpressionError."""
-    values = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
-    return _follow(values, path, path)
 
 
 def _follow(value: Any, path: str, shown: str) -> Any:

@@ -198,12 +198,10 @@ def job_retries() -> list[Any]:
 
 
 def image_parameters(environment: Environment) -> list[Parameter]:
-    """The components' images."""
     return [ParameterString(f"{name.capitalize()}Image", f"{environment.image(name)}:latest") for name in COMPONENTS]
 
 
 def instance_parameters(environment: Environment, jobs: Sequence[str]) -> list[Parameter]:
-    """Instance type and number of each job."""
     parameters: list[Parameter] = []
     for job in jobs:
         prefix, instances = job.capitalize(), environment.instances[job]

@@ -49,7 +49,6 @@ class State(dict[str, Any]):
 
 
 def client_error(call: str, code: str, why: str) -> ClientError:
-    """The error of a refused call."""
     return ClientError({"Error": {"Code": code, "Message": why}}, call)
 
 
@@ -95,7 +94,6 @@ class Account:
     digests: dict[str, str]
 
     def get_paginator(self, name: str) -> Any:
-        """Everything is on one page."""
 
         def paginate(**request: Any) -> Iterator[Answer]:
             yield getattr(self, name)(**request)

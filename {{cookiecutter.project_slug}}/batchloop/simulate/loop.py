@@ -144,21 +144,16 @@ def _sample(repository: Repository, options: Options) -> Path:
 
 @dataclass(frozen=True)
 class Loop:
-    """`stages` come one a tick; `definitions` are the compiled pipelines, by "training" and "inference".
-
-    Events hold what the functions read of them.
-    """
+    """`stages` come one a tick; events hold what the functions read of them."""
 
     repository: Simulated
     case: UseCase
     places: Places
     account: Account
-    definitions: Mapping[str, Mapping[str, Any]]
     stages: list[Stage]
 
     @property
     def aws(self) -> Aws:
-        """The account as the functions take it."""
         return Aws(**dict.fromkeys((field.name for field in fields(Aws)), self.account))
 
     @property
@@ -229,8 +224,7 @@ class Loop:
         """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
         labelled = False
         with suppress(InputError):
-            raw.read(stage.folder / "production", of_labels(self.case), labelled=True)
-            labelled = True
+            labelled = bool(raw.read(stage.folder / "production", of_labels(self.case), labelled=True))
         stage.copy(self.account.storage.path(self.places.data(stage.window, "").rstrip("/")), labelled)
 
     def _send_labels(self) -> bool:
@@ -321,9 +315,8 @@ class Loop:
             _, memory = retraining.load_memory(self.aws, self.places)
             if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
                 decided = memory.reason or decided
-            for tick in self.state["ticks"]:
-                if tick["run"] == arn:
-                    tick["why"] = decided
+            for tick in [tick for tick in self.state["ticks"] if tick["run"] == arn]:
+                tick["why"] = decided
             return self._done(arn)
         return False
 
@@ -353,7 +346,7 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
         arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
         digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
-    loop = Loop(repository, case, places, opened, compiled, stages)
+    loop = Loop(repository, case, places, opened, stages)
     if not loop.state["parameters"]:
         bootstrap(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
     return loop

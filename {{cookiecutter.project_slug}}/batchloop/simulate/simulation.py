@@ -22,7 +22,7 @@ from batchloop.engine import graph, running
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import COMPONENTS, Repository, aligned
 from batchloop.simulate.loop import Loop, Options, Simulated, Stage, find_stages, open_loop
 
 Values = dict[str, float | None]
@@ -55,7 +55,6 @@ class Row:
 
     @property
     def alarm(self) -> bool:
-        """Whether anything of this tick is an alarm."""
         return bool(self.drift or is_alarm(self.estimated) or is_alarm(self.realised))
 
     @property
@@ -96,13 +95,11 @@ class Table:
         return [*heads, "estimated", "realised"], rows
 
     def text(self) -> list[str]:
-        """The rows as lines."""
         heads, rows = self.cells()
         lines = aligned([heads, *([shown(value) for value in row] for row in rows)])
         return [*lines, *([f"performance without labels: {self.unknown}"] if self.unknown else [])]
 
     def matrix_text(self) -> list[str]:
-        """The matrix as lines."""
         lines = [[name, *(shown(row.get(stage)) for stage in self.stages)] for name, row in self.matrix.items()]
         return aligned([["trained on \\ tested on", *self.stages], *lines])
 
@@ -180,7 +177,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
     local, identity, prefix = loop.repository.local, f"release-{manifest['version']}", "s3://measuring"
     file = local / "scores" / f"{manifest['version']}.json"
     if not file.is_file():
-        definition = loop.definitions["inference"]
+        definition = loop.account.definition(loop.places.pipeline("inference"), 1)
         values = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
         values |= {"ProductionData": _all_rows(loop), "ArtifactsPrefix": prefix}
         selection = Selection(scoring_steps(definition))
@@ -193,7 +190,8 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
         rows = pl.concat(tables, how="vertical_relaxed").rename({tables[0].columns[0]: "id"})
         known = {stage.name: labels(loop, stage) for stage in loop.stages}
         joined = {name: rows.join(table, on="id", maintain_order="left") for name, table in known.items()}
-        found = {name: rounded(measure(loop.case, table)) for name, table in joined.items()}
+        measured = {name: measure(loop.case, table) for name, table in joined.items()}
+        found = {name: None if value is None else round(value, 4) for name, value in measured.items()}  # no noise
         file.parent.mkdir(exist_ok=True)
         write_json(file, found)
     return dict(json.loads(file.read_text(encoding="utf-8")))
@@ -244,19 +242,7 @@ def is_alarm(known: Performance | None) -> bool:
     return known is not None and known.alarm
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of one width."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(f"{text:<{w}}" for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def rounded(value: float | None) -> float | None:
-    """Four digits: more would only be noise."""
-    return None if value is None else round(value, 4)
-
-
 def shown(value: object) -> str:
-    """A cell as people read it."""
     if value is None or isinstance(value, bool):
         return NOTHING if value is None else str(value).upper()
     if isinstance(value, Performance):
@@ -266,7 +252,6 @@ def shown(value: object) -> str:
 
 
 def page(table: Table) -> str:
-    """The whole page as HTML."""
     closed, said = table.verdict()
     return report.render("simulation.html", Path(__file__).parent, result=table, closed=closed, said=said)
 
