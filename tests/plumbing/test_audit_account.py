@@ -19,7 +19,12 @@ LEARNED = {
     "columns": [{"name": "age", "kind": "number", "missing": 0.0, "low": 1.0, "mean": 2.0, "high": 3.0}],
 }
 REASONS = {"importance": [{"feature": "age", "importance": 0.4}], "rows": 9, "method": "sampling", "unit": "log-odds"}
-EVALUATION = {"metric": "auc", "test": {"auc": 0.8}, "validation": {"auc": 0.9}, "limits": {"auc": [0.7, 0.9]}}
+EVALUATION = {
+    "metric": "auc",
+    "test": {"auc": 0.8},
+    "validation": {"auc": 0.9},
+    "intervals": {"auc": {"low": 0.7, "high": 0.9}},
+}
 DRIFT = {"verdict": "no drift", "reason": "nothing has moved"}
 
 

@@ -20,7 +20,7 @@ from batchloop.adopt import dates
 from batchloop.container import artifacts, formats, hyperparameters, metrics, settings, usecase
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.control.names import Settings
-from batchloop.environment import Build, Environment, Instances
+from batchloop.environment import Build, Environment, Instances, Tracking
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature, build
@@ -163,6 +163,9 @@ hours_between_runs = 26
 notice_email = ""
 monthly_budget = 0
 
+[tracking]
+uri = "mlruns"
+
 [build]
 connection = ""
 provider = "GITHUB"
@@ -289,6 +292,7 @@ OUTSIDE = {
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
     ".monthly_budget": ["-1", "nan"],
+    "tracking.uri": ['"sqlite:///x.db"', '"postgresql://host/x"'],
     "build.connection": [
         *('"arn:aws:codestar-connections:x"', '"arn:aws:codeconnections:x"'),
         f'"arn:aws-cn:codeconnections:cn-north-1:000000000000:connection/{"0" * 36}"',
@@ -388,6 +392,7 @@ DATACLASSES = {f"{name}.": kind for name, kind in usecase.KINDS.items()} | {
     "columns.income.": usecase.Column,
     ".": Environment,
     "build.": Build,
+    "tracking.": Tracking,
     "instances.processing.": Instances,
 }
 
@@ -616,9 +621,10 @@ def test_every_key_that_is_read_has_its_examples_here() -> None:
     declared |= {f"usecase.{entry.name}" for entry in fields(usecase.About)}
     declared |= {f".{entry.name}" for entry in fields(Environment)} - {".environment", ".namespace", ".usecase"}
     declared |= {f"build.{entry.name}" for entry in fields(Build)}
+    declared |= {f"tracking.{entry.name}" for entry in fields(Tracking)}
     declared |= {f"instances.processing.{entry.name}" for entry in fields(Instances)}
     known = {named(place) for place in OURS}
-    assert declared - known == {"tuning.search", ".build", ".instances"}
+    assert declared - known == {"tuning.search", ".build", ".instances", ".tracking"}
     columns = {name.rpartition(".")[2] for name in known if name.startswith("columns.")}
     assert columns == {entry.name for entry in fields(usecase.Column)} - {"name", "size", "colour"}  # of pictures
 

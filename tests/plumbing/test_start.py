@@ -16,7 +16,19 @@ from plumbing.rendered import ROOT
 
 SEVERAL = {"label": {"numpy", "polars"}, "size": {"polars"}, "simulate": {"botocore", "jinja2", "numpy", "polars"}}
 SEVERAL |= {"audit": {"jinja2", "polars"}}
-CLOUD = ("deploy", "promote", "release", "releases", "rollback", "run", "teardown", "upload", "upsert")
+CLOUD = (
+    "compare",
+    "deploy",
+    "promote",
+    "release",
+    "releases",
+    "rollback",
+    "run",
+    "teardown",
+    "track",
+    "upload",
+    "upsert",
+)
 LOADED = """
 import json, os, sys
 from importlib import import_module

@@ -132,6 +132,8 @@ AUDIT = (
     switch("--batch", "its rows too"),
 )
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
+LAST = number("--last", "how many trainings", default=10)
+OUT = text("--out", "a file that gets it as JSON")
 NAME = text("--name", "what would be typed to agree")
 BASE = text("--base", "a branch or commit (default: the last commit)")
 
@@ -149,6 +151,8 @@ COMMANDS = (
     Command("simulate", "simulate.simulation.simulate", SIMULATE),
     Command("images", "cloud.images.show"),
     Command("models", "local.models", USE),
+    Command("compare", "trainings.compare", ENV, LAST, OUT),
+    Command("track", "tracking.track", ENV),
     Command("compile", "pipelines.definitions.show", ENV),
     Command("changes", "changes.show", ENV, BASE),
     Command("templates", "cloud.template.show", ENV),

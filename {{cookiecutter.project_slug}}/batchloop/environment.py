@@ -71,6 +71,13 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """Where trainings are logged to MLflow; "" is nowhere. Its client opens no database: the lock has no SQLAlchemy."""
+
+    uri: Annotated[str, Matching(r"(?!\w*sql)[\w.:/@~+-]*", "a folder, an MLflow server's address or an ARN")] = ""
+
+
+@dataclass(frozen=True)
 class Environment(Names):
     """One environment, and the names of everything that belongs to it."""
 
@@ -95,6 +102,7 @@ class Environment(Names):
     keep_runs_days: Annotated[int, DAYS] = 365
     keep_trainings_days: Annotated[int, DAYS] = 365
     deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
+    tracking: Tracking = Tracking()
     tuning_jobs: Annotated[int, Range(ge=0, le=100)] = 0  # "Resource Limits for Automatic Model Tuning"
 
     @property

@@ -80,6 +80,10 @@ def train(repository: Repository, options: RunOptions) -> int:
             if "ModelPackageArn" in step.properties and not finished.failed:
                 print(f"\ngate passed; {_release(repository, step.properties, summary, both)}")
         lines(summary.places())
+        if (environment := definitions.read(repository, options.environment)[1]).tracking.uri:
+            from batchloop import tracking  # noqa: PLC0415 - optional
+
+            tracking.after(repository, environment)
         return 1 if finished.failed else 0
 
 

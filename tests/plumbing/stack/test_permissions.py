@@ -290,6 +290,8 @@ DEPLOYING = [
     ("cloud.images", "push"),
     ("cloud.preflight", "show"),
     ("cloud.upload", "upload"),
+    ("trainings", "compare"),
+    ("tracking", "track"),
 ]
 LOOKING = ("codeconnections", "ec2", "kms", "lambda", "service-quotas")  # besides, for the preflight
 

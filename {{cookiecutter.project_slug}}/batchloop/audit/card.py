@@ -18,7 +18,7 @@ ASKED = {
     "ethics": "ethics",
 }
 NOBODY = "nobody by name: a machine of one's own releases what passes the gate"
-ENDS = ("95 % from", "95 % to")
+ENDS = {"low": "95 % from", "high": "95 % to"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def content(known: Known, slices: bool) -> dict[str, Any]:
     """The card in the registry's schema, with everything that is measured."""
     measured, manifest, gate = known.evaluation, known.manifest, known.case.gate
     groups = {name: measured.get(name) or {} for name in ("test", "validation", "champion")}
-    for place, end in enumerate(ENDS):
-        groups[f"test, {end}"] = {name: ends[place] for name, ends in measured.get("limits", {}).items()}
+    for end, words in ENDS.items():
+        groups[f"test, {words}"] = {name: ends[end] for name, ends in measured.get("intervals", {}).items()}
     lines = measured["slices"]["lines"] if slices and measured.get("slices") else []
     groups["slices"] = {f"{line['column']}: {line['slice']}"[:255]: line["value"] for line in lines}
     finite = {name: {key: one for key, one in found.items() if one is not None} for name, found in groups.items()}

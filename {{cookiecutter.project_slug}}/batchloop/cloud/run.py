@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from statistics import median
 from typing import Any
 
+from batchloop import tracking
 from batchloop.cloud import images, template
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
 from batchloop.cloud.stack import Stack, parameter
@@ -184,16 +186,14 @@ def run(repository: Repository, name: str, request: Request) -> int:
         raise InputError(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
     steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
-    if status == "Succeeded":
-        print(*_results(session, request.pipeline, arn, steps), sep="\n", flush=True)
-        return 0
-    if why := execution.get("FailureReason"):
-        print(why)
-    for step in steps:
-        if step["StepStatus"] == "Failed":
-            print(*_trouble(step, session.environment.region), sep="\n")
-    print(f"all of it: {look}", flush=True)
-    return 1
+    lines = _results(session, request.pipeline, arn, steps)
+    if status != "Succeeded":
+        ended = [_trouble(step, session.environment.region) for step in steps if step["StepStatus"] == "Failed"]
+        lines = chain(filter(None, [execution.get("FailureReason")]), *ended, [f"all of it: {look}"])
+    print(*lines, sep="\n", flush=True)
+    if request.pipeline == "training":
+        tracking.after(repository, session.environment, session)
+    return 0 if status == "Succeeded" else 1
 
 
 def start(session: Session, request: Request) -> str:

@@ -114,7 +114,10 @@ def scored(model: Model, test: Table, threads: int, groups: Rows | None = None) 
 def evaluate(
     candidate: Scored, validation: Mapping[str, float], champion: Scored | None, metric: str
 ) -> dict[str, Any]:
-    """Plain data; `validation` are the candidate's metrics. Raises InputError where the gate's can't be measured."""
+    """Plain data; `validation` are the candidate's metrics, `intervals` those of test.
+
+    Raises InputError where the gate's can't be measured.
+    """
     test, before = candidate.measured(), None if champion is None else champion.measured()
     if math.isnan(test[metric]):
         raise InputError(
@@ -135,7 +138,7 @@ def evaluate(
         "threshold": candidate.threshold,
         "validation": finite(validation),
         "test": finite(test),
-        "limits": {name: [found.low, found.high] for name, found in candidate.spreads().items()},
+        "intervals": {name: {"low": its.low, "high": its.high} for name, its in candidate.spreads().items()},
         "champion": None if before is None else finite(before),
         **({} if other is None else {"naive": finite(other.measured())}),
         "lead": 0.0 if before is None else metrics.lead(metric, test[metric], before[metric]),

@@ -157,7 +157,7 @@ class RunSummary:
 
     def evaluation(self) -> Iterator[str]:
         """The metrics as a table: validation, test, and the champion and a naive forecast on the same test rows."""
-        report = self._evaluation()
+        report = self.report()
         if not report:
             return
         naive = "rival" in (report.get("comparison") or {})
@@ -183,7 +183,7 @@ class RunSummary:
 
     def untrusted(self) -> str:
         """Why rows of validation or test are no new rows to the model, so that metrics say little; "" else."""
-        leak = self._evaluation().get("leak") or {}
+        leak = self.report().get("leak") or {}
         return str(leak.get("reason") or "") if leak.get("trusted") is False else ""
 
     def scoring(self) -> Iterator[str]:
@@ -204,7 +204,7 @@ class RunSummary:
 
     def drift(self) -> dict[str, Any]:
         """The drift report; {} where there is none."""
-        for uri in [uri for step in self.steps.values() if (uri := _outputs(step).get("drift"))]:
+        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get("drift"))]:
             with suppress(InputError):
                 return dict(self.storage.read_json(f"{uri}/drift.json"))
         return {}
@@ -236,7 +236,7 @@ class RunSummary:
     def places(self) -> Iterator[str]:
         """Where reports and predictions lie."""
         for name, step in self.steps.items():
-            for output in _outputs(step).values():
+            for output in outputs(step).values():
                 paths = [path for file, path in self.storage.files(output) if file.endswith("report.html")]
                 yield from (f"report of {name}: {self.repository.shown(path)}" for path in paths)
             if "TransformOutput" in step.properties:
@@ -246,7 +246,7 @@ class RunSummary:
     def _summary(self) -> dict[str, Any]:
         """What processing says of its rows, of all hosts together; {} where it says nothing."""
         shares = list[dict[str, Any]]()
-        for uri in [uri for step in self.steps.values() if (uri := _outputs(step).get("summary"))]:
+        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get("summary"))]:
             with suppress(InputError):
                 names = [name for name, _ in self.storage.files(f"{uri}/") if name.endswith("summary.json")]
                 shares += [dict(self.storage.read_json(f"{uri}/{name}")) for name in names]
@@ -255,7 +255,7 @@ class RunSummary:
         warnings = [*dict.fromkeys(warning for share in shares for warning in share.get("warnings", []))]
         return total | {"first_break": first, "warnings": warnings} if shares else {}
 
-    def _evaluation(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """evaluation.json out of a training job's output.tar.gz; {} where there is none."""
         for step in self.steps.values():
             artifacts = step.properties.get("ModelArtifacts")
@@ -267,7 +267,7 @@ class RunSummary:
         return {}
 
 
-def _outputs(step: Progress) -> dict[str, str]:
+def outputs(step: Progress) -> dict[str, str]:
     """A processing step's outputs: name → URI."""
     outputs = step.properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
     return {name: item["S3Output"]["S3Uri"] for name, item in outputs.items()}

@@ -33,8 +33,10 @@ class Trial:
     message: str = ""
 
     def __str__(self) -> str:
-        how = f"warning: {self.name} failed: {self.message}" if self.message else f"{self.name}: {self.status.lower()}"
-        return f"{how} ({self.value:g}; {', '.join(map(' = '.join, self.hyperparameters.items()))})"
+        """As a search inside TrainModel prints its trials."""
+        how = f"loss {self.value:.6f}" if self.status == COMPLETED else self.status.lower()
+        values = ", ".join(map("=".join, self.hyperparameters.items()))
+        return f"warning: {self.name} failed: {self.message}" if self.message else f"{self.name}: {how} ({values})"
 
 
 def tuning(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:

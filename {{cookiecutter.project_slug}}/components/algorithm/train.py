@@ -172,6 +172,7 @@ def _evaluate(run: Run, model: Model, predicted: Predicted) -> dict[str, Any]:
     parts = run.schema.get("slices", {})
     report["slices"] = slice_metrics.evaluated(candidate, tables.slices(job.channel("test")), run.case, parts, rival)
     report["earlier"] = list(run.schema.get("earlier", []))  # windows whose rows joined the training part
+    report["hyperparameters"] = dict(run.hyperparameters)  # those that a search has found, where there was one
     splits = {"train": run.train, "validation": run.validation, "test": test}
     leak = _leak(run, {name: splits[name] for name in ("validation", "test")})
     return {**report, "rows": {name: int(table.labels.size) for name, table in splits.items()}, "leak": leak}

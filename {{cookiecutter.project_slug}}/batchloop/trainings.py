@@ -1,0 +1,269 @@
+"""What each training was, here and in an account; `make compare` shows the last ones side by side."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+from batchloop.cloud.session import Session, sign_in
+from batchloop.container import metrics
+from batchloop.container.job import InputError
+from batchloop.control import latest, release, retraining, storage
+from batchloop.engine import running
+from batchloop.engine.graph import Progress
+from batchloop.engine.running import Finished, RunSummary
+from batchloop.engine.storage import write_json
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository
+
+LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose width would matter
+STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
+MARKS = {"better": " ↑", "worse": " ↓", "": ""}
+NONE = "–"
+
+
+TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
+
+
+class Trial(NamedTuple):
+    """What was tried, and the loss on validation, None for a trial that was given up."""
+
+    name: str
+    loss: float | None
+    hyperparameters: Mapping[str, str]
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> "Trial":
+        """A training job, as the service lists those of a search."""
+        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+        return cls(job["TrainingJobName"], objective.get("Value"), job.get("TunedHyperParameters", {}))
+
+
+@dataclass(frozen=True)
+class Training:
+    """One execution of the training pipeline, in an account by its ARN; `state` is done, failed, running or so.
+
+    `evaluation` is {} where it did not come so far. `model` is the package that was registered, `release` the number
+    under which it was released, "" for neither. `files` are URIs by name. `trials` are those of a search, as known.
+    """
+
+    run: str
+    started: str
+    ended: str
+    state: str
+    parameters: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    why: str
+    files: Mapping[str, str]
+    model: str = ""
+    release: str = ""
+    released: bool = False
+    trials: Sequence[Trial] = ()
+
+    @property
+    def window(self) -> str:
+        """The window whose rows it learned from, or what its data is called."""
+        data = str(self.parameters.get("TrainingData", ""))
+        found = re.search(r"/data/([^/]+)/train/$", data)
+        return found[1] if found else data.rstrip("/").rpartition("/")[2]
+
+
+def here(repository: Repository, name: str, last: int = LAST) -> list[Training]:
+    """The last ones of an environment on this machine, the newest first."""
+    packages = {its["ModelPackageArn"]: its for its in running.registry(repository).packages()}
+    pipeline, found, current = repository.names(name).pipeline("training"), list[Training](), ""
+    with suppress(OSError, ValueError, KeyError):
+        current = json.loads(repository.release.read_text(encoding="utf-8"))["model_package"]
+    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["pipeline"] == pipeline and len(found) < last:
+            training = _local(repository, record)
+            package = packages.get(training.model, {})
+            approved = package.get("ModelApprovalStatus") == release.APPROVED
+            number = str(package["ModelPackageVersion"]) if approved else ""
+            found.append(replace(training, release=number, released=training.model == current != ""))
+    return found
+
+
+def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
+    run, steps = record["execution"], {name: its["properties"] for name, its in record["steps"].items()}
+    progress = {name: Progress("", properties=properties) for name, properties in steps.items()}
+    models = (str(properties.get("ModelPackageArn", "")) for properties in steps.values())
+    return Training(
+        run=run,
+        started=record["started"],
+        ended=record.get("ended", ""),
+        state=record["state"],
+        parameters=record["parameters"],
+        evaluation=RunSummary(repository, Finished(run, progress)).report(),
+        why=next((its["message"] for its in record["steps"].values() if its["message"]), ""),
+        files=_files(progress),
+        model=next(filter(None, models), ""),
+        trials=list(_trials(repository.local / "runs" / run / "logs")),
+    )
+
+
+def _trials(logs: Path) -> Iterator[Trial]:
+    """Those that a run's logs name; a search that was taken from the cache has none there."""
+    for log in (logs / "TuneModel.log", logs / "TrainModel.log"):
+        for name, loss, text in TRIAL.findall(log.read_text("utf-8", errors="replace") if log.is_file() else ""):
+            yield Trial(name, float(loss) if loss else None, dict(re.findall(r"(\w+)=([^,]*)", text)))
+
+
+def _files(steps: Mapping[str, Progress]) -> dict[str, str]:
+    """The evaluation, the reports and the model, as far as they were made."""
+    found = {}
+    for name, (step, path) in latest.OUTPUTS["training"].items():
+        output, _, file = path.partition("/")
+        if step in steps and (uri := running.outputs(steps[step]).get(output)):
+            found[name] = f"{uri}/{file}"
+    for properties in (step.properties for step in steps.values()):
+        if "ModelArtifacts" in properties:
+            found["model"] = properties["ModelArtifacts"]["S3ModelArtifacts"]
+    return found
+
+
+def in_account(session: Session, last: int = LAST) -> list[Training]:
+    """The last ones of the environment's pipeline in SageMaker, the newest first. Raises CallFailed."""
+    with session.asking("reading the trainings"):
+        releases = release.history(session.aws, session.places)
+        numbers = {its["model_package"]: str(its["version"]) for its in releases[::-1]}
+        current = releases[0]["model_package"] if releases else None
+        found = list(retraining.executions(session.aws, session.places.pipeline("training"), last))
+        trainings = [_remote(session, execution) for execution in found]
+    return [replace(its, release=numbers.get(its.model, ""), released=its.model == current) for its in trainings]
+
+
+def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
+    arn, aws, places = execution["PipelineExecutionArn"], session.aws, session.places
+    pages = aws.sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
+    steps = {step["StepName"]: step for page in pages for step in page["PipelineExecutionSteps"]}
+    about = {kind: its for step in steps.values() for kind, its in step.get("Metadata", {}).items()}
+    files = latest.outputs(aws, places, "training", arn)
+    if trained := steps.get("TrainModel"):
+        source = trained.get("CacheHitResult", {}).get("SourcePipelineExecutionArn", arn).rpartition("/")[2]
+        below = storage.objects(aws, f"{places.runs('training')}/{source}/TrainModel/output/")
+        files |= dict([("model", f"s3://{places.bucket}/{key}") for key in below if key.endswith("/model.tar.gz")][:1])
+    reasons = (about.get("Fail", {}).get("ErrorMessage"), *(step.get("FailureReason") for step in steps.values()))
+    ends = (step["EndTime"] for step in steps.values() if "EndTime" in step)
+    return Training(
+        run=arn,
+        started=execution["StartTime"].isoformat(timespec="seconds"),
+        ended=max(ends, default=execution["StartTime"]).isoformat(timespec="seconds"),
+        state=STATES.get(execution["PipelineExecutionStatus"], "running"),
+        parameters=retraining.parameters(aws, arn),
+        evaluation=storage.read_json(aws, files["evaluation"]) or {} if "evaluation" in files else {},
+        why=next(filter(None, reasons), ""),
+        files=files,
+        model=about.get("RegisterModel", {}).get("Arn", ""),
+        trials=[Trial.of(its) for its in _jobs(session, about["TuningJob"]["Arn"])] if "TuningJob" in about else (),
+    )
+
+
+def _jobs(session: Session, arn: str) -> Iterator[Mapping[str, Any]]:
+    """The trials of a tuning job, as the service lists them."""
+    name, operation = arn.rpartition("/")[2], "list_training_jobs_for_hyper_parameter_tuning_job"
+    return session.pages("sagemaker", operation, "TrainingJobSummaries", HyperParameterTuningJobName=name)
+
+
+def rows(trainings: Sequence[Training], metric: str) -> list[dict[str, Any]]:
+    """One row a training, as plain data.
+
+    `beyond` is better or worse where the metric differs from the released model's (without one: from the newest's) by
+    more than both intervals allow, as of rows drawn independently. `lead` is over the champion, on the same rows.
+    """
+    found = [_row(training, metric) for training in trainings]
+    known = sorted((row for row in found if row["low"] is not None), key=lambda row: not row["released"])
+    for row in known[1:]:
+        lead = metrics.lead(metric, row["value"], known[0]["value"])
+        reach = math.hypot(*((its["high"] - its["low"]) / 2 for its in (row, known[0])))
+        row["beyond"] = "better" if lead > reach else "worse" if lead < -reach else ""
+    return found
+
+
+def _row(training: Training, metric: str) -> dict[str, Any]:
+    report = training.evaluation
+    interval, compared = report.get("intervals", {}).get(metric, {}), report.get("comparison") or {}
+    compared = compared if compared.get("metric") == metric else {}
+    return {
+        **{name: getattr(training, name) for name in ("run", "started", "state", "why", "window")},
+        "metric": metric,
+        "value": report.get("test", {}).get(metric),
+        **{name: interval.get(name) for name in ("low", "high")},
+        **{name: compared.get(name) for name in ("lead", "lead_low", "lead_high")},
+        "beyond": "",
+        "rows": sum(report.get("rows", {}).values()) or None,
+        "hyperparameters": report.get("hyperparameters", {}),
+        **{name: getattr(training, name) for name in ("model", "release", "released")},
+    }
+
+
+def compare(repository: Repository, name: str, last: int = LAST, out: str = "") -> int:
+    """Print the last trainings as a table, here and in the account, if one is set; write them to `out` as JSON.
+
+    An account that does not answer is said, and no failure: what is here needs no network.
+    """
+    if last < 1:
+        raise InputError(f"LAST={last} is no number of trainings; give 1 or more.")
+    case, environment = definitions.read(repository, name)
+    every = {"here": here(repository, name, last)}
+    if environment.account_is_set:
+        try:
+            every[f"in {environment.account}"] = in_account(sign_in(repository, environment), last)
+        except InputError as error:
+            print(f"trainings in account {environment.account} are not shown: {error}", file=sys.stderr)
+    found = {place: rows(trainings, case.gate.metric) for place, trainings in every.items() if trainings}
+    for place, those in found.items():
+        _print(place, those, case.gate.metric)
+    if not found:
+        print("nothing was trained yet; run `make train`.")
+    if out:
+        try:
+            write_json(Path(out).expanduser().absolute(), found)
+        except OSError as error:
+            raise InputError(f"OUT={out} can't be written: {error.strerror}.") from None
+        print(f"as JSON: {out}")
+    return 0
+
+
+def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    chosen = [row["hyperparameters"] for row in those if row["hyperparameters"]]
+    names = dict.fromkeys(name for its in chosen for name in its)
+    differing = [name for name in names if len({_text(its.get(name)) for its in chosen}) > 1]
+    columns = ("", f"trained {place}", "state", metric, "95 %", "lead, 95 %", "rows", "window", *differing, "release")
+    table: Any = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in those:
+        value, lead = (_text(row[key]) for key in ("value", "lead"))
+        limits = [_limits(row["low"], row["high"]), f"{lead} {_limits(row['lead_low'], row['lead_high'])}"]
+        cells = [row["run"].rpartition("/")[2], row["state"], value + MARKS[row["beyond"]], *limits]
+        cells += [_text(row["rows"]), row["window"], *(_text(row["hyperparameters"].get(name)) for name in differing)]
+        words = ("→" if row["released"] else "", *cells, row["release"] or NONE)
+        table.add_row(*map(Text, words), style="green" if row["released"] else "")
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    for row in those:
+        if row["why"]:
+            print(f"  {row['run'].rpartition('/')[2]}: {shorten(row['why'], 120, placeholder=' …')}")
+    if any(row["beyond"] for row in those):
+        base = "the released model (→)" if any(row["released"] for row in those) else "the newest one"
+        print(f"  ↑ better, ↓ worse than {base}, by more than both intervals allow; the rest may be chance")
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"({low:.4f} to {high:.4f})"
+
+
+def _text(value: Any) -> str:
+    """A cell: four significant digits, as far as a hyperparameter needs them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return NONE if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).lower()
