@@ -58,6 +58,7 @@ class Runner:
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder, self.told = folder, folder.parent / f"told-{folder.name}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+        clean = {name: value for name, value in clean.items() if not name.lower().endswith("_proxy")}  # all is loopback
         temporary = {"TOLD": str(self.told), "RUNNER_TEMP": str(folder.parent)}
         self.environment = clean | temporary | dict(environment or {})
 
