@@ -11,7 +11,7 @@ from typing import Any
 
 from batchloop.cloud import images, template
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
-from batchloop.cloud.stack import Stack, parameter
+from batchloop.cloud.stack import parameter
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
@@ -59,11 +59,12 @@ def _differs(session: Session) -> bool:
     The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
     """
     environment, root = session.environment, session.repository.root
-    found = Stack(session, environment.prefix).describe()
+    named = {"StackName": environment.prefix}
+    found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
     body = template.template(root, template.STACK, environment.place["without"])
     code = template.functions(environment, template.package(root))
     wanted = template.parameters(environment, body, FunctionsKey=code)
-    return found is not None and parameter(found, "State") != wanted["State"]
+    return bool(found) and parameter(found[0], "State") != wanted["State"]
 
 
 def behind(session: Session) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Settings:
 
 def is_data(name: str) -> bool:
     """Whether a file of a folder is data: names that begin with _ or a dot are none, also of folders."""
-    return not re.search(r"(^|/)[._]", name)
+    return not any(part[:1] in ("_", ".") for part in name.split("/"))
 
 
 def order(window: str) -> tuple[Any, ...]:

@@ -7,8 +7,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from batchloop.control import artifacts, reports, storage
 from batchloop.control.artifacts import NotReleased
 from batchloop.control.names import COMPONENTS, NOTHING, RELEASED, Aws, Places, besides, handler, order
@@ -100,13 +98,10 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
 def pipeline_version(aws: Aws, places: Places) -> int:
     """The newest version of the inference pipeline, 0 where it is not deployed."""
     request = {"PipelineName": places.pipeline("inference"), "SortOrder": "Descending", "MaxResults": 1}
-    try:
+    with storage.passed_over("ResourceNotFound"):
         found = aws.sagemaker.list_pipeline_versions(**request)["PipelineVersionSummaries"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFound":
-            raise
-        return 0
-    return max((int(entry["PipelineVersionId"]) for entry in found), default=0)
+        return max((int(entry["PipelineVersionId"]) for entry in found), default=0)
+    return 0
 
 
 def kept(aws: Aws, places: Places, manifest: Manifest) -> Manifest:
@@ -169,13 +164,10 @@ def pinned(aws: Aws, image: str) -> str:
         return image
     registry, repository, digest, tag = found.groups()
     wanted = {"imageDigest": digest} if digest else {"imageTag": tag}
-    try:
+    with storage.passed_over("ImageNotFoundException", "RepositoryNotFoundException"):
         answer = aws.ecr.describe_images(registryId=registry, repositoryName=repository, imageIds=[wanted])
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
-            raise
-        return ""
-    return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+        return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+    return ""
 
 
 def keep_images(aws: Aws, manifest: Manifest) -> None:
@@ -185,13 +177,11 @@ def keep_images(aws: Aws, manifest: Manifest) -> None:
         if not found or not found[3]:
             continue
         wanted = {"repositoryName": found[2], "imageIds": [{"imageDigest": found[3]}]}
-        try:  # without a registry's id: another account's has rules of its own
+        # without a registry's id: another account's has rules of its own
+        with storage.passed_over("ImageAlreadyExistsException", "RepositoryNotFoundException"):
             for held in aws.ecr.batch_get_image(**wanted)["images"][:1]:
                 tag = f"{RELEASED}{found[3].partition(':')[2][:16]}"
                 aws.ecr.put_image(repositoryName=found[2], imageManifest=held["imageManifest"], imageTag=tag)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ImageAlreadyExistsException", "RepositoryNotFoundException"):
-                raise
 
 
 def learned_from(manifest: Mapping[str, Any]) -> str:

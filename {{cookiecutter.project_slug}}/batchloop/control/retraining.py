@@ -274,14 +274,11 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
 
 def _ending(aws: Aws, arn: str) -> str:
     """How an execution ended, in words; "" while it is under way."""
-    try:
+    with storage.passed_over("ResourceNotFound", "ResourceNotFoundException"):
         run = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("ResourceNotFound", "ResourceNotFoundException"):
-            raise
-        return "ended as deleted"
-    status, why = run["PipelineExecutionStatus"], run.get("FailureReason", "")
-    return "" if status in RUNS else f"ended as {status}{f': {why}' if why else ''}"
+        status, why = run["PipelineExecutionStatus"], run.get("FailureReason", "")
+        return "" if status in RUNS else f"ended as {status}{f': {why}' if why else ''}"
+    return "ended as deleted"
 
 
 def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:
