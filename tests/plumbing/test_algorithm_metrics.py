@@ -124,7 +124,7 @@ def test_a_lead_is_positive_when_the_new_one_is_better():
     assert names.lead("auc", 0.8, 0.7) == pytest.approx(0.1)
     assert names.lead("rmse", 0.8, 0.7) == pytest.approx(-0.1)
     with pytest.raises(InputError, match="'mae' is not a metric of a binary task"):
-        names.check("mae", "binary")
+        names.check_limit("binary", "mae", 0, "[gate] minimum")
 
 
 @pytest.mark.parametrize("value", [0.1234567891, 1e-9, 123456789.5, -4.0, 0.0, 1e12])

@@ -724,10 +724,10 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes, se
 )
 def test_the_gate_has_a_limit_that_its_metric_can_have(task: str, metric: str, minimum: float, taken: bool) -> None:
     if taken:
-        metrics.check_gate(task, metric, minimum, 0)
+        metrics.check_gate(task, metric, minimum, 0, 0)
     else:
         with pytest.raises(InputError, match=r"^\[gate\] (minimum|metric) = "):
-            metrics.check_gate(task, metric, minimum, 0)
+            metrics.check_gate(task, metric, minimum, 0, 0)
 
 
 HYPERPARAMETERS = [

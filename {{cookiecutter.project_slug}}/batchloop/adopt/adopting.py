@@ -38,10 +38,9 @@ LISTED, SHOWN, FIRST = 20, 100, 3  # names in one sentence; columns a line each;
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything that was decided: `time` splits, `decisions` are on all columns but the label, the id and the group.
+    """Everything that was decided: `decisions` are on all columns but the label, the id and the group.
 
-    `added` columns brought in a marker of missing values, `events` look like the time of an event. Rows belong to an
-    `entity`, and could belong to `repeating` ones.
+    `added` columns brought in a marker of missing values, `events` look like the time of an event.
     """
 
     profile: Profile
@@ -103,10 +102,7 @@ def adopt(options: Options) -> None:
 
 
 def _matched(options: Options, names: Sequence[str]) -> Options:
-    """The options with the columns that they name, without regard to blanks around a name of the file.
-
-    Raises InputError where a column is not there, or asked to be two things.
-    """
+    """The options with the columns that they name, blanks apart. Raises InputError for one that is none, or is two."""
     for key in ("label", "id", "time", "group", "series"):
         said = getattr(options, key)
         alike = [name for name in names if said and name.strip() == said.strip()]
@@ -293,10 +289,7 @@ def _line(decision: Decision, missing: list[str]) -> str:
 
 
 def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
-    """What training will read under the new contract: numbers of rows, and why the first of them break it.
-
-    Raises InputError where too many do.
-    """
+    """What training will read: numbers of rows, and why the first of them break it. Raises InputError for too many."""
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
     ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))

@@ -241,10 +241,7 @@ def _words(column: Column, tolerated: int) -> list[Suspect]:
 
 
 def _far(column: Column, steps: float = 0.0) -> Iterator[Suspect]:
-    """The lowest or highest number, where it is whole, repeated, and further from the rest than these are apart.
-
-    A 0 also where it is by `steps` below the rest, if any are given.
-    """
+    """The lowest or highest number, where it stands out, and a 0 that is by `steps` below the rest, where given."""
     low, high = column.low or 0.0, column.high or 0.0
     if not column.ends or max(abs(low), abs(high)) >= FLOAT:
         return

@@ -66,10 +66,9 @@ Match = tuple[str, int, Sequence[str]]  # a column's format, how many of its val
 
 
 def find(column: Column, profile: Profile) -> Match | None:
-    """The format that reads the most values, None where none does.
+    """The format that reads the most values, None where none does; DATES decides between day and month.
 
-    Raises Question where the day and the month could change places, or where dates have several formats. What the user
-    said with DATES is this format, or for other formats the order of day and month in it.
+    Raises Question where these could change places, or where dates have several formats.
     """
     wish = profile.options.dates
     reads = _reads(column, wish)
@@ -105,7 +104,6 @@ def _reads(column: Column, wish: str) -> dict[str, pl.Series]:
 
 
 def _clock(found: re.Match[str]) -> str:
-    """The format of a clock."""
     join, _, seconds, basic, more, fraction, gap, half, space, zone = found.groups()
     colon = ":" if basic is None else ""
     clock = f"{join}{'%I' if half else '%H'}{colon}%M" + (f"{colon}%S" if seconds or more else "")
@@ -177,10 +175,7 @@ def written(column: Column) -> str:
 
 
 def zone(column: Column, wish: str, form: str) -> str:
-    """The time zone in whose clocks moments of a format are read: UTC for numbers since 1970 and where texts say so.
-
-    Raises Question for other offsets: they say which instant it is, and not whose clock shows the hour.
-    """
+    """The zone in whose clocks moments of a format are read. Raises Question for offsets, which name no clock."""
     if wish and (form in EPOCHS or form.endswith((*OF_UTC, "z"))):
         return wish
     if not form.endswith("%#z"):
@@ -200,8 +195,7 @@ def zone(column: Column, wish: str, form: str) -> str:
 class Moments:
     """A column's values in microseconds, their correlation with the order of rows, why it looks like an event's time.
 
-    `suspects` are moments that could mean "no value", as texts and in words: days such as 1900-01-01, and others far
-    from the rest, that stand again and again at an end.
+    `suspects` are moments that could mean "no value", as texts and in words.
     """
 
     at: pl.Expr
@@ -211,7 +205,7 @@ class Moments:
 
 
 def moments(column: Column, form: str) -> Moments:
-    """Count the moments of a column in a format. Raises InputError where it reads none."""
+    """The moments of a column in a format. Raises InputError where it reads none."""
     at = pl.col("at")
     if column.kind.is_temporal():
         held = pl.col(column.name).cast(pl.Datetime("us", getattr(column.kind, "time_zone", None))).cast(pl.Int64)
@@ -236,7 +230,7 @@ def moments(column: Column, form: str) -> Moments:
     ]
     counts += [at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)]
     found = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
-    present, distinct, ordered, timed, *cells, after_low, before_high = found
+    present, distinct, ordered, clocks, *cells, after_low, before_high = found
     suspects = []
     for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
         day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
@@ -244,7 +238,7 @@ def moments(column: Column, form: str) -> Moments:
         if distinct > FEW and stands_out(count, (present, distinct), far, day in USUAL):
             texts = column.texts_where(moment == end)
             suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))
-    return Moments(moment, ordered, _event(column.name, (present, distinct, ordered, timed)), suspects)
+    return Moments(moment, ordered, _event(column.name, (present, distinct, ordered, clocks)), suspects)
 
 
 def stands_out(cells: int, of: tuple[int, int], far: bool, usual: bool) -> bool:

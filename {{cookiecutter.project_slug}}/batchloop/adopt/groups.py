@@ -57,8 +57,7 @@ class Entity:
 def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> tuple[str, Entity | None, list[str]]:
     """The column whose rows stay together, "" for none, what is known of it, and further columns that repeat.
 
-    Of GROUP=none, what is known of the column that it passes over. `used` are the types of the columns, `taken` those
-    that have another role. Raises InputError where the column that GROUP names can't group rows.
+    `used` are the types of the columns, `taken` those with another role. Raises InputError for a GROUP without groups.
     """
     wish = profile.options.group
     if wish and wish not in NO_GROUP:
@@ -129,11 +128,7 @@ def _possible(column: Column, kind: str) -> bool:
 
 
 def _series(columns: Sequence[Column]) -> dict[str, str]:
-    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or "".
-
-    A counter goes up by one from row to row of a value, or by anything where the column is called like an entity, and
-    back to the next.
-    """
+    """The columns of few values whose rows follow each other, and a column that counts the rows of each anew, or ""."""
     numbers = [each for each in columns if each.numbers == each.present > 0]
     few = [
         each

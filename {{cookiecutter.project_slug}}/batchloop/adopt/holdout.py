@@ -62,10 +62,7 @@ def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> H
 
 
 def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
-    """All or nothing: everything is written beside its place first, and only then moved. The rows kept from training.
-
-    Raises InputError where it can't be written, a full disk for example.
-    """
+    """All or nothing; the number of rows kept from training. Raises InputError where it can't be written."""
     written, fresh = usecase.with_suffix(".partial"), not folder.exists()
     try:
         with artifacts.writing(folder) as partial:
@@ -91,8 +88,7 @@ def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, hol
 def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     """Write a file's rows into two, for training and production; how many the second has. None is without rows.
 
-    Without rows to keep both are copies: a link would let a later write reach the user's own file. Else they are
-    Parquet, in which a cell of CSV is text as it stood there.
+    Without rows to keep both are copies: a link would let a later write reach the user's own file.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -78,10 +78,7 @@ class Shapes:
 
 
 def read(profile: Profile) -> Table:
-    """The table with [data] decimal and thousands, and the formats of columns that write numbers in another way.
-
-    Raises Question where a number could be read two ways.
-    """
+    """The table with what reads its numbers, and the formats of other columns. Raises Question where two ways do."""
     table, options, told = profile.table, profile.options, profile.options.columns
     free = [each for each in profile.columns.values() if told.get(each.name, ("number", "")) == ("number", "")]
     texts = [column for column in free if column.kind == pl.String and column.present]
@@ -138,10 +135,7 @@ def _clock(column: Column) -> str:
 
 
 def _number_formats(column: Column) -> list[str]:
-    """The formats of a column whose numbers have a unit, or brackets or an end for a minus; none where they have not.
-
-    Raises Question for units that differ, and for amounts of which some have none.
-    """
+    """The formats of numbers with a unit, brackets or a minus at the end. Raises Question for units that differ."""
     matches = [found for text in column.odd if (found := re.match(DRESS, text))]
     if len(matches) < NEARLY * len(column.odd) or not any(found[2] or found[4] or found[5] for found in matches):
         return []

@@ -184,13 +184,8 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
             count["distinct"] = len(shown)
         numbers = pl.DataFrame({"t": shown}, schema={"t": pl.String}).filter(column.number(pl.col("t")).is_null())
         odd = found.get("odd") or numbers["t"].to_list()
-        ends = [tuple(end.values()) for end in found.get("ends", [])]
-        found |= {
-            "texts": _with_extremes(shown, count.pop("ends")),
-            "odd": _with_extremes(odd, count.pop("odd_ends")),
-            "ends": ends,
-        }
-        yield replace(column, **count, **found)
+        found |= {"texts": _with_extremes(shown, count.pop("ends")), "odd": _with_extremes(odd, count.pop("odd_ends"))}
+        yield replace(column, **count, **found | {"ends": [tuple(end.values()) for end in found.get("ends", [])]})
 
 
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
@@ -229,10 +224,8 @@ def _second_pass(text: pl.Expr, number: pl.Expr, count: dict[str, Any]) -> dict[
         wanted["odd"] = text.filter(number.is_null()).drop_nulls().unique().sort().head(KEPT).implode()
     if count["numbers"] and low < high and count["distinct"] > 3:
         following = number.filter(number > low).min(), number.filter(number < high).max()
-        ends = [
-            pl.struct((number == end).sum(), n.alias("next")) for end, n in zip((low, high), following, strict=True)
-        ]
-        wanted["ends"] = pl.concat_list(*ends)
+        pairs = zip((low, high), following, strict=True)
+        wanted["ends"] = pl.concat_list(pl.struct((number == end).sum(), n.alias("next")) for end, n in pairs)
     return wanted
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from batchloop.adopt.profile import COLUMNS_AT_ONCE, KEPT, MANY, Column, Profile
 from batchloop.adopt.source import Question, row
-from batchloop.container import ids, raw
+from batchloop.container import raw
 from batchloop.container.job import InputError
 
 MOST_CLASSES, CLEARLY_NUMBERS = 20, 50  # distinct whole numbers
@@ -54,10 +54,7 @@ class Label:
 
 
 def label(profile: Profile) -> Label:
-    """What the label asks for.
-
-    Raises Question where whole numbers could be classes or amounts, InputError where nothing can be learned.
-    """
+    """What the label asks for. Raises Question for classes or amounts, InputError where nothing can be learned."""
     column, wish = profile.label, profile.options.task
     name, assumed = f"the label {column.name!r}", ""
     _check(profile, name)
@@ -93,8 +90,8 @@ def _check(profile: Profile, name: str) -> None:
         raise InputError(f"{name} is of type {column.kind}; it must be text, numbers or yes and no.")
     if column.distinct < 2:
         hint = f" (if no value is a class too, write it into the {empty:,} rows without one)" if empty else ""
-        for word in list(marked_labels(profile))[:1]:
-            hint = f" ({word!r} counts as missing; call that class otherwise)"
+        if words := list(marked_labels(profile)):
+            hint = f" ({words[0]!r} counts as missing; call that class otherwise)"
         count = f"only {column.texts[0]!r}" if column.distinct == 1 else "0 values"
         raise InputError(f"{name} holds {count}; there is nothing to learn{hint}.")
     spelled: dict[str, str] = {}
@@ -187,7 +184,7 @@ def check_id(column: Column) -> None:
 
 def _shared(column: Column) -> str:
     """How many rows share a column's value with another one, and the first such values; "" where none does."""
-    rows, first = ids.shared(column.table.frame.select(column.text.alias("id")))
+    rows, first = raw.repeated_ids(column.table.frame.select(column.text.alias("id")))
     return f"{rows:,} rows share it with another one (such as {', '.join(map(repr, first))})" if rows else ""
 
 

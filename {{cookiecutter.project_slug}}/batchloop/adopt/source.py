@@ -101,11 +101,7 @@ def missing_option(texts: Iterable[str]) -> str:
 
 LARGE = 20_000_000  # bytes that take a few seconds, which it says
 BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
-RECORDS, TITLES, LAST = (
-    200,
-    30,
-    3,
-)  # first lines, those among which the names are looked for, last ones that may be sums
+RECORDS, TITLES, LAST = 200, 30, 3  # first lines, those where the names are looked for, last ones that may be sums
 CHECKED = 50  # columns, at most
 EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names the separator
 DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
@@ -375,12 +371,8 @@ def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
     digits = 0
     for name, text in amounts.items():
         number, amount, after = pl.col(name).cast(pl.Float64, strict=False), float(text), len(text.partition(".")[2])
-        measures = (
-            number.sum().alias("sum"),
-            number.count().alias("count"),
-            (number.max() > number.min()).alias("varies"),
-        )
-        total, count, varies = row(cells, *measures)
+        varying = (number.max() > number.min()).alias("varies")
+        total, count, varies = row(cells, number.sum().alias("sum"), number.count().alias("count"), varying)
         if varies and count > LAST:
             digits += after
             for what, others in (("sum", 1), ("mean", count - 1)):

@@ -1,8 +1,6 @@
 """What monitoring measures of a picture, so that a batch of them can be held against those of training as numbers are.
 
-No trained model: light (brightness, contrast, colours), focus (sharpness), size, in which directions edges run, and a
-coarse pattern, the strongest low frequencies of a small thumbnail. Mirrored pictures measure nearly the same: they are
-found by what the model makes of them.
+No trained model: light, focus, size, in which directions edges run, and the strongest low frequencies of a thumbnail.
 """
 
 from pathlib import Path
@@ -51,17 +49,13 @@ def _of_pixels(pixels: NDArray[np.uint8]) -> dict[str, Any]:
     colours = pixels.astype(np.float32)
     grey = colours @ GREY.astype(np.float32) if pixels.shape[3] == 3 else colours[..., 0]
     found: dict[str, Any] = {"brightness": grey.mean(axis=(1, 2)), "contrast": grey.std(axis=(1, 2))}
-    variance = grey.var(axis=(1, 2)) + FLAT
-    found["sharpness"] = np.log(_laplacian(grey).var(axis=(1, 2)) + FLAT / 100) - np.log(variance)
+    variance, inner = grey.var(axis=(1, 2)) + FLAT, grey[:, 1:-1, 1:-1]
+    laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * inner
+    found["sharpness"] = np.log(laplacian.var(axis=(1, 2)) + FLAT / 100) - np.log(variance)
     if pixels.shape[3] == 3:
         shares = (colours.mean(axis=(1, 2)) + FLAT) / (colours.mean(axis=(1, 2)) + FLAT).sum(axis=1, keepdims=True)
         found |= {f"{colour} share": share for colour, share in zip(COLOURS, shares.T, strict=True)}
     return {**found, **_edges(grey), **_patterns(grey, np.sqrt(variance))}
-
-
-def _laplacian(grey: Any) -> Any:
-    inner = grey[:, 1:-1, 1:-1]
-    return grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * inner
 
 
 def _edges(grey: Any) -> dict[str, Values]:
@@ -91,9 +85,8 @@ def examples(folder: Path, seen: UseCase) -> dict[str, list[str]]:
     columns = [column for column in seen.columns if column.type == "image"]
     if not columns:
         return {}
-    first = next(raw.stream(folder, seen)[1])
-    cells = {each: first[each.name].drop_nulls().struct.field("pixels").head(EXAMPLES) for each in columns}
-    return {
-        column.name: [patches.uri(np.frombuffer(cell, np.uint8).reshape(column.shape)) for cell in some]
-        for column, some in cells.items()
-    }
+    first, found = next(raw.stream(folder, seen)[1]), dict[str, list[str]]()
+    for column in columns:
+        some = first[column.name].drop_nulls().struct.field("pixels").head(EXAMPLES)
+        found[column.name] = [patches.uri(np.frombuffer(cell, np.uint8).reshape(column.shape)) for cell in some]
+    return found

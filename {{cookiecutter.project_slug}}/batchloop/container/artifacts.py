@@ -26,8 +26,7 @@ ROOM = 1024  # bytes: a disk with less is full
 def writing(folder: Path) -> Iterator[Path]:
     """A folder inside `folder` to write into; its files move up only when everything went well, the manifest last.
 
-    Inside, because a container's output folder is a mount of its own, and files can't be renamed across mounts. A
-    failure that comes from a full disk is raised as that OSError: libraries tell it in many ways.
+    Inside, because files can't be renamed across mounts. What a full disk breaks is raised as that OSError.
     """
     partial = folder / PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
@@ -109,8 +108,7 @@ def is_absent(folder: Path) -> bool:
     """Whether `folder` holds the empty artifact (or nothing at all)."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return True
-    manifest = folder / MANIFEST
-    return manifest.is_file() and read_json(manifest).get("component") == ABSENT
+    return (folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("component") == ABSENT
 
 
 def write_absent(folder: Path, reason: str = "") -> None:
@@ -120,8 +118,7 @@ def write_absent(folder: Path, reason: str = "") -> None:
 
 def absence(folder: Path) -> str:
     """The reason in an empty artifact, "" where it gives none."""
-    manifest = folder / MANIFEST
-    return str(read_json(manifest).get("reason", "")) if manifest.is_file() else ""
+    return str(read_json(folder / MANIFEST).get("reason", "")) if (folder / MANIFEST).is_file() else ""
 
 
 def fingerprint(folder: Path) -> str:
@@ -144,12 +141,7 @@ def unpacked(folder: Path, into: Path) -> Path:
 
 
 def extract(archive: Path, into: Path) -> None:
-    """Extract an archive of plain files.
-
-    Raises InputError for a damaged one, links, names that lead outside, and one that would grow beyond all measure.
-
-    Not with tarfile's own filter, which Debian 12's Python 3.11 does not have.
-    """
+    """Extract an archive of plain files. Raises InputError for any other, a damaged one, and names outside `into`."""
     into.mkdir(parents=True, exist_ok=True)
     size, total = archive.stat().st_size, 0
     limit = max(SMALL, EXPANSION * size)

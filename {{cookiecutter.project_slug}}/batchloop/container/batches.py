@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
@@ -25,8 +24,6 @@ FILE = "__file"
 BLOCK, WIDE = 1 << 24, 1 << 14  # bytes of CSV: a block, and at least so many a column
 CELLS, ROWS = 8_000_000, 250_000  # of Parquet, read at once
 PACKED, CUT = 60_000, 32  # rows that writers pack together at least; batches with fewer are cut, so many at once
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 TITLES = 30  # lines among which the names may stand
 PICTURES = 1 << 25  # bytes of pictures in Parquet that are read at once
 BESIDE = "\0"  # between a table's folder and the path of a picture in it
@@ -129,12 +126,10 @@ class Reading:
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
         for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(file, table, names):
-            if ROW in frame:
-                origin = [pl.col(ROW).cast(pl.UInt32)]
-            else:
-                origin = [pl.int_range(done + 1, done + 1 + pl.len(), dtype=pl.UInt32).alias(ROW)]
+            number = pl.col(ROW) if ROW in frame else pl.int_range(done + 1, done + 1 + pl.len())
+            origin = pl.lit(file.name).alias(FILE), number.cast(pl.UInt32).alias(ROW)
             ragged = pl.col(RAGGED) if RAGGED in frame else pl.lit(None, dtype=pl.String)
-            rows = frame.select(*names, pl.lit(file.name).alias(FILE), *origin, ragged.alias(RAGGED))
+            rows = frame.select(*names, *origin, ragged.alias(RAGGED))
             paths = [name for name in self.pictures if rows.schema.get(name) == pl.String]
             rows = rows.with_columns((pl.lit(f"{file.parent}{BESIDE}") + pl.col(name)).alias(name) for name in paths)
             yield Batch(rows, (block,) if block else ())
@@ -205,11 +200,7 @@ class Reading:
 
 
 def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
-    """Rows of a wide table, `size` at once, by way of scratch.
-
-    Whichever of a file's rows are taken, those that it packed with them are unpacked too: so all of them are, a few
-    columns at a time.
-    """
+    """Rows of a wide table, `size` at once, by way of scratch: rows that a file packed together are unpacked once."""
     names, some, folder = frame.collect_schema().names(), max(1, CELLS // rows), files.scratch("columns-")
     for place in range(0, len(names), some):
         columns = frame.select(names[place : place + some]).collect()
@@ -223,8 +214,6 @@ def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
 
 
 def _together(held: Sequence[Batch]) -> Batch:
-    if len(held) == 1:
-        return held[0]
     return Batch(pl.concat([batch.frame for batch in held]), tuple(block for batch in held for block in batch.blocks))
 
 
@@ -260,10 +249,10 @@ def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
     return most[0] if most and most[0] > 1 else 0
 
 
-def in_order(items: Iterable[Item], work: Callable[[Item], Result], workers: int) -> Iterator[Result]:
+def in_order(items: Iterable[Batch], work: Callable[[Batch], pl.DataFrame], workers: int) -> Iterator[pl.DataFrame]:
     """What `work` makes of each item, in their order; it goes on with the next ones while an answer is used."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
+        waiting = deque[Future[pl.DataFrame]]()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

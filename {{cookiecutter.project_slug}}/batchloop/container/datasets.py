@@ -1,7 +1,6 @@
 """Datasets: which part each row of a raw table goes into, and the parts as Parquet files of features.
 
-A row's part comes from a number between 0 and 1 for each row or group, and the borders between the parts. Beside the
-files of a processed table, but for those of train, lies features.json, which says what each column is.
+Beside the files of a processed table, but for those of train, lies features.json, which says what each column is.
 """
 
 import io
@@ -9,6 +8,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -88,7 +88,6 @@ def with_parts(
     """The frame with `__part`: train, validation or test; with [split] group no group is in two of them.
 
     Of a part of a table that is `numbered` as the whole, `keys` are the `split_key` of all rows and how many have each.
-
     Raises InputError where a split by time isn't possible, or there are fewer groups than parts.
     """
     split = usecase.split
@@ -106,15 +105,9 @@ def with_parts(
 
 
 def draws(seed: int, key: pl.Expr = ROW_NUMBER) -> pl.Expr:
-    """A reproducible number in [0, 1) for each row, from the seed and the row's number or another key.
-
-    SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014): the same on every
-    machine and version, which a library's own hash does not promise. UInt64 arithmetic wraps, as the method needs.
-    """
-
-    def number(value: int) -> pl.Expr:
-        return pl.lit(value, dtype=pl.UInt64)
-
+    """A number in [0, 1) for each row, from the seed and the row's number or another key: SplitMix64 (Steele, Lea and
+    Flood, 2014), the same on every machine and version. UInt64 arithmetic wraps, as the method needs."""
+    number = partial(pl.lit, dtype=pl.UInt64)
     state = key * number(GOLDEN) + number((seed * GOLDEN) & MASK)
     state = (state ^ (state // number(2**30))) * number(0xBF58476D1CE4E5B9)
     state = (state ^ (state // number(2**27))) * number(0x94D049BB133111EB)
@@ -122,10 +115,9 @@ def draws(seed: int, key: pl.Expr = ROW_NUMBER) -> pl.Expr:
 
 
 def _group_draws(seed: int) -> pl.Expr:
-    """The same number for all rows of a group, in every file and window; a row without a group is one of its own.
+    """The same number (of CRC-32) for all rows of a group, in every file and window; a row without a group is one.
 
     So a group that was held out once is held out again, and a released model is compared on groups it has not seen.
-    The key is CRC-32, which standards fix; two groups of one checksum share a part, which does no harm.
     """
 
     def checksums(groups: pl.Series) -> pl.Series:
@@ -147,10 +139,7 @@ def _part(draw: pl.Expr, borders: tuple[float | pl.Expr, float | pl.Expr]) -> pl
 
 
 def _borders(counts: pl.LazyFrame, split: Split) -> tuple[float, float]:
-    """The shares as borders, moved to the nearest group where a part would have none, from how many rows a draw has.
-
-    Warns where a part is far from the share that was asked for, since groups are few or large.
-    """
+    """The shares as borders, moved to the nearest group where a part would have none; warns where they are far off."""
     counted = counts.sort(DRAW).collect(engine="streaming")
     groups, parts = counted[DRAW], 2 if split.method == "given" else 3
     if len(groups) < parts:
@@ -180,23 +169,19 @@ def _borders(counts: pl.LazyFrame, split: Split) -> tuple[float, float]:
 
 def _by_time(frame: pl.LazyFrame, usecase: UseCase) -> pl.Expr:
     """The latest rows are test, those before them validation; equal times stay together."""
-    time, split = pl.col(usecase.data.time), usecase.split
+    name, split = usecase.data.time, usecase.split
+    time = pl.col(name)
     shares = (1 - split.test - split.validation, 1 - split.test)
     borders = frame.select(time.quantile(share, "higher").alias(str(share)) for share in shares)
     first, second = borders.collect(engine="streaming").row(0)
     if first is None or first == second:
-        name = usecase.data.time
         raise InputError(f'column {name!r} does not spread enough to split by time; use [split] method = "random".')
     part = pl.when(time >= second).then(pl.lit("test")).when(time >= first).then(pl.lit("validation"))
     return part.otherwise(pl.lit("train")).alias(PART)
 
 
 def _one_part_a_group(frame: pl.LazyFrame, split: Split) -> pl.LazyFrame:
-    """Later and unseen: a group whose rows lie in several parts keeps those in one of them, drawn by the shares.
-
-    Always keeping the earlier rows would empty test where groups run through the whole time, always keeping the later
-    ones would empty train; drawn, the parts keep their proportions, and groups within one part lose nothing.
-    """
+    """A group whose rows lie in several parts keeps those in one of them, drawn by the shares: no part is empty."""
     names = [f"__in:{part}" for part in PARTS]
     here = [(pl.col(PART) == part).any().alias(name) for part, name in zip(PARTS, names, strict=True)]
     groups = frame.filter(pl.col(raw.GROUP).is_not_null()).group_by(raw.GROUP).agg(*here, pl.col(raw.ROW).first())
@@ -228,11 +213,7 @@ def check_apart(frame: pl.LazyFrame, validation: pl.LazyFrame, group: str) -> No
 
 
 def windows(folder: Path) -> dict[str, Path]:
-    """Each window's name and folder below an input, by name; none in an empty one.
-
-    A window's labelled rows lie in data/<window>/train/. The service's guide leaves open how much of a key stands
-    before that, so it may be anything.
-    """
+    """Each window's name and folder below an input: its labelled rows lie in <anything>/<window>/train/."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] not in "._"]
     folders: dict[str, Path] = {}
     for table in (path for path in paths if path.name.lower().endswith(files.KINDS)):
@@ -272,10 +253,7 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
 def write_parts(
     frame: pl.LazyFrame, learned: Schema, parts: Sequence[str], sliced: Sequence[pl.Expr] = ()
 ) -> dict[str, int]:
-    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part.
-
-    Of several hosts the first says what the columns are.
-    """
+    """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
     host = job.current()
     selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else []), *sliced]
     rows = dict.fromkeys(parts, 0)
@@ -285,11 +263,7 @@ def write_parts(
         return f"{part}/{artifacts.PARTIAL}/{host.prefix}part-{context.index_in_partition:05d}.parquet"
 
     target = pl.PartitionBy(
-        job.processing_output(""),
-        key=PART,
-        include_key=False,
-        file_path_provider=name,
-        approximate_bytes_per_file=FILE,
+        job.processing_output(""), key=PART, include_key=False, file_path_provider=name, approximate_bytes_per_file=FILE
     )
     with ExitStack() as stack:
         folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
@@ -334,10 +308,7 @@ def columns(learned: Schema) -> list[pl.Expr]:
 
 
 def write_batch(batches: Iterable[pl.DataFrame], known: Known, stem: Path, limit: int) -> list[Path]:
-    """Features of batches in files <stem>-00000.parquet …, each filled to nearly `limit` bytes; broken rows say why.
-
-    Raises InputError for a row that alone is larger.
-    """
+    """Features in files <stem>-00000.parquet … of nearly `limit` bytes. Raises InputError for a row that is larger."""
     files, features = Filled(stem, limit), module().transform(known.learned["features"])
     usable = [pl.when(~pl.col(raw.BROKEN)).then(feature) for feature in features]
     for batch in batches:

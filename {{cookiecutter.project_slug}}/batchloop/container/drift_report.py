@@ -1,7 +1,4 @@
-"""The drift report: a batch's columns and scores beside the baseline, as data (drift.json) and as a page.
-
-Also the page of the baseline itself. Their sections are templates: drift.html and baseline.html.
-"""
+"""The drift report: a batch beside the baseline, as data (drift.json) and as a page; and the page of the baseline."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,10 +33,9 @@ def create(
 ) -> dict[str, Any]:
     """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
 
-    `importance` of a column is that share, `drifted_importance` its sum over drifted columns, and `drifted_important`
-    those of them with more than an even share; `performance` is described in performance.estimated. `alarms` are what
-    asks for a retraining ("drift", "performance", later "realised"), `counts` those that [retraining] counts,
-    `consequence` says so.
+    `drifted_importance` is its sum over drifted columns, and `drifted_important` those of them with more than an even
+    share; `performance` is described in performance.estimated. `alarms` are what asks for a retraining ("drift",
+    "performance", later "realised"), `counts` those that [retraining] counts.
     """
     scored = predictions.filter(pl.col("error").is_null())
     rows, score_rows, compared = _compared(case, baseline, table, seasonal.scores(scored, case))
@@ -79,10 +75,7 @@ def create(
 def with_labels(
     case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | str | None
 ) -> dict[str, Any]:
-    """The report with `realised`, described in realised.measured; null without labels.
-
-    Labels that say otherwise refute what was expected without them.
-    """
+    """The report with `realised` (see realised.measured), null without labels; they may refute what was expected."""
     if joined is None:
         return {**drift, "realised": None}
     found = realised.measured(case, baseline, joined, drift["performance"])
@@ -94,10 +87,9 @@ def with_labels(
 
 
 def importance(folder: Path, contract: Mapping[str, Any]) -> dict[str, float]:
-    """Each raw column's share of the model's reasons, from the explainer's global importance; empty where unknown.
+    """Each raw column's share of the model's reasons, from explainer.json's `source_importance`; empty where unknown.
 
-    Only explainer.json's `source_importance` (raw column → importance, 0 or more) is read. Another component in
-    explainability's place may write no such thing: drift is found all the same.
+    Another component in explainability's place may write no such thing: drift is found all the same.
     """
     try:
         artifacts.check_manifest(folder, "explainability", contract)
@@ -119,10 +111,7 @@ def _left_out(case: UseCase) -> dict[str, str]:
 def _compared(
     case: UseCase, baseline: Mapping[str, Any], table: profile.Rows | profile.Tally, scored: profile.Rows
 ) -> tuple[int, int, list[Column]]:
-    """Rows, scored rows, and each column and score beside the baseline.
-
-    Columns that decide are compared together, any other one alone.
-    """
+    """Rows, scored rows, and each column and score beside the baseline: those that decide are compared together."""
     rows, counted = table if isinstance(table, tuple) else profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare

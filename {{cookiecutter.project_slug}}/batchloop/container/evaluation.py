@@ -1,8 +1,4 @@
-"""The evaluation of a new model, alone and beside the released one (the champion) on the same rows.
-
-The rows are the new model's test split. A retraining learns from the window that drifted, so its test rows are of the
-newest window: the next batch that both models score, with its labels.
-"""
+"""The evaluation of a new model, alone and beside the released one (the champion) on its test split."""
 
 import logging
 import math
@@ -118,10 +114,7 @@ def scored(model: Model, test: Table, threads: int, groups: Rows | None = None) 
 def evaluate(
     candidate: Scored, validation: Mapping[str, float], champion: Scored | None, metric: str
 ) -> dict[str, Any]:
-    """The evaluation as plain data; `validation` are the candidate's metrics there.
-
-    Raises InputError where the gate's metric can't be measured on the test split.
-    """
+    """Plain data; `validation` are the candidate's metrics. Raises InputError where the gate's can't be measured."""
     test, before = candidate.measured(), None if champion is None else champion.measured()
     if math.isnan(test[metric]):
         raise InputError(
@@ -154,33 +147,24 @@ def compare(metric: str, champion: Scored, challenger: Scored) -> dict[str, Any]
     """Both models on the same labelled rows, as plain data.
 
     groups: how many the rows belong to, null where each stands for itself. quantiles: of the `score` that is named.
-    disagreement: the share of rows whose predicted class differs (null for regression). mean_absolute_difference: of
-    the scores, over all classes. lead: of the challenger in `metric`, positive is better; lead_low and lead_high: its
-    95 % limits, null where resamples can't be measured.
+    mean_absolute_difference: of the scores, over all classes. lead: of the challenger in `metric`, positive is better.
     """
     before, after = champion.measured()[metric], challenger.measured()[metric]
     low, high = limits(metric, champion, challenger)
-    quantiles = {
-        name: np.quantile(side.points, SHARES).tolist()
-        for name, side in (("champion", champion), ("challenger", challenger))
-    }
+    points = [measures.points(side.task, side.predicted) for side in (champion, challenger)]
+    quantiles = [np.quantile(each, SHARES).tolist() for each in points]
+    pair = points if challenger.task == "forecasting" else [champion.predicted, challenger.predicted]
     return {
         "rows": int(challenger.labels.size),
         "groups": None if challenger.groups is None else len(np.unique(challenger.groups)),
         "score": SCORES[challenger.task],
-        "quantiles": {"share": list(SHARES), **quantiles},
+        "quantiles": {"share": list(SHARES), "champion": quantiles[0], "challenger": quantiles[1]},
         "disagreement": disagreement(champion, challenger),
-        "mean_absolute_difference": _difference(champion, challenger),
+        "mean_absolute_difference": float(np.abs(np.subtract(*pair)).mean()),
         "metric": metric,
         **finite({"champion": before, "challenger": after, "lead": metrics.lead(metric, after, before)}),
         **finite({"lead_low": low, "lead_high": high}),
     }
-
-
-def _difference(champion: Scored, challenger: Scored) -> float:
-    forecasts = challenger.task == "forecasting"
-    pairs = (side.points if forecasts else side.predicted for side in (champion, challenger))
-    return float(np.abs(np.subtract(*pairs)).mean())
 
 
 def disagreement(champion: Scored, challenger: Scored) -> float | None:
@@ -195,10 +179,7 @@ def disagreement(champion: Scored, challenger: Scored) -> float | None:
 
 
 def limits(metric: str, champion: Scored, challenger: Scored) -> tuple[float, float]:
-    """95 % limits of the lead: both models see the same rows in each resample.
-
-    NaN where fewer than half of the resamples can be measured, or all rows are of one group.
-    """
+    """95 % limits of the lead, both models on the same rows of each resample; NaN where too few can be measured."""
 
     def lead(rows: Rows | slice) -> dict[str, float]:
         after, before = challenger.measured(rows)[metric], champion.measured(rows)[metric]
@@ -215,10 +196,9 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """The lines a training job's metric definitions catch: `metric <split>:<name>=<value>`.
+    """The lines a training job's metric definitions catch: `metric <split>:<name>=<value>`, without an exponent.
 
-    Nine significant digits, never with an exponent, which a metric's pattern may not expect. Without a champion the
-    limits of the lead are zero, for a final metric that is missing would end the run.
+    Without a champion the limits of the lead are zero, for a final metric that is missing would end the run.
     """
     found = {
         f"{split}:{name}": value

@@ -67,8 +67,7 @@ class Explained(NamedTuple):
 class Summary:
     """Of the explained rows: importance a feature, attributions towards the prediction, values, base, worst errors.
 
-    What grows with the rows is only kept of some, where there are many. Of how many rows it is to be, and how many
-    could have been explained, stands in `chosen` and `scoreable`.
+    What grows with the rows is only kept of some. `chosen` is how many are to be explained, `scoreable` could be.
     """
 
     importance: Values = field(default_factory=lambda: np.zeros(1))
@@ -129,10 +128,7 @@ def module() -> AttributionsFile:
 
 
 def choose(folder: Path, fitted: Model, settings: Explanation) -> Chosen:
-    """All scoreable rows in a folder of features, or as many as asked for: at random or those with the highest scores.
-
-    Raises InputError where there is none.
-    """
+    """All scoreable rows in a folder of features, or as many as asked for. Raises InputError where there is none."""
     if not (files := sorted(folder.glob("*.parquet"))):
         raise InputError(f"{folder.name} holds no Parquet files of features.")
     frame = pl.scan_parquet(files)
@@ -162,17 +158,11 @@ def _highest(frame: pl.LazyFrame, fitted: Model, count: int) -> list[int]:
         places = np.append(places, batch[ROW].to_numpy())
         best = np.sort(np.argsort(-strengths, kind="stable")[:count])
         strengths, places = strengths[best], places[best]
-    found: list[int] = places.tolist()
-    return found
+    return [*map(int, places)]
 
 
 def explained(model: Model, learned: Mapping[str, Any], chosen: Chosen, share: bool = False) -> Iterator[Explained]:
-    """Each part of the rows with its attributions, of pictures those of their patches.
-
-    With `share` this host has every so many of the parts.
-
-    Raises InputError where they do not add up.
-    """
+    """The parts of the rows, with `share` this host's, with attributions. Raises InputError for a sum that is wrong."""
     tolerance, features = module().TOLERANCE, model.metadata["features"]
     hosts, first = job.current() if share else job.Hosts(), 0
     names, pace = sorted(hosts.names) or [hosts.name], Pace()
@@ -235,7 +225,7 @@ def described(model: Model, found: Summary) -> list[dict[str, Any]]:
             "source": feature["source"],
             "importance": float(score),
             "direction": direction(values, attributions) if feature["kind"] != "category" else None,
-            "quantiles": [float(value) for value in np.quantile(attributions, QUANTILES)],
+            "quantiles": np.quantile(attributions, QUANTILES).tolist(),
         }
         for feature, score, values, attributions in zip(
             patches.parts(model.metadata["features"]),
@@ -295,11 +285,9 @@ def direction(column: Any, values: Values) -> float | None:
 
 def moved(before: Values, after: Values) -> float:
     """How far importance has moved, from 0 (the same shares) to 1 (nothing in common): total variation distance."""
-    shares = [
-        scores / scores.sum() if scores.sum() > 0 else np.full(len(scores), 1 / len(scores))
-        for scores in (before, after)
-    ]
-    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+    even = np.full(len(before), 1 / len(before))
+    shares = [scores / scores.sum() if scores.sum() > 0 else even for scores in (before, after)]
+    return float(np.abs(np.subtract(*shares)).sum() / 2)
 
 
 def page(case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()) -> str:

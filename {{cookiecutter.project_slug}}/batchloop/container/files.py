@@ -36,10 +36,7 @@ COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square 
 
 
 def find(folder: Path) -> list[Path]:
-    """The tables in a folder and in those below it, linked ones too, by name.
-
-    Raises InputError where there is none, and for a link that leads nowhere.
-    """
+    """The tables in a folder and below it, linked ones too, by name. Raises InputError for none and for a dead link."""
     # as its owner knows it: a job's input is a copy of the place that the service was told
     own = folder.name if folder.is_relative_to(job.root()) else str(folder)
     called = job.source(folder.name) or (str(folder.resolve()) if folder.is_symlink() else own)
@@ -84,8 +81,6 @@ class Parquet:
 
 def table(file: Path, data: Data) -> Text | Parquet:
     """One file, its names read and its kind made sure of. Raises InputError."""
-    if file.is_dir():
-        raise InputError(f"{file.name} is a folder; name the table in it.")
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
     with _unpacking(file), opened(file) as packed:
@@ -100,10 +95,7 @@ def table(file: Path, data: Data) -> Text | Parquet:
             raise InputError(
                 f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
             )
-    try:
-        return lines.named(Text(copy, file.name, data.separator), data.header)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise explain(error, [copy], file.name) from None
+    return lines.named(Text(copy, file.name, data.separator), data.header)
 
 
 def read(file: Path, data: Data) -> Rows:
@@ -125,10 +117,7 @@ def rows(text: Text) -> Rows:
 
 
 def scan(file: Path, data: Data) -> pl.LazyFrame:
-    """A lazy frame of one file with `__row` (1 is the first row of data) and its columns, CSV cells as text.
-
-    Lines with too few or too many cells are left out: nobody knows what their cells mean. Raises InputError.
-    """
+    """One file with `__row` (from 1) and its columns, CSV cells as text, without ragged lines. Raises InputError."""
     frame = read(file, data).frame
     return frame.filter(pl.col(RAGGED).is_null()).drop(RAGGED) if RAGGED in frame.collect_schema() else frame
 
@@ -224,10 +213,7 @@ def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
 def _plain(file: Path, encoding: str, head: bytes) -> Path:
     """The file itself, or a copy of it as UTF-8 without packing: neither can be read in parts."""
     mark = next((name for bom, name in MARKS.items() if head.startswith(bom)), "")
-    try:
-        wanted = codecs.lookup(mark or encoding).name
-    except LookupError:
-        raise InputError(f"[data] encoding = {encoding!r} is not known; windows-1252, utf-8 and utf-16 are.") from None
+    wanted = codecs.lookup(mark or encoding).name
     with file.open("rb") as handle:
         packed = handle.read(4)
     if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:

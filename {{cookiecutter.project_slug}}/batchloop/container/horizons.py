@@ -24,19 +24,6 @@ class Series:
     known: tuple[str, ...] = ()
 
 
-class Rows:
-    """What a use case says of its rows."""
-
-    data: Any
-    columns: Any
-    series: Any
-
-    def keys(self) -> tuple[str, ...]:
-        """The columns that name a row: the id, of a series the series and the time; () where rows are numbered."""
-        names = (self.series.id, self.data.time) if self.series else (self.data.id,)
-        return tuple(name for name in names if name)
-
-
 def rules(case: Any) -> Iterator[tuple[object, str]]:
     """Rules of [series], alone and beside the other tables."""
     series, data = case.series, case.data
@@ -45,11 +32,8 @@ def rules(case: Any) -> Iterator[tuple[object, str]]:
     if series is None:
         return
     yield data.time, "[series] needs [data] time: the column that says which period a row is of."
-    holds = case.split.method == "time" and not case.split.group
-    yield (
-        holds,
-        '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.',
-    )
+    only = '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.'
+    yield case.split.method == "time" and not case.split.group, only
     yield not data.id, "[data] id is empty for [series]: series and time name a row."
     yield not case.slices.columns, "[slices] are parts of a table's rows, and not of [series]; leave columns empty."
     names = {column.name for column in case.columns}

@@ -1,8 +1,7 @@
 """The hosts of a training job that learn together: they meet before any of them begins, so that none waits for ever.
 
-Sources: "Distributed training configuration" (resourceconfig.json: `hosts`, `current_host`) in the SageMaker developer
-guide; hosts of one job reach each other by their names, with network isolation too ("Run training and inference
-containers in internet-free mode").
+Sources in the SageMaker developer guide: "Distributed training configuration" (resourceconfig.json), and that hosts
+reach each other by name with network isolation too ("Run training and inference containers in internet-free mode").
 """
 
 import logging
@@ -19,10 +18,7 @@ PAUSE = 0.2
 
 
 def meet(hosts: Hosts, patience: float = PATIENCE) -> tuple[str, ...]:
-    """The address and port of every host, this one's first, once all are there; none for a host that is alone.
-
-    Raises InputError with the names of those that did not come.
-    """
+    """Address and port of each host, this one's first; () for one alone. Raises InputError with who did not come."""
     if not hosts.several:
         return ()
     first, *others = sorted(hosts.names)

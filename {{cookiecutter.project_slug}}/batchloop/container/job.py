@@ -1,7 +1,4 @@
-"""A job in a container: its folders under /opt/ml, its hosts and settings, and how it ends.
-
-Every component is started by this one function, and says in one way that its input is wrong.
-"""
+"""A job in a container: its folders under /opt/ml, its hosts and settings, and how it ends."""
 
 import json
 import logging
@@ -169,9 +166,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _has_work(mode: str, spread: Spread, shared: bool) -> bool:
-    """Whether this host does the job: each does where it is shared, and else the first one alone.
-
-    It is where an input of `spread` is in parts, or a setting says so; then any input may be.
+    """Whether this host does the job: the first one, or each where an input of `spread` is in parts or it is `shared`.
 
     Raises InputError where an input is in parts that has to be whole.
     """
@@ -193,8 +188,7 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.
-    Of the inputs in `spread` a host may have its part, and then works beside the others, as it does where the setting
-    `share` is "true"; else the first host works.
+    Of the inputs in `spread` a host may have its part, as it does where the setting `share` is "true".
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     logging.getLogger().handlers[0].setFormatter(Words())
@@ -235,10 +229,9 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """Temporary files go to the volume that was sized for the data, and are gone afterwards.
+    """Temporary files go to the volume that was sized for the data: where the outputs lie, or /tmp of a training job.
 
-    Of a processing job that is where its outputs lie, of a training job /tmp ("SageMaker AI environment variables and
-    the default paths for training storage locations" in the developer guide); no other place is documented.
+    "SageMaker AI environment variables and the default paths for training storage locations", developer guide.
     """
     outputs = sorted(path for path in (root() / "processing" / "output").glob("*") if path.is_dir())
     before = tempfile.tempdir

@@ -55,8 +55,7 @@ class Known:
     def check(self, usecase: UseCase) -> list[str]:
         """What to warn of: columns with categories of which training knew none, in too few rows to exclude chance.
 
-        Raises InputError where chance is excluded: such a column is written in another way, or it is another column. A
-        column with drift = false may move by its nature, as the name of a month does.
+        Raises InputError where chance is excluded and the column has not drift = false: it is written in another way.
         """
         warnings, moving = [], {column.name for column in usecase.columns if not column.drift}
         for feature in self.learned["features"]:

@@ -1,13 +1,12 @@
 """Rows that stand in training too, or nearly: whether the model answers them by heart, and how good it is otherwise.
 
-Where rows of one entity (a patient's visits, say) are split one by one, validation and test hold near-twins of training
-rows, and measure memory. Two questions tell that from a table whose rows are alike by nature, such as a few yes-or-no
-columns. First: are there more twins than between rows put together from the halves of two rows? Second, and only then:
-is a model worse on rows whose twins were kept from it than one of as many rows that has seen them?
+First: are there more twins than between rows put together from the halves of two rows, as they are alike by nature?
+Second, and only then: is a model worse on rows whose twins were kept from it than one that has seen them?
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,7 @@ def find(
 
     twins: the share of each split's rows with a near-twin in training. expected: the share by nature. seen and unseen:
     the metric on rows with twins, of a model that has seen these twins and of one that has not; null where there are no
-    more twins than by nature. trusted: false where the measured metrics are mostly memory. reason: what is wrong, in
-    words, or null.
+    more than by nature. trusted: false where metrics are mostly memory. reason: what is wrong, in words, or null.
     """
     leak: dict[str, Any] = dict.fromkeys(("twins", "expected", "seen", "unseen", "trusted", "reason"))
     leak |= {"twins": {}, "trusted": True}
@@ -98,10 +96,7 @@ class Candidate:
 
 
 def _most_telling(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> Candidate:
-    """Equal or coarsely equal values, in all columns or half of them: what finds most twins beyond those by nature.
-
-    Equal values in all columns where nothing does.
-    """
+    """What finds most twins beyond those by nature: equal or coarsely equal values, in all columns or half of them."""
     random, names = np.random.default_rng(SEED), list(dict.fromkeys(feature["source"] for feature in features))
     # raw columns on two sides: all of them, and halves, since a twin may differ in a few columns
     sizes = [len(names), *([len(names) // 2] * SUBSETS if len(names) >= 4 else [])]
@@ -180,8 +175,7 @@ def _mixed(state: Keys) -> Keys:
 def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None, float | None, float] | None:
     """The metric with twins and without, and the share of guessing's loss between them; None where rows are too few.
 
-    Twins are kept together: half of them only the first model sees, as many other rows only the second. Both are
-    evaluated on a fifth of that half, as far as its twins are in the rest.
+    Half of the twins only the first model sees, as many other rows only the second; both are judged on some of these.
     """
     rows = np.flatnonzero(_mixed(keys).astype(np.float64) / 2.0**64 < FITTED / keys.size)
     random = np.random.default_rng(SEED)
@@ -203,11 +197,9 @@ def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None
     _, indices = np.unique(keys[held], return_inverse=True)  # rows of one key count as one
     error = np.sqrt(np.sum(np.bincount(indices, gains - gains.mean()) ** 2)) / gains.size
     certain, guessing = gains.mean() > 3 * error, losses[2].mean()
-    metrics = [
-        measures.measure(question.task, evaluated.labels, predicted, question.threshold)[question.metric]
-        for predicted in (seeing, blind)
-    ]
-    seen, unseen = (float(value) if np.isfinite(value) else None for value in metrics)
+    measure = partial(measures.measure, question.task, evaluated.labels, threshold=question.threshold)
+    values = (measure(predicted=predicted)[question.metric] for predicted in (seeing, blind))
+    seen, unseen = (value if np.isfinite(value) else None for value in values)
     return seen, unseen, float(gains.mean() / guessing) if certain and guessing else 0.0
 
 

@@ -98,10 +98,7 @@ def read(source: bytes, name: str, separator: str) -> Rows:
 
 
 def rows(text: Text, scratch: Callable[[str], Path] | None = None) -> Rows:
-    """The rows of UTF-8 text; `scratch` makes a folder for text that is written anew, in memory where there is none.
-
-    Raises InputError for a last line that was cut off.
-    """
+    """The rows of UTF-8 text; odd text is rewritten in a folder of `scratch`. Raises InputError for a cut last line."""
     odd = _odd_lines(text) if text.has(b"\n") else None
     if odd is None:
         return _rewritten(text, scratch)
@@ -128,10 +125,7 @@ def check_twice(name: str, columns: Sequence[str]) -> None:
 
 
 def named(text: Text, header: bool = True) -> Text:
-    """The text with its columns' names, from the first line that holds anything.
-
-    Raises InputError for text without a line, and for a column that is there twice.
-    """
+    """The text with its columns' names, from the first line that holds any. Raises InputError for none or twins."""
     csv.field_size_limit(sys.maxsize)
     end = "\n" if text.has(b"\n") else ""
     with text.opened() as handle, io.TextIOWrapper(handle, "utf-8-sig", errors="replace", newline=end) as opened:

@@ -25,15 +25,9 @@ def run(application: Application, workers: int) -> None:
     Environment: SAGEMAKER_BIND_TO_PORT (8080), SERVE_HOST (0.0.0.0: a container is reached from outside).
     """
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a batch is
-    server = _listen(application, workers)
-    log.info("listening on %s:%s with %s threads", server.effective_host, server.effective_port, workers)
-    Draining(server).run()
-
-
-def _listen(application: Application, workers: int) -> Any:
     host, port = os.environ.get("SERVE_HOST", "0.0.0.0"), os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")  # noqa: S104
     try:
-        return waitress.create_server(
+        server = waitress.create_server(
             application,
             host=host,
             port=int(port),
@@ -48,13 +42,12 @@ def _listen(application: Application, workers: int) -> Any:
         )
     except (OSError, ValueError) as error:
         raise InputError(f"can't listen on {host}:{port} ({error}); set SAGEMAKER_BIND_TO_PORT.") from None
+    log.info("listening on %s:%s with %s threads", server.effective_host, server.effective_port, workers)
+    Draining(server).run()
 
 
 class Draining:
-    """Runs a server until SIGTERM, then until the requests it holds are answered, or the grace is over.
-
-    Waitress itself drops what is in its buffers when it is told to stop.
-    """
+    """Runs a server until SIGTERM, then until what it holds is answered, which waitress drops, or the grace is over."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -73,10 +66,7 @@ class Draining:
         self.server.task_dispatcher.shutdown(timeout=0.1)
 
     def close_silent(self) -> None:
-        """Close connections beyond CONNECTIONS: half-open ones would keep /ping from being heard.
-
-        The longest silent first, and none whose request has arrived and is being answered.
-        """
+        """Close silent connections beyond CONNECTIONS, longest first: half-open ones keep /ping from being heard."""
         channels = [channel for channel in self.server.active_channels.values() if not channel.will_close]
         waiting = [channel for channel in channels if not channel.requests and not channel.total_outbufs_len]
         excess = min(len(channels) - CONNECTIONS, len(waiting))

@@ -1,7 +1,4 @@
-"""Features side by side as the model's matrix: a number or a category is one column, a picture has one for each value.
-
-A matrix of nothing but pictures is uint8, any other one float32.
-"""
+"""Features side by side as the model's matrix: float32, and uint8 where there are nothing but pictures."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -53,9 +53,7 @@ def tf_idf(feature: Mapping[str, Any]) -> pl.Expr:
 def measures(column: Column) -> dict[str, tuple[str, pl.Expr]]:
     """What monitoring looks at in the place of a column: name → type and values; nothing where it is the column itself.
 
-    Of a text: its length, how many words it has, and one of them, which the length picks: over many rows it is
-    distributed as the words are, and rows are independent, which the words of one text are not. Of a picture: what
-    appearance.py says.
+    Of a text: its length, its words, and one of them, which the length picks: rows are independent, its words are not.
     """
     if column.type == "image":
         from batchloop.container import appearance  # noqa: PLC0415 - it needs NumPy, and processing may have none

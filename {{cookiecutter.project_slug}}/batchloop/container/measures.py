@@ -37,8 +37,7 @@ Hits = Mapping[str, Floats]  # of each cell's rows, those that belong to the cla
 def auc(cells: Cells, hits: Floats) -> Floats:
     """The probability that a hit scores above a miss; a tie counts half (Mann and Whitney, 1947).
 
-    This and the following take the number of rows of each cell that belong to the class, as whole numbers or as
-    expectations, cells last; a share of nothing is 0.
+    `hits` (here and below): the rows of each cell that belong to the class, or expected ones, cells last.
     """
     if np.any((steps := np.diff(cells.scores)) <= 0):  # one cell a score is needed, from low to high
         # only single rows come unsorted: their sums are whole numbers, in any order of equal scores
@@ -186,11 +185,11 @@ def regression(labels: Floats, values: Floats) -> dict[str, float]:
 
 
 def forecasting(labels: Floats, forecasts: Floats) -> dict[str, float]:
-    """`forecasts` has the columns metrics.FORECAST; what the labels or the columns don't allow is NaN.
+    """`forecasts` has the columns metrics.FORECAST.
 
-    mase: the mean absolute error, each in units of its series' own error of the seasonal naive forecast, before the
-    origin (Hyndman and Koehler, 2006). relative_mase: that over the seasonal naive forecast's on these rows. smape: 0
-    to 2. pinball: the mean loss of the interval's ends and the middle as quantiles, in units of the same error.
+    mase: the mean absolute error in units of the series' error of the seasonal naive forecast, before the origin
+    (Hyndman and Koehler, 2006). relative_mase: that over the seasonal naive forecast's on these rows. smape: 0 to 2.
+    pinball: the mean loss of the interval's ends and the middle as quantiles, in the units of mase.
     """
     middle, low, high, naive, unit = forecasts[:, :5].T
     errors, tail = np.abs(labels - middle), (1 - INTERVAL) / 2
@@ -214,9 +213,8 @@ def forecasting(labels: Floats, forecasts: Floats) -> dict[str, float]:
 
 def points(task: str, predicted: Floats) -> Floats:
     """One number a row of what a model predicts: the forecast, the value, or the (highest) probability."""
-    if task == "forecasting":
-        return predicted[:, 0]
-    return predicted if predicted.ndim == 1 else np.asarray(predicted.max(axis=1))
+    several = predicted.ndim > 1
+    return predicted[:, 0] if task == "forecasting" else np.asarray(predicted.max(axis=1)) if several else predicted
 
 
 def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
@@ -239,11 +237,9 @@ def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, A
 
 def calibration(task: str, labels: Floats, predicted: Floats) -> list[dict[str, Any]]:
     """The reliability table of the positive class (binary) or the predicted one (multiclass); none for regression."""
-    if task in ("regression", "forecasting"):
-        return []
     if task == "binary":
         return reliability(labels == 1, predicted)
-    return reliability(predicted.argmax(axis=1) == labels, predicted.max(axis=1))
+    return reliability(predicted.argmax(axis=1) == labels, predicted.max(axis=1)) if task == "multiclass" else []
 
 
 def calibration_error(table: list[dict[str, Any]]) -> float:
@@ -254,21 +250,13 @@ def calibration_error(table: list[dict[str, Any]]) -> float:
 
 @dataclass(frozen=True)
 class Scored:
-    """Labelled rows: class positions or values, what a model predicts for them, and the group of each, if any.
-
-    From `threshold` on a binary task's positive class is predicted.
-    """
+    """Labels (class positions or values), what is predicted for them (binary: positive from `threshold` on), groups."""
 
     task: str
     labels: Floats
     predicted: Floats
     threshold: float = 0.5
     groups: Rows | None = None
-
-    @property
-    def points(self) -> Floats:
-        """One number a row of what is predicted."""
-        return points(self.task, self.predicted)
 
     def measured(self, rows: Rows | slice = slice(None)) -> dict[str, float]:
         """All metrics of the task on some of the rows."""
@@ -292,12 +280,10 @@ class Spread:
 def spreads(
     measured: Callable[[Rows | slice], Mapping[str, float]], rows: int, groups: Rows | None = None
 ) -> dict[str, Spread]:
-    """Every value that is measured on rows, by name, with limits from a bootstrap.
+    """Every value that is measured on rows, by name, with limits from a bootstrap; without those it rarely allows.
 
-    Where rows have groups, whole groups are drawn: rows of one say the same, not something new each (the cluster
-    bootstrap; Field and Welsh, 2007). Resamples of many rows are smaller than the table, and their spread is scaled to
-    its size (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997). A value that half of the resamples don't
-    allow is left out.
+    Where rows have groups, whole groups are drawn (the cluster bootstrap; Field and Welsh, 2007). Resamples of many
+    rows are smaller, and their spread is scaled (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997).
     """
     whole = measured(slice(None))
     scale, drawn = _resamples(np.arange(rows) if groups is None else groups)
@@ -318,12 +304,12 @@ def _resamples(groups: Rows) -> tuple[float, Iterator[Rows]]:
     _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
     count = min(sizes.size, max(2, MOST * sizes.size // groups.size))
     random = np.random.default_rng(SEED)
-    drawn = (members(order, starts, sizes, random.integers(0, sizes.size, count)) for _ in range(RESAMPLES))
-    return float(np.sqrt(count / sizes.size)), drawn
 
+    def sample() -> Rows:
+        """All rows of some groups, one group after another; those of group g stand in `order` from starts[g] on."""
+        chosen = random.integers(0, sizes.size, count)
+        ends = np.cumsum(sizes[chosen])
+        rows: Rows = order[np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - sizes[chosen]), sizes[chosen])]
+        return rows
 
-def members(order: Rows, starts: Rows, sizes: Rows, groups: Rows) -> Rows:
-    """All rows of these groups, one group after another; those of group g stand in `order` from starts[g] on."""
-    ends = np.cumsum(sizes[groups])
-    rows: Rows = order[np.arange(ends[-1]) + np.repeat(starts[groups] - (ends - sizes[groups]), sizes[groups])]
-    return rows
+    return float(np.sqrt(count / sizes.size)), (sample() for _ in range(RESAMPLES))

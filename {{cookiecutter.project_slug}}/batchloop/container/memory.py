@@ -1,7 +1,4 @@
-"""Whether tables fit into memory, asked of their files before they are read.
-
-Only training the algorithm holds whole tables. All other jobs hold a few batches, however many rows there are.
-"""
+"""Whether the tables of a training, which holds them whole, fit into memory, asked of their files."""
 
 import os
 import re

@@ -20,13 +20,6 @@ UNBOUNDED = frozenset(("log_loss", *REGRESSION, *FORECASTING)) - {"r2", "smape",
 SMALLER_IS_BETTER = UNBOUNDED | {"brier", CALIBRATION, "smape"}
 
 
-def check(metric: str, task: str) -> None:
-    """Raises SettingError for a metric that this task's evaluation does not hold."""
-    if metric not in NAMES[task]:
-        close = nearest(metric, NAMES[task])
-        raise SettingError(f"[gate] metric = {metric!r} is not a metric of a {task} task; {close}.")
-
-
 def values(metric: str, task: str) -> tuple[float, float]:
     """The lowest and the highest value that a metric can have."""
     if metric == "r2":
@@ -34,7 +27,7 @@ def values(metric: str, task: str) -> tuple[float, float]:
     return 0, inf if metric in UNBOUNDED else 2 if (metric, task) in (("brier", "multiclass"), ("smape", task)) else 1
 
 
-def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float = 0) -> None:
+def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop: float) -> None:
     """Raises SettingError for a limit that no model can reach, or none can miss by the nature of the metric."""
     check_limit(task, metric, minimum, "[gate] minimum")
     low, high = values(metric, task)
@@ -46,7 +39,9 @@ def check_gate(task: str, metric: str, minimum: float, minimum_lead: float, drop
 
 def check_limit(task: str, metric: str, minimum: float, name: str) -> None:
     """Raises SettingError for a limit beyond all values of the metric, or for a metric that the task does not have."""
-    check(metric, task)
+    if metric not in NAMES[task]:
+        close = nearest(metric, NAMES[task])
+        raise SettingError(f"[gate] metric = {metric!r} is not a metric of a {task} task; {close}.")
     low, high = values(metric, task)
     if not low <= minimum <= high:
         never = (minimum > high) != (metric in SMALLER_IS_BETTER)

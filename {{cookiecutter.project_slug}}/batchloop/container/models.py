@@ -1,7 +1,6 @@
 """A model with what it predicts from, whichever library ★ model.py uses: how it is fitted, interrupted, kept and asked.
 
-SageMaker copies /opt/ml/checkpoints to S3 and back ("Use checkpoints in Amazon SageMaker", developer guide), and sends
-SIGTERM two minutes before a spot instance is taken away.
+SageMaker copies /opt/ml/checkpoints to S3 and back ("Use checkpoints in Amazon SageMaker", developer guide).
 """
 
 import hashlib
@@ -22,15 +21,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from batchloop.container import artifacts, conformal, hosts, job, matrices
+from batchloop.container import artifacts, hosts, job, matrices
 from batchloop.container.job import InputError, Pace, sentence
-from batchloop.container.metrics import FORECAST, GIVEN
+from batchloop.container.metrics import FORECAST, GIVEN, INTERVAL
 from batchloop.container.protocols import Matrix, ModelFile, Predicted, Problem, Progress, Table
 from batchloop.container.usecase import digest
 
 log = logging.getLogger(__name__)
 METADATA = "metadata.json"
+Floats = NDArray[np.float64]
 EXAMPLES, COMPARED = 1000, 1000  # rows on which hyperparameters are tried, and predictions compared
+ENOUGH = 200  # values that the ends of an interval are drawn from
 EVERY, SECONDS = 100, 60  # rounds between two checkpoints, and seconds, whichever come first
 STATE, TUNED = "fit.txt", "tuning.json"  # of the first, line 1 says whose state the rest is
 
@@ -88,10 +89,10 @@ def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
         return predicted
     given = _given(model, features)
     known = model.metadata.get("interval", [[np.nan, np.nan]])
-    return np.column_stack([predicted, conformal.interval(predicted, given[:, 1], given[:, 2], known), given])
+    return np.column_stack([predicted, _interval(predicted, given[:, 1], given[:, 2], known), given])
 
 
-def _given(model: Model, features: Matrix) -> "NDArray[np.float64]":
+def _given(model: Model, features: Matrix) -> Floats:
     """Of each row to forecast: the seasonal naive forecast, its error, and the step."""
     names = [feature["name"] for feature in model.metadata["features"]]
     return np.asarray(features[:, [names.index(name) for name in GIVEN]], dtype=np.float64)
@@ -103,7 +104,29 @@ def calibrated(model: Model, validation: Table) -> Model:
         return model
     _, error, step = _given(model, validation.features).T
     missed = (validation.labels - predict(model, validation.features)[:, 0]) / error
-    return replace(model, metadata={**model.metadata, "interval": conformal.ends(missed, step)})
+    return replace(model, metadata={**model.metadata, "interval": _ends(missed, step)})
+
+
+def _ends(missed: Floats, step: Floats) -> list[list[float]]:
+    """The interval's ends beside the forecast, in units of the naive error, for each step that validation has.
+
+    Split conformal (Lei et al., "Distribution-free predictive inference for regression", 2018).
+    """
+    found = []
+    for number in range(1, int(step.max()) + 1):
+        distances = np.abs(step - number)  # neighbours lend values where a step has few
+        near = missed[distances <= np.sort(distances)[min(ENOUGH, distances.size) - 1]]
+        share = min(1.0, np.ceil((near.size + 1) * (1 + INTERVAL) / 2) / near.size)
+        low, high = (float(np.quantile(side, share, method="higher")) for side in (-near, near))
+        found.append([-low, high])
+    return found
+
+
+def _interval(forecast: Floats, error: Floats, step: Floats, learned: list[list[float]]) -> Floats:
+    """Rows × 2; a step beyond those that were learned has the last one's."""
+    place = np.clip(np.nan_to_num(step, nan=1.0).astype(int) - 1, 0, len(learned) - 1)
+    both: Floats = forecast[:, None] + error[:, None] * np.asarray(learned)[place]
+    return both
 
 
 def confirmed(model: Model, features: Matrix, known: "Predicted | None", threads: int) -> Predicted:
@@ -182,10 +205,7 @@ def interruptible() -> Iterator[Interruption]:
 
 
 class Checkpoint:
-    """The Progress of one fit, told from others by code and `identity` (data, hyperparameters); `start` to go on from.
-
-    What the model's own state is, only the model knows: here it is a text.
-    """
+    """The Progress of one fit, told from others by code and `identity`; `start` to go on from. Its state is a text."""
 
     def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
         self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption

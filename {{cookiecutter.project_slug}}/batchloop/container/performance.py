@@ -3,11 +3,7 @@
 How often they do is learned on the validation split: a logistic regression of the outcome on the score's log-odds, with
 a correction at up to 15 knots (quantiles of the validation scores, hat functions between them, constant beyond). Its
 prior says that a score is the probability that it claims to be: intercept 0, slope 1, no correction, each give or take
-a standard deviation. So few labels change scores little, many labels change them as they must, and what no label has
-shown stays wide: the posterior (Laplace's approximation) is what the limits of an expected metric are drawn from.
-
-Log-odds and not bins of the score: with bins, every row of the outer ones gets about the same probability, and a log
-loss of 0.001 lies in how they differ there.
+a standard deviation. The limits of an expected metric are drawn from the posterior (Laplace's approximation).
 """
 
 from collections.abc import Mapping, Sequence
@@ -144,10 +140,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Expected:
-    """A metric's expected value, and the limits between which the batch's labels would put it, 19 times of 20.
+    """A metric's expected value, with 95 % limits of what the batch's labels would say.
 
-    `drop` is by how much worse it is than the same estimate for the validation split: what the calibration gets wrong
-    is in both. `doubt` is the share of other calibrations, as likely by the validation labels, by which it is no worse.
+    `drop`: by how much it is worse than the same estimate for the validation split. `doubt`: the share of other
+    calibrations, as likely by the validation labels, by which it is no worse.
     """
 
     estimated: float
@@ -160,9 +156,8 @@ class Expected:
 def expected(task: str, counted: Counted, known: Known) -> dict[str, Expected]:
     """Every metric that can be estimated, by name, for cells of at least one row.
 
-    The limits hold two kinds of chance: which labels this batch will have, and which ones the validation split happened
-    to have when the scores were calibrated on it. Each of the draws makes both anew. Where validation rows come in
-    groups, `known.rows_a_group` widens them as if each group were one row (the design effect of equal rows). Where a
+    Each draw makes two kinds of chance anew: which labels this batch will have, and which ones validation had.
+    `known.rows_a_group` widens the limits as if each group were one row (the design effect of equal rows). Where a
     label counts in two classes, drawing those apart halves the variance, which is put back.
     """
     random, wider = np.random.default_rng(SEED), np.sqrt(known.rows_a_group)
@@ -197,10 +192,8 @@ def p_value(
 ) -> float:
     """How often chance makes the second of `parts` worse than the first by as much; `wanted` is task and metric.
 
-    A permutation test: the rows of both parts (the numbers of their cells, by score column) are parted anew at random,
-    again and again. Where both come from the same distribution every parting is as likely as the real one, so `level`
-    is kept whatever the number of rows, how skewed their scores are, and however wrong the calibration is, which is the
-    same for all partings. It ends early where the answer is clearly no (Besag and Clifford, 1991).
+    A permutation test: the rows of both parts (the numbers of their cells, by score column) are parted anew at random.
+    It ends early where the answer is clearly no at `level` (Besag and Clifford, 1991).
     """
     (task, metric), random, (before, now) = wanted, np.random.default_rng(SEED), parts
     pools = {name: _Pool(np.concatenate([before[name], now[name]]), one) for name, one in known.calibrations.items()}
@@ -243,8 +236,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     """How scores relate to labels on the validation split, and the metrics there; or the `reason` why there is none.
 
     By score column, `cells` holds scores, rows and chosen as in Cells, and the hits: rows where the score came true;
-    `sample` the numbers of single rows' cells, one row a group. `threshold` is where the positive class begins to be
-    predicted.
+    `sample` the numbers of single rows' cells, one row a group.
     """
     metric, columns = evaluation.get("metric"), score_columns(case)
     if reason := _obstacle(case, scored, evaluation):
@@ -318,11 +310,10 @@ def _sample(table: pl.DataFrame, columns: list[str], threshold: float) -> dict[s
 def estimated(case: UseCase, baseline: Mapping[str, Any], scored: pl.LazyFrame) -> Plain:
     """The `performance` of drift.json, for the rows that were scored.
 
-    metric: the gate's. estimated, low, high: its expected value and 95 % limits, null with a `reason` where there is
-    none. reference: its value on the labelled validation split. drop: by how much the estimate is worse than the same
-    estimate for the validation split, and limit: [drift] performance_drop. p_value: how often chance alone gives such a
-    drop, null below the limit. alarm: the drop is over the limit, and p_value below [drift] significance. metrics: the
-    same but for p_value and alarm, for every metric that can be estimated.
+    estimated, low, high: the gate's metric with 95 % limits, null with a `reason` where there is none. reference: its
+    value on the labelled validation split. drop: by how much the estimate is worse than the same estimate for that
+    split, limit: [drift] performance_drop, p_value: how often chance alone gives such a drop, null below the limit.
+    metrics: the same but for p_value and alarm, for every metric that can be estimated.
     """
     known: Mapping[str, Any] = baseline.get("performance", {})
     metric, limit = known.get("metric"), case.drift.performance_drop

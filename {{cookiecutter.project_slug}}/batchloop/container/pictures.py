@@ -1,8 +1,6 @@
-"""Pictures of a raw column: each is decoded once and brought to one size, and what can't be is said in words.
+"""Pictures of a raw column (PNG, JPEG, WebP: bytes, or a path): decoded once, and stretched to one size.
 
-A cell holds the bytes of a PNG, JPEG or WebP file, or its path in the table's folder. Transparent parts become white,
-16 bits a channel become 8, CMYK becomes RGB, and a photo is turned as its EXIF orientation says. What is not square is
-stretched. Memory holds a few pictures at a time: batches are decoded side by side, each picture by picture.
+Transparent parts become white, 16 bits a channel 8, CMYK RGB, and a photo is turned as its EXIF orientation says.
 """
 
 import io
@@ -27,10 +25,7 @@ Picture = tuple[int, int, bytes]
 
 
 def parse(cells: pl.Series, column: Column, missing: Collection[str]) -> tuple[pl.Series, pl.Series | None]:
-    """Pictures as CELL, and for each that can't be used the reason as text; None where all can.
-
-    Raises InputError for a column that can't hold pictures.
-    """
+    """Pictures as CELL, and why each other can't be used, or None. Raises InputError for a column without pictures."""
     if isinstance(cells.dtype, pl.Struct) and "bytes" in {field.name for field in cells.dtype.fields}:
         cells = cells.struct.field("bytes")  # as Hugging Face's datasets write them, with a path beside
     if cells.dtype not in (pl.Binary, pl.String, pl.Null):
@@ -42,9 +37,7 @@ def parse(cells: pl.Series, column: Column, missing: Collection[str]) -> tuple[p
     found = [_picture(cell, column, missing) for cell in cells]
     right = pl.Series([isinstance(one, tuple) for one in found], dtype=pl.Boolean)
     parts = zip(*(one if isinstance(one, tuple) else (None, None, None) for one in found), strict=True)
-    fields = CELL.fields
-    made = [pl.Series(field.name, list(part), dtype=field.dtype) for field, part in zip(fields, parts, strict=False)]
-    frame = pl.DataFrame(made or {field.name: pl.Series(dtype=field.dtype) for field in fields})
+    frame = pl.DataFrame([*parts] or [(), (), ()], CELL.to_schema(), orient="col")
     typed = frame.select(pl.when(right).then(pl.struct(pl.all())).alias(cells.name)).to_series()
     reasons = pl.Series([one if isinstance(one, str) else None for one in found], dtype=pl.String)
     return typed, None if right.all() else reasons
@@ -69,10 +62,7 @@ def _picture(cell: bytes | str | None, column: Column, missing: Collection[str])
 
 
 def decoded(source: bytes | Path, column: Column) -> Picture | str:
-    """Width and height as they were, and the pixels as the column wants them, a byte a channel; or why there are none.
-
-    Pillow is asked what the file is before anything is decoded.
-    """
+    """Width and height as they were, and the pixels as the column wants them, a byte a channel; or why not."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where the contract has pictures
 
     Image.MAX_IMAGE_PIXELS = None  # LARGEST is asked of the header, and said in words
@@ -103,38 +93,22 @@ def _problem(image: Any, source: bytes | Path) -> str:
 
 
 def _resized(image: Any, column: Column) -> bytes:
-    """Upright, of the column's size and channels."""
+    """Upright, on white, of the column's size and channels."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - as above
 
     mode, sides = "RGB" if column.colour else "L", (column.size, column.size)
     if image.format in ("JPEG", "MPO"):
         image.draft(mode, (BY_HALVES * column.size, BY_HALVES * column.size))
-    upright = ImageOps.exif_transpose(image)
-    plain = _opaque(_in_8_bits(upright))
+    plain = ImageOps.exif_transpose(image)
+    if plain.mode.startswith(("I", "F")):  # 16 bits: the upper ones, where converting would cut off all above 255
+        import numpy as np  # noqa: PLC0415 - only for such pictures
+
+        plain = Image.fromarray(np.clip(np.asarray(plain).astype(np.int64) >> 8, 0, 255).astype(np.uint8))
+    if plain.has_transparency_data:
+        white = Image.new("RGBA", plain.size, "white")
+        white.alpha_composite(plain.convert("RGBA"))
+        plain = white.convert("RGB")
     plain = plain if plain.mode == mode else plain.convert(mode)
     if plain.size != sides:
         plain = plain.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    pixels: bytes = plain.tobytes()
-    return pixels
-
-
-def _in_8_bits(image: Any) -> Any:
-    """Grey values of 16 bits as 8: the upper ones, where converting would cut off all above 255."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    import numpy as np  # noqa: PLC0415 - only for such pictures
-    from PIL import Image  # noqa: PLC0415 - as above
-
-    return Image.fromarray(np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8))
-
-
-def _opaque(image: Any) -> Any:
-    """On white."""
-    from PIL import Image  # noqa: PLC0415 - as above
-
-    if not image.has_transparency_data:
-        return image
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image)
-    return white.convert("RGB")
+    return bytes(plain.tobytes())

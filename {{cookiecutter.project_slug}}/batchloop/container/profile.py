@@ -68,10 +68,7 @@ class Counted:
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
     def add_categories(self, cells: pl.DataFrame, bins: NDArray[np.uint32], held: Mask | None) -> None:
-        """Count a batch of a category or boolean, and remember some values that are in the bin of all others.
-
-        The first column of `cells` has the values, the others say where they stand.
-        """
+        """Count a batch of a category or boolean; the columns of `cells` are the values and where they stand."""
         before, other = self.counts[-2], len(self.counts) - 2
         self._add(bins, held)
         if len(self.unknown) < EXAMPLES and self.counts[-2] > before:
@@ -173,18 +170,12 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
 
 
 def table(folder: Path, case: UseCase, again: bool = False, new: bool = False) -> Rows:
-    """What is monitored of a raw table, to be read once; `again`: several times.
-
-    Of series that is what lies beyond season and trend; `new`: of a window that brings its past, and rows to come.
-    """
+    """What is monitored of a raw table, to be read once; `again`: several times; `new`: see seasonal.monitored."""
     return seasonal.monitored(folder, case, new) if case.series else intact(folder, case, again)
 
 
 def intact(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
-    """The rows of a raw table but those of ragged lines, whose cells may stand under other columns; to be read once.
-
-    In the place of a text or a picture stands what is measured of it. With `again` they can be read several times.
-    """
+    """The rows of a raw table but those of ragged lines, with what is measured of texts and pictures in their place."""
     case = measured.seen(case)
     parts = raw.read(folder, case).parts if again else []
 
@@ -211,11 +202,7 @@ def _places(start: int, rows: int) -> NDArray[np.uint64]:
 
 
 def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
-    """How many rows there are, and of each column its bins and what was counted in them, as plain data.
-
-    One half of the rows draws the bins, and the other half is counted in them: rows that are counted in bins which
-    were drawn through them look like no other sample of the same distribution.
-    """
+    """How many rows there are, and of each column its bins, which one half draws, and the other half's counts."""
     if isinstance(rows, Mapping):
         parts = [learned(part, {name: kinds[name] for name in names}, bins) for names, part in rows.items()]
         frames = {name: part for names, part in rows.items() for name in names}
@@ -237,11 +224,7 @@ def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[
 
 
 def _drawn(rows: One, numbers: list[str], categories: list[str]) -> tuple[int, pl.LazyFrame, pl.LazyFrame]:
-    """How many rows there are, and of the half that draws the bins the numbers and the categories.
-
-    Of many rows not all of that half are needed for the numbers, whose quantiles take whole columns; every category is
-    counted.
-    """
+    """How many rows there are, and of the half that draws the bins the numbers (of some rows) and the categories."""
     total, below, most = 0, HALF, min(DRAWN, DRAWN_CELLS // max(1, len(numbers)))
     some, parts, scratch = list[pl.DataFrame](), list[Path](), files.scratch("categories-")
     for batch in _batches(rows, [*numbers, *categories]):
@@ -261,11 +244,8 @@ def _drawn(rows: One, numbers: list[str], categories: list[str]) -> tuple[int, p
 def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
     """A column of baseline.json but for its counts: bins, and what people ask for."""
     present = float(counted.counts[:-1].sum())
-    shared = {
-        **column,
-        "missing": (counted.counts[-1] - counted.invalid) / rows if rows else 0.0,
-        "invalid": counted.invalid / rows if rows else 0.0,
-    }
+    parts = {"missing": counted.counts[-1] - counted.invalid, "invalid": counted.invalid}
+    shared = column | {name: part / rows if rows else 0.0 for name, part in parts.items()}
     if "values" in column:
         return shared
     mean = float(counted.sums.sum()) / present if present else 0.0

@@ -1,9 +1,8 @@
 """Raw tables under the contract: one lazy frame with the contract's columns in the contract's types.
 
-Files are read one after another in batches of a bounded number of cells, whose columns are parsed one by one, and what
-comes out lies in Arrow files of scratch: memory and time grow neither with the number of files nor faster than the
-columns do. Beside a column `c` that can be wrong stands `__invalid:c`: the cell holds something that is not a value of
-its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
+Memory and time grow neither with the number of files nor faster than the columns do: batches are parsed one after
+another, into Arrow files. Beside a column `c` that can be wrong stands `__invalid:c`: the cell holds something that is
+no value of its type or range. `__error` says in words what is wrong with a row, `__broken` whether anything is.
 """
 
 from collections import Counter
@@ -18,7 +17,6 @@ import polars as pl
 from batchloop.container import files, pictures, values
 from batchloop.container.batches import FILE, Batch, Reading, in_order
 from batchloop.container.formats import EPOCHS
-from batchloop.container.ids import Ids
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
 from batchloop.container.usecase import Column, UseCase
@@ -32,6 +30,41 @@ GROUP = "__group"  # what [split] group says of a row, as text
 SERIES = "__series"  # what [series] id says of a row, as text
 SLICE = "__slice:"  # begins the name of a column of [slices] that is none of [columns]; text
 NO_ID = "row"  # the name of the id that stands in where the contract names none
+AT_ONCE = 1 << 21  # ids that are compared at once
+
+
+def repeated_ids(ids: pl.LazyFrame) -> tuple[int, list[str]]:
+    """Of a frame whose one column is `id`: how many rows have the id of another one, and the first such ids."""
+    repeated = ids.drop_nulls().group_by("id").len().filter(pl.col("len") > 1).collect(engine="streaming")
+    return int(repeated["len"].sum()), repeated["id"].sort().head(3).to_list()
+
+
+class Ids:
+    """The ids of a table, added bit by bit; they lie in scratch, so that more rows take no more memory."""
+
+    def __init__(self) -> None:
+        self.parts: list[Path] = []
+        self.rows = 0
+
+    def add(self, ids: pl.Series) -> None:
+        known = ids.drop_nulls().alias("id").to_frame().with_columns(pl.col("id").hash().alias("hash"))
+        if not self.parts:
+            self.scratch = files.scratch("ids-")
+        self.parts.append(self.scratch / f"{len(self.parts):06d}.arrow")
+        known.write_ipc(self.parts[-1])
+        self.rows += len(known)
+
+    def shared(self) -> tuple[int, list[str]]:
+        """As `repeated_ids`: a share of the hashes is looked at in turn, and ids only where some are equal."""
+        if not self.rows:
+            return 0, []
+        shares, rows, first = 1 + self.rows // AT_ONCE, 0, list[str]()
+        for share in range(shares):
+            some = files.in_parts(self.parts).filter(pl.col("hash") % shares == share)
+            if some.select(pl.len() - pl.col("hash").n_unique()).collect(engine="streaming").item():
+                more, repeated = repeated_ids(some.select("id"))
+                rows, first = rows + more, sorted([*first, *repeated])[:3]
+        return rows, first
 
 
 @dataclass
@@ -39,12 +72,9 @@ class RawTable:
     """`frame` has the id, each contract column and the `__invalid:` flags, and the time, label and group if any.
 
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
-    image pictures.CELL, label String, or Float64 for regression. Each row has its `__file`, `__row`, `__broken`,
-    `__error` and `__ragged`: the line had too few or too many cells, so that nothing but the id was taken from it.
-
-    Of the `rows`, some are `broken`, `unlabelled` (and not broken) or `ungrouped`, and `first` says where the first
-    broken one is and why; `values` has how many each column has, `classes` a few values of the label. `ids` are for
-    `shared_ids`; `parts` are Arrow files of the frame's rows.
+    image pictures.CELL, label String, or Float64 for regression. Of a `__ragged` row nothing but the id was taken.
+    `unlabelled` rows are not broken; `first` says where the first `broken` one is and why; `values` has how many each
+    column has, `classes` a few values of the label. `parts` are Arrow files of the frame's rows.
     """
 
     files: tuple[Path, ...]
@@ -99,11 +129,7 @@ class Parser:
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
-    """The raw table in a folder: one or more CSV (also packed) or Parquet files; series always have their labels.
-
-    Raises InputError for a folder without files, a damaged file, one without a needed column, or a column of moments
-    whose time zone is not said.
-    """
+    """The raw table in a folder; series always have their labels. Raises InputError for what can't be read."""
     labelled = labelled or usecase.series is not None
     table, parsed = stream(folder, usecase, labelled)
     scratch = files.scratch("parsed-")
@@ -165,11 +191,10 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
             "image": ("a picture", partial(pictures.parse, column=column, missing=written.markers)),
         }.get(column.type, ("", partial(values.text, spelling=written)))
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
-        wrong = f"column {column.name!r}: '{{}}' is not {wanted}{bounds}"
-        if column.type == "image":
-            wrong = f"column {column.name!r}: {{}}"
+        said = "{}" if column.type == "image" else f"'{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
         same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
+        wrong = f"column {column.name!r}: {said}"
         parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
@@ -191,9 +216,7 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
 def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
     """Columns of texts that stay what they are, all found in one query."""
     texts = {name for name, kind in batch.schema.items() if kind == pl.String}
-    same = {
-        parser.name: parser.as_it_is for parser in parsers if parser.source in texts and parser.as_it_is is not None
-    }
+    same = {each.name: each.as_it_is for each in parsers if each.source in texts and each.as_it_is is not None}
     found = batch.select(**same).row(0, named=True) if same else {}
     return {name for name, yes in found.items() if yes}
 
@@ -211,10 +234,8 @@ def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
 def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]]) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
     batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
-    error = batch[RAGGED].alias(ERROR)
-    right = pl.repeat(False, len(batch), eager=True)
+    error, right = batch[RAGGED].alias(ERROR), pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
-
     chosen = parsers[usecase.data.time in batch.columns]
     unchanged = _unchanged(batch, chosen)
     for parser in chosen:

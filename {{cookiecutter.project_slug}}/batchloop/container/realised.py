@@ -38,8 +38,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     """The labels in `folder` with what was predicted, or why they can't be put together.
 
     Raises InputError for a table that can't be read or has no label. An id that comes more than once counts once where
-    its rows agree, and not at all where they contradict each other. Without an id in the contract a row is named by its
-    file and number, which means something only in the very files that were scored, with the label added.
+    its rows agree, and not at all where they contradict each other.
     """
     identity = case.data.id or raw.NO_ID
     if not case.keys() and not same_rows(case, folder, scored_files):
@@ -48,9 +47,9 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
             "the ones that were scored; give the table an id, or the scored files with the label added"
         )
     labels, counts = _labels(case, folder, identity)
-    if identity not in predictions.collect_schema():
-        raise InputError(f"the predictions have no column {identity!r}, the id; labels can't be joined with them.")
     schema = predictions.collect_schema().names()
+    if identity not in schema:
+        raise InputError(f"the predictions have no column {identity!r}, the id; labels can't be joined with them.")
     scores = [name for name in schema if name == "score" or name.startswith("score:") or name in metrics.FORECAST[1:]]
     sliced = [name for name in schema if name.startswith(raw.SLICE)]
     answers = [PREDICTION, *scores, ERROR, *sliced]
@@ -150,13 +149,11 @@ def measured(
 ) -> dict[str, Any]:
     """The `realised` of drift.json; `expected` is its `performance`, the estimate from before there were labels.
 
-    metric: the gate's. value, low, high: it on the labelled rows, with 95 % limits; null with a `reason` where it is
-    not known. expected: what was estimated without labels. reference: its value on the validation split. drop: by how
-    much it is worse than that, and limit: [drift] performance_drop; alarm: the drop exceeds it, and chance, in these
-    rows and in the validation split, is excluded at [drift] significance; of precision, recall and F1 only where the
-    class is predicted, and true, in at least 30 rows. rows: labelled rows that were used, share: of the scored ones;
-    left_out: rows with labels that were not, by why; bias: how the labelled rows differ from the others. metrics: the
-    same for every metric of the task.
+    value, low, high: the gate's metric on the labelled rows, with 95 % limits; null with a `reason` where it is not
+    known. reference: its value on the validation split, drop: by how much it is worse than that, limit: [drift]
+    performance_drop; alarm: the drop exceeds it and chance, of precision and the like only where the class is
+    predicted, and true, in at least 30 rows. rows: labelled rows that were used, share: of the scored ones. metrics:
+    the same for every metric of the task.
     """
     known: Mapping[str, Any] = baseline.get("validation", {})
     metric = known.get("metric") or expected.get("metric")

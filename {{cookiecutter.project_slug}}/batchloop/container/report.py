@@ -1,7 +1,4 @@
-"""Report pages with Jinja: every text from the data is escaped, every number written as people read it.
-
-Tables and charts are macros of parts.html; what they are given is computed here.
-"""
+"""Report pages with Jinja; tables and charts are macros of parts.html, and what they are given is computed here."""
 
 import math
 import unicodedata
@@ -123,10 +120,7 @@ def ticks(low: float, high: float, most: int = 4) -> list[tuple[float, str]]:
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Sequence[int] = (), caption: str = ""
 ) -> Markup:
-    """A table; numbers are rounded to four significant digits and right-aligned, a list in a cell is written in lines.
-
-    `marked` rows (counted from 0) stand out. A header that the glossary knows is explained.
-    """
+    """A table; a list in a cell is written in lines, `marked` rows (from 0) stand out, known headers are explained."""
     columns = [_column([row[position] for row in rows]) for position in range(len(headers))]
     kinds = [kind for kind, _ in columns]
     lines = [list(zip(kinds, cells, strict=True)) for cells in zip(*(cells for _, cells in columns), strict=True)]
@@ -145,10 +139,8 @@ def _column(values: Sequence[object]) -> tuple[str, list[list[str]]]:
 def bars(items: Sequence[tuple[str, float]], unit: str, title: str) -> Markup:
     """Horizontal bars from a common zero; negative values go to the left."""
     values, texts = [finite(value) or 0.0 for _, value in items], aligned([value for _, value in items])
-    drawn = [
-        {"label": label, "text": text, "value": value}
-        for (label, _), text, value in zip(items, texts, values, strict=True)
-    ]
+    triples = zip(items, texts, values, strict=True)
+    drawn = [{"label": label, "text": text, "value": value} for (label, _), text, value in triples]
     across = Scale(min([0.0, *values]), max([0.0, *values]), 0.0, 100.0)
     return _part("bars", items=drawn, across=across, unit=unit, title=title)
 

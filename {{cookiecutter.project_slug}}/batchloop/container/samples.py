@@ -1,10 +1,9 @@
 """A training table in parts: what each host says of its own files, and what every host then knows of the whole.
 
 Each keeps the rows whose draw is smallest; of all that were kept the smallest again are a uniform sample of the whole
-table, the same one however the files are dealt out, and the table itself where it has no more rows. The share of rows
-below any value differs from the table's by more than √(ln(2/p) / 2n) with a chance of at most p (Dvoretzky, Kiefer and
-Wolfowitz, 1956; Massart, 1990): 0.3 % in ROWS rows, once in a thousand times. How many rows a file has is exact, and so
-is each row's number in the whole table, its part of the split, and every check of the table.
+table, the same one however the files are dealt out. The share of rows below any value differs from the table's by more
+than √(ln(2/p) / 2n) with a chance of at most p (Dvoretzky, Kiefer and Wolfowitz, 1956; Massart, 1990): 0.3 % in ROWS
+rows, once in a thousand times. Counts, each row's number, its part of the split and all checks are exact.
 """
 
 import zlib
@@ -13,17 +12,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from batchloop.container import datasets, files, job, raw, shards
-from batchloop.container.job import InputError
+from batchloop.container import artifacts, datasets, files, job, raw
+from batchloop.container.job import InputError, listed
 from batchloop.container.raw import FILE, ROW, RawTable
 from batchloop.container.usecase import Features, UseCase
 
 ROWS, CELLS = 500_000, 16_000_000  # of a sample at most
 KEY, COUNT = "__key", "len"
-NAME = "sample"  # of the hand-over
+NAME, SHARE = "sample", "share.json"  # of the hand-over, and of what one host adds to it
 COUNTS = ("rows", "empty", "broken", "unlabelled", "ungrouped")
 ONE_HOST = "write count = 1 for processing in environments/*.toml"
 
@@ -33,11 +33,25 @@ def spread() -> tuple[str, ...]:
     return ("raw",) if job.processing_input(NAME).is_dir() else ()
 
 
-class Sample:
-    """Rows of batches as they come, with their number in their file and the draw by which they are kept.
+def write_share(name: str, found: Mapping[str, Any]) -> None:
+    """This host's share, in the output of this name; it says which other hosts there are."""
+    host = job.current()
+    with artifacts.writing(job.processing_output(name)) as folder:
+        artifacts.write_json(folder / f"{host.prefix}{SHARE}", {"host": host.name, "hosts": host.names, **found})
 
-    `more` is what their pictures take, in cells of other columns.
-    """
+
+def shares(name: str) -> list[dict[str, Any]]:
+    """The share of every host, in an input of this name. Raises InputError where one is missing."""
+    folder = job.processing_input(name)
+    found = [artifacts.read_json(file) for file in sorted(folder.glob(f"*{SHARE}"))]
+    wanted = set(found[0]["hosts"]) if found else {"any host"}
+    if missing := wanted - {share["host"] for share in found}:
+        raise InputError(f"{name}/ lacks the share of {listed(sorted(missing))}; run the step that counts once more.")
+    return found
+
+
+class Sample:
+    """Rows with their number in their file and the draw by which they are kept; `more`: cells that pictures take."""
 
     def __init__(self, more: int = 0) -> None:
         self.more = more
@@ -45,10 +59,10 @@ class Sample:
 
     def add(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows, numbered."""
-        parts = [self._numbered(part) for part in rows.partition_by(FILE, maintain_order=True)]
-        every = pl.concat(parts) if parts else rows
-        if parts:
-            self.kept.append(every.filter(pl.col(KEY) < self.below))
+        if not len(rows):
+            return rows
+        every = pl.concat(self._numbered(part) for part in rows.partition_by(FILE, maintain_order=True))
+        self.kept.append(every.filter(pl.col(KEY) < self.below))
         if sum(map(len, self.kept)) > 2 * _most(every, self.more):
             self.kept = [self.rows()]
             self.below = float(self.kept[0][KEY].max())  # type: ignore[arg-type]
@@ -104,7 +118,7 @@ def write_training(case: UseCase) -> None:
             keys.append(rows.select(key).drop_nulls().group_by(pl.all()).len(COUNT))
     counts = {name: getattr(table, name) for name in (*COUNTS, "first")}
     counts |= {"values": table.values, "classes": [*table.classes], "files": sample.files}
-    shards.write(NAME, counts | {"warnings": raw.shared_ids(table, case)})
+    write_share(NAME, counts | {"warnings": raw.shared_ids(table, case)})
     sample.write()
     if keys:
         place = job.processing_output(NAME) / f"{job.current().prefix}keys.parquet"
@@ -178,8 +192,8 @@ def whole(case: UseCase) -> Whole:
     """Raises InputError where a host's share is missing, or two files have one name."""
     check(case)
     warnings = list[str]()
-    shares, table, sizes = shards.read(NAME), RawTable(()), Counter[str]()
-    for share in shares:
+    table, sizes = RawTable(()), Counter[str]()
+    for share in shares(NAME):
         _check_names([*sizes, *share["files"]])
         sizes.update(share["files"])
         for name in COUNTS:

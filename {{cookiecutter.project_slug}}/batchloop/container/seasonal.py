@@ -2,8 +2,7 @@
 
 A number of the past, the label first of all, counts by how far it lies from the value whole seasons before, at least a
 horizon back, in units of what such values usually differ by. What is known in advance counts as it is, of the rows to
-come. Rows of one time have much in common (a season, the weather), so that many of them say less than as many
-independent ones: by how much less, the design effect, is learned from the blocks of a horizon that training has.
+come. Rows of one time have much in common: by how much less they say is learned, the design effect.
 """
 
 import math
@@ -107,9 +106,8 @@ def scores(scored: pl.LazyFrame, case: UseCase) -> pl.LazyFrame | Parts:
 def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     """Pearson's statistic of "all blocks have the same distribution" over its degrees of freedom, 1 if they have.
 
-    It is as large as so many blocks allow: the upper 95 % limit of a variance (by Wilson and Hilferty, 1931). The
-    counts of a sample of such blocks, divided by it, are as sure as those of independent rows (Rao and Scott, "On
-    simple adjustments to chi-square tests with sample survey data", 1987).
+    It is as large as so many blocks allow: the upper 95 % limit of a variance (by Wilson and Hilferty, 1931). Counts
+    divided by it are as sure as those of independent rows (Rao and Scott, 1987).
     """
     name = pl.col(column["name"])
     if "edges" in column:
@@ -123,9 +121,8 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     else:
         code = name.cast(pl.String).replace_strict(column["values"], range(len(column["values"])), default=-1)
     counts = frame.select(BLOCK, code.alias("code")).group_by(BLOCK, "code").len().collect(engine="streaming")
-    table = (
-        counts.sort("code").pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK).to_numpy().astype(float)
-    )
+    wide = counts.sort("code").pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK)
+    table = wide.to_numpy().astype(float)
     blocks, bins = table.shape
     if blocks < 2 or bins < 2:
         return 1.0

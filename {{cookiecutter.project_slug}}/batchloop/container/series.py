@@ -7,7 +7,6 @@ aside by series first: no more than some series are in memory at once, and each 
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -87,35 +86,24 @@ def _series(case: UseCase) -> Series:
     return case.series
 
 
-@dataclass(frozen=True)
-class Borders:
-    """The first period of validation and of test; each of the two has `horizon` periods for each of some origins."""
-
-    validation: int
-    test: int
-    horizon: int
-
-    @classmethod
-    def of(cls, low: int, high: int, case: UseCase) -> "Borders":
-        """The shares that [split] asks for, in whole horizons. Raises InputError where too little is left."""
-        horizon, periods = _series(case).horizon, high - low + 1
-        test, validation = (
-            horizon * max(1, round(share * periods / horizon)) for share in (case.split.test, case.split.validation)
+def _borders(low: int, high: int, case: UseCase) -> tuple[int, int]:
+    """The first period of validation and of test, in whole horizons. Raises InputError where too little is left."""
+    horizon, periods = _series(case).horizon, high - low + 1
+    shares = case.split.test, case.split.validation
+    test, validation = (horizon * max(1, round(share * periods / horizon)) for share in shares)
+    if periods - test - validation < horizon + 1:
+        raise InputError(
+            f"column {case.data.time!r} spans {periods:,} periods of [series] frequency = "
+            f"{_series(case).frequency!r}; validation and test take a horizon of {horizon:,} each, and training "
+            "needs more than one: give more data, or a shorter horizon."
         )
-        if periods - test - validation < horizon + 1:
-            raise InputError(
-                f"column {case.data.time!r} spans {periods:,} periods of [series] frequency = "
-                f"{_series(case).frequency!r}; validation and test take a horizon of {horizon:,} each, and training "
-                "needs more than one: give more data, or a shorter horizon."
-            )
-        return cls(high - test - validation + 1, high - test + 1, horizon)
+    return high - test - validation + 1, high - test + 1
 
 
 def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
 
-    Validation and test have an origin every horizon, and each of their values is forecast once. A value of training is
-    forecast from as many origins as EXAMPLES allow. A table without [series] stays what it is.
+    Each value of validation and test is forecast once, one of training from as many origins as EXAMPLES allow.
     """
     if case.series is None:
         return table
@@ -123,8 +111,8 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
         buckets.add(rows := taken(batch, case))
         ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
-    borders, folder = Borders.of(min(ends), max(ends), case), files.scratch("examples-")
-    steps = max(1, min(borders.horizon, EXAMPLES // buckets.rows))
+    borders, folder = _borders(min(ends), max(ends), case), files.scratch("examples-")
+    steps = max(1, min(case.series.horizon, EXAMPLES // buckets.rows))
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
         made = _made(whole, _origins(whole, borders, steps, case), case)
@@ -133,10 +121,7 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
 
 
 def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
-    """One row a series and period, sorted, from each series' first to its last; of several rows the labels' mean.
-
-    Raises InputError where periods are far more than rows.
-    """
+    """A row a series and period, sorted, without gaps; the mean of several labels. Raises InputError for gaps alone."""
     others = [name for name in rows.columns if name not in (SERIES, PERIOD, case.data.label)]
     label = pl.col(case.data.label)
     each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))
@@ -157,14 +142,14 @@ def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     return numbered.with_columns(pl.col(ROW).min().over(SERIES).alias(START))
 
 
-def _origins(grid: pl.DataFrame, borders: Borders, steps: int, case: UseCase) -> pl.DataFrame:
+def _origins(grid: pl.DataFrame, borders: tuple[int, int], steps: int, case: UseCase) -> pl.DataFrame:
     """Which values are forecast from where: ROW, ORIGIN, STEP and PART."""
-    horizon, here = borders.horizon, pl.col(PERIOD)
-    part = pl.when(here >= borders.test).then(pl.lit("test")).when(here >= borders.validation)
+    horizon, here, (validation, test) = _series(case).horizon, pl.col(PERIOD), borders
+    part = pl.when(here >= test).then(pl.lit("test")).when(here >= validation)
     known = grid.filter(pl.col(case.data.label).is_not_null())
     known = known.with_columns(part.then(pl.lit("validation")).otherwise(pl.lit("train")).alias(PART))
     held, learned = pl.col(PART) != "train", pl.struct(SERIES, PERIOD).hash().cast(pl.UInt64) % horizon
-    chosen = [known.filter(held).with_columns((1 + (here - borders.validation) % horizon).alias(STEP))]
+    chosen = [known.filter(held).with_columns((1 + (here - validation) % horizon).alias(STEP))]
     for number in range(steps):
         step = 1 + (learned.cast(pl.Int64) + number * horizon // steps) % horizon
         chosen.append(known.filter(~held).with_columns(step.alias(STEP)))

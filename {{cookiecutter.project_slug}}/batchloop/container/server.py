@@ -1,7 +1,4 @@
-"""The HTTP server of batch transform: bodies are Parquet, CSV with a header or JSON lines, bounded in what they take.
-
-A body is bounded in the memory that its table takes; every refusal is one line of text.
-"""
+"""The HTTP server of batch transform: bodies are Parquet, CSV with a header or JSON lines; refusals are one line."""
 
 import codecs
 import io
@@ -52,9 +49,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 def read(body: bytes, content_type: str, columns: Sequence[str], cells: int = 0) -> pl.DataFrame:
     """The table in a body, all of it text for CSV; `columns` are the model's, the id first, and take so many `cells`.
 
-    JSON values of features are text too. A line of CSV with too few or too many cells has the reason in `__error`, as
-    has one of JSON without all `columns`. Raises InputError, also for a body that would take far more memory than a
-    table for this model does.
+    What is wrong with a line stands in `__error`. Raises InputError, also for a body that is too large for this model.
     """
     if not body:
         raise InputError("the body is empty (0 bytes)")
@@ -137,10 +132,7 @@ def _csv(body: bytes, columns: int) -> pl.DataFrame:
 
 
 def _json_lines(body: bytes, columns: Sequence[str]) -> pl.DataFrame:
-    """The `columns` as text, so that a wrong value spoils its own row and not the type of its column.
-
-    Ids that are whole numbers stay numbers. A key that is not there is no value, as a cell that is not there is none.
-    """
+    """The `columns` as text, so that a wrong value spoils its own row alone; ids that are whole numbers stay so."""
     schema = dict.fromkeys((*columns, raw.ERROR), pl.String)
     identity, features = columns[0], set(columns[1:])
     absent, present, numbers = set(columns), dict[str, None](), False
@@ -207,8 +199,7 @@ class RequestError(InputError):
 class Application:
     """Answers /ping, /execution-parameters and /invocations with one model.
 
-    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once. Where
-    `escape_formulas` is set, texts that a spreadsheet would run are marked in CSV answers.
+    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once.
     """
 
     model: Model

@@ -211,8 +211,7 @@ def _toml(value: Any) -> str:
 def line(text: str, path: tuple[str, ...]) -> int | None:
     """The line on which the statement begins that gives `path`, or else its table; None where neither is there.
 
-    The parser itself finds it: the shortest beginning of the text that is TOML and holds the path ends with that
-    statement. So quoted and dotted keys, inline tables and lists over several lines need no rules of their own.
+    The parser itself finds it: the shortest beginning of the text that is TOML and holds the path ends with it.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     for length in range(len(path), 0, -1):

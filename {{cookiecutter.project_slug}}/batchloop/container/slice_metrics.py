@@ -25,8 +25,7 @@ def evaluated(
 ) -> dict[str, Any]:
     """What evaluation.json says of slices: `lines` by slice (see measured), `worst`, `gate` and what was learned.
 
-    `gate` is what the pipeline's conditions ask: the worst slice's value, and how many slices can't be evaluated though
-    they should be. `table` has the slices of the candidate's rows.
+    `gate` is what the pipeline's conditions ask; `table` has the slices of the candidate's rows.
     """
     if not case.slices.columns:
         return {}
@@ -52,8 +51,7 @@ def measured(
         found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
         before = math.nan if champion is None or found is None else champion.measured(rows)[metric]
         line = {"column": name, "slice": part, "rows": len(rows), "champion": before if math.isfinite(before) else None}
-        limits = {"value": found.value, "low": found.low, "high": found.high} if found else {}
-        lines.append({**line, **dict.fromkeys(("value", "low", "high")), **limits})
+        lines.append(line | {key: getattr(found, key, None) for key in ("value", "low", "high")})
     return lines
 
 

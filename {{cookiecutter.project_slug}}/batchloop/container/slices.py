@@ -55,13 +55,8 @@ def assigned(found: Learned, case: UseCase) -> list[pl.Expr]:
             made = pl.when(number.is_null()).then(pl.lit(MISSING)).otherwise(text)
         else:
             text = column.cast(pl.String)
-            made = (
-                pl.when(text.is_null())
-                .then(pl.lit(MISSING))
-                .when(text.is_in(parts))
-                .then(text)
-                .otherwise(pl.lit(OTHER))
-            )
+            made = pl.when(text.is_null()).then(pl.lit(MISSING)).when(text.is_in(parts)).then(text)
+            made = made.otherwise(pl.lit(OTHER))
         expressions.append(made.alias(SLICE + name))
     return expressions
 

@@ -1,7 +1,4 @@
-"""Feature tables as the model's matrix (one row an example), and predictions as a table.
-
-A request's table is scored row by row: rows that can't be scored say why, all others are.
-"""
+"""Feature tables as the model's matrix (one row an example), and predictions as a table."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,16 +49,10 @@ def check_memory(described: Schema, *channels: str) -> None:
 
 
 def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
-    """Features and labels of a channel, in the files' order; beside them at most a few batches are in memory.
-
-    `classes` is empty for regression. Raises InputError for missing columns, labels or files.
-    """
-    frame, features = _scan(folder), described["features"]
-    names = [feature["name"] for feature in features]
-    label = described["label"]
+    """Features and labels of a channel, in the files' order. Raises InputError for missing columns, labels or files."""
+    frame, features, label = _scan(folder), described["features"], described["label"]
     kinds = frame.collect_schema()
-    absent = [name for name in [*names, label] if name not in kinds]
-    if absent:
+    if absent := [name for name in [*(feature["name"] for feature in features), label] if name not in kinds]:
         raise InputError(
             f"{folder.name}/ has no column {absent[0]!r}, which its features.json names; prepare it again."
         )
@@ -75,8 +66,8 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
         known = batch[label].cast(pl.Enum(classes), strict=False).to_physical() if classes else batch[label]
         numbers = known.cast(pl.Float64)
         if numbers.null_count():
-            wrong, wanted = batch[label].filter(numbers.is_null())[0], listed(classes)
-            wanted = f"one of {wanted}" if classes else "a number"
+            wrong = batch[label].filter(numbers.is_null())[0]
+            wanted = f"one of {listed(classes)}" if classes else "a number"
             raise InputError(f"{folder.name}/: label {label!r}: {wrong!r} is not {wanted}; prepare the data again.")
         table.labels[part] = numbers.to_numpy()
         start += batch.height
@@ -109,8 +100,7 @@ def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
 
 
 def _scan(folder: Path) -> pl.LazyFrame:
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
+    if not (files := sorted(folder.glob("*.parquet"))):
         raise InputError(f"{folder.name}/ holds no Parquet file; was the channel's data prepared?")
     return pl.scan_parquet(files)
 
@@ -118,10 +108,9 @@ def _scan(folder: Path) -> pl.LazyFrame:
 def table(
     identity: pl.Series, predicted: Predicted, metadata: Mapping[str, Any], errors: pl.Series | None = None
 ) -> pl.DataFrame:
-    """Id, prediction, score (a probability; `score:<class>` too for several classes) and error, a row an example.
+    """Id, prediction, score (`score:<class>` too for several classes; the columns of a forecast) and error, a row each.
 
-    `predicted` is what models.predict gave; the columns of a forecast stand in the place of the score. A row with an
-    error has no prediction and no score.
+    `predicted` is what models.predict gave. A row with an error has no prediction and no score.
     """
     chosen: Any = predicted
     columns = {}

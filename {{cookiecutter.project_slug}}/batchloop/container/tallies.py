@@ -1,7 +1,4 @@
-"""What monitoring counts where several hosts have parts of a table, and the baseline that it learns from all of them.
-
-Counts add up exactly. Sums of numbers do but for their last digits, as they do for other batches of one host.
-"""
+"""What monitoring counts where several hosts have parts of a table, and the baseline that it learns from them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -10,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import files, job, measured, profile, samples, shards
+from batchloop.container import files, job, measured, profile, samples
 from batchloop.container.job import InputError
 from batchloop.container.profile import Counted, Tally
 from batchloop.container.protocols import Bins
@@ -38,13 +35,13 @@ def write_tally(
         for name, one in counted.items()
     }
     pictures = measured.examples(folder, case) if job.holds_files(folder) else {}
-    shards.write(name, {"rows": rows, "columns": columns, "examples": pictures})
+    samples.write_share(name, {"rows": rows, "columns": columns, "examples": pictures})
 
 
 def tally(name: str) -> Tally:
     """All hosts' counts together. Raises InputError."""
     total, counted = 0, dict[str, Counted]()
-    for share in shards.read(name):
+    for share in samples.shares(name):
         total += share["rows"]
         for column, its in share["columns"].items():
             arrays = {key: np.asarray(its[key], float) for key in ("counts", "sums", "held")}
@@ -57,7 +54,7 @@ def examples(name: str, case: UseCase) -> dict[str, Any]:
     """What measured.examples gives of the raw files; where hosts had parts of them, the first host's that has any."""
     if job.holds_files(folder := job.processing_input("raw")):
         return measured.examples(folder, case)
-    return next((found for share in shards.read(name) if (found := share["examples"])), {})
+    return next((found for share in samples.shares(name) if (found := share["examples"])), {})
 
 
 def write_baseline(case: UseCase) -> None:

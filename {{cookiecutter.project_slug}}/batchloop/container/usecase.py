@@ -43,14 +43,11 @@ FROM_0, FROM_1 = Range(ge=0), Range(ge=1)
 
 @dataclass(frozen=True)
 class Column:
-    """One raw column: its name and type, the range of a number, the format and time zone of a date.
-
-    `format` of a date is one of strptime, or "epoch s" (ms, us, ns) for numbers since 1970, which are moments of UTC;
-    of a number 1234.5 as the column writes it ("€ 1.234,5", "(1,234.5)"), or "hh:mm:ss" or "mm:ss", read as hours.
-    Several formats stand with | between them. `missing` are this column's further texts for "no value".
-    `time_zone` is the IANA zone in whose local time a column of instants is read; `drift` = false leaves the column out
-    of the drift decision, for one that moves by its nature. Pictures are brought to `size` × `size` pixels, grey or in
-    `colour`.
+    """One raw column. `format` of a date is one of strptime, or "epoch s" (ms, us, ns) for numbers since 1970, UTC; of
+    a number 1234.5 as the column writes it ("€ 1.234,5"), or "hh:mm:ss" or "mm:ss", read as hours; several stand with |
+    between them. `missing` are further texts for "no value". `time_zone` is the IANA zone in whose local time instants
+    are read; `drift` = false leaves the column out of the drift decision. Pictures are brought to `size` × `size`,
+    grey or in `colour`.
     """
 
     name: str
@@ -185,7 +182,7 @@ class About:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UseCase(About, horizons.Rows):
+class UseCase(About):
     """Everything in usecase.toml; `columns` keeps the file's order."""
 
     data: Data
@@ -201,6 +198,11 @@ class UseCase(About, horizons.Rows):
     explanation: Explanation
     retraining: Retraining = field(default_factory=Retraining)
     series: horizons.Series | None = None
+
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name a row: the id, of a series the series and the time; () where rows are numbered."""
+        names = (self.series.id, self.data.time) if self.series else (self.data.id,)
+        return tuple(name for name in names if name)
 
     def contract(self) -> dict[str, Any]:
         """What the data means, without what is left at its default: artifacts learned under another one are refused."""

@@ -1,13 +1,8 @@
 """What a cell says, whichever file it came from: text, number, yes or no, date.
 
-CSV and Parquet of one table must be the same table, though 10001 is 10001.0 where a column had gaps, True is true, and
-midnight is written in three ways. So every value that is compared as text (a label, an id, a category, a group) has one
-canonical text, and so have the contract's own classes and markers that it is compared with:
-
-- whole numbers have no fraction: 10001.0 and 10001.00 are 10001, as is 10001,0 where a comma stands before decimals;
-  1.50, 007 and 1e5 stay what they are,
-- True, TRUE and a boolean are true, likewise false,
-- a moment is 2024-01-31 13:30:00 (no T, no empty fraction), and at midnight only its day.
+CSV and Parquet of one table must be the same table, so every value that is compared as text (a label, an id, a
+category, a group, the contract's classes and markers) has one canonical text: 10001.0 is 10001 (1.50, 007 and 1e5 stay
+what they are), True, TRUE and a boolean are true, a moment is 2024-01-31 13:30:00, and at midnight only its day.
 
 Functions take a column as it was read, and give its values and which cells hold something that is none; None says that
 no cell does. A text of the missing markers, an empty one, NaN and infinity are no value, and nothing wrong.
@@ -113,9 +108,7 @@ def _without(column: pl.Series, missing: Collection[str] | Collection[float]) ->
 
 
 def _finite(column: pl.Series) -> pl.Series:
-    if isfinite(column.sum()):
-        return column
-    return column.set(~column.is_finite(), None)
+    return column if isfinite(column.sum()) else column.set(~column.is_finite(), None)
 
 
 def _wrong(present: pl.Series, values: pl.Series) -> pl.Series | None:
@@ -132,8 +125,7 @@ def number(column: pl.Series, spelling: Spelling, low: float | None = None, high
     low, high = (-inf if low is None else low), (inf if high is None else high)
     if numbers.is_between(low, high).all():
         return numbers, wrong
-    outside = (numbers < low) | (numbers > high)
-    outside = outside.fill_null(value=False)
+    outside = ((numbers < low) | (numbers > high)).fill_null(value=False)
     return numbers.set(outside, None), outside if wrong is None else outside | wrong
 
 
@@ -212,10 +204,9 @@ def boolean(column: pl.Series, spelling: Spelling) -> Parsed:
 
 
 def date(column: pl.Series, spelling: Spelling, zone: str) -> Parsed:
-    """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed.
+    """Datetime in microseconds without a zone: moments with one are what clocks in `zone` showed, numbers are of UTC.
 
-    Numbers since 1970 are moments of UTC, and stay so where no zone is given. Raises InputError for a column of other
-    moments with a zone where none is given.
+    Raises InputError for a column of moments with a zone where none is given.
     """
     form = spelling.format
     if column.dtype.is_temporal():
