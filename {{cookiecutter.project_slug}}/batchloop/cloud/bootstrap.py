@@ -59,9 +59,8 @@ REPORTED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is there: `create` makes what is missing; `foreign` says why it is another owner's.
-
-    `differences` are in words, each with what mends it, None where AWS allows no change.
+    """What is there: `create` makes what is missing; `foreign` says why it is another owner's; `differences` in words,
+    each with what mends it, None where AWS allows no change.
     """
 
     create: Act | None = None

@@ -114,11 +114,10 @@ def _last_words(log: str) -> str:
 
 
 def push(repository: Repository, name: str, host: str = "", source: str = "", profile: str = "") -> int:
-    """Look first, build and push only what is missing, record digests that changed; the exit code.
+    """Build and push what is missing, record digests that changed; the exit code. Raises InputError; a re-run goes on.
 
     `host` is another registry than the account's own. With a `source`, the images that are recorded for that
     environment are copied by their digests, and nothing is built; `profile` signs in to its account.
-    Raises InputError with what is left to do; a re-run goes on.
     """
     session = opened(repository, name)
     before = recorded(session)

@@ -37,10 +37,7 @@ NO_PIPELINE = ("ResourceNotFound", "ValidationException")
 
 
 def upsert(repository: Repository, name: str) -> int:
-    """Compile, check, and create or update what differs; the exit code.
-
-    Raises InputError, also where the stack that works with them is of another state than this folder.
-    """
+    """Create or update what differs; the exit code. Raises InputError, also for a stack of another state."""
     session = opened(repository, name)
     if _differs(session):
         raise InputError(
@@ -54,10 +51,7 @@ def upsert(repository: Repository, name: str) -> int:
 
 
 def _differs(session: Session) -> bool:
-    """Whether the stack is of another state than this folder: its template, its settings, or the functions' code.
-
-    The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
-    """
+    """Whether there is a stack of another state than this folder: template, settings, or the functions' code."""
     environment, root = session.environment, session.repository.root
     named = {"StackName": environment.prefix}
     found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
@@ -155,10 +149,7 @@ def write(session: Session, pipeline: Pipeline) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """`window` is "" for the newest one with data; `chosen` are Name=value pairs of pipeline parameters.
-
-    A `fresh` training has no champion.
-    """
+    """`window` is "" for the newest with data; `chosen` are Name=value pairs; a `fresh` training has no champion."""
 
     pipeline: str
     window: str = ""

@@ -147,10 +147,7 @@ class Stack:
             self.call("update_termination_protection", **request)
 
     def delete(self) -> None:
-        """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it.
-
-        Whoever typed its name meant it: its termination protection is taken away first.
-        """
+        """Delete it, protected or not, and again where it failed. Raises InputError with what stops it."""
         if (found := self.settled()) is None:
             return
         self.protect(False)

@@ -31,10 +31,7 @@ Output = tuple[str, str]  # a job and one of its outputs
 
 @dataclass(frozen=True)
 class Spec:
-    """One job: the inputs it reads, from which job's output, and the outputs it writes.
-
-    `artifact` is the output that a serve mode reads.
-    """
+    """One job: the inputs it reads, from which job's output, the outputs it writes, and which of them serve reads."""
 
     component: str
     mode: str
@@ -106,10 +103,7 @@ class Start:
 
 
 class Running:
-    """A container at work in `root`; it is gone when the test is.
-
-    Nothing is writable in it but what the options mount: so no job relies on a place that is not documented.
-    """
+    """A container at work in `root`, gone when the test is. Nothing is writable in it but what the options mount."""
 
     def __init__(self, image: str, root: Path, options: Sequence[str], words: Sequence[str]) -> None:
         self.root = root

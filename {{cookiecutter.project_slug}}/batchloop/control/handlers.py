@@ -95,10 +95,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Scored:
-    """A run with a report: `observation` is what counts of it, `note` what else there is to say.
-
-    `again`: it did not score, but measured by labels what an earlier run had scored. `made`: the URIs of its outputs.
-    """
+    """A run with a report: what counts of it, the URIs `made`, and a `note`. `again`: it measured an earlier one."""
 
     run: Run
     report: Mapping[str, Any]

@@ -64,10 +64,7 @@ def order(window: str) -> tuple[Any, ...]:
 
 
 def earlier_windows(windows: Iterable[str], window: str) -> list[str]:
-    """The windows older than one, the newest first; only those that are named alike, but for their numbers.
-
-    So another table's window, or the sample, is never taken for an earlier one of these.
-    """
+    """The windows older than one, newest first; only those named alike but for their numbers: no other table's."""
     kind = re.sub(r"\d+", "0", window)
     alike = [name for name in windows if re.sub(r"\d+", "0", name) == kind and order(name) < order(window)]
     return sorted(alike, key=order, reverse=True)

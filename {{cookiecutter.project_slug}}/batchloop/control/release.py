@@ -105,10 +105,7 @@ def pipeline_version(aws: Aws, places: Places) -> int:
 
 
 def kept(aws: Aws, places: Places, manifest: Manifest) -> Manifest:
-    """With copies of its artifacts that nobody else writes, and the pipeline as it is deployed now.
-
-    Raises NotReleased where an artifact is missing.
-    """
+    """With copies of its artifacts and the pipeline as it is deployed now. Raises NotReleased where one is missing."""
     place, found = artifacts.folder(places, manifest["model_package"]), artifacts.found(aws, manifest["artifacts"])
     about = artifacts.keep(aws, place, manifest["artifacts"], (found, ""), artifacts.copying(aws))
     return {**manifest, "pipeline_version": pipeline_version(aws, places), **about}
@@ -118,9 +115,8 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
     """Write it over `stored`, as the next version, unless it is what `before` is; the release, and whether it is new.
 
     `before` is the manifest in `stored`, None where there is none or a damaged one. The parameters
-    components/*/artifact follow it; components/*/image is what `make push` built last, for the next training, and only
-    filled where it is empty. Two releases never share a number, also where the parameter was damaged in between.
-    Raises Conflict.
+    components/*/artifact follow it; components/*/image, what `make push` built last, is only filled where it is empty.
+    Two releases never share a number, also where the parameter was damaged in between. Raises Conflict.
     """
     new = before is None or identity(before) != identity(manifest)
     if new:
@@ -140,10 +136,7 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
 
 
 def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
-    """Make it the release, as `put` does, after a look at what it names.
-
-    Raises NotReleased where the manifest, an image or an artifact is missing, or one is another, and Conflict.
-    """
+    """As `put`, after a look at what it names. Raises Conflict, and NotReleased where that is missing or another."""
     check(manifest)
     if found := list(troubles(aws, manifest)):
         raise NotReleased(f"{', '.join(found)}.")

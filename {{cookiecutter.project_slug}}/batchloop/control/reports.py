@@ -65,10 +65,7 @@ def why_unknown(report: Report, part: str) -> str:
 
 
 def observation_fields(report: Report, minimum_rows: int) -> dict[str, Any]:
-    """A report's numbers as keyword arguments of decision.Observation.
-
-    Raises KeyError, TypeError or ValueError for a report that is none.
-    """
+    """A report's numbers as keywords of Observation. Raises KeyError, TypeError or ValueError where it is none."""
     rows, drifted = int(report["rows"]), VERDICTS[report["verdict"]]
     found: dict[str, Any] = {"rows": rows, "drifted": None, "columns": len(report["drifted"])}
     if drifted is None or rows < minimum_rows:

@@ -69,10 +69,7 @@ def running(aws: Aws, pipeline: str) -> list[str]:
 
 
 def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
-    """The parameters that name a window's labels; none where no labels have come.
-
-    They lie in labels/, an id and a label a row being enough, or else in train/ among the rows to learn from.
-    """
+    """The parameters that name a window's labels, in labels/ or else in train/; none where no labels have come."""
     for part in PARTS:
         if storage.complete(aws, places, window, part):
             uri = places.data(window, part)
@@ -113,10 +110,7 @@ def _measuring(aws: Aws, places: Places) -> frozenset[str]:
 
 
 def _scored_by(aws: Aws, places: Places, window: str, version: str) -> tuple[str, dict[str, str]]:
-    """The newest whole run of a window that succeeded, and its parameters; "" where there is none.
-
-    Also "" where these labels were measured, or tried to be.
-    """
+    """The newest whole run of a window that succeeded, and its parameters; "" for none, or these labels tried."""
     for run in executions(aws, places.pipeline("inference"), MOST):
         described, arn = DESCRIPTION.match(run.get("PipelineExecutionDescription", "")), run["PipelineExecutionArn"]
         values = {} if described and described[1] != window else parameters(aws, arn)

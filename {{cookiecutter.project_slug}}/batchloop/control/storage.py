@@ -102,8 +102,7 @@ def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
 def fingerprint(*folders: Mapping[str, str]) -> str:
     """Of what `files` gives: another one for other keys, sizes or ETags.
 
-    A cached step looks at its request alone ("Default cache key attributes by pipeline step type" in the SageMaker
-    developer guide), so what lies behind a URI has to be said in it.
+    A cached step looks at its request alone ("Default cache key attributes by pipeline step type", developer guide).
     """
     entries = {key: tag for files in folders for key, tag in files.items()}
     return sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]

@@ -30,9 +30,8 @@ MEASURED = ("value", "low", "high", "expected", "reference")
 class Order:
     """What is to be run: a definition under its pipeline's name, with a value for each parameter.
 
-    `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that
-    it has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing. Of a
-    `selection` only those steps run.
+    `identity` is the execution's, "" makes a new one; under the same one again, steps that it has finished itself are
+    reused. A `quiet` run shows nothing. Of a `selection` only those steps run.
     """
 
     definition: Mapping[str, Any]

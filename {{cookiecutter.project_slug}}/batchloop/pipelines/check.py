@@ -143,10 +143,7 @@ def _policies(step: Step) -> Iterator[str]:
 
 
 def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
-    """A step may use only steps that can run before it: siblings without a cycle, and those around its branch.
-
-    A condition waits for what its branches need.
-    """
+    """A step may use only steps before it: siblings without a cycle (a condition with its branches), those around."""
     needs: dict[str, set[str]] = {}
     for step in steps:
         inside = list(_all([step]))
@@ -331,10 +328,7 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _matches(value: str, java: str) -> bool:
-    """Whether a pattern of the model, which is Java's, takes a value.
-
-    Python takes no number after an end, and has no \\p classes: the value's own characters stand for them, or none.
-    """
+    """Whether a Java pattern takes a value: no number after an end, \\p classes by the value's own characters."""
 
     def held(found: re.Match[str]) -> str:
         if found[1] == "Alnum":

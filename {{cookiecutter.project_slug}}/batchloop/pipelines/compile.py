@@ -20,10 +20,7 @@ from batchloop.pipelines import check
 
 
 def offline(region: str, bucket: str) -> Any:
-    """A pipeline session that answers everything compiling asks for by itself.
-
-    The SDK reads these variables while it is being imported, so this comes before any other import of it.
-    """
+    """A session that answers all that compiling asks for; it comes before any other import of the SDK."""
     os.environ |= {"AWS_DEFAULT_REGION": region, "AWS_EC2_METADATA_DISABLED": "true"}
     os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # else ModelTrainer asks IAM
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "offline"  # noqa: S105 - never used

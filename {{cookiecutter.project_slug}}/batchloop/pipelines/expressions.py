@@ -70,8 +70,7 @@ def keyed(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def seconds(duration: str) -> int | None:
     """How long a cached step is reused (ExpireAfter); None for what the service does not document.
 
-    "Turn on step caching" in the developer guide: ISO 8601's years to minutes, in letters of either case, and its
-    examples ("30dT5h") leave out the P.
+    "Turn on step caching" in the developer guide: ISO 8601's years to minutes, in either case, and without the P too.
     """
     found = DURATION.fullmatch(duration)
     if not found or not any(found.groups()):

@@ -257,10 +257,7 @@ def page(table: Table) -> str:
 
 
 def simulate(here: Repository, options: Options) -> int:
-    """Simulate, print and write the table; the exit code.
-
-    0 also where the loop did not help; the table says so. Raises InputError where it can't be run.
-    """
+    """Simulate, print and write the table; the exit code, 0 also where it did not help. Raises InputError."""
     simulated = Simulated(here.root, options.decision)
     simulated.local.mkdir(parents=True, exist_ok=True)
     with running.exclusively(simulated):
