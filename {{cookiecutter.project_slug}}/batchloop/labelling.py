@@ -37,10 +37,7 @@ class Scored:
 
 
 def label(repository: Repository, data: str, window: str, environment: str, on: str) -> int:
-    """Measure by `data`, a table with the id and the label; `window` is "" for whatever was scored last.
-
-    The exit code. Raises InputError for labels that can't be used, and a window that was not scored here.
-    """
+    """Measure by `data`, ids with labels, what was scored last or `window`; the exit code. Raises InputError."""
     with running.exclusively(repository):
         name = repository.names(environment).pipeline("inference")
         scored = _scored(repository, name, window)

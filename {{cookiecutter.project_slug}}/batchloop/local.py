@@ -221,7 +221,6 @@ def backend(repository: Repository, on: str) -> Backend:
 
 
 def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
-    """The image parameters of components as they are now."""
     version = versions(repository)
     return {f"{name.capitalize()}Image": repository.image(name, version(name)) for name in components}
 
@@ -302,7 +301,6 @@ def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> st
 
 
 def _logs(repository: Repository, finished: Finished) -> dict[str, Path]:
-    """The logs that a run's steps wrote, by step."""
     folder = repository.local / "runs" / finished.identity / "logs"
     return {name: folder / f"{name}.log" for name in finished.steps if (folder / f"{name}.log").is_file()}
 
@@ -322,7 +320,6 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def warnings(repository: Repository, finished: Finished) -> None:
-    """What the steps that ran here found worth a warning."""
     for name, log in _logs(repository, finished).items():
         text = log.read_text(encoding="utf-8", errors="replace")
         lines(f"{name}: {line}" for line in text.splitlines() if line.startswith("warning: "))

@@ -233,10 +233,7 @@ def _window(session: Session, request: Request) -> str:
 
 
 def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str, dict[str, int]]:
-    """What the functions would give it, the run in a sentence, and the pipeline's version where a release names one.
-
-    Raises InputError where nothing is released, or it is not what was released.
-    """
+    """What the functions would give it, the run in a sentence, the release's pipeline version. Raises InputError."""
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
@@ -317,7 +314,6 @@ def _state(step: Step) -> str:
 
 
 def _trouble(step: Step, region: str) -> Iterator[str]:
-    """Lines about a step that failed: what it says, and where its log is."""
     about = step.get("Metadata", {})
     why = about.get("Fail", {}).get("ErrorMessage") or step.get("FailureReason") or "it gives no reason"
     yield f"{step['StepName']} failed: {why}"

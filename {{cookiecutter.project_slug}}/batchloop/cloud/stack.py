@@ -159,10 +159,7 @@ class Stack:
 
     @contextmanager
     def change_set(self, existing: Described | None, request: Mapping[str, Any]) -> Iterator[list[Described]]:
-        """The changes that it would make, none where the stack is as it is to be.
-
-        Within the block `execute` carries them out; a change set that was not executed does not outlive the block.
-        """
+        """The changes that it would make; `execute` carries them out, or the change set does not outlive the block."""
         self._executed = False
         if existing:
             self._delete_change_set()

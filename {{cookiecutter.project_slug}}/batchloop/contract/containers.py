@@ -133,7 +133,6 @@ def said(*command: str) -> str:
 
 
 def until(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """What the condition gives, as soon as it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
@@ -150,7 +149,6 @@ class Contract:
         self.started: list[Running] = []
 
     def stored(self, output: Output) -> Path:
-        """The folder of a finished job's output."""
         return self.folder / output[0] / output[1]
 
     def inputs(self, spec: Spec) -> dict[str, Path]:

@@ -268,7 +268,6 @@ def parameter_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: d
 
 
 def changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """Of both events that concern the release."""
     tells = event.get("source") == "aws.ssm"
     return parameter_changed(event, aws, places, now) if tells else package_changed(event, aws, places, now)
 

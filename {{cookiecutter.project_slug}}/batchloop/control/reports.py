@@ -34,7 +34,6 @@ class Performance:
     rows: int | None = None
 
     def words(self) -> str:
-        """A sentence for notices."""
         text = f"{self.metric} {short(self.value)}"
         text += "" if self.low is None or self.high is None else f" ({short(self.low)} to {short(self.high)})"
         text += "" if self.rows is None else f" by the labels of {self.rows:,} rows"
@@ -90,7 +89,6 @@ def important(report: Report) -> list[str]:
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

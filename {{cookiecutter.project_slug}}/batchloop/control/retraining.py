@@ -50,7 +50,6 @@ def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, .
 
 
 def parameters(aws: Aws, arn: str) -> dict[str, str]:
-    """What an execution was given."""
     found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
     return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
 
@@ -104,7 +103,6 @@ def measure(aws: Aws, places: Places, window: str) -> str:
 
 
 def _measuring(aws: Aws, places: Places) -> frozenset[str]:
-    """The windows that are being measured by their labels right now."""
     values = [parameters(aws, arn) for arn in running(aws, places.pipeline("inference"))]
     return frozenset(places.window(given["ProductionData"], "production") for given in values if DATA in given)
 
@@ -174,11 +172,7 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
 
 
 def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str, str]]) -> str:
-    """The URI of a manifest of these files, which is how a processing job takes several folders as one input.
-
-    "S3DataSource" in the SageMaker API reference: a prefix, then keys relative to it. It is called after the files
-    and what is in them, so that the pipeline's cache, which compares requests, takes other ones for another input.
-    """
+    """The URI of a manifest of these files ("S3DataSource"), called after them: the cache compares requests alone."""
     prefix = f"{places.storage}/data/"
     bucket, folder = storage.split(prefix)
     uri = f"{places.runs('training')}/earlier/{window}-{storage.fingerprint(*earlier.values())}.manifest"

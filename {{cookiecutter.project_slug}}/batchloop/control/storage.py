@@ -127,13 +127,11 @@ def newest_window(aws: Aws, places: Places, part: str = "production") -> tuple[s
 
 
 def unmarked(places: Places, names: list[str], part: str) -> str:
-    """What keeps windows from being used, in a sentence."""
     them = ", ".join(places.data(name, part) for name in names)
     return f"{them} {'has' if len(names) == 1 else 'have'} files and no {MARK}, which says that all of them are there."
 
 
 def read_text(aws: Aws, uri: str) -> str | None:
-    """A text file; None where there is none."""
     bucket, key = split(uri)
     with passed_over("NoSuchKey"):
         return str(aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())

@@ -54,10 +54,7 @@ class Finished:
 
 @contextmanager
 def exclusively(repository: Repository) -> Iterator[None]:
-    """One run at a time. Raises InputError while another is at work; a killed run's lock is gone with it.
-
-    Runs that were killed are marked, and their half-done job folders removed; finished steps lie in the storage.
-    """
+    """One run at a time, or InputError; runs that were killed are marked, and their half-done job folders removed."""
     repository.local.mkdir(exist_ok=True)
     with (repository.local / "lock").open("a+", encoding="utf-8") as lock:
         try:
@@ -233,7 +230,6 @@ class RunSummary:
         yield f"{worse} than on the validation split by more than {realised['limit']:g} and chance"
 
     def places(self) -> Iterator[str]:
-        """Where reports and predictions lie."""
         for name, step in self.steps.items():
             for output in _outputs(step).values():
                 paths = [path for file, path in self.storage.files(output) if file.endswith("report.html")]

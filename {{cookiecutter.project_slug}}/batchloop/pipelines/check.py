@@ -127,7 +127,6 @@ def _structure(steps: list[Step]) -> Iterator[str]:
 
 
 def _policies(step: Step) -> Iterator[str]:
-    """What is wrong with retries and caching."""
     allowed = EXCEPTIONS | (JOB_EXCEPTIONS if step.get("Type") in JOBS else set())
     for policy in step.get("RetryPolicies", []):
         for key in sorted(set(policy) - RETRY):
@@ -170,7 +169,6 @@ class _Arguments:
         self.parameters = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
 
     def problems(self, step: Step) -> Iterator[str]:
-        """What is wrong with one step's."""
         kind, keys = step["Type"], set(step["Arguments"])
         try:
             arguments = self._sampled(step["Arguments"])
@@ -276,7 +274,6 @@ def service() -> Any:
 
 
 def request(call: str, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the arguments of an API call."""
     shape = service().operation_model(call).input_shape
     report = ParamValidator().validate(arguments, shape)
     if report.has_errors():

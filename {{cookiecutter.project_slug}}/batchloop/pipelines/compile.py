@@ -61,11 +61,7 @@ def compile_all(root: Path, name: str, output: Path) -> list[Path]:
 
 
 def main(root: str, name: str, output: str) -> int:
-    """Compile and check, of a folder's environment into another folder; the exit code says whether all is right.
-
-    For a process of its own: it has no client of AWS, of which each reads the model of a service, and never looks for
-    garbage, of which there is none; that makes it twice as fast.
-    """
+    """Compile and check; the exit code. In a process of its own, where neither clients of AWS nor garbage cost time."""
     gc.disable()
     boto3.Session.client = boto3.Session.resource = lambda *_, **__: Nobody()
     try:
