@@ -34,7 +34,6 @@ def _arn(service: str, what: str, resource: str) -> Matching:
 
 
 def _ids(kind: str) -> Matching:
-    """Ids of something in EC2."""
     return Matching(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f'a list of ids like "{kind}-0123456789abcdef0"')
 
 

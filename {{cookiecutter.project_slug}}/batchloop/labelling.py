@@ -27,10 +27,7 @@ LABELS = "labels.parquet"  # below labels/
 
 @dataclass(frozen=True)
 class Scored:
-    """What a `run` scored: `rows` lie in a window's production/ folder, or anywhere else, and `window` is "" then.
-
-    `labels` is the folder in which their labels are kept.
-    """
+    """What a `run` scored: `rows`, of a `window` ("" for none), and the folder in which their `labels` are kept."""
 
     run: Mapping[str, Any]
     rows: Path
@@ -40,10 +37,7 @@ class Scored:
 
 
 def label(repository: Repository, data: str, window: str, environment: str, on: str) -> int:
-    """Measure by `data`, a table with the id and the label; `window` is "" for whatever was scored last.
-
-    The exit code. Raises InputError for labels that can't be used, and a window that was not scored here.
-    """
+    """Measure by `data`, ids with labels, what was scored last or `window`; the exit code. Raises InputError."""
     with running.exclusively(repository):
         name = repository.names(environment).pipeline("inference")
         scored = _scored(repository, name, window)
@@ -177,10 +171,7 @@ def _to_learn(case: UseCase, rows: pl.DataFrame, kept: Path) -> pl.DataFrame:
 
 
 def _with_past(case: UseCase, rows: pl.DataFrame, labels: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """A window of series: its past, and the rows that were to come with the labels that have; contradicting ones not.
-
-    What other files beside `file` hold to learn from is not written again.
-    """
+    """A window of series: its past, and the rows to come that have one label, but what files beside `file` hold."""
     names, label = list(case.keys()), pl.col(case.data.label).cast(pl.String)
     one = labels.drop_nulls().unique().filter(pl.len().over(names) == 1).with_columns(label.alias("__came"))
     both = rows.with_columns(label).join(one.drop(case.data.label), on=names, how="left", maintain_order="left")
@@ -212,10 +203,7 @@ def _columns(case: UseCase, file: Path, names: list[str], *texts: str) -> pl.Dat
 
 
 def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
-    """Id and label of a table, as text, and how many lines could not be cut into cells.
-
-    Raises InputError for a table without them, or without a label that is known.
-    """
+    """Id and label of a table, as text, and how many lines are broken. Raises InputError where no label is known."""
     names, target = [*case.keys(), case.data.label], case.data.label
     labels = pl.concat([_columns(case, file, names, *names) for file in files.find(source)])
     frame = raw.read(source, usecase.of_labels(case), labelled=True).frame

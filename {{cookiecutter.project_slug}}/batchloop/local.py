@@ -148,10 +148,7 @@ def _order(
 
 
 def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Collection[str] = ()) -> str:
-    """Of the raw data that a run with these parameters reads, and of what those that were chosen point at.
-
-    Raises InputError for what is not there.
-    """
+    """Of the raw data of a run, and what the `chosen` parameters point at. Raises InputError for what is not there."""
     stored = running.storage(repository)
     given = {*RAW, *(name for name in chosen if str(values[name]).startswith(("s3://", "file://")))}
     files = [file for name in sorted(given & {*values}) for file in stored.files(values[name])]
@@ -231,7 +228,6 @@ def backend(repository: Repository, on: str) -> Backend:
 
 
 def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
-    """The image parameters of components as they are now."""
     version = versions(repository)
     return {f"{name.capitalize()}Image": repository.image(name, version(name)) for name in components}
 
@@ -269,10 +265,7 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
 
 
 def _again(repository: Repository, release: Mapping[str, Any], order: Order) -> Order:
-    """What the released model itself was trained by, where just that is asked for again: the cache then answers.
-
-    With that model as its own champion it would be another request.
-    """
+    """What the released model itself was trained by, where just that is asked for again: the cache then answers."""
     execution = release["artifacts"]["model"].removeprefix("s3://runs/training/").partition("/")[0]
     try:
         before = json.loads((repository.local / "runs" / execution / "run.json").read_text("utf-8"))["parameters"]
@@ -285,10 +278,7 @@ def _again(repository: Repository, release: Mapping[str, Any], order: Order) -> 
 
 
 def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:
-    """The manifest of the earlier windows that [retraining] learn asks for, as the control plane writes it.
-
-    Data that is named by its path is no window, and nothing is earlier.
-    """
+    """The manifest of earlier windows that [retraining] learn asks for; none where data is named by its path."""
     settings, root, files = Settings.of(repository.tables()), repository.root / "data", dict[str, list[Path]]()
     windows = [folder.parent.name for folder in root.glob("*/train")]
     for name in [] if options.data else earlier_windows(windows, repository.window()):
@@ -311,10 +301,7 @@ def absent(stored: Storage) -> str:
 
 
 def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> str:
-    """Where labels of the window lie already, which then is measured as it is scored; or the empty artifact.
-
-    A release that has learned from these very rows is not measured by them.
-    """
+    """Where labels of the window lie, by which it is measured at once, unless the release has learned from them."""
     folder, learned = repository.data("labels"), repository.data("train") / LABELLED
     known = data == definitions.folder(repository.data("production")) and folder.is_dir()
     if known and learned.is_file() and learned.stat().st_mtime < datetime.fromisoformat(release["created"]).timestamp():
@@ -324,7 +311,6 @@ def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> st
 
 
 def _logs(repository: Repository, finished: Finished) -> dict[str, Path]:
-    """The logs that a run's steps wrote, by step."""
     folder = repository.local / "runs" / finished.identity / "logs"
     return {name: folder / f"{name}.log" for name in finished.steps if (folder / f"{name}.log").is_file()}
 
@@ -344,7 +330,6 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def warnings(repository: Repository, finished: Finished) -> None:
-    """What the steps that ran here found worth a warning."""
     for name, log in _logs(repository, finished).items():
         text = log.read_text(encoding="utf-8", errors="replace")
         lines(f"{name}: {line}" for line in text.splitlines() if line.startswith("warning: "))

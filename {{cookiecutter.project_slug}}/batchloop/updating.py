@@ -115,7 +115,6 @@ def _template(repository: Repository) -> Iterator[tuple[str, str, str]]:
 
 
 def _machine(repository: Repository) -> Iterator[tuple[str, str, str]]:
-    """Python, tools, and environments beside their locks."""
     yield "ok", "python", sys.version.split()[0]
     for tool, without in TOOLS.items():
         place = shutil.which(tool)

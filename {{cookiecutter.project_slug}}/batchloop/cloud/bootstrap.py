@@ -59,9 +59,8 @@ REPORTED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is there: `create` makes what is missing; `foreign` says why it is another owner's.
-
-    `differences` are in words, each with what mends it, None where AWS allows no change.
+    """What is there: `create` makes what is missing; `foreign` says why it is another owner's; `differences` in words,
+    each with what mends it, None where AWS allows no change.
     """
 
     create: Act | None = None
@@ -168,10 +167,7 @@ def _wrong_tags(tags: Mapping[str, str], wanted: Mapping[str, str], mend: Act) -
 def each(
     resources: Sequence[Resource], act: Callable[[Resource], tuple[str, str]], failed: str, left: str
 ) -> Iterator[tuple[Resource, str, str]]:
-    """What was done with each resource, in a word, and a remark; `failed` is the word for those that raise InputError.
-
-    Where a service can't be reached, nothing more of its kind is tried: those are `left`.
-    """
+    """What was done with each, or `failed`, and a remark; of a kind that can't be reached, the others are `left`."""
     given_up: set[str] = set()
     for resource in resources:
         word, remark = left, ""

@@ -14,10 +14,9 @@ SECONDS = 60  # without a byte
 
 
 def copied(giving: Session, taking: Session, images: Mapping[str, str]) -> dict[str, str]:
-    """Each component's image in the target's registry, copied there by its digest where it is missing.
+    """Each component's image in the target's registry, copied where it is missing; other registries' stay.
 
-    What is not in the source's own registry stays where it is: that registry serves both. Raises InputError; a re-run
-    goes on.
+    Raises InputError; a re-run goes on.
     """
     own, other = (f"{its.account}.dkr.ecr.{its.environment.region}." for its in (giving, taking))
     moved = {name: uri.replace(own, other) if uri.startswith(own) else uri for name, uri in images.items()}

@@ -44,10 +44,7 @@ def typed(prompt: str) -> str:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is to be in AWS beside the stacks: objects (key → content) and pipelines.
-
-    `confirmed`: it was agreed to beforehand.
-    """
+    """What is to be in AWS beside the stacks: objects (key → content) and pipelines; `confirmed` beforehand or not."""
 
     session: Session
     objects: Mapping[str, bytes]
@@ -263,8 +260,7 @@ def _next(session: Session, released: bool) -> Iterator[str]:
 def teardown(repository: Repository, name: str, agreed: str = "") -> int:
     """The exit code. Raises InputError for another name than the environment's. Run again, it goes on.
 
-    What is kept: data, models, images and keys. Pipelines go first: SageMaker refuses to delete one with a run under
-    way, and the run keeps its role that way.
+    Pipelines go first: SageMaker refuses to delete one with a run under way, and the run keeps its role that way.
     """
     session = opened(repository, name, account_is_set=True)
     prefix, ours = session.environment.prefix, []

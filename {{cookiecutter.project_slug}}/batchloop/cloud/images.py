@@ -42,7 +42,6 @@ class Image:
 
 
 def current(repository: Repository) -> list[Image]:
-    """The four images that belong to the sources as they are, built or not."""
     named = {name: repository.image(name, batchloop_repository.component(repository, name)) for name in COMPONENTS}
     return [Image(component, name, not exists(name)) for component, name in named.items()]
 
@@ -54,10 +53,7 @@ def show(repository: Repository) -> int:
 
 
 def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
-    """Build what is not there, side by side; the four images. Raises InputError, and then nothing half built is tagged.
-
-    `cache` maps a component to an image in a registry whose layers may be reused.
-    """
+    """Build what is missing; the four images. `cache`: component → image with layers to reuse. Raises InputError."""
     images = current(repository)
     if missing := [image for image in images if image.missing]:
         print(f"building {', '.join(image.component for image in missing)}", flush=True)
@@ -105,7 +101,6 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
 
 
 def _last_words(log: str) -> str:
-    """The step that failed, and the last thing it said."""
     target = re.findall(r"^#\d+ \[(\w+) [\d/]+\]", log, re.MULTILINE)
     said = re.findall(r"^#?\d* ?[\d.]+ (?=\S)(.*(?:[Ee]rror|ERROR|failed|No ).*)$", log, re.MULTILINE)
     errors = re.findall(r"^ERROR: (.*)$", log, re.MULTILINE)
@@ -114,11 +109,10 @@ def _last_words(log: str) -> str:
 
 
 def push(repository: Repository, name: str, host: str = "", source: str = "", profile: str = "") -> int:
-    """Look first, build and push only what is missing, record digests that changed; the exit code.
+    """Build and push what is missing, record digests that changed; the exit code. Raises InputError; a re-run goes on.
 
     `host` is another registry than the account's own. With a `source`, the images that are recorded for that
     environment are copied by their digests, and nothing is built; `profile` signs in to its account.
-    Raises InputError with what is left to do; a re-run goes on.
     """
     session = opened(repository, name)
     before = recorded(session)

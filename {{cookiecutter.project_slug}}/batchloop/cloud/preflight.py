@@ -137,10 +137,7 @@ def key(session: Session) -> Iterator[Finding]:
 
 
 def _allowed(statement: Mapping[str, Any], principal: str) -> list[str]:
-    """The actions that it lets an account or a service do; of conditions only what keeps EventBridge out for certain.
-
-    Source: "Key management" in the SNS developer guide.
-    """
+    """The actions that it lets a principal do ("Key management", SNS guide), but where a condition bars EventBridge."""
     who = statement.get("Principal", {})
     named = ["*"] if who == "*" else [one for kind in ("AWS", "Service") for one in _listed(who.get(kind, []))]
     fits = {"*", principal, *(one for one in named if one.endswith(f":{principal}:root"))} & {*named}

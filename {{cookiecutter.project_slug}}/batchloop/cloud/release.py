@@ -311,8 +311,7 @@ def _source(repository: Repository, name: str, profile: str) -> Session:
 def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:
     """Copy what the target lacks to where its releases lie; the manifest's `artifacts` and `files`.
 
-    The same model always comes to the same place, also by way of a third environment. Within an account S3 copies; from
-    another one files come through this machine. Raises CallFailed and NotReleased.
+    Within an account S3 copies; from another one files come through this machine. Raises CallFailed and NotReleased.
     """
     place, uris = artifacts.folder(taking.places, str(released["model_package"])), released["artifacts"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from batchloop import tracking
 from batchloop.cloud import images, template
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
-from batchloop.cloud.stack import Stack, parameter
+from batchloop.cloud.stack import parameter
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
@@ -39,10 +39,7 @@ NO_PIPELINE = ("ResourceNotFound", "ValidationException")
 
 
 def upsert(repository: Repository, name: str) -> int:
-    """Compile, check, and create or update what differs; the exit code.
-
-    Raises InputError, also where the stack that works with them is of another state than this folder.
-    """
+    """Create or update what differs; the exit code. Raises InputError, also for a stack of another state."""
     session = opened(repository, name)
     if _differs(session):
         raise InputError(
@@ -56,16 +53,14 @@ def upsert(repository: Repository, name: str) -> int:
 
 
 def _differs(session: Session) -> bool:
-    """Whether the stack is of another state than this folder: its template, its settings, or the functions' code.
-
-    The code has usecase.toml with it, and so [retraining]. Where there is no stack, nothing differs.
-    """
+    """Whether there is a stack of another state than this folder: template, settings, or the functions' code."""
     environment, root = session.environment, session.repository.root
-    found = Stack(session, environment.prefix).describe()
+    named = {"StackName": environment.prefix}
+    found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
     body = template.template(root, template.STACK, environment.place["without"])
     code = template.functions(environment, template.package(root))
     wanted = template.parameters(environment, body, FunctionsKey=code)
-    return found is not None and parameter(found, "State") != wanted["State"]
+    return bool(found) and parameter(found[0], "State") != wanted["State"]
 
 
 def behind(session: Session) -> Iterator[str]:
@@ -156,10 +151,7 @@ def write(session: Session, pipeline: Pipeline) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """`window` is "" for the newest one with data; `chosen` are Name=value pairs of pipeline parameters.
-
-    A `fresh` training has no champion.
-    """
+    """`window` is "" for the newest with data; `chosen` are Name=value pairs; a `fresh` training has no champion."""
 
     pipeline: str
     window: str = ""
@@ -241,10 +233,7 @@ def _window(session: Session, request: Request) -> str:
 
 
 def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str, dict[str, int]]:
-    """What the functions would give it, the run in a sentence, and the pipeline's version where a release names one.
-
-    Raises InputError where nothing is released, or it is not what was released.
-    """
+    """What the functions would give it, the run in a sentence, the release's pipeline version. Raises InputError."""
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
@@ -325,7 +314,6 @@ def _state(step: Step) -> str:
 
 
 def _trouble(step: Step, region: str) -> Iterator[str]:
-    """Lines about a step that failed: what it says, and where its log is."""
     about = step.get("Metadata", {})
     why = about.get("Fail", {}).get("ErrorMessage") or step.get("FailureReason") or "it gives no reason"
     yield f"{step['StepName']} failed: {why}"

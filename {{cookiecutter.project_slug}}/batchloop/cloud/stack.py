@@ -147,10 +147,7 @@ class Stack:
             self.call("update_termination_protection", **request)
 
     def delete(self) -> None:
-        """Ask, wait, and ask again where it could not be deleted before. Raises InputError with what stops it.
-
-        Whoever typed its name meant it: its termination protection is taken away first.
-        """
+        """Delete it, protected or not, and again where it failed. Raises InputError with what stops it."""
         if (found := self.settled()) is None:
             return
         self.protect(False)
@@ -162,10 +159,7 @@ class Stack:
 
     @contextmanager
     def change_set(self, existing: Described | None, request: Mapping[str, Any]) -> Iterator[list[Described]]:
-        """The changes that it would make, none where the stack is as it is to be.
-
-        Within the block `execute` carries them out; a change set that was not executed does not outlive the block.
-        """
+        """The changes that it would make; `execute` carries them out, or the change set does not outlive the block."""
         self._executed = False
         if existing:
             self._delete_change_set()

@@ -31,10 +31,7 @@ Output = tuple[str, str]  # a job and one of its outputs
 
 @dataclass(frozen=True)
 class Spec:
-    """One job: the inputs it reads, from which job's output, and the outputs it writes.
-
-    `artifact` is the output that a serve mode reads.
-    """
+    """One job: the inputs it reads, from which job's output, the outputs it writes, and which of them serve reads."""
 
     component: str
     mode: str
@@ -106,10 +103,7 @@ class Start:
 
 
 class Running:
-    """A container at work in `root`; it is gone when the test is.
-
-    Nothing is writable in it but what the options mount: so no job relies on a place that is not documented.
-    """
+    """A container at work in `root`, gone when the test is. Nothing is writable in it but what the options mount."""
 
     def __init__(self, image: str, root: Path, options: Sequence[str], words: Sequence[str]) -> None:
         self.root = root
@@ -139,7 +133,6 @@ def said(*command: str) -> str:
 
 
 def until(condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """What the condition gives, as soon as it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
@@ -156,7 +149,6 @@ class Contract:
         self.started: list[Running] = []
 
     def stored(self, output: Output) -> Path:
-        """The folder of a finished job's output."""
         return self.folder / output[0] / output[1]
 
     def inputs(self, spec: Spec) -> dict[str, Path]:

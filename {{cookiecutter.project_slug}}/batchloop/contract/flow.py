@@ -127,7 +127,6 @@ class Flow:
     root: Path
 
     def begin(self, text: str) -> "Flow":
-        """With this usecase.toml."""
         self.root.mkdir(parents=True)
         (self.root / "usecase.toml").write_text(text, encoding="utf-8")
         return self

@@ -169,10 +169,7 @@ def decide(memory: Memory, observation: Observation | None, settings: Settings, 
 
 
 def alarming(seen: Observation, settings: Settings) -> bool | None:
-    """Whether a window is an alarm by what counts; None where nothing of that is known of it.
-
-    Labels that say otherwise refute an estimate; what they say themselves counts as "realised".
-    """
+    """Whether a window is an alarm by what counts, None where unknown; labels refute an estimate, and count as well."""
     expected = False if seen.realised is False else seen.worse
     known = {DRIFT: seen.drifted, PERFORMANCE: expected, REALISED: seen.realised}
     counting = [alarm for name, alarm in known.items() if name in settings.on and alarm is not None]
@@ -194,7 +191,6 @@ def retraining_ended(memory: Memory, ended: str) -> Memory:
 
 
 def retrainings_in_budget(memory: Memory, settings: Settings, now: datetime) -> int:
-    """How many retrainings the budget's days hold."""
     since = now - timedelta(days=settings.budget_days)
     return sum(datetime.fromisoformat(time) > since for time in memory.started)
 
@@ -345,5 +341,4 @@ def by_labels(observation: Observation) -> str:
 
 
 def short(value: float) -> str:
-    """A number as people read it."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

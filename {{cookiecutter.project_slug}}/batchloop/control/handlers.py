@@ -95,10 +95,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Scored:
-    """A run with a report: `observation` is what counts of it, `note` what else there is to say.
-
-    `again`: it did not score, but measured by labels what an earlier run had scored. `made`: the URIs of its outputs.
-    """
+    """A run with a report: what counts of it, the URIs `made`, and a `note`. `again`: it measured an earlier one."""
 
     run: Run
     report: Mapping[str, Any]
@@ -121,11 +118,7 @@ def run_changed(event: Event) -> Run:
 
 
 def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
-    """Decide on retraining after a pipeline execution has ended. What was decided, in a sentence.
-
-    Of the training pipeline, the end of an execution lets the loop go on at once; without such an event it goes on with
-    the next one of the inference pipeline.
-    """
+    """Decide on retraining after an execution has ended, in a sentence; the end of a training lets the loop go on."""
     run = run_changed(event)
     if run.pipeline == places.pipeline("training") and run.status not in retraining.RUNS:
         return _trained(aws, places, now, run)

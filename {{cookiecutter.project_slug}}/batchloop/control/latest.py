@@ -37,10 +37,7 @@ def outputs(aws: Aws, places: Places, pipeline: str, arn: str) -> dict[str, str]
 
 
 def record(aws: Aws, places: Places, pipeline: str, run: tuple[str, str], given: dict[str, str]) -> dict[str, str]:
-    """Write the parameter, unless it is about a later run; what `outputs` found.
-
-    `run` is the execution's ARN and when it began (ISO 8601, UTC), `given` its parameters.
-    """
+    """Write the parameter about a run (ARN, start in ISO 8601), unless it is about a later one; its `outputs`."""
     (arn, started), (data, part) = run, DATA[pipeline]
     made = outputs(aws, places, pipeline, arn)
     about = {"run": arn, "started": started, "window": places.window(given.get(data, ""), part), **made}

@@ -54,7 +54,7 @@ class Settings:
 
 def is_data(name: str) -> bool:
     """Whether a file of a folder is data: names that begin with _ or a dot are none, also of folders."""
-    return not re.search(r"(^|/)[._]", name)
+    return not any(part[:1] in ("_", ".") for part in name.split("/"))
 
 
 def order(window: str) -> tuple[Any, ...]:
@@ -64,10 +64,7 @@ def order(window: str) -> tuple[Any, ...]:
 
 
 def earlier_windows(windows: Iterable[str], window: str) -> list[str]:
-    """The windows older than one, the newest first; only those that are named alike, but for their numbers.
-
-    So another table's window, or the sample, is never taken for an earlier one of these.
-    """
+    """The windows older than one, newest first; only those named alike but for their numbers: no other table's."""
     kind = re.sub(r"\d+", "0", window)
     alike = [name for name in windows if re.sub(r"\d+", "0", name) == kind and order(name) < order(window)]
     return sorted(alike, key=order, reverse=True)

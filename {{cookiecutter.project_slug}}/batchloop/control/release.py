@@ -7,8 +7,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from batchloop.control import artifacts, reports, storage
 from batchloop.control.artifacts import NotReleased
 from batchloop.control.names import COMPONENTS, NOTHING, RELEASED, Aws, Places, besides, handler, order
@@ -100,20 +98,14 @@ def build(aws: Aws, package: Mapping[str, Any], by: str, reason: str, created: s
 def pipeline_version(aws: Aws, places: Places) -> int:
     """The newest version of the inference pipeline, 0 where it is not deployed."""
     request = {"PipelineName": places.pipeline("inference"), "SortOrder": "Descending", "MaxResults": 1}
-    try:
+    with storage.passed_over("ResourceNotFound"):
         found = aws.sagemaker.list_pipeline_versions(**request)["PipelineVersionSummaries"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFound":
-            raise
-        return 0
-    return max((int(entry["PipelineVersionId"]) for entry in found), default=0)
+        return max((int(entry["PipelineVersionId"]) for entry in found), default=0)
+    return 0
 
 
 def kept(aws: Aws, places: Places, manifest: Manifest) -> Manifest:
-    """With copies of its artifacts that nobody else writes, and the pipeline as it is deployed now.
-
-    Raises NotReleased where an artifact is missing.
-    """
+    """With copies of its artifacts and the pipeline as it is deployed now. Raises NotReleased where one is missing."""
     place, found = artifacts.folder(places, manifest["model_package"]), artifacts.found(aws, manifest["artifacts"])
     about = artifacts.keep(aws, place, manifest["artifacts"], (found, ""), artifacts.copying(aws))
     return {**manifest, "pipeline_version": pipeline_version(aws, places), **about}
@@ -123,9 +115,8 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
     """Write it over `stored`, as the next version, unless it is what `before` is; the release, and whether it is new.
 
     `before` is the manifest in `stored`, None where there is none or a damaged one. The parameters
-    components/*/artifact follow it; components/*/image is what `make push` built last, for the next training, and only
-    filled where it is empty. Two releases never share a number, also where the parameter was damaged in between.
-    Raises Conflict.
+    components/*/artifact follow it; components/*/image, what `make push` built last, is only filled where it is empty.
+    Two releases never share a number, also where the parameter was damaged in between. Raises Conflict.
     """
     new = before is None or identity(before) != identity(manifest)
     if new:
@@ -145,10 +136,7 @@ def put(aws: Aws, places: Places, stored: Stored, before: Manifest | None, manif
 
 
 def publish(aws: Aws, places: Places, manifest: Manifest) -> tuple[Manifest, bool]:
-    """Make it the release, as `put` does, after a look at what it names.
-
-    Raises NotReleased where the manifest, an image or an artifact is missing, or one is another, and Conflict.
-    """
+    """As `put`, after a look at what it names. Raises Conflict, and NotReleased where that is missing or another."""
     check(manifest)
     if found := list(troubles(aws, manifest)):
         raise NotReleased(f"{', '.join(found)}.")
@@ -169,13 +157,10 @@ def pinned(aws: Aws, image: str) -> str:
         return image
     registry, repository, digest, tag = found.groups()
     wanted = {"imageDigest": digest} if digest else {"imageTag": tag}
-    try:
+    with storage.passed_over("ImageNotFoundException", "RepositoryNotFoundException"):
         answer = aws.ecr.describe_images(registryId=registry, repositoryName=repository, imageIds=[wanted])
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
-            raise
-        return ""
-    return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+        return f"{re.split('[@:]', image)[0]}@{answer['imageDetails'][0]['imageDigest']}"
+    return ""
 
 
 def keep_images(aws: Aws, manifest: Manifest) -> None:
@@ -185,13 +170,11 @@ def keep_images(aws: Aws, manifest: Manifest) -> None:
         if not found or not found[3]:
             continue
         wanted = {"repositoryName": found[2], "imageIds": [{"imageDigest": found[3]}]}
-        try:  # without a registry's id: another account's has rules of its own
+        # without a registry's id: another account's has rules of its own
+        with storage.passed_over("ImageAlreadyExistsException", "RepositoryNotFoundException"):
             for held in aws.ecr.batch_get_image(**wanted)["images"][:1]:
                 tag = f"{RELEASED}{found[3].partition(':')[2][:16]}"
                 aws.ecr.put_image(repositoryName=found[2], imageManifest=held["imageManifest"], imageTag=tag)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ImageAlreadyExistsException", "RepositoryNotFoundException"):
-                raise
 
 
 def learned_from(manifest: Mapping[str, Any]) -> str:
@@ -285,7 +268,6 @@ def parameter_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: d
 
 
 def changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
-    """Of both events that concern the release."""
     tells = event.get("source") == "aws.ssm"
     return parameter_changed(event, aws, places, now) if tells else package_changed(event, aws, places, now)
 

@@ -34,7 +34,6 @@ class Performance:
     rows: int | None = None
 
     def words(self) -> str:
-        """A sentence for notices."""
         text = f"{self.metric} {short(self.value)}"
         text += "" if self.low is None or self.high is None else f" ({short(self.low)} to {short(self.high)})"
         text += "" if self.rows is None else f" by the labels of {self.rows:,} rows"
@@ -65,10 +64,7 @@ def why_unknown(report: Report, part: str) -> str:
 
 
 def observation_fields(report: Report, minimum_rows: int) -> dict[str, Any]:
-    """A report's numbers as keyword arguments of decision.Observation.
-
-    Raises KeyError, TypeError or ValueError for a report that is none.
-    """
+    """A report's numbers as keywords of Observation. Raises KeyError, TypeError or ValueError where it is none."""
     rows, drifted = int(report["rows"]), VERDICTS[report["verdict"]]
     found: dict[str, Any] = {"rows": rows, "drifted": None, "columns": len(report["drifted"])}
     if drifted is None or rows < minimum_rows:
@@ -93,7 +89,6 @@ def important(report: Report) -> list[str]:
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

@@ -50,7 +50,6 @@ def start(aws: Aws, pipeline: str, values: dict[str, str], purpose: tuple[str, .
 
 
 def parameters(aws: Aws, arn: str) -> dict[str, str]:
-    """What an execution was given."""
     found = aws.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn, MaxResults=100)
     return {entry["Name"]: entry["Value"] for entry in found["PipelineParameters"]}
 
@@ -69,10 +68,7 @@ def running(aws: Aws, pipeline: str) -> list[str]:
 
 
 def labels(aws: Aws, places: Places, window: str) -> dict[str, str]:
-    """The parameters that name a window's labels; none where no labels have come.
-
-    They lie in labels/, an id and a label a row being enough, or else in train/ among the rows to learn from.
-    """
+    """The parameters that name a window's labels, in labels/ or else in train/; none where no labels have come."""
     for part in PARTS:
         if storage.complete(aws, places, window, part):
             uri = places.data(window, part)
@@ -107,16 +103,12 @@ def measure(aws: Aws, places: Places, window: str) -> str:
 
 
 def _measuring(aws: Aws, places: Places) -> frozenset[str]:
-    """The windows that are being measured by their labels right now."""
     values = [parameters(aws, arn) for arn in running(aws, places.pipeline("inference"))]
     return frozenset(places.window(given["ProductionData"], "production") for given in values if DATA in given)
 
 
 def _scored_by(aws: Aws, places: Places, window: str, version: str) -> tuple[str, dict[str, str]]:
-    """The newest whole run of a window that succeeded, and its parameters; "" where there is none.
-
-    Also "" where these labels were measured, or tried to be.
-    """
+    """The newest whole run of a window that succeeded, and its parameters; "" for none, or these labels tried."""
     for run in executions(aws, places.pipeline("inference"), MOST):
         described, arn = DESCRIPTION.match(run.get("PipelineExecutionDescription", "")), run["PipelineExecutionArn"]
         values = {} if described and described[1] != window else parameters(aws, arn)
@@ -180,11 +172,7 @@ def plan(aws: Aws, places: Places, window: str, fresh: bool = False) -> Plan:
 
 
 def _manifest(aws: Aws, places: Places, window: str, earlier: dict[str, dict[str, str]]) -> str:
-    """The URI of a manifest of these files, which is how a processing job takes several folders as one input.
-
-    "S3DataSource" in the SageMaker API reference: a prefix, then keys relative to it. It is called after the files
-    and what is in them, so that the pipeline's cache, which compares requests, takes other ones for another input.
-    """
+    """The URI of a manifest of these files ("S3DataSource"), called after them: the cache compares requests alone."""
     prefix = f"{places.storage}/data/"
     bucket, folder = storage.split(prefix)
     uri = f"{places.runs('training')}/earlier/{window}-{storage.fingerprint(*earlier.values())}.manifest"
@@ -274,14 +262,11 @@ def _settle(aws: Aws, places: Places, now: datetime) -> tuple[Stored, Memory]:
 
 def _ending(aws: Aws, arn: str) -> str:
     """How an execution ended, in words; "" while it is under way."""
-    try:
+    with storage.passed_over("ResourceNotFound", "ResourceNotFoundException"):
         run = aws.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("ResourceNotFound", "ResourceNotFoundException"):
-            raise
-        return "ended as deleted"
-    status, why = run["PipelineExecutionStatus"], run.get("FailureReason", "")
-    return "" if status in RUNS else f"ended as {status}{f': {why}' if why else ''}"
+        status, why = run["PipelineExecutionStatus"], run.get("FailureReason", "")
+        return "" if status in RUNS else f"ended as {status}{f': {why}' if why else ''}"
+    return "ended as deleted"
 
 
 def _ended(aws: Aws, places: Places, memory: Memory, how: str) -> Memory:

@@ -8,7 +8,8 @@ whoever reads in that moment may decide once more about a window, and finds the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -25,6 +26,16 @@ class Conflict(Exception):
     """Somebody else wrote at the same time."""
 
 
+@contextmanager
+def passed_over(*codes: str) -> Iterator[None]:
+    """Go on after the block where AWS refuses with one of these codes."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in codes:
+            raise
+
+
 @dataclass(frozen=True)
 class Stored:
     """A parameter as it was read; version 0 is one that does not exist."""
@@ -36,13 +47,10 @@ class Stored:
 
 def read(ssm: Any, name: str) -> Stored:
     """The parameter; where it does not exist its text is `none`."""
-    try:
+    with passed_over("ParameterNotFound"):
         found = ssm.get_parameter(Name=name)["Parameter"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":
-            raise
-        return Stored(name, NOTHING, 0)
-    return Stored(name, found["Value"], found["Version"])
+        return Stored(name, found["Value"], found["Version"])
+    return Stored(name, NOTHING, 0)
 
 
 def write(ssm: Any, stored: Stored, text: str) -> Stored:
@@ -94,8 +102,7 @@ def complete(aws: Aws, places: Places, window: str, part: str) -> bool:
 def fingerprint(*folders: Mapping[str, str]) -> str:
     """Of what `files` gives: another one for other keys, sizes or ETags.
 
-    A cached step looks at its request alone ("Default cache key attributes by pipeline step type" in the SageMaker
-    developer guide), so what lies behind a URI has to be said in it.
+    A cached step looks at its request alone ("Default cache key attributes by pipeline step type", developer guide).
     """
     entries = {key: tag for files in folders for key, tag in files.items()}
     return sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
@@ -120,32 +127,24 @@ def newest_window(aws: Aws, places: Places, part: str = "production") -> tuple[s
 
 
 def unmarked(places: Places, names: list[str], part: str) -> str:
-    """What keeps windows from being used, in a sentence."""
     them = ", ".join(places.data(name, part) for name in names)
     return f"{them} {'has' if len(names) == 1 else 'have'} files and no {MARK}, which says that all of them are there."
 
 
 def read_text(aws: Aws, uri: str) -> str | None:
-    """A text file; None where there is none."""
     bucket, key = split(uri)
-    try:
+    with passed_over("NoSuchKey"):
         return str(aws.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchKey":
-            raise
-        return None
+    return None
 
 
 def write_once(aws: Aws, uri: str, text: str) -> str:
     """Write a file unless there is one; what it holds then ("Conditional writes" in the S3 user guide)."""
     bucket, key = split(uri)
-    try:
+    with passed_over("PreconditionFailed", "ConditionalRequestConflict"):
         aws.s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), IfNoneMatch="*")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
-            raise
-        return read_text(aws, uri) or text
-    return text
+        return text
+    return read_text(aws, uri) or text
 
 
 def read_json(aws: Aws, uri: str) -> dict[str, Any] | None:

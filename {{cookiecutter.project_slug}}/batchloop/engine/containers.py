@@ -116,10 +116,7 @@ class Containers(Backend):
 
 
 def limits(instance: str, cpus_here: int) -> list[str]:
-    """The options for an instance type's processors and memory; none for a type that instances.toml does not know.
-
-    More processors than this machine has can't be promised, so they are not asked for.
-    """
+    """The options for an instance type's processors (as many as there are here) and memory; none for another type."""
     size = tomllib.loads(SIZES.read_text(encoding="utf-8"))["types"].get(instance)
     return ["--cpus", str(min(size["cpus"], cpus_here)), "--memory", f"{size['memory_gb']}g"] if size else []
 

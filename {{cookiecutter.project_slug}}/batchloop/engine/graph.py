@@ -283,10 +283,7 @@ class Scheduler:
 
 @contextmanager
 def watching(names: list[str], log: Callable[[str], Path]) -> Iterator[Watch]:
-    """Shows the steps as long as the block lasts: a live table in a terminal, else a line for each change.
-
-    In the table stands what a step's log says last, while it is at work.
-    """
+    """Shows the steps as long as the block lasts: a live table in a terminal, else a line for each change."""
     if not sys.stdout.isatty():
         width = max(map(len, names))
 

@@ -30,9 +30,8 @@ MEASURED = ("value", "low", "high", "expected", "reference")
 class Order:
     """What is to be run: a definition under its pipeline's name, with a value for each parameter.
 
-    `identity` is the execution's, "" makes a new one. Run again under the same one, an execution reuses the steps that
-    it has finished itself, and no other's, whose outputs lie elsewhere. A `quiet` run shows nothing. Of a
-    `selection` only those steps run.
+    `identity` is the execution's, "" makes a new one; under the same one again, steps that it has finished itself are
+    reused. A `quiet` run shows nothing. Of a `selection` only those steps run.
     """
 
     definition: Mapping[str, Any]
@@ -55,10 +54,7 @@ class Finished:
 
 @contextmanager
 def exclusively(repository: Repository) -> Iterator[None]:
-    """One run at a time. Raises InputError while another is at work; a killed run's lock is gone with it.
-
-    Runs that were killed are marked, and their half-done job folders removed; finished steps lie in the storage.
-    """
+    """One run at a time, or InputError; runs that were killed are marked, and their half-done job folders removed."""
     repository.local.mkdir(exist_ok=True)
     with (repository.local / "lock").open("a+", encoding="utf-8") as lock:
         try:
@@ -234,7 +230,6 @@ class RunSummary:
         yield f"{worse} than on the validation split by more than {realised['limit']:g} and chance"
 
     def places(self) -> Iterator[str]:
-        """Where reports and predictions lie."""
         for name, step in self.steps.items():
             for output in outputs(step).values():
                 paths = [path for file, path in self.storage.files(output) if file.endswith("report.html")]

@@ -55,10 +55,9 @@ class Storage:
         return path
 
     def files(self, uri: str) -> list[tuple[str, Path]]:
-        """Name and path of every file whose URI begins with this one, by name; a URI that is a file is that one.
+        """Name and path of every file whose URI begins with this one, by name. Raises InputError where nothing is.
 
-        As S3 matches a prefix, letter by letter: `…/train` takes `…/train_old/` too, `…/train/` does not. A file's name
-        is what follows the prefix. Raises InputError where nothing is.
+        As S3 matches a prefix, letter by letter: `…/train` takes `…/train_old/` too. A name is what follows the prefix.
         """
         path, found = self.path(uri), list[Path]()
         for start in self._matching(uri):
@@ -73,11 +72,7 @@ class Storage:
         return sorted(entry for entry in beside if entry.name.startswith(path.name)) or [self.existing(uri)]
 
     def listed(self, uri: str) -> list[tuple[str, Path]]:
-        """Key and path of the files that a manifest lists: a prefix, then keys relative to it.
-
-        Source: "S3DataSource" in the SageMaker API reference. Raises InputError for a manifest of another form,
-        and for a file that is not there.
-        """
+        """Key and path of the files that a manifest ("S3DataSource") lists. Raises InputError for a wrong one."""
         entries = self.read_json(uri)
         first, *keys = entries if isinstance(entries, list) and entries else [None]
         prefix = str(first.get("prefix") or "") if isinstance(first, dict) else ""
@@ -133,8 +128,7 @@ def write_json(path: Path, value: object) -> None:
 class Cache:
     """Finished steps of one pipeline, a file each; the newest of the same request counts, as in the service.
 
-    What lies behind a URI of the request is not looked at. `own` holds the steps of one execution that was interrupted:
-    it goes on from them, also from those that are not cached.
+    `own` holds the steps of one execution that was interrupted, also those that are not cached.
     """
 
     def __init__(self, folder: Path, storage: Storage, own: bool = False) -> None:

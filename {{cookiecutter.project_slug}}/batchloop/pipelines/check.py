@@ -127,7 +127,6 @@ def _structure(steps: list[Step]) -> Iterator[str]:
 
 
 def _policies(step: Step) -> Iterator[str]:
-    """What is wrong with retries and caching."""
     allowed = EXCEPTIONS | (JOB_EXCEPTIONS if step.get("Type") in JOBS else set())
     for policy in step.get("RetryPolicies", []):
         for key in sorted(set(policy) - RETRY):
@@ -143,10 +142,7 @@ def _policies(step: Step) -> Iterator[str]:
 
 
 def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
-    """A step may use only steps that can run before it: siblings without a cycle, and those around its branch.
-
-    A condition waits for what its branches need.
-    """
+    """A step may use only steps before it: siblings without a cycle (a condition with its branches), those around."""
     needs: dict[str, set[str]] = {}
     for step in steps:
         inside = list(_all([step]))
@@ -173,7 +169,6 @@ class _Arguments:
         self.parameters = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
 
     def problems(self, step: Step) -> Iterator[str]:
-        """What is wrong with one step's."""
         kind, keys = step["Type"], set(step["Arguments"])
         try:
             arguments = self._sampled(step["Arguments"])
@@ -279,7 +274,6 @@ def service() -> Any:
 
 
 def request(call: str, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the arguments of an API call."""
     shape = service().operation_model(call).input_shape
     report = ParamValidator().validate(arguments, shape)
     if report.has_errors():
@@ -331,10 +325,7 @@ def _beyond(value: Any, limits: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _matches(value: str, java: str) -> bool:
-    """Whether a pattern of the model, which is Java's, takes a value.
-
-    Python takes no number after an end, and has no \\p classes: the value's own characters stand for them, or none.
-    """
+    """Whether a Java pattern takes a value: no number after an end, \\p classes by the value's own characters."""
 
     def held(found: re.Match[str]) -> str:
         if found[1] == "Alnum":

@@ -20,10 +20,7 @@ from batchloop.pipelines import check
 
 
 def offline(region: str, bucket: str) -> Any:
-    """A pipeline session that answers everything compiling asks for by itself.
-
-    The SDK reads these variables while it is being imported, so this comes before any other import of it.
-    """
+    """A session that answers all that compiling asks for; it comes before any other import of the SDK."""
     os.environ |= {"AWS_DEFAULT_REGION": region, "AWS_EC2_METADATA_DISABLED": "true"}
     os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # else ModelTrainer asks IAM
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "offline"  # noqa: S105 - never used
@@ -64,11 +61,7 @@ def compile_all(root: Path, name: str, output: Path) -> list[Path]:
 
 
 def main(root: str, name: str, output: str) -> int:
-    """Compile and check, of a folder's environment into another folder; the exit code says whether all is right.
-
-    For a process of its own: it has no client of AWS, of which each reads the model of a service, and never looks for
-    garbage, of which there is none; that makes it twice as fast.
-    """
+    """Compile and check; the exit code. In a process of its own, where neither clients of AWS nor garbage cost time."""
     gc.disable()
     boto3.Session.client = boto3.Session.resource = lambda *_, **__: Nobody()
     try:

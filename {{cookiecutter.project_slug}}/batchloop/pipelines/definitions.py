@@ -89,10 +89,7 @@ def compile_all(repository: Repository, environment: str) -> None:
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Every declared parameter's value. `known` may hold more than this definition declares; `words` are Name=value.
-
-    Raises InputError for a name that is not declared, a value of the wrong type, and a parameter without a value.
-    """
+    """Each declared parameter's value, of `known` or Name=value `words`. Raises InputError for one that is wrong."""
     declared = {parameter["Name"]: parameter for parameter in definition.get("Parameters", [])}
     given = {**known, **_pairs(words, declared)}
     parsed = {}
@@ -158,7 +155,6 @@ def chosen(
 
 
 def with_defaults(definition: Values, values: Values) -> dict[str, Any]:
-    """The definition with other defaults of those parameters that have values."""
     declared = [
         parameter | ({"DefaultValue": values[parameter["Name"]]} if parameter["Name"] in values else {})
         for parameter in definition.get("Parameters", [])

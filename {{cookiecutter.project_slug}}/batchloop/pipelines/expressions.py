@@ -70,8 +70,7 @@ def keyed(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def seconds(duration: str) -> int | None:
     """How long a cached step is reused (ExpireAfter); None for what the service does not document.
 
-    "Turn on step caching" in the developer guide: ISO 8601's years to minutes, in letters of either case, and its
-    examples ("30dT5h") leave out the P.
+    "Turn on step caching" in the developer guide: ISO 8601's years to minutes, in either case, and without the P too.
     """
     found = DURATION.fullmatch(duration)
     if not found or not any(found.groups()):
@@ -80,7 +79,6 @@ def seconds(duration: str) -> int | None:
 
 
 def is_expression(value: Any) -> bool:
-    """Whether a JSON value stands for another one."""
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS
 
 
@@ -129,7 +127,6 @@ def parts(path: str) -> list[str | int]:
 
 
 def gets(value: Any) -> Iterator[str]:
-    """The path of every Get in a JSON value, however deep."""
     if isinstance(value, Mapping):
         if is_expression(value) and "Get" in value:
             yield value["Get"]
@@ -140,7 +137,6 @@ def gets(value: Any) -> Iterator[str]:
 
 
 def producers(value: Any) -> set[str]:
-    """The names of the steps whose results a JSON value needs."""
     return {str(path[1]) for path in map(parts, gets(value)) if path[0] == "Steps" and len(path) > 1}
 
 

@@ -67,7 +67,6 @@ def tags(kind: str, arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 def ranges(arguments: Mapping[str, Any]) -> list[Any]:
-    """What a tuning job searches, of all three kinds."""
     kinds = arguments["HyperParameterTuningJobConfig"].get("ParameterRanges", {})
     return [option for options in kinds.values() for option in options]
 

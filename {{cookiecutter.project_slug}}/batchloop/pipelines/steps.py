@@ -186,10 +186,7 @@ def service_retries() -> list[StepRetryPolicy]:
 
 
 def job_retries() -> list[Any]:
-    """Three tiers: throttling and faults soon, a quota after minutes, spare capacity for hours; `make compile` adds up.
-
-    A quota that another run uses up is free again in minutes, and for one of zero no wait is long enough.
-    """
+    """Three tiers: throttling and faults soon, a quota after minutes (another run's end frees it), capacity later."""
     kind, policy = SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
     quota = policy(exception_types=[kind.RESOURCE_LIMIT], interval_seconds=300, backoff_rate=1.5, max_attempts=4)
     spare = [kind.CAPACITY_ERROR, kind.INTERNAL_ERROR]

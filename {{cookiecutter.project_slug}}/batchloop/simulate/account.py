@@ -79,11 +79,8 @@ def parameter_tier(request: Mapping[str, Any], before: Sequence[str] = ()) -> st
 
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do. `definitions` are the compiled pipelines' versions by name, the first being 1.
-
-    `arn` begins their ARNs.
-
-    `digests` are the images that were pushed, by repository.
+    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs,
+    and `digests` are the images that were pushed, by repository.
     """
 
     state: State

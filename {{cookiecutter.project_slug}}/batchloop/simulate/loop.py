@@ -36,10 +36,7 @@ MADE = (StepStatus.DONE, StepStatus.REUSED)
 
 @dataclass(frozen=True)
 class Options:
-    """`stages` is a folder, "" the sample's, which has a `seed` and so many `rows`; else as many as it has by itself.
-
-    Without `decision` nothing is retrained.
-    """
+    """`stages` is a folder, "" the sample's, of a `seed` and `rows`; without `decision` nothing is retrained."""
 
     environment: str = "dev"
     stages: str = ""
@@ -91,10 +88,7 @@ class Stage:
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
     def copy(self, window: Path, labelled: bool = False) -> None:
-        """Put copies of its files where a window's data lies, each part in one rename.
-
-        `labelled`: its production rows hold their labels, which are the window's labels too.
-        """
+        """Put copies of its files where a window's data lies, each part in one rename; `labelled` rows are labels."""
         sources = {part: self.folder / part for part in PARTS}
         if labelled and not sources["labels"].is_dir():
             sources["labels"] = sources["production"]
@@ -302,10 +296,7 @@ class Loop:
         return self._done(newest)
 
     def _send_end(self) -> bool:
-        """An execution has ended; what was decided on it is what the loop remembers of it.
-
-        Told twice, the function would only say that it knows.
-        """
+        """An execution has ended; what was decided is what is remembered: told twice, it only says that it knows."""
         for arn, run in self.state["executions"].items():
             if run["status"] == EXECUTING or arn in self.state["told"]:
                 continue

@@ -160,10 +160,7 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
 
 
 def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
-    """The gate's metric of rows with `label`, `prediction`, scores and `error`, as the algorithm component computes it.
-
-    None without any, or where labels don't allow it. Rows that could not be scored count for nothing.
-    """
+    """The gate's metric of rows with `label`, `prediction`, scores and no `error`; None where labels don't allow it."""
     usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
     if usable.is_empty() or (case.data.classes and usable[LABEL].n_unique() < 2):
         return None
@@ -257,10 +254,7 @@ def page(table: Table) -> str:
 
 
 def simulate(here: Repository, options: Options) -> int:
-    """Simulate, print and write the table; the exit code.
-
-    0 also where the loop did not help; the table says so. Raises InputError where it can't be run.
-    """
+    """Simulate, print and write the table; the exit code, 0 also where it did not help. Raises InputError."""
     simulated = Simulated(here.root, options.decision)
     simulated.local.mkdir(parents=True, exist_ok=True)
     with running.exclusively(simulated):
