@@ -21,7 +21,11 @@ from batchloop.container.job import InputError
 SECOND = 1_000_000  # microseconds
 DAY = 86_400
 # the usual distance of two periods in seconds, from and up to: the frequency, its season, and a horizon
-CALENDAR = ((27 * DAY, 32 * DAY, "1mo", 12, 12), (89 * DAY, 93 * DAY, "1q", 4, 4), (364 * DAY, 367 * DAY, "1y", 1, 3))
+CALENDAR = (
+    (27 * DAY, 32 * DAY, "1mo", 12, 12),
+    (89 * DAY, 93 * DAY, "1q", 4, 4),
+    (364 * DAY, 367 * DAY, "1y", 1, 3),
+)
 CLOCK = ((7 * DAY, "w", 52, 8), (DAY, "d", 7, 14), (3600, "h", 24, 24), (60, "m", 1440, 60), (1, "s", 1, 60))
 PERIODS = 12  # horizons that a table has at least, where it may choose
 

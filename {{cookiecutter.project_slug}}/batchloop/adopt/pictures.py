@@ -25,7 +25,10 @@ COLOURFUL, GREYISH = 0.1, 16  # the share of pictures with colours from which al
 
 
 def gathered(options: Options) -> Options:
-    """The options, with a table for a folder of folders of pictures. Raises InputError for pictures outside them."""
+    """The options, with a table in the place of a folder that holds nothing but a folder of pictures for each class.
+
+    Raises InputError for pictures that lie in none.
+    """
     folder = options.data
     if find_spec("PIL") is None or not folder.is_dir():
         return options
@@ -46,7 +49,7 @@ def gathered(options: Options) -> Options:
 
 
 def embedded(options: Options, table: Table) -> Options:
-    """The options, with bytes in the place of a column of paths, where there is one."""
+    """The options, with the same table that has bytes in the place of a column of paths, where there is one."""
     if find_spec("PIL") is None:
         return options
     folder = table.files[0].parent

@@ -54,7 +54,6 @@ class Draining:
         self.deadline: float | None = None
 
     def run(self) -> None:
-        """Serve; comes back when everything is answered."""
         signal.signal(signal.SIGTERM, self.on_signal)
         listening = True
         while self.deadline is None or (self.busy() and time.monotonic() < self.deadline):

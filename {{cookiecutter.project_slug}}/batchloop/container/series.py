@@ -52,7 +52,6 @@ class Buckets:
         self.empty = pl.DataFrame()
 
     def add(self, batch: pl.DataFrame) -> None:
-        """Some rows."""
         self.empty, self.rows = batch.clear(), self.rows + len(batch)
         bucket = (pl.col(SERIES).hash() % BUCKETS).alias("__bucket")
         marked = batch.with_columns(bucket)
