@@ -47,7 +47,7 @@ def run(application: Application, workers: int) -> None:
 
 
 class Draining:
-    """Runs a server until SIGTERM, then until what it holds is answered, which waitress drops, or the grace is over."""
+    """Runs a server until SIGTERM, then until what it holds is answered (waitress drops it), or the grace is over."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
