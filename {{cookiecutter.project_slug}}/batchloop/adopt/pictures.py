@@ -28,7 +28,10 @@ COLOURFUL, GREYISH = 0.1, 16  # the share of pictures with colours from which al
 
 
 def gathered(options: Options) -> Options:
-    """The options, with a table for a folder of folders of pictures. Raises InputError for pictures outside them."""
+    """The options, with a table in the place of a folder that holds nothing but a folder of pictures for each class.
+
+    Raises InputError for pictures that lie in none.
+    """
     folder = options.data
     if find_spec("PIL") is None or not folder.is_dir():
         return options

@@ -2,12 +2,10 @@
 
 import codecs
 import csv
-import gzip
 import io
 import re
 import shlex
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -111,8 +109,6 @@ ACCENTS, SIGNS, UNDEFINED = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]", r"(?:[^\w\s\x00-\
 # Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
 GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
-# what opening a packed file raises that is cut off, damaged or locked
-DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, NotImplementedError)
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 DIGITS = 4  # after the point, all columns together, by which a mean is one and not a usual row
 MADE_UP = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
@@ -149,7 +145,7 @@ def read(options: Options) -> Table:
         _check_workbook(file)
     try:
         reading = _reading(found, options)
-    except DAMAGED:
+    except (*files.DAMAGED, RuntimeError):
         reading = Data("binary", options.label)  # opening the file says better what is wrong with it
     for file in [] if options.header else found:
         _check_title(file, reading)
@@ -297,7 +293,7 @@ def _check_title(file: Path, reading: Data) -> None:
         rows = [["" if cell is None else str(cell) for cell in row] for row in frame.rows()]
         unit, lines = "row", [(0, frame.columns), *enumerate(rows, 1)]
     else:
-        with suppress(*DAMAGED):  # which is told where the file is opened
+        with suppress(*files.DAMAGED, RuntimeError):  # which is told where the file is opened
             lines = list(_records(_beginning(file, reading.encoding), reading.separator)[:TITLES])
     held = [[cell.strip() for cell in cells if not MADE_UP.fullmatch(cell.strip())] for _, cells in lines]
     names, label, full = held[0] if held else [], reading.label.strip(), median(map(len, held)) if held else 0

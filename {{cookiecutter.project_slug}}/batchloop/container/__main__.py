@@ -12,7 +12,6 @@ from batchloop.container import job
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The job's exit code."""
     if len(arguments) < 2 or arguments[1] not in ("train", "serve"):
         print("usage: python -m batchloop.container <component> train|serve [--key value ...]", file=sys.stderr)
         return 2

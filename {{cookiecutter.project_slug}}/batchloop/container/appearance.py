@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from batchloop.container import patches, raw
 from batchloop.container.usecase import Column, UseCase
 
-SIZE = 64  # pixels to which pictures are brought, so that they can be compared
 THUMBNAIL = 16
 DIRECTIONS = ("level", "rising", "upright", "falling")  # of edges, 45 degrees apart
 PATTERNS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))  # frequencies down and across
@@ -72,7 +71,7 @@ def _edges(grey: Any) -> dict[str, Values]:
 
 def _patterns(grey: Any, deviation: Any) -> dict[str, Values]:
     """Magnitudes of low frequencies (a two-dimensional cosine transform) of a thumbnail, in its own contrast."""
-    step = SIZE // THUMBNAIL
+    step = grey.shape[1] // THUMBNAIL
     small = grey.reshape(len(grey), THUMBNAIL, step, THUMBNAIL, step).mean(axis=(2, 4)) / deviation[:, None, None]
     places = np.arange(THUMBNAIL) + 0.5
     waves = np.cos(np.pi / THUMBNAIL * np.outer(np.arange(3), places)) * np.sqrt(2 / THUMBNAIL)
@@ -80,8 +79,8 @@ def _patterns(grey: Any, deviation: Any) -> dict[str, Values]:
     return {f"pattern {down}-{across}": found[:, down, across] for down, across in PATTERNS}
 
 
-def examples(folder: Path, seen: UseCase) -> dict[str, list[str]]:
-    """The first pictures of each column of a raw table as data: URIs, for people to look at."""
+def examples(folder: Path, seen: UseCase) -> dict[str, Any]:
+    """`pictures`: the first of each column of a raw table as data: URIs, for people to look at; {} without columns."""
     columns = [column for column in seen.columns if column.type == "image"]
     if not columns:
         return {}
@@ -89,4 +88,4 @@ def examples(folder: Path, seen: UseCase) -> dict[str, list[str]]:
     for column in columns:
         some = first[column.name].drop_nulls().struct.field("pixels").head(EXAMPLES)
         found[column.name] = [patches.uri(np.frombuffer(cell, np.uint8).reshape(column.shape)) for cell in some]
-    return found
+    return {"pictures": found}

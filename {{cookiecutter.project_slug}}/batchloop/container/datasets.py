@@ -20,12 +20,13 @@ from batchloop.container import artifacts, files, job, raw
 from batchloop.container.job import InputError
 from batchloop.container.known import Known
 from batchloop.container.protocols import FeaturesFile
-from batchloop.container.raw import PART
+from batchloop.container.raw import PART, RawTable
 from batchloop.container.usecase import Split, UseCase
 
 __all__ = ["PART"]
 
 log = logging.getLogger(__name__)
+Check = Callable[[RawTable, UseCase], None]
 Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
 PARTS = ("train", "validation", "test")
 DRAW = "__draw"
@@ -45,21 +46,14 @@ def usable(usecase: UseCase) -> pl.Expr:
     return ~pl.col(raw.BROKEN) & pl.col(usecase.data.label).is_not_null()
 
 
-def read(
-    usecase: UseCase, folder: Path, check_rows: Callable[[raw.RawTable, UseCase], None] = raw.check_training
-) -> pl.LazyFrame:
+def read(usecase: UseCase, folder: Path, check_rows: Check = raw.check_training) -> pl.LazyFrame:
     """The usable rows of a checked table. Raises InputError."""
     table = raw.read(folder, usecase, labelled=True)
     check(table, usecase, raw.shared_ids(table, usecase), check_rows)
     return table.frame.filter(usable(usecase))
 
 
-def check(
-    table: raw.RawTable,
-    usecase: UseCase,
-    warnings: Sequence[str],
-    check_rows: Callable[[raw.RawTable, UseCase], None] = raw.check_training,
-) -> None:
+def check(table: RawTable, usecase: UseCase, warnings: Sequence[str], check_rows: Check = raw.check_training) -> None:
     """Say which rows are left out, and the warnings. Raises InputError for a table that nothing can be learned from."""
     check_rows(table, usecase)
     if table.broken:
@@ -278,7 +272,6 @@ def write_parts(
 
 
 def written(part: str) -> pl.LazyFrame:
-    """What was written of a part."""
     return pl.scan_parquet(sorted(job.processing_output(part).glob("*.parquet")), glob=False)
 
 

@@ -115,19 +115,16 @@ def _compared(
     rows, counted = table if isinstance(table, tuple) else profile.count(table, baseline["columns"])
     score_rows, score_counted = profile.count(scored, baseline["scores"])
     left_out, compare = _left_out(case), profile.module().compare
-    pairs = [(learned, counted[learned["name"]]) for learned in baseline["columns"]]
-    pairs += [(learned, score_counted[learned["name"]]) for learned in baseline["scores"]]
-    decide = [learned["name"] not in left_out for learned in baseline["columns"]]
-    decide += [score_rows > 0] * len(baseline["scores"])
-    all_counts = [_distributions(learned, now) for learned, now in pairs]
-    together = iter(compare([one for one, decides in zip(all_counts, decide, strict=True) if decides], case.drift))
+    every = [(one, counted[one["name"]], one["name"] not in left_out) for one in baseline["columns"]]
+    every += [(one, score_counted[one["name"]], score_rows > 0) for one in baseline["scores"]]
+    together = iter(compare([_distributions(one, now) for one, now, decides in every if decides], case.drift))
     found = []
-    for pair, distributions, decides in zip(pairs, all_counts, decide, strict=True):
+    for one, now, decides in every:
         if decides:
-            found.append(_column(*pair, next(together)))
+            found.append(_column(one, now, next(together)))
         else:
-            alone = replace(compare([distributions], case.drift)[0], drifted=False)
-            found.append(_column(*pair, alone) | {"decides": False, "adjusted_p_value": None})
+            alone = replace(compare([_distributions(one, now)], case.drift)[0], drifted=False)
+            found.append(_column(one, now, alone) | {"decides": False, "adjusted_p_value": None})
     return rows, score_rows, found
 
 
@@ -214,7 +211,7 @@ def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
 def batch(
     case: UseCase, learned: Mapping[str, Any], found: Mapping[str, Any], shown: Mapping[str, Any] = NOTHING_KNOWN
 ) -> str:
-    """The page of serve mode; `shown` are some `pictures`, as measured.examples gives them, and `forecasts`."""
+    """The page of serve mode; `shown` are some `pictures`, as appearance.examples gives them, and `forecasts`."""
     now, forecasts = shown.get("pictures", {}), shown.get("forecasts", ())
     pictures = [("learned", learned.get("pictures", {})), ("now", now)] if now else []
     return report.render(

@@ -114,9 +114,9 @@ def scored(model: Model, test: Table, threads: int, groups: Rows | None = None) 
 def evaluate(
     candidate: Scored, validation: Mapping[str, float], champion: Scored | None, metric: str
 ) -> dict[str, Any]:
-    """Plain data; `validation` are the candidate's metrics, `intervals` those of test.
+    """The evaluation as plain data; `validation` are the candidate's metrics there, `intervals` those of test.
 
-    Raises InputError where the gate's can't be measured.
+    Raises InputError where the gate's metric can't be measured on the test split.
     """
     test, before = candidate.measured(), None if champion is None else champion.measured()
     if math.isnan(test[metric]):

@@ -32,6 +32,7 @@ SAME = {"latin-1": "cp1252", "iso8859-1": "cp1252", "utf-16": "utf-16-le"}  # as
 HEAD, BLOCK, LINE = 65536, 1 << 20, 1 << 26  # bytes
 SEPARATORS = (",", ";", "\t", "|")
 INDEX = "__index_level_"  # pandas' row labels, which are no column of the table
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 Frames = Iterator[pl.DataFrame]
 COLUMNS_AT_ONCE = 200  # in one query: the cost of a plan grows with the square of its columns
 
@@ -153,9 +154,9 @@ def _unpacking(file: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not know
+    except RuntimeError as error:  # a password, a method that Python does not know
         raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
 
 

@@ -25,7 +25,6 @@ class Series:
 
 
 def rules(case: Any) -> Iterator[tuple[object, str]]:
-    """Rules of [series], alone and beside the other tables."""
     series, data = case.series, case.data
     holds: object = (data.task == "forecasting") == (series is not None)
     yield holds, '[series] and [data] task = "forecasting" go together: give both or neither.'

@@ -58,7 +58,6 @@ def _gather(stack: ExitStack, hosts: Hosts, missing: set[str], deadline: float) 
 
 
 def _join(stack: ExitStack, hosts: Hosts, first: str, deadline: float) -> None:
-    """Go to the first host, and wait there for the rest."""
     while True:
         try:
             address, port = _place(first)

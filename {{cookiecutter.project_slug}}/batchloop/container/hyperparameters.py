@@ -95,7 +95,6 @@ class Range:
     whole: bool = False
 
     def suggest(self, trial: Any) -> Any:
-        """The value of an Optuna trial."""
         if self.choices:
             return trial.suggest_categorical(self.name, self.choices)
         if self.whole:
@@ -190,7 +189,6 @@ def attempt(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Pro
 
 
 def _loss(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Problem, progress: "Watched") -> float:
-    """The validation loss of a model with these hyperparameters."""
     metadata = {"task": problem.task, "classes": problem.classes, "features": problem.features}
     model = Model(models.fit(*tables, chosen, problem, progress), metadata)
     predicted = models.confirmed(model, tables[1].features, progress.predicted, problem.threads)
@@ -222,14 +220,12 @@ class Watched:
 
 def _print_trial(_study: Any, trial: Any) -> None:
     result = f"loss {trial.value:.6f}" if trial.value is not None else trial.state.name.lower()
-    values = ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
-    )
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in trial.params.items()}
+    values = ", ".join(f"{name}={value}" for name, value in shown.items())
     print(f"trial {trial.number}: {result} ({values})", flush=True)
 
 
 def main(words: list[str]) -> int:
-    """The command line; the exit code."""
     try:
         file = usecase.location()
         case = usecase.load(file)

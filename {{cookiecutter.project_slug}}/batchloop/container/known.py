@@ -37,7 +37,6 @@ class Known:
         self.seen: dict[str, list[str]] = {}  # a few values, until one is known
 
     def count(self, batch: pl.DataFrame, features: pl.DataFrame) -> None:
-        """Take account of some rows of the raw table, and of what they became."""
         found = counts(features, self.learned)
         sources = {feature["name"]: feature["source"] for feature in self.learned["features"]}
         for name, (present, own) in found.items():

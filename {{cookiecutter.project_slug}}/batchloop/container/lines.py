@@ -125,7 +125,7 @@ def check_twice(name: str, columns: Sequence[str]) -> None:
 
 
 def named(text: Text, header: bool = True) -> Text:
-    """The text with its columns' names, from the first line that holds any. Raises InputError for none or twins."""
+    """The text with its columns' names, its first line with any. Raises InputError for none, and for twins."""
     csv.field_size_limit(sys.maxsize)
     end = "\n" if text.has(b"\n") else ""
     with text.opened() as handle, io.TextIOWrapper(handle, "utf-8-sig", errors="replace", newline=end) as opened:

@@ -47,14 +47,13 @@ def run(application: Application, workers: int) -> None:
 
 
 class Draining:
-    """Runs a server until SIGTERM, then until what it holds is answered, which waitress drops, or the grace is over."""
+    """Runs a server until SIGTERM, then until what it holds is answered (waitress drops it), or the grace is over."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
         self.deadline: float | None = None
 
     def run(self) -> None:
-        """Serve; comes back when everything is answered."""
         signal.signal(signal.SIGTERM, self.on_signal)
         listening = True
         while self.deadline is None or (self.busy() and time.monotonic() < self.deadline):

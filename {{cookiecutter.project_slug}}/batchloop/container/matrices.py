@@ -28,7 +28,6 @@ def places(features: Sequence[Feature]) -> list[slice]:
 
 
 def empty(rows: int, features: Sequence[Feature]) -> Matrix:
-    """A matrix to be filled."""
     pixels = bool(features) and all(feature["kind"] == "image" for feature in features)
     kind: Any = np.uint8 if pixels else np.float32
     made: Matrix = np.empty((rows, sum(map(width, features))), dtype=kind)

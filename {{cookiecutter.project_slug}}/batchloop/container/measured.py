@@ -6,7 +6,6 @@ A word is two or more letters or digits; upper and lower case are one.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +15,7 @@ from batchloop.container.usecase import Column, Features, UseCase
 WORD = r"\w{2,}"
 LONGEST = 40  # letters of a word that is learned
 COMMON = 0.5  # a word in a larger share of the texts tells them apart less and less
+SIZE = 64  # pixels to which pictures are brought, so that they can be compared
 
 
 def terms(frame: pl.LazyFrame, column: Column, settings: Features) -> list[dict[str, Any]]:
@@ -103,15 +103,5 @@ def measured(batch: pl.DataFrame, columns: Iterable[Column]) -> pl.DataFrame:
 
 def seen(case: UseCase) -> UseCase:
     """The contract as monitoring reads it: all pictures in one size, whatever the model sees of them."""
-    from batchloop.container import appearance  # noqa: PLC0415 - as above
-
-    columns = [replace(each, size=appearance.SIZE) if each.type == "image" else each for each in case.columns]
+    columns = [replace(each, size=SIZE) if each.type == "image" else each for each in case.columns]
     return replace(case, columns=tuple(columns))
-
-
-def examples(folder: Path, case: UseCase) -> dict[str, Any]:
-    """`pictures`: the first of each column, for people to look at; nothing where there are none."""
-    from batchloop.container import appearance  # noqa: PLC0415 - as above
-
-    found = appearance.examples(folder, seen(case))
-    return {"pictures": found} if found else {}

@@ -259,7 +259,6 @@ class Scored:
     groups: Rows | None = None
 
     def measured(self, rows: Rows | slice = slice(None)) -> dict[str, float]:
-        """All metrics of the task on some of the rows."""
         return measure(self.task, self.labels[rows], self.predicted[rows], self.threshold)
 
     def spreads(self) -> dict[str, "Spread"]:

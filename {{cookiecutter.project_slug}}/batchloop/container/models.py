@@ -187,7 +187,6 @@ class Interruption:
     came: bool = False
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """What to do on SIGTERM."""
         if not self.fitting:
             raise SystemExit("interrupted; run it again to start over")
         self.came = True

@@ -204,11 +204,11 @@ def _places(start: int, rows: int) -> NDArray[np.uint64]:
 def learned(rows: Rows, kinds: Mapping[str, str], bins: int) -> tuple[int, list[dict[str, Any]]]:
     """How many rows there are, and of each column its bins, which one half draws, and the other half's counts."""
     if isinstance(rows, Mapping):
-        parts = [learned(part, {name: kinds[name] for name in names}, bins) for names, part in rows.items()]
-        frames = {name: part for names, part in rows.items() for name in names}
-        columns = [column for _, columns in parts for column in columns]
-        return parts[0][0], [
-            column | {"design_effect": seasonal.design_effect(column, frames[column["name"]])} for column in columns
+        parts = [(part, *learned(part, {name: kinds[name] for name in names}, bins)) for names, part in rows.items()]
+        return parts[0][1], [
+            column | {"design_effect": seasonal.design_effect(column, part)}
+            for part, _, columns in parts
+            for column in columns
         ]
     numbers = {name: kind for name, kind in kinds.items() if kind in ("number", "date")}
     categories = {name: kind for name, kind in kinds.items() if name not in numbers}

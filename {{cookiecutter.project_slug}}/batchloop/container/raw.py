@@ -91,7 +91,6 @@ class RawTable:
     classes: set[Any] = field(default_factory=set)
 
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
-        """Take account of some of its rows."""
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
             file, row, error = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR).row(0)

@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -63,21 +63,6 @@ def aligned(values: Sequence[object]) -> list[str]:
         return texts
     pairs = zip(texts, numbers, strict=True)
     return [text if value is None else f"{value:.{decimals}f}" for text, value in pairs]
-
-
-def rounded(value: Any, digits: int) -> Any:
-    """A float with so many decimals, anything else as it is."""
-    return round(value, digits) if isinstance(value, float) else value
-
-
-def oneline(text: str) -> Markup:
-    """A paragraph that a template writes over several lines."""
-    return Markup(" ".join(text.split()))  # noqa: S704 - a block of a template, escaped by Jinja
-
-
-def first_of(metrics: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
-    """Metrics and their names, one of them first."""
-    return sorted(metrics.items(), key=lambda item: item[0] != name)
 
 
 def width(text: str) -> int:
@@ -219,8 +204,12 @@ def _environment(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
     )
-    made.filters |= {"number": number, "short": short, "rounded": rounded, "oneline": oneline, "first_of": first_of}
-    made.filters |= {"listed": listed}
+    made.filters |= {"number": number, "short": short, "listed": listed}
+    made.filters |= {
+        "rounded": lambda value, digits: round(value, digits) if isinstance(value, float) else value,
+        "oneline": lambda text: Markup(" ".join(text.split())),  # noqa: S704 - a block of a template, escaped by Jinja
+        "first_of": lambda metrics, name: sorted(metrics.items(), key=lambda item: item[0] != name),
+    }
     made.globals |= {"table": table, "bars": bars, "compare": compare, "interval": interval}
     return made
 

@@ -52,7 +52,6 @@ class Buckets:
         self.empty = pl.DataFrame()
 
     def add(self, batch: pl.DataFrame) -> None:
-        """Some rows."""
         self.empty, self.rows = batch.clear(), self.rows + len(batch)
         bucket = (pl.col(SERIES).hash() % BUCKETS).alias("__bucket")
         marked = batch.with_columns(bucket)
@@ -121,7 +120,7 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
 
 
 def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
-    """A row a series and period, sorted, without gaps; the mean of several labels. Raises InputError for gaps alone."""
+    """A row a series and period, sorted: gaps filled, labels by their mean. Raises InputError where most are gaps."""
     others = [name for name in rows.columns if name not in (SERIES, PERIOD, case.data.label)]
     label = pl.col(case.data.label)
     each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))

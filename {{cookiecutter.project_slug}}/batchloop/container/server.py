@@ -64,7 +64,6 @@ def read(body: bytes, content_type: str, columns: Sequence[str], cells: int = 0)
 
 
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
-    """The table as a body."""
     target = io.BytesIO()
     if content_type == PARQUET:
         frame.write_parquet(target, compression="lz4")

@@ -20,13 +20,11 @@ Learned = Mapping[str, list[Any]]  # column → the values, or the borders betwe
 
 def learned(training: pl.LazyFrame, case: UseCase) -> dict[str, list[Any]]:
     """From the training part: each column's most frequent values, or the quantiles that part a number or date."""
-    found: dict[str, list[Any]] = {}
-    kinds = {column.name: column.type for column in case.columns}
+    found, count = dict[str, list[Any]](), case.slices.bins
     for name in case.slices.columns:
-        column, count = pl.col(source(case, name)), case.slices.bins
-        if kinds.get(name) in ("number", "date"):
-            number = column.cast(pl.Float64) if kinds[name] == "number" else column.dt.epoch("us")
-            shares = [number.quantile(part / count).alias(str(part)) for part in range(1, count)]
+        column, kind = _column(case, name)
+        if kind in ("number", "date"):
+            shares = [column.quantile(part / count).alias(str(part)) for part in range(1, count)]
             borders = training.select(shares).collect(engine="streaming").row(0)
             found[name] = sorted({border for border in borders if border is not None})
             continue
@@ -36,28 +34,25 @@ def learned(training: pl.LazyFrame, case: UseCase) -> dict[str, list[Any]]:
     return found
 
 
-def source(case: UseCase, name: str) -> str:
-    """What a sliced column is called in a raw table."""
-    return name if name in {column.name for column in case.columns} else SLICE + name
+def _column(case: UseCase, name: str) -> tuple[pl.Expr, str]:
+    """A sliced column of a raw table, a date as microseconds, and its type, "" of one that is none of [columns]."""
+    kind = {column.name: column.type for column in case.columns}.get(name, "")
+    column = pl.col(name if kind else SLICE + name)
+    return column.dt.epoch("us") if kind == "date" else column, kind
 
 
 def assigned(found: Learned, case: UseCase) -> list[pl.Expr]:
     """Which slice of each column a row is in, as text."""
-    kinds = {column.name: column.type for column in case.columns}
     expressions = []
     for name, parts in found.items():
-        column = pl.col(source(case, name))
-        if kinds.get(name) in ("number", "date"):
-            number = column if kinds[name] == "number" else column.dt.epoch("us")
-            labels = _labels(parts, kinds[name])
-            place = sum((number > border).cast(pl.UInt32) for border in parts) if parts else pl.lit(0, pl.UInt32)
-            text = pl.lit(pl.Series(labels)).gather(pl.when(number.is_not_null()).then(place))
-            made = pl.when(number.is_null()).then(pl.lit(MISSING)).otherwise(text)
+        column, kind = _column(case, name)
+        if kind in ("number", "date"):
+            place = sum((column > border).cast(pl.UInt32) for border in parts) if parts else pl.lit(0, pl.UInt32)
+            text = pl.lit(pl.Series(_labels(parts, kind))).gather(pl.when(column.is_not_null()).then(place))
         else:
             text = column.cast(pl.String)
-            made = pl.when(text.is_null()).then(pl.lit(MISSING)).when(text.is_in(parts)).then(text)
-            made = made.otherwise(pl.lit(OTHER))
-        expressions.append(made.alias(SLICE + name))
+            text = pl.when(text.is_in(parts)).then(text).otherwise(pl.lit(OTHER))
+        expressions.append(pl.when(column.is_null()).then(pl.lit(MISSING)).otherwise(text).alias(SLICE + name))
     return expressions
 
 

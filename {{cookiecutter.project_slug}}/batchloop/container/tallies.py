@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from batchloop.container import files, job, measured, profile, samples
+from batchloop.container import appearance, files, job, measured, profile, samples
 from batchloop.container.job import InputError
 from batchloop.container.profile import Counted, Tally
 from batchloop.container.protocols import Bins
@@ -34,7 +34,7 @@ def write_tally(
         name: {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(one).items()}
         for name, one in counted.items()
     }
-    pictures = measured.examples(folder, case) if job.holds_files(folder) else {}
+    pictures = appearance.examples(folder, measured.seen(case)) if job.holds_files(folder) else {}
     samples.write_share(name, {"rows": rows, "columns": columns, "examples": pictures})
 
 
@@ -51,9 +51,9 @@ def tally(name: str) -> Tally:
 
 
 def examples(name: str, case: UseCase) -> dict[str, Any]:
-    """What measured.examples gives of the raw files; where hosts had parts of them, the first host's that has any."""
+    """appearance.examples of the raw files; where hosts had parts of them, the first host's that has any."""
     if job.holds_files(folder := job.processing_input("raw")):
-        return measured.examples(folder, case)
+        return appearance.examples(folder, measured.seen(case))
     return next((found for share in samples.shares(name) if (found := share["examples"])), {})
 
 
