@@ -232,6 +232,19 @@ def asked(folder: Path, table: pl.DataFrame, capsys: pytest.CaptureFixture[str],
     return code, said
 
 
+@pytest.mark.parametrize("text", ["[data\n", 'name = "x', "a = 1\na = 2\n"])
+def test_a_usecase_toml_that_is_none_is_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "usecase.toml").write_text(text)
+    rows().write_csv(tmp_path / "table.csv")
+    assert run(tmp_path, tmp_path / "table.csv", "--label", "target") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "usecase.toml" in said and "TOML" in said and "unexpected" not in said
+    assert (tmp_path / "usecase.toml").read_text() == text
+
+
 def test_a_date_that_can_be_read_two_ways_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = rows(day=[f"0{1 + n % 9}/0{1 + n % 7}/2024" for n in range(120)])
     code, said = asked(tmp_path, table, capsys)

@@ -4,7 +4,6 @@ In a repository whose usecase.toml has [series]. Columns count as known afterwar
 """
 
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from batchloop.adopt.holdout import Holdout
 from batchloop.adopt.profile import Profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Question, row, types_option
-from batchloop.container import series
+from batchloop.container import series, settings
 from batchloop.container.job import InputError
 
 SECOND = 1_000_000  # microseconds
@@ -43,8 +42,8 @@ class Found:
 
 
 def asked(usecase: Path) -> bool:
-    """Whether the repository is one that forecasts."""
-    return usecase.is_file() and "series" in tomllib.loads(usecase.read_text(encoding="utf-8-sig"))
+    """Whether the repository is one that forecasts. Raises InputError for what is no TOML."""
+    return usecase.is_file() and "series" in settings.read(usecase, usecase.name)[0]
 
 
 def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Moments], label: Label) -> Found:
