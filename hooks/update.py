@@ -232,6 +232,15 @@ def merged(repository: Path, old: Path, new: Path, about: str) -> list[str]:
     return []
 
 
+def conflict(repository: Path, name: str) -> str:
+    """How a conflict is to be resolved: git marks no file that one side took away and the other changed."""
+    sides = {line.split()[2] for line in git("ls-files", "--unmerged", "--", name, cwd=repository).splitlines()}
+    if sides == {"1", "2", "3"} or "1" not in sides:
+        return f"a conflict, marked in the file: {name}"
+    one, other = ("here", "the template") if "2" not in sides else ("by the template", "this repository")
+    return f"a conflict: {name} was taken away {one}, and {other} changed it; git rm or git add it"
+
+
 def to_do(changes: str, version: str) -> str:
     """What the change log asks of whoever updates, in every version after one."""
     newer = re.split(rf"(?m)^## {re.escape(version)}\b", changes)[0] if version else changes
@@ -258,7 +267,7 @@ def update(repository: Path, old: Version, to: Version, work: Path) -> Iterable[
     new_ones = {key: value for key, value in answers.items() if key not in old.answers}
     said += [f"a new question, {key}: its default was taken, {value!r}" for key, value in new_ones.items()]
     conflicts = merged(repository, before, after, f"{to.commit[:9]} of the template")
-    said += [f"a conflict, marked in the file: {name}" for name in conflicts]
+    said += [conflict(repository, name) for name in conflicts]
     asked = to_do(git("show", f"{to.commit}:CHANGELOG.md", cwd=source), old.version)
     return [
         f"{to.commit[:9]} of the template is merged in, after {old.commit[:9]}; nothing is committed.",
