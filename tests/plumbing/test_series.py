@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import measures, raw, samples, seasonal, series, tallies, usecase
+from batchloop.container import artifacts, measures, raw, samples, seasonal, series, tallies, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Column
 from batchloop.contract.flow import Flow, Scored
@@ -210,6 +210,14 @@ def test_rows_to_come_are_counted_apart_from_the_past(monkeypatch: pytest.Monkey
     monkeypatch.setattr(RunSummary, "drift", lambda _: {})
     said = [*RunSummary.__new__(RunSummary).scoring()]
     assert said == ["7 rows to come; 43 more are the past; 4 have an error instead of a forecast; first: s0|x: why"]
+
+
+def test_a_changed_setting_of_series_is_named(tmp_path: Path) -> None:
+    changed = USECASE.replace("horizon = 3", "horizon = 6")
+    before, after = (usecase.parse(tomllib.loads(text)) for text in (USECASE, changed))
+    artifacts.write_manifest(tmp_path, "processing", before.contract())
+    with pytest.raises(InputError, match=r"another contract: \[series\] horizon was 3, now 6; train again"):
+        artifacts.check_manifest(tmp_path, "processing", after.contract())
 
 
 def test_training_says_what_it_needs(flow: Flow, tmp_path: Path) -> None:
