@@ -161,6 +161,22 @@ def test_what_can_not_be_decided_is_said(form: str, options: list[str], words: s
     assert words in found["said"]
 
 
+def test_series_that_become_one_are_said(adopt: Adopt) -> None:
+    made = table(months(date(2000, 1, 1), 60))
+    assert "share their series and period" not in adopt(made)["said"]
+    assert "180 rows share their series and period" in adopt(made, "--series", "none")["said"]
+    blank = made.with_columns(name=pl.col("name").replace("s1", "s0 "))
+    assert "120 rows share their series and period" in adopt(blank, "--series", "name")["said"]
+
+
+def test_a_time_zone_that_no_date_needs_is_said(adopt: Adopt) -> None:
+    hours = [datetime(2024, 3, 1) + timedelta(hours=n) for n in range(400)]
+    found = adopt(table(hours), "--time-zone", "Europe/Berlin")
+    assert "TIME_ZONE=Europe/Berlin changes nothing" in found["said"]
+    found = adopt(table(hours, form="%Y-%m-%dT%H:%M:%S+01:00"), "--time-zone", "Europe/Berlin")
+    assert "changes nothing" not in found["said"]
+
+
 def test_a_number_that_differs_in_every_row_is_no_series(adopt: Adopt) -> None:
     made = table(months(date(2000, 1, 1), 60)).with_columns(people=1000 + pl.int_range(pl.len()))
     assert adopt(made)["id"] == "name"

@@ -32,12 +32,13 @@ PART = re.compile(r"(quarter|month|week|day|hour)s?", re.IGNORECASE)  # names of
 
 @dataclass(frozen=True)
 class Found:
-    """The values of [series], [drift] and the time column; `holdout` are the last periods, which are to come."""
+    """The values of [series], [drift] and the time column; `holdout` are the last periods, `shared` rows have one twice."""
 
     series: dict[str, Any]
     time: Decision
     label: Label
     minimum_rows: int
+    shared: int
     holdout: Holdout
 
 
@@ -67,6 +68,7 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     horizon = max(1, min(horizon, distinct // PERIODS))
     season = season if distinct >= 3 * season else 1
     period = series.period(pl.col("at").cast(pl.Datetime("us")), frequency)
+    shared = int(rows.select(pl.struct("series", period).is_duplicated().sum()).item())
     last = rows.filter(period > period.max() - horizon)  # weekends count too, where days are periods
     words = f"the last {horizon} by {time.name!r}"
     keys = tuple(key for key in (name, time.name) if key)
@@ -79,7 +81,7 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     told = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
     why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"
     judged = replace(label, task="forecasting", why=why, metric="relative_mase", limit=1.0, lead=-0.01)
-    return Found(told, time, judged, min(200, len(last)), kept)
+    return Found(told, time, judged, min(200, len(last)), shared, kept)
 
 
 def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
