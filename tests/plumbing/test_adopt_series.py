@@ -195,3 +195,12 @@ def test_what_is_to_come_is_no_further_than_the_horizon_where_days_are_missing(a
     later = pl.read_parquet("data/adopted/later/*")
     assert later["when"].unique().sort().to_list() == [str(day) for day in days[-10:]]
     assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 30
+
+
+def test_drift_asks_for_the_rows_that_it_counts_and_for_no_handful(adopt: Adopt) -> None:
+    adopt(table(months(date(2000, 1, 1), 60), series=1))
+    assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 20
+    days = table([DAY + timedelta(days=n) for n in range(200)], series=4)
+    first = days.filter((pl.col("name") != "s3") | (pl.col("when") > DAY + timedelta(days=190)))  # a new series
+    adopt(first)
+    assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 3 * 14
