@@ -190,6 +190,20 @@ def test_labels_of_one_period_count_by_their_mean(flow: Flow, tmp_path: Path, ca
     assert "have rows with different labels" in caplog.text
 
 
+def test_labels_that_come_twice_for_one_period_count_by_their_mean_too(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads())
+    truth = loads().filter(new["load"].is_null())
+    twice = pl.concat([truth.with_columns(pl.col("load") - 1), truth.with_columns(pl.col("load") + 1)])
+    found = []
+    for number, labels in enumerate((truth, twice)):
+        new.write_parquet(tmp_path / "new.parquet")
+        labels.write_parquet(tmp_path / f"labels-{number}.parquet")
+        found.append(flow.score(tmp_path / "new.parquet", tmp_path / f"labels-{number}.parquet").report["realised"])
+    assert [one["rows"] for one in found] == [18, 18]
+    assert found[1]["left_out"]["contradicting"] == 0
+    assert found[1]["value"] == pytest.approx(found[0]["value"])
+
+
 def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"each has a 'load', or a later one .*\. Add the rows to come"):
         score(flow, loads(), tmp_path)

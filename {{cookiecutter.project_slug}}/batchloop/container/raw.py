@@ -321,5 +321,7 @@ def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
     """What to warn of: the table's own warnings, and how many rows have the id of another one, with the first ids."""
     name, (rows, first) = " and ".join(usecase.keys()), table.ids.shared()
     shown = f"such as {', '.join(map(repr, first))}: nothing tells them apart"
+    if usecase.series and usecase.series.frequency[-1] in "smh":
+        shown += "; the hour that the clock shows twice, when summer time ends, counts by its mean"
     again = [f"{rows:,} rows share their {name!r} with another row, {shown}"] if rows else []
     return again + table.warnings
