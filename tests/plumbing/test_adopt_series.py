@@ -161,6 +161,22 @@ def test_what_can_not_be_decided_is_said(form: str, options: list[str], words: s
     assert words in found["said"]
 
 
+def test_series_that_become_one_are_said(adopt: Adopt) -> None:
+    made = table(months(date(2000, 1, 1), 60))
+    assert "share their series and period" not in adopt(made)["said"]
+    assert "180 rows share their series and period" in adopt(made, "--series", "none")["said"]
+    blank = made.with_columns(name=pl.col("name").replace("s1", "s0 "))
+    assert "120 rows share their series and period" in adopt(blank, "--series", "name")["said"]
+
+
+def test_a_time_zone_that_no_date_needs_is_said(adopt: Adopt) -> None:
+    hours = [datetime(2024, 3, 1) + timedelta(hours=n) for n in range(400)]
+    found = adopt(table(hours), "--time-zone", "Europe/Berlin")
+    assert "TIME_ZONE=Europe/Berlin changes nothing" in found["said"]
+    found = adopt(table(hours, form="%Y-%m-%dT%H:%M:%S+01:00"), "--time-zone", "Europe/Berlin")
+    assert "changes nothing" not in found["said"]
+
+
 def test_a_number_that_differs_in_every_row_is_no_series(adopt: Adopt) -> None:
     made = table(months(date(2000, 1, 1), 60)).with_columns(people=1000 + pl.int_range(pl.len()))
     assert adopt(made)["id"] == "name"
@@ -179,3 +195,12 @@ def test_what_is_to_come_is_no_further_than_the_horizon_where_days_are_missing(a
     later = pl.read_parquet("data/adopted/later/*")
     assert later["when"].unique().sort().to_list() == [str(day) for day in days[-10:]]
     assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 30
+
+
+def test_drift_asks_for_the_rows_that_it_counts_and_for_no_handful(adopt: Adopt) -> None:
+    adopt(table(months(date(2000, 1, 1), 60), series=1))
+    assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 20
+    days = table([DAY + timedelta(days=n) for n in range(200)], series=4)
+    first = days.filter((pl.col("name") != "s3") | (pl.col("when") > DAY + timedelta(days=190)))  # a new series
+    adopt(first)
+    assert usecase.load(Path("usecase.toml")).drift.minimum_rows == 3 * 14

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import measures, raw, samples, seasonal, series, tallies, usecase
+from batchloop.container import artifacts, measures, raw, samples, seasonal, series, tallies, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Column
 from batchloop.contract.flow import Flow, Scored
+from batchloop.engine.running import RunSummary
 from components.processing import train as preparing
 from plumbing.rendered import TEMPLATE
 
@@ -138,16 +139,19 @@ def test_what_can_not_be_forecast_says_why_and_nothing_is_lost(flow: Flow, tmp_p
         schema=new.schema,
     )
     new = new.filter((pl.col("site") != "s2") | (pl.col("day") != START + timedelta(days=30)))
-    found = answers(score(flow, pl.concat([new, strange]), tmp_path))
-    assert len(found) == 18 + 5
+    scored = score(flow, pl.concat([new, strange]), tmp_path)
+    found = answers(scored)
+    assert len(found) == 18 + 4  # a row without a label before the last one with it is of the past
     assert found.pop(f"s0|{last + timedelta(days=9)}") == (
         "it is 12 periods after the last 'load' of its series, and [series] horizon = 3"
     )
     assert found.pop(f"nobody|{last}") == "no row of its series has a 'load': there is nothing to forecast it from"
     assert found.pop(f"?|{last}") == "column 'site': the series is missing"
     assert found.pop("s1|?") == "column 'day': the time is missing"
-    assert "that is no row to come" in str(found.pop(f"s2|{START + timedelta(days=30)}"))
     assert set(found.values()) == {None}
+    said = scored.summary
+    assert (said["rows"], said["past"], said["broken"]) == (6 * DAYS + 4, 6 * (DAYS - 3), 4)
+    assert "1 rows of the past have no 'load'; they are gaps, and not answered" in said["warnings"]
 
 
 def test_a_series_that_training_never_saw_is_forecast_from_its_own_past(flow: Flow, tmp_path: Path) -> None:
@@ -186,13 +190,48 @@ def test_labels_of_one_period_count_by_their_mean(flow: Flow, tmp_path: Path, ca
     assert "have rows with different labels" in caplog.text
 
 
+def test_labels_that_come_twice_for_one_period_count_by_their_mean_too(flow: Flow, tmp_path: Path) -> None:
+    new = to_come(loads())
+    truth = loads().filter(new["load"].is_null())
+    twice = pl.concat([truth.with_columns(pl.col("load") - 1), truth.with_columns(pl.col("load") + 1)])
+    found = []
+    for number, labels in enumerate((truth, twice)):
+        new.write_parquet(tmp_path / "new.parquet")
+        labels.write_parquet(tmp_path / f"labels-{number}.parquet")
+        found.append(flow.score(tmp_path / "new.parquet", tmp_path / f"labels-{number}.parquet").report["realised"])
+    assert [one["rows"] for one in found] == [18, 18]
+    assert found[1]["left_out"]["contradicting"] == 0
+    assert found[1]["value"] == pytest.approx(found[0]["value"])
+
+
 def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no row is to be forecast: each has a 'load'\. Add the rows to come"):
+    with pytest.raises(InputError, match=r"each has a 'load', or a later one .*\. Add the rows to come"):
         score(flow, loads(), tmp_path)
+    with pytest.raises(InputError, match=r"no row has a 'load': a batch brings its past"):
+        score(flow, loads(days=3).with_columns(load=pl.lit(None, dtype=pl.Float64)), tmp_path)
+    late = pl.concat([loads(), to_come(loads(days=DAYS + 20)).filter(pl.col("load").is_null())])
+    with pytest.raises(InputError, match=r"none of 18 rows to come .*; first: s.* periods after"):
+        score(flow, late, tmp_path)
     with pytest.raises(InputError, match="holds a header and no rows"):
         score(flow, loads().clear(), tmp_path)
     with pytest.raises(InputError, match="has no column 'load'"):
         score(flow, loads().drop("load"), tmp_path)
+
+
+def test_rows_to_come_are_counted_apart_from_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = {"rows": 50, "past": 43, "broken": 4, "first_break": "s0|x: why", "empty": 0, "warnings": []}
+    monkeypatch.setattr(RunSummary, "_summary", lambda _: summary)
+    monkeypatch.setattr(RunSummary, "drift", lambda _: {})
+    said = [*RunSummary.__new__(RunSummary).scoring()]
+    assert said == ["7 rows to come; 43 more are the past; 4 have an error instead of a forecast; first: s0|x: why"]
+
+
+def test_a_changed_setting_of_series_is_named(tmp_path: Path) -> None:
+    changed = USECASE.replace("horizon = 3", "horizon = 6")
+    before, after = (usecase.parse(tomllib.loads(text)) for text in (USECASE, changed))
+    artifacts.write_manifest(tmp_path, "processing", before.contract())
+    with pytest.raises(InputError, match=r"another contract: \[series\] horizon was 3, now 6; train again"):
+        artifacts.check_manifest(tmp_path, "processing", after.contract())
 
 
 def test_training_says_what_it_needs(flow: Flow, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ DAY = 86_400
 MONTH, FOUR_WEEKS = 30.436875 * DAY, 28 * DAY
 # the seconds of a unit, its season, and a horizon
 CLOCK = ((7 * DAY, "w", 52, 8), (DAY, "d", 7, 14), (3600, "h", 24, 24), (60, "m", 1440, 60), (1, "s", 1, 60))
+FEWEST, MANY = 20, 200  # rows, of which [drift] minimum_rows asks at least and at most
 PERIODS = 12  # horizons that a table has at least, where it may choose
 ROWS = 3  # of a series on average, or its column names none
 PART = re.compile(r"(quarter|month|week|day|hour)s?", re.IGNORECASE)  # names of columns that say when within a year
@@ -32,12 +33,13 @@ PART = re.compile(r"(quarter|month|week|day|hour)s?", re.IGNORECASE)  # names of
 
 @dataclass(frozen=True)
 class Found:
-    """The values of [series], [drift] and the time column; `holdout` are the last periods, which are to come."""
+    """The values of [series], [drift] and the time column; `holdout` is to come, `shared` rows have a period twice."""
 
     series: dict[str, Any]
     time: Decision
     label: Label
     minimum_rows: int
+    shared: int
     holdout: Holdout
 
 
@@ -67,7 +69,12 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     horizon = max(1, min(horizon, distinct // PERIODS))
     season = season if distinct >= 3 * season else 1
     period = series.period(pl.col("at").cast(pl.Datetime("us")), frequency)
+    shared = int(rows.select(pl.struct("series", period).is_duplicated().sum()).item())
     last = rows.filter(period > period.max() - horizon)  # weekends count too, where days are periods
+    back = -(-horizon // season) * season  # drift counts rows whose series has a value so much earlier
+    keyed = rows.select("series", period.alias("period")).unique()
+    late = keyed.filter(pl.col("period") > pl.col("period").max() - horizon).with_columns(pl.col("period") - back)
+    counted = len(late.join(keyed, on=["series", "period"], how="semi"))
     words = f"the last {horizon} by {time.name!r}"
     keys = tuple(key for key in (name, time.name) if key)
     kept = Holdout(
@@ -79,7 +86,7 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     told = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
     why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"
     judged = replace(label, task="forecasting", why=why, metric="relative_mase", limit=1.0, lead=-0.01)
-    return Found(told, time, judged, min(200, len(last)), kept)
+    return Found(told, time, judged, min(MANY, max(FEWEST, counted)), shared, kept)
 
 
 def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:

@@ -85,7 +85,7 @@ def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) ->
         changed = listed(_changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
         raise InputError(
             f"{component}'s artifact was learned under another contract: {changed}; "
-            "train again, or restore [data] and [columns] of usecase.toml."
+            "train again, or restore [data], [columns] and [series] of usecase.toml."
         )
     return manifest
 
@@ -101,7 +101,8 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     changed = [f"column {name!r} is new" for name in new if name not in old]
     changed += [f"column {name!r} is gone" for name in old if name not in new]
     pairs = [(f"column {name!r} ", old[name], new[name]) for name in new if name in old]
-    for what, was, is_now in [("[data] ", before["data"], now["data"]), *pairs]:
+    tables = [(f"[{name}] ", before.get(name, {}), now.get(name, {})) for name in ("data", "series")]
+    for what, was, is_now in [*tables, *pairs]:
         for key in [key for key in was | is_now if was.get(key) != is_now.get(key)]:
             changed.append(f"{what}{key} was {shown(was.get(key))}, now {shown(is_now.get(key))}")
     return changed or ["the order of the columns"]

@@ -74,7 +74,8 @@ class RawTable:
     Types: id String, number Float64, category String, boolean Boolean, date and time Datetime (microseconds, no zone),
     image pictures.CELL, label String, or Float64 for regression. Of a `__ragged` row nothing but the id was taken.
     `unlabelled` rows are not broken; `first` says where the first `broken` one is and why; `values` has how many each
-    column has, `classes` a few values of the label. `parts` are Arrow files of the frame's rows.
+    column has, `classes` a few values of the label. `parts` are Arrow files of the frame's rows. Of series that are
+    scored `past` rows need no answer, and `refused` ones, which keep the contract, can't be forecast.
     """
 
     files: tuple[Path, ...]
@@ -86,9 +87,12 @@ class RawTable:
     broken: int = 0
     unlabelled: int = 0
     ungrouped: int = 0
+    past: int = 0
+    refused: int = 0
     first: str = ""
     values: Counter[str] = field(default_factory=Counter)
     classes: set[Any] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
@@ -314,7 +318,10 @@ def check_training(table: RawTable, usecase: UseCase) -> None:
 
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:
-    """What to warn of where rows have the id of another one: how many, and the first such ids."""
+    """What to warn of: the table's own warnings, and how many rows have the id of another one, with the first ids."""
     name, (rows, first) = " and ".join(usecase.keys()), table.ids.shared()
     shown = f"such as {', '.join(map(repr, first))}: nothing tells them apart"
-    return [f"{rows:,} rows share their {name!r} with another row, {shown}"] if rows else []
+    if usecase.series and usecase.series.frequency[-1] in "smh":
+        shown += "; the hour that the clock shows twice, when summer time ends, counts by its mean"
+    again = [f"{rows:,} rows share their {name!r} with another row, {shown}"] if rows else []
+    return again + table.warnings

@@ -38,7 +38,7 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     """The labels in `folder` with what was predicted, or why they can't be put together.
 
     Raises InputError for a table that can't be read or has no label. An id that comes more than once counts once where
-    its rows agree, and not at all where they contradict each other.
+    its rows agree, and not at all where they contradict each other; labels of one period of series by their mean.
     """
     identity = case.data.id or raw.NO_ID
     if not case.keys() and not same_rows(case, folder, scored_files):
@@ -86,10 +86,16 @@ def _labels(case: UseCase, folder: Path, identity: str) -> tuple[pl.LazyFrame, d
         unknown_label=(whole & named & unlabelled & pl.col(raw.BROKEN)).sum(),
     )
     group = [pl.col(raw.GROUP).first()] if raw.GROUP in given.collect_schema() else []
+    one = label.mean() if case.series else label
     labels = (
         given.filter(named & ~unlabelled)
         .group_by(identity, maintain_order=True)
-        .agg(label.first().alias(LABEL), label.n_unique().alias("labels"), pl.len().alias("times"), *group)
+        .agg(
+            one.alias(LABEL),
+            (one if case.series else label).n_unique().alias("labels"),
+            pl.len().alias("times"),
+            *group,
+        )
     )
     alike, times = pl.col("labels") == 1, pl.col("times")
     again = labels.select(contradicting=times.filter(~alike).sum(), repeated=(times - 1).filter(alike).sum())

@@ -168,21 +168,24 @@ def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFra
 def stream(folder: Path, case: UseCase) -> tuple[RawTable, Iterator[pl.DataFrame]]:
     """A raw table and its batches, as raw.stream gives them; of series the examples to forecast."""
     table, batches = raw.stream(folder, case)
-    return table, to_forecast(batches, case) if case.series else batches
+    return table, to_forecast(table, batches, case) if case.series else batches
 
 
-def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.DataFrame]:
+def to_forecast(table: RawTable, batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.DataFrame]:
     """The rows without a label after the last one of their series, as examples; broken rows stay what they are.
 
-    A row that can't be forecast is broken too, and says why. Raises InputError for a table without a row to forecast.
+    A row that can't be forecast is broken too, and says why; a gap in the past is none to come. Counts in `table`.
+    Raises InputError for a table without a row that can be forecast.
     """
-    buckets, answered = Buckets(), 0
+    buckets, done, gaps, labelled = Buckets(), 0, 0, 0
     for batch in batches:
         buckets.add(taken(batch, case))
     for rows in buckets:
         usable, label = rows.filter(~pl.col(BROKEN)), pl.col(case.data.label)
         history = usable.filter(label.is_not_null())
-        asked = _asked(history, usable.filter(label.is_null()), case)
+        every = _asked(history, usable.filter(label.is_null()), case)
+        asked = every.filter((pl.col(STEP) >= 1).fill_null(True))
+        gaps, labelled = gaps + len(every) - len(asked), labelled + len(history)
         near = history.join(asked.select(SERIES, LAST).unique(), on=SERIES)
         near = near.filter(pl.col(PERIOD) > pl.col(LAST) - HISTORY).select(rows.columns)
         possible = asked.filter(pl.col(ERROR).is_null())
@@ -191,16 +194,33 @@ def to_forecast(batches: Iterable[pl.DataFrame], case: UseCase) -> Iterator[pl.D
         wanted = possible.join(places, on=[SERIES, PERIOD], maintain_order="left")
         wanted = wanted.with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
         made = module().examples(whole, wanted, case)
-        done = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
-        refused = pl.concat([rows.filter(pl.col(BROKEN)), asked.drop_nulls(ERROR).select(rows.columns)])
-        refused = refused.select(NO_ID, pl.lit(True).alias(BROKEN), ERROR)
-        answered += len(done) + len(refused)
-        yield pl.concat([done, refused], how="diagonal")
-    if buckets.rows and not answered:
-        raise InputError(
-            f"no row is to be forecast: each has a {case.data.label!r}. Add the rows to come, with "
-            f"{', '.join(map(repr, (*case.keys(), *_series(case).known)))} and without {case.data.label!r}."
-        )
+        forecast = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
+        refused = asked.drop_nulls(ERROR)
+        if len(refused):
+            table.first = table.first or "{}: {}".format(*refused.select(NO_ID, ERROR).row(0))
+        table.refused, done = table.refused + len(refused), done + len(forecast)
+        broken = pl.concat([rows.filter(pl.col(BROKEN)), refused.select(rows.columns)])
+        broken = broken.select(NO_ID, pl.lit(True).alias(BROKEN), ERROR)
+        yield pl.concat([forecast, broken], how="diagonal")
+    table.past = table.rows - table.broken - table.refused - done
+    _check(table, done, labelled, case)
+    if gaps:
+        table.warnings.append(f"{gaps:,} rows of the past have no {case.data.label!r}; they are gaps, and not answered")
+
+
+def _check(table: RawTable, done: int, labelled: int, case: UseCase) -> None:
+    """Raises InputError where rows keep the contract, and none can be forecast."""
+    label, names = repr(case.data.label), (*case.keys(), *_series(case).known)
+    if done or table.broken == table.rows:
+        return
+    if not labelled:
+        raise InputError(f"no row has a {label}: a batch brings its past, with {label}, beside the rows to come.")
+    if table.refused:
+        raise InputError(f"none of {table.refused:,} rows to come can be forecast; first: {table.first}.")
+    raise InputError(
+        f"no row is to be forecast: each has a {label}, or a later one of its series has. Add the rows to come, with "
+        f"{', '.join(map(repr, names))} and without {label}."
+    )
 
 
 def _asked(history: pl.DataFrame, rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
@@ -213,8 +233,6 @@ def _asked(history: pl.DataFrame, rows: pl.DataFrame, case: UseCase) -> pl.DataF
     error = (
         pl.when(pl.col(LAST).is_null())
         .then(pl.lit(f"no row of its series has a {label!r}: there is nothing to forecast it from"))
-        .when(step < 1)
-        .then(pl.lit(f"column {label!r} is missing in a row before the last one that has it: that is no row to come"))
         .when(step > horizon)
         .then(pl.concat_str(pl.lit("it is "), step, pl.lit(ahead)))
     )

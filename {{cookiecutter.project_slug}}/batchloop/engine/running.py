@@ -186,8 +186,11 @@ class RunSummary:
         """How many rows were scored, and whether the data still is what the model knows."""
         if counts := self._summary():
             first = f"; first: {counts['first_break']}" if counts["first_break"] else ""
-            broken = f"{counts['broken']:,} break the contract and have an error instead of a score"
-            yield f"{counts['rows']:,} rows; {broken}{first}"
+            past, failed = counts["past"], f"{counts['broken']:,}"
+            broken = f"{failed} break the contract and have an error instead of a score"
+            if past:
+                broken = f"{past:,} more are the past; {failed} have an error instead of a forecast"
+            yield f"{counts['rows'] - past:,} rows{' to come' if past else ''}; {broken}{first}"
             if counts["empty"]:
                 yield f"{counts['empty']:,} empty lines are no rows"
             yield from counts["warnings"]
@@ -245,7 +248,7 @@ class RunSummary:
             with suppress(InputError):
                 names = [name for name, _ in self.storage.files(f"{uri}/") if name.endswith("summary.json")]
                 shares += [dict(self.storage.read_json(f"{uri}/{name}")) for name in names]
-        total = {key: sum(share.get(key, 0) for share in shares) for key in ("rows", "broken", "empty")}
+        total = {key: sum(share.get(key, 0) for share in shares) for key in ("rows", "past", "broken", "empty")}
         first = next((share["first_break"] for share in shares if share.get("first_break")), "")
         warnings = [*dict.fromkeys(warning for share in shares for warning in share.get("warnings", []))]
         return total | {"first_break": first, "warnings": warnings} if shares else {}

@@ -32,10 +32,10 @@ def serve(settings: Mapping[str, str]) -> None:
         raw.check(table, case)
         warnings = raw.shared_ids(table, case) + found.check(case)
     with artifacts.writing(job.processing_output("summary")) as folder:
-        summary: dict[str, Any] = {"rows": table.rows, "broken": table.broken, "first_break": table.first or None}
-        summary |= {"files": len(files), "empty": table.empty, "warnings": warnings}
+        summary: dict[str, Any] = {"rows": table.rows, "past": table.past, "broken": table.broken + table.refused}
+        summary |= {"first_break": table.first or None, "files": len(files), "empty": table.empty, "warnings": warnings}
         artifacts.write_json(folder / f"{host.prefix}summary.json", summary)
     for warning in warnings:
         log.warning("%s", warning)
     empty_lines = f"; {table.empty:,} empty lines are no rows" if table.empty else ""
-    log.info("%s rows in %s files; %s break the contract%s", f"{table.rows:,}", len(files), table.broken, empty_lines)
+    log.info("%s rows in %s files; %s have an error%s", f"{table.rows:,}", len(files), summary["broken"], empty_lines)
