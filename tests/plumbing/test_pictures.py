@@ -454,6 +454,17 @@ def test_cells_of_windows_and_of_hugging_face_are_pictures(mine: Path) -> None:
         assert raw.read(Path("data/adopted/train"), adopted, labelled=True).broken == 0
 
 
+def test_a_table_of_paths_keeps_its_form(mine: Path) -> None:
+    placed(mine, *(f"img/{n}.png" for n in range(60)))
+    rows = "".join(f"img/{n}.png;{10 + n},5;{('yes', 'no')[n % 2]}\n" for n in range(60))
+    (mine / "list.csv").write_text(f"photo;weight;label\n{rows}", encoding="utf-8")
+    assert adopting.main(["--data", "mine/list.csv", "--label", "label"]) == 0
+    adopted = usecase.load(Path("usecase.toml"))
+    assert (adopted.data.separator, adopted.data.decimal) == (";", ",")
+    for place in (mine, Path("data/adopted/train")):
+        assert raw.read(place, adopted, labelled=True).broken == 0
+
+
 def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pl.DataFrame({"photo": [f"{n}.png" for n in range(40)], "label": ["yes", "no"] * 20}).write_csv(mine / "t.csv")
     assert adopting.main(["--data", "mine", "--label", "label"]) == 1
