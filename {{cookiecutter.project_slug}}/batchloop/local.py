@@ -118,7 +118,8 @@ def score(repository: Repository, options: RunOptions) -> int:
     _report(repository, finished, summary.scoring())
     lines(summary.places())
     if not finished.failed:
-        print("when labels of these rows have come: make label DATA=file (with the id and the label)")
+        names = "series, time" if "series" in repository.tables() else "the id"
+        print(f"when labels of these rows have come: make label DATA=file (with {names} and the label)")
     return 1 if finished.failed else 0
 
 
