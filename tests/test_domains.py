@@ -60,7 +60,9 @@ def test_its_own_checks_and_tests_pass_and_its_sample_goes_through_both_pipeline
     run("make", "check")
     assert " passed" in run("make", "test").stdout
     run("make", "train")
-    assert "report.html" in run("make", "score").stdout
+    scored, series = run("make", "score").stdout, "[series]" in (domain / "usecase.toml").read_text(encoding="utf-8")
+    assert "report.html" in scored
+    assert f"make label DATA=file (with {'series, time' if series else 'the id'} and the label)" in scored
     assert run("git", "status", "--porcelain").stdout == ""
 
 

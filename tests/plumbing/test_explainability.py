@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -276,6 +277,19 @@ def test_the_same_batch_is_explained_in_the_same_bytes() -> None:
     first = artifacts.fingerprint(job.processing_output("explanations"))
     explain(features(100))
     assert artifacts.fingerprint(job.processing_output("explanations")) == first
+
+
+@pytest.mark.parametrize("series", [True, False])
+@pytest.mark.usefixtures("place")
+def test_what_the_features_of_a_series_mean_is_said(series: bool) -> None:
+    found, data = learn(), SimpleNamespace(label="sales", time="day")
+    names = [("lag_2", "sales"), ("lag_1", "sales"), ("step", "day"), ("season_mean", "mine")]
+    found["importance"] = [{**found["importance"][0], "feature": name, "source": source} for name, source in names]
+    case = SimpleNamespace(title="t", series=series or None, data=data)
+    page = explanations.page(cast(Any, case), found, cast(Any, SimpleNamespace(pictures=[])))
+    assert ("<dd>lag_1, lag_2 …: the last label" in page) is series
+    assert (">step</dt>" in page) is series
+    assert "season_mean</dt>" not in page
 
 
 def test_the_parts_of_a_date_add_up_to_its_column() -> None:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from batchloop.adopt import adopting
+from batchloop.adopt import pictures as adopt_pictures
 from batchloop.container import (
     appearance,
     batches,
@@ -429,6 +430,7 @@ def test_a_folder_for_each_class_says_the_class_by_nothing_but_the_picture(
     names = [f"{kind}/deep/№ {n} of {kind}{end}" for kind in kinds for n in range(60) for end in (".JPG", ".webp")]
     placed(mine, *names, "brick wall/x.gif")
     (mine / "brick wall" / "Thumbs.db").write_bytes(b"x")
+    (mine / "readme.txt").write_text("Where these come from", encoding="utf-8")
     placed(mine, "__MACOSX/._a.png")
     assert adopting.main(["--data", "mine", "--label", "label"]) == 0, capsys.readouterr().err
     said, adopted = capsys.readouterr().out, usecase.load(Path("usecase.toml"))
@@ -452,6 +454,49 @@ def test_cells_of_windows_and_of_hugging_face_are_pictures(mine: Path) -> None:
         adopted = usecase.load(Path("usecase.toml"))
         assert [(column.name, column.type) for column in adopted.columns] == [("photo", "image")]
         assert raw.read(Path("data/adopted/train"), adopted, labelled=True).broken == 0
+
+
+def test_a_table_of_paths_keeps_its_form(mine: Path) -> None:
+    placed(mine, *(f"img/{n}.png" for n in range(60)))
+    rows = "".join(f"img/{n}.png;{10 + n},5;{('yes', 'no')[n % 2]}\n" for n in range(60))
+    (mine / "list.csv").write_text(f"photo;weight;label\n{rows}", encoding="utf-8")
+    assert adopting.main(["--data", "mine/list.csv", "--label", "label"]) == 0
+    adopted = usecase.load(Path("usecase.toml"))
+    assert (adopted.data.separator, adopted.data.decimal) == (";", ",")
+    for place in (mine, Path("data/adopted/train")):
+        assert raw.read(place, adopted, labelled=True).broken == 0
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_folder_of_pictures_is_scored_and_trained_as_it_was_adopted(mine: Path, labelled: bool) -> None:
+    placed(mine, "yes/Bild ü.png", "no/b.JPG", "no/deep/c.webp", *(["d.png"] if not labelled else []))
+    adopted = case()
+    for _ in range(2):
+        there = adopt_pictures.staged(mine, adopted, Path("local/x/mine"), labelled)
+        found = raw.read(there, adopted, labelled=labelled)
+    names = [*(["d.png"] if not labelled else []), "no/b.JPG", "no/deep/c.webp", "yes/Bild ü.png"]
+    assert (found.broken, found.frame.select("id").collect().to_series().to_list()) == (0, names)
+    if labelled:
+        assert found.frame.select("label").collect().to_series().to_list() == ["no", "no", "yes"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_alone_brings_the_pictures_that_it_names(mine: Path, kind: str) -> None:
+    placed(mine, "a b/1.png", "2.png", "other.png")
+    file = mine / f"list.{kind}"
+    frame = pl.DataFrame({"id": ["a", "b", "c"], "picture": ["a b/1.png", "2.png", "gone.png"]})
+    frame.write_csv(file) if kind == "csv" else frame.write_parquet(file)
+    there = adopt_pictures.staged(file, case(), Path("local/x/list"), False)
+    assert sorted(one.name for one in there.rglob("*.*")) == ["1.png", "2.png", file.name]
+    found = raw.read(there, case(), labelled=False)
+    assert found.first.endswith("row 3: column 'picture': 'gone.png' is no file in the table's folder")
+    assert found.broken == 1
+
+
+def test_a_table_with_its_pictures_in_it_stays_where_it_is(mine: Path) -> None:
+    table(5).write_parquet(mine / "t.parquet")
+    for data in (mine, mine / "t.parquet"):
+        assert adopt_pictures.staged(data, case(), Path("local/x/t"), False) == data
 
 
 def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
+from batchloop.container import usecase
 from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT, Settings, besides, earlier_windows, is_data
 from batchloop.engine import containers, running, storage
@@ -95,7 +96,7 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
-        data = definitions.location(options.data) if options.data else _window_data(repository, "production")
+        data = _given(repository, options, False) if options.data else _window_data(repository, "production")
         definition, own = _own_definition(repository, options.environment, release)
         engine, version = backend(repository, options.on), versions(repository)
         changed = [name for name in COMPONENTS if not release["images"].get(name, "").endswith(f":{version(name)}")]
@@ -117,7 +118,8 @@ def score(repository: Repository, options: RunOptions) -> int:
     _report(repository, finished, summary.scoring())
     lines(summary.places())
     if not finished.failed:
-        print("when labels of these rows have come: make label DATA=file (with the id and the label)")
+        names = "series, time" if "series" in repository.tables() else "the id"
+        print(f"when labels of these rows have come: make label DATA=file (with {names} and the label)")
     return 1 if finished.failed else 0
 
 
@@ -235,7 +237,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
     """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
     if options.data:
-        data = definitions.location(options.data)
+        data = _given(repository, options, True)
     else:
         begun = repository.local / "sample"  # until all of its files are written
         if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
@@ -245,6 +247,17 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
             begun.unlink()
         data = _window_data(repository, "train")
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
+
+
+def _given(repository: Repository, options: RunOptions, labelled: bool) -> str:
+    """Where the data that the user names lie; pictures that are no table yet become one in local/."""
+    data, case = Path(options.data).expanduser().absolute(), usecase.parse(repository.tables())
+    if data.exists() and any(column.type == "image" for column in case.columns):
+        from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+
+        kept = repository.local / "pictures" / batchloop_repository.of(str(data)) / data.name
+        return definitions.location(str(pictures.staged(data, case, kept, labelled)))
+    return definitions.location(options.data)
 
 
 def _window_data(repository: Repository, part: str) -> str:

@@ -90,7 +90,8 @@ def adopt(options: Options) -> None:
     options = pictures.gathered(options)
     table = source.read(options)
     if (with_pictures := pictures.embedded(options, table)) is not options:
-        options, table = with_pictures, source.read(with_pictures)
+        form = table.reading  # of the table that was given, as others of its kind will be
+        options, table = with_pictures, replace(source.read(with_pictures), reading=form)
     try:
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)

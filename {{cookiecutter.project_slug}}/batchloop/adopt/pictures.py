@@ -4,6 +4,7 @@ What is not yet a Parquet table with bytes becomes one, in scratch: the contract
 """
 
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from batchloop.adopt.profile import Column
 from batchloop.adopt.source import Options, Table
 from batchloop.container import files, pictures
 from batchloop.container.job import InputError
+from batchloop.container.usecase import UseCase
 
 SUFFIXES = tuple(suffix for suffixes in pictures.FORMATS.values() for suffix in suffixes)
 OTHERS = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")  # of pictures that can't be read, which the rows say
@@ -32,31 +34,66 @@ def gathered(options: Options) -> Options:
 
     Raises InputError for pictures that lie in none.
     """
-    folder = options.data
+    picture = "picture" if options.label != "picture" else "image"
+    data = _of_folder(options.data, ("file", picture, options.label), _place(options.data))
+    return options if data == options.data else replace(options, data=data, id=options.id or "file")
+
+
+def staged(data: Path, case: UseCase, target: Path, labelled: bool) -> Path:
+    """What a pipeline is given, or what it reads instead, at `target`: jobs get a copy of what is named, and no more.
+
+    Of a folder of pictures that is a table, as adopting makes one; of a table with paths the pictures too.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    images = [column.name for column in case.columns if column.type == "image"]
+    if data.is_dir():
+        return _of_folder(data, (case.data.id or "file", images[0], case.data.label if labelled else ""), target)
+    frame = files.scan(data, case.data)
+    texts = [name for name, kind in frame.collect_schema().items() if name in images and kind == pl.String]
+    for name in texts:
+        for cell in frame.select(name).collect().to_series().drop_nulls().unique():
+            file, copy = data.parent / cell.strip(), target / cell.strip()
+            if file.is_file() and file.resolve().is_relative_to(data.parent.resolve()):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
+    return Path(shutil.copy2(data, target)).parent if target.exists() else data
+
+
+def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
+    """A table of a folder's pictures: where each lies, itself and its class; the folder where it is none of pictures.
+
+    Without a name for the class there need be none. Raises InputError for pictures that can't be used.
+    """
     if find_spec("PIL") is None or not folder.is_dir():
-        return options
-    found = sorted(files.below(folder))
+        return folder
+    found, (key, picture, label) = sorted(files.below(folder)), names
     loose = [file for file in found if file.suffix.lower() in (*SUFFIXES, *OTHERS)]
-    if not loose or any(file.name.lower().endswith(files.KINDS) for file in found):
-        return options
+    if not loose or any(file.name.lower().endswith(files.KINDS) and not _beside(file) for file in found):
+        return folder
     if not any(file.suffix.lower() in SUFFIXES for file in loose):
         such = f"{folder.name} holds pictures such as {loose[0].name}"
         raise InputError(f"{such}; {pictures.KINDS}: save them as one of these.")
-    if any(file.parent == folder for file in loose):
+    if label and any(file.parent == folder for file in loose):
         to_do = "put them into a folder for each class, or give a table that names them"
         raise InputError(f"{folder.name} holds pictures and no table; {to_do}.")
     classes = sorted({file.relative_to(folder).parts[0] for file in loose})
-    if PARTS.issuperset(map(str.lower, classes)):
-        to_do = f"give one of them, such as DATA={shlex.quote(str(options.data / classes[0]))}: rows are split anew"
+    if label and PARTS.issuperset(map(str.lower, classes)):
+        to_do = f"give one of them, such as DATA={shlex.quote(str(folder / classes[0]))}: rows are split anew"
         raise InputError(f"{folder.name} holds parts of a split ({', '.join(classes)}) and no classes; {to_do}.")
-    picture = "picture" if options.label != "picture" else "image"
 
     def rows() -> Iterator[dict[str, object]]:
         for file in loose:
             place = file.relative_to(folder)
-            yield {"file": place.as_posix(), picture: file.read_bytes(), options.label: place.parts[0]}
+            yield {key: place.as_posix(), picture: file.read_bytes(), **({label: place.parts[0]} if label else {})}
 
-    return replace(options, data=_written(rows(), options.data), id=options.id or "file")
+    return _written(rows(), target)
+
+
+def _beside(file: Path) -> bool:
+    """Whether it is a text such as readme.txt: a table with that ending names pictures in most of its first lines."""
+    lines = file.read_bytes()[:65536].lower().splitlines()[:LOOKED_AT] if file.suffix.lower() == ".txt" else []
+    named = [line for line in lines if any(suffix.encode() in line for suffix in SUFFIXES)]
+    return file.suffix.lower() == ".txt" and 2 * len(named) <= len(lines)
 
 
 def embedded(options: Options, table: Table) -> Options:
@@ -88,7 +125,7 @@ def embedded(options: Options, table: Table) -> Options:
                 inside = file.is_relative_to(folder.resolve()) and file.is_file()
                 yield {**row, found: file.read_bytes() if inside else None}
 
-    return replace(options, data=_written(rows(), options.data))
+    return replace(options, data=_written(rows(), _place(options.data)))
 
 
 def _file(folder: Path, cell: str) -> Path:
@@ -102,10 +139,15 @@ def _there(cells: pl.Series, folder: Path) -> float:
     return sum(file.is_file() for file in named) / len(named) if named and len(named) >= MOST * len(cells) else -1.0
 
 
-def _written(rows: Iterable[dict[str, object]], given: Path) -> Path:
-    """Parquet files of a bounded size, in a folder of the name that was given."""
-    folder, held, size, number = files.scratch("pictures-") / given.resolve().stem, list[dict[str, object]](), 0, 0
-    folder.mkdir()
+def _place(given: Path) -> Path:
+    """In scratch, of the name that was given."""
+    return files.scratch("pictures-") / given.resolve().stem
+
+
+def _written(rows: Iterable[dict[str, object]], folder: Path) -> Path:
+    """Parquet files of a bounded size in a folder that is made."""
+    held, size, number = list[dict[str, object]](), 0, 0
+    folder.mkdir(parents=True)
 
     def write() -> None:
         pl.DataFrame(held, infer_schema_length=None).write_parquet(folder / f"pictures-{number:05d}.parquet")
