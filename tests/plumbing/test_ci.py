@@ -25,9 +25,9 @@ SPEC: dict[str, Any] = yaml.safe_load((ROOT / "buildspec.yml").read_text(encodin
 ACTIONS: dict[str, Any] = yaml.safe_load((ROOT / GITHUB).read_text(encoding="utf-8"))
 JOBS: dict[str, Any] = yaml.safe_load((ROOT / GITLAB).read_text(encoding="utf-8"))
 VERBS = {
-    "test": ["install", "check ENV=dev", "test"],
+    "test": ["install", "check ENV=dev", "test", "scan"],
     "changes": ["install", "train", "changes BASE=origin/main ENV=dev"],
-    "push": ["install", "push ENV=dev", "upsert ENV=dev"],
+    "push": ["install", "push ENV=dev", "sbom", "upsert ENV=dev"],
 }
 RECORDING = """.DEFAULT:
 	@echo "$@ $(sort $(MAKEOVERRIDES))" | sed 's/ *$$//' >> "$$TOLD"
@@ -155,7 +155,20 @@ def test_what_can_write_runs_no_code_of_a_request() -> None:
     assert may_write == {"comment", "push"}
     assert ACTIONS["jobs"]["push"]["if"].startswith("github.event_name == 'push' &&")
     assert [step.get("uses") for step in ACTIONS["jobs"]["comment"]["steps"]] == [None]
-    assert JOBS["comment"]["variables"] == {"GIT_STRATEGY": "none"}
+    assert "permissions" not in ACTIONS["jobs"]["changes"]
+    # each job of a request reads whatever variable a GitLab project has: none of the file asks for a token in one
+    requests = [job for job in JOBS.values() if "merge_request_event" in str(job) and "script" in job]
+    assert "TOKEN" not in str(requests)
+    assert [job["artifacts"] for job in requests] == [{"expose_as": "what this changes", "paths": ["changes.md"]}]
+    assert [name for name, job in JOBS.items() if "id_tokens" in job] == ["push"]
+
+
+def test_all_three_ask_make_for_the_same() -> None:
+    phases = [line for name in ("install", "pre_build", "build") for line in SPEC["phases"][name]["commands"]]
+    steps = [step.get("run", "") for name in ("test", "push") for step in ACTIONS["jobs"][name]["steps"]]
+    texts = ("\n".join(lines) for lines in (phases, steps, [*JOBS["test"]["script"], *JOBS["push"]["script"]]))
+    asked = [list(dict.fromkeys(re.findall(r"(?<!`)\bmake ([a-z]+)", text))) for text in texts]
+    assert asked[0] == asked[1] == asked[2] == ["install", "check", "test", "scan", "push", "sbom", "upsert"]
 
 
 @pytest.mark.parametrize("service", ["github", "gitlab"])
@@ -202,16 +215,16 @@ def test_the_comment_is_what_was_printed_and_never_run(recorded: Runner) -> None
     output = (recorded.folder.parent / "output").read_text(encoding="utf-8")
     assert re.fullmatch(r"text<<([0-9a-f]{32})\n### What this changes\n\n\1\n", output)
     assert recorded.github("comment")
-    text = EXPRESSIONS["needs.changes.outputs.text"]
-    assert recorded.lines()[3:] == [
-        *("gh", "pr", "comment", "7", "--repo", "team/case", "--edit-last", "--create-if-none", "--body", text)
-    ]
+    body = "body=<!-- make changes -->", EXPRESSIONS["needs.changes.outputs.text"]
+    comments = "repos/team/case/issues/7/comments"
+    asked = recorded.lines()[3:]
+    assert asked[:4] == ["gh", "api", comments, "--paginate"]
+    assert asked[6:] == ["gh", "api", "--silent", "--method", "POST", comments, "--raw-field", *body]
+    program = recorded.folder.parent / "programs" / "gh"
+    program.write_text(program.read_text(encoding="utf-8") + "echo 12\n", encoding="utf-8")
+    assert recorded.github("comment")
+    assert recorded.lines()[-4:] == ["repos/team/case/issues/comments/12", "--raw-field", *body]
     assert not (recorded.folder / "never").exists()
-    recorded.environment |= {"PATH": stubs(recorded.folder.parent / "web", "curl"), "COMMENT_TOKEN": "project's"}
-    place = {"CI_API_V4_URL": "https://git/api/v4", "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "7"}
-    recorded.environment |= place
-    assert recorded.gitlab("comment")
-    assert recorded.lines()[-2:] == ["body@changes.md", "https://git/api/v4/projects/3/merge_requests/7/notes"]
 
 
 def test_the_role_is_taken_by_the_token_and_no_key(recorded: Runner, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SECRETS = {
     "AWS_SESSION_TOKEN": "SECRET3",
     "HTTPS_PROXY": "http://owner:SECRET4@127.0.0.1:9",
     "GH_TOKEN": "SECRET5",
-    "COMMENT_TOKEN": "SECRET6",
+    "GITLAB_TOKEN": "SECRET6",
     "PIP_INDEX_URL": "https://owner:SECRET7@127.0.0.1:9/simple",
     "MLFLOW_TRACKING_PASSWORD": "SECRET8",
     "DATABASE_URL": "postgres://owner:SECRET9@127.0.0.1:9/x",
