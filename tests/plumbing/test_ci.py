@@ -16,6 +16,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from batchloop import changes
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
@@ -266,14 +267,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def git(*words: str) -> None:
         subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
 
+    dev = root / "environments" / "dev.toml"
+    dev.write_text(dev.read_text().replace('tracking.uri = ""', f'tracking.uri = "{root.parent}/mlruns"'))
+
     git("init", "--quiet", "--initial-branch=main")
     git("add", "--all")
     git("commit", "--quiet", "--message", "base")
     git("update-ref", "refs/remotes/origin/main", "HEAD")
     (root / "usecase.toml").write_text(usecase.replace("num_iterations = 30", "num_iterations = 20"), encoding="utf-8")
-    dev = (root / "environments" / "dev.toml").read_text(encoding="utf-8")
-    dev = re.sub(r"(?m)^schedule = .*", 'schedule = "cron(0 5 * * ? *)"', dev)
-    (root / "environments" / "dev.toml").write_text(dev, encoding="utf-8")
+    dev.write_text(re.sub(r"(?m)^schedule = .*", 'schedule = "cron(0 5 * * ? *)"', dev.read_text()), encoding="utf-8")
     git("commit", "--quiet", "--all", "--message", "quicker")
     sample = [sys.executable, "-m", "data.sample", "--output", "data/sample", "--rows", "1500"]
     subprocess.run(sample, cwd=root, check=True, capture_output=True)
@@ -295,6 +297,17 @@ def test_a_request_says_which_images_definitions_costs_and_metrics_change(clone:
     assert re.search(r"(?m)^\| auc \| 0\.\d{4} \| 0\.\d{4} \|$", text)
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
     assert status.stdout == ""
+    assert "was trained with other" not in text
+    assert len(list(clone.parent.glob("mlruns/*/*/tags/run"))) == 1  # what was before is not tracked
+    assert runner.run(["make", "train", "SET=NumIterations=21 QualityLimit=0.4"], {}), runner.said
+    assert runner.run(["make", "changes", "BASE=origin/main"], {}), runner.said
+    assert "was trained with other NumIterations, QualityLimit than `make train` takes alone." in runner.said
+
+
+def test_no_name_of_a_file_or_a_window_is_markdown() -> None:
+    assert changes._code("a.py") == "`a.py`"
+    assert changes._code("`![x](http://host/)`\n\n\x1b# y") == r"`'![x](http://host/)' \x1b# y`"
+    assert changes._table(f"rows of {changes._code('![x](y)|z')}", []).startswith(r"| rows of `![x](y)\|z` | before |")
 
 
 def test_with_nothing_changed_nothing_is_said_and_an_unknown_commit_is_refused(clone: Path) -> None:
