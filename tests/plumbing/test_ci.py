@@ -16,6 +16,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from batchloop import changes
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
@@ -25,9 +26,9 @@ SPEC: dict[str, Any] = yaml.safe_load((ROOT / "buildspec.yml").read_text(encodin
 ACTIONS: dict[str, Any] = yaml.safe_load((ROOT / GITHUB).read_text(encoding="utf-8"))
 JOBS: dict[str, Any] = yaml.safe_load((ROOT / GITLAB).read_text(encoding="utf-8"))
 VERBS = {
-    "test": ["install", "check ENV=dev", "test"],
+    "test": ["install", "check ENV=dev", "test", "scan"],
     "changes": ["install", "train", "changes BASE=origin/main ENV=dev"],
-    "push": ["install", "push ENV=dev", "upsert ENV=dev"],
+    "push": ["install", "push ENV=dev", "sbom", "upsert ENV=dev"],
 }
 RECORDING = """.DEFAULT:
 	@echo "$@ $(sort $(MAKEOVERRIDES))" | sed 's/ *$$//' >> "$$TOLD"
@@ -155,7 +156,20 @@ def test_what_can_write_runs_no_code_of_a_request() -> None:
     assert may_write == {"comment", "push"}
     assert ACTIONS["jobs"]["push"]["if"].startswith("github.event_name == 'push' &&")
     assert [step.get("uses") for step in ACTIONS["jobs"]["comment"]["steps"]] == [None]
-    assert JOBS["comment"]["variables"] == {"GIT_STRATEGY": "none"}
+    assert "permissions" not in ACTIONS["jobs"]["changes"]
+    # each job of a request reads whatever variable a GitLab project has: none of the file asks for a token in one
+    requests = [job for job in JOBS.values() if "merge_request_event" in str(job) and "script" in job]
+    assert "TOKEN" not in str(requests)
+    assert [job["artifacts"] for job in requests] == [{"expose_as": "what this changes", "paths": ["changes.md"]}]
+    assert [name for name, job in JOBS.items() if "id_tokens" in job] == ["push"]
+
+
+def test_all_three_ask_make_for_the_same() -> None:
+    phases = [line for name in ("install", "pre_build", "build") for line in SPEC["phases"][name]["commands"]]
+    steps = [step.get("run", "") for name in ("test", "push") for step in ACTIONS["jobs"][name]["steps"]]
+    texts = ("\n".join(lines) for lines in (phases, steps, [*JOBS["test"]["script"], *JOBS["push"]["script"]]))
+    asked = [list(dict.fromkeys(re.findall(r"(?<!`)\bmake ([a-z]+)", text))) for text in texts]
+    assert asked[0] == asked[1] == asked[2] == ["install", "check", "test", "scan", "push", "sbom", "upsert"]
 
 
 @pytest.mark.parametrize("service", ["github", "gitlab"])
@@ -202,16 +216,16 @@ def test_the_comment_is_what_was_printed_and_never_run(recorded: Runner) -> None
     output = (recorded.folder.parent / "output").read_text(encoding="utf-8")
     assert re.fullmatch(r"text<<([0-9a-f]{32})\n### What this changes\n\n\1\n", output)
     assert recorded.github("comment")
-    text = EXPRESSIONS["needs.changes.outputs.text"]
-    assert recorded.lines()[3:] == [
-        *("gh", "pr", "comment", "7", "--repo", "team/case", "--edit-last", "--create-if-none", "--body", text)
-    ]
+    body = "body=<!-- make changes -->", EXPRESSIONS["needs.changes.outputs.text"]
+    comments = "repos/team/case/issues/7/comments"
+    asked = recorded.lines()[3:]
+    assert asked[:4] == ["gh", "api", comments, "--paginate"]
+    assert asked[6:] == ["gh", "api", "--silent", "--method", "POST", comments, "--raw-field", *body]
+    program = recorded.folder.parent / "programs" / "gh"
+    program.write_text(program.read_text(encoding="utf-8") + "echo 12\n", encoding="utf-8")
+    assert recorded.github("comment")
+    assert recorded.lines()[-4:] == ["repos/team/case/issues/comments/12", "--raw-field", *body]
     assert not (recorded.folder / "never").exists()
-    recorded.environment |= {"PATH": stubs(recorded.folder.parent / "web", "curl"), "COMMENT_TOKEN": "project's"}
-    place = {"CI_API_V4_URL": "https://git/api/v4", "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "7"}
-    recorded.environment |= place
-    assert recorded.gitlab("comment")
-    assert recorded.lines()[-2:] == ["body@changes.md", "https://git/api/v4/projects/3/merge_requests/7/notes"]
 
 
 def test_the_role_is_taken_by_the_token_and_no_key(recorded: Runner, tmp_path: Path) -> None:
@@ -253,14 +267,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def git(*words: str) -> None:
         subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
 
+    dev = root / "environments" / "dev.toml"
+    dev.write_text(dev.read_text().replace('tracking.uri = ""', f'tracking.uri = "{root.parent}/mlruns"'))
+
     git("init", "--quiet", "--initial-branch=main")
     git("add", "--all")
     git("commit", "--quiet", "--message", "base")
     git("update-ref", "refs/remotes/origin/main", "HEAD")
     (root / "usecase.toml").write_text(usecase.replace("num_iterations = 30", "num_iterations = 20"), encoding="utf-8")
-    dev = (root / "environments" / "dev.toml").read_text(encoding="utf-8")
-    dev = re.sub(r"(?m)^schedule = .*", 'schedule = "cron(0 5 * * ? *)"', dev)
-    (root / "environments" / "dev.toml").write_text(dev, encoding="utf-8")
+    dev.write_text(re.sub(r"(?m)^schedule = .*", 'schedule = "cron(0 5 * * ? *)"', dev.read_text()), encoding="utf-8")
     git("commit", "--quiet", "--all", "--message", "quicker")
     sample = [sys.executable, "-m", "data.sample", "--output", "data/sample", "--rows", "1500"]
     subprocess.run(sample, cwd=root, check=True, capture_output=True)
@@ -282,6 +297,17 @@ def test_a_request_says_which_images_definitions_costs_and_metrics_change(clone:
     assert re.search(r"(?m)^\| auc \| 0\.\d{4} \| 0\.\d{4} \|$", text)
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
     assert status.stdout == ""
+    assert "was trained with other" not in text
+    assert len(list(clone.parent.glob("mlruns/*/*/tags/run"))) == 1  # what was before is not tracked
+    assert runner.run(["make", "train", "SET=NumIterations=21 QualityLimit=0.4"], {}), runner.said
+    assert runner.run(["make", "changes", "BASE=origin/main"], {}), runner.said
+    assert "was trained with other NumIterations, QualityLimit than `make train` takes alone." in runner.said
+
+
+def test_no_name_of_a_file_or_a_window_is_markdown() -> None:
+    assert changes._code("a.py") == "`a.py`"
+    assert changes._code("`![x](http://host/)`\n\n\x1b# y") == r"`'![x](http://host/)' \x1b# y`"
+    assert changes._table(f"rows of {changes._code('![x](y)|z')}", []).startswith(r"| rows of `![x](y)\|z` | before |")
 
 
 def test_with_nothing_changed_nothing_is_said_and_an_unknown_commit_is_refused(clone: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from batchloop import environment
+from batchloop.container import usecase
+from batchloop.container.job import InputError
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
 
@@ -18,7 +21,7 @@ SECRETS = {
     "AWS_SESSION_TOKEN": "SECRET3",
     "HTTPS_PROXY": "http://owner:SECRET4@127.0.0.1:9",
     "GH_TOKEN": "SECRET5",
-    "COMMENT_TOKEN": "SECRET6",
+    "GITLAB_TOKEN": "SECRET6",
     "PIP_INDEX_URL": "https://owner:SECRET7@127.0.0.1:9/simple",
     "MLFLOW_TRACKING_PASSWORD": "SECRET8",
     "DATABASE_URL": "postgres://owner:SECRET9@127.0.0.1:9/x",
@@ -57,6 +60,20 @@ def test_nothing_that_a_run_writes_or_says_holds_a_secret(mini: Miniature, monke
     assert any(b"ML_ROOT" in content for content in found.values())  # it did print what it has
     assert "SECRET" not in said
     assert [name for name, content in found.items() if b"SECRET" in content] == []
+
+
+@pytest.mark.parametrize(
+    "address", ["https://owner:SECRET0@host/x", "http://o:SECRET/0!@host", "mysql://o:SECRET0@host"]
+)
+def test_an_address_of_mlflow_with_a_password_is_refused_and_not_said(tmp_path: Path, address: str) -> None:
+    text = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
+    file = tmp_path / "dev.toml"
+    file.write_text(text.replace('tracking.uri = ""', f'tracking.uri = "{address}"'), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"\[tracking\] uri .*MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    ) as said:
+        environment.load(tmp_path, "dev", usecase.load(ROOT / "usecase.toml"))
+    assert "SECRET" not in str(said.value)
 
 
 @pytest.mark.parametrize(

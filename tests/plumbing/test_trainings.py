@@ -20,6 +20,7 @@ from batchloop import tracking, trainings
 from batchloop.cloud.session import opened
 from batchloop.container.job import InputError
 from batchloop.control.retraining import start
+from batchloop.engine import running
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
@@ -159,6 +160,24 @@ def test_for_metrics_where_smaller_is_better_less_is_better() -> None:
 
     rows = trainings.rows([of(10), of(20), of(14, released=True), of(14.5)], "rmse")
     assert [row["beyond"] for row in rows] == ["better", "worse", "", ""]
+
+
+@pytest.mark.parametrize("damaged", ["", '{"state": "ru', "[]", "\x00"])
+def test_a_damaged_record_of_a_run_hides_no_other(offline: Repository, damaged: str) -> None:
+    name = trained(offline, 1, evaluation(0.8))
+    broken = offline.local / "runs" / trained(offline, 2, evaluation(0.9)) / "run.json"
+    broken.write_text(damaged)
+    assert [training.run for training in trainings.here(offline, "dev", 1)] == [name]
+    with running.exclusively(offline):
+        assert broken.read_text() == damaged
+
+
+def test_what_data_or_a_step_say_steers_no_terminal(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[2Jgone\x9b\u202e"
+    steps = {"Fail": {"message": evil, "properties": {}}}
+    trained(offline, 1, steps=steps, parameters={"TrainingData": f"file:///x/data/{evil}/train/"})
+    assert trainings.compare(offline, "dev") == 0
+    assert capsys.readouterr().out.count(r"\x1b[2Jgone\x9b\u202e") == 2
 
 
 def test_a_training_from_before_intervals_is_shown_without_one(offline: Repository) -> None:
@@ -403,6 +422,30 @@ def test_one_that_was_logged_in_part_is_gone_on_with(
     tracking.after(offline, use(offline))
     [run] = runs(offline).values()
     assert (run.info.status, files(run)) == ("FINISHED", {"model/model.tar.gz"})
+
+
+def test_trials_that_were_logged_in_part_are_not_there_twice(
+    offline: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient  # noqa: PLC0415 - as above
+
+    log = offline.local / "runs" / trained(offline, 1, evaluation(0.81)) / "logs" / "TrainModel.log"
+    log.parent.mkdir()
+    log.write_text(LOG)
+    with monkeypatch.context() as broken:
+
+        def gone(*_: Any) -> None:
+            raise OSError("No route to host")
+
+        broken.setattr(MlflowClient, "set_terminated", gone)
+        tracking.after(offline, use(offline))
+    environment = use(offline)
+    tracking.after(offline, environment)
+    client = MlflowClient(str(offline.root / "ml runs"))
+    [experiment] = client.search_experiments(filter_string="name = 'team-case-dev'")
+    found = client.search_runs([experiment.experiment_id])
+    names = [("" if run.data.tags.get("run") else run.info.run_name, run.info.status) for run in found]
+    assert sorted(names) == [("", "FINISHED"), ("trial 0", "FINISHED"), ("trial 1", "KILLED")]
 
 
 def test_a_server_that_does_not_answer_is_a_warning_and_no_failure(

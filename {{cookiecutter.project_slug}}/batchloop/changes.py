@@ -7,23 +7,24 @@ and trained on the data that lie here.
 import difflib
 import json
 import re
-import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from batchloop import cost
+from batchloop import cost, local
 from batchloop import repository as here
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
+from batchloop.control.names import FINGERPRINT
 from batchloop.engine import storage
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
 from batchloop.updating import git
 
+PLACES = ("EarlierData", FINGERPRINT, "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel", "GitCommit")
 LONGEST = 300  # lines of a difference; a comment holds 65,536 characters
 TOTALS: dict[str, Callable[[cost.Estimate], float]] = {
     "a training run": lambda estimate: estimate.run("training"),
@@ -62,7 +63,7 @@ def _images(before: Repository, after: Repository) -> Iterator[str]:
     for name, old, new in found:
         if files := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
             more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-            yield f"- image to build: **{name}** ({', '.join(f'`{file}`' for file in files[:3])}{more})"
+            yield f"- image to build: **{name}** ({', '.join(map(_code, files[:3]))}{more})"
 
 
 def _definitions(before: Repository, after: Repository, environment: str) -> Iterator[str]:
@@ -107,15 +108,39 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
     if not release or any(not release["images"][name].endswith(f":{tag}") for name, tag in current.items()):
         yield "Metrics: no released model here is of these sources; `make train` makes one to compare."
         return
+    if other := _otherwise(after, environment, release):
+        yield f"Metrics: the released model was trained with other {', '.join(other)} than `make train` takes alone."
+    file = before.root / "environments" / f"{environment}.toml"  # what is trained only to compare is tracked nowhere
+    if file.is_file():
+        text = re.sub(r"(?m)^[ \t]*(tracking\.uri|tracking|uri)[ \t]*=.*", "", file.read_text(encoding="utf-8"))
+        file.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "batchloop", "train", "--env", environment]
-    done = subprocess.run(command, cwd=before.root, capture_output=True, text=True, check=False)  # noqa: S603
+    done = here.ran(command, before.root)
     old: dict[str, Any] = (storage.read_release(before.release) or {}).get("metrics", {})
     if not old:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         yield f"Metrics: what was before releases no model of these data: {' '.join(said)}"
     names = [name for name in release["metrics"] if name.startswith("test:")]
     rows = [(name[5:], _number(old.get(name)), _number(release["metrics"][name])) for name in names]
-    yield _table(f"test rows of {after.window()}", rows)
+    yield _table(f"test rows of {_code(after.window())}", rows)
+
+
+def _otherwise(after: Repository, environment: str, release: Mapping[str, Any]) -> list[str]:
+    """What the released model's run was given, or the data, other than `make train` alone would have it now."""
+    given, folders = local.given(after, release), {"TrainingData": "train", "ValidationData": "validation"}
+    alone = {name: value for name, value in given.items() if name in PLACES or name.endswith("Image")}
+    alone |= {name: definitions.folder(after.data(part)) for name, part in folders.items()}
+    if not given:
+        return []
+    with suppress(InputError):  # the data are gone
+        alone[FINGERPRINT] = local.fingerprint(after, alone)
+    expected = definitions.values(definitions.definition(after, environment, "training"), alone, ())
+    return [name for name, value in expected.items() if given.get(name) != value]
+
+
+def _code(name: str) -> str:
+    """A name in backticks, of which nothing is Markdown."""
+    return f"`{' '.join(plain(name).replace('`', chr(39)).split())}`"
 
 
 def _number(value: float | None) -> str:
@@ -123,5 +148,5 @@ def _number(value: float | None) -> str:
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> str:
-    head = [f"| {title} | before | after |", "|---|---:|---:|"]
+    head = [f"| {title.replace('|', chr(92) + '|')} | before | after |", "|---|---:|---:|"]
     return "\n".join([*head, *(f"| {name} | {old} | {new} |" for name, old, new in rows)])

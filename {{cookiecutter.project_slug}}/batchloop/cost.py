@@ -5,7 +5,6 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from batchloop.container import settings
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
+from batchloop.engine import running
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
@@ -207,12 +207,10 @@ def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
 def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     """From each step's newest local run in which it had to work; a reused step took no time, and tells nothing."""
     minutes: dict[str, tuple[float, str]] = {}
-    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        with suppress(ValueError):  # a run that is just being written
-            run = json.loads(file.read_text(encoding="utf-8"))
-            for name, step in run.get("steps", {}).items():
-                if step.get("state") == "done" and step.get("seconds", 0) > 0:
-                    minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
+    for run in running.records(repository):
+        for name, step in run.get("steps", {}).items():
+            if step.get("state") == "done" and step.get("seconds", 0) > 0:
+                minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
     return minutes
 
 

@@ -22,6 +22,8 @@ COUNT, SECONDS, GIGABYTES = Range(ge=1, le=100), Range(ge=1, le=777_600), Range(
 DAYS = Range(ge=0, le=36_500)
 HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetricAlarm" in the CloudWatch API reference)
 RESERVED = r"(?!xn--|sthree-|amzn-s3-demo-|.*(-s3alias|--(ol|x|table)-s3)$)"  # "Bucket naming rules", S3 user guide
+SIGNED_IN = r"\S+://[^/]\S*@\S*"  # with a user or password; it is refused by a rule that does not print it
+MLFLOW = Matching(rf"{SIGNED_IN}|(?!\w*sql)[\w.:/@~+-]*", "a folder, an MLflow server's address or an ARN")
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 
 
@@ -73,7 +75,7 @@ class Build:
 class Tracking:
     """Where trainings are logged to MLflow; "" is nowhere. Its client opens no database: the lock has no SQLAlchemy."""
 
-    uri: Annotated[str, Matching(r"(?!\w*sql)[\w.:/@~+-]*", "a folder, an MLflow server's address or an ARN")] = ""
+    uri: Annotated[str, MLFLOW] = ""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,8 @@ def _rules(found: Environment) -> Iterator[tuple[object, str]]:
         f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
     )
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
+    said = "holds a user or password, and is committed: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+    yield not re.fullmatch(SIGNED_IN, found.tracking.uri), f"[tracking] uri {said}"
     for key in ("role", "deployment_role", "permissions_boundary", "kms_key"):
         yield from _own(found, key, getattr(found, key))
     yield from _own(found, "[build] connection", found.build.connection)

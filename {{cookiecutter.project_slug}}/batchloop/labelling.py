@@ -1,6 +1,5 @@
 """`make label`: what predictions were worth, now that the labels of the scored rows are here."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -62,9 +61,8 @@ def label(repository: Repository, data: str, window: str, environment: str, on: 
 def _scored(repository: Repository, pipeline: str, window: str) -> Scored:
     """What was scored last, of a window where one is named. Raises InputError where there is none."""
     last = ""
-    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if (record["pipeline"], record["state"]) != (pipeline, "done") or "ScoreFeatures" not in record["steps"]:
+    for record in running.records(repository, pipeline):
+        if record["state"] != "done" or "ScoreFeatures" not in record["steps"]:
             continue
         found = _of(repository, record)
         if window in ("", found.window):

@@ -279,15 +279,18 @@ def _champion(repository: Repository) -> dict[str, Any] | None:
 
 def _again(repository: Repository, release: Mapping[str, Any], order: Order) -> Order:
     """What the released model itself was trained by, where just that is asked for again: the cache then answers."""
-    execution = release["artifacts"]["model"].removeprefix("s3://runs/training/").partition("/")[0]
-    try:
-        before = json.loads((repository.local / "runs" / execution / "run.json").read_text("utf-8"))["parameters"]
-    except (OSError, ValueError):
-        return order
+    before = given(repository, release)
     champion = {f"Champion{name.capitalize()}": release["artifacts"][name] for name in ("preprocessor", "model")}
     if {**before, **champion, "GitCommit": order.parameters.get("GitCommit")} != order.parameters:
         return order
     return replace(order, parameters={**order.parameters, **{name: before[name] for name in champion}})
+
+
+def given(repository: Repository, release: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the run that trained a release; {} where nothing tells them any more."""
+    execution = release["artifacts"]["model"].removeprefix("s3://runs/training/").partition("/")[0]
+    runs = running.records(repository)
+    return next((run["parameters"] for run in runs if run.get("execution") == execution), {})
 
 
 def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:

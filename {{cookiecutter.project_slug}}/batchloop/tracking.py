@@ -26,11 +26,8 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
 from batchloop.trainings import Training
 
-RUN, LAST, EVERY = (
-    "run",
-    20,
-    3,
-)  # the tag by which a training is found again, also a deleted one; how many are looked at
+# the tag by which a training is found again; how many are looked at; deleted ones too
+RUN, LAST, EVERY = "run", 20, 3
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "interrupted": "KILLED"}
 # Nothing is sent to MLflow's makers, and a server that does not answer is given up soon; what is set already stays.
 VARIABLES = {
@@ -141,9 +138,11 @@ def _log(client: Any, experiment: str, training: Training, fetch: Fetch, identit
         for kind, uri in training.files.items():
             if file := fetch(uri, Path(scratch)):
                 client.log_artifact(identity, str(file), kind)
+    below = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{identity}'") if training.trials else []
+    there = {run.info.run_name: run.info.run_id for run in below}  # of a log that was broken off
     for trial in training.trials:
         tags = {"mlflow.parentRunId": identity}
-        child = client.create_run(experiment, start, tags, trial.name).info.run_id
+        child = there.get(trial.name) or client.create_run(experiment, start, tags, trial.name).info.run_id
         losses = [] if trial.loss is None else [Metric("loss", trial.loss, start, 0)]
         client.log_batch(child, losses, [Param(*pair) for pair in trial.hyperparameters.items()])
         client.set_terminated(child, "KILLED" if trial.loss is None else "FINISHED", start)

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
 
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, plain
 from batchloop.control import latest, release, retraining, storage
 from batchloop.engine import running
 from batchloop.engine.graph import Progress
@@ -77,17 +78,15 @@ class Training:
 def here(repository: Repository, name: str, last: int = LAST) -> list[Training]:
     """The last ones of an environment on this machine, the newest first."""
     packages = {its["ModelPackageArn"]: its for its in running.registry(repository).packages()}
-    pipeline, found, current = repository.names(name).pipeline("training"), list[Training](), ""
+    found, current = list[Training](), ""
     with suppress(OSError, ValueError, KeyError):
         current = json.loads(repository.release.read_text(encoding="utf-8"))["model_package"]
-    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record["pipeline"] == pipeline and len(found) < last:
-            training = _local(repository, record)
-            package = packages.get(training.model, {})
-            approved = package.get("ModelApprovalStatus") == release.APPROVED
-            number = str(package["ModelPackageVersion"]) if approved else ""
-            found.append(replace(training, release=number, released=training.model == current != ""))
+    for record in islice(running.records(repository, repository.names(name).pipeline("training")), last):
+        training = _local(repository, record)
+        package = packages.get(training.model, {})
+        approved = package.get("ModelApprovalStatus") == release.APPROVED
+        number = str(package["ModelPackageVersion"]) if approved else ""
+        found.append(replace(training, release=number, released=training.model == current != ""))
     return found
 
 
@@ -248,11 +247,11 @@ def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
         cells = [row["run"].rpartition("/")[2], row["state"], value + MARKS[row["beyond"]], *limits]
         cells += [_text(row["rows"]), row["window"], *(_text(row["hyperparameters"].get(name)) for name in differing)]
         words = ("→" if row["released"] else "", *cells, row["release"] or NONE)
-        table.add_row(*map(Text, words), style="green" if row["released"] else "")
+        table.add_row(*(Text(plain(word)) for word in words), style="green" if row["released"] else "")
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     for row in those:
         if row["why"]:
-            print(f"  {row['run'].rpartition('/')[2]}: {shorten(row['why'], 120, placeholder=' …')}")
+            print(f"  {row['run'].rpartition('/')[2]}: {plain(shorten(row['why'], 120, placeholder=' …'))}")
     if any(row["beyond"] for row in those):
         base = "the released model (→)" if any(row["released"] for row in those) else "the newest one"
         print(f"  ↑ better, ↓ worse than {base}, by more than both intervals allow; the rest may be chance")

@@ -67,14 +67,22 @@ def exclusively(repository: Repository) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        for file in (repository.local / "runs").glob("*/run.json"):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if record["state"] == "running":
-                for folder in file.parent.iterdir():
-                    if folder.is_dir() and folder.name != "logs":
-                        shutil.rmtree(folder, ignore_errors=True)
-                write_json(file, {**record, "state": "interrupted"})
+        for record in [its for its in records(repository) if its.get("state") == "running"]:
+            run = repository.local / "runs" / record["execution"]
+            for folder in run.iterdir():
+                if folder.is_dir() and folder.name != "logs":
+                    shutil.rmtree(folder, ignore_errors=True)
+            write_json(run / "run.json", {**record, "state": "interrupted"})
         yield
+
+
+def records(repository: Repository, pipeline: str = "") -> Iterator[dict[str, Any]]:
+    """What the runs here, or one pipeline's, say of themselves, the newest first; a damaged file tells nothing."""
+    for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
+        with suppress(OSError, ValueError):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(record, dict) and pipeline in ("", record.get("pipeline")):
+                yield record
 
 
 def storage(repository: Repository) -> Storage:
