@@ -24,6 +24,7 @@ EVALUATION = {
     "test": {"auc": 0.8},
     "validation": {"auc": 0.9},
     "intervals": {"auc": {"low": 0.7, "high": 0.9}},
+    "hyperparameters": {"num_leaves": 77},  # a search has found it
 }
 DRIFT = {"verdict": "no drift", "reason": "nothing has moved"}
 
@@ -137,6 +138,9 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
     page = (out / "card.html").read_text(encoding="utf-8")
     assert CALLER in page
     assert "model 1 released by hand" in page
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    job = card["training_details"]["training_job_details"]
+    assert job["hyper_parameters"] == [{"name": "num_leaves", "value": "77"}]
 
 
 def test_a_release_that_is_not_there_is_named(here: Here) -> None:  # noqa: F811

@@ -160,7 +160,6 @@ class Bundle:
         quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
         self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
         self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
-        trained = self.subject.trained.get("steps", {}).get("TrainModel", {}).get("properties", {})
         known = card.Known(
             case,
             manifest,
@@ -168,7 +167,6 @@ class Bundle:
             learned=stored.read_json(f"{manifest['artifacts']['baseline']}baseline.json"),
             reasons=stored.read_json(f"{manifest['artifacts']['explainer']}explainer.json"),
             data=data,
-            hyperparameters=trained.get("HyperParameters", {}),
         )
         card.write(known, self.made)
 

@@ -25,7 +25,7 @@ ENDS = {"low": "95 % from", "high": "95 % to"}
 class Known:
     """A release, and what its training has stored: `learned` is baseline.json, `reasons` explainer.json.
 
-    `data` lists the raw files; `hyperparameters` are those of the run.
+    `data` lists the raw files.
     """
 
     case: UseCase
@@ -34,7 +34,6 @@ class Known:
     learned: Mapping[str, Any]
     reasons: Mapping[str, Any]
     data: Mapping[str, Any]
-    hyperparameters: Mapping[str, Any]
 
     @property
     def approval(self) -> dict[str, str]:
@@ -76,7 +75,7 @@ def content(known: Known, slices: bool) -> dict[str, Any]:
         data=[part["uri"] for part in known.data.values()],
         image=str(manifest["images"]["algorithm"]),
         metrics=[(name, found) for name, found in finite.items() if found],
-        hyperparameters=known.hyperparameters,
+        hyperparameters=measured.get("hyperparameters", {}),  # also those that a search has found
         custom={
             "release": str(manifest["version"]),
             **known.approval,
