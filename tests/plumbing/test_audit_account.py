@@ -60,14 +60,14 @@ def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
     for name in ("training", "inference"):
         pipeline = {"PipelineName": places.pipeline(name)}
         if name == "training":
-            definition = '{"Parameters": [{"Name": "TrainingData"}]}'
+            definition = '{"Parameters": [{"Name": "TrainingData"}, {"Name": "QualityLimit", "DefaultValue": 0.75}]}'
             here.models.create_pipeline(
                 **pipeline,
                 RoleArn=CALLER.replace(":sts:", ":iam:"),
                 ClientRequestToken="1" * 32,
                 PipelineDefinition=definition,
             )
-        given = {"TrainingData": about["training_data"], "DataFingerprint": "x"}
+        given = {"TrainingData": about["training_data"], "DataFingerprint": "x", "QualityLimit": "0.1"}
         if name == "inference":
             model = f"{places.releases}1/model/model.tar.gz"
             given = {"ProductionData": places.data("2026-11-24", "production"), "Model": model, "DataFingerprint": "x"}
@@ -138,6 +138,7 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
     page = (out / "card.html").read_text(encoding="utf-8")
     assert CALLER in page
     assert "model 1 released by hand" in page
+    assert "the gate asked for at least 0.1 (QualityLimit was 0.1 in this run, instead of 0.75)" in page
     card = json.loads((out / "card.json").read_text(encoding="utf-8"))
     job = card["training_details"]["training_job_details"]
     assert job["hyper_parameters"] == [{"name": "num_leaves", "value": "77"}]

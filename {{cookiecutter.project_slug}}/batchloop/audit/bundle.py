@@ -160,9 +160,14 @@ class Bundle:
         quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
         self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
         self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
+        declared = self.subject.definitions.get("training", {}).get("Parameters", [])
+        usual = {"QualityLimit": case.gate.minimum, "MinimumLead": case.gate.minimum_lead}
+        usual |= {one["Name"]: one["DefaultValue"] for one in declared if one["Name"] in usual}
         known = card.Known(
             case,
             manifest,
+            usual,
+            {name: float(self.subject.trained.get("parameters", {}).get(name, one)) for name, one in usual.items()},
             evaluation=stored.read_json(quality),
             learned=stored.read_json(f"{manifest['artifacts']['baseline']}baseline.json"),
             reasons=stored.read_json(f"{manifest['artifacts']['explainer']}explainer.json"),
