@@ -138,6 +138,7 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
     page = (out / "card.html").read_text(encoding="utf-8")
     assert CALLER in page
     assert "model 1 released by hand" in page
+    assert "the sources, of this folder, as it lay here" in (out / "README.md").read_text(encoding="utf-8")
     assert "the gate asked for at least 0.1 (QualityLimit was 0.1 in this run, instead of 0.75)" in page
     card = json.loads((out / "card.json").read_text(encoding="utf-8"))
     job = card["training_details"]["training_job_details"]
@@ -147,3 +148,12 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
 def test_a_release_that_is_not_there_is_named(here: Here) -> None:  # noqa: F811
     said = failure(lambda: bundle.audit(here.repository, Wanted(7, "dev")))
     assert said == "dev has no release 7; `make releases ENV=dev` lists them."
+
+
+def test_a_link_in_git_that_leads_elsewhere_is_named(released: Here, tmp_path: Path) -> None:
+    root = released.repository.root
+    (root / "link").symlink_to("/etc/hosts")
+    (root / "file").symlink_to("usecase.toml")
+    subprocess.run(["git", "add", "link", "file"], cwd=root, check=True)
+    said = failure(lambda: bundle.audit(released.repository, Wanted(None, "dev", str(tmp_path / "out"))))
+    assert said == "git knows link, which leads out of this folder: make it a file, and commit."
