@@ -24,6 +24,7 @@ EVALUATION = {
     "test": {"auc": 0.8},
     "validation": {"auc": 0.9},
     "intervals": {"auc": {"low": 0.7, "high": 0.9}},
+    "hyperparameters": {"num_leaves": 77},  # a search has found it
 }
 DRIFT = {"verdict": "no drift", "reason": "nothing has moved"}
 
@@ -59,14 +60,14 @@ def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
     for name in ("training", "inference"):
         pipeline = {"PipelineName": places.pipeline(name)}
         if name == "training":
-            definition = '{"Parameters": [{"Name": "TrainingData"}]}'
+            definition = '{"Parameters": [{"Name": "TrainingData"}, {"Name": "QualityLimit", "DefaultValue": 0.75}]}'
             here.models.create_pipeline(
                 **pipeline,
                 RoleArn=CALLER.replace(":sts:", ":iam:"),
                 ClientRequestToken="1" * 32,
                 PipelineDefinition=definition,
             )
-        given = {"TrainingData": about["training_data"], "DataFingerprint": "x"}
+        given = {"TrainingData": about["training_data"], "DataFingerprint": "x", "QualityLimit": "0.1"}
         if name == "inference":
             model = f"{places.releases}1/model/model.tar.gz"
             given = {"ProductionData": places.data("2026-11-24", "production"), "Model": model, "DataFingerprint": "x"}
@@ -137,8 +138,22 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
     page = (out / "card.html").read_text(encoding="utf-8")
     assert CALLER in page
     assert "model 1 released by hand" in page
+    assert "the sources, of this folder, as it lay here" in (out / "README.md").read_text(encoding="utf-8")
+    assert "the gate asked for at least 0.1 (QualityLimit was 0.1 in this run, instead of 0.75)" in page
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    job = card["training_details"]["training_job_details"]
+    assert job["hyper_parameters"] == [{"name": "num_leaves", "value": "77"}]
 
 
 def test_a_release_that_is_not_there_is_named(here: Here) -> None:  # noqa: F811
     said = failure(lambda: bundle.audit(here.repository, Wanted(7, "dev")))
     assert said == "dev has no release 7; `make releases ENV=dev` lists them."
+
+
+def test_a_link_in_git_that_leads_elsewhere_is_named(released: Here, tmp_path: Path) -> None:
+    root = released.repository.root
+    (root / "link").symlink_to("/etc/hosts")
+    (root / "file").symlink_to("usecase.toml")
+    subprocess.run(["git", "add", "link", "file"], cwd=root, check=True)
+    said = failure(lambda: bundle.audit(released.repository, Wanted(None, "dev", str(tmp_path / "out"))))
+    assert said == "git knows link, which leads out of this folder: make it a file, and commit."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batchloop.audit.card import Known
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Card
@@ -51,3 +52,26 @@ def test_a_registered_card_is_json_whatever_people_write() -> None:
 
 def test_a_changed_card_builds_no_image_anew() -> None:
     assert not any("card" in tables for tables in usecase.TABLES.values())
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "lead", "passed", "said"),
+    [
+        ("auc", 0.7, 0.0, False, "the gate asked for at least 0.7 (QualityLimit was 0.7 in this run, instead of 0.4)"),
+        (
+            "log_loss",
+            0.7,
+            0.0,
+            True,
+            "the gate asked for at most 0.7 (QualityLimit was 0.7 in this run, instead of 0.4)",
+        ),
+        ("auc", 0.4, 0.1, False, "the gate asked for at least 0.4 and a lead over the champion of 0, which was -0.1"),
+    ],
+)
+def test_a_card_says_what_the_gate_of_the_run_asked_for(
+    metric: str, limit: float, lead: float, passed: bool, said: str
+) -> None:
+    evaluation = {"metric": metric, "test": {metric: 0.5}, "lead": -lead, "champion": {metric: 0.6} if lead else None}
+    usual, asked = {"QualityLimit": 0.4, "MinimumLead": 0.0}, {"QualityLimit": limit, "MinimumLead": 0.0}
+    known = Known(usecase.load(ROOT / "usecase.toml"), {}, usual, asked, evaluation, {}, {}, {})
+    assert known.gate == (passed, said)

@@ -8,7 +8,6 @@ import difflib
 import json
 import re
 import sys
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from batchloop.control.names import FINGERPRINT
 from batchloop.engine import storage
 from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, Repository
-from batchloop.updating import git
+from batchloop.updating import git, unpack
 
 PLACES = ("EarlierData", FINGERPRINT, "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel", "GitCommit")
 LONGEST = 300  # lines of a difference; a comment holds 65,536 characters
@@ -50,8 +49,7 @@ def _unpacked(repository: Repository, commit: str, folder: Path) -> Repository:
     """The tree of a commit in a folder of its own, with the data of this one."""
     packed, root = folder / "packed.tar", folder / "repository"
     git("-C", repository.root, "archive", "--format=tar", f"--output={packed}", f"{commit}:./")
-    with tarfile.open(packed) as archive:
-        archive.extractall(root, filter="data")
+    unpack(packed, root)
     for name in ("window", repository.window()):
         if (own := repository.root / "data" / name).exists() and not (root / "data" / name).exists():
             (root / "data" / name).symlink_to(own)

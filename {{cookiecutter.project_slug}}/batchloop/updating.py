@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +50,16 @@ def git(*words: object) -> str:
     if done.returncode != 0:
         raise InputError(f"git: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """What git has packed. Raises InputError for a link, or a name, that leads out of it."""
+    try:
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        name = error.tarinfo.name
+        raise InputError(f"git knows {name}, which leads out of this folder: make it a file, and commit.") from None
 
 
 def releases(place: str) -> list[tuple[int, ...]]:

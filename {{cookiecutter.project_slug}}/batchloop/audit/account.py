@@ -111,16 +111,14 @@ def there(repository: Repository, name: str, number: int | None, folder: Path) -
         definitions,
         json.loads(json.dumps(decisions, default=str)),
         stored,
-        _trained(session, arn, model.split("/")[-3]) if "training" in definitions else {},
+        _trained(session, arn) if "training" in definitions else {},
         scored,
     )
 
 
-def _trained(session: Session, arn: str, job: str) -> dict[str, Any]:
+def _trained(session: Session, arn: str) -> dict[str, Any]:
     with session.asking("reading the training run"):
-        given = retraining.parameters(session.aws, arn)
-    chosen = session.find("sagemaker", "describe_training_job", GONE, "HyperParameters", TrainingJobName=job) or {}
-    return {"execution": arn, "parameters": given, "steps": {"TrainModel": {"properties": {"HyperParameters": chosen}}}}
+        return {"execution": arn, "parameters": retraining.parameters(session.aws, arn)}
 
 
 def _scored(session: Session, manifest: Mapping[str, Any]) -> dict[str, Any]:

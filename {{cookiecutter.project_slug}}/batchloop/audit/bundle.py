@@ -1,7 +1,6 @@
 """`make audit`: one folder with what an auditor asks of a release, and what it takes to repeat its predictions."""
 
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository
+from batchloop.updating import git, unpack
 
 HERE = Path(__file__).parent
 # end the names of parameters that `make score` sets itself
@@ -78,9 +78,13 @@ class Bundle:
         manifest, made, names = self.subject.manifest, self.made, self.repository.names()
         made.mkdir()
         with TemporaryDirectory() as scratch:
-            missing = list(self._sources(made / "source.tar", Repository(Path(scratch))))
-            case = usecase.load(Path(scratch) / "usecase.toml")
-            for component, bill in supply.bills(Repository(Path(scratch))).items():
+            unpacked = Repository(Path(scratch))
+            packed = self._sources(made / "source.tar", unpacked)
+            tags = {name: batchloop_repository.component(unpacked, name) for name in COMPONENTS}
+            differ = [name for name, tag in tags.items() if not manifest["images"][name].endswith(f":{tag}")]
+            missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
+            case = usecase.load(unpacked.root / "usecase.toml")
+            for component, bill in supply.bills(unpacked).items():
                 write_json(made / "sbom" / f"{component}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
@@ -107,6 +111,8 @@ class Bundle:
             "settings": self._settings(),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
             "name": names.folder,
+            "packed": packed,
+            "differ": differ,
         }
         page = report.render("readme.jinja", HERE, manifest=manifest, missing=missing, batch=self.batch, **about)
         (made / "README.md").write_text(page, encoding="utf-8")
@@ -122,26 +128,26 @@ class Bundle:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
 
-    def _sources(self, archive: Path, unpacked: Repository) -> Iterator[str]:
-        """Pack what the release was made from: its commit, or this folder; in words, where its images are others."""
+    def _sources(self, archive: Path, unpacked: Repository) -> str:
+        """Pack what the release was made from, its commit, or else this folder; in words, which of them."""
         commit, root = str(self.subject.manifest["git_commit"]), self.repository.root
-        if there := len(commit) == 40 and not git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
-            git(root, "archive", "--format=tar", f"--output={archive}", commit)
-        else:
+        packed = ""
+        with suppress(InputError):
+            if len(commit) == 40:
+                git("-C", root, "archive", "--format=tar", f"--output={archive}", commit)
+                packed = f"commit {commit}"
+        if not packed:
+            packed = "this folder, as it lay here when this was written"
             # what git doesn't know goes in where code belongs alone: tables may lie beside it
-            known = git(root, "ls-files", "-z").stdout.split("\0")
-            known += git(root, "ls-files", "-oz", "--exclude-standard", "components", "pipelines").stdout.split("\0")
+            known = git("-C", root, "ls-files", "-z").split("\0")
+            known += git("-C", root, "ls-files", "-oz", "--exclude-standard", "components", "pipelines").split("\0")
             if "usecase.toml" not in known:
                 raise InputError("git knows no usecase.toml here, so the sources of the release are not known; commit.")
             with tarfile.open(archive, "w") as tar:
                 for name in sorted(name for name in known if name and (root / name).is_file()):
                     tar.add(root / name, name, filter=_plain)
-        with tarfile.open(archive) as tar:
-            tar.extractall(unpacked.root, filter="data")
-        for name in COMPONENTS:
-            if not self.subject.manifest["images"][name].endswith(f":{batchloop_repository.component(unpacked, name)}"):
-                place = f"commit {commit}" if there else "this folder"
-                yield f"sources of {name}: those of {place} make another image than the release's"
+        unpack(archive, unpacked.root)
+        return packed
 
     def _raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each parameter that names raw data, with every file, and whether all is still what the run has read."""
@@ -160,15 +166,18 @@ class Bundle:
         quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
         self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
         self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
-        trained = self.subject.trained.get("steps", {}).get("TrainModel", {}).get("properties", {})
+        declared = self.subject.definitions.get("training", {}).get("Parameters", [])
+        usual = {"QualityLimit": case.gate.minimum, "MinimumLead": case.gate.minimum_lead}
+        usual |= {one["Name"]: one["DefaultValue"] for one in declared if one["Name"] in usual}
         known = card.Known(
             case,
             manifest,
+            usual,
+            {name: float(self.subject.trained.get("parameters", {}).get(name, one)) for name, one in usual.items()},
             evaluation=stored.read_json(quality),
             learned=stored.read_json(f"{manifest['artifacts']['baseline']}baseline.json"),
             reasons=stored.read_json(f"{manifest['artifacts']['explainer']}explainer.json"),
             data=data,
-            hyperparameters=trained.get("HyperParameters", {}),
         )
         card.write(known, self.made)
 
@@ -197,14 +206,6 @@ class Bundle:
         usual = {one["Name"]: one.get("DefaultValue") for one in declared if not one["Name"].endswith(GIVEN)}
         given = {name: value for name, value in self.subject.scored.get("parameters", {}).items() if name in usual}
         return " ".join(f"{name}={one}" for name, one in given.items() if name not in own and one != usual[name])
-
-
-def git(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Git in a folder. Raises InputError where there is none."""
-    try:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)  # noqa: S603, S607
-    except OSError as error:
-        raise InputError(f"git can't be run: {error.strerror}; it knows the sources of a release.") from None
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

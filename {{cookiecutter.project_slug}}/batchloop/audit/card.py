@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batchloop.container import report
+from batchloop.container.metrics import SMALLER_IS_BETTER
 from batchloop.container.usecase import UseCase
 from batchloop.pipelines import card
 
@@ -25,22 +26,37 @@ ENDS = {"low": "95 % from", "high": "95 % to"}
 class Known:
     """A release, and what its training has stored: `learned` is baseline.json, `reasons` explainer.json.
 
-    `data` lists the raw files; `hyperparameters` are those of the run.
+    `data` lists the raw files; the gate's parameters are `usual` as compiled, and what the run has `asked`.
     """
 
     case: UseCase
     manifest: Mapping[str, Any]
+    usual: Mapping[str, float]
+    asked: Mapping[str, float]
     evaluation: Mapping[str, Any]
     learned: Mapping[str, Any]
     reasons: Mapping[str, Any]
     data: Mapping[str, Any]
-    hyperparameters: Mapping[str, Any]
 
     @property
     def approval(self) -> dict[str, str]:
         """Who, when and why."""
         by, why = self.manifest.get("by", NOBODY), self.manifest.get("reason", "")
         return {"approved_by": by, "approved_at": self.manifest["created"], "reason": why}
+
+    @property
+    def gate(self) -> tuple[bool, str]:
+        """Whether the model is what the gate of its run has asked for; and what that was, in words."""
+        measured, (limit, least) = self.evaluation, (self.asked[name] for name in ("QualityLimit", "MinimumLead"))
+        metric = measured.get("metric", self.case.gate.metric)
+        smaller, value = metric in SMALLER_IS_BETTER, measured["test"][metric]
+        passed, said = value <= limit if smaller else value >= limit, f"at {'most' if smaller else 'least'} {limit:g}"
+        if measured.get("champion"):
+            passed = passed and measured["lead"] >= least
+            said += f" and a lead over the champion of {least:g}, which was {measured['lead']:g}"
+        given = [(name, one, self.usual[name]) for name, one in self.asked.items()]
+        own = (f" ({name} was {one:g} in this run, instead of {usual:g})" for name, one, usual in given if one != usual)
+        return passed, f"the gate asked for {said}{''.join(own)}"
 
     @property
     def split(self) -> str:
@@ -63,7 +79,7 @@ def write(known: Known, folder: Path) -> None:
 
 def content(known: Known, slices: bool) -> dict[str, Any]:
     """The card in the registry's schema, with everything that is measured."""
-    measured, manifest, gate = known.evaluation, known.manifest, known.case.gate
+    measured, manifest = known.evaluation, known.manifest
     groups = {name: measured.get(name) or {} for name in ("test", "validation", "champion")}
     for end, words in ENDS.items():
         groups[f"test, {words}"] = {name: ends[end] for name, ends in measured.get("intervals", {}).items()}
@@ -71,12 +87,12 @@ def content(known: Known, slices: bool) -> dict[str, Any]:
     groups["slices"] = {f"{line['column']}: {line['slice']}"[:255]: line["value"] for line in lines}
     finite = {name: {key: one for key, one in found.items() if one is not None} for name, found in groups.items()}
     facts = card.Facts(
-        observations=f"{known.split} Tuned and judged by {gate.metric}; the gate asks for {gate.minimum:g}.",
+        observations=f"{known.split} Tuned and judged by {known.case.gate.metric}; {known.gate[1]}.",
         model=str(manifest["artifacts"]["model"]),
         data=[part["uri"] for part in known.data.values()],
         image=str(manifest["images"]["algorithm"]),
         metrics=[(name, found) for name, found in finite.items() if found],
-        hyperparameters=known.hyperparameters,
+        hyperparameters=measured.get("hyperparameters", {}),  # also those that a search has found
         custom={
             "release": str(manifest["version"]),
             **known.approval,
