@@ -11,7 +11,7 @@ from batchloop.audit.card import Known
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Card
-from batchloop.pipelines import card
+from batchloop.pipelines import card, definitions
 from plumbing.rendered import ROOT
 
 SAMPLE = (ROOT / "usecase.toml").read_text(encoding="utf-8")
@@ -48,6 +48,13 @@ def test_a_registered_card_is_json_whatever_people_write() -> None:
     assert [metric["value"] for metric in group["metric_data"]] == [0.5, -0.1]
     assert "caveats_and_recommendations" not in written["additional_information"]
     assert written["additional_information"]["custom_details"]["git_commit"] == "c"
+
+
+@pytest.mark.parametrize("sign", ['"', "\\", "\n"])
+def test_an_address_of_data_that_would_break_the_card_is_refused(sign: str) -> None:
+    definition = {"Parameters": [{"Name": "TrainingData", "Type": "String"}]}
+    with pytest.raises(InputError, match=r"TrainingData = .* has a quote, a backslash or a line break in it"):
+        definitions.values(definition, {"TrainingData": f"s3://b/a{sign}b/"}, ())
 
 
 def test_a_changed_card_builds_no_image_anew() -> None:

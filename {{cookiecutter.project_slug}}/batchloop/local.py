@@ -73,10 +73,8 @@ def train(repository: Repository, options: RunOptions) -> int:
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
         _report(repository, finished, summary.evaluation())
-        both = {
-            "training": definition,
-            "inference": definitions.definition(repository, options.environment, "inference"),
-        }
+        inference = definitions.definition(repository, options.environment, "inference")
+        both = {"training": definition, "inference": inference}
         for step in finished.steps.values():
             if "ModelPackageArn" in step.properties and not finished.failed:
                 print(f"\ngate passed; {_release(repository, step.properties, summary, both)}")

@@ -251,11 +251,7 @@ def transform(name: str, arguments: Arguments, run: PipelineExecution) -> Proper
     with run.backend.serving(job) as port:
         _send_all(files, answers / source.rpartition("/")[0].rpartition("/")[2], port, arguments, run.log(name))
     run.storage.take(answers, output["S3OutputPath"])
-    return {
-        "TransformJobName": run.job_name(name),
-        "TransformJobStatus": "Completed",
-        "TransformOutput": output,
-    }
+    return {"TransformJobName": run.job_name(name), "TransformJobStatus": "Completed", "TransformOutput": output}
 
 
 def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments: Arguments, log: Path) -> None:

@@ -102,6 +102,8 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Seque
         kind = KINDS.get(parameter["Type"], str)
         if (typed := settings.parsed(kind, str(value))) is None:
             raise InputError(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
+        if name == "TrainingData" and re.search(r'["\\\x00-\x1f]', str(value)):  # the registered card is JSON
+            raise InputError(f"{name} = {value!r} has a quote, a backslash or a line break in it; rename the folder.")
         parsed[name] = typed
     return parsed
 

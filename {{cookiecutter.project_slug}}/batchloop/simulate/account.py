@@ -58,10 +58,7 @@ def parameter_tier(request: Mapping[str, Any], before: Sequence[str] = ()) -> st
     Raises what the Systems Manager API reference says of "PutParameter"; a larger parameter stays in its tier.
     """
     name, value, tier = request["Name"], request["Value"], request.get("Tier", "Standard")
-    refuse, size = (
-        partial(client_error, "PutParameter"),
-        max(len(text.encode()) for text in (value, *before)),
-    )
+    refuse, size = (partial(client_error, "PutParameter"), max(len(text.encode()) for text in (value, *before)))
     if not re.fullmatch(r"/?[\w.-]+|(/[\w.-]+)+", name, re.ASCII) or len(name) + LONGEST_ARN > LONGEST_NAME:
         raise refuse("ValidationException", f"{name} is no name of a parameter")
     if re.match("/?(aws|ssm)", name, re.IGNORECASE):
