@@ -154,6 +154,11 @@ def test_what_can_not_be_forecast_says_why_and_nothing_is_lost(flow: Flow, tmp_p
     assert "1 rows of the past have no 'load'; they are gaps, and not answered" in said["warnings"]
 
 
+def test_the_page_of_a_baseline_says_what_numbers_of_series_are(flow: Flow) -> None:
+    page = next(flow.root.rglob("report/report.html")).read_text(encoding="utf-8")
+    assert "Numbers of the past, load among them, count by how far" in page
+
+
 def test_a_series_that_training_never_saw_is_forecast_from_its_own_past(flow: Flow, tmp_path: Path) -> None:
     new = to_come(loads(sites=2, first=90))
     found = score(flow, new, tmp_path).predictions

@@ -90,12 +90,7 @@ def _labels(case: UseCase, folder: Path, identity: str) -> tuple[pl.LazyFrame, d
     labels = (
         given.filter(named & ~unlabelled)
         .group_by(identity, maintain_order=True)
-        .agg(
-            one.alias(LABEL),
-            (one if case.series else label).n_unique().alias("labels"),
-            pl.len().alias("times"),
-            *group,
-        )
+        .agg(one.first().alias(LABEL), one.n_unique().alias("labels"), pl.len().alias("times"), *group)
     )
     alike, times = pl.col("labels") == 1, pl.col("times")
     again = labels.select(contradicting=times.filter(~alike).sum(), repeated=(times - 1).filter(alike).sum())
