@@ -25,6 +25,15 @@ RESERVED = r"(?!xn--|sthree-|amzn-s3-demo-|.*(-s3alias|--(ol|x|table)-s3)$)"  # 
 SIGNED_IN = r"\S+://[^/]\S*@\S*"  # with a user or password; it is refused by a rule that does not print it
 MLFLOW = Matching(rf"{SIGNED_IN}|(?!\w*sql)[\w.:/@~+-]*", "a folder, an MLflow server's address or an ARN")
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
+MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
+UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
+YEARS = 28  # after which the calendar repeats itself
+# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
+RATE = re.compile(r"rate\(([1-9]\d*) (minute|hour|day)s?\)", re.IGNORECASE)
+FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))  # of a cron expression, lowest and highest value
+NAMES = {3: "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", 4: "SUN MON TUE WED THU FRI SAT"}
+SPECIAL = {2: r"L(-\d\d?)?|LW|\d\d?W", 4: r"[1-7]?L|\w{1,3}#[1-5]"}  # what these fields alone may hold
+ONCE_A_MONTH = re.compile(r" (LW?|\d+W) \S+ \? | \? \S+ (\w+#[1-4]|\dL) ")
 
 
 def _arn(service: str, what: str, resource: str) -> Matching:
@@ -243,17 +252,6 @@ def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
         if job not in tables:
             raise SettingError(f"[instances] needs {job}, with type, count and volume_gb.")
     return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}
-
-
-MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
-UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
-YEARS = 28  # after which the calendar repeats itself
-# "Schedule types in EventBridge Scheduler" in its user guide: the day is one of the month or one of the week
-RATE = re.compile(r"rate\(([1-9]\d*) (minute|hour|day)s?\)", re.IGNORECASE)
-FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))  # of a cron expression, lowest and highest value
-NAMES = {3: "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", 4: "SUN MON TUE WED THU FRI SAT"}
-SPECIAL = {2: r"L(-\d\d?)?|LW|\d\d?W", 4: r"[1-7]?L|\w{1,3}#[1-5]"}  # what these fields alone may hold
-ONCE_A_MONTH = re.compile(r" (LW?|\d+W) \S+ \? | \? \S+ (\w+#[1-4]|\dL) ")
 
 
 def runs_a_month(schedule: str) -> float | None:

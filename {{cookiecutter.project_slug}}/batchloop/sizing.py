@@ -32,8 +32,6 @@ USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
 SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
 LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
-
-
 Measured = tuple[float, float, float]  # seconds, processor seconds and MiB of one job
 
 

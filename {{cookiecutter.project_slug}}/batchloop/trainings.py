@@ -27,8 +27,6 @@ LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose 
 STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
 MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
-
-
 TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
 
 

@@ -30,20 +30,14 @@ COLOURFUL, GREYISH = 0.1, 16  # the share of pictures with colours from which al
 
 
 def gathered(options: Options) -> Options:
-    """The options, with a table in the place of a folder that holds nothing but a folder of pictures for each class.
-
-    Raises InputError for pictures that lie in none.
-    """
-    picture = "picture" if options.label != "picture" else "image"
-    data = _of_folder(options.data, ("file", picture, options.label), _place(options.data))
+    """The options, with a table in the place of a folder of pictures. Raises InputError for one without classes."""
+    names = ("file", "picture" if options.label != "picture" else "image", options.label)
+    data = _of_folder(options.data, names, _place(options.data))
     return options if data == options.data else replace(options, data=data, id=options.id or "file")
 
 
 def staged(data: Path, case: UseCase, target: Path, labelled: bool) -> Path:
-    """What a pipeline is given, or what it reads instead, at `target`: jobs get a copy of what is named, and no more.
-
-    Of a folder of pictures that is a table, as adopting makes one; of a table with paths the pictures too.
-    """
+    """The data; at `target` a table in the place of a folder of pictures, or a file with the pictures that it names."""
     shutil.rmtree(target, ignore_errors=True)
     images = [column.name for column in case.columns if column.type == "image"]
     if data.is_dir():
@@ -60,15 +54,12 @@ def staged(data: Path, case: UseCase, target: Path, labelled: bool) -> Path:
 
 
 def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
-    """A table of a folder's pictures: where each lies, itself and its class; the folder where it is none of pictures.
-
-    Without a name for the class there need be none. Raises InputError for pictures that can't be used.
-    """
+    """A table of where each picture lies, itself and, if named, its class; or the folder. Raises InputError."""
     if find_spec("PIL") is None or not folder.is_dir():
         return folder
     found, (key, picture, label) = sorted(files.below(folder)), names
     loose = [file for file in found if file.suffix.lower() in (*SUFFIXES, *OTHERS)]
-    if not loose or any(file.name.lower().endswith(files.KINDS) and not _beside(file) for file in found):
+    if not loose or any(file.name.lower().endswith(files.KINDS) and _is_table(file) for file in found):
         return folder
     if not any(file.suffix.lower() in SUFFIXES for file in loose):
         such = f"{folder.name} holds pictures such as {loose[0].name}"
@@ -89,11 +80,11 @@ def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
     return _written(rows(), target)
 
 
-def _beside(file: Path) -> bool:
-    """Whether it is a text such as readme.txt: a table with that ending names pictures in most of its first lines."""
-    lines = file.read_bytes()[:65536].lower().splitlines()[:LOOKED_AT] if file.suffix.lower() == ".txt" else []
+def _is_table(file: Path) -> bool:
+    """Most first lines of a .txt with paths name pictures; those of a readme.txt beside pictures don't."""
+    lines = file.read_bytes()[:65536].lower().splitlines()[:LOOKED_AT]
     named = [line for line in lines if any(suffix.encode() in line for suffix in SUFFIXES)]
-    return file.suffix.lower() == ".txt" and 2 * len(named) <= len(lines)
+    return file.suffix.lower() != ".txt" or 2 * len(named) > len(lines)
 
 
 def embedded(options: Options, table: Table) -> Options:

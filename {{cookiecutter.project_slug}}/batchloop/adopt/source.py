@@ -29,6 +29,26 @@ NO_GROUP = ("none", NONE)  # GROUP=none: rows are split one by one, whatever the
 TYPE = re.compile(
     r'\s*("(?:[^"]|"")+"|[^,]+?)\s*=\s*(number|category|boolean|date|text|out)\s*(?:\((.*?)\))?\s*(?:,|$)', re.DOTALL
 )
+LARGE = 20_000_000  # bytes that take a few seconds, which it says
+BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
+RECORDS, TITLES, LAST = 200, 30, 3  # first lines, those where the names are looked for, last ones that may be sums
+CHECKED = 50  # columns, at most
+EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names the separator
+DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
+NUMBER = re.compile(r"[-+$€£¥]?\s?\d[\d.,' ]*%?")
+DECIMAL = re.compile(r"[-+]?\d*[.,]\d+")
+ACCENTS, SIGNS, UNDEFINED = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]", r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])", "\ufffd"
+# Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
+GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
+FOREIGN = re.compile(r"[^\x00-\x7f]+")
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+DIGITS = 4  # after the point, all columns together, by which a mean is one and not a usual row
+MADE_UP = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
+SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
+AMOUNT = re.compile(r"-?\d+(\.\d*)?")
+GAP = re.compile("NA|N/A|NAN|NULL|NONE|[?]", re.I)
+NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
+Records = Sequence[tuple[int, Sequence[str]]]  # with the numbers of their lines
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
@@ -95,28 +115,6 @@ def missing_option(texts: Iterable[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(texts)
     return f"MISSING={shlex.quote(line.getvalue())}"
-
-
-LARGE = 20_000_000  # bytes that take a few seconds, which it says
-BLOCK, HEAD = 1 << 20, 1 << 22  # bytes read at once, characters looked at for separator and header
-RECORDS, TITLES, LAST = 200, 30, 3  # first lines, those where the names are looked for, last ones that may be sums
-CHECKED = 50  # columns, at most
-EXCEL = re.compile(r"sep=(.)(\r\n|\r|\n)")  # a first line by which Excel names the separator
-DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
-NUMBER = re.compile(r"[-+$€£¥]?\s?\d[\d.,' ]*%?")
-DECIMAL = re.compile(r"[-+]?\d*[.,]\d+")
-ACCENTS, SIGNS, UNDEFINED = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]", r"(?:[^\w\s\x00-\x7f·’‘´–—\xad]|[¹²³¼½¾])", "\ufffd"
-# Western text read as such has none of these: three accents in a row, a sign within a word, a capital after a letter
-GARBLED = re.compile(rf"{UNDEFINED}|{ACCENTS}{{3}}|[^\W\d_]{SIGNS}+[^\W\d_]|[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]")
-FOREIGN = re.compile(r"[^\x00-\x7f]+")
-WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
-DIGITS = 4  # after the point, all columns together, by which a mean is one and not a usual row
-MADE_UP = re.compile(r"(Unnamed: \d+(_level_\d+)?|_duplicated_\d+|\.\.\.\d+)?")  # a name that a program made up
-SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somme|suma|average|mittelwert", re.I)
-AMOUNT = re.compile(r"-?\d+(\.\d*)?")
-GAP = re.compile("NA|N/A|NAN|NULL|NONE|[?]", re.I)
-NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
-Records = Sequence[tuple[int, Sequence[str]]]  # with the numbers of their lines
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from batchloop.container.job import InputError
 from batchloop.container.settings import Matching, Range, SettingError
 
 RESERVED = ("prediction", "score", "error")
+NAME_RULE = "names can't begin with __ or look like ^…$; rename the column."
 # Keys of [data] that say how files are read, not what the data means.
 READING = ("missing", "separator", "encoding", "decimal", "thousands", "header", "bad_rows")
 # The tables each component reads; a change in any other does not change what it does.
@@ -320,9 +321,6 @@ def _hyperparameters(values: Any) -> dict[str, Any]:
 def usable(name: str) -> bool:
     """Whether a column's name is free: __ begins those that reading adds, and ^…$ is a pattern to Polars."""
     return not name.startswith("__") and not (name.startswith("^") and name.endswith("$"))
-
-
-NAME_RULE = "names can't begin with __ or look like ^…$; rename the column."
 
 
 def _column_rules(column: Column) -> formats.Rules:

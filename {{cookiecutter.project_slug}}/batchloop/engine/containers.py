@@ -13,6 +13,10 @@ from batchloop.engine.processes import Backend, Job, Port, Process
 from batchloop.repository import Repository
 
 # what docker and buildx say, in lower case → what it means
+SIZES = Path(__file__).resolve().with_name("instances.toml")
+# Outside this network's own machine no answer would find its way back: a published port works, calling out does not.
+NETWORK, NO_MASQUERADE = "usecase-no-way-out", "com.docker.network.bridge.enable_ip_masquerade=false"
+PORT = 8080
 MEANINGS = {
     "cannot connect to the docker daemon": "Docker's daemon is not running; start it (Docker Desktop, or as root: "
     "`service docker start`).",
@@ -60,12 +64,6 @@ def exists(image: str) -> bool:
             return False
         raise
     return True
-
-
-SIZES = Path(__file__).resolve().with_name("instances.toml")
-# Outside this network's own machine no answer would find its way back: a published port works, calling out does not.
-NETWORK, NO_MASQUERADE = "usecase-no-way-out", "com.docker.network.bridge.enable_ip_masquerade=false"
-PORT = 8080
 
 
 class Containers(Backend):

@@ -19,6 +19,8 @@ from batchloop.container.job import InputError
 from batchloop.pipelines.expressions import KEYS, keyed, seconds
 
 READ_ONLY = 0o444
+ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
+NEEDED = ("version", "created", "model_package", "images")
 Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
 
 
@@ -182,10 +184,6 @@ def fingerprint(known: Path, files: Iterable[tuple[str, Path]]) -> str:
         entries.append([name, digests[key][0], digests[key][3]])
     write_json(known, digests)
     return repository.of(entries)
-
-
-ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
-NEEDED = ("version", "created", "model_package", "images")
 
 
 class Registry:
