@@ -122,8 +122,10 @@ def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
 def test_a_release_of_an_account_is_bundled_with_who_released_it(
     released: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    assert bundle.audit(released.repository, Wanted(None, "dev", str(out), batch=True)) == 1
+    out, link = tmp_path / "out", tmp_path / "link"
+    out.mkdir()
+    link.symlink_to(out)
+    assert bundle.audit(released.repository, Wanted(None, "dev", str(link), batch=True)) == 1
     said = capsys.readouterr().out
     assert "missing: sources of algorithm" in said  # the release's images are made up
     assert "TrainingData: what run" in said

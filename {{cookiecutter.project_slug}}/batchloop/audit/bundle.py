@@ -49,7 +49,7 @@ def audit(repository: Repository, wanted: Wanted) -> int:
             subject = here(repository, wanted.release)
         number = subject.manifest["version"]
         folder = f"{wanted.source}-{number}" if wanted.source else f"release-{number}"
-        target = Path(wanted.out or repository.local / "audit" / folder).expanduser().absolute()
+        target = Path(wanted.out or repository.local / "audit" / folder).expanduser().resolve()
         if wanted.out and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"OUT={wanted.out} is there already; name a folder that is new or empty.")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ class Bundle:
     def _scored(self) -> Iterator[str]:
         """The last scoring: its report and the hashes of its predictions; for a `batch` its rows too."""
         if not self.subject.scored:
-            yield "predictions: this release has scored nothing here"
+            yield "predictions: no scoring, or in an account not the last one, was of this release"
             return
         predictions, stored = self.subject.output("ScoreFeatures"), self.subject.stored
         write_sums(self.made / "PREDICTIONS", stored.files(predictions))
