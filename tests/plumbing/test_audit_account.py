@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from batchloop import local
 from batchloop.audit import bundle, supply
 from batchloop.audit.bundle import Wanted
+from batchloop.audit.subject import Subject
+from batchloop.container.usecase import load
 from batchloop.control import storage
+from batchloop.engine import running
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 from plumbing.test_releasing import CALLER, Here, failure, here, set_account  # noqa: F401 - a fixture
 
@@ -117,8 +122,10 @@ def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
 def test_a_release_of_an_account_is_bundled_with_who_released_it(
     released: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    assert bundle.audit(released.repository, Wanted(None, "dev", str(out), batch=True)) == 1
+    out, link = tmp_path / "out", tmp_path / "link"
+    out.mkdir()
+    link.symlink_to(out)
+    assert bundle.audit(released.repository, Wanted(None, "dev", str(link), batch=True)) == 1
     said = capsys.readouterr().out
     assert "missing: sources of algorithm" in said  # the release's images are made up
     assert "TrainingData: what run" in said
@@ -148,6 +155,28 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
 def test_a_release_that_is_not_there_is_named(here: Here) -> None:  # noqa: F811
     said = failure(lambda: bundle.audit(here.repository, Wanted(7, "dev")))
     assert said == "dev has no release 7; `make releases ENV=dev` lists them."
+
+
+def test_files_that_came_later_are_none_that_are_missing(tmp_path: Path) -> None:
+    repository, rows = Repository(tmp_path), tmp_path / "data" / "w" / "train"
+    rows.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (rows / f"{name}.csv").write_text("age,churned\n1,no\n", encoding="utf-8")
+    given: dict[str, Any] = {"TrainingData": rows.as_uri()}
+    run = {"execution": "first", "parameters": given | {"DataFingerprint": local.fingerprint(repository, given)}}
+    subject, case = Subject({}, {}, {}, {}, running.storage(repository), run, {}), load(ROOT / "usecase.toml")
+    audited = bundle.Bundle(repository, subject, tmp_path / "made", False)
+
+    def read() -> dict[str, Any]:
+        return dict(audited.raw(case, run))["TrainingData"]
+
+    (rows / "labelled.csv").write_text("age,churned\n2,yes\n", encoding="utf-8")
+    assert read()["same"]
+    assert [file["since"] for file in read()["files"]] == ["same", "same", "same", "added since"]
+    (rows / "b.csv").write_text("age,churned\n2,no\n", encoding="utf-8")
+    (rows / "c.csv").unlink()
+    assert not read()["same"]
+    assert read()["lost"] == {"b.csv": "changed", "c.csv": "gone"}
 
 
 def test_a_link_in_git_that_leads_elsewhere_is_named(released: Here, tmp_path: Path) -> None:

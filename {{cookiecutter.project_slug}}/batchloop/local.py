@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -148,12 +149,26 @@ def _order(
 
 
 def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Collection[str] = ()) -> str:
-    """Of the raw data of a run, and what the `chosen` parameters point at. Raises InputError for what is not there."""
-    stored = running.storage(repository)
+    """Of the raw data of a run, and what the `chosen` parameters point at; what it is of is kept under it."""
     given = {*RAW, *(name for name in chosen if str(values[name]).startswith(("s3://", "file://")))}
-    files = [file for name in sorted(given & {*values}) for file in stored.files(values[name])]
-    files += stored.listed(values["EarlierData"]) if "EarlierData" in values else []
-    return storage.fingerprint(repository.local / "digests.json", files)
+    found = hashed(repository, values, sorted(given & {*values}))
+    digest = batchloop_repository.of(list(chain.from_iterable(found.values())))
+    write_json(fingerprinted(repository, digest), found)
+    return digest
+
+
+def fingerprinted(repository: Repository, digest: str) -> Path:
+    """The file that keeps what a fingerprint is of."""
+    return repository.local / "fingerprints" / f"{digest}.json"
+
+
+def hashed(repository: Repository, values: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[list[Any]]]:
+    """Parameter → name, size and hash of each file. Raises InputError for what is not there."""
+    stored = running.storage(repository)
+    found = {name: stored.files(values[name]) for name in names}
+    found |= {"EarlierData": stored.listed(values["EarlierData"])} if "EarlierData" in values else {}
+    entries = iter(storage.hashed(repository.local / "digests.json", chain.from_iterable(found.values())))
+    return {name: [next(entries) for _ in files] for name, files in found.items()}
 
 
 def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:

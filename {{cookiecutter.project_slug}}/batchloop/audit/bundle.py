@@ -16,6 +16,7 @@ from batchloop.audit import card, supply
 from batchloop.audit.subject import Subject, here, sha256
 from batchloop.container import report, usecase
 from batchloop.container.job import InputError
+from batchloop.container.job import listed as sentence
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
@@ -48,7 +49,7 @@ def audit(repository: Repository, wanted: Wanted) -> int:
             subject = here(repository, wanted.release)
         number = subject.manifest["version"]
         folder = f"{wanted.source}-{number}" if wanted.source else f"release-{number}"
-        target = Path(wanted.out or repository.local / "audit" / folder).expanduser().absolute()
+        target = Path(wanted.out or repository.local / "audit" / folder).expanduser().resolve()
         if wanted.out and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"OUT={wanted.out} is there already; name a folder that is new or empty.")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,10 +100,12 @@ class Bundle:
         for uri in manifest["artifacts"].values():
             self._copy(uri, running.storage(Repository(made)).path(uri))
         runs = (self.subject.trained, self.subject.scored)
-        data = {name: part for run in runs for name, part in self._raw(case, run)}
+        data = {name: part for run in runs for name, part in self.raw(case, run)}
         write_json(made / "data.json", data)
-        changed = (f"{name}: what run {part['run']} has read" for name, part in data.items() if not part["same"])
-        missing += [f"{what} is gone or has changed" for what in changed]
+        for name, part in [(name, part) for name, part in data.items() if not part["same"]]:
+            which = sentence((f"{file} ({state})" for file, state in part["lost"].items()), 5)
+            what = f"is not all there: {which}" if which else "is gone, has changed or was added to"
+            missing.append(f"{name}: what run {part['run']} has read {what}")
         self._card(case, {name: part for name, part in data.items() if name != "ProductionData"})
         missing += self._scored()
         about: dict[str, Any] = {
@@ -149,17 +152,24 @@ class Bundle:
         unpack(archive, unpacked.root)
         return packed
 
-    def _raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each parameter that names raw data, with every file, and whether all is still what the run has read."""
-        given, same = run.get("parameters", {}), False
+        given, same, since = run.get("parameters", {}), False, dict[str, dict[str, str]]()
         with suppress(InputError, KeyError):
+            since = self.subject.since(self.repository, run)
             same = self.subject.unchanged(self.repository, run)
         for name in [name for name in (*local.RAW, "EarlierData") if name in given]:
             entries: list[dict[str, Any]] = []
             with suppress(InputError):
                 entries = self.subject.raw(case, name, given[name])
             if entries or name != "EarlierData":
-                yield name, {"run": run["execution"], "uri": given[name], "same": same, "files": entries}
+                states = since.get(name, {})
+                lost = {file: state for file, state in states.items() if state in ("gone", "changed")}
+                files = [
+                    {**entry, "since": states.get(entry["name"], "same" if same else "not known")} for entry in entries
+                ]
+                about = {"same": not lost if states else same, "lost": lost, "files": files}
+                yield name, {"run": run["execution"], "uri": given[name], **about}
 
     def _card(self, case: UseCase, data: Mapping[str, Any]) -> None:
         manifest, stored, metrics = self.subject.manifest, self.subject.stored, self.subject.package["ModelMetrics"]
@@ -184,7 +194,7 @@ class Bundle:
     def _scored(self) -> Iterator[str]:
         """The last scoring: its report and the hashes of its predictions; for a `batch` its rows too."""
         if not self.subject.scored:
-            yield "predictions: this release has scored nothing here"
+            yield "predictions: no scoring, or in an account not the last one, was of this release"
             return
         predictions, stored = self.subject.output("ScoreFeatures"), self.subject.stored
         write_sums(self.made / "PREDICTIONS", stored.files(predictions))

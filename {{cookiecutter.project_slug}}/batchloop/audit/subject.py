@@ -43,6 +43,20 @@ class Subject:
         """Whether the raw data is what a run has read. Raises InputError where it is gone."""
         return bool(local.fingerprint(repository, run["parameters"]) == run["parameters"]["DataFingerprint"])
 
+    def since(self, repository: Repository, run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """Parameter → what has become of each of its files since the run; nothing where the run has kept no list."""
+        given, found = run["parameters"], dict[str, dict[str, str]]()
+        with suppress(OSError):
+            kept = json.loads(local.fingerprinted(repository, given["DataFingerprint"]).read_text("utf-8"))
+            for name, before in kept.items():
+                after = list[list[Any]]()
+                with suppress(InputError):
+                    after = local.hashed(repository, {name: given[name]}, {name} - {"EarlierData"})[name]
+                there, known = ({file[0] for file in files} for files in (after, before))
+                found[name] = {file[0]: "same" if file in before else "changed" for file in after}
+                found[name] |= dict.fromkeys(known - there, "gone") | dict.fromkeys(there - known, "added since")
+        return found
+
     def output(self, step: str, name: str = "") -> str:
         """The folder of what a step of the last scoring gave."""
         found = self.scored["steps"][step]["properties"]

@@ -163,8 +163,8 @@ class Cache:
         return self.folder / f"{repository.of([step['Name'], request])}.json"
 
 
-def fingerprint(known: Path, files: Iterable[tuple[str, Path]]) -> str:
-    """Another one for other names, sizes or contents; `known` keeps the hashes of unchanged files."""
+def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
+    """Name, size and hash of files; `known` keeps the hashes of unchanged ones. Raises InputError for a broken link."""
     try:
         before: dict[str, list[Any]] = json.loads(known.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -183,7 +183,7 @@ def fingerprint(known: Path, files: Iterable[tuple[str, Path]]) -> str:
                 digests[key] = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
         entries.append([name, digests[key][0], digests[key][3]])
     write_json(known, digests)
-    return repository.of(entries)
+    return entries
 
 
 class Registry:
