@@ -107,6 +107,8 @@ def test_a_known_vulnerability_fails_until_it_is_let_pass_with_a_reason_and_a_da
     assert "no known vulnerabilities to mend" in said
     ignored.write_text(entry.format(date.today() - timedelta(1)), encoding="utf-8")
     assert "and counts again" in run("make", "scan", succeeds=False).stdout
+    ignored.write_text(entry.format("2027-02-30"), encoding="utf-8")
+    assert "until = '2027-02-30' is no day of the calendar" in run("make", "scan", succeeds=False).stderr
     ignored.write_text(entry.format(later).replace("until", "untill"), encoding="utf-8")
     said = run("make", "scan", succeeds=False).stderr
     assert "vulnerabilities.toml, line 3" in said

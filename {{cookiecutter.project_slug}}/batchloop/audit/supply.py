@@ -142,7 +142,7 @@ def scan(repository: Repository) -> int:
     count = f"{open_ones or 'no'} known {'vulnerability' if open_ones == 1 else 'vulnerabilities'} to mend"
     print(f"{count} in {len(where)} packages of {len(locks)} locks, as OSV knows them on {datetime.now(UTC).date()}")
     if open_ones:
-        print(f"`make lock UPGRADE=yes` takes newer versions; {IGNORED} lets one pass, with a reason, until a day")
+        print(f"`make lock UPGRADE=yes` takes newer versions; {IGNORED} lets one pass, with a reason and a last day")
     return int(open_ones > 0)
 
 
@@ -178,7 +178,13 @@ def _passed(repository: Repository) -> dict[str, Pass]:
         return {}
     with settings.errors_in(IGNORED, text):
         entries = {name: settings.table(Pass, (name,), table) for name, table in tables.items()}
-    over = {name: entry for name, entry in entries.items() if entry.until < date.today().isoformat()}
+    over = {}
+    for name, entry in entries.items():
+        try:
+            if date.fromisoformat(entry.until) < datetime.now(UTC).date():
+                over[name] = entry
+        except ValueError:
+            raise InputError(f"{IGNORED}: [{name}] until = {entry.until!r} is no day of the calendar.") from None
     for name, entry in over.items():
         print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
     return {name: entry for name, entry in entries.items() if name not in over}
