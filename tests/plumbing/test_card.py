@@ -80,5 +80,16 @@ def test_a_card_says_what_the_gate_of_the_run_asked_for(
 ) -> None:
     evaluation = {"metric": metric, "test": {metric: 0.5}, "lead": -lead, "champion": {metric: 0.6} if lead else None}
     usual, asked = {"QualityLimit": 0.4, "MinimumLead": 0.0}, {"QualityLimit": limit, "MinimumLead": 0.0}
-    known = Known(usecase.load(ROOT / "usecase.toml"), {}, usual, asked, evaluation, {}, {}, {})
+    known = Known(usecase.load(ROOT / "usecase.toml"), {}, {}, usual, asked, evaluation, {}, {}, {})
     assert known.gate == (passed, said)
+
+
+def test_who_approved_is_not_who_released() -> None:
+    package = {
+        "LastModifiedBy": {"IamIdentity": {"Arn": "ada"}},
+        "ApprovalDescription": "seen",
+        "LastModifiedTime": "t",
+    }
+    manifest = {"by": "bob", "reason": "rollback to 1", "created": "later"}
+    known = Known(usecase.load(ROOT / "usecase.toml"), manifest, package, {}, {}, {}, {}, {}, {})
+    assert known.approval == {"approved_by": "ada", "approved_at": "t", "reason": "seen"}

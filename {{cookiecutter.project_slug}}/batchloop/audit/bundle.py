@@ -182,6 +182,7 @@ class Bundle:
         known = card.Known(
             case,
             manifest,
+            self.subject.package,
             usual,
             {name: float(self.subject.trained.get("parameters", {}).get(name, one)) for name, one in usual.items()},
             evaluation=stored.read_json(quality),

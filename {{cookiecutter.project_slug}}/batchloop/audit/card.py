@@ -9,6 +9,7 @@ from typing import Any
 from batchloop.container import report
 from batchloop.container.metrics import SMALLER_IS_BETTER
 from batchloop.container.usecase import UseCase
+from batchloop.control.release import approver
 from batchloop.pipelines import card
 
 LARGEST = 100_000  # characters that the registry takes
@@ -31,6 +32,7 @@ class Known:
 
     case: UseCase
     manifest: Mapping[str, Any]
+    package: Mapping[str, Any]
     usual: Mapping[str, float]
     asked: Mapping[str, float]
     evaluation: Mapping[str, Any]
@@ -41,8 +43,10 @@ class Known:
     @property
     def approval(self) -> dict[str, str]:
         """Who, when and why."""
-        by, why = self.manifest.get("by", NOBODY), self.manifest.get("reason", "")
-        return {"approved_by": by, "approved_at": self.manifest["created"], "reason": why}
+        if "by" not in self.manifest:
+            return {"approved_by": NOBODY, "approved_at": self.manifest["created"], "reason": ""}
+        why, when = (str(self.package.get(name, "")) for name in ("ApprovalDescription", "LastModifiedTime"))
+        return {"approved_by": approver(self.package), "approved_at": when, "reason": why}
 
     @property
     def gate(self) -> tuple[bool, str]:

@@ -227,16 +227,19 @@ def _published(aws: Aws, places: Places, now: datetime, arn: str, time: str) -> 
         if time < reports.moment(released["created"]):
             raise NotReleased(f"its approval of {time} is older than release {released['version']}.")
     reason = package.get("ApprovalDescription") or "approved"
-    # who changed the package last, or made it
-    users = [package.get(key) or {} for key in ("LastModifiedBy", "CreatedBy")]
-    names = [user.get("IamIdentity", {}).get("Arn") or user.get("UserProfileArn") for user in users]
-    approver = str(next(filter(None, names), "unknown"))
-    manifest = kept(aws, places, build(aws, package, approver, reason, time))
+    manifest = kept(aws, places, build(aws, package, approver(package), reason, time))
     if released and released["model_package"] == arn:  # the event moves no release to another pipeline
         manifest |= {"pipeline_version": released.get("pipeline_version", 0)}
     manifest, _ = publish(aws, places, manifest)
     reports.measure(aws, places, now, {"ReleaseRefused": 0})
     return f"{arn} is release {manifest['version']}."
+
+
+def approver(package: Mapping[str, Any]) -> str:
+    """Who changed a package last, or made it."""
+    users = [package.get(key) or {} for key in ("LastModifiedBy", "CreatedBy")]
+    names = [user.get("IamIdentity", {}).get("Arn") or user.get("UserProfileArn") for user in users]
+    return str(next(filter(None, names), "unknown"))
 
 
 def parameter_changed(event: Mapping[str, Any], aws: Aws, places: Places, now: datetime) -> str:
