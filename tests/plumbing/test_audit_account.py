@@ -12,6 +12,7 @@ from batchloop import local
 from batchloop.audit import bundle, supply
 from batchloop.audit.bundle import Wanted
 from batchloop.audit.subject import Subject
+from batchloop.container.job import InputError
 from batchloop.container.usecase import load
 from batchloop.control import storage
 from batchloop.engine import running
@@ -186,3 +187,11 @@ def test_a_link_in_git_that_leads_elsewhere_is_named(released: Here, tmp_path: P
     subprocess.run(["git", "add", "link", "file"], cwd=root, check=True)
     said = failure(lambda: bundle.audit(released.repository, Wanted(None, "dev", str(tmp_path / "out"))))
     assert said == "git knows link, which leads out of this folder: make it a file, and commit."
+
+
+def test_a_release_that_was_promoted_is_audited_where_it_was_trained(released: Here, tmp_path: Path) -> None:
+    released.another("prod")
+    assert released.promote() == 0
+    with pytest.raises(InputError, match=r"\(promoted from dev release 1\): model 1 of team-case-dev is audited where"):
+        bundle.audit(released.repository, Wanted(None, "prod", str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()

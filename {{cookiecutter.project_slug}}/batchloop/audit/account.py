@@ -79,6 +79,14 @@ def there(repository: Repository, name: str, number: int | None, folder: Path) -
     if manifest is None:
         which = "" if number is None else f" {number}"
         raise InputError(f"{name} has no release{which}; `make releases ENV={name}` lists them.")
+    group, version = manifest["model_package"].split(":model-package/")[-1].split("/")
+    if group != session.places.prefix:  # what it was trained on lies in another environment, often of another account
+        source = group.rpartition("-")[2]
+        raise InputError(
+            f"release {manifest['version']} of {name} was brought there ({manifest['reason']}): model {version} of "
+            f"{group} is audited where it was trained; `make releases ENV={source}` lists the releases for `make "
+            f"audit FROM={source}`."
+        )
     package = session.call("sagemaker", "describe_model_package", ModelPackageName=manifest["model_package"])
     group, stored = {"ModelPackageGroupName": package["ModelPackageGroupName"]}, Fetched(folder, session)
     # …/training/<execution>/TrainModel/output/<job>/output/model.tar.gz
