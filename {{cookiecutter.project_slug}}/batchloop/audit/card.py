@@ -9,7 +9,6 @@ from typing import Any
 from batchloop.container import report
 from batchloop.container.metrics import SMALLER_IS_BETTER
 from batchloop.container.usecase import UseCase
-from batchloop.control.release import approver
 from batchloop.pipelines import card
 
 LARGEST = 100_000  # characters that the registry takes
@@ -46,6 +45,8 @@ class Known:
         if "by" not in self.manifest:
             return {"approved_by": NOBODY, "approved_at": self.manifest["created"], "reason": ""}
         why, when = (str(self.package.get(name, "")) for name in ("ApprovalDescription", "LastModifiedTime"))
+        from batchloop.control.release import approver  # noqa: PLC0415 - loads botocore
+
         return {"approved_by": approver(self.package), "approved_at": when, "reason": why}
 
     @property
