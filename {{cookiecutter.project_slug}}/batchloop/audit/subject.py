@@ -79,7 +79,7 @@ def here(repository: Repository, number: int | None) -> Subject:
     digests = {"training": manifest.get("training"), "inference": manifest.get("definition")}
     kept = {name: local.definition_file(repository, name, str(digest)) for name, digest in digests.items()}
     model = manifest["artifacts"]["model"]
-    runs = [json.loads(file.read_text("utf-8")) for file in sorted((repository.local / "runs").glob("*/run.json"))]
+    runs = [*running.records(repository)][::-1]
     scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
     approvals = [{key: value for key, value in one.items() if isinstance(value, str | int)} for one in packages]
     return Subject(
