@@ -28,6 +28,7 @@ from batchloop.simulate.simulation import Row, Table
 from data import sample
 from data import stages as sample_stages
 from plumbing.control_plane import OBJECT_CREATED
+from plumbing.parameter_store import parameter_tier
 from plumbing.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
 
 NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"]
@@ -275,27 +276,25 @@ NAME = "/team/case/dev/x"
         ({"Name": f"/{'a' * 1000}"}, "ValidationException"),
     ],
 )
-def test_a_parameter_is_refused_as_the_parameter_store_refuses_it(
-    quick: Loop, request_: dict[str, Any], code: str
-) -> None:
+def test_a_parameter_is_refused_as_the_parameter_store_refuses_it(request_: dict[str, Any], code: str) -> None:
     """ "PutParameter" in the Systems Manager API reference."""
     request = {"Name": NAME, "Value": "x", "Type": "String"} | request_
     with pytest.raises(ClientError, match=code):
-        quick.aws.ssm.put_parameter(**{key: value for key, value in request.items() if value is not None})
-    assert request["Name"] not in quick.state["parameters"]
+        parameter_tier({key: value for key, value in request.items() if value is not None})
 
 
-def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one(quick: Loop) -> None:
-    put = quick.aws.ssm.put_parameter
+def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one() -> None:
+    before = list[str]()
     for name, request, tier in (
         (NAME, {"Value": "x" * 4096, "Tier": "Intelligent-Tiering", "Type": "String"}, "Standard"),
         (NAME, {"Value": "y" * 8192, "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
         (NAME, {"Value": "z", "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
-        ("/team" + "/a" * 14, {"Value": '{"a": {"b": {}}}', "Type": "String"}, "Standard"),
     ):
-        assert put(Name=name, **request)["Tier"] == tier
+        assert parameter_tier({"Name": name, **request}, before) == tier
+        before.append(str(request["Value"]))
+    assert parameter_tier({"Name": "/team" + "/a" * 14, "Value": '{"a": {"b": {}}}', "Type": "String"}) == "Standard"
     with pytest.raises(ClientError, match="ValidationException"):  # there is no way back
-        put(Name=NAME, Value="x", Tier="Standard", Overwrite=True)
+        parameter_tier({"Name": NAME, "Value": "x", "Tier": "Standard", "Overwrite": True}, before)
 
 
 def test_of_a_parameter_a_hundred_versions_are_kept(quick: Loop) -> None:
