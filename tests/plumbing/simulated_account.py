@@ -20,8 +20,9 @@ from batchloop.engine import running
 from batchloop.engine.graph import StepStatus
 from batchloop.engine.running import Order
 from batchloop.pipelines import check
+from batchloop.repository import Repository
 from batchloop.simulate.account import Account, State
-from batchloop.simulate.loop import Loop, Simulated, Stage, bootstrap
+from batchloop.simulate.loop import Loop, Stage, bootstrap
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
@@ -151,7 +152,7 @@ def realised(worse: bool) -> dict[str, Any]:
 
 def open_quick(folder: Path, names: list[str], state: State | None = None, rules: Settings = RULES) -> Loop:
     """The loop of an account in a folder, with a stage for each name, as it was left."""
-    repository = Simulated(folder)
+    repository = Repository(folder, folder / "local" / "simulation")
     repository.local.mkdir(parents=True, exist_ok=True)
     state = state or State(repository.local / "state.json")
     places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)

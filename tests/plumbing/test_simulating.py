@@ -21,9 +21,10 @@ from batchloop.container.job import InputError
 from batchloop.control import handlers, retraining, storage
 from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
+from batchloop.repository import Repository
 from batchloop.simulate import simulation
 from batchloop.simulate.account import Account, State
-from batchloop.simulate.loop import FIRST, Loop, Options, Simulated, Stage, find_stages
+from batchloop.simulate.loop import FIRST, Loop, Options, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
 from data import sample
 from data import stages as sample_stages
@@ -372,13 +373,13 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
     folder = user_stages(tmp_path / "mine", "10", "9", "2", "first")
     (folder / "9" / "about.txt").write_text("the ninth\n")
     (folder / "window").write_text("sample\n")
-    found = find_stages(Simulated(tmp_path), Options(stages=str(folder)))
+    found = find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options(stages=str(folder)))
     assert [stage.name for stage in found] == ["first", "2", "9", "10"]
     assert [stage.about for stage in found] == ["", "", "the ninth", ""]
 
 
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
-    repository = Simulated(tmp_path)
+    repository = Repository(tmp_path, tmp_path / "local" / "simulation")
     with pytest.raises(InputError, match="no folder"):
         find_stages(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
@@ -394,7 +395,7 @@ def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "window").write_text("adopted\n")
     with pytest.raises(InputError, match="give STAGES=folder"):
-        find_stages(Simulated(tmp_path), Options())
+        find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options())
 
 
 def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:

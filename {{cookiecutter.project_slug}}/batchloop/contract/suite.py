@@ -5,7 +5,6 @@ The local engine runs both pipelines in the images, twice, on rows of the use ca
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -25,26 +24,12 @@ ROWS = 3000
 HERE = repository.here()
 
 
-@dataclass(frozen=True)
-class Ran(Repository):
-    """The same repository after a training and a scoring run, which leave all that they make in `folder`."""
-
-    folder: Path = Path()
-
-    @property
-    def local(self) -> Path:
-        return self.folder
-
-    def compiled(self, environment: str) -> Path:
-        """The user's own: the definitions are the same."""
-        return HERE.compiled(environment)
-
-    def contents(self) -> dict[str, str]:
-        """Name → hash of every file that was stored, without the runs' own names."""
-        found = repository.files(self.local, [self.local / "storage" / "runs"])
-        for run in [record["execution"] for record in running.records(self)]:
-            found = {name.replace(run, "run"): digest for name, digest in found.items()}
-        return found
+def contents(ran: Repository) -> dict[str, str]:
+    """Name → hash of every file that its runs have stored, without the runs' own names."""
+    found = repository.files(ran.local, [ran.local / "storage" / "runs"])
+    for run in [record["execution"] for record in running.records(ran)]:
+        found = {name.replace(run, "run"): digest for name, digest in found.items()}
+    return found
 
 
 def _rows(source: Path, target: Path) -> str:
@@ -55,13 +40,13 @@ def _rows(source: Path, target: Path) -> str:
     return str(target)
 
 
-def _run(folder: Path, data: Path) -> Ran:
-    """Train and score, whatever so few rows teach."""
+def _run(folder: Path, data: Path) -> Repository:
+    """Train and score, whatever so few rows teach; what that leaves is in the folder."""
     learned, production = HERE.data("train"), HERE.data("production")
     if not learned.exists():
         definitions.run_module(HERE, "data.sample", "--rows", str(ROWS), "--output", str(data / "sample"))
         learned, production = data / "sample" / "train", data / "sample" / "production"
-    ran, given = Ran(HERE.root, folder), (sizing.passing(usecase.load(HERE.root / "usecase.toml")), "Trials=0")
+    ran, given = Repository(HERE.root, folder), (sizing.passing(usecase.load(HERE.root / "usecase.toml")), "Trials=0")
     train = RunOptions(data=_rows(learned, data / "train.parquet"), parameters=given, on=DOCKER, fresh=True)
     assert local.train(ran, train) == 0
     rows = _rows(production if production.exists() else learned, data / "production.parquet")
@@ -70,11 +55,11 @@ def _run(folder: Path, data: Path) -> Ran:
 
 
 @pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return _run(tmp_path_factory.mktemp("ran"), tmp_path_factory.mktemp("data"))
 
 
-def test_every_job_writes_every_output(ran: Ran) -> None:
+def test_every_job_writes_every_output(ran: Repository) -> None:
     stored = running.storage(ran)
     steps = {name: step for record in running.records(ran) for name, step in record["steps"].items()}
     outputs = {name: running.outputs(Progress("", properties=step["properties"])) for name, step in steps.items()}
@@ -85,7 +70,7 @@ def test_every_job_writes_every_output(ran: Ran) -> None:
         assert not [file for file in written if Path(file).name.startswith(".")]
 
 
-def test_every_artifact_names_the_image_that_made_it(ran: Ran, tmp_path: Path) -> None:
+def test_every_artifact_names_the_image_that_made_it(ran: Repository, tmp_path: Path) -> None:
     release, stored = storage.read_release(ran.release), running.storage(ran)
     assert release
     for component, name in zip(COMPONENTS, storage.ARTIFACTS, strict=True):
@@ -95,12 +80,12 @@ def test_every_artifact_names_the_image_that_made_it(ran: Ran, tmp_path: Path) -
         assert (manifest["component"], manifest["code_version"]) == (component, version.rpartition(":")[2])
 
 
-def test_the_same_inputs_give_the_same_bytes(ran: Ran, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(ran: Repository, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    assert _run(tmp_path / "again", tmp_path / "data").contents() == ran.contents()
+    assert contents(_run(tmp_path / "again", tmp_path / "data")) == contents(ran)
 
 
-def test_it_answers_within_two_seconds_of_its_start(ran: Ran, tmp_path: Path) -> None:
+def test_it_answers_within_two_seconds_of_its_start(ran: Repository, tmp_path: Path) -> None:
     """The best of several starts: other tests are at work on the same processors."""
     release, backend, taken = storage.read_release(ran.release), local.backend(ran, DOCKER), list[float]()
     assert release

@@ -47,21 +47,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Simulated(Repository):
-    """The same repository, whose runs leave nothing where the user's own are."""
-
-    decision: bool = True
-
-    @property
-    def local(self) -> Path:
-        return self.root / "local" / ("simulation" if self.decision else "simulation-off")
-
-    def compiled(self, environment: str) -> Path:
-        """The user's own: the definitions are the same."""
-        return self.root / "local" / "compiled" / environment
-
-
-@dataclass(frozen=True)
 class Stage:
     """`number` counts from 1; the folder holds production/, train/ and, where [split] asks for it, validation/."""
 
@@ -140,7 +125,7 @@ def _sample(repository: Repository, options: Options) -> Path:
 class Loop:
     """`stages` come one a tick; events hold what the functions read of them."""
 
-    repository: Simulated
+    repository: Repository
     case: UseCase
     places: Places
     account: Account
@@ -317,7 +302,7 @@ class Loop:
         return True
 
 
-def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
+def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> Loop:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
     here = f"{environment.region}:{environment.account}"
