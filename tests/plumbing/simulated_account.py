@@ -26,8 +26,7 @@ from batchloop.simulate.loop import Loop, Stage, bootstrap
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
-DIGEST = f"sha256:{'0' * 64}"
-IMAGES = {name: f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/case/{name}@{DIGEST}" for name in COMPONENTS}
+IMAGES = {name: f"local/team/case/{name}:1" for name in COMPONENTS}
 RULES = Settings(cooldown_hours=24, budget=3, budget_days=30, minimum_rows=200)
 CASE = usecase.parse(
     {
@@ -162,8 +161,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
     known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
-    digests = {f"team/case/{name}": DIGEST for name in COMPONENTS}
-    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT, digests)
+    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
     loop = Quick(repository, CASE, places, account, stages)
     if not state["parameters"]:

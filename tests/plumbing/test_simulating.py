@@ -321,7 +321,7 @@ def buckets(tmp_path: Path) -> Iterator[tuple[Account, Any]]:
             real.put_object(Bucket="bucket", Key=key, Body=b"x")
             (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "bucket" / key).write_bytes(b"x")
-        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT, {}), real
+        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
 
 
 def test_objects_are_listed_as_s3_lists_them(buckets: tuple[Account, Any]) -> None:
@@ -342,14 +342,6 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
         assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
         with pytest.raises(ClientError, match="NoSuchKey"):
             bucket.get_object(Bucket="bucket", Key="a/b")
-
-
-def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
-    quick.account.digests.clear()
-    with pytest.raises(InputError, match="was not released"):
-        finish(quick)
-    said = (quick.repository.local / "notices.jsonl").read_text()
-    assert "an approved model can't be released" in said
 
 
 def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:

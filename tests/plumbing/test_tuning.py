@@ -147,11 +147,6 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "more at once than there are": lambda d: config(d)["ResourceLimits"].update(MaxParallelTrainingJobs=7),
     "more trials than a job may have": lambda d: config(d)["ResourceLimits"].update(MaxNumberOfTrainingJobs=751),
     "no trials": lambda d: config(d)["ResourceLimits"].update(MaxNumberOfTrainingJobs=0),
-    "an objective that nobody prints": lambda d: config(d)["HyperParameterTuningJobObjective"].update(MetricName="x"),
-    "an empty range": lambda d: config(d)["ParameterRanges"]["IntegerParameterRanges"][0].update(MinValue="127"),
-    "a logarithm of nothing": lambda d: config(d)["ParameterRanges"]["ContinuousParameterRanges"][0].update(
-        MinValue="0"
-    ),
     "a number in a range, which are texts": lambda d: config(d)["ParameterRanges"]["IntegerParameterRanges"][0].update(
         MinValue=7
     ),
@@ -161,8 +156,6 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "more than thirty choices": lambda d: config(d)["ParameterRanges"]["CategoricalParameterRanges"][0].update(
         Values=[str(number) for number in range(31)]
     ),
-    "a hyperparameter both given and searched": lambda d: trial(d)["StaticHyperParameters"].update(num_leaves="31"),
-    "checkpoints that all trials share": lambda d: trial(d).update(CheckpointConfig={"S3Uri": "s3://bucket/x/"}),
     "less time to wait than to run": lambda d: trial(d)["StoppingCondition"].update(MaxWaitTimeInSeconds=1),
     "a key for a volume of the hardware's own": lambda d: trial(d)["ResourceConfig"].update(
         InstanceType="ml.g5.xlarge", VolumeKmsKeyId="0000"

@@ -30,8 +30,6 @@ CALLS = {
 }
 JOBS = ("Processing", "Training", "Tuning", "Transform")
 EXPERIMENT = "PipelineExperimentConfig"
-EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
-EXECUTION |= {"CurrentDateTime", "TrainingJobName", "ProcessingJobName"}
 BRANCHES = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themselves
 LARGEST, MOST_PARAMETERS, LONGEST = 2**20, 200, 1024
 Step = Mapping[str, Any]
@@ -199,7 +197,7 @@ class _Arguments:
         if kind == "Parameters" and path in self.parameters:
             default = self.parameters[path].get("DefaultValue")
             return SAMPLES[self.parameters[path]["Type"].lower()] if default is None else default
-        if kind == "Execution" and path in EXECUTION:
+        if kind == "Execution":
             return Text("sample")
         if kind == "Steps" and path.split(".")[0] in self.steps:
             return self._result(path)

@@ -72,28 +72,13 @@ def ranges(arguments: Mapping[str, Any]) -> list[Any]:
 
 
 def tuning(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Of a tuning job, whose types are right."""
-    config, trial = arguments["HyperParameterTuningJobConfig"], arguments.get("TrainingJobDefinition", {})
-    names = [option["Name"] for option in ranges(arguments)]
-    if not 0 < len(names) <= MOST_RANGES:
-        yield f"{len(names)} hyperparameters are searched: 1 to {MOST_RANGES} can be"
-    for name in sorted(
-        {name for name in names if names.count(name) > 1} | {*names} & {*trial["StaticHyperParameters"]}
-    ):
-        yield f"the hyperparameter {name!r} is given twice"
-    for option in ranges(arguments):
-        low, high = float(option.get("MinValue", 1)), float(option.get("MaxValue", 2))
-        if low >= high or (low <= 0 and option.get("ScalingType") == "Logarithmic"):
-            yield f"{option['Name']} from {low:g} to {high:g} is no range ({option.get('ScalingType')})"
-    limits = config["ResourceLimits"]
+    """Of a tuning job, whose types are right; what is searched, and by which metric, is not asked again."""
+    if not 0 < (found := len(ranges(arguments))) <= MOST_RANGES:
+        yield f"{found} hyperparameters are searched: 1 to {MOST_RANGES} can be"
+    limits = arguments["HyperParameterTuningJobConfig"]["ResourceLimits"]
     jobs, at_once = limits.get("MaxNumberOfTrainingJobs", 1), limits["MaxParallelTrainingJobs"]
     if not at_once <= jobs <= MOST_TRIALS:
         yield f"{at_once} training jobs at once of {jobs}: at most as many as there are, and {MOST_TRIALS} in all"
-    metrics = [metric["Name"] for metric in trial["AlgorithmSpecification"].get("MetricDefinitions", [])]
-    if (objective := config["HyperParameterTuningJobObjective"]["MetricName"]) not in metrics:
-        yield f"the objective {objective!r} is none of the metrics, which are {', '.join(metrics)}"
-    if "CheckpointConfig" in trial:
-        yield "its trials would share one place for checkpoints, and overwrite one another's"
 
 
 def cached(request: Mapping[str, Any]) -> Iterator[str]:

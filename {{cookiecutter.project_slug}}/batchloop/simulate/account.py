@@ -51,8 +51,9 @@ def client_error(call: str, code: str, why: str) -> ClientError:
 
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs,
-    and `digests` are the images that were pushed, by repository.
+    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs.
+
+    There is no ECR: a simulation's images are this machine's, which nobody looks for.
     """
 
     state: State
@@ -60,7 +61,6 @@ class Account:
     registry: Registry
     definitions: Mapping[str, Sequence[Mapping[str, Any]]]
     arn: str
-    digests: dict[str, str]
 
     def get_paginator(self, name: str) -> Any:
 
@@ -97,20 +97,7 @@ class Account:
         values = [*enumerate(self.state["parameters"][name], 1)][-KEPT_VERSIONS:]
         return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
 
-    # ECR, SNS and CloudWatch: pushed images; messages and metrics, which can come twice, a line each in a file
-
-    def describe_images(self, **request: Any) -> Answer:
-        name, [wanted] = request["repositoryName"], request["imageIds"]
-        if self.digests.get(name) != wanted.get("imageDigest"):
-            raise client_error("DescribeImages", "ImageNotFoundException", f"{name} has no image {wanted}")
-        return {"imageDetails": [{"repositoryName": name, "imageDigest": wanted["imageDigest"]}]}
-
-    def batch_get_image(self, **request: Any) -> Answer:
-        held = self.digests.get(request["repositoryName"]) == request["imageIds"][0].get("imageDigest")
-        return {"images": [{"imageManifest": "{}"}] if held else []}
-
-    def put_image(self, **request: Any) -> Answer:
-        return {}
+    # SNS and CloudWatch: messages and metrics, which can come twice, a line each in a file
 
     def publish(self, **request: Any) -> Answer:
         self._append("notices", {"time": self.state["now"], **request})

@@ -1,6 +1,5 @@
 """The simulated loop: stages of data that come one a day, what happens after each, and the account it happens in."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -311,20 +310,16 @@ def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> 
     if not options.decision:
         places = replace(places, settings=replace(places.settings, enabled=False))
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
-    # what stands for an image's digest changes with the image's content
-    contents = {name: content_hash(repository, name).encode() for name in COMPONENTS}
-    digests = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in contents.items()}
     opened = Account(
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
         registry=running.registry(repository),
         definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
         arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
-        digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
     loop = Loop(repository, case, places, opened, stages)
     if not loop.state["parameters"]:
-        bootstrap(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
+        bootstrap(loop, {name: repository.image(name, content_hash(repository, name)) for name in COMPONENTS})
     return loop
 
 
