@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from batchloop import environment as environments
 from batchloop.cloud import deploy, preflight, run, stack
-from batchloop.cloud import template as sent
+from batchloop.cloud import stack as sent
 from batchloop.cloud.deploy import deploy as deploy_deploy
 from batchloop.container import usecase
 from batchloop.container.job import InputError

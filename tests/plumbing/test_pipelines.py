@@ -18,7 +18,7 @@ from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
 from batchloop.environment import has_own_disks
-from batchloop.pipelines import check, expressions, rules
+from batchloop.pipelines import check, expressions
 from batchloop.pipelines import definitions as pipeline_definitions
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
@@ -431,7 +431,7 @@ def test_the_sizes_of_such_disks_are_those_that_ec2_lists() -> None:
         _, family, size = name.split(".")
         if about := listed.get(f"{family}.{size}"):
             total = about.get("InstanceStorageInfo", {}).get("TotalSizeInGB")
-            assert (has_own_disks(name), rules.own_disks().get(family, {}).get(size)) == (bool(total), total), name
+            assert (has_own_disks(name), check.own_disks().get(family, {}).get(size)) == (bool(total), total), name
 
 
 def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(

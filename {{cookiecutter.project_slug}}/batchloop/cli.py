@@ -155,7 +155,7 @@ COMMANDS = (
     Command("track", "tracking.track", ENV),
     Command("compile", "pipelines.definitions.show", ENV),
     Command("changes", "changes.show", ENV, BASE),
-    Command("templates", "cloud.template.show", ENV),
+    Command("templates", "cloud.stack.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),
     Command("size", "sizing.show", ENV, *SIZE),
     Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),

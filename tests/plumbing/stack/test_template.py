@@ -18,7 +18,7 @@ from cfnlint.api import ManualArgs, lint_file  # type: ignore[import-untyped, un
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped, unused-ignore]
 
 from batchloop import environment as environments
-from batchloop.cloud import template as sent
+from batchloop.cloud import stack as sent
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from plumbing.rendered import ROOT

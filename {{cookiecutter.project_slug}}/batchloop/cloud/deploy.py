@@ -10,11 +10,11 @@ from typing import Any
 
 from batchloop import cost
 from batchloop.cloud import preflight, run
+from batchloop.cloud import stack as sent
 from batchloop.cloud.bootstrap import MISSING, PARAMETERS, resources
 from batchloop.cloud.run import CREATED, NO_PIPELINE, UNCHANGED, UPDATED, Pipeline, deployed_pipeline
 from batchloop.cloud.session import MANAGED, CallFailed, Session, foreign, opened, tag_list, tag_map
-from batchloop.cloud.stack import REVIEW, Described, Stack, parameter, table
-from batchloop.cloud.template import STACK, STORAGE, functions, package, parameters, template
+from batchloop.cloud.stack import REVIEW, STACK, STORAGE, Described, Stack, parameter, table
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.control.release import APPROVED
@@ -56,13 +56,14 @@ class Deployment:
 
     def request(self, body: str, url: str = "", **others: str) -> dict[str, Any]:
         """CreateChangeSet's members for a template, by its address where it has one; `others` as in `parameters`."""
-        values, role = parameters(self.session.environment, body, **others), self.session.environment.deployment_role
+        environment = self.session.environment
+        values, role = sent.parameters(environment, body, **others), environment.deployment_role
         return {
             **({"TemplateURL": url} if url else {"TemplateBody": body}),
             **({"RoleARN": role} if role else {}),
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Capabilities": ["CAPABILITY_NAMED_IAM"],  # the roles have names
-            "Tags": tag_list(self.session.environment.tags | MANAGED),
+            "Tags": tag_list(environment.tags | MANAGED),
             "Description": f"commit {definitions.git_commit(self.session.repository)}",
         }
 
@@ -77,8 +78,8 @@ def deploy(repository: Repository, name: str, confirmed: bool) -> int:
             f"{environment.file} schedules runs and names nobody who is told when one fails or a window drifts: "
             'write notice_email = "…", a list of people rather than one.'
         )
-    pipelines, code, none = run.pipelines(session), package(repository.root), f"{environment.folder}/none"
-    key = functions(environment, code)
+    pipelines, code, none = run.pipelines(session), sent.package(repository.root), f"{environment.folder}/none"
+    key = sent.functions(environment, code)
     nothing_earlier = json.dumps([{"prefix": environment.nothing}, "manifest.json"]).encode()
     objects = {f"{none}/manifest.json": EMPTY_ARTIFACT, f"{none}/earlier.manifest": nothing_earlier, key: code}
     preflight.report(session)
@@ -124,7 +125,7 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
             f"the stack {stack.name} has the bucket {old}, and {environment.file} names {environment.bucket}: "
             f'what lies in the old one would not come along. Name that one: bucket = "{old}".'
         )
-    with stack.change_set(existing, deployment.request(template(root, STORAGE))) as changes:
+    with stack.change_set(existing, deployment.request(sent.template(root, STORAGE))) as changes:
         if not changes:
             return {stack.name: UNCHANGED}
         print(f"{stack.name} would be {word}:", *table(changes), sep="\n")
@@ -164,7 +165,7 @@ def _stack(
 ) -> tuple[Described, dict[str, str]]:
     """Bring stack, code and pipelines to what they are to be; the stack as it is then, and what was changed."""
     session, environment = deployment.session, deployment.session.environment
-    body = template(session.repository.root, STACK, environment.place["without"])
+    body = sent.template(session.repository.root, STACK, environment.place["without"])
     place = f"{environment.folder}/{session.name}/stack/{sha256(body.encode()).hexdigest()}.yaml"
     look = partial(session.find, "s3", "head_object", ABSENT, **session.own_bucket)
     put = partial(session.call, "s3", "put_object", **session.own_bucket)
