@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
 from batchloop.container.job import InputError, plain
+from batchloop.container.usecase import UseCase
 from batchloop.control import latest, release, retraining, storage
 from batchloop.engine import running
 from batchloop.engine.graph import Progress
@@ -27,6 +28,7 @@ LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose 
 STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
 MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
+JOBS = ("list_training_jobs_for_hyper_parameter_tuning_job", "TrainingJobSummaries")  # the trials of a tuning job
 TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
 
 
@@ -147,6 +149,7 @@ def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
         source = trained.get("CacheHitResult", {}).get("SourcePipelineExecutionArn", arn).rpartition("/")[2]
         below = storage.objects(aws, f"{places.runs('training')}/{source}/TrainModel/output/")
         files |= dict([("model", f"s3://{places.bucket}/{key}") for key in below if key.endswith("/model.tar.gz")][:1])
+    job = about.get("TuningJob", {}).get("Arn", "").rpartition("/")[2]
     reasons = (about.get("Fail", {}).get("ErrorMessage"), *(step.get("FailureReason") for step in steps.values()))
     ends = (step["EndTime"] for step in steps.values() if "EndTime" in step)
     return Training(
@@ -159,14 +162,10 @@ def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
         why=next(filter(None, reasons), ""),
         files=files,
         model=about.get("RegisterModel", {}).get("Arn", ""),
-        trials=[Trial.of(its) for its in _jobs(session, about["TuningJob"]["Arn"])] if "TuningJob" in about else (),
+        trials=[Trial.of(its) for its in session.pages("sagemaker", *JOBS, HyperParameterTuningJobName=job)]
+        if job
+        else (),
     )
-
-
-def _jobs(session: Session, arn: str) -> Iterator[Mapping[str, Any]]:
-    """The trials of a tuning job, as the service lists them."""
-    name, operation = arn.rpartition("/")[2], "list_training_jobs_for_hyper_parameter_tuning_job"
-    return session.pages("sagemaker", operation, "TrainingJobSummaries", HyperParameterTuningJobName=name)
 
 
 def rows(trainings: Sequence[Training], metric: str) -> list[dict[str, Any]]:
@@ -217,7 +216,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
             print(f"trainings in account {environment.account} are not shown: {error}", file=sys.stderr)
     found = {place: rows(trainings, case.gate.metric) for place, trainings in every.items() if trainings}
     for place, those in found.items():
-        _print(place, those, case.gate.metric)
+        _print(place, those, case)
     if not found:
         print("nothing was trained yet; run `make train`.")
     if out:
@@ -229,7 +228,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
     return 0
 
 
-def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
+def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -237,7 +236,9 @@ def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
     chosen = [row["hyperparameters"] for row in those if row["hyperparameters"]]
     names = dict.fromkeys(name for its in chosen for name in its)
     differing = [name for name in names if len({_text(its.get(name)) for its in chosen}) > 1]
-    columns = ("", f"trained {place}", "state", metric, "95 %", "lead, 95 %", "rows", "window", *differing, "release")
+    counted = "examples" if case.series else "rows"  # a value of series is learned from several origins
+    columns = ("", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window")
+    columns = (*columns, *differing, "release")
     table: Any = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in those:
         value, lead = (_text(row[key]) for key in ("value", "lead"))
