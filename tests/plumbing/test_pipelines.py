@@ -274,6 +274,17 @@ def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition
     ]
 
 
+def test_what_the_gate_says_is_a_sentence(definitions: dict[str, Definition]) -> None:
+    names = ("value", "other", "lead", "disagreement", "worst_slice", "slices_not_evaluable")
+    found = {f"gate:{name}": {"Value": number / 4} for number, name in enumerate(names)}
+    limits = {"QualityLimit": 0.5, "MinimumLead": -0.01}
+    scope = expressions.Scope(limits, {}, lambda _uri: {}, {"TrainModel": {"FinalMetricDataList": found}})
+    said = expressions.resolve(steps(definitions["training"])["RejectModel"]["Arguments"]["ErrorMessage"], scope)
+    assert " is asked). Lead over the champion, where there is one: 0.5 (at least -0.01 is asked)" in said
+    assert said.endswith(". LearnBaseline's report compares the two, and says how sure that is.")
+    assert not re.search(r" [.,;)]|\( |  ", said)
+
+
 @pytest.mark.parametrize(("worst", "unknown", "passes"), [(9.0, 0, True), (10.5, 0, False), (9.0, 1, False)])
 def test_the_worst_slice_is_held_against_its_limit(
     definitions: dict[str, Definition], worst: float, unknown: int, passes: bool
