@@ -74,14 +74,15 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     commit, targets = definitions.git_commit(repository), {}
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
+        variant = {image.component.upper(): image.lock} if image.lock != image.component else {}
         targets[image.component] = {
             "output": ["type=docker,oci-mediatypes=false"],
             "attest": ATTESTATIONS,
             "context": str(repository.root),
             "dockerfile": "components/Dockerfile",
-            "target": image.lock,
+            "target": image.component,
             "platforms": [PLATFORM],
-            "args": {"CODE_VERSION": image.version, "LOCK": image.lock, **({"BASE_IMAGE": base} if base else {})},
+            "args": {"CODE_VERSION": image.version, **variant, **({"BASE_IMAGE": base} if base else {})},
             "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
             "tags": [image.name],
             "secret": ["id=pip,env=PIP_SETTINGS"] if pip else [],
