@@ -149,7 +149,7 @@ COMMANDS = (
     Command("score", "local.score", SCORE),
     Command("label", "labelling.label", DATA, WINDOW, ENV, ON),
     Command("simulate", "simulate.simulation.simulate", SIMULATE),
-    Command("images", "cloud.images.show"),
+    Command("images", "cloud.images.show", ENV),
     Command("models", "local.models", USE),
     Command("compare", "trainings.compare", ENV, LAST, OUT),
     Command("track", "tracking.track", ENV),

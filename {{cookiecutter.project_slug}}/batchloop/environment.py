@@ -70,6 +70,11 @@ def has_own_disks(instance: str) -> bool:
     return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[5-7]e?|gr6|p[4-6][a-z\d-]*|trn\d[a-z]*)\.", instance))
 
 
+def has_gpu(instance: str) -> bool:
+    """Whether it has NVIDIA's GPUs ("Amazon SageMaker AI pricing", accelerated computing: families g, gr and p)."""
+    return bool(re.match(r"ml\.(gr?|p)\d", instance))
+
+
 @dataclass(frozen=True)
 class Build:
     """What CodeBuild clones, through which connection; without a connection there is no build project."""
@@ -129,6 +134,16 @@ class Environment(Names):
     def volume_key(self, job: str) -> str | None:
         """The key of a job's volume, where there is one that takes a key."""
         return None if has_own_disks(self.instances[job].type) else self.key
+
+    def gpu(self, component: str) -> bool:
+        """Whether a job of the component's image runs on a GPU; the algorithm's serves in batch transform too."""
+        jobs = [component, *(["transform"] if component == "algorithm" else [])]
+        return any(has_gpu(self.instances[job].type) for job in jobs)
+
+    @property
+    def transform_ami(self) -> str | None:
+        """What batch transform starts: its default has a driver too old for CUDA 12 ("GPU driver upgrades", guide)."""
+        return "al2-ami-sagemaker-batch-gpu-535" if has_gpu(self.instances["transform"].type) else None
 
     @property
     def account_is_set(self) -> bool:

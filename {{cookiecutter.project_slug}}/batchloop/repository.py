@@ -125,16 +125,21 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def component(repository: Repository, name: str) -> str:
-    """The tag of a component's image: a hash of its content."""
-    return of(parts(repository, name))
+def locks(repository: Repository, name: str) -> list[str]:
+    """Of what a component's images are made: its lock, and where there is one, its lock with what a GPU needs."""
+    return [lock for lock in (name, f"{name}-gpu") if lock == name or (repository.root / f"locks/{lock}.txt").is_file()]
 
 
-def parts(repository: Repository, name: str) -> dict[str, str]:
+def component(repository: Repository, name: str, lock: str = "") -> str:
+    """The tag of a component's image, of its own lock or another one: a hash of its content."""
+    return of(parts(repository, name, lock))
+
+
+def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
     inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
     sources = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
-    paths = [repository.root / source for source in (*sources, f"locks/{name}.txt")]
+    paths = [repository.root / source for source in (*sources, f"locks/{lock or name}.txt")]
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
