@@ -59,7 +59,7 @@ def _differs(session: Session) -> bool:
     found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
     body = template.template(root, template.STACK, environment.place["without"])
     code = template.functions(environment, template.package(root))
-    wanted = template.parameters(environment, body, FunctionsKey=code)
+    wanted = template.parameters(session.repository, environment, body, FunctionsKey=code)
     return bool(found) and parameter(found[0], "State") != wanted["State"]
 
 
