@@ -1,5 +1,6 @@
 """Predictions as a table of the Glue Data Catalog: its columns, and a partition a window. moto stands for Glue."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from batchloop.cloud import template as sent
-from batchloop.container import tables
+from batchloop.container import server, tables
 from batchloop.container.job import InputError
 from batchloop.container.metrics import FORECAST
 from batchloop.pipelines import definitions
@@ -163,6 +164,12 @@ def test_the_table_has_the_columns_that_a_scoring_run_writes(task: str) -> None:
     assert rest == ({f"score:{name}" for name in classes} if task == "multiclass" else set()) | (
         {"seasonal_naive", "seasonal_error", "step"} if task == "forecasting" else set()
     )
+
+
+def test_predictions_are_packed_as_athena_reads_them() -> None:
+    frame, wanted = pl.DataFrame({"id": ["1"] * 1000, "error": [None] * 1000}), io.BytesIO()
+    frame.write_parquet(wanted, compression="snappy")
+    assert server.write(frame, server.PARQUET) == wanted.getvalue()
 
 
 def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id_column: str, catalog: str = "true") -> Any:
