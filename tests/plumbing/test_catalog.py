@@ -136,6 +136,8 @@ def test_where_no_table_is_asked_for_glue_is_not_called_and_nothing_is_made(worl
     stack = Stack()
     assert not stack.of("AWS::Glue::Database") | stack.of("AWS::Glue::Table")
     assert not [its for its in stack.statements("AfterInferenceRole") if "glue" in str(its)]
+    assert "Predictions" not in stack.outputs
+    assert Stack(Catalog=DATABASE).outputs["Predictions"] == f"{DATABASE}.predictions"
     assert "CATALOG" not in stack.of("AWS::Lambda::Function")["AfterInference"]["Environment"]["Variables"]
     assert Stack(Catalog=DATABASE).of("AWS::Lambda::Function")["AfterInference"]["Environment"]["Variables"][
         "CATALOG"

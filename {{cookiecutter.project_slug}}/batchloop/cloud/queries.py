@@ -17,7 +17,8 @@ from batchloop.cloud.session import BROKEN, NO_ANSWER, THROTTLED, CallFailed, Se
 from batchloop.container.job import InputError
 from batchloop.control import storage
 
-QUERY = re.compile(r"(\s|\(|--[^\n]*\n|/\*.*?\*/)*(select|with)\b.*", re.IGNORECASE | re.DOTALL)
+COMMENT = r"--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/"
+QUERY = re.compile(rf"(?:\s|\(|{COMMENT})*(?:select|with)\b.*", re.IGNORECASE | re.DOTALL)
 SECONDS, TOLD = 1.0, 10.0
 PATIENCE = 20  # looks in a row that may fail
 SUCCEEDED, FAILED = ("SUCCEEDED", "FINISHED"), ("FAILED", "CANCELLED", "ABORTED")
@@ -137,10 +138,10 @@ def _unload(session: Session, query: str, uri: str) -> str:
     """Have a query's rows written below a URI; what that took. Ctrl-C, or whatever ends this, stops the query too."""
     kind, _, place = session.environment.warehouse.partition(":")
     engine: Engine = Athena(session, place) if kind == "athena" else Redshift(session, kind, place)
-    number, begun = engine.start(query, uri), monotonic()
-    print(f"the query {number} runs in {session.environment.warehouse}", flush=True)
+    number = engine.start(query, uri)
     try:
-        state = _ended(engine, number, begun + session.environment.max_runtime_seconds)
+        print(f"the query {number} runs in {session.environment.warehouse}", flush=True)
+        state = _ended(engine, number, monotonic() + session.environment.max_runtime_seconds)
     except BaseException:
         with suppress(CallFailed):
             engine.stop(number)
