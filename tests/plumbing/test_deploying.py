@@ -1,5 +1,6 @@
 """Deploying: shown before it is done, done only where it is wanted, done once. Its limits: tests/deployed.py."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -195,7 +196,7 @@ def test_a_fresh_clone_without_docker_deploys_what_the_parameter_store_names(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing that git ignores is needed, and all that docker could say is "not known"."""
+    """Nothing that git ignores is needed, nor docker."""
     away, tools = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("tools")
     (there.local / "images-dev.json").write_text('{"processing": "r/processing@sha256:0"}')
     (there.root / "components").mkdir()
@@ -212,7 +213,6 @@ def test_a_fresh_clone_without_docker_deploys_what_the_parameter_store_names(
     assert deploy_deploy(clone, "dev", False) == 0
     said = capsys.readouterr().out
     assert "dev is as this repository says; nothing was changed." in said
-    assert "docker is not installed; only images and ON=docker need it." in said
     deployed.pushed(account, "2")
     assert deploy_deploy(clone, "dev", True) == 0
     for definition in account.pipelines().values():
@@ -459,6 +459,16 @@ def test_what_a_deleted_storage_has_kept_is_named_and_not_touched(there: Reposit
     )
     forget_group(NAME)
     assert failure(there).startswith(f"the bucket {BUCKET}: it is there")
+
+
+def test_the_stand_in_refuses_a_reference_to_what_a_template_lacks(account: Account) -> None:
+    tags = {"Fn::If": ["Never", {"Fn::GetAtt": ["Key", "Arn"]}, []]}
+    models = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": NAME, "Tags": tags}}
+    body = {"Parameters": {}, "Conditions": {}, "Resources": {"Models": models}}
+    request: Any = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "CREATE", "Tags": []}
+    request |= {"Parameters": [], "Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
+    with pytest.raises(ClientError, match=r"Unresolved resource dependencies \['Key'\]"):
+        account.cloudformation.create_change_set(**request)
 
 
 def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there: Repository, account: Account) -> None:
