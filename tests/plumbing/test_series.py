@@ -355,6 +355,14 @@ def test_an_hour_that_is_there_twice_or_not_at_all_spoils_no_season(tmp_path: Pa
     assert (found["seasonal_naive"] - frame["load"].tail(3)).abs().max() == 0
 
 
+def test_rows_of_one_series_alone_are_not_as_sure_as_can_be() -> None:
+    random = np.random.default_rng(1)
+    labels, groups = random.normal(size=40), np.zeros(40, int)
+    found = measures.Scored("regression", labels, labels + random.normal(size=40), groups=groups).spreads()["mae"]
+    assert found.error > 0.05
+    assert found.low < found.value < found.high
+
+
 def test_metrics_of_forecasts_are_what_their_names_say() -> None:
     labels, forecasts = np.array([10.0, 20.0]), np.zeros((2, 6))
     forecasts[:, :5] = [[12, 9, 13, 6, 2], [20, 21, 25, 24, 4]]

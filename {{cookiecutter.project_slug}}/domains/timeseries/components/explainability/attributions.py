@@ -14,7 +14,7 @@ import numpy as np
 
 from batchloop.container.protocols import Attributions, Matrix
 
-METHOD = "path-dependent TreeSHAP (LightGBM pred_contrib) of the trees, and each part of the line"
+METHOD = "path-dependent TreeSHAP (LightGBM pred_contrib) of the trees, and the terms of the line"
 UNIT = "share of the series' size"  # above or below its level at the origin
 TOLERANCE = 1e-9  # of the sum, relative to the raw score where that is larger than 1
 
@@ -32,9 +32,9 @@ def explain(model: Any, learned: Mapping[str, Any], features: Matrix) -> Attribu
     flat = np.asarray(model.booster.predict(seen, pred_contrib=True), dtype=np.float64)
     values = np.zeros((len(features), 1, features.shape[1]))
     values[:, 0, model.seen] = flat[:, :-1]
-    naive, _, level, *past = model.steps(features)
-    constant, of_level, *weights = model.weights
-    values[:, 0, model.line] += (np.asarray(past).T * weights).reshape(len(features), -1)
-    values[:, 0, model.scale[-1]] += naive + of_level * level
+    naive, _, _, *past = model.steps(features)
+    constant, *weights = model.weights  # of the level, which is 0 relative to itself, and of the past
+    values[:, 0, model.line] += (np.reshape(past, (-1, len(features))) + naive).T * weights[1:]
+    values[:, 0, model.scale[-1]] += naive * (1 - sum(weights))
     raw = np.asarray(model.booster.predict(seen, raw_score=True), dtype=np.float64) + model.straight(features)
     return Attributions(values, flat[:, -1:] + constant, raw.reshape(-1, 1))
