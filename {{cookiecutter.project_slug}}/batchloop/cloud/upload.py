@@ -9,6 +9,7 @@ from batchloop.cloud.session import opened
 from batchloop.container.job import InputError, listed
 from batchloop.control import storage
 from batchloop.control.names import is_data
+from batchloop.local import as_table
 from batchloop.repository import Repository
 
 PARTS = ("production", "train", "validation", "labels")
@@ -46,9 +47,10 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     goes first, so that nobody reads half of it. An upload that was cut off is repeated as it was.
     """
     session = opened(repository, name, account_is_set=True)
-    files, window, part = local(request.data), request.window, request.part
+    window, part = request.window, request.part
     if part not in PARTS:
         raise InputError(f"PART={part} is none of {', '.join(PARTS)}.")
+    files = local(as_table(repository, request.data, part != "production", part == "labels"))
     uri = session.places.data(window, part)
     if session.places.window(uri, part) != window:
         raise InputError(f"WINDOW={window} can't be a window's name: at most 64 letters, digits, dots, - and _.")
