@@ -117,6 +117,21 @@ assert [name for name, _ in model.check({"backbone": "gone.keras"}, problem)] ==
 """
 
 
+def test_its_simulation_shows_the_published_table_where_there_is_one(domain: Path) -> None:
+    """Of pictures, on as many as the published sets had."""
+    stages = (domain / "data" / "stages.py").read_text(encoding="utf-8")
+    if not domain.parent.name.startswith("image"):
+        assert "published" not in stages
+        return
+    run = run_in(domain)
+    run("make", "setup")
+    run(".venv-components/bin/python", "-m", "data.stages", "--rows", "4", "--output", "stages")
+    said = " ".join((domain / "stages" / "about.txt").read_text(encoding="utf-8").split())
+    drift = "published drift FALSE FALSE TRUE FALSE TRUE FALSE FALSE; "
+    assert said.startswith(f"{drift}accuracy on stage 3 0.928 before, 1.000 after retraining")
+    assert len(list((domain / "stages").glob("*/train"))) == 7
+
+
 def test_a_pretrained_network_stays_as_it_is_or_is_trained_further(domain: Path) -> None:
     if not (domain / "usecase.toml").read_text(encoding="utf-8").count("train_backbone"):
         pytest.skip("its model takes no pretrained network")

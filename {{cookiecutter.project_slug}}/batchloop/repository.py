@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,11 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def locks(repository: Repository, name: str) -> list[str]:
-    """Of what a component's images are made: its lock, and where there is one, its lock with what a GPU needs."""
-    return [lock for lock in (name, f"{name}-gpu") if lock == name or (repository.root / f"locks/{lock}.txt").is_file()]
+def locks(repository: Repository) -> dict[str, str]:
+    """Lock → the component whose image is made of it: its own and, where there is one, that with what a GPU needs."""
+    both = {lock: name for name in COMPONENTS for lock in (name, f"{name}-gpu")}
+    there = {file.stem for file in (repository.root / "locks").glob("*-gpu.txt")}
+    return {lock: name for lock, name in both.items() if lock == name or lock in there}
 
 
 def component(repository: Repository, name: str, lock: str = "") -> str:
@@ -137,20 +139,15 @@ def component(repository: Repository, name: str, lock: str = "") -> str:
 
 def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
-    inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
+    inside = [name, "__init__.py", "Dockerfile", "install.sh"]
+    if name == "explainability":  # and the model: all of algorithm but its training and its server
+        model = {file.name for file in (repository.root / "components/algorithm").iterdir()} - {"train.py", "serve.py"}
+        inside += [f"algorithm/{entry}" for entry in sorted(model)]
     sources = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
     paths = [repository.root / source for source in (*sources, f"locks/{lock or name}.txt")]
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
-
-
-def _code(components: Path, name: str) -> Iterator[str]:
-    """The component, and for explainability the model: all of algorithm but its training and its server."""
-    yield name
-    if name == "explainability":
-        model = {file.name for file in (components / "algorithm").iterdir()} - {"train.py", "serve.py"}
-        yield from (f"algorithm/{entry}" for entry in sorted(model))
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -81,9 +81,9 @@ class Bundle:
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
-            both = [(lock, name) for name in COMPONENTS for lock in batchloop_repository.locks(unpacked, name)]
-            tags = {lock: batchloop_repository.component(unpacked, name, lock) for lock, name in both}
-            used = {lock: name for lock, name in both if manifest["images"][name].endswith(f":{tags[lock]}")}
+            both = batchloop_repository.locks(unpacked)
+            tags = {lock: batchloop_repository.component(unpacked, name, lock) for lock, name in both.items()}
+            used = {lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags[lock]}")}
             differ = [name for name in COMPONENTS if name not in used.values()]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
             case = usecase.load(unpacked.root / "usecase.toml")

@@ -17,7 +17,7 @@ from batchloop.container.job import InputError, listed
 from batchloop.container.settings import Matching
 from batchloop.engine.containers import docker
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import Repository
 
 # what an image is to the markers of a lock, whatever this machine is
 IMAGE = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
@@ -68,8 +68,7 @@ def _tool(*words: str, given: str = "") -> tuple[str, str]:
 
 def sbom(repository: Repository) -> int:
     """Write a bill of materials for each image; the exit code."""
-    made = {lock: name for name in COMPONENTS for lock in batchloop_repository.locks(repository, name)}
-    for lock, bill in bills(repository, made).items():
+    for lock, bill in bills(repository, batchloop_repository.locks(repository)).items():
         file = repository.local / "sbom" / f"{lock}.cdx.json"
         write_json(file, bill)
         print(f"{lock:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
@@ -179,13 +178,11 @@ def _passed(repository: Repository) -> dict[str, Pass]:
         return {}
     with settings.errors_in(IGNORED, text):
         entries = {name: settings.table(Pass, (name,), table) for name, table in tables.items()}
-    over = {}
-    for name, entry in entries.items():
+    for name, entry in [*entries.items()]:
         try:
             if date.fromisoformat(entry.until) < datetime.now(UTC).date():
-                over[name] = entry
+                print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
+                del entries[name]
         except ValueError:
             raise InputError(f"{IGNORED}: [{name}] until = {entry.until!r} is no day of the calendar.") from None
-    for name, entry in over.items():
-        print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
-    return {name: entry for name, entry in entries.items() if name not in over}
+    return entries

@@ -25,6 +25,7 @@ PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machin
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ATTESTATIONS = ["type=provenance,disabled=true", "type=sbom,disabled=true"]
+Texts = Mapping[str, str]
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
@@ -56,9 +57,7 @@ def show(repository: Repository, environment: str) -> int:
     return 0
 
 
-def build(
-    repository: Repository, locks: Mapping[str, str] | None = None, cache: Mapping[str, str] | None = None
-) -> list[Image]:
+def build(repository: Repository, locks: Texts | None = None, cache: Texts | None = None) -> list[Image]:
     """Build what is missing; the four images. `cache`: component → image with layers to reuse. Raises InputError."""
     images = current(repository, locks or {})
     if missing := [image for image in images if image.missing]:

@@ -17,8 +17,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import WaiterError
-
 from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
 from batchloop.container.job import InputError
 from batchloop.environment import Environment
@@ -184,6 +182,8 @@ class Stack:
 
     def _changes(self, request: Mapping[str, Any]) -> list[Described]:
         """Let CloudFormation compare. Raises InputError where it can't."""
+        from botocore.exceptions import WaiterError  # noqa: PLC0415 - templates are written without it
+
         # by its id: the name may be somebody else's a moment later
         token = uuid.uuid4().hex
         self._arn = self.call("create_change_set", **self._named, **request, ClientToken=token)["Id"]

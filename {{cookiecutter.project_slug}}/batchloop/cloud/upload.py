@@ -14,6 +14,7 @@ from batchloop.cloud.session import Session, opened
 from batchloop.container.job import InputError, listed
 from batchloop.control import artifacts, storage
 from batchloop.control.names import is_data
+from batchloop.local import as_table
 from batchloop.repository import Repository
 
 PARTS = ("production", "train", "validation", "labels")
@@ -63,8 +64,8 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
         raise InputError('make upload takes DATA=folder or file, or FROM="SELECT …": one of the two.')
     session = opened(repository, name, account_is_set=True)
     query = queries.read(session, request.query) if request.query else ""
-    files = {} if query else local(session, request.data)
-    uri = _uri(session, request.window, request.part)
+    uri, part = _uri(session, request.window, request.part), request.part
+    files = {} if query else local(session, as_table(repository, request.data, part != "production", part == "labels"))
     with session.asking(f"looking into {uri}"):
         known = [key.removeprefix(storage.split(uri)[1]) for key in sorted(storage.objects(session.aws, uri))]
     if not request.replace:
@@ -72,7 +73,7 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     with ExitStack() as stack:
         took = ""
         if query:
-            place = f"{uri.removesuffix(f'{request.part}/')}_{request.part}/"  # beside the part: no run reads it
+            place = f"{uri.removesuffix(f'{part}/')}_{part}/"  # beside the part: no run reads it
             found, took = stack.enter_context(queries.staged(session, query, place))
             files = {f"rows-{number:05}.parquet": _copied(session, entry) for number, entry in enumerate(found)}
         _bring(session, uri, files, [file for file in known if file not in files])

@@ -97,8 +97,10 @@ class RawTable:
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
-            file, row, error = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR).row(0)
-            self.first = f"{file}, row {row}: {error}"
+            own = usecase.data.id or NO_ID
+            file, row, error, name = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR, own).row(0)
+            named = name and any(column.type == "image" for column in usecase.columns)  # by what people know it
+            self.first = f"{file}, row {row}{f' ({name})' if named else ''}: {error}"
         self.rows += len(batch)
         self.broken += broken
         names = [column.name for column in usecase.columns]

@@ -40,8 +40,8 @@ def read(repository: Repository, environment: str) -> tuple[UseCase, Environment
 
 def locks(repository: Repository, environment: Environment) -> dict[str, str]:
     """Component → what its image is made of there: with what a GPU needs, where a job has one and there is a lock."""
-    both = {name: batchloop_repository.locks(repository, name) for name in batchloop_repository.COMPONENTS}
-    return {name: found[-1] if environment.gpu(name) else name for name, found in both.items()}
+    made = batchloop_repository.locks(repository)
+    return {name: lock for lock, name in made.items() if lock == name or environment.gpu(name)}
 
 
 def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
