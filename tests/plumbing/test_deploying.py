@@ -779,7 +779,7 @@ def test_every_parameter_of_the_template_has_a_value_that_it_takes(
     case = usecase.load(repository.root / "usecase.toml")
     found = environments.load(repository.root / "environments", name, case)
     for file, least in (("storage", 3), ("stack", 20 if full and name == "dev" else 18)):
-        values = sent.parameters(found, sent.template(ROOT, f"{file}.yaml"), FunctionsKey="0.zip")
+        values = sent.parameters(repository, found, sent.template(ROOT, f"{file}.yaml"), FunctionsKey="0.zip")
         declared = written(file)["Parameters"]
         assert set(values) == set(declared)
         for key, entry in declared.items():

@@ -17,7 +17,7 @@ from batchloop import environment
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
-from batchloop.environment import has_own_disks
+from batchloop.environment import has_gpu, has_own_disks
 from batchloop.pipelines import check, expressions
 from batchloop.pipelines import definitions as pipeline_definitions
 from batchloop.repository import Repository
@@ -132,10 +132,11 @@ def test_every_definition_passes_the_checker(definitions: dict[str, Definition])
 
 @pytest.fixture(scope="session")
 def several(repository: Callable[[str], Path]) -> Definitions:
-    """What an environment compiles to whose jobs have two instances each."""
+    """What an environment compiles to whose jobs have two instances each, those of batch transform with a GPU."""
     folder = repository("dev")
     file = folder / "environments" / "dev.toml"
-    file.write_text(file.read_text().replace("count = 1", "count = 2"))
+    text = file.read_text().replace("count = 1", "count = 2")
+    file.write_text(text.replace('transform = { type = "ml.m5.large"', 'transform = { type = "ml.g5.xlarge"'))
     return compiled([folder])["dev"]
 
 
@@ -159,6 +160,26 @@ def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitio
     assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in check.JOBS} == known
     inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
     assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
+
+
+def test_batch_transform_on_a_gpu_asks_for_a_driver_that_takes_cuda_12(several: Definitions, dev: Definitions) -> None:
+    one, other = (steps(each["inference"])["ScoreFeatures"]["Arguments"] for each in (several, dev))
+    assert one["TransformResources"]["TransformAmiVersion"] == "al2-ami-sagemaker-batch-gpu-535"
+    assert "TransformAmiVersion" not in other["TransformResources"]
+
+
+def test_types_with_a_gpu_are_told_from_others() -> None:
+    """All that the services take: families g, gr and p, and none of other accelerators."""
+    shapes = [check.service().shape_for(f"{job}InstanceType") for job in ("Processing", "Training", "Transform")]
+    names = {kind for shape in shapes for kind in shape.enum}
+    families = {name.split(".")[1] for name in names if has_gpu(name)}
+    listed = load_resource("ec2/resources/instance_types.json")
+    for name in names:
+        if about := listed.get(name.removeprefix("ml.")):
+            makers = {gpu["Manufacturer"] for gpu in about.get("GpuInfo", {}).get("Gpus", [])}
+            assert has_gpu(name) == ("NVIDIA" in makers), name
+    assert {"g5", "g6", "p4d", "p5"} <= families
+    assert not families & {"inf1", "inf2", "trn1", "c5", "m5", "r5"}
 
 
 def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path], dev: dict[str, Definition]) -> None:
@@ -272,6 +293,17 @@ def test_the_gate_points_the_way_of_its_metric(definitions: dict[str, Definition
         "LessThanOrEqualTo",
         "GreaterThanOrEqualTo",
     ]
+
+
+def test_what_the_gate_says_is_a_sentence(definitions: dict[str, Definition]) -> None:
+    names = ("value", "other", "lead", "disagreement", "worst_slice", "slices_not_evaluable")
+    found = {f"gate:{name}": {"Value": number / 4} for number, name in enumerate(names)}
+    limits = {"QualityLimit": 0.5, "MinimumLead": -0.01}
+    scope = expressions.Scope(limits, {}, lambda _uri: {}, {"TrainModel": {"FinalMetricDataList": found}})
+    said = expressions.resolve(steps(definitions["training"])["RejectModel"]["Arguments"]["ErrorMessage"], scope)
+    assert " is asked). Lead over the champion, where there is one: 0.5 (at least -0.01 is asked)" in said
+    assert said.endswith(". LearnBaseline's report compares the two, and says how sure that is.")
+    assert not re.search(r" [.,;)]|\( |  ", said)
 
 
 @pytest.mark.parametrize(("worst", "unknown", "passes"), [(9.0, 0, True), (10.5, 0, False), (9.0, 1, False)])

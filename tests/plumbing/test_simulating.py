@@ -30,6 +30,7 @@ from data import sample
 from data import stages as sample_stages
 from plumbing.control_plane import OBJECT_CREATED
 from plumbing.parameter_store import parameter_tier
+from plumbing.rendered import ROOT
 from plumbing.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
 
 NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"]
@@ -525,6 +526,27 @@ def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
         ["2", "stage", "2", "stage", "1", "TRUE", "stage", "2", "0.500", "0.750", "–", "–"],
         ["3", "stage", "3", "stage", "1", "–", "–", "–", "–", "–", "–"],
     ]
+
+
+def test_what_the_stages_say_of_a_published_table_stands_below_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the stages of pictures do: the drift and the accuracy that the authors of the system have shown."""
+    (tmp_path / "usecase.toml").write_text((ROOT / "usecase.toml").read_text())
+    folder = tmp_path / "stages"
+    folder.mkdir()
+    (folder / "about.txt").write_text("published  drift FALSE FALSE TRUE\n           of other pictures.\n")
+    monkeypatch.setattr(simulation, "find_stages", lambda *_: [Stage(1, folder / "1-original")])
+    monkeypatch.setattr(simulation, "build", lambda _: made(row(1)))
+    for name in ("_begin", "open_loop", "_go"):
+        monkeypatch.setattr(simulation, name, lambda *_: None)
+    assert simulation.simulate(Repository(tmp_path), Options("dev")) == 0
+    said = capsys.readouterr().out
+    ours, published = (
+        said.index("FALSE"),
+        said.index("published  drift FALSE FALSE TRUE\n           of other pictures.\n"),
+    )
+    assert ours < published < said.index("table: ")
 
 
 def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from moto import mock_aws
@@ -139,6 +140,16 @@ def test_trainings_stand_side_by_side_the_newest_first(offline: Repository, caps
     assert [row["release"] for row in rows] == ["", "", "", "1"]
     assert [row["rows"] for row in rows] == [None, 1000, 1000, 1000]
     assert rows[2]["hyperparameters"] == {"rounds": 30, "rate": 0.2}
+
+
+def test_of_series_examples_are_counted(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value is learned from several origins, so there are more of them than rows."""
+    trained(offline, 1, evaluation(0.80))
+    case = Mock(series=Mock(), gate=Mock(metric="auc"))
+    trainings._print("here", trainings.rows(trainings.here(offline, "dev"), "auc"), case)
+    said = capsys.readouterr().out.split()
+    assert "examples" in said
+    assert "rows" not in said
 
 
 def test_only_the_last_ones_are_shown_and_one_alone_is_compared_with_nothing(

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,27 +125,29 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def component(repository: Repository, name: str) -> str:
-    """The tag of a component's image: a hash of its content."""
-    return of(parts(repository, name))
+def locks(repository: Repository) -> dict[str, str]:
+    """Lock → the component whose image is made of it: its own and, where there is one, that with what a GPU needs."""
+    both = {lock: name for name in COMPONENTS for lock in (name, f"{name}-gpu")}
+    there = {file.stem for file in (repository.root / "locks").glob("*-gpu.txt")}
+    return {lock: name for lock, name in both.items() if lock == name or lock in there}
 
 
-def parts(repository: Repository, name: str) -> dict[str, str]:
+def component(repository: Repository, name: str, lock: str = "") -> str:
+    """The tag of a component's image, of its own lock or another one: a hash of its content."""
+    return of(parts(repository, name, lock))
+
+
+def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
-    inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
+    inside = [name, "__init__.py", "Dockerfile", "install.sh"]
+    if name == "explainability":  # and the model: all of algorithm but its training and its server
+        model = {file.name for file in (repository.root / "components/algorithm").iterdir()} - {"train.py", "serve.py"}
+        inside += [f"algorithm/{entry}" for entry in sorted(model)]
     sources = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
-    paths = [repository.root / source for source in (*sources, f"locks/{name}.txt")]
+    paths = [repository.root / source for source in (*sources, f"locks/{lock or name}.txt")]
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
-
-
-def _code(components: Path, name: str) -> Iterator[str]:
-    """The component, and for explainability the model: all of algorithm but its training and its server."""
-    yield name
-    if name == "explainability":
-        model = {file.name for file in (components / "algorithm").iterdir()} - {"train.py", "serve.py"}
-        yield from (f"algorithm/{entry}" for entry in sorted(model))
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from batchloop import cost
+from batchloop import cost, local
 from batchloop.container import files, memory, metrics, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
@@ -64,7 +64,7 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
         raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository, name)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
-    found = files.find(Path(data) if data else repository.data("train"))
+    found = files.find(Path(local.as_table(repository, data, True)) if data else repository.data("train"))
     frame = pl.concat([files.scan(file, case.data) for file in found], how="diagonal_relaxed").drop(ROW)
     there = int(frame.select(pl.len()).collect(engine="streaming").item())
     rows, sizes = real or there, [min(there, MOST_ROWS) // 4, min(there, MOST_ROWS)]

@@ -56,15 +56,15 @@ class Deployment:
 
     def request(self, body: str, url: str = "", **others: str) -> dict[str, Any]:
         """CreateChangeSet's members for a template, by its address where it has one; `others` as in `parameters`."""
-        environment = self.session.environment
-        values, role = sent.parameters(environment, body, **others), environment.deployment_role
+        repository, environment = self.session.repository, self.session.environment
+        values, role = sent.parameters(repository, environment, body, **others), environment.deployment_role
         return {
             **({"TemplateURL": url} if url else {"TemplateBody": body}),
             **({"RoleARN": role} if role else {}),
             "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             "Capabilities": ["CAPABILITY_NAMED_IAM"],  # the roles have names
             "Tags": tag_list(environment.tags | MANAGED),
-            "Description": f"commit {definitions.git_commit(self.session.repository)}",
+            "Description": f"commit {definitions.git_commit(repository)}",
         }
 
 

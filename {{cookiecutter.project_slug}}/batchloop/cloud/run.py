@@ -58,7 +58,7 @@ def _differs(session: Session) -> bool:
     found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
     body = stack.template(root, stack.STACK, environment.place["without"])
     code = stack.functions(environment, stack.package(root))
-    wanted = stack.parameters(environment, body, FunctionsKey=code)
+    wanted = stack.parameters(session.repository, environment, body, FunctionsKey=code)
     return bool(found) and stack.parameter(found[0], "State") != wanted["State"]
 
 

@@ -17,8 +17,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import WaiterError
-
 from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
 from batchloop.container.job import InputError
 from batchloop.environment import Environment
@@ -28,6 +26,7 @@ from batchloop.repository import Repository, aligned
 STORAGE, STACK = "storage.yaml", "stack.yaml"  # of infra/
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 READABLE = 0o644 << 16
+TAKEN = ("window", "prediction", "score", "lower", "upper", "error")  # columns of the table of predictions
 Described = Mapping[str, Any]  # a stack, an event or a resource's change, as CloudFormation answers
 REVIEW = "REVIEW_IN_PROGRESS"  # there is a change set that would make it, and nothing else
 GONE = "DELETE_COMPLETE"
@@ -183,6 +182,8 @@ class Stack:
 
     def _changes(self, request: Mapping[str, Any]) -> list[Described]:
         """Let CloudFormation compare. Raises InputError where it can't."""
+        from botocore.exceptions import WaiterError  # noqa: PLC0415 - templates are written without it
+
         # by its id: the name may be somebody else's a moment later
         token = uuid.uuid4().hex
         self._arn = self.call("create_change_set", **self._named, **request, ClientToken=token)["Id"]
@@ -294,9 +295,14 @@ def template(root: Path, name: str, without: Collection[str] = ()) -> str:
     return "\n".join(kept)
 
 
-def parameters(environment: Environment, body: str, **others: str) -> dict[str, str]:
-    """The values of a template's parameters: the environment's settings, and `others`."""
-    build = environment.build
+def parameters(repository: Repository, environment: Environment, body: str, **others: str) -> dict[str, str]:
+    """The values of a template's parameters: the environment's settings, and `others`. Raises InputError."""
+    build, data = environment.build, repository.tables()["data"]
+    name = data.get("id", "").lower() or "row"  # of rows that are numbered; Athena knows names in lower case alone
+    if environment.catalog and name in TAKEN:
+        raise InputError(
+            f"{environment.file}: catalog = true: [data] id may not be called {name}, as a column of its table is."
+        )
     values = {
         "Namespace": environment.namespace,
         "Usecase": environment.usecase,
@@ -319,6 +325,9 @@ def parameters(environment: Environment, body: str, **others: str) -> dict[str, 
         "Approval": environment.approval,
         "SubnetIds": ",".join(environment.subnets),
         "SecurityGroupIds": ",".join(environment.security_groups),
+        "Catalog": environment.database,
+        "IdColumn": name,
+        "Task": data["task"],
     }
     declared = re.findall(r"(?m)^  (\w+): \{Type: ", body)
     taken = {name: value for name, value in (values | others).items() if name in declared}
