@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -158,6 +159,19 @@ def test_what_can_not_be_forecast_says_why_and_nothing_is_lost(flow: Flow, tmp_p
 def test_the_page_of_a_baseline_says_what_numbers_of_series_are(flow: Flow) -> None:
     page = next(flow.root.rglob("report/report.html")).read_text(encoding="utf-8")
     assert "Numbers of the past, load among them, count by how far" in page
+
+
+def test_reports_say_which_rows_they_are_of_and_explain_several_series(flow: Flow, tmp_path: Path) -> None:
+    score(flow, to_come(loads()), tmp_path)
+    explained, drifted = (
+        (flow.root / f"jobs/{name}/report.html").read_text(encoding="utf-8")
+        for name in (
+            "explainability-serve/processing/output/explanations",
+            "monitoring-serve/processing/output/drift",
+        )
+    )
+    assert len({*re.findall(r"(s\d)\|2024-", explained)}) == 5
+    assert "rows with load, of the last horizon that has any and where a value whole seasons before is known" in drifted
 
 
 def test_a_series_that_training_never_saw_is_forecast_from_its_own_past(flow: Flow, tmp_path: Path) -> None:
