@@ -74,16 +74,13 @@ def start_repository() -> None:
 
 
 def aws_resources(choice: str) -> None:
-    """Plan or create by the rendered repo's own code; whatever goes wrong there is said and survived."""
+    """Plan or create by the rendered repo's own code, as `record` imports it; what goes wrong is said and survived."""
     if choice == "create" and temporary():
         print(f"Nothing is created in AWS from a temporary folder; where the repository stays: {COMMANDS[choice]}")
         return
-    command = [sys.executable, "-B", "-m", "batchloop", "bootstrap", choice]
-    try:
-        failed = subprocess.run(command, check=False).returncode != 0
-    except KeyboardInterrupt:
-        failed = True
-    if failed:
+    from batchloop import __main__ as program  # noqa: PLC0415 - as in `record`
+
+    if program.main(["bootstrap", choice]) != 0:
         again = f"cd {Path.cwd().name} && {COMMANDS[choice]}"
         print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
 

@@ -600,7 +600,7 @@ def test_labels_of_pictures_are_the_folders_into_which_they_were_put(
     placed(other, "1.png", "2.png", "later/3.png", "4.png")
     rows = Path(local.as_table(repository, str(other), False))
     scored = Scored({}, rows, "", tmp_path / "labels", "the folder")
-    monkeypatch.setattr(labelling.usecase, "load", lambda _: seen)
+    monkeypatch.setattr(usecase, "load", lambda _: seen)
     labelling._taken(repository, str(mine), scored)
     assert "mine: 3 rows with labels, 0 of them of no scored row" in capsys.readouterr().out
     kept = pl.read_parquet(tmp_path / "labels" / "labels.parquet").sort("id")

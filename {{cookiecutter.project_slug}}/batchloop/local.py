@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,8 +50,10 @@ class RunOptions:
 def train(repository: Repository, options: RunOptions) -> int:
     """The exit code. Raises InputError before anything is run."""
     with running.exclusively(repository):
-        definition = definitions.definition(repository, options.environment, "training")
-        data = _training_data(repository, options)
+        with ThreadPoolExecutor() as beside:  # the sample is written while the pipelines compile
+            gathering = beside.submit(_training_data, repository, options)
+            definition = definitions.definition(repository, options.environment, "training")
+        data = gathering.result()
         if options.continues and options.fresh:
             raise InputError(
                 "CONTINUE goes on from the released model, and FRESH trains without one; give one of them."
@@ -99,7 +102,10 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
         given = as_table(repository, options.data, False) if options.data else ""
         data = definitions.location(given) if given else _window_data(repository, "production")
-        definition, own = _own_definition(repository, options.environment, release)
+        compiled = definitions.definition(repository, options.environment, "inference")
+        file = definition_file(repository, "inference", str(release.get("definition") or ""))
+        definition = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
+        own = "; under the pipeline that it was released with: `make train` takes the new one"
         engine, version = backend(repository, options.on), versions(repository)
         changed = [name for name in COMPONENTS if not release["images"].get(name, "").endswith(f":{version(name)}")]
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -114,7 +120,8 @@ def score(repository: Repository, options: RunOptions) -> int:
         }
         order = _order(repository, options, "inference", definition, known)
         since = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
-        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}{own}")
+        since += "" if definition == compiled else own
+        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
         finished = running.run(repository, order, engine)
     summary = RunSummary(repository, finished)
     _report(repository, finished, summary.scoring())
@@ -123,17 +130,6 @@ def score(repository: Repository, options: RunOptions) -> int:
         names = "series, time" if "series" in repository.tables() else "the id"
         print(f"when labels of these rows have come: make label DATA=file (with {names} and the label)")
     return 1 if finished.failed else 0
-
-
-def _own_definition(
-    repository: Repository, environment: str, release: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], str]:
-    """The inference pipeline that the model was released with, and a remark where it has changed since."""
-    compiled = definitions.definition(repository, environment, "inference")
-    file = definition_file(repository, "inference", str(release.get("definition") or ""))
-    own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
-    remark = "" if own == compiled else "; under the pipeline that it was released with: `make train` takes the new one"
-    return own, remark
 
 
 def definition_file(repository: Repository, name: str, digest: str) -> Path:

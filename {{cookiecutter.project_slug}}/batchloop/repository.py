@@ -35,13 +35,14 @@ COMPONENTS = tuple(names.COMPONENTS)
 
 @dataclass(frozen=True)
 class Repository:
-    """The folder that holds usecase.toml; what runs leave behind goes below `local/`, which git ignores."""
+    """The folder that holds usecase.toml; what runs leave goes below `local/`, which git ignores, or `elsewhere`."""
 
     root: Path
+    elsewhere: Path | None = None
 
     @property
     def local(self) -> Path:
-        return self.root / "local"
+        return self.elsewhere or self.root / "local"
 
     @property
     def release(self) -> Path:
@@ -49,8 +50,8 @@ class Repository:
         return self.local / "release.json"
 
     def compiled(self, environment: str) -> Path:
-        """The folder of training.json and inference.json."""
-        return self.local / "compiled" / environment
+        """The folder of training.json and inference.json, wherever runs leave the rest."""
+        return self.root / "local" / "compiled" / environment
 
     def tables(self) -> dict[str, Any]:
         """usecase.toml as it stands. Raises InputError where it is missing or no TOML."""

@@ -22,6 +22,7 @@ from batchloop import cost, local
 from batchloop.container import files, memory, metrics, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
+from batchloop.container.usecase import UseCase
 from batchloop.cost import STEPS, JobStep, Prices
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository, ran
@@ -117,17 +118,21 @@ def _measured(
     """What each step of both pipelines uses for these rows. Raises InputError where one fails."""
     case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample.parquet"
     rows.sink_parquet(sample)
-    low, high = metrics.values(case.gate.metric, case.data.task)
-    worst = max(-1e15, min(1e15, high if case.gate.metric in metrics.SMALLER_IS_BETTER else low))
-    passing = f"QualityLimit={worst:f} ApprovalStatus=Approved"  # whatever so few rows teach
     found = dict[str, Measured]()
-    for verb, given in {"train": ["--fresh", "--set", passing], "score": []}.items():
+    for verb, given in {"train": ["--fresh", "--set", passing(case)], "score": []}.items():
         command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]
         done = ran(command, copy.root, variables)
         if done.returncode:
             raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
         found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
     return found
+
+
+def passing(case: UseCase) -> str:
+    """The parameters by which a model is released whatever a few rows have taught it."""
+    low, high = metrics.values(case.gate.metric, case.data.task)
+    worst = max(-1e15, min(1e15, high if case.gate.metric in metrics.SMALLER_IS_BETTER else low))
+    return f"QualityLimit={worst:f} ApprovalStatus=Approved"
 
 
 def _used(run: Path) -> Iterator[tuple[str, Measured]]:
