@@ -419,6 +419,8 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
     together = pl.LazyFrame({"__block": blocks, "x": random.normal(size=4000) + random.normal(size=40)[blocks]})
     assert seasonal.design_effect(column, alone) < 2
     assert seasonal.design_effect(column, together) > 10
+    shuffled = [together.collect().sample(fraction=1.0, shuffle=True, seed=seed).lazy() for seed in range(20)]
+    assert len({seasonal.design_effect(column, each) for each in shuffled}) == 1, "to the last digit, in any order"
 
 
 def test_several_hosts_share_no_series() -> None:
