@@ -106,7 +106,7 @@ class RawTable:
         self.values.update({name: len(batch) - nulls for name, nulls in zip(names, absent, strict=True)})
         if label in batch.columns:
             self.unlabelled += int((batch[label].is_null() & ~batch[BROKEN]).sum())
-            self.classes.update(batch[label].drop_nulls().unique().head(2))
+            self.classes.update(batch[label].drop_nulls().unique().head(2) if len(self.classes) < 2 else ())
         if GROUP in batch.columns:
             self.ungrouped += batch[GROUP].null_count()
         if usecase.keys():
