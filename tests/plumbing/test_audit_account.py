@@ -59,7 +59,7 @@ def put(here: Here, uri: str, value: Any) -> None:  # noqa: F811
 @pytest.fixture
 def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
     """With one release, the training that made it, and one scoring by it."""
-    monkeypatch.setattr(supply, "bills", lambda _: {"algorithm": {"bomFormat": "CycloneDX"}})
+    monkeypatch.setattr(supply, "bills", lambda *_: {"algorithm": {"bomFormat": "CycloneDX"}})
     package = here.world.sagemaker.packages[here.world.register(1)]
     about, places = dict(package["CustomerMetadataProperties"]), here.world.places
     started: dict[str, str] = {}

@@ -1,6 +1,7 @@
 """`make train`, `make score` and `make models`: both pipelines on this machine, and its releases."""
 
 import json
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
+KEPT = 5  # tables that folders of pictures have become: `make label` needs what was scored
 RAW = ("TrainingData", "ValidationData", "ProductionData")
 
 
@@ -98,7 +100,8 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
-        data = _given(repository, options, False) if options.data else _window_data(repository, "production")
+        given = as_table(repository, options.data, False) if options.data else ""
+        data = definitions.location(given) if given else _window_data(repository, "production")
         compiled = definitions.definition(repository, options.environment, "inference")
         file = definition_file(repository, "inference", str(release.get("definition") or ""))
         definition = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
@@ -246,7 +249,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
     """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
     if options.data:
-        data = _given(repository, options, True)
+        data = definitions.location(as_table(repository, options.data, True))
     else:
         begun = repository.local / "sample"  # until all of its files are written
         if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
@@ -258,15 +261,21 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
 
-def _given(repository: Repository, options: RunOptions, labelled: bool) -> str:
-    """Where the data that the user names lie; pictures that are no table yet become one in local/."""
-    data, case = Path(options.data).expanduser().absolute(), usecase.parse(repository.tables())
-    if data.exists() and any(column.type == "image" for column in case.columns):
-        from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+def as_table(repository: Repository, data: str, labelled: bool, alone: bool = False) -> str:
+    """The data that the user names; pictures that are no table yet become one in local/, where the last ones stay.
 
-        kept = repository.local / "pictures" / batchloop_repository.of(str(data)) / data.name
-        return definitions.location(str(pictures.staged(data, case, kept, labelled)))
-    return definitions.location(options.data)
+    `alone` are labels, whose pictures are in folders by their class, as they were scored.
+    """
+    place, case = Path(data).expanduser().absolute(), usecase.parse(repository.tables())
+    if not place.exists() or not any(column.type == "image" for column in case.columns):
+        return data
+    from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+
+    kept = repository.local / "pictures" / batchloop_repository.of(f"{place}{' alone' * alone}") / place.name
+    found = pictures.staged(place, case, kept, labelled, alone)
+    for old in sorted(kept.parents[1].glob("*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(old)
+    return str(found)
 
 
 def _window_data(repository: Repository, part: str) -> str:

@@ -4,17 +4,18 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
 from batchloop.container.job import InputError, plain
+from batchloop.container.usecase import UseCase
 from batchloop.control import latest, release, retraining, storage
 from batchloop.engine import running
 from batchloop.engine.graph import Progress
@@ -27,21 +28,6 @@ LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose 
 STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
 MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
-TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
-
-
-class Trial(NamedTuple):
-    """What was tried, and the loss on validation, None for a trial that was given up."""
-
-    name: str
-    loss: float | None
-    hyperparameters: Mapping[str, str]
-
-    @classmethod
-    def of(cls, job: Mapping[str, Any]) -> "Trial":
-        """A training job, as the service lists those of a search."""
-        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
-        return cls(job["TrainingJobName"], objective.get("Value"), job.get("TunedHyperParameters", {}))
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class Training:
     """One execution of the training pipeline, in an account by its ARN; `state` is done, failed, running or so.
 
     `evaluation` is {} where it did not come so far. `model` is the package that was registered, `release` the number
-    under which it was released, "" for neither. `files` are URIs by name. `trials` are those of a search, as known.
+    under which it was released, "" for neither. `files` are URIs by name.
     """
 
     run: str
@@ -63,7 +49,6 @@ class Training:
     model: str = ""
     release: str = ""
     released: bool = False
-    trials: Sequence[Trial] = ()
 
     @property
     def window(self) -> str:
@@ -102,15 +87,7 @@ def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
         why=next((its["message"] for its in record["steps"].values() if its["message"]), ""),
         files=_files(progress),
         model=next(filter(None, models), ""),
-        trials=list(_trials(repository.local / "runs" / run / "logs")),
     )
-
-
-def _trials(logs: Path) -> Iterator[Trial]:
-    """Those that a run's logs name; a search that was taken from the cache has none there."""
-    for log in (logs / "TuneModel.log", logs / "TrainModel.log"):
-        for name, loss, text in TRIAL.findall(log.read_text("utf-8", errors="replace") if log.is_file() else ""):
-            yield Trial(name, float(loss) if loss else None, dict(re.findall(r"(\w+)=([^,]*)", text)))
 
 
 def _files(steps: Mapping[str, Progress]) -> dict[str, str]:
@@ -159,14 +136,7 @@ def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
         why=next(filter(None, reasons), ""),
         files=files,
         model=about.get("RegisterModel", {}).get("Arn", ""),
-        trials=[Trial.of(its) for its in _jobs(session, about["TuningJob"]["Arn"])] if "TuningJob" in about else (),
     )
-
-
-def _jobs(session: Session, arn: str) -> Iterator[Mapping[str, Any]]:
-    """The trials of a tuning job, as the service lists them."""
-    name, operation = arn.rpartition("/")[2], "list_training_jobs_for_hyper_parameter_tuning_job"
-    return session.pages("sagemaker", operation, "TrainingJobSummaries", HyperParameterTuningJobName=name)
 
 
 def rows(trainings: Sequence[Training], metric: str) -> list[dict[str, Any]]:
@@ -217,7 +187,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
             print(f"trainings in account {environment.account} are not shown: {error}", file=sys.stderr)
     found = {place: rows(trainings, case.gate.metric) for place, trainings in every.items() if trainings}
     for place, those in found.items():
-        _print(place, those, case.gate.metric)
+        _print(place, those, case)
     if not found:
         print("nothing was trained yet; run `make train`.")
     if out:
@@ -229,7 +199,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
     return 0
 
 
-def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
+def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -237,7 +207,9 @@ def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
     chosen = [row["hyperparameters"] for row in those if row["hyperparameters"]]
     names = dict.fromkeys(name for its in chosen for name in its)
     differing = [name for name in names if len({_text(its.get(name)) for its in chosen}) > 1]
-    columns = ("", f"trained {place}", "state", metric, "95 %", "lead, 95 %", "rows", "window", *differing, "release")
+    counted = "examples" if case.series else "rows"  # a value of series is learned from several origins
+    columns = ("", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window")
+    columns = (*columns, *differing, "release")
     table: Any = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in those:
         value, lead = (_text(row[key]) for key in ("value", "lead"))

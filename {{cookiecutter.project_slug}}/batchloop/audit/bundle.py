@@ -81,12 +81,14 @@ class Bundle:
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
-            tags = {name: batchloop_repository.component(unpacked, name) for name in COMPONENTS}
-            differ = [name for name, tag in tags.items() if not manifest["images"][name].endswith(f":{tag}")]
+            both = batchloop_repository.locks(unpacked)
+            tags = {lock: batchloop_repository.component(unpacked, name, lock) for lock, name in both.items()}
+            used = {lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags[lock]}")}
+            differ = [name for name in COMPONENTS if name not in used.values()]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
             case = usecase.load(unpacked.root / "usecase.toml")
-            for component, bill in supply.bills(unpacked).items():
-                write_json(made / "sbom" / f"{component}.cdx.json", bill)
+            for lock, bill in supply.bills(unpacked, used | {name: name for name in differ}).items():
+                write_json(made / "sbom" / f"{lock}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
         for path in ("release.json", "local/release.json"):

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,7 +17,7 @@ from batchloop.container.job import InputError, listed
 from batchloop.container.settings import Matching
 from batchloop.engine.containers import docker
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import Repository
 
 # what an image is to the markers of a lock, whatever this machine is
 IMAGE = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
@@ -68,20 +68,20 @@ def _tool(*words: str, given: str = "") -> tuple[str, str]:
 
 def sbom(repository: Repository) -> int:
     """Write a bill of materials for each image; the exit code."""
-    for component, bill in bills(repository).items():
-        file = repository.local / "sbom" / f"{component}.cdx.json"
+    for lock, bill in bills(repository, batchloop_repository.locks(repository)).items():
+        file = repository.local / "sbom" / f"{lock}.cdx.json"
         write_json(file, bill)
-        print(f"{component:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
+        print(f"{lock:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
     digest = bill["components"][-1]["version"]
     print(f"on {base_image(repository)}, digest {digest}; what else that holds is seen by whoever scans the image")
     return 0
 
 
-def bills(repository: Repository) -> dict[str, dict[str, Any]]:
-    """Component → the bill of its image. Raises InputError."""
+def bills(repository: Repository, made: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Lock → the bill of the image that is made of it; `made` says of which component. Raises InputError."""
     base = base_image(repository)
     digest = base_digest(base)
-    return {component: bill_of(repository, component, base, digest) for component in COMPONENTS}
+    return {lock: bill_of(repository, component, lock, base, digest) for lock, component in made.items()}
 
 
 def base_digest(base: str) -> str:
@@ -94,12 +94,12 @@ def base_digest(base: str) -> str:
     return UNKNOWN
 
 
-def bill_of(repository: Repository, component: str, base: str, digest: str) -> dict[str, Any]:
+def bill_of(repository: Repository, component: str, lock: str, base: str, digest: str) -> dict[str, Any]:
     """CycloneDX of one image: the packages of its lock, and the image (with its digest) that it is built on.
 
     Raises InputError where the tool can't make it.
     """
-    given = "\n".join(locked(repository, component)) + "\n"
+    given = "\n".join(locked(repository, lock)) + "\n"
     said, trouble = _tool("cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
     try:
         bill: dict[str, Any] = json.loads(said)
@@ -107,7 +107,7 @@ def bill_of(repository: Repository, component: str, base: str, digest: str) -> d
         raise InputError(f"cyclonedx-py: {trouble or 'it said nothing'}") from None
     for package in bill["components"]:
         package.pop("description")  # the line of the lock again
-    version = batchloop_repository.component(repository, component)
+    version = batchloop_repository.component(repository, component, lock)
     name, under = f"{repository.names().folder}/{component}", re.split(":[^/]*$|@", base)[0]
     hashes = [] if digest == UNKNOWN else [{"alg": "SHA-256", "content": digest.partition(":")[2]}]
     image = {"type": "container", "bom-ref": "image", "name": name, "version": version}
@@ -178,13 +178,11 @@ def _passed(repository: Repository) -> dict[str, Pass]:
         return {}
     with settings.errors_in(IGNORED, text):
         entries = {name: settings.table(Pass, (name,), table) for name, table in tables.items()}
-    over = {}
-    for name, entry in entries.items():
+    for name, entry in [*entries.items()]:
         try:
             if date.fromisoformat(entry.until) < datetime.now(UTC).date():
-                over[name] = entry
+                print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
+                del entries[name]
         except ValueError:
             raise InputError(f"{IGNORED}: [{name}] until = {entry.until!r} is no day of the calendar.") from None
-    for name, entry in over.items():
-        print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
-    return {name: entry for name, entry in entries.items() if name not in over}
+    return entries

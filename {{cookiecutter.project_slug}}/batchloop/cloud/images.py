@@ -25,6 +25,7 @@ PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machin
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ATTESTATIONS = ["type=provenance,disabled=true", "type=sbom,disabled=true"]
+Texts = Mapping[str, str]
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
@@ -35,26 +36,30 @@ class Image:
     component: str
     name: str
     missing: bool
+    lock: str
 
     @property
     def version(self) -> str:
         return self.name.rpartition(":")[2]
 
 
-def current(repository: Repository) -> list[Image]:
-    named = {name: repository.image(name, batchloop_repository.component(repository, name)) for name in COMPONENTS}
-    return [Image(component, name, not exists(name)) for component, name in named.items()]
+def current(repository: Repository, locks: Mapping[str, str]) -> list[Image]:
+    """`locks`: component → what it is made of, where that is not its own."""
+    made = {name: locks.get(name, name) for name in COMPONENTS}
+    tags = {name: batchloop_repository.component(repository, name, lock) for name, lock in made.items()}
+    named = {name: repository.image(name, tag) for name, tag in tags.items()}
+    return [Image(component, name, not exists(name), made[component]) for component, name in named.items()]
 
 
-def show(repository: Repository) -> int:
-    for image in build(repository):
+def show(repository: Repository, environment: str) -> int:
+    for image in build(repository, definitions.locks(repository, definitions.read(repository, environment)[1])):
         print(f"{image.component:<15} {'built' if image.missing else 'unchanged':<10} {image.name}")
     return 0
 
 
-def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
+def build(repository: Repository, locks: Texts | None = None, cache: Texts | None = None) -> list[Image]:
     """Build what is missing; the four images. `cache`: component → image with layers to reuse. Raises InputError."""
-    images = current(repository)
+    images = current(repository, locks or {})
     if missing := [image for image in images if image.missing]:
         print(f"building {', '.join(image.component for image in missing)}", flush=True)
         usecase.load(repository.root / "usecase.toml")  # it goes into them
@@ -68,6 +73,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     commit, targets = definitions.git_commit(repository), {}
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
+        variant = {image.component.upper(): image.lock} if image.lock != image.component else {}
         targets[image.component] = {
             "output": ["type=docker,oci-mediatypes=false"],
             "attest": ATTESTATIONS,
@@ -75,7 +81,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
             "dockerfile": "components/Dockerfile",
             "target": image.component,
             "platforms": [PLATFORM],
-            "args": {"CODE_VERSION": image.version, **({"BASE_IMAGE": base} if base else {})},
+            "args": {"CODE_VERSION": image.version, **variant, **({"BASE_IMAGE": base} if base else {})},
             "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
             "tags": [image.name],
             "secret": ["id=pip,env=PIP_SETTINGS"] if pip else [],
@@ -101,7 +107,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
 
 
 def _last_words(log: str) -> str:
-    target = re.findall(r"^#\d+ \[(\w+) [\d/]+\]", log, re.MULTILINE)
+    target = re.findall(r"^#\d+ \[([\w-]+) [\d/]+\]", log, re.MULTILINE)
     said = re.findall(r"^#?\d* ?[\d.]+ (?=\S)(.*(?:[Ee]rror|ERROR|failed|No ).*)$", log, re.MULTILINE)
     errors = re.findall(r"^ERROR: (.*)$", log, re.MULTILINE)
     last = (said or errors or log.strip().splitlines() or ["docker said nothing"])[-1]
@@ -121,10 +127,11 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
         digests = copying.copied(giving, session, pushed(giving))
     else:
         registry = f"{host or _sign_in(session)}/{session.environment.folder}"
-        images = current(repository)
+        locks = definitions.locks(repository, session.environment)
+        images = current(repository, locks)
         digests = {image.component: digest(registry, image) for image in images}
         if missing := [image for image in images if not digests[image.component]]:
-            build(repository, {component: uri for component, uri in before.items() if uri != NOTHING})
+            build(repository, locks, {component: uri for component, uri in before.items() if uri != NOTHING})
         for image in missing:
             digests[image.component] = _push(registry, image)
     for component, uri in digests.items():

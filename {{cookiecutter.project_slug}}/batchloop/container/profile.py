@@ -259,7 +259,7 @@ def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
     if "values" in column:
         return shared
     mean = float(counted.sums.sum()) / present if present else 0.0
-    variance = counted.squares / present - mean**2 if present else 0.0
+    variance = counted.squares / present - mean * mean if present else 0.0
     ends = [*column["edges"], column["edges"][-1] if column["edges"] else 0.0]
     triples = zip(counted.sums[:-1], counted.counts[:-1], ends, strict=True)
     return {

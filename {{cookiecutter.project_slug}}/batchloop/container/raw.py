@@ -19,7 +19,7 @@ from batchloop.container.batches import FILE, Batch, Reading, in_order
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
-from batchloop.container.usecase import Column, UseCase
+from batchloop.container.usecase import Column, Slices, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
@@ -97,8 +97,10 @@ class RawTable:
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
-            file, row, error = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR).row(0)
-            self.first = f"{file}, row {row}: {error}"
+            own = usecase.data.id or NO_ID
+            file, row, error, name = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR, own).row(0)
+            named = name and any(column.type == "image" for column in usecase.columns)  # by what people know it
+            self.first = f"{file}, row {row}{f' ({name})' if named else ''}: {error}"
         self.rows += len(batch)
         self.broken += broken
         names = [column.name for column in usecase.columns]
@@ -148,7 +150,9 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
 def stream(folder: Path, usecase: UseCase, labelled: bool = False, named: bool = True) -> Stream:
     """A table that has no `parts`, and its batches: taking them fills its counts. Only `named` rows have an id."""
     usecase = usecase if named else replace(usecase, data=replace(usecase.data, id=""))
-    tables, labelled = tuple(files.find(folder)), labelled or usecase.series is not None
+    tables = tuple(files.find(folder))
+    if usecase.series and not labelled:
+        labelled, usecase = True, replace(usecase, slices=Slices())
     table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
     others = [parser.source for parser in parsers[True] if not parser.plain]
     numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
@@ -217,7 +221,7 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
         parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
     if usecase.series and usecase.series.id:
-        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=replace(spelling, format=""))))
+        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=Spelling(decimal=data.decimal))))
     return parsers
 
 
