@@ -97,7 +97,7 @@ class RawTable:
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
-            own = usecase.data.id or NO_ID
+            own = pl.col(usecase.data.id or NO_ID) if usecase.data.id or NO_ID in batch.columns else pl.lit(None)
             file, row, error, name = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR, own).row(0)
             named = name and any(column.type == "image" for column in usecase.columns)  # by what people know it
             self.first = f"{file}, row {row}{f' ({name})' if named else ''}: {error}"
