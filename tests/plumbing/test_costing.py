@@ -293,8 +293,10 @@ def test_an_environment_without_a_schedule_says_that_its_month_has_no_runs(here:
 def record(here: Repository, name: str, steps: dict[str, tuple[str, float]]) -> None:
     folder = here.root / "local" / "runs" / name
     folder.mkdir(parents=True)
-    written = {step: {"state": state, "seconds": seconds} for step, (state, seconds) in steps.items()}
+    rest = {"message": "", "properties": {}}
+    written = {step: {"state": state, "seconds": seconds, **rest} for step, (state, seconds) in steps.items()}
     value = {"execution": name, "started": f"{name[:4]}-{name[4:6]}-{name[6:8]}T08:00:00+00:00", "steps": written}
+    value |= {"pipeline": "team-case-dev-training", "state": "done", "parameters": {}}
     (folder / "run.json").write_text(json.dumps(value))
 
 

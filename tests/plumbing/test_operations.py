@@ -517,10 +517,29 @@ def test_a_damaged_release_is_said_with_both_ways_out(mini: Miniature, text: str
     assert mini.release()["version"] == 2
 
 
-def test_a_damaged_registry_is_said(mini: Miniature) -> None:
+@pytest.mark.parametrize("damaged", ["{half", "{}", '["x"]', '[{"ModelPackageVersion": 1}]'])
+def test_a_damaged_registry_is_said(mini: Miniature, damaged: str) -> None:
     mini.run("train")
-    mini.write("local/registry.json", "{half")
-    assert "registry.json is damaged; remove it" in mini.run("models", code=1)
+    mini.write("local/registry.json", damaged)
+    for command in (["models"], ["models", "--use", "1"], ["train"]):
+        assert "registry.json is damaged; remove it" in mini.run(*command, code=1)
+
+
+def test_a_version_is_of_an_environment_and_said_to_be(mini: Miniature) -> None:
+    """Where two have trained on this machine."""
+    mini.run("train")
+    [one] = json.loads((mini.root / "local/registry.json").read_text())
+    (mini.root / "local/releases/team-mini-1.json").rename(mini.root / "local/releases/team-mini-dev-1.json")
+    both = [one | {"ModelPackageGroupName": f"team-mini-{name}", "ModelPackageArn": name} for name in ("prod", "dev")]
+    mini.write("local/registry.json", json.dumps(both))
+    assert [line.split()[:2] for line in mini.run("models").splitlines()] == [["1", "dev"], ["1", "prod"]]
+    assert mini.run("models", "--use", "1") == "version 1 of dev is released.\n"
+    assert "version 1 is no longer in local/releases" in mini.run("models", "--use", "1", "--env", "prod", code=1)
+    assert "version 1 is none of staging, but of prod and of dev; ENV= names one of them." in mini.run(
+        "models", "--use", "1", "--env", "staging", code=1
+    )
+    mini.write("local/registry.json", json.dumps(both[1:]))
+    assert mini.run("models", "--use", "1", "--env", "prod") == "version 1 of dev is released.\n"  # there is one alone
 
 
 def on_a_terminal(mini: Miniature, interrupt: bool = False) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,21 @@ def parts(repository: Repository, name: str) -> dict[str, str]:
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
+
+
+def own(tree: Repository, function: str) -> dict[str, Any]:
+    """Component → what `component` or `parts` of a tree's own plumbing say: an update may count other files.
+
+    A tree that gives no answer is counted as this one.
+    """
+    asked = f"{{name: repository.{function}(repository.here(), name) for name in repository.COMPONENTS}}"
+    code = f"import json; from batchloop import repository; print(json.dumps({asked}))"
+    done = ran([sys.executable, "-Bc", code], tree.root, {"PYTHONPATH": str(tree.root)})
+    with suppress(ValueError):
+        if (found := json.loads(done.stdout)).keys() == set(COMPONENTS):
+            return dict(found)
+    counting = {"component": component, "parts": parts}[function]
+    return {name: counting(tree, name) for name in COMPONENTS}
 
 
 def _code(components: Path, name: str) -> Iterator[str]:

@@ -292,6 +292,7 @@ DEPLOYING = [
     ("cloud.upload", "upload"),
     ("trainings", "compare"),
     ("tracking", "track"),
+    *(("audit.account", name) for name in ("there", "Fetched", "Released")),  # make audit FROM=
 ]
 LOOKING = ("codeconnections", "ec2", "kms", "lambda", "service-quotas")  # besides, for the preflight
 

@@ -20,7 +20,7 @@ from batchloop.container.job import listed as sentence
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import Repository
 from batchloop.updating import git, unpack
 
 HERE = Path(__file__).parent
@@ -30,12 +30,16 @@ GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release by its number, or the last one, `source` the environment whose it is; `batch`: with the rows scored."""
+    """A release by its number, or the last one; with a `source` of that environment's account, else of this machine,
+
+    where `environment` says whose number it is. `batch`: with the rows scored.
+    """
 
     release: int | None = None
     source: str = ""
     out: str = ""
     batch: bool = False
+    environment: str = "dev"
 
 
 def audit(repository: Repository, wanted: Wanted) -> int:
@@ -46,9 +50,9 @@ def audit(repository: Repository, wanted: Wanted) -> int:
 
             subject = account.there(repository, wanted.source, wanted.release, Path(fetched))
         else:
-            subject = here(repository, wanted.release)
-        number = subject.manifest["version"]
-        folder = f"{wanted.source}-{number}" if wanted.source else f"release-{number}"
+            subject = here(repository, wanted.environment, wanted.release)
+        number, environment = subject.manifest["version"], local.trained_for(repository, subject.package)
+        folder = f"{environment}-{number}" if wanted.source else f"release-{environment}-{number}"
         target = Path(wanted.out or repository.local / "audit" / folder).expanduser().resolve()
         if wanted.out and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"OUT={wanted.out} is there already; name a folder that is new or empty.")
@@ -60,7 +64,8 @@ def audit(repository: Repository, wanted: Wanted) -> int:
                 shutil.rmtree(target)
             made.rename(target)
     sizes = [file.stat().st_size for file in target.rglob("*") if file.is_file()]
-    print(f"release {number}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB in {repository.shown(target)}/")
+    held = f"{len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB"
+    print(f"release {number} of {environment}: {held} in {repository.shown(target)}/")
     print("its README.md says what is what, and how to repeat the predictions", *missing, sep="\nmissing: ")
     return int(bool(missing))
 
@@ -81,11 +86,12 @@ class Bundle:
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
-            tags = {name: batchloop_repository.component(unpacked, name) for name in COMPONENTS}
+            tags = batchloop_repository.own(unpacked, "component")
             differ = [name for name, tag in tags.items() if not manifest["images"][name].endswith(f":{tag}")]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
             case = usecase.load(unpacked.root / "usecase.toml")
-            for component, bill in supply.bills(unpacked).items():
+            kept = manifest.get("digests", manifest["images"])
+            for component, bill in supply.bills(unpacked, manifest["images"], kept).items():
                 write_json(made / "sbom" / f"{component}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
@@ -110,7 +116,7 @@ class Bundle:
         missing += self._scored()
         about: dict[str, Any] = {
             "scored": self.subject.scored.get("execution", ""),
-            "environment": str(self.subject.package["ModelPackageGroupName"]).removeprefix(names.prefix),
+            "environment": local.trained_for(self.repository, self.subject.package),
             "settings": self._settings(),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
             "name": names.folder,

@@ -64,14 +64,13 @@ class Subject:
         return f"{(given or found['TransformOutput']['S3OutputPath']).rstrip('/')}/"
 
 
-def here(repository: Repository, number: int | None) -> Subject:
-    """A version that is registered here. Raises InputError where there is none, or too little of it."""
+def here(repository: Repository, environment: str, number: int | None) -> Subject:
+    """What is released here, or a version that is registered. Raises InputError for none, or too little of it."""
     packages, released = running.registry(repository).packages(), storage.read_release(repository.release)
-    last = (released or {}).get("model_package") if number is None else None
-    known = (one for one in packages if last == one["ModelPackageArn"] or number == one["ModelPackageVersion"])
-    if (package := next(known, None)) is None:
-        none = f"version {number} is not registered; `make models` lists what is."
-        raise InputError("there is no released model yet; run `make train` first." if number is None else none)
+    last = (one for one in packages if one["ModelPackageArn"] == (released or {}).get("model_package"))
+    package = next(last, None) if number is None else local.registered(repository, environment, number)
+    if package is None:
+        raise InputError("there is no released model yet; run `make train` first.")
     manifest, stored = storage.read_release(local.release_file(repository, package)), running.storage(repository)
     if gone := storage.missing_artifacts(stored, manifest) if manifest else "its file in local/releases is gone":
         raise InputError(f"version {package['ModelPackageVersion']} can't be audited: {gone}; train again.")

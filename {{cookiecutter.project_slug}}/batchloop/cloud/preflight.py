@@ -230,12 +230,6 @@ def base(session: Session) -> Iterator[Finding]:
             yield Finding(UNKNOWN, f"the base image {image}", str(failure))
 
 
-def patience(session: Session) -> Iterator[Finding]:
-    """No question to AWS: how long it would take until a run says what stands above."""
-    compiled = [definitions.definition(session.repository, session.name, name) for name in definitions.NAMES]
-    yield Finding(OK, "retries", definitions.patience(compiled))
-
-
 CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
     "SageMaker's quotas": quotas,
     "Lambda's concurrent executions": concurrency,
@@ -245,5 +239,4 @@ CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
     "the notices' address": notices,
     "the images": pushed,
     "the base image": base,
-    "retries": patience,
 }

@@ -21,6 +21,10 @@ from batchloop.pipelines.expressions import KEYS, keyed, seconds
 READ_ONLY = 0o444
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
 NEEDED = ("version", "created", "model_package", "images")
+# what every record of a run, of its steps, and every registered package has
+RUN = {"execution": str, "pipeline": str, "state": str, "started": str, "parameters": dict, "steps": dict}
+STEP = {"state": str, "seconds": int | float, "message": str, "properties": dict}
+PACKAGE = {"ModelPackageArn": str, "ModelPackageVersion": int, "ModelPackageGroupName": str, "CreationTime": str}
 Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
 
 
@@ -186,6 +190,19 @@ def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     return entries
 
 
+def run_record(file: Path) -> dict[str, Any] | None:
+    """What a run says of itself in its folder's run.json; None where the file is missing or damaged."""
+    with suppress(OSError, ValueError):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if _has(record, RUN) and all(_has(step, STEP) for step in record["steps"].values()):
+            return dict(record) if record["execution"] == file.parent.name else None
+    return None
+
+
+def _has(value: object, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+
+
 class Registry:
     """What stands for the Model Registry: packages in one file; versions count up within a group."""
 
@@ -195,7 +212,10 @@ class Registry:
     def packages(self) -> list[dict[str, Any]]:
         """Every registered package, oldest first."""
         try:
-            return list(json.loads(self.file.read_text(encoding="utf-8")))
+            packages = json.loads(self.file.read_text(encoding="utf-8"))
+            if not isinstance(packages, list) or not all(_has(its, PACKAGE) for its in packages):
+                raise ValueError
+            return packages
         except FileNotFoundError:
             return []
         except ValueError:
