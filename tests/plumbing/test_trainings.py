@@ -332,12 +332,6 @@ def test_the_model_of_a_step_from_the_cache_is_the_earlier_run_s(repository: Rep
 
 # ---- in MLflow
 
-LOG = """
-trial 0: loss 0.412345 (rounds=3, rate=0.1)
-trial 1: pruned (rounds=9, rate=0.5)
-metric test:auc=0.8
-"""
-
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -396,20 +390,6 @@ def test_a_training_is_one_run_with_all_that_is_known_of_it(offline: Repository)
     assert files(run) == {"model/model.tar.gz"}
 
 
-def test_trials_of_a_search_are_runs_below_it(offline: Repository) -> None:
-    name = trained(offline, 1, evaluation(0.81))
-    log = offline.local / "runs" / name / "logs" / "TrainModel.log"
-    log.parent.mkdir()
-    log.write_text(LOG)
-    tracking.after(offline, use(offline))
-    found = runs(offline)
-    assert {run.data.tags.get("mlflow.parentRunId") for key, run in found.items() if key != name} == {
-        found[name].info.run_id
-    }
-    assert (found["trial 0"].data.metrics, found["trial 0"].info.status) == ({"loss": 0.412345}, "FINISHED")
-    assert (found["trial 1"].data.params, found["trial 1"].info.status) == ({"rounds": "9", "rate": "0.5"}, "KILLED")
-
-
 def test_what_is_there_is_not_logged_again_and_a_later_release_is_added(
     offline: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -451,30 +431,6 @@ def test_one_that_was_logged_in_part_is_gone_on_with(
     assert (run.info.status, files(run)) == ("FINISHED", {"model/model.tar.gz"})
 
 
-def test_trials_that_were_logged_in_part_are_not_there_twice(
-    offline: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mlflow import MlflowClient  # noqa: PLC0415 - as above
-
-    log = offline.local / "runs" / trained(offline, 1, evaluation(0.81)) / "logs" / "TrainModel.log"
-    log.parent.mkdir()
-    log.write_text(LOG)
-    with monkeypatch.context() as broken:
-
-        def gone(*_: Any) -> None:
-            raise OSError("No route to host")
-
-        broken.setattr(MlflowClient, "set_terminated", gone)
-        tracking.after(offline, use(offline))
-    environment = use(offline)
-    tracking.after(offline, environment)
-    client = MlflowClient(str(offline.root / "ml runs"))
-    [experiment] = client.search_experiments(filter_string="name = 'team-case-dev'")
-    found = client.search_runs([experiment.experiment_id])
-    names = [("" if run.data.tags.get("run") else run.info.run_name, run.info.status) for run in found]
-    assert sorted(names) == [("", "FINISHED"), ("trial 0", "FINISHED"), ("trial 1", "KILLED")]
-
-
 def test_a_server_that_does_not_answer_is_a_warning_and_no_failure(
     offline: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -509,21 +465,8 @@ def test_a_database_or_a_blank_is_refused(offline: Repository, uri: str) -> None
         to(offline, uri)
 
 
-def test_trainings_in_an_account_are_logged_from_what_they_stored(
-    repository: Repository, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/search"
-    tuned = {"StepName": "TuneModel", "StepStatus": "Succeeded", "Metadata": {"TuningJob": {"Arn": job}}}
-
-    def trials(_: Any, **request: Any) -> dict[str, Any]:
-        assert request["HyperParameterTuningJobName"] == "search"
-        objective = {"MetricName": "trial:loss", "Value": 0.4}
-        one = {"TrainingJobName": "search-001", "TunedHyperParameters": {"rate": "0.2"}}
-        found = [one | {"FinalHyperParameterTuningJobObjectiveMetric": objective}]
-        return checked("ListTrainingJobsForHyperParameterTuningJob", request, {"TrainingJobSummaries": found})
-
-    monkeypatch.setattr(SageMaker, "list_training_jobs_for_hyper_parameter_tuning_job", trials, raising=False)
-    arn = ran(world, "Succeeded", [tuned, *DONE, REGISTERED], evaluation(0.84))
+def test_trainings_in_an_account_are_logged_from_what_they_stored(repository: Repository, world: World) -> None:
+    arn = ran(world, "Succeeded", [*DONE, REGISTERED], evaluation(0.84))
     world.publish(7)
     to(repository, "mlruns")
     assert tracking.track(repository, "dev") == 0
@@ -532,5 +475,3 @@ def test_trainings_in_an_account_are_logged_from_what_they_stored(
     assert (run.data.tags["run"], run.data.tags["release"]) == (arn, "1")
     assert (run.data.tags["window"], run.data.metrics["test/auc"]) == ("2026-11", 0.84)
     assert files(run) == {"evaluation/evaluation.json", "model/model.tar.gz"}  # the reports are gone
-    assert found["search-001"].data.params == {"rate": "0.2"}
-    assert trainings.in_account(opened(repository, "dev"))[0].trials[0].loss == 0.4

@@ -138,14 +138,6 @@ def _log(client: Any, experiment: str, training: Training, fetch: Fetch, identit
         for kind, uri in training.files.items():
             if file := fetch(uri, Path(scratch)):
                 client.log_artifact(identity, str(file), kind)
-    below = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{identity}'") if training.trials else []
-    there = {run.info.run_name: run.info.run_id for run in below}  # of a log that was broken off
-    for trial in training.trials:
-        tags = {"mlflow.parentRunId": identity}
-        child = there.get(trial.name) or client.create_run(experiment, start, tags, trial.name).info.run_id
-        losses = [] if trial.loss is None else [Metric("loss", trial.loss, start, 0)]
-        client.log_batch(child, losses, [Param(*pair) for pair in trial.hyperparameters.items()])
-        client.set_terminated(child, "KILLED" if trial.loss is None else "FINISHED", start)
     client.set_terminated(identity, STATUS[training.state], _milliseconds(training.ended or training.started))
 
 

@@ -4,13 +4,13 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any
 
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
@@ -27,21 +27,6 @@ LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose 
 STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
 MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
-TRIAL = re.compile(r"(?m)^(trial \d+|TuneModel-\d+): (?:loss (\S+)|\w+) \((.*)\)$")  # in a step's log
-
-
-class Trial(NamedTuple):
-    """What was tried, and the loss on validation, None for a trial that was given up."""
-
-    name: str
-    loss: float | None
-    hyperparameters: Mapping[str, str]
-
-    @classmethod
-    def of(cls, job: Mapping[str, Any]) -> "Trial":
-        """A training job, as the service lists those of a search."""
-        objective = job.get("FinalHyperParameterTuningJobObjectiveMetric", {})
-        return cls(job["TrainingJobName"], objective.get("Value"), job.get("TunedHyperParameters", {}))
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,7 @@ class Training:
     """One execution of the training pipeline, in an account by its ARN; `state` is done, failed, running or so.
 
     `evaluation` is {} where it did not come so far. `model` is the package that was registered, `release` the number
-    under which it was released, "" for neither. `files` are URIs by name. `trials` are those of a search, as known.
+    under which it was released, "" for neither. `files` are URIs by name.
     """
 
     run: str
@@ -63,7 +48,6 @@ class Training:
     model: str = ""
     release: str = ""
     released: bool = False
-    trials: Sequence[Trial] = ()
 
     @property
     def window(self) -> str:
@@ -102,15 +86,7 @@ def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
         why=next((its["message"] for its in record["steps"].values() if its["message"]), ""),
         files=_files(progress),
         model=next(filter(None, models), ""),
-        trials=list(_trials(repository.local / "runs" / run / "logs")),
     )
-
-
-def _trials(logs: Path) -> Iterator[Trial]:
-    """Those that a run's logs name; a search that was taken from the cache has none there."""
-    for log in (logs / "TuneModel.log", logs / "TrainModel.log"):
-        for name, loss, text in TRIAL.findall(log.read_text("utf-8", errors="replace") if log.is_file() else ""):
-            yield Trial(name, float(loss) if loss else None, dict(re.findall(r"(\w+)=([^,]*)", text)))
 
 
 def _files(steps: Mapping[str, Progress]) -> dict[str, str]:
@@ -159,14 +135,7 @@ def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
         why=next(filter(None, reasons), ""),
         files=files,
         model=about.get("RegisterModel", {}).get("Arn", ""),
-        trials=[Trial.of(its) for its in _jobs(session, about["TuningJob"]["Arn"])] if "TuningJob" in about else (),
     )
-
-
-def _jobs(session: Session, arn: str) -> Iterator[Mapping[str, Any]]:
-    """The trials of a tuning job, as the service lists them."""
-    name, operation = arn.rpartition("/")[2], "list_training_jobs_for_hyper_parameter_tuning_job"
-    return session.pages("sagemaker", operation, "TrainingJobSummaries", HyperParameterTuningJobName=name)
 
 
 def rows(trainings: Sequence[Training], metric: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,11 +85,19 @@ def update(repository: Repository, to: str) -> int:
     with TemporaryDirectory() as folder:
         clone = Path(folder) / "template"
         git("clone", "--quiet", "--no-checkout", "--", place, clone)
-        git("-C", clone, "checkout", "--quiet", "--detach", f"v{wanted}" if f"v{wanted}" in tags else wanted)
+        git("-C", clone, "checkout", "--quiet", "--detach", _commit(clone, wanted, place))
         if not (merging := clone / "hooks" / "update.py").is_file():
             raise InputError(f"{wanted} of {place} can't update a repository yet; name a newer version with TO=.")
         command = [sys.executable, "-B", str(merging), "--template", place]
         return subprocess.run(command, cwd=repository.root, check=False).returncode  # noqa: S603 - the template
+
+
+def _commit(clone: Path, wanted: str, place: str) -> str:
+    """The commit that a version, a branch or a commit's own name means. Raises InputError."""
+    for name in (f"refs/tags/v{wanted}", f"refs/remotes/origin/{wanted}", wanted):
+        with suppress(InputError):
+            return git("-C", clone, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    raise InputError(f"{place} has no version, branch or commit {wanted!r}, and no folder here is called so.")
 
 
 def doctor(repository: Repository) -> int:
