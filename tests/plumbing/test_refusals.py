@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def test_what_can_not_be_used_is_refused_in_a_sentence(
     assert said.err.strip()
     assert "Traceback" not in said.err
     assert "unexpected" not in said.err
+
+
+def test_the_doctor_looks_at_every_file_of_settings(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "environments", tmp_path / "environments")
+    shutil.copy(ROOT / "usecase.toml", tmp_path)
+    said = "usecase.toml and environments/ are in order"
+    assert [*updating._settings(Repository(tmp_path))] == [("ok", "settings", said)]
+    (tmp_path / "environments" / "prod.toml").write_text("account = 5", encoding="utf-8")
+    [(mark, _, said)] = updating._settings(Repository(tmp_path))
+    assert (mark, said) == ("mend", "environments/prod.toml, line 1: account = 5 is not twelve digits in quotes.")
 
 
 @pytest.mark.parametrize("wanted", ["-x", "nowhere", "README.md", "9.9.9", "--pathspec-from-file=x"])

@@ -182,11 +182,10 @@ def registered(repository: Repository, environment: str, version: int) -> dict[s
     found = [its for its in running.registry(repository).packages() if its["ModelPackageVersion"] == version]
     group = repository.names(environment).prefix
     own = [its for its in found if its["ModelPackageGroupName"] == group] or found
-    if len(own) > 1:
+    if len(own) != 1:
         others = " and of ".join(trained_for(repository, its) for its in own)
-        raise InputError(f"version {version} is none of {environment}, but of {others}; ENV= names one of them.")
-    if not own:
-        raise InputError(f"version {version} is not registered; `make models` lists what is.")
+        several = f"none of {environment}, but of {others}; ENV= names one of them."
+        raise InputError(f"version {version} is {several if own else 'not registered; `make models` lists what is.'}")
     return own[0]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from batchloop import environment
 from batchloop import repository as here
 from batchloop.container import usecase
 from batchloop.container.job import InputError
@@ -148,7 +149,9 @@ def _machine(repository: Repository) -> Iterator[tuple[str, str, str]]:
 
 def _settings(repository: Repository) -> Iterator[tuple[str, str, str]]:
     try:
-        usecase.load(repository.root / "usecase.toml")
-        yield "ok", "usecase.toml", "in order"
+        case = usecase.load(repository.root / "usecase.toml")
+        for file in sorted(repository.root.glob("environments/*.toml")):
+            environment.load(file.parent, file.stem, case)
+        yield "ok", "settings", "usecase.toml and environments/ are in order"
     except InputError as error:
-        yield "mend", "usecase.toml", str(error).replace("\n", " ")
+        yield "mend", "settings", str(error).replace("\n", " ")

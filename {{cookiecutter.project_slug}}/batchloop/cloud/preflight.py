@@ -217,17 +217,15 @@ def pushed(session: Session) -> Iterator[Finding]:
 
 def base(session: Session) -> Iterator[Finding]:
     """What the next build begins with, as far as docker here can see it."""
-    files = {"components/Dockerfile": r"^ARG BASE_IMAGE=(\S+)", "buildspec.yml": r"^ +BASE_IMAGE: (\S+)"}
-    file = "buildspec.yml" if session.environment.build.connection else "components/Dockerfile"
-    text = (session.repository.root / file).read_text(encoding="utf-8")
-    named = re.search(files[file], text, re.MULTILINE)
-    image = os.environ.get("BASE_IMAGE") or (named[1] if named else "")
-    if image:
-        try:
-            docker("buildx", "imagetools", "inspect", image)
-            yield Finding(OK, f"the base image {image}")
-        except InputError as failure:
-            yield Finding(UNKNOWN, f"the base image {image}", str(failure))
+    image = images.base_image(session.repository)
+    if session.environment.build.connection and not os.environ.get("BASE_IMAGE"):
+        text = (session.repository.root / "buildspec.yml").read_text(encoding="utf-8")
+        image = (re.findall(r"(?m)^ +BASE_IMAGE: (\S+)", text) or [image])[0]
+    try:
+        docker("buildx", "imagetools", "inspect", image)
+        yield Finding(OK, f"the base image {image}")
+    except InputError as failure:
+        yield Finding(UNKNOWN, f"the base image {image}", str(failure))
 
 
 CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
