@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,11 +147,9 @@ def own(tree: Repository, function: str) -> dict[str, Any]:
     asked = f"{{name: repository.{function}(repository.here(), name) for name in repository.COMPONENTS}}"
     code = f"import json; from batchloop import repository; print(json.dumps({asked}))"
     done = ran([sys.executable, "-Bc", code], tree.root, {"PYTHONPATH": str(tree.root)})
-    with suppress(ValueError):
-        if (found := json.loads(done.stdout)).keys() == set(COMPONENTS):
-            return dict(found)
-    counting = {"component": component, "parts": parts}[function]
-    return {name: counting(tree, name) for name in COMPONENTS}
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout))
+    return {name: {"component": component, "parts": parts}[function](tree, name) for name in COMPONENTS}
 
 
 def _code(components: Path, name: str) -> Iterator[str]:
