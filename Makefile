@@ -98,9 +98,10 @@ lock: setup ## resolve the dependencies anew, the rendered repo's first [UPGRADE
 	@for domain in "$(TEMPLATE)"/domains/*/; do [ -f "$$domain/groups.toml" ] || continue; made=$$(mktemp -d) && \
 	  $(BIN)/cookiecutter . --no-input --output-dir "$$made" domain=$$(basename "$$domain") project_slug=case aws_resources=skip >/dev/null && \
 	  (cd "$$made/case" && "$(CURDIR)"/$(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) --group development --output-file locks/development.txt && \
-	  for group in components processing algorithm monitoring explainability; do \
+	  for group in components processing algorithm monitoring explainability $$(grep -oE '^(algorithm|explainability)-gpu' pyproject.toml); do \
 	  "$(CURDIR)"/$(BIN)/$(COMPILE) --group $$group --constraint locks/development.txt --output-file locks/$$group.txt; done) && \
-	  mkdir -p "$$domain/locks" && for name in development components processing algorithm monitoring explainability; do \
+	  mkdir -p "$$domain/locks" && for name in development components processing algorithm monitoring explainability \
+	  $$(grep -oE '^(algorithm|explainability)-gpu' "$$made/case/pyproject.toml"); do \
 	  cp "$$made/case/locks/$$name.txt" "$$domain/locks/"; done; rm -r "$$made"; done
 	@$(BIN)/$(COMPILE) --group development --group "$(TEMPLATE)/pyproject.toml:development" --constraint "$(TEMPLATE)/locks/development.txt" --output-file requirements.lock
 	@for peer in benchmarks/peers/*.in; do $(BIN)/$(COMPILE) $(if $(filter yes,$(UPGRADE)),--upgrade) $$peer --output-file $${peer%.in}.txt; done

@@ -170,6 +170,12 @@ def section(places: Places) -> str:
     )
 
 
+def short(power: int) -> str:
+    """A power of ten beside its neighbours: 1, 10, 100, 1 k … 10 M."""
+    thousands, rest = divmod(power, 3)
+    return f"{10**rest}{('', ' k', ' M', ' G')[thousands]}"
+
+
 def plot(axes: Mapping[str, Mapping[int, Mapping[str, Values | str]]]) -> str:
     """Panels on log-log paper: time above, memory below; each component has its colour."""
     names = list(dict.fromkeys(name for points in axes.values() for values in points.values() for name in values))
@@ -213,7 +219,7 @@ def panel(
     for power in range(bounds[0][0], bounds[0][1] + 1):
         x = at(0, 10.0**power)
         parts.append(f'<path d="M{x:.1f} {top}v{size[1]}" stroke="#ddd"/>')
-        parts.append(f'<text x="{x:.1f}" y="{top + size[1] + 14}" text-anchor="middle">{10**power:,}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{top + size[1] + 14}" text-anchor="middle">{short(power)}</text>')
     for power in range(bounds[1][0], bounds[1][1] + 1):
         y = at(1, 10.0**power)
         parts.append(f'<path d="M{left} {y:.1f}h{size[0]}" stroke="#ddd"/>')

@@ -30,7 +30,7 @@ CACHES = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv*", "build", "l
 
 def plain() -> dict[str, str]:
     """The caller's environment without what belongs to its project, or to make."""
-    left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTHONPATH", "COMPONENTS_PYTHON")
+    left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "COMPONENTS_PYTHON")
     return {key: value for key, value in os.environ.items() if key not in left_out}
 
 

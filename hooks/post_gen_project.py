@@ -17,7 +17,8 @@ COMMANDS = {"plan": "make bootstrap", "create": "make bootstrap CREATE=yes ENV=d
 def lay_over(domain: str) -> None:
     """Put the chosen domain's files in the place of the table's, which stand there already, and take all others away.
 
-    `groups.toml` of a domain holds lines of [dependency-groups], which replace those of the same name.
+    `groups.toml` of a domain holds lines of [dependency-groups], which replace those of the same name, or stand beside
+    the images' groups.
     """
     chosen, project = Path("domains") / domain, Path("pyproject.toml")
     for file in sorted(path for path in chosen.rglob("*") if path.is_file() and path.name != "groups.toml"):
@@ -27,7 +28,9 @@ def lay_over(domain: str) -> None:
     if (groups := chosen / "groups.toml").is_file():
         lines = {line.partition(" = ")[0]: line for line in groups.read_text(encoding="utf-8").splitlines() if line}
         text = project.read_text(encoding="utf-8").splitlines()
-        text = [lines.get(line.partition(" = [")[0], line) for line in text]
+        text = [lines.pop(line.partition(" = [")[0], line) for line in text]
+        place = text.index("components = [")
+        text[place:place] = lines.values()
         project.write_text("\n".join([*text, ""]), encoding="utf-8")
     shutil.rmtree("domains", ignore_errors=True)
 
@@ -71,16 +74,13 @@ def start_repository() -> None:
 
 
 def aws_resources(choice: str) -> None:
-    """Plan or create by the rendered repo's own code; whatever goes wrong there is said and survived."""
+    """Plan or create by the rendered repo's own code, as `record` imports it; what goes wrong is said and survived."""
     if choice == "create" and temporary():
         print(f"Nothing is created in AWS from a temporary folder; where the repository stays: {COMMANDS[choice]}")
         return
-    command = [sys.executable, "-B", "-m", "batchloop", "bootstrap", choice]
-    try:
-        failed = subprocess.run(command, check=False).returncode != 0
-    except KeyboardInterrupt:
-        failed = True
-    if failed:
+    from batchloop import __main__ as program  # noqa: PLC0415 - as in `record`
+
+    if program.main(["bootstrap", choice]) != 0:
         again = f"cd {Path.cwd().name} && {COMMANDS[choice]}"
         print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
 

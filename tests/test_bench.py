@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import re
 import resource
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import bench
@@ -202,6 +204,17 @@ def test_a_slope_of_one_is_linear_and_what_was_not_reached_is_said(tmp_path: Pat
     assert "| monitoring train | 1.0 s, 100 MiB | 10.0 s, 100 MiB | more than 300 s | 1.00 | 0.00 |" in said
     assert growth.plot(growth.results(places)).count("<polyline") == 4  # and where linear would be
     assert math.isfinite(growth.slope([(1, 1), (2, 2)]))
+
+
+def test_labels_below_a_panel_of_six_decades_stand_apart() -> None:
+    values = {"monitoring train": {"cpu": 1.0, "memory": 100.0}}
+    drawn = growth.plot({"categories": {10: values, 1_000_000: values}})
+    found = re.findall(r'<text x="([\d.]+)" y="244" text-anchor="middle">([^<]+)<', drawn)
+    places, names = [float(place) for place, _ in found], [name for _, name in found]
+    assert names == ["10", "100", "1 k", "10 k", "100 k", "1 M"]
+    wide = [7 * len(name) for name in names]  # letters of 12 pixels are about so wide
+    for one, (left, right) in enumerate(pairwise(places)):
+        assert left + wide[one] / 2 < right - wide[one + 1] / 2 - 4, names[one : one + 2]
 
 
 def test_peers_are_locked_with_hashes_and_name_no_host() -> None:

@@ -11,7 +11,7 @@ from conftest import TEMPLATE, commit, run_in
 NAMES = sorted(folder.name for folder in (TEMPLATE / "domains").iterdir() if (folder / "usecase.toml").is_file())
 STARS = ("features.py", "model.py", "drift.py", "attributions.py")
 TESTS = r"tests/(?:test_\w+|conftest)\.py"
-OWN = re.compile(rf"components/\w+/({'|'.join(STARS)})|{TESTS}|data/\w+\.py|locks/\w+\.txt|usecase\.toml")
+OWN = re.compile(rf"components/\w+/({'|'.join(STARS)})|{TESTS}|data/\w+\.py|locks/[\w-]+\.txt|usecase\.toml")
 SHARED = (
     "README.md",
     "pyproject.toml",
@@ -41,8 +41,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_it_differs_from_a_table_in_its_own_files_alone(domain: Path, plain: Path) -> None:
     mine, others = files(domain), files(plain)
-    assert set(mine) == set(others)
-    different = {name for name in mine if mine[name] != others[name]}
+    cuda = {
+        f"locks/{name}-gpu.txt" for name in ("algorithm", "explainability") if domain.parent.name.startswith("image")
+    }
+    assert set(mine) == set(others) | cuda
+    different = {name for name in mine if mine[name] != others.get(name)}
     assert {name for name in different if not OWN.fullmatch(name)} <= set(SHARED)
     assert "components/algorithm/model.py" in different
 
@@ -64,6 +67,20 @@ def test_its_own_checks_and_tests_pass_and_its_sample_goes_through_both_pipeline
     assert "report.html" in scored
     assert f"make label DATA=file (with {'series, time' if series else 'the id'} and the label)" in scored
     assert run("git", "status", "--porcelain").stdout == ""
+
+
+def test_an_image_with_cuda_holds_what_the_one_without_does_and_cuda(domain: Path) -> None:
+    """The same versions, so that a model trained on a GPU is served without one."""
+
+    def pins(lock: str) -> set[str]:
+        return set(re.findall(r"(?m)^([\w.-]+==\S+)", (domain / "locks" / f"{lock}.txt").read_text(encoding="utf-8")))
+
+    for file in (domain / "locks").glob("*-gpu.txt"):
+        plain, cuda = pins(file.stem.removesuffix("-gpu")), pins(file.stem)
+        versions = dict(pin.split("==") for pin in cuda)
+        assert plain < cuda
+        assert versions["jax-cuda12-plugin"] == versions["jax-cuda12-pjrt"] == versions["jax"]
+        assert all(re.match(r"jax-cuda12|nvidia-", pin) for pin in cuda - plain), cuda - plain
 
 
 FINE_TUNED = """
@@ -98,6 +115,21 @@ given = keras.models.load_model(Path(model.__file__).parent / "tiny.keras").get_
 assert np.array_equal(learned[False], given) and not np.array_equal(learned[True], given)
 assert [name for name, _ in model.check({"backbone": "gone.keras"}, problem)] == ["backbone"]
 """
+
+
+def test_its_simulation_shows_the_published_table_where_there_is_one(domain: Path) -> None:
+    """Of pictures, on as many as the published sets had."""
+    stages = (domain / "data" / "stages.py").read_text(encoding="utf-8")
+    if not domain.parent.name.startswith("image"):
+        assert "published" not in stages
+        return
+    run = run_in(domain)
+    run("make", "setup")
+    run(".venv-components/bin/python", "-m", "data.stages", "--rows", "4", "--output", "stages")
+    said = " ".join((domain / "stages" / "about.txt").read_text(encoding="utf-8").split())
+    drift = "published drift FALSE FALSE TRUE FALSE TRUE FALSE FALSE; "
+    assert said.startswith(f"{drift}accuracy on stage 3 0.928 before, 1.000 after retraining")
+    assert len(list((domain / "stages").glob("*/train"))) == 7
 
 
 def test_a_pretrained_network_stays_as_it_is_or_is_trained_further(domain: Path) -> None:

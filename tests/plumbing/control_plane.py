@@ -27,7 +27,7 @@ from batchloop.control import decision, handlers, release, storage
 from batchloop.control.decision import Memory
 from batchloop.control.names import Aws, Places, Settings
 from batchloop.pipelines import check
-from batchloop.simulate.account import parameter_tier
+from plumbing.parameter_store import parameter_tier
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 BUCKET = "team-case-dev-123456789012-euc1"

@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 from batchloop.cloud import bootstrap
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
-from batchloop.simulate.account import parameter_tier
 from plumbing.cloudformation import CloudFormation
+from plumbing.parameter_store import parameter_tier
 from plumbing.rendered import ROOT
 from plumbing.test_bootstrap import READING, Wire
 

@@ -20,13 +20,13 @@ from batchloop.engine import running
 from batchloop.engine.graph import StepStatus
 from batchloop.engine.running import Order
 from batchloop.pipelines import check
+from batchloop.repository import Repository
 from batchloop.simulate.account import Account, State
-from batchloop.simulate.loop import Loop, Simulated, Stage, bootstrap
+from batchloop.simulate.loop import Loop, Stage, bootstrap
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
 ACCOUNT = "arn:aws:sagemaker:eu-central-1:123456789012"
-DIGEST = f"sha256:{'0' * 64}"
-IMAGES = {name: f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/case/{name}@{DIGEST}" for name in COMPONENTS}
+IMAGES = {name: f"local/team/case/{name}:1" for name in COMPONENTS}
 RULES = Settings(cooldown_hours=24, budget=3, budget_days=30, minimum_rows=200)
 CASE = usecase.parse(
     {
@@ -151,7 +151,7 @@ def realised(worse: bool) -> dict[str, Any]:
 
 def open_quick(folder: Path, names: list[str], state: State | None = None, rules: Settings = RULES) -> Loop:
     """The loop of an account in a folder, with a stage for each name, as it was left."""
-    repository = Simulated(folder)
+    repository = Repository(folder, folder / "local" / "simulation")
     repository.local.mkdir(parents=True, exist_ok=True)
     state = state or State(repository.local / "state.json")
     places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)
@@ -161,8 +161,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
     known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
-    digests = {f"team/case/{name}": DIGEST for name in COMPONENTS}
-    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT, digests)
+    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
     loop = Quick(repository, CASE, places, account, stages)
     if not state["parameters"]:

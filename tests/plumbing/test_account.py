@@ -42,8 +42,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 def repository(tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> Repository:
     found = deployed.repository(tmp_path, monkeypatch)
     set_account(tmp_path, "staging", ACCOUNT)
-    built = [Image(name, f"local/team/case/{name}:c0ffee", missing=False) for name in COMPONENTS]
-    monkeypatch.setattr(images, "current", lambda _: built)
+    built = [Image(name, f"local/team/case/{name}:c0ffee", missing=False, lock=name) for name in COMPONENTS]
+    monkeypatch.setattr(images, "current", lambda *_: built)
     monkeypatch.setattr(images, "build", lambda *_: built)
     monkeypatch.setattr(images, "docker", lambda *words, **_: docker(account, *words))
     return found

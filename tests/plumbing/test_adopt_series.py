@@ -88,7 +88,9 @@ DAY = date(2020, 1, 6)
         ([date(1960 + n, 12, 31) for n in range(60)], "1y", 1, 3),
         ([date(1900 + 5 * n, 1, 1) for n in range(24)], "5y", 1, 2),
         ([datetime(2024, 3, 1) + timedelta(hours=n) for n in range(400)], "1h", 24, 24),
-        ([datetime(2024, 3, 1) + timedelta(minutes=15 * n) for n in range(900)], "15m", 96, 4),
+        ([datetime(2024, 3, 1) + timedelta(minutes=15 * n) for n in range(900)], "15m", 96, 75),
+        ([datetime(2024, 3, 1) + timedelta(minutes=30 * n) for n in range(900)], "30m", 48, 48),
+        ([datetime(2024, 3, 1) + timedelta(minutes=n) for n in range(5000)], "1m", 1440, 60),
     ],
 )
 def test_how_far_apart_rows_are(times: list[Any], frequency: str, season: int, horizon: int, adopt: Adopt) -> None:
@@ -167,6 +169,17 @@ def test_series_that_become_one_are_said(adopt: Adopt) -> None:
     assert "180 rows share their series and period" in adopt(made, "--series", "none")["said"]
     blank = made.with_columns(name=pl.col("name").replace("s1", "s0 "))
     assert "120 rows share their series and period" in adopt(blank, "--series", "name")["said"]
+
+
+def test_a_series_may_be_called_as_missing_values_are(adopt: Adopt) -> None:
+    made = table(months(date(2000, 1, 1), 60)).with_columns(name=pl.col("name").replace("s1", "NA"))
+    found = adopt(made)
+    assert found["id"] == "name", found["said"]
+    assert "share their series and period" not in found["said"]
+    case = usecase.load(Path("usecase.toml"))
+    kept = raw.read(Path("data/adopted/production"), case)
+    assert (kept.rows, kept.broken) == (180, 0)
+    assert set(kept.frame.collect()["__series"]) == {"s0", "NA", "s2"}
 
 
 def test_a_time_zone_that_no_date_needs_is_said(adopt: Adopt) -> None:

@@ -313,7 +313,7 @@ def test_each_tree_is_counted_by_its_own_plumbing(tmp_path: Path) -> None:
     today = {name: repository.component(tree, name) for name in COMPONENTS}
     assert repository.own(tree, "component") == today
     with code.open("a", encoding="utf-8") as file:
-        file.write("\n\ndef component(_, name):\n    return f'old {name}'\n")
+        file.write("\n\ndef component(_, name, lock):\n    return f'old {name}'\n")
     assert repository.own(tree, "component") == {name: f"old {name}" for name in COMPONENTS}
     code.write_text("import nothing.of.this.name", encoding="utf-8")
     assert repository.own(tree, "component") == today

@@ -96,11 +96,7 @@ CONDITIONS: list[tuple[dict[str, Any], bool]] = [
     ({"Type": "Equals", "LeftValue": "a", "RightValue": "b"}, True),
     ({"Type": "Not", "Expression": {"Type": "Equals", "LeftValue": 1, "RightValue": 1}}, True),
     ({"Type": "Or", "Conditions": [{"Type": "In", "QueryValue": "a", "Values": ["a"]}]}, True),
-    ({"Type": "Or", "Conditions": []}, False),
     ({"Type": "LessThan", "LeftValue": "a", "RightValue": 1}, False),
-    ({"Type": "Not", "Conditions": []}, False),
-    ({"Type": "Xor", "LeftValue": 1, "RightValue": 1}, False),
-    ({"Type": "Equals", "LeftValue": 1}, False),
 ]
 
 

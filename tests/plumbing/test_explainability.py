@@ -285,7 +285,7 @@ def test_what_the_features_of_a_series_mean_is_said(series: bool) -> None:
     found, data = learn(), SimpleNamespace(label="sales", time="day")
     names = [("lag_2", "sales"), ("lag_1", "sales"), ("step", "day"), ("season_mean", "mine")]
     found["importance"] = [{**found["importance"][0], "feature": name, "source": source} for name, source in names]
-    case = SimpleNamespace(title="t", series=series or None, data=data)
+    case = SimpleNamespace(title="t", series=series or None, data=data, columns=())
     page = explanations.page(cast(Any, case), found, cast(Any, SimpleNamespace(pictures=[])))
     assert ("<dd>lag_1, lag_2 …: the last label" in page) is series
     assert (">step</dt>" in page) is series

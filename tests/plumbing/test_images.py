@@ -83,6 +83,62 @@ def test_only_what_changed_gets_another_name(mini: Miniature) -> None:
     assert {name for name in before if before[name] != after[name]} == {"algorithm"}
 
 
+def on_a_gpu(mini: Miniature, job: str = "algorithm") -> None:
+    file = mini.root / "environments" / "dev.toml"
+    text = re.sub(rf'(?m)^({job} = {{ type = )"[^"]*"', r'\1"ml.g5.xlarge"', file.read_text())
+    file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("job", "component"), [("algorithm", "algorithm"), ("transform", "algorithm"), ("explainability", "explainability")]
+)
+def test_an_environment_with_a_gpu_gets_the_image_with_cuda(mini: Miniature, job: str, component: str) -> None:
+    """By its instance type alone, where there is a lock for it; a run on this machine has no GPU."""
+    docker = stand_in(mini)
+    plan = Path(f"{docker}.plan")
+
+    def targets() -> dict[str, tuple[str, str | None, str]]:
+        Path(f"{docker}.built").unlink(missing_ok=True)
+        mini.run("images")
+        built = json.loads(plan.read_text())["target"]
+        return {name: (of["target"], of["args"].get(name.upper()), of["tags"][0]) for name, of in built.items()}
+
+    before = targets()
+    assert all((target, lock) == (name, None) for name, (target, lock, _) in before.items())
+    on_a_gpu(mini, job)
+    assert targets() == before, "there is nothing that could compute on it"
+    mini.write(f"locks/{component}-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    after = targets()
+    assert after[component][:2] == (component, f"{component}-gpu")
+    assert {name for name in after if after[name] != before[name]} == {component}
+    assert after[component][2] != before[component][2], "another content, another tag"
+    Path(f"{docker}.built").unlink()
+    mini.run("train", "--on", "docker", code=1)
+    assert component.upper() not in json.loads(plan.read_text())["target"][component]["args"]
+
+
+def test_a_gpu_that_nothing_computes_on_is_said(mini: Miniature) -> None:
+    on_a_gpu(mini)
+    said = mini.run("compile")
+    assert (
+        "environments/dev.toml: [instances] gives algorithm a GPU, which is paid for and idle: pyproject.toml" in said
+    )
+    mini.write("locks/algorithm-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    assert "idle" not in mini.run("compile")
+
+
+def test_images_with_cuda_say_so_to_nvidia_s_runtime_and_no_others() -> None:
+    """The name of a stage is an ARG: BuildKit of Docker 20.10 puts none into a mount's source."""
+    text = (ROOT / "components" / "Dockerfile").read_text()
+    for component in ("algorithm", "explainability"):
+        assert re.search(rf"(?m)^ARG {component.upper()}={component}$", text)
+        assert f"FROM ${{{component.upper()}}}-packages AS {component}\n" in text
+        [stage] = re.findall(rf"(?ms)^FROM base AS {component}-gpu-packages\n(.*?)^FROM", text)
+        assert stage.startswith("ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility\n")
+        assert f"source=locks/{component}-gpu.txt," in stage
+    assert text.count("NVIDIA_VISIBLE_DEVICES") == 2
+
+
 def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from batchloop.engine.storage import write_json\n"
     code += "for number in range(2000): write_json(Path(sys.argv[1]), {'number': number})"

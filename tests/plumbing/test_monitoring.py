@@ -385,6 +385,14 @@ def test_quantiles_are_those_of_polars() -> None:
     assert edges == [exact.quantile(share / 13, "lower") for share in range(14)]
 
 
+def test_a_number_beyond_all_others_is_learned_too() -> None:
+    """Its square is no number any more."""
+    values = [*range(300), *[1e300] * 9, -1e300]
+    total, [found] = profile.learned(pl.LazyFrame({"x": values}, strict=False), {"x": "number"}, 10)
+    assert total == len(values)
+    json.dumps(found, allow_nan=False)
+
+
 def test_many_rows_are_learned_in_two_passes_and_few_draw_the_bins_of_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time and memory of a large table: quantiles of so many rows at most, and one pass that counts all columns."""
     passes, drawn = [0], list[int]()

@@ -500,9 +500,11 @@ def test_a_training_without_a_champion_is_asked_for_by_name(mini: Miniature) -> 
     assert "give one of them" in mini.run("train", "--fresh", "--continue", code=1)
 
 
-@pytest.mark.parametrize("text", ["{half", "[]", "{}", '{"artifacts": {"model": "s3://runs/x"}}'])
+@pytest.mark.parametrize("text", ["{half", "[]", "{}", '{"artifacts": {"model": "s3://runs/x"}}', "nested"])
 def test_a_damaged_release_is_said_with_both_ways_out(mini: Miniature, text: str) -> None:
     mini.run("train")
+    if text == "nested":
+        text = json.dumps(mini.release() | {"artifacts": dict.fromkeys(mini.release()["artifacts"], 5)})
     mini.write("local/release.json", text)
     for command in (["train"], ["score"], ["train", "--continue"]):
         said = mini.run(*command, code=1)
@@ -523,6 +525,39 @@ def test_a_damaged_registry_is_said(mini: Miniature, damaged: str) -> None:
     mini.write("local/registry.json", damaged)
     for command in (["models"], ["models", "--use", "1"], ["train"]):
         assert "registry.json is damaged; remove it" in mini.run(*command, code=1)
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "{}"])
+def test_what_is_damaged_beside_a_release_is_as_if_it_were_not_there(mini: Miniature, text: str) -> None:
+    mini.run("train")
+    for file in (*mini.root.glob("local/releases/inference-*.json"), mini.root / "local" / "digests.json"):
+        assert file.is_file()
+        file.write_text(text)
+    mini.run("score")
+
+
+def test_a_terminal_without_such_signs_ends_no_command(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini.run("train")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert mini.run("models").isascii()
+    assert "trained here" in mini.run("compare")
+
+
+def test_whoever_has_seen_enough_ends_a_command_quietly(mini: Miniature) -> None:
+    process = mini.start("models")
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
+def test_what_the_system_refuses_is_said_with_the_file(mini: Miniature) -> None:
+    mini.write("local", "")
+    for command in (["train"], ["score"], ["compare"], ["models"], ["compile"]):
+        said = mini.run(*command, code=1)
+        assert str(mini.root / "local") in said
+        assert said.endswith(". Mend that, and say it again.\n")
 
 
 def test_a_version_is_of_an_environment_and_said_to_be(mini: Miniature) -> None:

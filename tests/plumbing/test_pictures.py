@@ -2,24 +2,28 @@
 
 import io
 import json
+import os
 import re
 import struct
 import tomllib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
+from batchloop import labelling, local
 from batchloop.adopt import adopting
 from batchloop.adopt import pictures as adopt_pictures
 from batchloop.container import (
     appearance,
     batches,
+    drift_report,
     explanations,
     job,
     leakage,
@@ -38,6 +42,8 @@ from batchloop.container import (
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Attributions, Feature, Table
 from batchloop.container.usecase import Column, UseCase
+from batchloop.labelling import Scored
+from batchloop.repository import Repository
 from plumbing.rendered import ROOT
 
 COLUMN = Column("picture", "image", size=16)
@@ -201,7 +207,18 @@ def test_a_path_that_leads_to_no_picture_says_why(
     frame.write_csv(folder / "table.csv")
     found = raw.read(folder, case(), labelled=True)
     assert found.frame.select(raw.BROKEN).collect().to_series().to_list() == [True, False]
-    assert found.first.startswith(f"table.csv, row 1: {reason}")
+    assert found.first.startswith(f"table.csv, row 1 (a): {reason}")
+
+
+def test_paths_of_windows_are_read_at_scoring_as_they_were_adopted(tmp_path: Path) -> None:
+    (tmp_path / "given" / "deep").mkdir(parents=True)
+    (tmp_path / "given" / "deep" / "a.png").write_bytes(encoded(grey(8)))
+    (tmp_path / "given" / "t.csv").write_text("id,picture\n1,deep\\a.png\n2,..\\a.png\n", encoding="utf-8")
+    found = raw.read(tmp_path / "given", case(), labelled=False)
+    assert (found.rows, found.broken) == (2, 1)
+    assert "row 2 (2): column 'picture': '..\\a.png' leads out of the table's folder" in found.first
+    there = adopt_pictures.staged(tmp_path / "given" / "t.csv", case(), tmp_path / "kept" / "t.csv", False)
+    assert (there / "deep" / "a.png").is_file()
 
 
 def test_pictures_are_read_in_parts_and_stay_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +281,49 @@ def test_a_picture_beside_other_columns_is_explained(monkeypatch: pytest.MonkeyP
     assert part.frame[f"{FEATURE['name']}, rows 1-2, columns 7-8"].to_list() == [9, 200]
     shown = [name for name, _ in json.loads(str(part.arrays["pictures"]))]
     assert shown == [f"{row}: {'xyz'[best]}" for row, best in zip("ab", found.raw.argmax(axis=1), strict=True)]
+
+
+def test_bars_of_a_picture_s_reasons_are_read_to_their_end() -> None:
+    place = "picture, rows 97-128, columns 97-128"
+    line = {"feature": place, "importance": 0.5, "reference": 0.5, "rank": 1, "reference_rank": 1}
+    found = {"importance": [line], "moved": 0.0, "explained": 1, "rows": 1, "rule": "random", "sampling_error": 0.0}
+    found |= {"unit": "log-odds", "additivity_error": 0.0, "tolerance": 0.01}
+    reason = {"reason_1_feature": place, "reason_1_value": "brightness 118", "reason_1_attribution": 0.5}
+    rows = [{"id": "p1", "raw_score": 1.0, **reason}]
+    page = explanations.page(case(), found, cast(Any, SimpleNamespace(pictures=[])), rows)
+    assert ">rows 97-128, columns 97-128: 118<" in page
+    assert ">rows 97-128, columns 97-128<" in page
+    assert "…" not in page.partition("<body")[2]
+    two = case('picture = { type = "image", size = 16 }\nback = { type = "image", size = 16 }')
+    page = explanations.page(two, found, cast(Any, SimpleNamespace(pictures=[])), rows)
+    assert f"{place}: 118" in page
+
+
+def drifted(columns: str) -> str:
+    """The page of a batch like its baseline."""
+    seen, names = case(columns), ["picture: brightness", "picture: sharpness"]
+    names += ["weight"] if "weight" in columns else []
+    share = 1.0 if len(names) == 2 else 0.5
+    one = {"kind": "number", "decides": True, "drifted": False, "importance": share, "adjusted_p_value": 1.0}
+    one |= dict.fromkeys(("psi", "ks", "js", "wasserstein", "psi_beyond_chance", "missing", "missing_baseline"), 0.0)
+    one |= {"invalid": 0.0, "unknown": None, "outside_range": None}
+    performance = {"alarm": False, "reason": "not known", "metrics": {}, "estimated": None, "metric": "auc"}
+    found = {"verdict": "no drift", "reason": "r", "consequence": "", "rows": 50, "baseline_rows": 50, "errors": 0.0}
+    found |= {
+        "left_out": {},
+        "performance": performance,
+        "columns": [{**one, "name": name} for name in names],
+        "scores": {},
+    }
+    return drift_report.batch(seen, {"columns": [], "scores": []}, found, {"pictures": {}})
+
+
+def test_reasons_are_shown_where_there_is_more_than_one_picture_to_have_them() -> None:
+    picture = 'picture = { type = "image", size = 16 }'
+    assert "reasons %" not in drifted(picture)
+    page = drifted(f'{picture}\nweight = {{ type = "number" }}')
+    assert "reasons %" in page
+    assert "What is measured of one picture or text has the share of all of it." in page
 
 
 def test_a_request_that_unpacks_to_too_many_pixels_is_refused() -> None:
@@ -350,6 +410,19 @@ def test_monitoring_measures_light_focus_size_edges_and_colour() -> None:
     red = looks([Image.new("RGB", (20, 20), (200, 20, 20))], COLOUR)
     assert red["picture: red share"][0] > 0.75
     assert appearance.names(COLUMN) == [name.removeprefix("picture: ") for name in found.columns]
+
+
+def test_what_drifts_of_one_picture_counts_once_among_the_reasons() -> None:
+    """Sixteen measures of one picture once carried 1600 % of the reasons, which the loop's decision threw away."""
+    of = {f"picture: {name}": "picture" for name in ("brightness", "contrast", "sharpness")}
+
+    def columns(**shares: float) -> list[dict[str, Any]]:
+        found = [{"name": name, "importance": shares["picture"], "drifted": True} for name in of]
+        return [*found, {"name": "weight", "importance": shares["weight"], "drifted": False}]
+
+    assert drift_report._drifted_importance(columns(picture=0.75, weight=0.25), of) == (0.75, ["picture"])
+    assert drift_report._drifted_importance(columns(picture=0.25, weight=0.75), of) == (0.25, [])
+    assert drift_report._drifted_importance(columns(picture=1.0, weight=0.0)[:3], of) == (1.0, ["picture"])
 
 
 def test_a_picture_of_one_grey_and_a_missing_one_measure_too() -> None:
@@ -489,7 +562,7 @@ def test_a_table_alone_brings_the_pictures_that_it_names(mine: Path, kind: str) 
     there = adopt_pictures.staged(file, case(), Path("local/x/list"), False)
     assert sorted(one.name for one in there.rglob("*.*")) == ["1.png", "2.png", file.name]
     found = raw.read(there, case(), labelled=False)
-    assert found.first.endswith("row 3: column 'picture': 'gone.png' is no file in the table's folder")
+    assert found.first.endswith("row 3 (c): column 'picture': 'gone.png' is no file in the table's folder")
     assert found.broken == 1
 
 
@@ -497,6 +570,55 @@ def test_a_table_with_its_pictures_in_it_stays_where_it_is(mine: Path) -> None:
     table(5).write_parquet(mine / "t.parquet")
     for data in (mine, mine / "t.parquet"):
         assert adopt_pictures.staged(data, case(), Path("local/x/t"), False) == data
+
+
+def test_a_folder_without_a_table_names_the_picture_that_can_t_be_used(mine: Path) -> None:
+    placed(mine, "a.png", "b.png")
+    (mine / "deep").mkdir()
+    (mine / "deep" / "c.png").write_bytes(b"hello")
+    there = adopt_pictures.staged(mine, case(), Path("local/x/mine"), False)
+    found = raw.read(there, case(), labelled=False)
+    assert found.first.startswith("pictures-00000.parquet, row 3 (deep/c.png): column 'picture': it is no picture")
+
+
+def written(folder: Path) -> Repository:
+    """A repository whose rows are pictures."""
+    head, tail = TEXT.partition("\n[columns]")[0], TEXT[TEXT.index("\n[split]") :]
+    head = head.replace("customer_id", "id").replace('label = "churned"', 'label = "label"')
+    columns = '[columns]\npicture = { type = "image", size = 16 }\n'
+    (folder / "usecase.toml").write_text(f"{head}\n{columns}{tail}", encoding="utf-8")
+    return Repository(folder)
+
+
+def test_labels_of_pictures_are_the_folders_into_which_they_were_put(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scored folder holds the same pictures beside each other, so an id is the place below the class's folder."""
+    repository, seen = written(tmp_path), case()
+    placed(mine, "yes/1.png", "no/2.png", "no/later/3.png")
+    other = tmp_path / "scored"
+    placed(other, "1.png", "2.png", "later/3.png", "4.png")
+    rows = Path(local.as_table(repository, str(other), False))
+    scored = Scored({}, rows, "", tmp_path / "labels", "the folder")
+    monkeypatch.setattr(usecase, "load", lambda _: seen)
+    labelling._taken(repository, str(mine), scored)
+    assert "mine: 3 rows with labels, 0 of them of no scored row" in capsys.readouterr().out
+    kept = pl.read_parquet(tmp_path / "labels" / "labels.parquet").sort("id")
+    assert kept.rows() == [("1.png", "yes"), ("2.png", "no"), ("later/3.png", "no")]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,label\n4.png,no\n", encoding="utf-8")
+    labelling._taken(repository, str(labels), scored)
+    assert len(pl.read_parquet(tmp_path / "labels" / "labels.parquet")) == 4
+
+
+def test_tables_that_folders_have_become_do_not_pile_up(mine: Path, tmp_path: Path) -> None:
+    repository, made = written(tmp_path), list[Path]()
+    for number in range(local.KEPT + 2):
+        placed(mine / str(number), "a.png")
+        made.append(Path(local.as_table(repository, str(mine / str(number)), False)))
+        os.utime(made[-1].parent, (number, number))
+    assert [folder.exists() for folder in made] == [False] * 2 + [True] * local.KEPT
+    assert local.as_table(repository, "s3://bucket/folder/", False) == "s3://bucket/folder/"
 
 
 def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,9 +41,6 @@ class World:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.repository = deployed.repository(root, monkeypatch)
-        (root / "components").mkdir()
-        (root / "components" / "Dockerfile").write_text("ARG BASE_IMAGE=python:3.11-slim-bookworm\n")
-        (root / "buildspec.yml").write_text("    BASE_IMAGE: public.ecr.aws/docker/library/python:3.11\n")
         self.asked: list[str] = []
         self.answers: dict[str, Answer] = {
             "ListAWSDefaultServiceQuotas": every(0),
@@ -81,8 +78,6 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(preflight, "docker", lambda *_: "")
-    monkeypatch.delenv("BASE_IMAGE", raising=False)
     return World(tmp_path, monkeypatch)
 
 
@@ -200,9 +195,7 @@ def test_a_hundred_executions_have_to_stay_unreserved(world: World, free: int, t
 def test_a_connection_that_nobody_finished_is_a_problem(world: World, status: str, expected: str) -> None:
     world.settle(connection=f'"{CONNECTION}"', repository='"https://x.example/y"')
     world.answers["GetConnection"] = {"Connection": {"ConnectionStatus": status}}
-    found = world.found()
-    assert state(found, "connection") == expected
-    assert "the base image public.ecr.aws/docker/library/python:3.11" in found
+    assert state(world.found(), "connection") == expected
 
 
 def policy(*statements: tuple[dict[str, Any], Any, *tuple[Any, ...]]) -> dict[str, Any]:
@@ -347,15 +340,6 @@ def test_an_image_that_is_gone_or_refused_is_a_problem(
     assert state(world.found(), "the image of algorithm") == UNKNOWN
 
 
-def test_without_docker_the_base_image_is_not_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: str) -> str:
-        raise InputError("docker is not installed")
-
-    monkeypatch.setattr(preflight, "docker", missing)
-    found = world.found()["the base image python:3.11-slim-bookworm"]
-    assert (found.state, found.remark) == (UNKNOWN, "docker is not installed")
-
-
 def test_a_deployment_shows_it_before_it_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,4 +373,4 @@ def test_the_exit_code_says_whether_something_is_wrong(
     assert preflight.show(Repository(world.repository.root), "dev") == 0
     world.answers["ListServiceQuotas"] = every(0)
     assert preflight.show(Repository(world.repository.root), "dev") == 1
-    assert "4 of 11 would stop a deployment" in capsys.readouterr().out
+    assert "4 of 9 would stop a deployment" in capsys.readouterr().out

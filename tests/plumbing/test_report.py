@@ -1,9 +1,13 @@
 """Report pages: numbers as people read them, text from the data never as markup, charts of any size."""
 
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,3 +169,33 @@ def test_a_page_with_two_hundred_columns_stays_small() -> None:
     rows = [[f"column {place}", *[0.123] * 10] for place in range(200)]
     body = report.table(["name", *"abcdefghij"], rows)
     assert len(paged("t", ("w", "good", "r", "n"), [("s", "", body)])) < 250_000
+
+
+def test_a_template_is_compiled_once_and_anew_when_its_text_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.html").write_text("{{ 1 + 1 }}")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(report, "BYTECODE", tmp_path)
+    compiled, usual = list[str](), jinja2.Environment.compile
+
+    def compile_now(self: jinja2.Environment, source: str, *rest: Any, **more: Any) -> Any:
+        compiled.append(source)
+        return usual(self, source, *rest, **more)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_now)
+    for text, said in (("{{ 1 + 1 }}", "2"), ("{{ 1 + 1 }}", "2"), ("{{ 1 + 2 }}", "3")):
+        (tmp_path / "a.html").write_text(text)
+        report._environment.cache_clear()  # as in the next process
+        assert report.render("a.html", tmp_path) == said
+    assert compiled == ["{{ 1 + 1 }}", "{{ 1 + 2 }}"]
+    report._environment.cache_clear()
+
+
+def test_pages_are_made_where_no_bytecode_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.html").write_text("{{ 1 + 1 }}")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(report, "BYTECODE", tmp_path / "absent")
+    report._environment.cache_clear()
+    assert report.render("a.html", tmp_path) == "2"
+    report._environment.cache_clear()

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, measures, raw, samples, seasonal, series, tallies, usecase
+from batchloop.container import artifacts, measures, models, raw, samples, seasonal, series, tables, tallies, usecase
 from batchloop.container.job import InputError
+from batchloop.container.protocols import Problem
 from batchloop.container.usecase import Column
 from batchloop.contract.flow import Flow, Scored
 from batchloop.engine.running import RunSummary
@@ -239,6 +240,64 @@ def test_a_changed_setting_of_series_is_named(tmp_path: Path) -> None:
         artifacts.check_manifest(tmp_path, "processing", after.contract())
 
 
+def test_a_trend_goes_on_beyond_what_was_seen(flow: Flow, tmp_path: Path) -> None:
+    """Trees alone know no value that they have not seen."""
+    grown = Flow(tmp_path / "grown").begin(USECASE)
+    rows = loads().with_columns(day=pl.col("day").cum_count().over("site"), at=pl.col("day"))
+    rows = rows.with_columns(load=20 + pl.col("load") / 2 + pl.col("day").cast(pl.Float64) ** 1.5)
+    rows.drop("day").rename({"at": "day"}).write_parquet(grown.root / "train.parquet")
+    outputs = grown.prepare(grown.root / "train.parquet")
+    schema = tables.schema(outputs["validation"])
+    train, validation, test = (tables.read(outputs[part], schema, ()) for part in ("train", "validation", "test"))
+    problem = Problem("forecasting", (), tuple(schema["features"]), 1)
+    fitted = models.fit(train, validation, grown.case().hyperparameters, problem)
+    metadata = {"task": "forecasting", "classes": [], "features": schema["features"]}
+    model = models.calibrated(models.Model(fitted, metadata), validation)
+    found = measures.measure("forecasting", test.labels, models.predict(model, test.features, 1), 0.5)
+    assert found["relative_mase"] < 0.5
+
+
+def test_scoring_looks_back_as_far_as_training_does(tmp_path: Path) -> None:
+    """A minute's season is a day, and windows are of several: more than some thousand periods."""
+    text = USECASE.replace('"1d"', '"1m"').replace("season_length = 7", "season_length = 1440")
+    case = usecase.parse(tomllib.loads(text.replace("horizon = 3", "horizon = 60")))
+    minutes = [datetime(2024, 3, 1) + timedelta(minutes=number) for number in range(14_000)]
+    frame = pl.DataFrame({"site": ["s"] * 14_000, "day": minutes, "open": [True] * 14_000})
+    frame = frame.with_columns(load=10 + pl.int_range(pl.len()) ** 2 / 1e6)
+    frame.write_parquet(tmp_path / "whole.parquet")
+    parsed = raw.read(tmp_path, case).frame
+    learned = series.examples(parsed, case).collect()
+    last = pl.col("day") > minutes[-61]
+    come = parsed.with_columns(pl.when(~last).then(pl.col("load")).alias("load")).collect()
+    [scored] = series.to_forecast(raw.RawTable(()), [come], case)
+    both = learned.join(scored, on=["row", "step"], suffix=" then")
+    assert len(both) == 60
+    for name in ("series_level", "series_size", "seasonal_error", "mean_long"):
+        assert both[name].equals(both[f"{name} then"], check_names=False), name
+
+
+def test_what_is_forecast_is_measured_by_slice(tmp_path: Path) -> None:
+    text = USECASE.replace("[drift]", '[slices]\ncolumns = ["kind", "open"]\nminimum_rows = 5\n[drift]')
+    sliced = Flow(tmp_path / "case").begin(text)
+    frame = loads(days=DAYS + 3)
+    frame = frame.with_columns(kind=pl.when(pl.col("site") < "s2").then(pl.lit("inner")).otherwise(pl.lit("outer")))
+    learned = frame.filter(pl.col("day") < START + timedelta(days=DAYS))
+    learned.write_parquet(sliced.root / "train.parquet")
+    sliced.train(sliced.root / "train.parquet")
+    report = json.loads((sliced.root / "jobs/algorithm-train/output/data/evaluation.json").read_text())
+    counts = {(line["column"], line["slice"]): line["rows"] for line in report["slices"]["lines"]}
+    assert counts["kind", "outer"] == 2 * counts["kind", "inner"]
+    assert counts["open", "true"] + counts["open", "false"] == report["rows"]["test"]
+    new = to_come(frame).with_columns(kind=pl.when(pl.col("day") < START + timedelta(days=9)).then("kind"))
+    new.write_parquet(tmp_path / "new.parquet")
+    frame.select("site", "day", "load").write_parquet(tmp_path / "labels.parquet")
+    found = sliced.score(tmp_path / "new.parquet", labels=tmp_path / "labels.parquet").report["slices"]
+    lines = {(line["column"], line["slice"]): line for line in found}
+    assert (lines["kind", "inner"]["rows"], lines["kind", "outer"]["rows"]) == (6, 12)
+    assert lines["kind", "outer"]["realised"] > 0
+    score(sliced, new.drop("kind"), tmp_path)  # what only slices are made of may be missing
+
+
 def test_training_says_what_it_needs(flow: Flow, tmp_path: Path) -> None:
     def refused(frame: pl.DataFrame) -> str:
         frame.write_parquet(tmp_path / "train.parquet")
@@ -296,6 +355,14 @@ def test_an_hour_that_is_there_twice_or_not_at_all_spoils_no_season(tmp_path: Pa
     assert (found["seasonal_naive"] - frame["load"].tail(3)).abs().max() == 0
 
 
+def test_rows_of_one_series_alone_are_not_as_sure_as_can_be() -> None:
+    random = np.random.default_rng(1)
+    labels, groups = random.normal(size=40), np.zeros(40, int)
+    found = measures.Scored("regression", labels, labels + random.normal(size=40), groups=groups).spreads()["mae"]
+    assert found.error > 0.05
+    assert found.low < found.value < found.high
+
+
 def test_metrics_of_forecasts_are_what_their_names_say() -> None:
     labels, forecasts = np.array([10.0, 20.0]), np.zeros((2, 6))
     forecasts[:, :5] = [[12, 9, 13, 6, 2], [20, 21, 25, 24, 4]]
@@ -342,7 +409,7 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
 def test_several_hosts_share_no_series() -> None:
     case = usecase.parse(tomllib.loads(USECASE))
     for share in (lambda: samples.write_training(case), lambda: tallies.write_tally("counts", case, [])):
-        with pytest.raises(InputError, match="can't share a table of series: write count = 1"):
+        with pytest.raises(InputError, match="hosts can't share them: write count = 1"):
             share()
 
 
@@ -376,7 +443,7 @@ def test_a_text_beside_series_is_learned_and_monitored(tmp_path: Path) -> None:
         ("horizon = 3", "horizon = 0", "from 1"),
         ('label = "load"', 'label = "load"\nid = "site"', "series and time name a row"),
         ('id = "site"', 'id = "open"', "take it out"),
-        ("[drift]", '[slices]\ncolumns = ["site"]\n[drift]', "leave columns empty"),
+        ('time = "day"', 'time = "step"', "each forecast has a column of this name"),
     ],
 )
 def test_settings_of_series_that_go_nowhere_are_refused(before: str, after: str, words: str, tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ max_runtime_seconds = 3600
 tuning_jobs = 0
 hours_between_runs = 26
 notice_email = ""
+warehouse = ""
+catalog = false
 monthly_budget = 0
 
 [tracking]
@@ -291,6 +293,7 @@ OUTSIDE = {
     ".tuning_jobs": ["-1", "1.5", "101"],
     ".hours_between_runs": ["-1", "200"],
     ".notice_email": ['"me"'],
+    ".warehouse": ['"primary"', '"athena:"', '"athena:a/b/c"', '"redshift:cluster"', '"snowflake:a/b"', '"athena:a b"'],
     ".monthly_budget": ["-1", "nan"],
     "tracking.uri": ['"sqlite:///x.db"', '"postgresql://host/x"'],
     "build.connection": [

@@ -21,13 +21,16 @@ from batchloop.container.job import InputError
 from batchloop.control import handlers, retraining, storage
 from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
+from batchloop.repository import Repository
 from batchloop.simulate import simulation
 from batchloop.simulate.account import Account, State
-from batchloop.simulate.loop import FIRST, Loop, Options, Simulated, Stage, find_stages
+from batchloop.simulate.loop import FIRST, Loop, Options, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
 from data import sample
 from data import stages as sample_stages
 from plumbing.control_plane import OBJECT_CREATED
+from plumbing.parameter_store import parameter_tier
+from plumbing.rendered import ROOT
 from plumbing.simulated_account import ACCOUNT, CASE, RULES, Dying, Killed, lasting, open_quick, without
 
 NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"]
@@ -275,27 +278,25 @@ NAME = "/team/case/dev/x"
         ({"Name": f"/{'a' * 1000}"}, "ValidationException"),
     ],
 )
-def test_a_parameter_is_refused_as_the_parameter_store_refuses_it(
-    quick: Loop, request_: dict[str, Any], code: str
-) -> None:
+def test_a_parameter_is_refused_as_the_parameter_store_refuses_it(request_: dict[str, Any], code: str) -> None:
     """ "PutParameter" in the Systems Manager API reference."""
     request = {"Name": NAME, "Value": "x", "Type": "String"} | request_
     with pytest.raises(ClientError, match=code):
-        quick.aws.ssm.put_parameter(**{key: value for key, value in request.items() if value is not None})
-    assert request["Name"] not in quick.state["parameters"]
+        parameter_tier({key: value for key, value in request.items() if value is not None})
 
 
-def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one(quick: Loop) -> None:
-    put = quick.aws.ssm.put_parameter
+def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one() -> None:
+    before = list[str]()
     for name, request, tier in (
         (NAME, {"Value": "x" * 4096, "Tier": "Intelligent-Tiering", "Type": "String"}, "Standard"),
         (NAME, {"Value": "y" * 8192, "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
         (NAME, {"Value": "z", "Tier": "Intelligent-Tiering", "Overwrite": True}, "Advanced"),
-        ("/team" + "/a" * 14, {"Value": '{"a": {"b": {}}}', "Type": "String"}, "Standard"),
     ):
-        assert put(Name=name, **request)["Tier"] == tier
+        assert parameter_tier({"Name": name, **request}, before) == tier
+        before.append(str(request["Value"]))
+    assert parameter_tier({"Name": "/team" + "/a" * 14, "Value": '{"a": {"b": {}}}', "Type": "String"}) == "Standard"
     with pytest.raises(ClientError, match="ValidationException"):  # there is no way back
-        put(Name=NAME, Value="x", Tier="Standard", Overwrite=True)
+        parameter_tier({"Name": NAME, "Value": "x", "Tier": "Standard", "Overwrite": True}, before)
 
 
 def test_of_a_parameter_a_hundred_versions_are_kept(quick: Loop) -> None:
@@ -321,7 +322,7 @@ def buckets(tmp_path: Path) -> Iterator[tuple[Account, Any]]:
             real.put_object(Bucket="bucket", Key=key, Body=b"x")
             (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "bucket" / key).write_bytes(b"x")
-        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT, {}), real
+        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
 
 
 def test_objects_are_listed_as_s3_lists_them(buckets: tuple[Account, Any]) -> None:
@@ -342,14 +343,6 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
         assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
         with pytest.raises(ClientError, match="NoSuchKey"):
             bucket.get_object(Bucket="bucket", Key="a/b")
-
-
-def test_an_image_that_was_not_pushed_can_t_be_released(quick: Loop) -> None:
-    quick.account.digests.clear()
-    with pytest.raises(InputError, match="was not released"):
-        finish(quick)
-    said = (quick.repository.local / "notices.jsonl").read_text()
-    assert "an approved model can't be released" in said
 
 
 def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
@@ -373,13 +366,13 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
     folder = user_stages(tmp_path / "mine", "10", "9", "2", "first")
     (folder / "9" / "about.txt").write_text("the ninth\n")
     (folder / "window").write_text("sample\n")
-    found = find_stages(Simulated(tmp_path), Options(stages=str(folder)))
+    found = find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options(stages=str(folder)))
     assert [stage.name for stage in found] == ["first", "2", "9", "10"]
     assert [stage.about for stage in found] == ["", "", "the ninth", ""]
 
 
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
-    repository = Simulated(tmp_path)
+    repository = Repository(tmp_path, tmp_path / "local" / "simulation")
     with pytest.raises(InputError, match="no folder"):
         find_stages(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
@@ -395,7 +388,7 @@ def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "window").write_text("adopted\n")
     with pytest.raises(InputError, match="give STAGES=folder"):
-        find_stages(Simulated(tmp_path), Options())
+        find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options())
 
 
 def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -533,6 +526,27 @@ def test_the_table_says_true_false_and_where_nothing_is_known_a_dash() -> None:
         ["2", "stage", "2", "stage", "1", "TRUE", "stage", "2", "0.500", "0.750", "–", "–"],
         ["3", "stage", "3", "stage", "1", "–", "–", "–", "–", "–", "–"],
     ]
+
+
+def test_what_the_stages_say_of_a_published_table_stands_below_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the stages of pictures do: the drift and the accuracy that the authors of the system have shown."""
+    (tmp_path / "usecase.toml").write_text((ROOT / "usecase.toml").read_text())
+    folder = tmp_path / "stages"
+    folder.mkdir()
+    (folder / "about.txt").write_text("published  drift FALSE FALSE TRUE\n           of other pictures.\n")
+    monkeypatch.setattr(simulation, "find_stages", lambda *_: [Stage(1, folder / "1-original")])
+    monkeypatch.setattr(simulation, "build", lambda _: made(row(1)))
+    for name in ("_begin", "open_loop", "_go"):
+        monkeypatch.setattr(simulation, name, lambda *_: None)
+    assert simulation.simulate(Repository(tmp_path), Options("dev")) == 0
+    said = capsys.readouterr().out
+    ours, published = (
+        said.index("FALSE"),
+        said.index("published  drift FALSE FALSE TRUE\n           of other pictures.\n"),
+    )
+    assert ours < published < said.index("table: ")
 
 
 def test_where_nothing_is_estimated_the_table_and_the_page_say_why() -> None:

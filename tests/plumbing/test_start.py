@@ -1,6 +1,8 @@
 """What a command or a component loads before it does anything: nobody is to wait for a library that is not used."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +89,16 @@ def test_a_component_loads_what_it_uses_and_no_more() -> None:
         assert "polars" in loaded
         if (component, mode) == ("algorithm", "serve"):
             assert loaded & NOT_SERVING == set()
+
+
+def test_installing_leaves_bytecode_of_what_compiling_imports(tmp_path: Path) -> None:
+    shown = subprocess.run(["make", "-n", "install"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [words] = re.findall(r"python -c '(from batchloop[^']+)'", shown)
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    variables["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", words], cwd=ROOT, env=variables, check=True)
+    written = {file.name.partition(".")[0] for file in tmp_path.rglob("*.pyc") if "sagemaker" in file.parts}
+    assert {"model_trainer", "model_builder", "pipeline", "processing", "resources", "shapes"} <= written
 
 
 def test_who_stands_for_aws_while_compiling_says_that_nobody_is_there() -> None:

@@ -96,7 +96,7 @@ def test_every_component_looks_like_every_other() -> None:
 def copied(target: str) -> set[str]:
     """The sources that the Dockerfile copies into an image, by their path here."""
     text = (ROOT / "components" / "Dockerfile").read_text(encoding="utf-8")
-    [stage] = re.findall(rf"(?ms)^FROM base AS {target}$(.*?)(?=^FROM|\Z)", text)
+    [stage] = re.findall(rf"(?ms)^FROM \S+ AS {target}$(.*?)(?=^FROM|\Z)", text)
     paths = [path.replace("/opt/program/", "") for path in re.findall(r"COPY --from=code (\S+)", stage)]
     sources = {file for path in paths if path != "/opt/model" for file in expanded(path)}
     if "/opt/model" in paths:  # algorithm, less what is removed of it

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -150,6 +151,16 @@ def test_trainings_stand_side_by_side_the_newest_first(offline: Repository, caps
     assert rows[2]["hyperparameters"] == {"rounds": 30, "rate": 0.2}
 
 
+def test_of_series_examples_are_counted(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value is learned from several origins, so there are more of them than rows."""
+    trained(offline, 1, evaluation(0.80))
+    case = Mock(series=Mock(), gate=Mock(metric="auc"))
+    trainings._print("here", trainings.rows(trainings.here(offline, "dev"), "auc"), case)
+    said = capsys.readouterr().out.split()
+    assert "examples" in said
+    assert "rows" not in said
+
+
 def test_only_the_last_ones_are_shown_and_one_alone_is_compared_with_nothing(
     offline: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +214,15 @@ def test_what_data_or_a_step_say_steers_no_terminal(offline: Repository, capsys:
     trained(offline, 1, steps=steps, parameters={"TrainingData": f"file:///x/data/{evil}/train/"})
     assert trainings.compare(offline, "dev") == 0
     assert capsys.readouterr().out.count(r"\x1b[2Jgone\x9b\u202e") == 2
+
+
+def test_a_damaged_archive_of_a_training_tells_nothing(offline: Repository) -> None:
+    trained(offline, 1, evaluation(0.8))
+    [archive] = offline.local.rglob("output.tar.gz")
+    whole = archive.read_bytes()
+    for damaged in (b"", b"x", whole[: len(whole) // 2], whole[:-9] + b"123456789"):
+        archive.write_bytes(damaged)
+        assert len(trainings.here(offline, "dev")) == 1
 
 
 def test_a_hyperparameter_s_name_steers_no_terminal(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,14 @@
 """Putting a window's data into S3: files, then the mark; what is complete is left as it is. moto stands for S3."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import polars as pl
 import pytest
 from moto import mock_aws
+from PIL import Image
 
 from batchloop.cloud.upload import Upload, upload
 from batchloop.container.job import InputError
@@ -70,6 +73,26 @@ def test_files_come_first_and_the_mark_last(
 def test_one_file_and_another_part(world: World, repository: Repository, rows: Path) -> None:
     upload(repository, "dev", Upload(str(rows / "a.csv"), WINDOW, "labels"))
     assert there(world, "labels") == {"a.csv": "a.csv", "_SUCCESS": ""}
+
+
+@pytest.mark.parametrize(("part", "columns"), [("production", ["file", "picture"]), ("labels", ["file", "y"])])
+def test_a_folder_of_pictures_goes_there_as_the_table_that_components_read(
+    world: World, repository: Repository, tmp_path: Path, part: str, columns: list[str]
+) -> None:
+    file = repository.root / "usecase.toml"
+    text = re.sub(
+        r"(?ms)^\[columns\].*?(?=^\[)", '[columns]\npicture = { type = "image", size = 16 }\n', file.read_text()
+    )
+    file.write_text(re.sub(r"(?m)^id = .*", 'id = "file"', text))
+    for name in ("yes/1.png", "no/2.png"):
+        picture = tmp_path / "pictures" / name
+        picture.parent.mkdir(parents=True)
+        Image.new("L", (20, 20)).save(picture)
+    upload(repository, "dev", Upload(str(tmp_path / "pictures"), WINDOW, part))
+    found = storage.objects(world.aws, world.places.data(WINDOW, part))
+    [key] = [key for key in found if not key.endswith("_SUCCESS")]
+    body = world.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    assert pl.read_parquet(body).columns == columns
 
 
 def test_a_complete_window_is_replaced_only_when_that_is_said(world: World, repository: Repository, rows: Path) -> None:

@@ -37,7 +37,7 @@ def show(repository: Repository, environment: str, base: str) -> int:
     commit = git("-C", repository.root, "merge-base", "--", "HEAD", base or "HEAD")
     with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         before = _unpacked(repository, commit, Path(folder).resolve())
-        parts = [*_images(before, repository), *_definitions(before, repository, environment)]
+        parts = [*_images(before, repository, environment), *_definitions(before, repository, environment)]
         same = not parts
         parts += [*_cost(before, repository, environment), *_metrics(before, repository, environment, same)]
     said = [f"### What this changes, against {commit[:9]}", *parts]
@@ -56,10 +56,13 @@ def _unpacked(repository: Repository, commit: str, folder: Path) -> Repository:
     return Repository(root)
 
 
-def _images(before: Repository, after: Repository) -> Iterator[str]:
-    was = here.own(before, "parts")
+def _images(before: Repository, after: Repository, environment: str) -> Iterator[str]:
+    locks, parts = dict[Repository, dict[str, str]](), {each: here.own(each, "parts") for each in (before, after)}
+    for each in parts:
+        with suppress(InputError):  # what is wrong with a file of settings is told below
+            locks[each] = definitions.locks(each, definitions.read(each, environment)[1])
     for name in COMPONENTS:
-        old, new = was[name], here.parts(after, name)
+        old, new = (found[locks.get(each, {}).get(name, name)] for each, found in parts.items())
         if files := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
             more = f" and {len(files) - 3} more" if len(files) > 3 else ""
             yield f"- image to build: **{name}** ({', '.join(map(_code, files[:3]))}{more})"

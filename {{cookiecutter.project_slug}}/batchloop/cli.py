@@ -122,8 +122,8 @@ PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": Tru
 PUSH = (ENV, REGISTRY, SOURCE, PROFILE)
 REPLACE = switch("--replace", "put these files in place of what is there")
 PART = text("--part", "production, train, validation or labels", "production")
-REQUIRED: dict[str, Any] = {"required": True}
-UPLOAD = Group("cloud.upload.Upload", (Option("--data", REQUIRED), Option("--window", REQUIRED), PART, REPLACE))
+QUERY = text("--from", "a query, or a file whose name ends in .sql, in place of DATA")
+UPLOAD = Group("cloud.upload.Upload", (text("--data"), Option("--window", {"required": True}), PART, REPLACE, QUERY))
 AUDITED = text("--from", "the environment whose release it is (default: a release of this machine)")
 AUDIT = (
     number("--release", "its number (default: the last)"),
@@ -150,13 +150,13 @@ COMMANDS = (
     Command("score", "local.score", SCORE),
     Command("label", "labelling.label", DATA, WINDOW, ENV, ON),
     Command("simulate", "simulate.simulation.simulate", SIMULATE),
-    Command("images", "cloud.images.show"),
+    Command("images", "cloud.images.show", ENV),
     Command("models", "local.models", ENV, USE),
     Command("compare", "trainings.compare", ENV, LAST, OUT),
     Command("track", "tracking.track", ENV),
     Command("compile", "pipelines.definitions.show", ENV),
     Command("changes", "changes.show", ENV, BASE),
-    Command("templates", "cloud.template.show", ENV),
+    Command("templates", "cloud.stack.show", ENV),
     Command("cost", "cost.show_cost", ENV, USAGE),
     Command("size", "sizing.show", ENV, *SIZE),
     Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),

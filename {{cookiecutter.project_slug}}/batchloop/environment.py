@@ -24,6 +24,10 @@ HOURS = Range(ge=0, le=168)  # an alarm looks back seven days at most ("PutMetri
 RESERVED = r"(?!xn--|sthree-|amzn-s3-demo-|.*(-s3alias|--(ol|x|table)-s3)$)"  # "Bucket naming rules", S3 user guide
 SIGNED_IN = r"\S+://[^/]\S*@\S*"  # with a user or password; it is refused by a rule that does not print it
 MLFLOW = Matching(rf"{SIGNED_IN}|(?!\w*sql)[\w.:/@~+-]*", "a folder, an MLflow server's address or an ARN")
+WAREHOUSE = Matching(
+    r"(athena:[A-Za-z0-9._-]{1,128}(/\w+)?|redshift(-serverless)?:[a-z0-9-]{1,63}/[\w$-]+)?",
+    'like "athena:<workgroup>", "redshift-serverless:<workgroup>/<database>" or "redshift:<cluster>/<database>"',
+)
 REGION = r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}"
 MONTH_HOURS = 730  # AWS's own convention: a year is 8,760 hours
 UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
@@ -70,6 +74,11 @@ def has_own_disks(instance: str) -> bool:
     return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[5-7]e?|gr6|p[4-6][a-z\d-]*|trn\d[a-z]*)\.", instance))
 
 
+def has_gpu(instance: str) -> bool:
+    """Whether it has NVIDIA's GPUs ("Amazon SageMaker AI pricing", accelerated computing: families g, gr and p)."""
+    return bool(re.match(r"ml\.(gr?|p)\d", instance))
+
+
 @dataclass(frozen=True)
 class Build:
     """What CodeBuild clones, through which connection; without a connection there is no build project."""
@@ -114,6 +123,8 @@ class Environment(Names):
     deployment_role: Annotated[str, _arn("iam", "a role", r"role/[\w+=,.@/-]+")] = ""
     tracking: Tracking = Tracking()
     tuning_jobs: Annotated[int, Range(ge=0, le=100)] = 0  # "Resource Limits for Automatic Model Tuning"
+    warehouse: Annotated[str, WAREHOUSE] = ""
+    catalog: bool = False
 
     @property
     def file(self) -> str:
@@ -129,6 +140,21 @@ class Environment(Names):
     def volume_key(self, job: str) -> str | None:
         """The key of a job's volume, where there is one that takes a key."""
         return None if has_own_disks(self.instances[job].type) else self.key
+
+    def gpu(self, component: str) -> bool:
+        """Whether a job of the component's image runs on a GPU; the algorithm's serves in batch transform too."""
+        jobs = [component, *(["transform"] if component == "algorithm" else [])]
+        return any(has_gpu(self.instances[job].type) for job in jobs)
+
+    @property
+    def transform_ami(self) -> str | None:
+        """What batch transform starts: its default has a driver too old for CUDA 12 ("GPU driver upgrades", guide)."""
+        return "al2-ami-sagemaker-batch-gpu-535" if has_gpu(self.instances["transform"].type) else None
+
+    @property
+    def database(self) -> str:
+        """The Glue database with the table of predictions, "" for none; a hyphen in it would have to be quoted."""
+        return self.prefix.replace("-", "_") if self.catalog else ""
 
     @property
     def account_is_set(self) -> bool:

@@ -96,6 +96,7 @@ def _taken(repository: Repository, data: str, scored: Scored) -> str:
     if not scored.rows.exists():
         raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
+    source = Path(local.as_table(repository, data, True, alone=True))
     (_by_id if case.keys() else _by_row)(case, source, scored)
     return definitions.folder(scored.labels)
 

@@ -1,8 +1,10 @@
 """`make train`, `make score` and `make models`: both pipelines on this machine, and its releases."""
 
 import json
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +28,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
+KEPT = 5  # tables that folders of pictures have become: `make label` needs what was scored
 RAW = ("TrainingData", "ValidationData", "ProductionData")
 
 
@@ -47,8 +50,10 @@ class RunOptions:
 def train(repository: Repository, options: RunOptions) -> int:
     """The exit code. Raises InputError before anything is run."""
     with running.exclusively(repository):
-        definition = definitions.definition(repository, options.environment, "training")
-        data = _training_data(repository, options)
+        with ThreadPoolExecutor() as beside:  # the sample is written while the pipelines compile
+            gathering = beside.submit(_training_data, repository, options)
+            definition = definitions.definition(repository, options.environment, "training")
+        data = gathering.result()
         if options.continues and options.fresh:
             raise InputError(
                 "CONTINUE goes on from the released model, and FRESH trains without one; give one of them."
@@ -95,8 +100,11 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
-        data = _given(repository, options, False) if options.data else _window_data(repository, "production")
-        definition, own = _own_definition(repository, options.environment, release)
+        given = as_table(repository, options.data, False) if options.data else ""
+        data = definitions.location(given) if given else _window_data(repository, "production")
+        compiled = definitions.definition(repository, options.environment, "inference")
+        definition = kept_definition(repository, "inference", str(release.get("definition"))) or compiled
+        own = "; under the pipeline that it was released with: `make train` takes the new one"
         engine, version = backend(repository, options.on), versions(repository)
         changed = [name for name in COMPONENTS if not release["images"].get(name, "").endswith(f":{version(name)}")]
         if options.on == DOCKER:  # what was released runs, wherever its image is still here
@@ -111,7 +119,8 @@ def score(repository: Repository, options: RunOptions) -> int:
         }
         order = _order(repository, options, "inference", definition, known)
         since = f"; {', '.join(changed)} changed since, and run as they are now" if changed else ""
-        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}{own}")
+        since += "" if definition == compiled else own
+        print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
         finished = running.run(repository, order, engine)
     summary = RunSummary(repository, finished)
     _report(repository, finished, summary.scoring())
@@ -122,15 +131,12 @@ def score(repository: Repository, options: RunOptions) -> int:
     return 1 if finished.failed else 0
 
 
-def _own_definition(
-    repository: Repository, environment: str, release: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], str]:
-    """The inference pipeline that the model was released with, and a remark where it has changed since."""
-    compiled = definitions.definition(repository, environment, "inference")
-    file = definition_file(repository, "inference", str(release.get("definition") or ""))
-    own = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
-    remark = "" if own == compiled else "; under the pipeline that it was released with: `make train` takes the new one"
-    return own, remark
+def kept_definition(repository: Repository, name: str, digest: str) -> dict[str, Any]:
+    """A pipeline as it was when a model was registered; {} where that is not kept, or damaged: the digest tells."""
+    with suppress(OSError, ValueError):
+        found = json.loads(definition_file(repository, name, digest).read_text(encoding="utf-8"))
+        return found if batchloop_repository.of(found) == digest else {}
+    return {}
 
 
 def definition_file(repository: Repository, name: str, digest: str) -> Path:
@@ -267,7 +273,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
     """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
     if options.data:
-        data = _given(repository, options, True)
+        data = definitions.location(as_table(repository, options.data, True))
     else:
         begun = repository.local / "sample"  # until all of its files are written
         if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
@@ -279,15 +285,21 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
 
-def _given(repository: Repository, options: RunOptions, labelled: bool) -> str:
-    """Where the data that the user names lie; pictures that are no table yet become one in local/."""
-    data, case = Path(options.data).expanduser().absolute(), usecase.parse(repository.tables())
-    if data.exists() and any(column.type == "image" for column in case.columns):
-        from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+def as_table(repository: Repository, data: str, labelled: bool, alone: bool = False) -> str:
+    """The data that the user names; pictures that are no table yet become one in local/, where the last ones stay.
 
-        kept = repository.local / "pictures" / batchloop_repository.of(str(data)) / data.name
-        return definitions.location(str(pictures.staged(data, case, kept, labelled)))
-    return definitions.location(options.data)
+    `alone` are labels, whose pictures are in folders by their class, as they were scored.
+    """
+    place, case = Path(data).expanduser().absolute(), usecase.parse(repository.tables())
+    if not place.exists() or not any(column.type == "image" for column in case.columns):
+        return data
+    from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+
+    kept = repository.local / "pictures" / batchloop_repository.of(f"{place}{' alone' * alone}") / place.name
+    found = pictures.staged(place, case, kept, labelled, alone)
+    for old in sorted(kept.parents[1].glob("*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(old)
+    return str(found)
 
 
 def _window_data(repository: Repository, part: str) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from batchloop.control.names import Names
 
 
 def full(error: Exception) -> InputError | None:
-    """The sentence for a disk that is full, where that is what an error means."""
-    if FULL not in str(error):
-        return None
-    return InputError("the disk is full: nothing is half written; make room (local/ may be removed) and say it again.")
+    """The sentence for what the system refuses: a disk that is full, or a file that can't be read, made or written."""
+    if FULL in str(error):
+        room = "make room (local/ may be removed)"
+        return InputError(f"the disk is full: nothing is half written; {room} and say it again.")
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return InputError(f"{error.filename}: {error.strerror}. Mend that, and say it again.")
+    return None
 
 
 class Stopped(Exception):
@@ -35,13 +38,14 @@ COMPONENTS = tuple(names.COMPONENTS)
 
 @dataclass(frozen=True)
 class Repository:
-    """The folder that holds usecase.toml; what runs leave behind goes below `local/`, which git ignores."""
+    """The folder that holds usecase.toml; what runs leave goes below `local/`, which git ignores, or `elsewhere`."""
 
     root: Path
+    elsewhere: Path | None = None
 
     @property
     def local(self) -> Path:
-        return self.root / "local"
+        return self.elsewhere or self.root / "local"
 
     @property
     def release(self) -> Path:
@@ -49,8 +53,8 @@ class Repository:
         return self.local / "release.json"
 
     def compiled(self, environment: str) -> Path:
-        """The folder of training.json and inference.json."""
-        return self.local / "compiled" / environment
+        """The folder of training.json and inference.json, wherever runs leave the rest."""
+        return self.root / "local" / "compiled" / environment
 
     def tables(self) -> dict[str, Any]:
         """usecase.toml as it stands. Raises InputError where it is missing or no TOML."""
@@ -124,40 +128,43 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def component(repository: Repository, name: str) -> str:
-    """The tag of a component's image: a hash of its content."""
-    return of(parts(repository, name))
+def locks(repository: Repository) -> dict[str, str]:
+    """Lock → the component whose image is made of it: its own and, where there is one, that with what a GPU needs."""
+    both = {lock: name for name in COMPONENTS for lock in (name, f"{name}-gpu")}
+    there = {file.stem for file in (repository.root / "locks").glob("*-gpu.txt")}
+    return {lock: name for lock, name in both.items() if lock == name or lock in there}
 
 
-def parts(repository: Repository, name: str) -> dict[str, str]:
+def component(repository: Repository, name: str, lock: str = "") -> str:
+    """The tag of a component's image, of its own lock or another one: a hash of its content."""
+    return of(parts(repository, name, lock))
+
+
+def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     """What an image is made of → hash: its code, the runtime's, its lock, and the usecase.toml tables it reads."""
-    inside = [*_code(repository.root / "components", name), "__init__.py", "Dockerfile", "install.sh"]
+    inside = [name, "__init__.py", "Dockerfile", "install.sh"]
+    if name == "explainability":  # and the model: all of algorithm but its training and its server
+        model = {file.name for file in (repository.root / "components/algorithm").iterdir()} - {"train.py", "serve.py"}
+        inside += [f"algorithm/{entry}" for entry in sorted(model)]
     sources = ["batchloop/__init__.py", "batchloop/container", *(f"components/{part}" for part in inside)]
-    paths = [repository.root / source for source in (*sources, f"locks/{name}.txt")]
+    paths = [repository.root / source for source in (*sources, f"locks/{lock or name}.txt")]
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
 
 
 def own(tree: Repository, function: str) -> dict[str, Any]:
-    """Component → what `component` or `parts` of a tree's own plumbing say: an update may count other files.
+    """Lock → what `component` or `parts` of a tree's own plumbing say: an update may count other files.
 
     A tree that gives no answer is counted as this one.
     """
-    asked = f"{{name: repository.{function}(repository.here(), name) for name in repository.COMPONENTS}}"
-    code = f"import json; from batchloop import repository; print(json.dumps({asked}))"
+    asked = f"{{lock: repository.{function}(here, name, lock) for lock, name in repository.locks(here).items()}}"
+    code = f"import json; from batchloop import repository; here = repository.here(); print(json.dumps({asked}))"
     done = ran([sys.executable, "-Bc", code], tree.root, {"PYTHONPATH": str(tree.root)})
     if done.returncode == 0:
         return dict(json.loads(done.stdout))
-    return {name: {"component": component, "parts": parts}[function](tree, name) for name in COMPONENTS}
-
-
-def _code(components: Path, name: str) -> Iterator[str]:
-    """The component, and for explainability the model: all of algorithm but its training and its server."""
-    yield name
-    if name == "explainability":
-        model = {file.name for file in (components / "algorithm").iterdir()} - {"train.py", "serve.py"}
-        yield from (f"algorithm/{entry}" for entry in sorted(model))
+    count = {"component": component, "parts": parts}[function]
+    return {lock: count(tree, name, lock) for lock, name in locks(tree).items()}
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from batchloop.cloud.session import Session, sign_in
 from batchloop.container import metrics
 from batchloop.container.job import InputError, plain
+from batchloop.container.usecase import UseCase
 from batchloop.control import latest, release, retraining, storage
 from batchloop.engine import running
 from batchloop.engine.graph import Progress
@@ -186,7 +187,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
             print(f"trainings in account {environment.account} are not shown: {error}", file=sys.stderr)
     found = {place: rows(trainings, case.gate.metric) for place, trainings in every.items() if trainings}
     for place, those in found.items():
-        _print(place, those, case.gate.metric)
+        _print(place, those, case)
     if not found:
         print("nothing was trained yet; run `make train`.")
     if out:
@@ -198,7 +199,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
     return 0
 
 
-def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
+def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -207,7 +208,9 @@ def _print(place: str, those: Sequence[Mapping[str, Any]], metric: str) -> None:
     chosen = [row["hyperparameters"] for row in those if row["hyperparameters"]]
     names = dict.fromkeys(name for its in chosen for name in its)
     differing = [name for name in names if len({_text(its.get(name)) for its in chosen}) > 1]
-    columns = ("", f"trained {place}", "state", metric, "95 %", "lead, 95 %", "rows", "window", *differing, "release")
+    counted = "examples" if case.series else "rows"  # a value of series is learned from several origins
+    columns = ("", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window")
+    columns = (*columns, *differing, "release")
     table: Any = Table(*(escape(plain(name)) for name in columns), box=None, pad_edge=False, header_style="bold")
     for row in those:
         value, lead = (_text(row[key]) for key in ("value", "lead"))

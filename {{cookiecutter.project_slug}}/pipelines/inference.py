@@ -101,6 +101,7 @@ def _score_features(context: Context, prepare: ProcessingStep, model: ModelStep)
         output_path=steps.output_uri(context, "ScoreFeatures", "predictions"),
         output_kms_key=environment.key,
         volume_kms_key=environment.volume_key("transform"),
+        transform_ami_version=environment.transform_ami,
         accept=PARQUET,
         max_concurrent_transforms=context["MaxConcurrentTransforms"],
         max_payload=context["MaxPayloadInMB"],

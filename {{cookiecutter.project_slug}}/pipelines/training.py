@@ -290,32 +290,28 @@ def _card(context: Context, usecase: UseCase, train: TrainingStep) -> Join:
 def _reject_model(context: Context, usecase: UseCase, train: TrainingStep) -> FailStep:
     limit = "at most" if usecase.gate.metric in metrics.SMALLER_IS_BETTER else "at least"
     differ = [] if not usecase.data.classes else _disagreement(train)
+    rival = "or without one the seasonal naive forecast" if usecase.series else "where there is one"
     parts = [
-        f"The model is not good enough: test {usecase.gate.metric} is",
+        f"The model is not good enough: test {usecase.gate.metric} is ",
         _final(train, "gate:value").to_string(),
-        f"({limit}",
+        f" ({limit} ",
         context["QualityLimit"].to_string(),
-        "is asked). Champions to compare it with:",
-        _final(train, "gate:compared").to_string(),
-        "- where there is one, the lead over it is",
+        f" is asked). Lead over the champion, {rival}: ",
         _final(train, "gate:lead").to_string(),
-        "(at least",
+        " (at least ",
         context["MinimumLead"].to_string(),
-        "is asked; 95 % limits on the same test rows:",
-        _final(train, "gate:lead_low").to_string(),
-        "to",
-        _final(train, "gate:lead_high").to_string(),
+        " is asked)",
         *differ,
         *([] if usecase.slices.limit is None else _slices(train, limit, usecase.slices.limit)),
-        "), and LearnBaseline's report compares the two.",
+        ". LearnBaseline's report compares the two, and says how sure that is.",
     ]
-    return FailStep(name="RejectModel", error_message=Join(on=" ", values=parts))
+    return FailStep(name="RejectModel", error_message=Join(on="", values=parts))
 
 
 def _slices(train: TrainingStep, word: str, limit: float) -> list[Any]:
-    few = ["; slices that can't be evaluated:", _final(train, "gate:slices_not_evaluable").to_string()]
-    return ["; the worst slice's is", _final(train, "gate:worst_slice").to_string(), f"({word} {limit:g})", *few]
+    few = ["; slices that can't be evaluated: ", _final(train, "gate:slices_not_evaluable").to_string()]
+    return ["; the worst slice's is ", _final(train, "gate:worst_slice").to_string(), f" ({word} {limit:g})", *few]
 
 
 def _disagreement(train: TrainingStep) -> list[Any]:
-    return ["; share of rows they predict another class for:", _final(train, "gate:disagreement").to_string()]
+    return ["; share of rows they predict another class for: ", _final(train, "gate:disagreement").to_string()]

@@ -4,7 +4,7 @@ import io
 
 import polars as pl
 
-from batchloop.contract.containers import PARQUET
+from plumbing.contract.containers import PARQUET
 
 CSV, LINES = "text/csv", "application/jsonlines"
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batchloop.contract.containers import Contract, Server, contract, serving
+from plumbing.contract.containers import Contract, Server, contract, serving
 
 __all__ = ["contract", "features", "schema", "server"]
 

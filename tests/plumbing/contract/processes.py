@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from batchloop.contract.containers import Running, Server
+from plumbing.contract.containers import Running, Server
 
 
 def kill(running: Running, number: signal.Signals) -> None:

@@ -21,9 +21,9 @@ from moto.server import ThreadedMotoServer
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
-from batchloop.contract.containers import HERE, said, until
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
+from plumbing.contract.containers import HERE, said, until
 from plumbing.rendered import TEMPLATE
 
 PHASES = ("install", "pre_build", "build", "post_build")

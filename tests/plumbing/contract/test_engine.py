@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from batchloop.contract.containers import said, until
 from batchloop.engine.containers import limits
+from plumbing.contract.containers import said, until
 from plumbing.engine_miniature import Miniature
 from plumbing.test_engine_components import copy  # noqa: F401 - a fixture
 

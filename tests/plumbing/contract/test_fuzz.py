@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from batchloop.contract.containers import PARQUET, Server
 from plumbing.contract.bodies import CSV, LINES, body
+from plumbing.contract.containers import PARQUET, Server
 from plumbing.contract.processes import memory
 
 KINDS = (PARQUET, CSV, LINES)

@@ -11,8 +11,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from batchloop.contract.containers import HERE, JOBS, Contract, Running, Spec, Start, until
-from batchloop.contract.suite import contents, every_job
+from plumbing.contract.containers import (
+    HERE,
+    JOBS,
+    Contract,
+    Running,
+    Spec,
+    Start,
+    contents,
+    every_job,
+    until,
+)
 from plumbing.contract.processes import kill
 
 every_whole_job = pytest.mark.parametrize(

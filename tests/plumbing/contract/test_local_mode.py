@@ -23,8 +23,8 @@ import polars as pl
 import pytest
 
 from batchloop.container import metrics
-from batchloop.contract.containers import HERE, Contract, said
 from batchloop.repository import Repository
+from plumbing.contract.containers import HERE, Contract, said
 from plumbing.engine_miniature import Miniature
 from plumbing.rendered import TEMPLATE
 from plumbing.test_engine_components import FOLDERS

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batchloop.contract.containers import HERE, PARQUET, Contract, Server, serving, until
 from plumbing.contract.bodies import CSV, LINES, body, read
+from plumbing.contract.containers import HERE, PARQUET, Contract, Server, serving, until
 from plumbing.contract.processes import kill, memory
 
 MEGABYTE = 2**20

@@ -52,6 +52,7 @@ OPTIONS = {
     "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     "SubnetIds": "subnet-1,subnet-2",
     "Approval": "Approved",
+    "Catalog": "team_case_dev",
 }
 POLICIES = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
 Node = Mapping[str, Any]

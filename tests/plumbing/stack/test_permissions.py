@@ -29,7 +29,7 @@ from plumbing.stack.template import (
     texts,
 )
 
-SERVICES = ("cloudwatch", "ecr", "s3", "sagemaker", "sns", "ssm")
+SERVICES = ("cloudwatch", "ecr", "glue", "s3", "sagemaker", "sns", "ssm")
 # What Lambda does with a function's role, and what S3 and SNS do with it where there is a key.
 BEHIND_THE_CODE = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"}
 
@@ -294,15 +294,24 @@ DEPLOYING = [
     ("tracking", "track"),
     *(("audit.account", name) for name in ("there", "Fetched", "Released")),  # make audit FROM=
 ]
+ASKING = {"AthenaWorkgroup": "analysts", "RedshiftArns": f"arn:aws:redshift-serverless:{HERE}:workgroup/1"}
+ASKING["RedshiftArns"] += f",arn:aws:redshift:{HERE}:cluster:c,arn:aws:redshift:{HERE}:dbname:c/sales"
+BY_ATHENA = {  # with the rights of whoever asks ("Configure access to databases and tables…", its user guide)
+    *("glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"),
+    *("s3:GetBucketLocation", "s3:ListMultipartUploadParts"),
+}
+BY_REDSHIFT = {"redshift-serverless:GetCredentials", "redshift:GetClusterCredentialsWithIAM"}  # of its Data API
 LOOKING = ("codeconnections", "ec2", "kms", "lambda", "service-quotas")  # besides, for the preflight
+QUERYING = ("athena", "redshift-data")
 
 
 def test_the_deployers_policy_is_as_small_as_the_calls_of_the_commands() -> None:
-    whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, *LOOKING, "cloudformation", "sts"), by_text=True)
+    whole = Package(ROOT, ROOT / "batchloop", (*SERVICES, *LOOKING, *QUERYING, "cloudformation", "sts"), by_text=True)
     needed = {call for place in DEPLOYING for call in whole.actions(*place)} - {NEEDS_NONE}
-    stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation")
-    statements = stack.of("AWS::IAM::ManagedPolicy")["Deployer"]["PolicyDocument"]["Statement"]
-    granted = actions(statements)
+    stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation", **ASKING)
+    policies = stack.of("AWS::IAM::ManagedPolicy")
+    statements = [its for name in ("Deployer", "Querier") for its in policies[name]["PolicyDocument"]["Statement"]]
+    granted = actions(statements) - BY_ATHENA - BY_REDSHIFT
     assert needed - granted == set(), "the commands call them, the policy does not grant them"
     keys = {"kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"}  # what S3 and ECR do for whoever calls them
     assert granted - needed - DOCKER - keys - {"iam:PassRole"} == set(), "granted, and no command calls them"
@@ -310,6 +319,19 @@ def test_the_deployers_policy_is_as_small_as_the_calls_of_the_commands() -> None
         assert not list(problems(statement)), statement["Sid"]
     passed = [statement for statement in statements if statement["Action"] == "iam:PassRole"]
     assert all("iam:PassedToService" in statement["Condition"]["StringEquals"] for statement in passed)
+
+
+def test_queries_are_allowed_where_a_workgroup_or_a_redshift_is_named() -> None:
+    role = {"DeploymentRoleArn": f"arn:aws:iam::{ACCOUNT}:role/cloudformation"}
+    for given, services in (
+        ({}, set()),
+        ({"AthenaWorkgroup": "analysts"}, {"athena", "glue", "s3"}),
+        ({"RedshiftArns": ASKING["RedshiftArns"]}, {"redshift", "redshift-data", "redshift-serverless"}),
+    ):
+        policies = Stack(template("deployer"), **role, **given).of("AWS::IAM::ManagedPolicy")
+        assert set(policies) == ({"Deployer", "Querier"} if given else {"Deployer"})
+        found = actions(policies["Querier"]["PolicyDocument"]["Statement"]) if given else set()
+        assert {action.partition(":")[0] for action in found} == services
 
 
 def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> None:

@@ -14,7 +14,7 @@ from batchloop.adopt import dates
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.dates import Moments
 from batchloop.adopt.holdout import Holdout
-from batchloop.adopt.profile import Profile
+from batchloop.adopt.profile import Profile, text
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Question, row, types_option
 from batchloop.container import series, settings
@@ -25,6 +25,7 @@ DAY = 86_400
 MONTH, FOUR_WEEKS = 30.436875 * DAY, 28 * DAY
 # the seconds of a unit, its season, and a horizon
 CLOCK = ((7 * DAY, "w", 52, 8), (DAY, "d", 7, 14), (3600, "h", 24, 24), (60, "m", 1440, 60), (1, "s", 1, 60))
+COARSE = 300  # seconds, from which on a day is forecast, and not an hour
 FEWEST, MANY = 20, 200  # rows, of which [drift] minimum_rows asks at least and at most
 PERIODS = 12  # horizons that a table has at least, where it may choose
 ROWS = 3  # of a series on average, or its column names none
@@ -61,7 +62,7 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     time, at = dated[0], moments[dated[0].name].at
     name = _series(found, decisions, time.name)
     column = found.columns[time.name]
-    named = found.columns[name].text if name else pl.lit("")
+    named = text(name, ("",), column.table.reading.decimal) if name else pl.lit("")  # "NA" too is a name
     cells = column.table.frame.select(named.alias("series"), column.text.alias("text"), at.alias("at"))
     rows = cells.drop_nulls().collect(engine="streaming")
     frequency, season, horizon = _frequency(rows, time.name)
@@ -131,4 +132,5 @@ def _frequency(rows: pl.DataFrame, name: str) -> tuple[str, int, int]:
         return f"{number}{unit}", 1 if 12 % months else 12 // months, max(12 // months, 3)
     seconds, unit, season, horizon = next(each for each in CLOCK if usual % each[0] == 0)
     number = int(usual // seconds)
+    horizon = season if unit == "m" and usual >= COARSE else horizon
     return f"{number}{unit}", max(1, season // number), max(1, horizon // number)

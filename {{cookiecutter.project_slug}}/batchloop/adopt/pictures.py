@@ -32,29 +32,33 @@ COLOURFUL, GREYISH = 0.1, 16  # the share of pictures with colours from which al
 def gathered(options: Options) -> Options:
     """The options, with a table in the place of a folder of pictures. Raises InputError for one without classes."""
     names = ("file", "picture" if options.label != "picture" else "image", options.label)
-    data = _of_folder(options.data, names, _place(options.data))
+    data = _of_folder(options.data, names, files.scratch("pictures-") / options.data.resolve().stem)
     return options if data == options.data else replace(options, data=data, id=options.id or "file")
 
 
-def staged(data: Path, case: UseCase, target: Path, labelled: bool) -> Path:
-    """The data; at `target` a table in the place of a folder of pictures, or a file with the pictures that it names."""
+def staged(data: Path, case: UseCase, target: Path, labelled: bool, alone: bool = False) -> Path:
+    """The data; at `target` a table in the place of a folder of pictures, or a file with the pictures that it names.
+
+    `alone` there are labels and no pictures in it, whose ids are the places below the classes' folders.
+    """
     shutil.rmtree(target, ignore_errors=True)
     images = [column.name for column in case.columns if column.type == "image"]
     if data.is_dir():
-        return _of_folder(data, (case.data.id or "file", images[0], case.data.label if labelled else ""), target)
+        names = (case.data.id or "file", "" if alone else images[0], case.data.label if labelled else "")
+        return _of_folder(data, names, target)
     frame = files.scan(data, case.data)
-    texts = [name for name, kind in frame.collect_schema().items() if name in images and kind == pl.String]
+    texts = [one for one, kind in frame.collect_schema().items() if one in images and kind == pl.String and not alone]
     for name in texts:
         for cell in frame.select(name).collect().to_series().drop_nulls().unique():
-            file, copy = data.parent / cell.strip(), target / cell.strip()
-            if file.is_file() and file.resolve().is_relative_to(data.parent.resolve()):
+            file, copy = pictures.beside(data.parent, cell), pictures.beside(target, cell)
+            if file != copy and file.is_file() and file.resolve().is_relative_to(data.parent.resolve()):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, copy)
     return Path(shutil.copy2(data, target)).parent if target.exists() else data
 
 
 def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
-    """A table of where each picture lies, itself and, if named, its class; or the folder. Raises InputError."""
+    """A table of where each picture lies and, if named, itself and its class; or the folder. Raises InputError."""
     if find_spec("PIL") is None or not folder.is_dir():
         return folder
     found, (key, picture, label) = sorted(files.below(folder)), names
@@ -75,7 +79,9 @@ def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
     def rows() -> Iterator[dict[str, object]]:
         for file in loose:
             place = file.relative_to(folder)
-            yield {key: place.as_posix(), picture: file.read_bytes(), **({label: place.parts[0]} if label else {})}
+            below = place if picture else place.relative_to(place.parts[0])
+            itself = {picture: file.read_bytes()} if picture else {}
+            yield {key: below.as_posix(), **itself, **({label: place.parts[0]} if label else {})}
 
     return _written(rows(), target)
 
@@ -112,27 +118,17 @@ def embedded(options: Options, table: Table) -> Options:
     def rows() -> Iterator[dict[str, object]]:
         for batch in table.frame.collect_batches(chunk_size=1000, maintain_order=True):
             for row in batch.iter_rows(named=True):
-                file = _file(folder, row[found] or "").resolve()
+                file = pictures.beside(folder, row[found] or "").resolve()
                 inside = file.is_relative_to(folder.resolve()) and file.is_file()
                 yield {**row, found: file.read_bytes() if inside else None}
 
-    return replace(options, data=_written(rows(), _place(options.data)))
-
-
-def _file(folder: Path, cell: str) -> Path:
-    """What a cell names; Windows writes backslashes."""
-    return folder / cell.strip().replace("\\", "/")
+    return replace(options, data=_written(rows(), files.scratch("pictures-") / options.data.resolve().stem))
 
 
 def _there(cells: pl.Series, folder: Path) -> float:
     """Of cells that name pictures the share that are files below a folder; -1 where most name none."""
-    named = [_file(folder, cell) for cell in cells if cell.lower().strip().endswith(SUFFIXES)]
+    named = [pictures.beside(folder, cell) for cell in cells if cell.lower().strip().endswith(SUFFIXES)]
     return sum(file.is_file() for file in named) / len(named) if named and len(named) >= MOST * len(cells) else -1.0
-
-
-def _place(given: Path) -> Path:
-    """In scratch, of the name that was given."""
-    return files.scratch("pictures-") / given.resolve().stem
 
 
 def _written(rows: Iterable[dict[str, object]], folder: Path) -> Path:

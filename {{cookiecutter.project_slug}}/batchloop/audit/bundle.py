@@ -20,7 +20,7 @@ from batchloop.container.job import listed as sentence
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
-from batchloop.repository import Repository
+from batchloop.repository import COMPONENTS, Repository
 from batchloop.updating import git, unpack
 
 HERE = Path(__file__).parent
@@ -86,13 +86,17 @@ class Bundle:
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
-            tags = batchloop_repository.own(unpacked, "component")
-            differ = [name for name, tag in tags.items() if not manifest["images"][name].endswith(f":{tag}")]
+            both, tags = batchloop_repository.locks(unpacked), batchloop_repository.own(unpacked, "component")
+            used = {
+                lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags.get(lock)}")
+            }
+            differ = [name for name in COMPONENTS if name not in used.values()]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
-            case = usecase.load(unpacked.root / "usecase.toml")
-            kept = manifest.get("digests", manifest["images"])
-            for component, bill in supply.bills(unpacked, manifest["images"], kept).items():
-                write_json(made / "sbom" / f"{component}.cdx.json", bill)
+            case, kept = usecase.load(unpacked.root / "usecase.toml"), manifest.get("digests", manifest["images"])
+            images = {lock: (name, manifest["images"][name], kept[name]) for lock, name in used.items()}
+            images |= {name: (name, manifest["images"][name], kept[name]) for name in differ}
+            for lock, bill in supply.bills(unpacked, images).items():
+                write_json(self.made / "sbom" / f"{lock}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
         for path in ("release.json", "local/release.json"):
@@ -178,10 +182,15 @@ class Bundle:
                 yield name, {"run": run["execution"], "uri": given[name], **about}
 
     def _card(self, case: UseCase, data: Mapping[str, Any]) -> None:
-        manifest, stored, metrics = self.subject.manifest, self.subject.stored, self.subject.package["ModelMetrics"]
-        quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
+        manifest, stored, package = self.subject.manifest, self.subject.stored, self.subject.package
+        try:
+            quality = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+            reasons = package["ModelMetrics"]["Explainability"]["Report"]["S3Uri"]
+        except (KeyError, TypeError):
+            number = manifest["version"]
+            raise InputError(f"what is registered of version {number} names no reports of its training.") from None
         self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
-        self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
+        self._copy(reasons, self.made / "reports" / "LearnExplainer.html")
         declared = self.subject.definitions.get("training", {}).get("Parameters", [])
         usual = {"QualityLimit": case.gate.minimum, "MinimumLead": case.gate.minimum_lead}
         usual |= {one["Name"]: one["DefaultValue"] for one in declared if one["Name"] in usual}

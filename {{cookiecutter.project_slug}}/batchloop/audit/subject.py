@@ -76,7 +76,7 @@ def here(repository: Repository, environment: str, number: int | None) -> Subjec
         raise InputError(f"version {package['ModelPackageVersion']} can't be audited: {gone}; train again.")
     manifest = dict(manifest or {})
     digests = {"training": manifest.get("training"), "inference": manifest.get("definition")}
-    kept = {name: local.definition_file(repository, name, str(digest)) for name, digest in digests.items()}
+    kept = {name: local.kept_definition(repository, name, str(digest)) for name, digest in digests.items()}
     model = manifest["artifacts"]["model"]
     runs = [*running.records(repository)][::-1]
     scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
@@ -84,7 +84,7 @@ def here(repository: Repository, environment: str, number: int | None) -> Subjec
     return Subject(
         manifest,
         package,
-        {name: json.loads(file.read_text("utf-8")) for name, file in kept.items() if file.is_file()},
+        {name: definition for name, definition in kept.items() if definition},
         {"packages": approvals, "released": released, "scorings": [decided(stored, run) for run in scorings]},
         stored,
         next((run for run in runs if f"/{run['execution']}/" in model), {}),

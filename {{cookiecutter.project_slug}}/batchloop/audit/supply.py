@@ -15,7 +15,7 @@ from batchloop.container import settings
 from batchloop.container.job import InputError, listed
 from batchloop.container.settings import Matching
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import Repository
 
 # what an image is to the markers of a lock, whatever this machine is
 IMAGE = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
@@ -60,26 +60,26 @@ def _tool(*words: str, given: str = "") -> tuple[str, str]:
 
 def sbom(repository: Repository) -> int:
     """Write a bill of materials for each image; the exit code."""
-    tags = {name: batchloop_repository.component(repository, name) for name in COMPONENTS}
-    made = bills(repository, {name: repository.image(name, tag) for name, tag in tags.items()})
-    for component, bill in made.items():
-        file = repository.local / "sbom" / f"{component}.cdx.json"
+    names = batchloop_repository.locks(repository)
+    tags = {lock: batchloop_repository.component(repository, name, lock) for lock, name in names.items()}
+    made = {lock: repository.image(name, tags[lock]) for lock, name in names.items()}
+    found = bills(repository, {lock: (name, made[lock], made[lock]) for lock, name in names.items()})
+    for lock, bill in found.items():
+        file = repository.local / "sbom" / f"{lock}.cdx.json"
         write_json(file, bill)
-        print(f"{component:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
-    bases = [bill["components"][-1] for bill in made.values()]
+        print(f"{lock:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
+    bases = [bill["components"][-1] for bill in found.values()]
     for name, digest in sorted({(base["name"], base["version"]) for base in bases}):
         print(f"on {name}, digest {digest}; what else that holds is seen by whoever scans the image")
     return 0
 
 
-def bills(
-    repository: Repository, named: Mapping[str, str], kept: Mapping[str, str] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Component → the bill of its image, `named` with its tag; where it is `kept` if elsewhere. Raises InputError."""
-    return {name: bill_of(repository, name, named[name], (kept or named)[name]) for name in COMPONENTS}
+def bills(repository: Repository, made: Mapping[str, tuple[str, str, str]]) -> dict[str, dict[str, Any]]:
+    """Lock → the bill of the image that is made of it: its component, its name with the tag, and as it is kept."""
+    return {lock: bill_of(repository, lock, *about) for lock, about in made.items()}
 
 
-def bill_of(repository: Repository, component: str, named: str, kept: str) -> dict[str, Any]:
+def bill_of(repository: Repository, lock: str, component: str, named: str, kept: str) -> dict[str, Any]:
     """CycloneDX of one image: the packages of its lock, and the image that it is built on.
 
     That has the digest by which it was named in the build, or UNKNOWN: what a tag means now says nothing of then.
@@ -87,7 +87,7 @@ def bill_of(repository: Repository, component: str, named: str, kept: str) -> di
     """
     base = images.built_on(kept) or images.base_image(repository)
     digest = base.partition("@")[2] or UNKNOWN
-    given = "\n".join(locked(repository, component)) + "\n"
+    given = "\n".join(locked(repository, lock)) + "\n"
     said, trouble = _tool("cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
     try:
         bill: dict[str, Any] = json.loads(said)
@@ -166,13 +166,11 @@ def _passed(repository: Repository) -> dict[str, Pass]:
         return {}
     with settings.errors_in(IGNORED, text):
         entries = {name: settings.table(Pass, (name,), table) for name, table in tables.items()}
-    over = {}
-    for name, entry in entries.items():
+    for name, entry in [*entries.items()]:
         try:
             if date.fromisoformat(entry.until) < datetime.now(UTC).date():
-                over[name] = entry
+                print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
+                del entries[name]
         except ValueError:
             raise InputError(f"{IGNORED}: [{name}] until = {entry.until!r} is no day of the calendar.") from None
-    for name, entry in over.items():
-        print(f"{IGNORED}: [{name}] was let pass until {entry.until}, and counts again")
-    return {name: entry for name, entry in entries.items() if name not in over}
+    return entries

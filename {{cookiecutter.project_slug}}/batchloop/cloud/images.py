@@ -28,6 +28,7 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ATTESTATIONS = ["type=provenance,disabled=true", "type=sbom,disabled=true"]
 INSPECT = ("buildx", "imagetools", "inspect", "--format")
 LABEL = "org.opencontainers.image"  # begins the labels, as OCI names them; base.digest is of what an image is built on
+Texts = Mapping[str, str]
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
 
@@ -38,26 +39,30 @@ class Image:
     component: str
     name: str
     missing: bool
+    lock: str
 
     @property
     def version(self) -> str:
         return self.name.rpartition(":")[2]
 
 
-def current(repository: Repository) -> list[Image]:
-    named = {name: repository.image(name, batchloop_repository.component(repository, name)) for name in COMPONENTS}
-    return [Image(component, name, not exists(name)) for component, name in named.items()]
+def current(repository: Repository, locks: Mapping[str, str]) -> list[Image]:
+    """`locks`: component → what it is made of, where that is not its own."""
+    made = {name: locks.get(name, name) for name in COMPONENTS}
+    tags = {name: batchloop_repository.component(repository, name, lock) for name, lock in made.items()}
+    named = {name: repository.image(name, tag) for name, tag in tags.items()}
+    return [Image(component, name, not exists(name), made[component]) for component, name in named.items()]
 
 
-def show(repository: Repository) -> int:
-    for image in build(repository):
+def show(repository: Repository, environment: str) -> int:
+    for image in build(repository, definitions.locks(repository, definitions.read(repository, environment)[1])):
         print(f"{image.component:<15} {'built' if image.missing else 'unchanged':<10} {image.name}")
     return 0
 
 
-def build(repository: Repository, cache: Mapping[str, str] | None = None) -> list[Image]:
+def build(repository: Repository, locks: Texts | None = None, cache: Texts | None = None) -> list[Image]:
     """Build what is missing; the four images. `cache`: component → image with layers to reuse. Raises InputError."""
-    images = current(repository)
+    images = current(repository, locks or {})
     if missing := [image for image in images if image.missing]:
         print(f"building {', '.join(image.component for image in missing)}", flush=True)
         usecase.load(repository.root / "usecase.toml")  # it goes into them
@@ -73,6 +78,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
         labels |= {"base.name": name, "base.digest": digest} if digest else {}
+        variant = {image.component.upper(): image.lock} if image.lock != image.component else {}
         targets[image.component] = {
             "output": ["type=docker,oci-mediatypes=false"],
             "attest": ATTESTATIONS,
@@ -80,7 +86,7 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
             "dockerfile": "components/Dockerfile",
             "target": image.component,
             "platforms": [PLATFORM],
-            "args": {"CODE_VERSION": image.version, "BASE_IMAGE": base},
+            "args": {"CODE_VERSION": image.version, **variant, "BASE_IMAGE": base},
             "labels": {f"{LABEL}.{label}": value for label, value in labels.items()},
             "tags": [image.name],
             "secret": ["id=pip,env=PIP_SETTINGS"] if pip else [],
@@ -131,7 +137,7 @@ def built_on(image: str) -> str:
 
 
 def _last_words(log: str) -> str:
-    target = re.findall(r"^#\d+ \[(\w+) [\d/]+\]", log, re.MULTILINE)
+    target = re.findall(r"^#\d+ \[([\w-]+) [\d/]+\]", log, re.MULTILINE)
     said = re.findall(r"^#?\d* ?[\d.]+ (?=\S)(.*(?:[Ee]rror|ERROR|failed|No ).*)$", log, re.MULTILINE)
     errors = re.findall(r"^ERROR: (.*)$", log, re.MULTILINE)
     last = (said or errors or log.strip().splitlines() or ["docker said nothing"])[-1]
@@ -151,10 +157,11 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
         digests = copying.copied(giving, session, pushed(giving))
     else:
         registry = f"{host or _sign_in(session)}/{session.environment.folder}"
-        images = current(repository)
+        locks = definitions.locks(repository, session.environment)
+        images = current(repository, locks)
         digests = {image.component: digest(registry, image) for image in images}
         if missing := [image for image in images if not digests[image.component]]:
-            build(repository, {component: uri for component, uri in before.items() if uri != NOTHING})
+            build(repository, locks, {component: uri for component, uri in before.items() if uri != NOTHING})
         for image in missing:
             digests[image.component] = _push(registry, image)
     for component, uri in digests.items():

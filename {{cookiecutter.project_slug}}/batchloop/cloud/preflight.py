@@ -4,7 +4,6 @@ Whoever may not look is told "not known": every call here only reads, and none i
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -16,7 +15,6 @@ from batchloop.cloud.session import Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import names
 from batchloop.cost import steps
-from batchloop.engine.containers import docker
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
@@ -215,19 +213,6 @@ def pushed(session: Session) -> Iterator[Finding]:
             yield _judged(kind == images.MANIFEST, what, why)
 
 
-def base(session: Session) -> Iterator[Finding]:
-    """What the next build begins with, as far as docker here can see it."""
-    image = images.base_image(session.repository)
-    if session.environment.build.connection and not os.environ.get("BASE_IMAGE"):
-        text = (session.repository.root / "buildspec.yml").read_text(encoding="utf-8")
-        image = (re.findall(r"(?m)^ +BASE_IMAGE: (\S+)", text) or [image])[0]
-    try:
-        docker("buildx", "imagetools", "inspect", image)
-        yield Finding(OK, f"the base image {image}")
-    except InputError as failure:
-        yield Finding(UNKNOWN, f"the base image {image}", str(failure))
-
-
 CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
     "SageMaker's quotas": quotas,
     "Lambda's concurrent executions": concurrency,
@@ -236,5 +221,4 @@ CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
     "a way to S3 from the subnets": route,
     "the notices' address": notices,
     "the images": pushed,
-    "the base image": base,
 }

@@ -11,9 +11,8 @@ from statistics import median
 from typing import Any
 
 from batchloop import tracking
-from batchloop.cloud import images, template
+from batchloop.cloud import images, stack
 from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
-from batchloop.cloud.stack import parameter
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
@@ -57,10 +56,10 @@ def _differs(session: Session) -> bool:
     environment, root = session.environment, session.repository.root
     named = {"StackName": environment.prefix}
     found = session.find("cloudformation", "describe_stacks", ("ValidationError",), "Stacks", **named)
-    body = template.template(root, template.STACK, environment.place["without"])
-    code = template.functions(environment, template.package(root))
-    wanted = template.parameters(environment, body, FunctionsKey=code)
-    return bool(found) and parameter(found[0], "State") != wanted["State"]
+    body = stack.template(root, stack.STACK, environment.place["without"])
+    code = stack.functions(environment, stack.package(root))
+    wanted = stack.parameters(session.repository, environment, body, FunctionsKey=code)
+    return bool(found) and stack.parameter(found[0], "State") != wanted["State"]
 
 
 def behind(session: Session) -> Iterator[str]:

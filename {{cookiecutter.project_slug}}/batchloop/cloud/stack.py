@@ -1,19 +1,32 @@
-"""An environment's CloudFormation stack: its state, its events, and change sets that are shown before they are made."""
+"""An environment's CloudFormation stacks: their state and events, change sets that are shown first, and what is sent.
 
+That is the templates of infra/, their parameters, and the functions' code as Lambda takes it.
+"""
+
+import io
+import json
+import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
-
-from botocore.exceptions import WaiterError
 
 from batchloop.cloud.session import CODES, CallFailed, Session, answered, foreign, tag_map
 from batchloop.container.job import InputError
-from batchloop.repository import aligned
+from batchloop.environment import Environment
+from batchloop.pipelines import definitions
+from batchloop.repository import Repository, aligned
 
+STORAGE, STACK = "storage.yaml", "stack.yaml"  # of infra/
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
+READABLE = 0o644 << 16
+TAKEN = ("window", "prediction", "score", "lower", "upper", "error")  # columns of the table of predictions
 Described = Mapping[str, Any]  # a stack, an event or a resource's change, as CloudFormation answers
 REVIEW = "REVIEW_IN_PROGRESS"  # there is a change set that would make it, and nothing else
 GONE = "DELETE_COMPLETE"
@@ -26,7 +39,6 @@ DELETE = "aws cloudformation delete-stack --stack-name {name} --region {region}"
 GO_ON = "aws cloudformation continue-update-rollback --stack-name {name} --region {region}"
 ROLL_BACK = "aws cloudformation rollback-stack --stack-name {name} --region {region}"
 NOT_MADE = f"mend the cause, delete what is left of it with `{DELETE}`, and deploy again"
-HALFWAY = f"mend the cause, then `{GO_ON}`, and deploy again"
 TO_DO = {
     "CREATE_FAILED": f"could not be made; {NOT_MADE}",
     "ROLLBACK_COMPLETE": f"could not be made and was rolled back; {NOT_MADE}",
@@ -34,9 +46,7 @@ TO_DO = {
     "DELETE_FAILED": "could not be deleted whole; mend the cause, and `make teardown ENV={environment}` goes on",
     "UPDATE_FAILED": f"stopped amid an update; undo it with `{ROLL_BACK}`, mend the cause, and deploy again",
     "UPDATE_ROLLBACK_COMPLETE": "could not be changed and works as it did before; mend the cause, and deploy again",
-    "UPDATE_ROLLBACK_FAILED": f"could be neither changed nor changed back; {HALFWAY}",
-    "IMPORT_ROLLBACK_COMPLETE": "could not take over what is there; mend the cause, and deploy again",
-    "IMPORT_ROLLBACK_FAILED": f"could not give back what it took over; {HALFWAY}",
+    "UPDATE_ROLLBACK_FAILED": f"could be neither changed nor changed back; mend it, then `{GO_ON}`, and deploy again",
 }
 NOT_KNOWN = "is in a state that a deployment does not know; look at it in the CloudFormation console"
 
@@ -45,7 +55,7 @@ CHANGE_SET = "deploy"  # one at a time: what an interrupted deployment left is f
 CHANGE_SET_SECONDS, CHANGE_SET_LOOKS = 2, 300
 NO_CHANGE_SET = ("ChangeSetNotFound", "ChangeSetNotFoundException", "ValidationError")
 EMPTY = ("didn't contain changes", "no updates are to be performed")
-ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Import": "take over", "Dynamic": "perhaps change"}
+ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Dynamic": "perhaps change"}
 REPLACED = {"True": "yes", "Conditional": "perhaps", "False": "no"}
 KEPT = ("Retain", "ReplaceAndRetain")
 
@@ -164,15 +174,16 @@ class Stack:
         if existing:
             self._delete_change_set()
         new = existing is None or existing["StackStatus"] == REVIEW
-        kind = "IMPORT" if "ResourcesToImport" in request else "CREATE" if new else "UPDATE"
         try:
-            yield self._changes({**request, "ChangeSetType": kind})
+            yield self._changes({**request, "ChangeSetType": "CREATE" if new else "UPDATE"})
         finally:
             if not self._executed:
                 self._take_away()
 
     def _changes(self, request: Mapping[str, Any]) -> list[Described]:
         """Let CloudFormation compare. Raises InputError where it can't."""
+        from botocore.exceptions import WaiterError  # noqa: PLC0415 - templates are written without it
+
         # by its id: the name may be somebody else's a moment later
         token = uuid.uuid4().hex
         self._arn = self.call("create_change_set", **self._named, **request, ClientToken=token)["Id"]
@@ -261,3 +272,85 @@ def table(changes: Sequence[Described]) -> Iterator[str]:
             losses.append(f"{name} ({kind}) is {how}replaced: a new one is made, and this one {old}")
     yield from (f"  {row}" for row in aligned(rows))
     yield from (f"  ATTENTION: {loss}" for loss in losses)
+
+
+def show(repository: Repository, name: str) -> int:
+    """Write an environment's templates as they are sent beside its definitions, and print its region; the exit code."""
+    environment, folder = definitions.read(repository, name)[1], repository.compiled(name)
+    for file in (STORAGE, STACK):
+        (folder / file).write_text(template(repository.root, file, environment.place["without"]), encoding="utf-8")
+    print(environment.region)
+    return 0
+
+
+def template(root: Path, name: str, without: Collection[str] = ()) -> str:
+    """A template of infra/ without its lines of comment, and without the resources of these names."""
+    kept, section, skipped = [], "", False
+    for line in (root / "infra" / name).read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r" {0,2}(\w+):", line):  # a section, or a resource of one
+            section = section if line.startswith(" ") else heading[1]
+            skipped = section == "Resources" and heading[1] in without
+        if line.strip() and not line.lstrip().startswith("#") and not skipped:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def parameters(repository: Repository, environment: Environment, body: str, **others: str) -> dict[str, str]:
+    """The values of a template's parameters: the environment's settings, and `others`. Raises InputError."""
+    build, data = environment.build, repository.tables()["data"]
+    name = data.get("id", "").lower() or "row"  # of rows that are numbered; Athena knows names in lower case alone
+    if environment.catalog and name in TAKEN:
+        raise InputError(
+            f"{environment.file}: catalog = true: [data] id may not be called {name}, as a column of its table is."
+        )
+    values = {
+        "Namespace": environment.namespace,
+        "Usecase": environment.usecase,
+        "Environment": environment.environment,
+        "RegionCode": environment.place["code"],
+        "BucketName": environment.bucket,
+        "Schedule": environment.schedule,
+        "HoursBetweenRuns": str(environment.hours_between_runs),
+        "NoticeEmail": environment.notice_email,
+        "MonthlyBudget": f"{environment.monthly_budget:g}",
+        "ConnectionArn": build.connection,
+        "RepositoryProvider": build.provider,
+        "Repository": build.repository,
+        "Branch": build.branch,
+        "CreateKey": str(environment.create_key).lower(),
+        "KmsKeyArn": environment.kms_key,
+        "PermissionsBoundaryArn": environment.permissions_boundary,
+        "KeepRunsDays": str(environment.keep_runs_days),
+        "KeepTrainingsDays": str(environment.keep_trainings_days),
+        "Approval": environment.approval,
+        "SubnetIds": ",".join(environment.subnets),
+        "SecurityGroupIds": ",".join(environment.security_groups),
+        "Catalog": environment.database,
+        "IdColumn": name,
+        "Task": data["task"],
+    }
+    declared = re.findall(r"(?m)^  (\w+): \{Type: ", body)
+    taken = {name: value for name, value in (values | others).items() if name in declared}
+    if "State" in declared:  # of all but the key, which only the storage knows where it makes one
+        told = json.dumps([body, taken | {"KmsKeyArn": ""}], sort_keys=True)
+        taken["State"] = sha256(told.encode()).hexdigest()[:16]
+    return taken
+
+
+def package(root: Path) -> bytes:
+    """A zip of batchloop/control/*.py and of usecase.toml, where batchloop.control.names reads it.
+
+    Nothing is compressed: what zlib makes of the same bytes differs between its versions, and this is small.
+    """
+    modules, out = sorted((root / "batchloop" / "control").glob("*.py")), io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for file in (root / "batchloop" / "__init__.py", *modules, root / "usecase.toml"):
+            entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), EARLIEST)
+            entry.create_system, entry.external_attr = 3, READABLE  # else Windows writes other bytes
+            archive.writestr(entry, file.read_bytes())
+    return out.getvalue()
+
+
+def functions(environment: Environment, code: bytes) -> str:
+    """The S3 key of the functions' code."""
+    return f"{environment.folder}/{environment.environment}/functions/{sha256(code).hexdigest()}.zip"

@@ -33,9 +33,10 @@ def create(
 ) -> dict[str, Any]:
     """The whole report as plain data; `importance` is each raw column's share of the model's reasons, if known.
 
-    `drifted_importance` is its sum over drifted columns, and `drifted_important` those of them with more than an even
-    share; `performance` is described in performance.estimated. `alarms` are what asks for a retraining ("drift",
-    "performance", later "realised"), `counts` those that [retraining] counts.
+    `drifted_importance` is its sum over drifted columns, and `drifted_important` those of them with an even share or
+    more; what is measured of one picture or text counts once. `performance` is described in performance.estimated.
+    `alarms` are what asks for a retraining ("drift", "performance", later "realised"), `counts` those that [retraining]
+    counts.
     """
     scored = predictions.filter(pl.col("error").is_null())
     rows, score_rows, compared = _compared(case, baseline, table, seasonal.scores(scored, case))
@@ -49,9 +50,9 @@ def create(
     expected = performance.estimated(case, baseline, scored)
     found = [column for column in [*columns, *scores] if column["drifted"] and rows >= case.drift.minimum_rows]
     verdict = "not enough data" if rows < case.drift.minimum_rows else "drift" if found else "no drift"
-    share, important = _drifted_importance(columns if verdict == "drift" else [])
+    share, important = _drifted_importance(columns if verdict == "drift" else [], of)
     decide, moved = [one for one in columns if one["decides"]], [one["name"] for one in scores if one["drifted"]]
-    carried, _ = _drifted_importance(decide)
+    carried = _drifted_importance(decide, of)[0] if len(case.columns) > 1 else None
     reason = report.sentence("verdict", case=case, rows=rows, columns=decide, moved=moved, share=carried)
     alarms = (["drift"] if verdict == "drift" else []) + (["performance"] if expected["alarm"] else [])
     return {
@@ -177,12 +178,13 @@ def _most_important(column: Column) -> tuple[bool, bool, float, float, str]:
     return not column["decides"], not column["drifted"], -weight, -effect, column["name"]
 
 
-def _drifted_importance(columns: list[Column]) -> tuple[float | None, list[str]]:
-    """The share of the reasons in drifted columns, and those of them with more than an even share; None if unknown."""
+def _drifted_importance(columns: list[Column], of: Mapping[str, str]) -> tuple[float | None, list[str]]:
+    """The share of the reasons in drifted columns, and those of them with an even share or more; None if unknown."""
     if any(column["importance"] is None for column in columns):
         return None, []
-    shares = {column["name"]: column["importance"] for column in columns if column["drifted"]}
-    return sum(shares.values()), [name for name, share in shares.items() if share > 1 / len(columns)]
+    shares = {of.get(one["name"], one["name"]): one["importance"] for one in columns}
+    drifted = dict.fromkeys(of.get(one["name"], one["name"]) for one in columns if one["drifted"])
+    return sum(shares[name] for name in drifted), [name for name in drifted if shares[name] * len(shares) >= 1]
 
 
 def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
@@ -220,6 +222,7 @@ def batch(
         "drift.html",
         case=case,
         found=found,
+        measures=measured.sources(case.columns),
         rows_learned=learned.get("performance", {}).get("rows", 0),
         forecast_charts=[report.forecast(one["past"], one["ahead"], one["name"]) for one in forecasts],
         column_charts=_charts(learned["columns"], [one for one in found["columns"] if one["psi_beyond_chance"] > 0]),

@@ -200,10 +200,7 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """The lines a training job's metric definitions catch: `metric <split>:<name>=<value>`, without an exponent.
-
-    Without a champion the limits of the lead are zero, for a final metric that is missing would end the run.
-    """
+    """The lines a training job's metric definitions catch: `metric <split>:<name>=<value>`, without an exponent."""
     found = {
         f"{split}:{name}": value
         for split in ("validation", "test", "champion")
@@ -213,7 +210,9 @@ def metric_lines(evaluation: Mapping[str, Any]) -> list[str]:
     found |= {"gate:value": evaluation["test"][evaluation["metric"]], "gate:lead": evaluation["lead"]}
     found["gate:compared"] = float(evaluation["champion"] is not None)  # 0: the gate asks for no lead
     compared = evaluation["comparison"] or {}
-    found |= {f"gate:{name}": compared.get(name) or 0.0 for name in ("lead_low", "lead_high", "disagreement")}
+    found["gate:disagreement"] = compared.get("disagreement") or 0.0
+    limits = [name for name in ("lead_low", "lead_high") if compared.get(name) is not None]
+    found |= {f"gate:{name}": compared[name] for name in limits}
     found |= {f"gate:{name}": value for name, value in evaluation.get("slices", {}).get("gate", {}).items()}
     digits = partial(np.format_float_positional, precision=9, fractional=False, trim="0")
     return [f"metric {name}={digits(value)}" for name, value in found.items()]

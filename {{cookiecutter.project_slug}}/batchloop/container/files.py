@@ -137,13 +137,12 @@ def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
     """Arrow files of one schema, read one after another and none of them ahead: however many there are."""
 
     def rows(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None) -> Frames:
-        left = most
+        left = 2**62 if most is None else most
         for part in parts:
-            frame = pl.read_ipc(part, columns=columns)
-            some = frame if left is None else frame.head(left)
+            some = pl.read_ipc(part, columns=columns).head(left)
+            left -= len(some)
             yield some if predicate is None else some.filter(predicate)
-            left = None if left is None else left - len(some)
-            if left == 0:
+            if not left:
                 return
 
     return register_io_source(rows, schema=pl.read_ipc_schema(parts[0]))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from batchloop.container.metrics import GIVEN
 from batchloop.container.settings import Matching, Range
 
 FREQUENCY = Matching(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo|q|y)", '"1d" (or s, m, h, w, mo, q, y; "15m" is a quarter hour)')
@@ -34,8 +35,9 @@ def rules(case: Any) -> Iterator[tuple[object, str]]:
     only = '[split] method = "time", without a group, is the one way to split [series]: the last periods are test.'
     yield case.split.method == "time" and not case.split.group, only
     yield not data.id, "[data] id is empty for [series]: series and time name a row."
-    yield not case.slices.columns, "[slices] are parts of a table's rows, and not of [series]; leave columns empty."
     names = {column.name for column in case.columns}
+    for name in (data.time, data.label):
+        yield name not in GIVEN, f"[data] {name!r}: each forecast has a column of this name; rename yours."
     for name in (data.time, series.id):
         yield name not in names, f"[columns] {name!r} names the rows of [series]; take it out."
     yield not series.id.startswith("__"), f"[series] id = {series.id!r}: names can't begin with __; rename the column."

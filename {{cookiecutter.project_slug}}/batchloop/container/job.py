@@ -210,7 +210,9 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
         if _has_work(name, spread, flag(settings(arguments), "share")):
             with _scratch():
                 mode(settings(arguments))
-            log.info("used %.2f processor seconds and at most %d MiB", *_used())
+            usage, unit = resource.getrusage(resource.RUSAGE_SELF), 2**20 if sys.platform == "darwin" else 2**10
+            used = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // unit  # `make size` reads both from the log
+            log.info("used %.2f processor seconds and at most %d MiB", *used)
     except (InputError, SystemExit) as error:
         return _fail(name, str(error))
     except Exception as error:  # the reason must reach the failure file, whatever it is
@@ -219,12 +221,6 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
             return _fail(name, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
         return _fail(name, f"{type(error).__name__}: {error} (unexpected in {name}; the log has the traceback)")
     return 0
-
-
-def _used() -> tuple[float, int]:
-    """Processor seconds, and the largest resident set in MiB; `make size` reads both from the log."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Words(logging.Formatter):

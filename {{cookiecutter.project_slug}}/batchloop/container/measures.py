@@ -281,11 +281,11 @@ def spreads(
 ) -> dict[str, Spread]:
     """Every value that is measured on rows, by name, with limits from a bootstrap; without those it rarely allows.
 
-    Where rows have groups, whole groups are drawn (the cluster bootstrap; Field and Welsh, 2007). Resamples of many
-    rows are smaller, and their spread is scaled (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997).
+    Where rows have several groups, whole groups are drawn (the cluster bootstrap; Field and Welsh, 2007). Resamples of
+    many rows are smaller, and their spread is scaled (the m out of n bootstrap; Bickel, Götze and van Zwet, 1997).
     """
     whole = measured(slice(None))
-    scale, drawn = _resamples(np.arange(rows) if groups is None else groups)
+    scale, drawn = _resamples(np.arange(rows) if groups is None or np.ptp(groups) == 0 else groups)
     draws = [measured(sample) for sample in drawn]
     found = {}
     for name, value in whole.items():

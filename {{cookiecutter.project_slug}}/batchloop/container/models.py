@@ -88,8 +88,10 @@ def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
     if model.metadata.get("task") != "forecasting":
         return predicted
     given = _given(model, features)
-    known = model.metadata.get("interval", [[np.nan, np.nan]])
-    return np.column_stack([predicted, _interval(predicted, given[:, 1], given[:, 2], known), given])
+    known = np.asarray(model.metadata.get("interval", [[np.nan, np.nan]]))
+    # a step beyond those that were learned has the last one's interval
+    place = np.clip(np.nan_to_num(given[:, 2], nan=1.0).astype(int) - 1, 0, len(known) - 1)
+    return np.column_stack([predicted, predicted[:, None] + given[:, 1, None] * known[place], given])
 
 
 def _given(model: Model, features: Matrix) -> Floats:
@@ -120,13 +122,6 @@ def _ends(missed: Floats, step: Floats) -> list[list[float]]:
         low, high = (float(np.quantile(side, share, method="higher")) for side in (-near, near))
         found.append([-low, high])
     return found
-
-
-def _interval(forecast: Floats, error: Floats, step: Floats, learned: list[list[float]]) -> Floats:
-    """Rows × 2; a step beyond those that were learned has the last one's."""
-    place = np.clip(np.nan_to_num(step, nan=1.0).astype(int) - 1, 0, len(learned) - 1)
-    both: Floats = forecast[:, None] + error[:, None] * np.asarray(learned)[place]
-    return both
 
 
 def confirmed(model: Model, features: Matrix, known: "Predicted | None", threads: int) -> Predicted:

@@ -238,9 +238,13 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     By score column, `cells` holds scores, rows and chosen as in Cells, and the hits: rows where the score came true;
     `sample` the numbers of single rows' cells, one row a group.
     """
-    metric, columns = evaluation.get("metric"), score_columns(case)
+    metric, classes = evaluation.get("metric"), case.data.classes
     if reason := _obstacle(case, scored, evaluation):
         return {"metric": metric, "reason": reason}
+    # each score and the class whose probability it is; "" stands for the predicted one
+    columns = (
+        {TOP: classes[-1]} if case.data.task == "binary" else {TOP: "", **{f"score:{one}": one for one in classes}}
+    )
     groups = [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
     needed = ["prediction", LABEL, *columns]
     table = scored.select(*needed, *groups).drop_nulls(needed).collect()
@@ -293,13 +297,6 @@ def _too_little(case: UseCase, table: pl.DataFrame, columns: list[str], groups: 
     if counts[rarest] < FEWEST and (case.data.task == "binary" or case.gate.metric in EVERY_CLASS):
         return f"{counts[rarest]} validation rows are {rarest!r}; how such rows are scored takes {FEWEST} to learn"
     return ""
-
-
-def score_columns(case: UseCase) -> dict[str, str]:
-    """Each score and the class whose probability it is; "" stands for the predicted one."""
-    if case.data.task == "binary":
-        return {TOP: case.data.classes[-1]}
-    return {TOP: "", **{f"score:{label}": label for label in case.data.classes}}
 
 
 def _sample(table: pl.DataFrame, columns: list[str], threshold: float) -> dict[str, Numbers]:

@@ -50,7 +50,7 @@ def _picture(cell: bytes | str | None, column: Column, missing: Collection[str])
     folder, _, name = (cell or "").partition(BESIDE)
     if name.strip() in missing:
         return "there is no picture"
-    file, shown = (Path(folder) / name.strip()).resolve(), f"'{name.strip()[-60:]}'"
+    file, shown = beside(Path(folder), name).resolve(), f"'{name.strip()[-60:]}'"
     if not file.is_relative_to(Path(folder).resolve()):
         return f"{shown} leads out of the table's folder"
     if not file.is_file():
@@ -59,6 +59,11 @@ def _picture(cell: bytes | str | None, column: Column, missing: Collection[str])
         return f"{shown} is empty (0 bytes)"
     found = decoded(file, column)
     return f"{shown}: {found}" if isinstance(found, str) else found
+
+
+def beside(folder: Path, cell: str) -> Path:
+    """The file that a cell of a table in a folder names; Windows writes backslashes."""
+    return folder / cell.strip().replace("\\", "/")
 
 
 def decoded(source: bytes | Path, column: Column) -> Picture | str:

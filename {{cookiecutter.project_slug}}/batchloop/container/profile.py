@@ -7,6 +7,7 @@ counts as days since 1970. The last bin is always "missing".
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from batchloop.container.usecase import UseCase
 
 BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
 DRAWN, DRAWN_CELLS = 131_072, 32_000_000  # rows that draw the bins of numbers at most, and cells of them
+CACHED = 16_384  # values that a processor's cache holds
 EDGES = 100  # that a value is compared with one by one; among more it is searched for
 EXAMPLES = 5  # of unknown categories
 MICROSECONDS_A_DAY = 86_400_000_000
@@ -29,7 +31,6 @@ PLACE, HALF = "__place", 2**31  # of a row among all, from 0 to 2^32: those of t
 CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
-Mask = NDArray[np.bool_]
 One = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
 Rows = One | Mapping[tuple[str, ...], pl.LazyFrame]  # or, for some columns each, rows of their own
 
@@ -51,15 +52,15 @@ class Counted:
     high: float | None = None
     unknown: dict[str, list[Any]] = field(default_factory=dict)
 
-    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: Mask | None) -> None:
+    def add_numbers(self, series: pl.Series, edges: NDArray[np.float64], held: pl.Series | None) -> None:
         """Count a batch of a number or date; `held` says of each row whether it drew no bins."""
-        present = series.to_numpy()  # NaN where there is no value
-        if not (finite := np.isfinite(present)).all():
-            self.counts[-1] += np.count_nonzero(~finite)
+        series = series if isfinite(series.sum()) else series.set(~series.is_finite(), None)
+        if gone := series.null_count():
+            self.counts[-1] += gone
             if held is not None:
-                self.held[-1] += np.count_nonzero(held & ~finite)
-                held = held[finite]
-            present = present[finite]
+                self.held[-1] += int(held.filter(series.is_null()).sum())
+                held = held.filter(series.is_not_null())
+        present = series.drop_nulls().to_numpy()
         if len(present):
             bins = _bins(present, edges)
             self._add(bins, held)
@@ -68,7 +69,7 @@ class Counted:
             self.low = min(float(present.min()), np.inf if self.low is None else self.low)
             self.high = max(float(present.max()), -np.inf if self.high is None else self.high)
 
-    def add_categories(self, cells: pl.DataFrame, bins: NDArray[np.uint32], held: Mask | None) -> None:
+    def add_categories(self, cells: pl.DataFrame, bins: NDArray[np.uint32], held: pl.Series | None) -> None:
         """Count a batch of a category or boolean; the columns of `cells` are the values and where they stand."""
         before, other = self.counts[-2], len(self.counts) - 2
         self._add(bins, held)
@@ -96,12 +97,12 @@ class Counted:
             dict(sorted(unknown.items(), key=itemgetter(1))[:EXAMPLES]),
         )
 
-    def _add(self, bins: NDArray[Any], held: Mask | None) -> None:
+    def _add(self, bins: NDArray[Any], held: pl.Series | None) -> None:
         size = len(self.counts)
         if held is None:
             self.counts += np.bincount(bins, minlength=size)
             return
-        both = np.bincount(bins + size * held, minlength=2 * size).reshape(2, size)
+        both = np.bincount(bins + bins.dtype.type(size) * held.to_numpy(), minlength=2 * size).reshape(2, size)
         self.counts += both.sum(axis=0)
         self.held += both[1]
 
@@ -109,14 +110,16 @@ class Counted:
 Tally = tuple[int, dict[str, Counted]]  # how many rows there are, and each column's counts
 
 
-def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[Any]:
     """The number of each value's bin: how many edges are below it. Few are compared many times faster than searched."""
     if len(edges) > EDGES:
         return np.searchsorted(edges, values, side="left")
-    bins = np.zeros(len(values), np.int8)
-    for edge in edges:
-        bins += (values > edge).view(np.int8)
-    return bins.astype(np.int64)
+    bins = np.zeros(len(values), np.uint8)
+    for start in range(0, len(values), CACHED):
+        some, below = values[start : start + CACHED], bins[start : start + CACHED]
+        for edge in edges:
+            below += (some > edge).view(np.uint8)
+    return bins
 
 
 def module() -> DriftFile:
@@ -155,7 +158,7 @@ def count(rows: Rows, bins: Sequence[Bins], halves: bool = False) -> Tally:
     wanted += [_codes(column) for column in bins if "values" in column]
     total = 0
     for batch in _batches(rows, list(found)):
-        held = _places(total, len(batch)) >= HALF if halves else None
+        held = pl.Series(_places(total, len(batch)) >= HALF) if halves else None
         total += len(batch)
         typed, flags = batch.select(wanted), set(batch.columns)
         origin = batch.select(raw.FILE, raw.ROW) if raw.FILE in flags else pl.DataFrame()
@@ -177,14 +180,21 @@ def table(folder: Path, case: UseCase, again: bool = False, new: bool = False) -
 
 def intact(folder: Path, case: UseCase, again: bool = False) -> Callable[[], Iterator[pl.DataFrame]]:
     """The rows of a raw table but those of ragged lines, with what is measured of texts and pictures in their place."""
-    case = measured.seen(case)
-    parts = raw.read(folder, case).parts if again else []
+    case, kept = measured.seen(case), list[Path]()
+    scratch = files.scratch("counted-") if again else None
 
     def rows() -> Iterator[pl.DataFrame]:
-        for batch in map(pl.read_ipc, parts) if again else raw.stream(folder, case)[1]:
+        if kept:
+            yield from map(pl.read_ipc, kept)
+            return
+        for batch in raw.stream(folder, case, named=False)[1]:
             ragged = batch[raw.RAGGED]
             whole = batch if ragged.null_count() == len(batch) else batch.filter(ragged.is_null())
-            yield measured.measured(whole, case.columns)
+            found = measured.measured(whole, case.columns).drop(raw.RAGGED, raw.ERROR, raw.BROKEN)
+            if scratch:
+                kept.append(scratch / f"{len(kept):06d}.arrow")
+                found.write_ipc(kept[-1])
+            yield found
 
     return rows
 
@@ -250,7 +260,7 @@ def described(column: Bins, counted: Counted, rows: int) -> dict[str, Any]:
     if "values" in column:
         return shared
     mean = float(counted.sums.sum()) / present if present else 0.0
-    variance = counted.squares / present - mean**2 if present else 0.0
+    variance = counted.squares / present - mean * mean if present else 0.0
     ends = [*column["edges"], column["edges"][-1] if column["edges"] else 0.0]
     triples = zip(counted.sums[:-1], counted.counts[:-1], ends, strict=True)
     return {

@@ -6,7 +6,7 @@ no value of its type or range. `__error` says in words what is wrong with a row,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from batchloop.container.batches import FILE, Batch, Reading, in_order
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
-from batchloop.container.usecase import Column, UseCase
+from batchloop.container.usecase import Column, Slices, UseCase
 from batchloop.container.values import FALSE, TRUE, Parsed, Spelling
 
 __all__ = ["FALSE", "FILE", "RAGGED", "ROW", "TRUE"]
@@ -97,8 +97,10 @@ class RawTable:
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
-            file, row, error = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR).row(0)
-            self.first = f"{file}, row {row}: {error}"
+            own = usecase.data.id or NO_ID
+            file, row, error, name = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR, own).row(0)
+            named = name and any(column.type == "image" for column in usecase.columns)  # by what people know it
+            self.first = f"{file}, row {row}{f' ({name})' if named else ''}: {error}"
         self.rows += len(batch)
         self.broken += broken
         names = [column.name for column in usecase.columns]
@@ -111,6 +113,9 @@ class RawTable:
             self.ungrouped += batch[GROUP].null_count()
         if usecase.keys():
             self.ids.add(batch[usecase.data.id or NO_ID])
+
+
+Stream = tuple[RawTable, Iterator[pl.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,6 @@ class Parser:
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     """The raw table in a folder; series always have their labels. Raises InputError for what can't be read."""
-    labelled = labelled or usecase.series is not None
     table, parsed = stream(folder, usecase, labelled)
     scratch = files.scratch("parsed-")
     for batch in parsed:
@@ -143,16 +147,21 @@ def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
     return table
 
 
-def stream(folder: Path, usecase: UseCase, labelled: bool = False) -> tuple[RawTable, Iterator[pl.DataFrame]]:
-    """A table that has no `parts`, and its batches: taking them fills its counts. They have the frame's columns."""
-    tables, labelled = tuple(files.find(folder)), labelled or usecase.series is not None
+def stream(folder: Path, usecase: UseCase, labelled: bool = False, named: bool = True) -> Stream:
+    """A table that has no `parts`, and its batches: taking them fills its counts. Only `named` rows have an id."""
+    usecase = usecase if named else replace(usecase, data=replace(usecase.data, id=""))
+    tables = tuple(files.find(folder))
+    if usecase.series and not labelled:
+        labelled, usecase = True, replace(usecase, slices=Slices())
     table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
     others = [parser.source for parser in parsers[True] if not parser.plain]
     numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
     reading = Reading(tables, usecase, labelled, numbers)
 
     def counted() -> Iterator[pl.DataFrame]:
-        for batch in in_order(reading, partial(_parsed, usecase=usecase, parsers=parsers), pl.thread_pool_size()):
+        for batch in in_order(
+            reading, partial(_parsed, usecase=usecase, parsers=parsers, named=named), pl.thread_pool_size()
+        ):
             table.count(batch, usecase)
             yield batch
         table.empty = reading.empty
@@ -212,16 +221,8 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
         parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
     if usecase.series and usecase.series.id:
-        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=replace(spelling, format=""))))
+        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=Spelling(decimal=data.decimal))))
     return parsers
-
-
-def _unchanged(batch: pl.DataFrame, parsers: Sequence[Parser]) -> set[str]:
-    """Columns of texts that stay what they are, all found in one query."""
-    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
-    same = {each.name: each.as_it_is for each in parsers if each.source in texts and each.as_it_is is not None}
-    found = batch.select(**same).row(0, named=True) if same else {}
-    return {name for name, yes in found.items() if yes}
 
 
 def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
@@ -234,15 +235,17 @@ def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
         raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
 
-def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]]) -> pl.DataFrame:
+def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]], named: bool) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
     batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
     error, right = batch[RAGGED].alias(ERROR), pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
     chosen = parsers[usecase.data.time in batch.columns]
-    unchanged = _unchanged(batch, chosen)
+    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
+    same = {each.name: each.as_it_is for each in chosen if each.source in texts and each.as_it_is is not None}
+    unchanged = batch.select(**same).row(0, named=True) if same else {}  # all found in one query
     for parser in chosen:
-        cells, wrong = (batch[parser.source], None) if parser.name in unchanged else _values(parser, batch)
+        cells, wrong = (batch[parser.source], None) if unchanged.get(parser.name) else _values(parser, batch)
         if parser.name == name:  # all that is taken from a ragged line
             columns.append(cells.alias(name))
             nameless = cells.is_null() & error.is_null()
@@ -263,7 +266,7 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]])
     if usecase.series:
         return _named(frame, usecase)
     stem = pl.col(FILE).str.split(".").list.first()
-    return frame if name else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
+    return frame if name or not named else frame.with_columns(pl.concat_str(stem, pl.lit(":"), ROW).alias(NO_ID))
 
 
 def _named(frame: pl.DataFrame, usecase: UseCase) -> pl.DataFrame:

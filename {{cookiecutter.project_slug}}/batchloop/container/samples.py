@@ -139,7 +139,8 @@ def whole_series(case: UseCase, component: str) -> None:
     """Raises InputError where rows are of series, which are looked at whole and may lie in several files."""
     if case.series:
         raise InputError(
-            f"several hosts can't share a table of series: write count = 1 for {component} in environments/*.toml."
+            "series may lie in several files, so hosts can't share them: "
+            f"write count = 1 for {component} in environments/*.toml."
         )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from batchloop.container import files, measured, raw, series
@@ -111,12 +110,7 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     """
     name = pl.col(column["name"])
     if "edges" in column:
-        edges = np.asarray(column["edges"], float)
-
-        def place(values: pl.Series) -> pl.Series:
-            return pl.Series(np.searchsorted(edges, values.fill_null(np.nan).to_numpy()), dtype=pl.Int64)
-
-        code = name.map_batches(place, return_dtype=pl.Int64, is_elementwise=True)
+        code = pl.sum_horizontal(pl.lit(0), *(name > edge for edge in column["edges"]))
         code = pl.when(name.is_not_null()).then(code).otherwise(-1)
     else:
         code = name.cast(pl.String).replace_strict(column["values"], range(len(column["values"])), default=-1)

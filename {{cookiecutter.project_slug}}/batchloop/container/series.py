@@ -16,7 +16,7 @@ from batchloop.container.datasets import module
 from batchloop.container.horizons import Series
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
-from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, PART, SERIES, RawTable
+from batchloop.container.raw import BROKEN, ERROR, GROUP, INVALID, NO_ID, PART, SERIES, SLICE, RawTable
 from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ MONTHS = {"mo": 1, "q": 3, "y": 12}
 BUCKETS, AT_ONCE = 64, 100_000  # parts that series are put aside in, and rows of some that are read together
 EXAMPLES = 300_000  # of training: with fewer rows, each is forecast from several origins
 SPARSE, FEW = 50, 100_000  # periods a row, and periods, that a table has at most
-HISTORY = 5_000  # periods of a series that a forecast may look back on
+HISTORY, SEASONS = 12_000, 10  # periods of a series that a forecast may look back on, or so many seasons
 
 
 def spread() -> tuple[str, ...]:
@@ -76,6 +76,7 @@ def taken(batch: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     series = _series(case)
     names = [NO_ID, SERIES, case.data.time, case.data.label, *(column.name for column in case.columns)]
     names += [flag for name in names if (flag := INVALID + name) in batch.columns]
+    names += [name for name in batch.columns if name.startswith(SLICE)]
     return batch.select(*names, BROKEN, ERROR, period(pl.col(case.data.time), series.frequency).alias(PERIOD))
 
 
@@ -159,9 +160,9 @@ def _origins(grid: pl.DataFrame, borders: tuple[int, int], steps: int, case: Use
 def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     """What features.py makes of them, beside id, label and group: the forecast that a value is part of."""
     made = module().examples(grid, wanted, case)
-    own = grid.select(NO_ID, SERIES, case.data.label, PERIOD)[wanted[ROW]]
+    own = grid[wanted[ROW]]
     group = pl.concat_str(SERIES, pl.lit("|"), pl.col(PERIOD) - wanted[STEP]).alias(GROUP)
-    known = own.select(NO_ID, case.data.label, group, *([wanted[PART]] if PART in wanted else []))
+    known = own.select(NO_ID, case.data.label, group, wanted[PART], pl.selectors.starts_with(SLICE))
     return pl.concat([known, made], how="horizontal").drop_nulls(GIVEN)
 
 
@@ -187,7 +188,8 @@ def to_forecast(table: RawTable, batches: Iterable[pl.DataFrame], case: UseCase)
         asked = every.filter((pl.col(STEP) >= 1).fill_null(True))
         gaps, labelled = gaps + len(every) - len(asked), labelled + len(history)
         near = history.join(asked.select(SERIES, LAST).unique(), on=SERIES)
-        near = near.filter(pl.col(PERIOD) > pl.col(LAST) - HISTORY).select(rows.columns)
+        back = max(HISTORY, SEASONS * _series(case).season_length)
+        near = near.filter(pl.col(PERIOD) > pl.col(LAST) - back).select(rows.columns)
         possible = asked.filter(pl.col(ERROR).is_null())
         whole = grid(pl.concat([near, possible.select(rows.columns)]), case)
         places = whole.select(SERIES, PERIOD, ROW, START)

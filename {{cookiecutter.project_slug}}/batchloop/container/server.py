@@ -66,7 +66,7 @@ def read(body: bytes, content_type: str, columns: Sequence[str], cells: int = 0)
 def write(frame: pl.DataFrame, content_type: str) -> bytes:
     target = io.BytesIO()
     if content_type == PARQUET:
-        frame.write_parquet(target, compression="lz4")
+        frame.write_parquet(target, compression="snappy")  # which Athena reads; Polars' LZ4 is one that Trino did not
     elif content_type == CSV:
         frame.write_csv(target)
     else:

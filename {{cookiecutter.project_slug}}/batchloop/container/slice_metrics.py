@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,15 @@ def measured(
     `value` is null where the slice has fewer rows than [slices] minimum_rows, or its labels don't allow the metric.
     """
     metric, lines = case.gate.metric, []
-    for name, part, rows in _parts(table):
-        found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
-        before = math.nan if champion is None or found is None else champion.measured(rows)[metric]
-        line = {"column": name, "slice": part, "rows": len(rows), "champion": before if math.isfinite(before) else None}
-        lines.append(line | {key: getattr(found, key, None) for key in ("value", "low", "high")})
+    for column in table.columns:
+        name, of = column.removeprefix(SLICE), table[column].to_numpy()
+        for part in sorted(table[column].unique(), key=_in_order):
+            rows = np.flatnonzero(of == part)
+            found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
+            value = math.nan if champion is None or found is None else champion.measured(rows)[metric]
+            before = value if math.isfinite(value) else None
+            line = {"column": name, "slice": part, "rows": len(rows), "champion": before}
+            lines.append(line | {key: getattr(found, key, None) for key in ("value", "low", "high")})
     return lines
 
 
@@ -59,14 +63,6 @@ def _spread(scored: Scored, rows: Any, metric: str) -> Spread | None:
     """A metric on some of the rows, with its limits; None where these rows don't allow it."""
     groups = None if scored.groups is None else scored.groups[rows]
     return spreads(lambda some: {metric: scored.measured(rows[some])[metric]}, len(rows), groups).get(metric)
-
-
-def _parts(table: pl.DataFrame) -> Iterator[tuple[str, str, Any]]:
-    """Each slice's column, name and row numbers."""
-    for column in table.columns:
-        of = table[column].to_numpy()
-        for part in sorted(table[column].unique(), key=_in_order):
-            yield column.removeprefix(SLICE), part, np.flatnonzero(of == part)
 
 
 def _in_order(part: str) -> tuple[int, float, str]:
@@ -88,6 +84,8 @@ def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFram
         return predictions
     try:
         table = raw.read(folder, narrow).frame
+        if case.series:  # what is not known in advance is as it was last
+            table = table.with_columns(pl.col(*parts).forward_fill().over(raw.SERIES, order_by=case.data.time))
     except InputError as error:
         log.warning("performance by slice is not known: %s", error)
         return predictions

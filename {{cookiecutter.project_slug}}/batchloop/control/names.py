@@ -20,6 +20,7 @@ WINDOW = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # a registered model's metadata hol
 FINGERPRINT = "DataFingerprint"  # the parameter of both pipelines that says what is in the raw data that a run reads
 NOTHING = "none"  # the text of a parameter that has no value yet
 RELEASED = "released-"  # begins a tag of each image that was ever released
+PREDICTIONS = "predictions"  # the table of the Glue Data Catalog, where `catalog` of environments/ asks for one
 LATEST = {name: f"{name}/latest" for name in ("inference", "training")}  # parameters: what the last run has made
 REASONS = DRIFT, PERFORMANCE, REALISED = ("drift", "performance", "realised")  # what a window can alarm for
 
@@ -147,18 +148,22 @@ class Names:
 
 @dataclass(frozen=True)
 class Places(Names):
-    """Names and settings; `given_validation`: the use case brings validation files ([split] method = "given")."""
+    """Names and settings; `given_validation`: the use case brings validation files ([split] method = "given").
+
+    `catalog` is the Glue database with the table of predictions, "" where there is none.
+    """
 
     topic: str
     settings: Settings
     given_validation: bool = False
+    catalog: str = ""
 
     @classmethod
-    def of(cls, names: Names, tables: Mapping[str, Any], topic: str = "") -> "Places":
+    def of(cls, names: Names, tables: Mapping[str, Any], topic: str = "", catalog: str = "") -> "Places":
         """With the settings in the tables of usecase.toml."""
         given = tables.get("split", {}).get("method") == "given"
         own = (names.namespace, names.usecase, names.environment, names.bucket)
-        return cls(*own, topic, Settings.of(tables), given)
+        return cls(*own, topic, Settings.of(tables), given, catalog)
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -170,7 +175,7 @@ def here() -> Places:
     """Of the function that is running: its variables, and the usecase.toml that lies beside its code."""
     tables = tomllib.loads((Path(__file__).resolve().parents[2] / "usecase.toml").read_text(encoding="utf-8-sig"))
     names = Names(*(os.environ[name] for name in ("NAMESPACE", "USECASE", "ENVIRONMENT", "BUCKET")))
-    return Places.of(names, tables, os.environ["TOPIC_ARN"])
+    return Places.of(names, tables, os.environ["TOPIC_ARN"], os.environ.get("CATALOG", ""))
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ class Aws:
     sagemaker: Any
     sns: Any
     ssm: Any
+    glue: Any = None
 
 
 def connect() -> Aws:

@@ -268,8 +268,6 @@ class Scheduler:
             conditions = arguments.get("Conditions", [])
             held = all(expressions.holds(condition, self.scope) for condition in conditions)
             return {"Outcome": held}, StepStatus.DONE
-        if node.type not in BY_TYPE:
-            raise InputError(f"steps of type {node.type} can't be run here.")
         arguments, cache = expressions.resolve(arguments, self.scope), self.execution.cache
         if (found := cache.find(node.step, arguments)) is not None:
             return found, StepStatus.REUSED

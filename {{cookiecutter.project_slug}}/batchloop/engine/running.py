@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -260,12 +261,15 @@ class RunSummary:
         return total | {"first_break": first, "warnings": warnings} if shares else {}
 
     def report(self) -> dict[str, Any]:
-        """evaluation.json out of a training job's output.tar.gz; {} where there is none."""
+        """evaluation.json out of a training job's output.tar.gz; {} where there is none, or that is damaged."""
         for step in self.steps.values():
             artifacts = step.properties.get("ModelArtifacts")
             path = artifacts and self.storage.path(artifacts["S3ModelArtifacts"]).with_name("output.tar.gz")
             if path and path.is_file():
-                with tarfile.open(path) as archive:
+                with (
+                    suppress(OSError, EOFError, ValueError, tarfile.TarError, zlib.error),
+                    tarfile.open(path) as archive,
+                ):
                     if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
                         return dict(json.load(file))
         return {}

@@ -66,13 +66,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def need(arguments: Arguments, key: str) -> Any:
-    """A key that this step type can't do without. Raises InputError."""
-    if key not in arguments:
-        raise InputError(f"the definition gives it no {key}.")
-    return arguments[key]
-
-
 def _mounts(source: Arguments, number: int, hosts: int, storage: Storage) -> list[Mount]:
     """One of a job's inputs on one of its hosts."""
     folder, uri = source["LocalPath"], source["S3Uri"]
@@ -298,16 +291,15 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
 
 def model(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A model is only a name for an image and its data; transform looks it up."""
-    container = arguments.get("PrimaryContainer") or need(arguments, "Containers")[0]
+    container = arguments.get("PrimaryContainer") or arguments["Containers"][0]
     model_name = arguments.get("ModelName") or run.job_name(name)
-    run.storage.existing(need(container, "ModelDataUrl"))
+    run.storage.existing(container["ModelDataUrl"])
     run.models[model_name] = container
     return {"ModelName": model_name, "PrimaryContainer": container}
 
 
 def register(_name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A model package: a new version each time, as in the Model Registry."""
-    need(arguments, "ModelPackageGroupName")
     return run.registry.register(arguments, now())
 
 

@@ -170,8 +170,8 @@ class Cache:
 def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     """Name, size and hash of files; `known` keeps the hashes of unchanged ones. Raises InputError for a broken link."""
     try:
-        before: dict[str, list[Any]] = json.loads(known.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = {path: [*entry] for path, entry in json.loads(known.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         before = {}
     digests, entries = {path: entry for path, entry in before.items() if Path(path).exists()}, list[Any]()
     for name, path in files:
@@ -240,11 +240,12 @@ def read_release(file: Path) -> dict[str, Any] | None:
     """The manifest of a release, or None where there is none. Raises InputError for a damaged one."""
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        if not set(manifest["artifacts"]) >= set(ARTIFACTS) or not set(manifest) >= set(NEEDED):
+        texts = (*(manifest["artifacts"][name] for name in ARTIFACTS), *manifest["images"].values())
+        if not set(manifest) >= set(NEEDED) or not all(isinstance(text, str) for text in texts):
             raise KeyError
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{file.name} is damaged; `make models` lists what `make models USE=…` can release again, and "
             "`make train FRESH=yes` trains without a champion."

@@ -1,8 +1,18 @@
-"""What is wrong with a definition: against the SageMaker API as botocore knows it, and this project's own rules."""
+"""What is wrong with a definition: against the SageMaker API as botocore knows it, and by rules in words.
+
+Definitions are the SDK's: what it makes of its own objects (keys, types of parameters, retries) is not looked at again.
+The rules in words are those of pages of the SageMaker API reference: "CreateTransformJob", payload times requests at
+once; "ResourceConfig", "ProcessingClusterConfig", "TransformResources", instances with disks of their own take no key
+and no larger volume; "StoppingCondition", waiting includes running; "S3DataSource", prefixes are matched as text;
+"CreateModelPackage", tags are the group's; "AddTags", what a key may not begin with. And of the developer guide:
+"Default cache key attributes by pipeline step type", "Resource Limits for Automatic Model Tuning".
+"""
 
 import json
+import math
 import re
 import sys
+import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -13,8 +23,10 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from batchloop.pipelines import expressions, rules
-from batchloop.pipelines.expressions import ExpressionError
+from batchloop.control.names import FINGERPRINT
+from batchloop.environment import has_own_disks
+from batchloop.pipelines import expressions
+from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD, ExpressionError
 
 # step type → the call it makes, the name the service fills in, the call that describes the result
 CALLS = {
@@ -26,19 +38,10 @@ CALLS = {
     "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
 }
 JOBS = ("Processing", "Training", "Tuning", "Transform")
-TOP = {"Version", "Metadata", "Parameters", "MlflowConfig", "Steps"}
 EXPERIMENT = "PipelineExperimentConfig"
-PARAMETER = {"Name", "Type", "DefaultValue", "EnumValues"}
-STEP = {"Name", "Type", "Arguments", "DependsOn", "RetryPolicies", "CacheConfig", "PropertyFiles"}
-STEP |= {"DisplayName", "Description"}
-EXECUTION = {"PipelineExecutionId", "PipelineExecutionArn", "PipelineName", "PipelineArn", "StartDateTime"}
-EXECUTION |= {"CurrentDateTime", "TrainingJobName", "ProcessingJobName"}
 BRANCHES = ("IfSteps", "ElseSteps")  # steps inside a step are checked by themselves
-RETRY = {"BackoffRate", "IntervalSeconds", "MaxAttempts", "ExpireAfterMin", "ExceptionType"}
-EXCEPTIONS = {"Step.SERVICE_FAULT", "Step.THROTTLING"}
-JOB_EXCEPTIONS = {"SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"}
-KINDS: dict[str, Any] = {"String": str, "Integer": int, "Float": (int, float), "Boolean": bool}
-LARGEST, MOST_PARAMETERS, LONGEST_VALUE = 2**20, 200, 1024
+MOST_RANGES, MOST_TRIALS = 30, 750  # of one tuning job
+LARGEST, MOST_PARAMETERS, LONGEST = 2**20, 200, 1024
 Step = Mapping[str, Any]
 
 
@@ -59,11 +62,10 @@ SAMPLES = {"string": Text("sample"), "integer": Whole(1), "long": Whole(1), "flo
 
 def check(definition: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
-    problems = [f"unknown key {key!r} at the top" for key in definition if key not in {*TOP, EXPERIMENT}]
+    problems = list[str]()
     if definition.get(EXPERIMENT):
         problems.append("each run would make an experiment and a trial, which its role may not: leave it out")
-    problems += [f"{key} is missing at the top" for key in ("Version", "Parameters", "Steps") if key not in definition]
-    for path in expressions.gets(definition.get("Steps")):
+    for path in expressions.gets(definition["Steps"]):
         try:
             expressions.parts(path)
         except ExpressionError as error:
@@ -90,55 +92,30 @@ def _all(steps: list[Step]) -> Iterator[Step]:
 
 def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
     declared = definition["Parameters"]
-    names = [parameter.get("Name", "") for parameter in declared]
+    names = [parameter["Name"] for parameter in declared]
     if len(declared) > MOST_PARAMETERS:
         yield f"{len(declared)} parameters are more than {MOST_PARAMETERS}"
     used = {path.partition(".")[2] for path in expressions.gets(definition["Steps"]) if path.startswith("Parameters.")}
     for parameter, name in zip(declared, names, strict=True):
-        kind, default, allowed = (parameter.get(key) for key in ("Type", "DefaultValue", "EnumValues"))
         wrong = {
             "is declared twice or is no legal name": names.count(name) > 1
             or not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,255}", name),
-            f"has no known type ({kind!r})": kind not in KINDS,
-            f"has a default that is no {kind} ({default!r})": default is not None
-            and (not isinstance(default, KINDS.get(str(kind), object)) or (kind != "Boolean" and default is True)),
-            f"has a default that is none of its values ({default!r})": default not in (None, *(allowed or [default])),
-            f"has a default of more than {LONGEST_VALUE:,} letters": len(str(default)) > LONGEST_VALUE,
+            f"has a default of more than {LONGEST:,} letters": len(str(parameter.get("DefaultValue"))) > LONGEST,
             "is not used": name not in used,
         }
-        wrong |= {f"has an unknown key {key!r}": True for key in set(parameter) - PARAMETER}
         yield from (f"parameter {name!r} {problem}" for problem, is_wrong in wrong.items() if is_wrong)
 
 
 def _structure(steps: list[Step]) -> Iterator[str]:
-    """Names, keys, order: what must hold before a step can be looked into."""
-    names = [step.get("Name", "") for step in _all(steps)]
-    for step, name in zip(_all(steps), names, strict=True):
-        for key in sorted({"Name", "Type", "Arguments"} - set(step)):
-            yield f"{name or 'a step'}: {key} is missing"
-        for key in sorted(set(step) - STEP):
-            yield f"{name}: unknown key {key!r}"
-        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", name) or names.count(name) > 1:
-            yield f"step {name!r}: the name is taken twice or is not legal"
-        if step.get("Type") not in {*CALLS, "Condition", "Fail"}:
-            yield f"{name}: unknown step type {step.get('Type')!r}"
-        yield from (f"{name}: {problem}" for problem in _policies(step))
+    """Names, types, caches, order: what must hold before a step can be looked into."""
+    for step in _all(steps):
+        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", step["Name"]):
+            yield f"step {step['Name']!r}: the name is not legal"
+        if step["Type"] not in {*CALLS, "Condition", "Fail"}:
+            yield f"{step['Name']}: unknown step type {step['Type']!r}"
+        if expressions.seconds(step.get("CacheConfig", {}).get("ExpireAfter", "P1D")) is None:
+            yield f"{step['Name']}: CacheConfig needs an ISO 8601 duration in ExpireAfter, of years to minutes"
     yield from _order(steps, set())
-
-
-def _policies(step: Step) -> Iterator[str]:
-    allowed = EXCEPTIONS | (JOB_EXCEPTIONS if step.get("Type") in JOBS else set())
-    for policy in step.get("RetryPolicies", []):
-        for key in sorted(set(policy) - RETRY):
-            yield f"a retry policy has an unknown key {key!r}"
-        for kind in set(policy.get("ExceptionType", ["nothing"])) - allowed:
-            yield f"a {step.get('Type')} step can't retry on {kind}"
-        if ("MaxAttempts" in policy) == ("ExpireAfterMin" in policy):
-            yield "a retry policy has either MaxAttempts or ExpireAfterMin"
-    caching = step.get("CacheConfig", {"Enabled": True, "ExpireAfter": "P1D"})
-    right = set(caching) == {"Enabled", "ExpireAfter"} and isinstance(caching["Enabled"], bool)
-    if not right or expressions.seconds(str(caching["ExpireAfter"])) is None:
-        yield "CacheConfig needs Enabled and an ISO 8601 duration in ExpireAfter, of years to minutes"
 
 
 def _order(steps: list[Step], before: set[str]) -> Iterator[str]:
@@ -169,28 +146,23 @@ class _Arguments:
         self.parameters = {parameter["Name"]: parameter for parameter in definition["Parameters"]}
 
     def problems(self, step: Step) -> Iterator[str]:
-        kind, keys = step["Type"], set(step["Arguments"])
+        kind = step["Type"]
         try:
             arguments = self._sampled(step["Arguments"])
         except ValueError as error:
             yield str(error)
             return
-        if kind == "Condition" and (keys != {"Conditions", *BRANCHES} or not arguments["Conditions"]):
-            yield "a Condition step has Conditions, IfSteps and ElseSteps"
-        elif kind == "Condition":
+        if kind == "Condition":
             yield from expressions.check_conditions(arguments["Conditions"])
-        elif kind == "Fail":
-            if keys != {"ErrorMessage"} or not isinstance(arguments["ErrorMessage"], str):
-                yield "a Fail step has one argument, the text ErrorMessage"
-        else:
+        elif kind != "Fail":
             call, filled_in, _ = CALLS[kind]
             wrong = [*request(call, arguments | ({filled_in: "sample"} if filled_in else {}))]
-            yield from wrong or rules.job(arguments)
-            yield from rules.folders(arguments)
-            yield from rules.tags(kind, arguments)
+            yield from wrong or job(arguments)
+            yield from folders(arguments)
+            yield from tags(kind, arguments)
             yield from self._prefixes(step["Arguments"])
             if step.get("CacheConfig", {}).get("Enabled"):
-                yield from rules.cached(expressions.keyed(kind, step["Arguments"]))
+                yield from cached(expressions.keyed(kind, step["Arguments"]))
 
     def _prefixes(self, value: Any) -> Iterator[str]:
         """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
@@ -226,8 +198,6 @@ class _Arguments:
         if "Std:JsonGet" in expression:
             return Number(1)
         if join := expression.get("Std:Join"):
-            if set(join) != {"On", "Values"}:
-                raise ValueError(f"a Std:Join has On and Values, not {sorted(join)}")
             inner = [self._sampled(item) for item in join["Values"]]
             if not all(isinstance(item, str | int | float) for item in inner):
                 raise ValueError("a Std:Join joins single values only")
@@ -237,7 +207,7 @@ class _Arguments:
         if kind == "Parameters" and path in self.parameters:
             default = self.parameters[path].get("DefaultValue")
             return SAMPLES[self.parameters[path]["Type"].lower()] if default is None else default
-        if kind == "Execution" and path in EXECUTION:
+        if kind == "Execution":
             return Text("sample")
         if kind == "Steps" and path.split(".")[0] in self.steps:
             return self._result(path)
@@ -258,7 +228,7 @@ class _Arguments:
             metrics = arguments.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
             known = [metric.get("Name") for metric in metrics]
         elif "TunedHyperParameters" in parts:
-            known = [option["Name"] for option in rules.ranges(arguments)]
+            known = [option["Name"] for option in ranges(arguments)]
         name = next((part for part in parts[1:] if part not in ("Outputs", "TunedHyperParameters")), "")
         if known is not None and name not in known:
             raise ValueError(f"{step['Name']} has no {name!r}; it has {', '.join(map(str, known))}")
@@ -333,6 +303,89 @@ def _matches(value: str, java: str) -> bool:
         return "".join(re.escape(one) for one in {*value} if unicodedata.category(one).startswith(found[1])) or "\uffff"
 
     return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", held, re.sub(r"\$\{\d+,\d+\}$", "", java)), value))
+
+
+@cache
+def own_disks() -> dict[str, dict[str, int]]:
+    """batchloop/disks.toml: family → size → GB."""
+    return tomllib.loads((Path(__file__).parents[1] / "disks.toml").read_text(encoding="utf-8"))
+
+
+def job(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Of the arguments of any step, whose types are right."""
+    if "HyperParameterTuningJobConfig" in arguments:
+        yield from tuning(arguments)
+        yield from job(arguments.get("TrainingJobDefinition", {}))
+        return
+    payload, several = (arguments.get(key) for key in ("MaxPayloadInMB", "MaxConcurrentTransforms"))
+    payload = DEFAULT_PAYLOAD if payload is None else payload
+    if payload > MOST_PAYLOAD or payload * (several or 1) > MOST_PAYLOAD:
+        yield f"MaxPayloadInMB {payload} × MaxConcurrentTransforms {several or 1} is more than {MOST_PAYLOAD}"
+    cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
+    for resources in (cluster, arguments.get("ResourceConfig", {}), arguments.get("TransformResources", {})):
+        instance, volume = str(resources.get("InstanceType")), resources.get("VolumeSizeInGB", 0)
+        if resources.get("VolumeKmsKeyId") and has_own_disks(instance):
+            yield f"{instance} has disks of its own, which take no VolumeKmsKeyId"
+        _, family, size = f"{instance}..".split(".")[:3]
+        if volume > (own := own_disks().get(family, {}).get(size, volume)):
+            yield f"VolumeSizeInGB {volume} is more than the disks of {instance} have, which are {own} GB"
+    stopping = arguments.get("StoppingCondition", {})
+    longest = stopping.get("MaxWaitTimeInSeconds", math.inf)
+    if longest < stopping.get("MaxRuntimeInSeconds", 0):
+        yield f"MaxWaitTimeInSeconds {longest} is less than MaxRuntimeInSeconds, which it includes"
+    if ("MaxWaitTimeInSeconds" in stopping) != bool(arguments.get("EnableManagedSpotTraining")):
+        yield "MaxWaitTimeInSeconds goes with EnableManagedSpotTraining, and with nothing else"
+
+
+def tags(kind: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """By which costs are counted and people find what is theirs; a model package has those of its group."""
+    keys = [str(tag.get("Key")) for tag in arguments.get("Tags", [])]
+    if kind == "RegisterModel":
+        if keys and arguments.get("ModelPackageGroupName"):
+            yield "a version of a model package group takes no Tags: it has those of its group"
+    elif not keys:
+        yield "it has no Tags, so nobody can tell whose it is or count what it costs: tags=context.tags"
+    yield from (f"the tag {key!r} stands there twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
+    yield from (f"the tag {key!r} begins like AWS's own" for key in keys if key.lower().startswith("aws:"))
+
+
+def ranges(arguments: Mapping[str, Any]) -> list[Any]:
+    kinds = arguments["HyperParameterTuningJobConfig"].get("ParameterRanges", {})
+    return [option for options in kinds.values() for option in options]
+
+
+def tuning(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Of a tuning job, whose types are right; what is searched, and by which metric, is not asked again."""
+    if not 0 < (found := len(ranges(arguments))) <= MOST_RANGES:
+        yield f"{found} hyperparameters are searched: 1 to {MOST_RANGES} can be"
+    limits = arguments["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    jobs, at_once = limits.get("MaxNumberOfTrainingJobs", 1), limits["MaxParallelTrainingJobs"]
+    if not at_once <= jobs <= MOST_TRIALS:
+        yield f"{at_once} training jobs at once of {jobs}: at most as many as there are, and {MOST_TRIALS} in all"
+
+
+def cached(request: Mapping[str, Any]) -> Iterator[str]:
+    """A cached step is found by this part of its request alone, whatever lies behind the URIs in it."""
+    given = set(expressions.gets([value for key, value in request.items() if "Input" in key]))
+    used = set(expressions.gets(request))
+    if any(path.startswith("Parameters.") for path in given) and f"Parameters.{FINGERPRINT}" not in used:
+        yield f"it is cached, reads what a parameter names, and would not see it change: give it {FINGERPRINT}"
+    for path in sorted(path for path in used if path.startswith("Execution.")):
+        yield f"it is cached and never reused: {path} is another one in each run"
+
+
+def folders(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """An input or output is called like its folder in the container: components find their files by that name."""
+    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    names = [str(output.get("OutputName")) for output in outputs]
+    for name, other in ((name, other) for name in names for other in names):
+        if name != other and other.startswith(name):
+            yield f"the output {name!r} begins {other!r}: a prefix in S3 is matched as text, and takes both"
+    for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
+        name = entry.get("InputName", entry.get("OutputName"))
+        path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")
+        if str(path or "").rpartition("/")[2] != name:
+            yield f"{name!r} lies in {path!r}: the folder must have the same name"
 
 
 def main(files: Iterable[Path]) -> int:

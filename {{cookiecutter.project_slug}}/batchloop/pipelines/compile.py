@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+from pydantic import BaseModel
 
 from batchloop import environment
 from batchloop.container import usecase
@@ -61,8 +62,9 @@ def compile_all(root: Path, name: str, output: Path) -> list[Path]:
 
 
 def main(root: str, name: str, output: str) -> int:
-    """Compile and check; the exit code. In a process of its own, where neither clients of AWS nor garbage cost time."""
+    """Compile and check; the exit code. In a process of its own, where no clients of AWS and no garbage cost time."""
     gc.disable()
+    BaseModel.model_config["defer_build"] = True  # the SDK has two thousand of them, and a definition needs a few
     boto3.Session.client = boto3.Session.resource = lambda *_, **__: Nobody()
     try:
         return check.main(compile_all(Path(root), name, Path(output)))

@@ -39,6 +39,12 @@ def read(repository: Repository, environment: str) -> tuple[UseCase, Environment
     return case, environments.load(repository.root / "environments", environment, case)
 
 
+def locks(repository: Repository, environment: Environment) -> dict[str, str]:
+    """Component → what its image is made of there: with what a GPU needs, where a job has one and there is a lock."""
+    made = batchloop_repository.locks(repository)
+    return {name: lock for lock, name in made.items() if lock == name or environment.gpu(name)}
+
+
 def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
     """The training or inference definition, compiled where sources have changed. Raises InputError."""
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
@@ -59,7 +65,11 @@ def show(repository: Repository, environment: str) -> int:
 
 def compile_all(repository: Repository, environment: str) -> None:
     """Check every setting, then compile and check in a process of its own, for the SDK is slow. Raises InputError."""
-    case = read(repository, environment)[0]
+    case, where = read(repository, environment)
+    for name, lock in locks(repository, where).items():
+        if where.gpu(name) and lock == name:
+            missing = f"pyproject.toml has no group {name}-gpu, and so its image nothing that computes on it"
+            print(f"{where.file}: [instances] gives {name} a GPU, which is paid for and idle: {missing}")
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +25,7 @@ from batchloop.engine.storage import Registry, Storage, write_json
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
-SIZES, KEPT_VERSIONS = {"Standard": 4096, "Advanced": 8192}, 100  # of a parameter, in bytes
-# what goes before a name counts: "arn:aws-us-gov:ssm:ap-southeast-1:111122223333:parameter" is as long as one gets
-DEEPEST, LONGEST_NAME, LONGEST_ARN = 15, 1011, 58
+KEPT_VERSIONS = 100  # of a parameter
 
 
 class State(dict[str, Any]):
@@ -52,32 +49,11 @@ def client_error(call: str, code: str, why: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": why}}, call)
 
 
-def parameter_tier(request: Mapping[str, Any], before: Sequence[str] = ()) -> str:
-    """The tier of a parameter after PutParameter; `before` are its values until then, none of a new one.
-
-    Raises what the Systems Manager API reference says of "PutParameter"; a larger parameter stays in its tier.
-    """
-    name, value, tier = request["Name"], request["Value"], request.get("Tier", "Standard")
-    refuse, size = (partial(client_error, "PutParameter"), max(len(text.encode()) for text in (value, *before)))
-    if not re.fullmatch(r"/?[\w.-]+|(/[\w.-]+)+", name, re.ASCII) or len(name) + LONGEST_ARN > LONGEST_NAME:
-        raise refuse("ValidationException", f"{name} is no name of a parameter")
-    if re.match("/?(aws|ssm)", name, re.IGNORECASE):
-        raise refuse("ValidationException", f"{name}: names that begin with aws or ssm are reserved")
-    if name.count("/") > DEEPEST:
-        raise refuse("HierarchyLevelLimitExceededException", f"{name} has more than {DEEPEST} levels")
-    if not value or "{{" in value:
-        raise refuse("ValidationException", f"the value of {name} is empty, or refers to a parameter with {{{{")
-    if not before and "Type" not in request:
-        raise refuse("ValidationException", f"{name} is new and has no type")
-    if size > SIZES["Standard" if tier == "Standard" else "Advanced"]:
-        raise refuse("ValidationException", f"{name}: {size:,} bytes are more than the tier {tier} holds")
-    return "Advanced" if tier == "Advanced" or size > SIZES["Standard"] else "Standard"
-
-
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs,
-    and `digests` are the images that were pushed, by repository.
+    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs.
+
+    There is no ECR: a simulation's images are this machine's, which nobody looks for.
     """
 
     state: State
@@ -85,7 +61,6 @@ class Account:
     registry: Registry
     definitions: Mapping[str, Sequence[Mapping[str, Any]]]
     arn: str
-    digests: dict[str, str]
 
     def get_paginator(self, name: str) -> Any:
 
@@ -111,10 +86,9 @@ class Account:
         name, known = request["Name"], self.state["parameters"]
         if name in known and not request.get("Overwrite"):
             raise client_error("PutParameter", "ParameterAlreadyExists", f"{name} exists")
-        tier = parameter_tier(request, known.get(name, []))
         known.setdefault(name, []).append(request["Value"])
         self.state.save()
-        return {"Version": len(known[name]), "Tier": tier}
+        return {"Version": len(known[name])}
 
     def _versions(self, call: str, name: str) -> list[Answer]:
         """The hundred that are kept."""
@@ -123,20 +97,7 @@ class Account:
         values = [*enumerate(self.state["parameters"][name], 1)][-KEPT_VERSIONS:]
         return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
 
-    # ECR, SNS and CloudWatch: pushed images; messages and metrics, which can come twice, a line each in a file
-
-    def describe_images(self, **request: Any) -> Answer:
-        name, [wanted] = request["repositoryName"], request["imageIds"]
-        if self.digests.get(name) != wanted.get("imageDigest"):
-            raise client_error("DescribeImages", "ImageNotFoundException", f"{name} has no image {wanted}")
-        return {"imageDetails": [{"repositoryName": name, "imageDigest": wanted["imageDigest"]}]}
-
-    def batch_get_image(self, **request: Any) -> Answer:
-        held = self.digests.get(request["repositoryName"]) == request["imageIds"][0].get("imageDigest")
-        return {"images": [{"imageManifest": "{}"}] if held else []}
-
-    def put_image(self, **request: Any) -> Answer:
-        return {}
+    # SNS and CloudWatch: messages and metrics, which can come twice, a line each in a file
 
     def publish(self, **request: Any) -> Answer:
         self._append("notices", {"time": self.state["now"], **request})

@@ -1,6 +1,5 @@
 """The simulated loop: stages of data that come one a day, what happens after each, and the account it happens in."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -44,21 +43,6 @@ class Options:
     fresh: bool = False
     rows: int | None = None
     seed: int = 7
-
-
-@dataclass(frozen=True)
-class Simulated(Repository):
-    """The same repository, whose runs leave nothing where the user's own are."""
-
-    decision: bool = True
-
-    @property
-    def local(self) -> Path:
-        return self.root / "local" / ("simulation" if self.decision else "simulation-off")
-
-    def compiled(self, environment: str) -> Path:
-        """The user's own: the definitions are the same."""
-        return self.root / "local" / "compiled" / environment
 
 
 @dataclass(frozen=True)
@@ -140,7 +124,7 @@ def _sample(repository: Repository, options: Options) -> Path:
 class Loop:
     """`stages` come one a tick; events hold what the functions read of them."""
 
-    repository: Simulated
+    repository: Repository
     case: UseCase
     places: Places
     account: Account
@@ -317,7 +301,7 @@ class Loop:
         return True
 
 
-def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> Loop:
+def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> Loop:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository, options.environment)
     here = f"{environment.region}:{environment.account}"
@@ -326,20 +310,16 @@ def open_loop(repository: Simulated, options: Options, stages: list[Stage]) -> L
     if not options.decision:
         places = replace(places, settings=replace(places.settings, enabled=False))
     compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
-    # what stands for an image's digest changes with the image's content
-    contents = {name: content_hash(repository, name).encode() for name in COMPONENTS}
-    digests = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in contents.items()}
     opened = Account(
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
         registry=running.registry(repository),
         definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
         arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
-        digests={f"{environment.folder}/{name}": digest for name, digest in digests.items()},
     )
     loop = Loop(repository, case, places, opened, stages)
     if not loop.state["parameters"]:
-        bootstrap(loop, {name: f"{environment.image(name)}@{digest}" for name, digest in digests.items()})
+        bootstrap(loop, {name: repository.image(name, content_hash(repository, name)) for name in COMPONENTS})
     return loop
 
 

@@ -23,7 +23,7 @@ from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order
 from batchloop.engine.storage import write_json
 from batchloop.repository import COMPONENTS, Repository, aligned
-from batchloop.simulate.loop import ABOUT, Loop, Options, Simulated, Stage, find_stages, open_loop
+from batchloop.simulate.loop import ABOUT, Loop, Options, Stage, find_stages, open_loop
 
 Values = dict[str, float | None]
 NOTHING = "–"
@@ -255,7 +255,8 @@ def page(table: Table) -> str:
 
 def simulate(here: Repository, options: Options) -> int:
     """Simulate, print and write the table; the exit code, 0 also where it did not help. Raises InputError."""
-    simulated = Simulated(here.root, options.decision)
+    folder = "simulation" if options.decision else "simulation-off"  # nothing is left where the user's own runs are
+    simulated = Repository(here.root, here.local / folder)
     simulated.local.mkdir(parents=True, exist_ok=True)
     with running.exclusively(simulated):
         if options.fresh:
@@ -278,7 +279,7 @@ def simulate(here: Repository, options: Options) -> int:
     return 0
 
 
-def _begin(simulated: Simulated, options: Options, stages: list[Stage]) -> None:
+def _begin(simulated: Repository, options: Options, stages: list[Stage]) -> None:
     """Go on with a simulation of the same things; what was made from others is cleared away."""
     file = simulated.local / "plan.json"
     made_from = [repository.files(stage.folder, [stage.folder]) for stage in stages]
@@ -294,7 +295,7 @@ def _begin(simulated: Simulated, options: Options, stages: list[Stage]) -> None:
     write_json(file, plan)
 
 
-def _clear(simulated: Simulated) -> None:
+def _clear(simulated: Repository) -> None:
     for path in simulated.local.iterdir():
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

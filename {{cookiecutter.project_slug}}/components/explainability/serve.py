@@ -41,7 +41,8 @@ def serve(settings: Mapping[str, str]) -> None:
     with artifacts.writing(job.processing_output("explanations")) as folder:
         table.sink_parquet(folder / "explanations.parquet")
         artifacts.write_json(folder / "summary.json", report)
-        text = explanations.page(case, report, summary, table.head(5).collect().to_dicts())
+        examples = table.gather_every(max(1, summary.rows // 5)).head(5).collect().to_dicts()
+        text = explanations.page(case, report, summary, examples)
         (folder / "report.html").write_text(text, encoding="utf-8")
     log.info("%s of %s rows explained; importance moved by %.3f", report["explained"], report["rows"], report["moved"])
 

@@ -71,11 +71,3 @@ def counts(*values: float) -> Any:
 def test_drift_is_an_effect_that_matters_and_is_not_chance(case: UseCase, before: Any, now: Any, moved: bool) -> None:
     [comparison] = drift.compare([Distributions(before, now)], case.drift)
     assert comparison.drifted is moved
-
-
-def test_bins_are_learned_of_every_type() -> None:
-    kinds = {"number": "number", "category": "category", "boolean": "boolean", "empty": "number"}
-    frame = pl.LazyFrame(
-        {"number": [1.0, 2.0, None], "category": ["a", "b", None], "boolean": [True, False, None], "empty": [None] * 3}
-    ).with_columns(pl.col("empty").cast(pl.Float64))
-    assert [bins["name"] for bins in drift.profile(frame, kinds, 10)] == list(kinds)

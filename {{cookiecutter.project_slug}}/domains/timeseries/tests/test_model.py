@@ -72,11 +72,6 @@ def test_large_series_are_forecast_as_small_ones_are(known: models.Model) -> Non
     assert large == pytest.approx(1024 * small, rel=1e-4)
 
 
-def test_the_same_rows_give_the_same_model(known: models.Model) -> None:
-    features = table(50, seed=5).features
-    assert np.array_equal(models.predict(known, features, threads=1), models.predict(fitted(), features, threads=1))
-
-
 def test_the_same_model_is_the_same_bytes(known: models.Model, tmp_path: Path) -> None:
     """What a step has written is known by its content: a run here and one in an image are to agree."""
     written = []

@@ -1,8 +1,9 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
-Gradient boosted trees (LightGBM), one model for all series and steps: it learns by how much a value differs from its
+One model for all series and steps, in two parts: a line of past values, which goes on where a trend does, and gradient
+boosted trees (LightGBM) of what it leaves, which know no value beyond those they saw. Both learn differences from the
 series' level at the origin, in units of the series' size. What a function takes and gives is said in
-batchloop/container/protocols.py; the interval around a forecast is the same for all models (container/conformal.py).
+batchloop/container/protocols.py; the interval around a forecast is the same for all models (container/models.py).
 """
 
 import json
@@ -22,27 +23,62 @@ from batchloop.container.protocols import Matrix, Predicted, Problem, Progress, 
 
 OURS = {"num_iterations": 100, "early_stopping_rounds": 0}  # not LightGBM's: for `fit`
 LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
-SCALE = ("series_level", "series_size")  # features that a forecast is computed with
-UNLEARNED = ("seasonal_naive", "seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
+SCALE = ("series_level", "series_size", "seasonal_naive")  # features that a forecast is computed with
+UNLEARNED = ("seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
+STRAIGHT = ("lag_", "season_", "mean_")  # names of values of the past begin so: the line is drawn by them
+STRENGTHS, ROWS = (0.001, 0.01, 0.1, 1.0, 10.0), 100_000  # of the line's ridge: validation chooses; rows it is drawn by
 TEXT, PLACES = "model.txt", "features.json"
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A booster of relative values, and the positions of the features that it sees, and of those of SCALE."""
+    """A booster of relative values, the positions of the features that it sees, of those of SCALE, and of the line's.
+
+    `weights` are the line's: of a constant, of the level, and of each value of the past.
+    """
 
     booster: Any
     seen: list[int]
     scale: list[int]
+    line: list[int]
+    weights: list[float]
 
     def matrix(self, features: Matrix) -> Matrix:
         """What the booster sees."""
         return np.ascontiguousarray(features[:, self.seen])
 
+    def steps(self, features: Matrix) -> Any:
+        """The seasonal naive forecast, relative, and what the line adds to it for each weight: a row each."""
+        level, size, naive = features[:, self.scale].astype(np.float64).T
+        naive = (naive - level) / size
+        past = np.nan_to_num(features[:, self.line].T - naive)  # a value that is not known says nothing
+        return np.vstack([naive, np.ones_like(naive), -naive, past])
+
+    def straight(self, features: Matrix) -> Any:
+        """What the line says."""
+        naive, *steps = self.steps(features)
+        return naive + np.asarray(self.weights) @ steps
+
+    def drawn(self, train: Table, validation: Table) -> "Forecaster":
+        """With the weights whose mean absolute error on validation is lowest, or none: the naive forecast."""
+        every = slice(None, None, 1 + len(train.labels) // ROWS)
+        some = Table(train.features[every], train.labels[every])
+        none = replace(self, weights=[0.0] * (2 + len(self.line)))
+        steps, left = self.steps(some.features)[1:], none.relative(some)
+        products = steps @ steps.T
+        unit = np.diag(products.diagonal() + 1e-12)
+        weights = [np.linalg.solve(products + strength * unit, steps @ left).tolist() for strength in STRENGTHS]
+        found = [none, *(replace(self, weights=each) for each in weights)]
+        return min(found, key=lambda one: np.abs(one.relative(validation)).mean())
+
+    def relative(self, table: Table) -> Any:
+        """What the line leaves of the labels."""
+        level, size, _ = table.features[:, self.scale].astype(np.float64).T
+        return (table.labels - level) / size - self.straight(table.features)
+
     def data(self, table: Table, **settings: Any) -> lgb.Dataset:
         """Examples as the booster learns them."""
-        level, size = table.features[:, self.scale].astype(np.float64).T
-        return lgb.Dataset(self.matrix(table.features), (table.labels - level) / size, **settings)
+        return lgb.Dataset(self.matrix(table.features), self.relative(table), **settings)
 
 
 @dataclass(frozen=True)
@@ -69,7 +105,10 @@ def fit(
     done, kept = (booster.current_iteration() if booster else 0 for booster in (before, start))
     names, left = [str(feature["name"]) for feature in problem.features], int(own["num_iterations"]) - done + kept
     seen = [place for place, name in enumerate(names) if name not in UNLEARNED]
-    model = Forecaster(before, seen, [names.index(name) for name in SCALE])
+    line = [place for place, name in enumerate(names) if name.startswith(STRAIGHT) and name not in UNLEARNED]
+    model = Forecaster(before, seen, [names.index(name) for name in SCALE], line, [])
+    first = progress.start if progress else None
+    model = replace(model, weights=first.weights) if first else model.drawn(train, validation)
     if before is not None and left < 1:
         before.best_iteration = best.iteration
         return model
@@ -140,15 +179,17 @@ def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
 
 def predict(model: Forecaster, features: Matrix, threads: int = 0) -> Predicted:
     """The forecast of each row, in the label's unit."""
-    level, size = features[:, model.scale].astype(np.float64).T
-    return np.asarray(level + size * model.booster.predict(model.matrix(features), num_threads=threads))
+    level, size, _ = features[:, model.scale].astype(np.float64).T
+    relative = model.straight(features) + model.booster.predict(model.matrix(features), num_threads=threads)
+    return np.asarray(level + size * relative)
 
 
 def save(model: Forecaster, folder: Path) -> None:
-    """Write model.txt, LightGBM's text format, and features.json, the positions."""
+    """Write model.txt, LightGBM's text format, and features.json, the positions and the line's weights."""
     text = model.booster.model_to_string(num_iteration=model.booster.best_iteration)
     (folder / TEXT).write_text(text, encoding="utf-8")
-    (folder / PLACES).write_text(json.dumps({"seen": model.seen, "scale": model.scale}), encoding="utf-8")
+    known = {name: value for name, value in vars(model).items() if name != "booster"}
+    (folder / PLACES).write_text(json.dumps(known), encoding="utf-8")
 
 
 def load(folder: Path) -> Forecaster:

@@ -3,6 +3,7 @@
 Each job has run once, on rows of the use case's own table, for the tests that begin with what it has written.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -87,6 +88,12 @@ JOBS = (
     Spec("monitoring", "serve", {**PRODUCTION, **PREDICTIONS, **BASELINE, **EXPLAINER}, ("drift",)),
     Spec("explainability", "serve", {**FEATURES, **MODEL, **EXPLAINER}, ("explanations",)),
 )
+every_job = pytest.mark.parametrize("spec", JOBS, ids=lambda spec: spec.name.replace(" ", "-"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 @dataclass(frozen=True)
