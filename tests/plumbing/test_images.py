@@ -124,7 +124,24 @@ def test_a_gpu_that_nothing_computes_on_is_said(mini: Miniature) -> None:
         "environments/dev.toml: [instances] gives algorithm a GPU, which is paid for and idle: pyproject.toml" in said
     )
     mini.write("locks/algorithm-gpu.txt", "jax-cuda12-plugin==1.0\n")
-    assert "idle" not in mini.run("compile")
+    said = mini.run("compile")
+    assert "idle" not in said
+    assert "`make push` makes its image with CUDA, and scoring has it from the next training's release on" in said
+    assert "older than" not in said
+
+
+def test_a_gpu_is_said_to_be_idle_where_no_image_has_a_stage_for_it_and_to_be_old_where_cuda_left_it(
+    mini: Miniature,
+) -> None:
+    on_a_gpu(mini, "monitoring")
+    mini.write("locks/monitoring-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    assert "gives monitoring a GPU, which is paid for and idle: nothing of it computes on one" in mini.run("compile")
+    dev = mini.root / "environments" / "dev.toml"
+    dev.write_text(dev.read_text().replace("ml.g5.xlarge", "ml.m5.large"))
+    on_a_gpu(mini)
+    dev.write_text(dev.read_text().replace("ml.g5.xlarge", "ml.p3.2xlarge"))
+    mini.write("locks/algorithm-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    assert "; ml.p3.2xlarge is older than what CUDA's newer libraries are made for" in mini.run("compile")
 
 
 def test_images_with_cuda_say_so_to_nvidia_s_runtime_and_no_others() -> None:

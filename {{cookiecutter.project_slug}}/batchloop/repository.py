@@ -34,6 +34,7 @@ Ran = subprocess.CompletedProcess[str]
 PROCESSES, DOCKER = "processes", "docker"
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = tuple(names.COMPONENTS)
+ON_GPU = ("algorithm", "explainability")  # whose images have a stage with what a GPU needs
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 def locks(repository: Repository) -> dict[str, str]:
     """Lock → the component whose image is made of it: its own and, where there is one, that with what a GPU needs."""
-    both = {lock: name for name in COMPONENTS for lock in (name, f"{name}-gpu")}
+    both = {lock: name for name in COMPONENTS for lock in (name, *([f"{name}-gpu"] if name in ON_GPU else []))}
     there = {file.stem for file in (repository.root / "locks").glob("*-gpu.txt")}
     return {lock: name for lock, name in both.items() if lock == name or lock in there}
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +155,7 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
     if source:
         giving = opened(repository, source, profile)
         digests = copying.copied(giving, session, pushed(giving))
+        print(*other_variants(giving, session), sep="", end="")
     else:
         registry = f"{host or _sign_in(session)}/{session.environment.folder}"
         locks = definitions.locks(repository, session.environment)
@@ -172,6 +173,14 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
             session.call("ssm", "put_parameter", Name=parameter, Value=uri, Overwrite=True)
             print(f"{component:<15} recorded in {parameter}", flush=True)
     return 0
+
+
+def other_variants(giving: Session, taking: Session) -> Iterator[str]:
+    """A line where an image that is copied was not made for the instances that it comes to."""
+    made, wanted = (definitions.locks(its.repository, its.environment) for its in (giving, taking))
+    for component in (name for name, lock in made.items() if lock != wanted[name]):
+        has = "a GPU, which is paid for and idle" if made[component] == component else "no GPU, and CUDA in its image"
+        yield f"{component}: {taking.name} gives it {has}: {giving.name}'s image was made for other instances\n"
 
 
 def recorded(session: Session) -> dict[str, str]:

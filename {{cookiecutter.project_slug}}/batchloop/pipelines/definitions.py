@@ -67,9 +67,8 @@ def compile_all(repository: Repository, environment: str) -> None:
     """Check every setting, then compile and check in a process of its own, for the SDK is slow. Raises InputError."""
     case, where = read(repository, environment)
     for name, lock in locks(repository, where).items():
-        if where.gpu(name) and lock == name:
-            missing = f"pyproject.toml has no group {name}-gpu, and so its image nothing that computes on it"
-            print(f"{where.file}: [instances] gives {name} a GPU, which is paid for and idle: {missing}")
+        if where.gpu(name):
+            print(f"{where.file}: [instances] gives {name} a GPU{_of_gpu(name, lock, where)}")
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
@@ -81,6 +80,17 @@ def compile_all(repository: Repository, environment: str) -> None:
         check_hyperparameters(repository)
         compiling.result()
     (folder / "sources").write_text(sources, encoding="utf-8")
+
+
+def _of_gpu(name: str, lock: str, environment: Environment) -> str:
+    """What a GPU is good for, and from when on."""
+    if lock == name:
+        missing = f"pyproject.toml has no group {name}-gpu, and so its image nothing that computes on it"
+        nothing = "nothing of it computes on one" if name not in batchloop_repository.ON_GPU else missing
+        return f", which is paid for and idle: {nothing}"
+    old = [its.type for its in environment.instances.values() if re.match(r"ml\.p[23]\w*\.", its.type)]
+    cuda = f"; {old[0]} is older than what CUDA's newer libraries are made for: take g4dn or later" if old else ""
+    return f": `make push` makes its image with CUDA, and scoring has it from the next training's release on{cuda}"
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
