@@ -260,6 +260,13 @@ def test_links_are_followed_once_and_a_dangling_one_is_said(tmp_path: Path) -> N
         files.find(tmp_path / "raw")
 
 
+@pytest.mark.parametrize("place", ["pipe.csv", ""])
+def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match=r"pipe.csv is a pipe or a device, and a table is read more than once"):
+        files.find(tmp_path / place)
+
+
 def test_an_empty_folder_is_called_as_its_owner_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.csv").mkdir()
     with pytest.raises(InputError, match=r"x.csv holds nothing"):

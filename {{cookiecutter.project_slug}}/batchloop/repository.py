@@ -17,10 +17,13 @@ from batchloop.control.names import Names
 
 
 def full(error: Exception) -> InputError | None:
-    """The sentence for a disk that is full, where that is what an error means."""
-    if FULL not in str(error):
-        return None
-    return InputError("the disk is full: nothing is half written; make room (local/ may be removed) and say it again.")
+    """The sentence for what the system refuses: a disk that is full, or a file that can't be read, made or written."""
+    if FULL in str(error):
+        room = "make room (local/ may be removed)"
+        return InputError(f"the disk is full: nothing is half written; {room} and say it again.")
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return InputError(f"{error.filename}: {error.strerror}. Mend that, and say it again.")
+    return None
 
 
 class Stopped(Exception):
@@ -149,6 +152,20 @@ def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
+
+
+def own(tree: Repository, function: str) -> dict[str, Any]:
+    """Lock → what `component` or `parts` of a tree's own plumbing say: an update may count other files.
+
+    A tree that gives no answer is counted as this one.
+    """
+    asked = f"{{lock: repository.{function}(here, name, lock) for lock, name in repository.locks(here).items()}}"
+    code = f"import json; from batchloop import repository; here = repository.here(); print(json.dumps({asked}))"
+    done = ran([sys.executable, "-Bc", code], tree.root, {"PYTHONPATH": str(tree.root)})
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout))
+    count = {"component": component, "parts": parts}[function]
+    return {lock: count(tree, name, lock) for lock, name in locks(tree).items()}
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -145,8 +145,10 @@ def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Colu
     numeric, every, rows = "edges" in learned, sum(learned["counts"]), max(float(now.counts.sum()), 1)
     beyond = []
     if numeric and now.low is not None and now.high is not None and learned["low"] is not None:
-        beyond += [f"down to {now.low:.6g}, learned from {learned['low']:.6g}"] if now.low < learned["low"] else []
-        beyond += [f"up to {now.high:.6g}, learned to {learned['high']:.6g}"] if now.high > learned["high"] else []
+        ends = [report.dated(end, learned["kind"]) for end in (now.low, learned["low"], now.high, learned["high"])]
+        low, least, high, most = (end if isinstance(end, str) else f"{end:.6g}" for end in ends)
+        beyond += [f"down to {low}, learned from {least}"] if now.low < learned["low"] else []
+        beyond += [f"up to {high}, learned to {most}"] if now.high > learned["high"] else []
     return {
         "name": learned["name"],
         "kind": learned["kind"],
