@@ -239,7 +239,7 @@ def test_labels_of_one_period_count_by_their_mean(flow: Flow, tmp_path: Path, ca
     first = score(flow, new, tmp_path).predictions.sort("row")
     second = score(flow, twice, tmp_path).predictions.sort("row")
     assert second["prediction"].to_numpy() == pytest.approx(first["prediction"].to_numpy())
-    assert "have rows with different labels" in caplog.text
+    assert "periods of [series] frequency = '1d' have rows with different labels" in caplog.text
 
 
 def test_labels_that_come_twice_for_one_period_count_by_their_mean_too(flow: Flow, tmp_path: Path) -> None:
@@ -373,6 +373,33 @@ def test_training_says_what_it_needs(flow: Flow, tmp_path: Path) -> None:
     assert "validation and test take a horizon of 3 each" in refused(loads(days=8))
 
 
+@pytest.mark.parametrize(
+    ("stray", "rows", "words"),
+    [
+        (date(2026, 6, 6), 1, "by 'day' from 2024-01-01 00:00 to 2025-08-22 00:00; rows far from these: 1"),
+        (date(1920, 1, 1), 1, "rows far from these: 1"),
+        (date(2202, 1, 1), 1, "rows far from these: 1"),
+        (
+            date(2026, 6, 6),
+            60,
+            "test has 0.5 % of the rows instead of 15 %: is each 'day' right, from 2024",
+        ),
+    ],
+)
+def test_few_late_or_early_rows_do_not_move_the_split(
+    stray: date, rows: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    days = [START + timedelta(days=day) for day in range(600)] * 20 + [stray] * rows
+    times = pl.DataFrame({"first": days}).select(pl.col("first").cast(pl.Datetime("us")))
+    numbers = series.period(pl.col("first"), "1d").alias("__period")
+    borders, last = series._split(times.with_columns(numbers, pl.lit(1, pl.UInt32).alias("len")), case)
+    usual = (date(2025, 8, 22) - date(1970, 1, 1)).days
+    assert (last == usual) == (rows == 1)
+    assert (borders[1] == usual - 89) == (rows == 1)
+    assert words in caplog.text
+
+
 def test_a_frequency_that_is_too_fine_is_refused() -> None:
     case = usecase.parse(tomllib.loads(USECASE.replace('"1d"', '"1s"')))
     frame = pl.DataFrame({"site": ["a", "b"] * 40, "day": [START + timedelta(days=day) for day in range(80)]})
@@ -396,6 +423,7 @@ def test_a_frequency_that_is_too_fine_is_refused() -> None:
         ("1q", [datetime(2023, 12, 31), datetime(2024, 3, 31), datetime(2024, 4, 1)]),
         ("1y", [datetime(2023, 1, 1), datetime(2024, 12, 31), datetime(2025, 1, 1)]),
         ("1w", [datetime(2024, 1, 1), datetime(2024, 1, 8), datetime(2024, 1, 15)]),
+        ("1w", [datetime(2024, 1, 4), datetime(2024, 1, 10), datetime(2024, 1, 21)]),  # a day before or after is no gap
         ("15m", [datetime(2024, 1, 1, 0, 0), datetime(2024, 1, 1, 0, 15), datetime(2024, 1, 1, 0, 31)]),
         ("1h", [datetime(1969, 12, 31, 22), datetime(1969, 12, 31, 23), datetime(1970, 1, 1)]),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from batchloop.container import files, raw, usecase
-from batchloop.container.datasets import module
+from batchloop.container.datasets import FAR, module
 from batchloop.container.horizons import Series
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
@@ -24,9 +24,11 @@ PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__sta
 STAND_IN = "__stand_in"  # true where the past has no error to measure a forecast by
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
+MONDAY = 3 * 86_400_000_000  # microseconds from a Monday to 1970-01-01: weeks begin on one
 BUCKETS, AT_ONCE = 64, 100_000  # parts that series are put aside in, and rows of some that are read together
 EXAMPLES = 300_000  # of training: with fewer rows, each is forecast from several origins
 SPARSE, FEW = 50, 100_000  # periods a row, and periods, that a table has at most
+STRAY, SHIFT = 0.001, 0.05  # the share of rows that may lie apart, and of the time between the ends that they make
 BLOCKS = 5  # origins whose forecasts are drawn as wholes; where validation or test has fewer, periods are
 HISTORY, SEASONS = 12_000, 10  # periods of a series that a forecast may look back on, or so many seasons
 
@@ -43,7 +45,8 @@ def period(time: pl.Expr, frequency: str) -> pl.Expr:
     if unit in MONTHS:
         months = time.dt.year().cast(pl.Int64) * 12 + time.dt.month() - 1
         return months // (number * MONTHS[unit])
-    return time.dt.epoch("us") // (number * SECONDS[unit] * 1_000_000)
+    since = time.dt.epoch("us") + (MONDAY if unit == "w" else 0)
+    return since // (number * SECONDS[unit] * 1_000_000)
 
 
 class Buckets:
@@ -102,6 +105,35 @@ def _borders(low: int, high: int, case: UseCase) -> tuple[int, int]:
     return high - test - validation + 1, high - test + 1
 
 
+def _split(times: pl.DataFrame, case: UseCase) -> tuple[tuple[int, int], int]:
+    """The borders and the last period that they are drawn by; `times`: PERIOD, `first` (its time), `len` (its rows).
+
+    Few rows far from all others don't move them, and belong to the first or the last part.
+    """
+    times = times.group_by(PERIOD).agg(pl.col("first").min(), pl.col("len").sum()).sort(PERIOD)
+    until, total, name = times["len"].cum_sum(), int(times["len"].sum()), repr(case.data.time)
+    most = times.filter((until > STRAY * total) & (until - times["len"] < (1 - STRAY) * total))
+    if most[PERIOD][-1] - most[PERIOD][0] < (1 - SHIFT) * (times[PERIOD][-1] - times[PERIOD][0]):
+        few = f"{total - int(most['len'].sum()):,}"
+        log.warning("the split goes by %s from %s to %s; rows far from these: %s", name, *_ends(most), few)
+    else:
+        most = times
+    last = int(most[PERIOD][-1])
+    borders = _borders(int(most[PERIOD][0]), last, case)
+    before = [int(times.filter(pl.col(PERIOD) < border)["len"].sum()) for border in borders]
+    held = {"validation": (before[1] - before[0], case.split.validation), "test": (total - before[1], case.split.test)}
+    for part, (rows, share) in held.items():
+        if rows < FAR * share * total:
+            words = "%s has %.1f %% of the rows instead of %.0f %%: is each %s right, from %s to %s?"
+            log.warning(words, part, 100 * rows / total, 100 * share, name, *_ends(times))
+    return borders, last
+
+
+def _ends(times: pl.DataFrame) -> tuple[str, str]:
+    first, last = times["first"].gather([0, -1]).dt.to_string("%Y-%m-%d %H:%M")
+    return first, last
+
+
 def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
 
@@ -110,12 +142,12 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     """
     if case.series is None:
         return table
-    buckets, ends = Buckets(), list[int]()
+    buckets, times = Buckets(), list[pl.DataFrame]()
     for batch in table.collect_batches(chunk_size=250_000, maintain_order=True):
         buckets.add(rows := taken(batch, case))
-        ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
-    borders, folder = _borders(min(ends), max(ends), case), files.scratch("examples-")
-    horizons = min(borders[1] - borders[0], max(ends) - borders[1] + 1) // case.series.horizon
+        times.append(rows.group_by(PERIOD).agg(pl.col(case.data.time).min().alias("first"), pl.len()))
+    (borders, last), folder = _split(pl.concat(times), case), files.scratch("examples-")
+    horizons = min(borders[1] - borders[0], last - borders[1] + 1) // case.series.horizon
     steps, still = max(1, min(case.series.horizon, EXAMPLES // buckets.rows)), 0
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
@@ -142,7 +174,12 @@ def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     label = pl.col(case.data.label)
     each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))
     if again := len(each.filter(pl.col("__differ") > 1)):
-        log.warning("%s periods have rows with different labels of one series, which count by their mean", f"{again:,}")
+        log.warning(
+            "%s periods of [series] frequency = %r have rows with different labels of one series, which count by their "
+            "mean",
+            f"{again:,}",
+            _series(case).frequency,
+        )
     each = each.drop("__differ")
     ends = each.group_by(SERIES).agg(pl.col(PERIOD).min(), (pl.col(PERIOD).max() + 1).alias(LAST)).sort(SERIES)
     size = int((ends[LAST] - ends[PERIOD]).sum())
