@@ -226,6 +226,16 @@ def test_values_without_a_unit_are_not_measured(tmp_path: Path, caplog: pytest.L
     assert json.loads(file.read_text(encoding="utf-8"))["test"]["mase"] < 10
 
 
+@pytest.mark.parametrize(("level", "said"), [(6e8, True), (1e3, False)])
+def test_levels_that_a_feature_can_not_hold_are_said(
+    level: float, said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = Flow(tmp_path / "case").begin(USECASE)
+    loads().with_columns(pl.col("load") + level).write_parquet(tmp_path / "train.parquet")
+    flow.prepare(tmp_path / "train.parquet")
+    assert ("too large for what they differ by" in caplog.text) == said
+
+
 def test_a_series_that_has_ended_asks_for_nothing(flow: Flow, tmp_path: Path) -> None:
     ended = loads(sites=1, first=50).head(40)
     found = score(flow, pl.concat([to_come(loads()), ended]), tmp_path)

@@ -21,6 +21,7 @@ from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__start", "step", "__last"
+ROUNDING = 6e-7  # ten times the one of a Float32: an error as small is one of rounding too
 STAND_IN = "__stand_in"  # true where the past has no error to measure a forecast by
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
@@ -149,6 +150,8 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     (borders, last), folder = _split(pl.concat(times), case), files.scratch("examples-")
     horizons = min(borders[1] - borders[0], last - borders[1] + 1) // case.series.horizon
     steps, still = max(1, min(case.series.horizon, EXAMPLES // buckets.rows)), 0
+    naive, error = map(pl.col, GIVEN[:2])
+    rounded = 0
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
         wanted = _origins(whole, borders, steps, case)
@@ -158,12 +161,20 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
         if STAND_IN in made.columns:
             every, made = len(made), made.filter((pl.col(PART) == "train") | ~pl.col(STAND_IN)).drop(STAND_IN)
             still += every - len(made)
+        rounded += len(made.filter(naive.abs() * ROUNDING > error))
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
     if still:
         log.warning(
             "%s values of validation and test are not measured: their series did not move before, so an error of their "
             "forecasts has no unit",
             f"{still:,}",
+        )
+    if rounded:
+        log.warning(
+            "%s forecasts are of values too large for what they differ by: features hold seven digits; learn the "
+            "differences of %r, or take a constant from it",
+            f"{rounded:,}",
+            case.data.label,
         )
     return pl.scan_parquet(folder, glob=False)
 
