@@ -197,19 +197,13 @@ def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
-    parts = [
-        [name, *line]
-        for name, cells in learned["performance"].get("cells", {}).items()
-        for line in _reliability(*(np.asarray(cells[key], float) for key in ("scores", "rows", "hits")))
-    ]
+    parts = list[list[Any]]()  # with about as many rows each: mean score, share of hits, rows
+    for name, cells in learned["performance"].get("cells", {}).items():
+        scores, rows, hits = (np.asarray(cells[key], float) for key in ("scores", "rows", "hits"))
+        part = ((np.cumsum(rows) - rows / 2) / rows.sum() * PARTS).astype(int)
+        count, score, hit = (np.bincount(part, weights=values) for values in (rows, rows * scores, hits))
+        parts += [[name, score[n] / count[n], hit[n] / count[n], int(count[n])] for n in np.flatnonzero(count)]
     return report.render("baseline.html", case=case, learned=learned, evaluation=evaluation, parts=parts)
-
-
-def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
-    """Mean score, share of hits and rows, of parts with about as many rows each."""
-    part = ((np.cumsum(rows) - rows / 2) / rows.sum() * PARTS).astype(int)
-    count, score, hit = (np.bincount(part, weights=values) for values in (rows, rows * scores, hits))
-    return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
 
 
 def batch(
