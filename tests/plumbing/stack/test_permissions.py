@@ -292,6 +292,7 @@ DEPLOYING = [
     ("cloud.upload", "upload"),
     ("trainings", "compare"),
     ("tracking", "track"),
+    *(("audit.account", name) for name in ("there", "Fetched", "Released")),  # make audit FROM=
 ]
 WORKGROUPS = [f"arn:aws:athena:{HERE}:workgroup/{name}" for name in ("analysts", "production")]
 ASKING = {"AthenaArns": ",".join(WORKGROUPS), "RedshiftArns": f"arn:aws:redshift-serverless:{HERE}:workgroup/1"}
