@@ -50,9 +50,9 @@ docs: setup ## build the documentation as a site, strictly, into build/site/: do
 	@NO_COLOR=1 $(BIN)/zensical build --strict --clean --config-file zensical.toml > build/site.log 2>&1 || { cat build/site.log >&2; exit 1; }
 	@echo "the documentation: build/site/index.html"
 
-contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker) [ON=docker: the demo in them too]
+contract: demo scanners ## ask the demo's images what SageMaker asks of them; engine, Local Mode, buildspec (needs docker) [ON=docker: the demo in them too] [DOMAIN=image or timeseries: its images alone]
 	@MAKEFLAGS= $(MAKE) -C $(DEMO) contract # takes no ON
-	@RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile
+	@$(if $(filter table,$(DOMAIN)),RENDERED=$(DEMO) $(BIN)/python -m pytest tests/plumbing/contract -n 2 --dist loadfile)
 
 browser: setup ## the reports in a real browser (Debian: chromium, chromium-driver)
 	@$(BIN)/python -m pytest tests/plumbing/browser

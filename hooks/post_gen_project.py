@@ -69,7 +69,7 @@ def start_repository() -> None:
     neutral = [] if known else ["-c", "user.name=template", "-c", "user.email=nobody@localhost"]
     quietly = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]
     about = f"Rendered from the template {json.loads(ANSWERS['__source'])['version']}"
-    if not (git("add", "--all") and git(*neutral, *quietly, "commit", "--message", about)):
+    if not (git("add", "--all") and git(*neutral, *quietly, "commit", "--quiet", "--message", about)):
         print("The first commit failed; make it yourself: git add --all && git commit", flush=True)
 
 

@@ -459,7 +459,7 @@ def test_doctor_says_what_wants_care(plain: Path) -> None:
     change(plain / ".template.json", "file://", "file:///nowhere")
     found = lines(succeeds=False)
     assert found["batchloop/"].startswith("look edited: batchloop/cost.py; ")
-    assert found["usecase.toml"].startswith("mend usecase.toml")
+    assert found["settings"].startswith("mend usecase.toml")
     assert "whether a newer one is out is not known" in found["template"]
     (plain / ".template.json").write_text("[]", encoding="utf-8")
     assert lines(succeeds=False)["template"].startswith("mend .template.json is missing or damaged")

@@ -8,8 +8,9 @@ import copy
 import io
 import json
 import tarfile
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -17,8 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
+from moto import mock_aws
 
 from batchloop.control import decision, handlers, release, storage
 from batchloop.control.decision import Memory
@@ -450,3 +453,15 @@ REALISED: dict[str, Any] = {
     "alarm": True,
 }
 HEALTHY: dict[str, Any] = {"verdict": "no drift", "drifted": []}
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch, sagemaker: SageMaker) -> Iterator[World]:
+    """A world with this SageMaker, to which every command is connected."""
+    with mock_aws():
+        made = World()
+        made.sagemaker = sagemaker
+        made.aws = replace(made.aws, sagemaker=sagemaker)
+        known = {"sts": session().client("sts"), **{its.name: getattr(made.aws, its.name) for its in fields(made.aws)}}
+        monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
+        yield made

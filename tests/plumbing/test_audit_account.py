@@ -22,7 +22,10 @@ from plumbing.test_releasing import CALLER, Here, failure, here, set_account  # 
 
 LEARNED = {
     "rows": 9,
-    "columns": [{"name": "age", "kind": "number", "missing": 0.0, "low": 1.0, "mean": 2.0, "high": 3.0}],
+    "columns": [
+        {"name": "age", "kind": "number", "missing": 0.0, "low": 1.0, "mean": 2.0, "high": 3.0},
+        {"name": "since", "kind": "date", "missing": 0.0, "low": -0.5, "mean": 19000.7, "high": 1e9},
+    ],
 }
 REASONS = {"importance": [{"feature": "age", "importance": 0.4}], "rows": 9, "method": "sampling", "unit": "log-odds"}
 EVALUATION = {
@@ -146,6 +149,9 @@ def test_a_release_of_an_account_is_bundled_with_who_released_it(
     page = (out / "card.html").read_text(encoding="utf-8")
     assert CALLER in page
     assert "model 1 released by hand" in page
+    assert "1969-12-31" in page
+    assert "2022-01-08" in page
+    assert "19,00" not in page
     assert "the sources, of this folder, as it lay here" in (out / "README.md").read_text(encoding="utf-8")
     assert "the gate asked for at least 0.1 (QualityLimit was 0.1 in this run, instead of 0.75)" in page
     card = json.loads((out / "card.json").read_text(encoding="utf-8"))

@@ -3,12 +3,13 @@
 import json
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchloop.audit.card import Known
-from batchloop.container import usecase
+from batchloop.container import job, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Card
 from batchloop.pipelines import card, definitions
@@ -51,10 +52,25 @@ def test_a_registered_card_is_json_whatever_people_write() -> None:
 
 
 @pytest.mark.parametrize("sign", ['"', "\\", "\n"])
-def test_an_address_of_data_that_would_break_the_card_is_refused(sign: str) -> None:
-    definition = {"Parameters": [{"Name": "TrainingData", "Type": "String"}]}
-    with pytest.raises(InputError, match=r"TrainingData = .* has a quote, a backslash or a line break in it"):
-        definitions.values(definition, {"TrainingData": f"s3://b/a{sign}b/"}, ())
+@pytest.mark.parametrize("name", ["TrainingData", "GitCommit"])
+def test_a_value_that_would_break_the_card_is_refused(name: str, sign: str) -> None:
+    definition = {"Parameters": [{"Name": name, "Type": "String"}]}
+    with pytest.raises(InputError, match=rf"{name} = .* has a quote, a backslash or a line break in it"):
+        definitions.values(definition, {name: f"s3://b/a{sign}b/"}, ())
+
+
+def test_an_address_given_in_the_console_is_refused_by_the_first_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_ROOT", str(tmp_path))
+    (tmp_path / "config").mkdir()
+    given = {"InputName": "raw", "S3Input": {"S3Uri": 's3://bucket/a "b"/train/'}}
+    (tmp_path / "config" / "processingjobconfig.json").write_text(json.dumps({"ProcessingInputs": [given]}))
+    ran: list[object] = []
+    assert job.run("processing train", ran.append) == 1
+    assert "TrainingData = 's3://bucket/a \"b\"/train/' has a quote" in capsys.readouterr().err
+    assert job.run("processing serve", ran.append) == 0
+    assert len(ran) == 1
 
 
 def test_a_changed_card_builds_no_image_anew() -> None:

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from batchloop import changes
+from batchloop import changes, repository
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository
+from batchloop.repository import COMPONENTS, Repository
 from plumbing.rendered import ROOT
 
 GITHUB, GITLAB = ".github/workflows/ci.yml", ".gitlab-ci.yml"
@@ -291,9 +291,9 @@ def test_a_request_says_which_images_definitions_costs_and_metrics_change(clone:
     assert "- image to build: **algorithm** (`usecase.toml [hyperparameters]`)\n" in text
     assert text.count("- image to build") == 1
     assert re.search(
-        r'Pipeline \*\*training\*\* of dev:\n```diff\n(?s:.+?)-\s+"DefaultValue": "30",\n\+\s+.+"20"', text
+        r'Pipeline \*\*training\*\* of `dev`:\n```diff\n(?s:.+?)-\s+"DefaultValue": "30",\n\+\s+.+"20"', text
     )
-    assert "| dev, USD | before | after |" in text
+    assert "| `dev`, USD | before | after |" in text
     assert re.search(r"(?m)^\| auc \| 0\.\d{4} \| 0\.\d{4} \|$", text)
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
     assert status.stdout == ""
@@ -301,7 +301,22 @@ def test_a_request_says_which_images_definitions_costs_and_metrics_change(clone:
     assert len(list(clone.parent.glob("mlruns/*/*/tags/run"))) == 1  # what was before is not tracked
     assert runner.run(["make", "train", "SET=NumIterations=21 QualityLimit=0.4"], {}), runner.said
     assert runner.run(["make", "changes", "BASE=origin/main"], {}), runner.said
-    assert "was trained with other NumIterations, QualityLimit than `make train` takes alone." in runner.said
+    assert "was trained with other `NumIterations`, `QualityLimit` than `make train` takes alone." in runner.said
+
+
+def test_each_tree_is_counted_by_its_own_plumbing(tmp_path: Path) -> None:
+    """An update may count other files: an older commit's images have the names that it gave them."""
+    for name in ("batchloop", "components", "locks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "usecase.toml", tmp_path)
+    code, tree = tmp_path / "batchloop" / "repository.py", Repository(tmp_path)
+    today = {name: repository.component(tree, name) for name in COMPONENTS}
+    assert repository.own(tree, "component") == today
+    with code.open("a", encoding="utf-8") as file:
+        file.write("\n\ndef component(_, name, lock):\n    return f'old {name}'\n")
+    assert repository.own(tree, "component") == {name: f"old {name}" for name in COMPONENTS}
+    code.write_text("import nothing.of.this.name", encoding="utf-8")
+    assert repository.own(tree, "component") == today
 
 
 def test_no_name_of_a_file_or_a_window_is_markdown() -> None:
@@ -331,6 +346,6 @@ def test_what_was_before_may_be_broken(clone: Path, tmp_path: Path) -> None:
     toml.write_text(good, encoding="utf-8")
     runner = Runner(broken, {"COMPONENTS_PYTHON": sys.executable})
     assert runner.run(["make", "changes"], {}), runner.said
-    assert "Pipeline **training** of dev: what was before does not compile: usecase.toml" in runner.said
+    assert "Pipelines of `dev`: what was before does not compile: `usecase.toml" in runner.said
     assert "Traceback" not in runner.said
     assert definitions.definition(Repository(broken), "dev", "training")["Steps"]

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
@@ -17,7 +15,7 @@ from batchloop.container.job import InputError
 from batchloop.control.storage import files, fingerprint
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
-from plumbing.control_plane import BUCKET, WINDOW, World, checked, refused, session
+from plumbing.control_plane import BUCKET, WINDOW, World, checked, connected, refused, session
 
 AWS = "arn:aws:sagemaker:eu-central-1:123456789012"
 DEFINITION = {
@@ -84,12 +82,7 @@ class SageMaker(control_plane.SageMaker):
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with mock_aws():
-        made = World()
-        made.sagemaker = SageMaker()
-        made.aws = replace(made.aws, sagemaker=made.sagemaker)
-        known = {"sts": session().client("sts"), **{its.name: getattr(made.aws, its.name) for its in fields(made.aws)}}
-        monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
+    with connected(monkeypatch, SageMaker()) as made:
         monkeypatch.setattr("batchloop.cloud.run.SECONDS", 0)
         yield made
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batchloop.cloud import images
+from batchloop.container.job import InputError
 from plumbing.engine_miniature import Miniature, build
 from plumbing.rendered import ROOT
 
@@ -28,7 +30,9 @@ esac
 def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Miniature:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "bin").mkdir()
-    return build(tmp_path / "repository")
+    made = build(tmp_path / "repository")
+    made.write("components/Dockerfile", "ARG BASE_IMAGE=python:3.11-slim-bookworm\n")
+    return made
 
 
 def stand_in(mini: Miniature, bake: str = 'touch "$0.built"', other: str = "exit 0") -> Path:
@@ -120,7 +124,24 @@ def test_a_gpu_that_nothing_computes_on_is_said(mini: Miniature) -> None:
         "environments/dev.toml: [instances] gives algorithm a GPU, which is paid for and idle: pyproject.toml" in said
     )
     mini.write("locks/algorithm-gpu.txt", "jax-cuda12-plugin==1.0\n")
-    assert "idle" not in mini.run("compile")
+    said = mini.run("compile")
+    assert "idle" not in said
+    assert "`make push` makes its image with CUDA, and scoring has it from the next training's release on" in said
+    assert "older than" not in said
+
+
+def test_a_gpu_is_said_to_be_idle_where_no_image_has_a_stage_for_it_and_to_be_old_where_cuda_left_it(
+    mini: Miniature,
+) -> None:
+    on_a_gpu(mini, "monitoring")
+    mini.write("locks/monitoring-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    assert "gives monitoring a GPU, which is paid for and idle: nothing of it computes on one" in mini.run("compile")
+    dev = mini.root / "environments" / "dev.toml"
+    dev.write_text(dev.read_text().replace("ml.g5.xlarge", "ml.m5.large"))
+    on_a_gpu(mini)
+    dev.write_text(dev.read_text().replace("ml.g5.xlarge", "ml.p3.2xlarge"))
+    mini.write("locks/algorithm-gpu.txt", "jax-cuda12-plugin==1.0\n")
+    assert "; ml.p3.2xlarge is older than what CUDA's newer libraries are made for" in mini.run("compile")
 
 
 def test_images_with_cuda_say_so_to_nvidia_s_runtime_and_no_others() -> None:
@@ -159,6 +180,48 @@ def test_a_mirror_and_pips_settings_reach_the_build(mini: Miniature, monkeypatch
     Path(f"{docker}.built").unlink()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/no/where")
     assert "PIP_CONFIG_FILE=/no/where can't be read: No such file" in mini.run("images", code=1)
+
+
+DIGEST = f"sha256:{'a' * 64}"
+ANSWERS = f"""case "$*" in
+  *.Manifest*) echo '{{"digest": "{DIGEST}"}}';;
+  *) exit 0;; esac"""
+
+
+def test_an_image_says_by_digest_what_it_was_built_on(mini: Miniature) -> None:
+    """Built from what the tag meant then, so that the label is true."""
+    docker = stand_in(mini, other=ANSWERS)
+    mini.run("images")
+    target = json.loads(Path(f"{docker}.plan").read_text())["target"]["monitoring"]
+    assert target["args"]["BASE_IMAGE"] == f"python:3.11-slim-bookworm@{DIGEST}"
+    assert target["labels"]["org.opencontainers.image.base.digest"] == DIGEST
+    assert target["labels"]["org.opencontainers.image.base.name"] == "python:3.11-slim-bookworm"
+
+
+LABELS = {"org.opencontainers.image.base.name": "mirror/python:3.11", "org.opencontainers.image.base.digest": DIGEST}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        (LABELS, None, f"mirror/python:3.11@{DIGEST}"),
+        ({"other": "x"}, None, ""),
+        (None, {"config": {"Labels": LABELS}}, f"mirror/python:3.11@{DIGEST}"),
+        (None, {"config": {}}, ""),
+        (None, None, ""),
+    ],
+)
+def test_what_an_image_was_built_on_is_read_of_its_labels(
+    here: object, there: object, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def docker(*words: str) -> str:
+        if (answer := there if "imagetools" in words else here) is None:
+            raise InputError("the image is not on this machine")
+        return json.dumps(answer)
+
+    monkeypatch.setattr("batchloop.cloud.images.docker", docker)
+    monkeypatch.setattr("batchloop.cloud.images.exists", lambda _: here is not None)
+    assert images.built_on(f"registry.example/team/case/algorithm@{DIGEST}") == said
 
 
 def test_codebuild_takes_the_same_base_image_from_the_mirror() -> None:

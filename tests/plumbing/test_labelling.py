@@ -185,7 +185,9 @@ LINE = nodes(a=[], b=["a"], c=["b"], d=["c"])
 
 
 def record(folder: Path, **changes: Any) -> Path:
-    value = {"pipeline": "p", "state": "done", "steps": {"b": {"properties": {"Out": "x"}}}, **changes}
+    done = {"state": "done", "seconds": 1.0, "message": "", "properties": {"Out": "x"}}
+    value = {"execution": "run-1", "started": "2026-11-01", "parameters": {}, "pipeline": "p", "state": "done"}
+    value |= {"steps": {"b": done}, **changes}
     (folder / "run-1").mkdir()
     (folder / "run-1" / "run.json").write_text(json.dumps(value))
     return folder

@@ -500,9 +500,11 @@ def test_a_training_without_a_champion_is_asked_for_by_name(mini: Miniature) -> 
     assert "give one of them" in mini.run("train", "--fresh", "--continue", code=1)
 
 
-@pytest.mark.parametrize("text", ["{half", "[]", "{}", '{"artifacts": {"model": "s3://runs/x"}}'])
+@pytest.mark.parametrize("text", ["{half", "[]", "{}", '{"artifacts": {"model": "s3://runs/x"}}', "nested"])
 def test_a_damaged_release_is_said_with_both_ways_out(mini: Miniature, text: str) -> None:
     mini.run("train")
+    if text == "nested":
+        text = json.dumps(mini.release() | {"artifacts": dict.fromkeys(mini.release()["artifacts"], 5)})
     mini.write("local/release.json", text)
     for command in (["train"], ["score"], ["train", "--continue"]):
         said = mini.run(*command, code=1)
@@ -517,10 +519,62 @@ def test_a_damaged_release_is_said_with_both_ways_out(mini: Miniature, text: str
     assert mini.release()["version"] == 2
 
 
-def test_a_damaged_registry_is_said(mini: Miniature) -> None:
+@pytest.mark.parametrize("damaged", ["{half", "{}", '["x"]', '[{"ModelPackageVersion": 1}]'])
+def test_a_damaged_registry_is_said(mini: Miniature, damaged: str) -> None:
     mini.run("train")
-    mini.write("local/registry.json", "{half")
-    assert "registry.json is damaged; remove it" in mini.run("models", code=1)
+    mini.write("local/registry.json", damaged)
+    for command in (["models"], ["models", "--use", "1"], ["train"]):
+        assert "registry.json is damaged; remove it" in mini.run(*command, code=1)
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "{}"])
+def test_what_is_damaged_beside_a_release_is_as_if_it_were_not_there(mini: Miniature, text: str) -> None:
+    mini.run("train")
+    for file in (*mini.root.glob("local/releases/inference-*.json"), mini.root / "local" / "digests.json"):
+        assert file.is_file()
+        file.write_text(text)
+    mini.run("score")
+
+
+def test_a_terminal_without_such_signs_ends_no_command(mini: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini.run("train")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert mini.run("models").isascii()
+    assert "trained here" in mini.run("compare")
+
+
+def test_whoever_has_seen_enough_ends_a_command_quietly(mini: Miniature) -> None:
+    process = mini.start("models")
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
+def test_what_the_system_refuses_is_said_with_the_file(mini: Miniature) -> None:
+    mini.write("local", "")
+    for command in (["train"], ["score"], ["compare"], ["models"], ["compile"]):
+        said = mini.run(*command, code=1)
+        assert str(mini.root / "local") in said
+        assert said.endswith(". Mend that, and say it again.\n")
+
+
+def test_a_version_is_of_an_environment_and_said_to_be(mini: Miniature) -> None:
+    """Where two have trained on this machine."""
+    mini.run("train")
+    [one] = json.loads((mini.root / "local/registry.json").read_text())
+    (mini.root / "local/releases/team-mini-1.json").rename(mini.root / "local/releases/team-mini-dev-1.json")
+    both = [one | {"ModelPackageGroupName": f"team-mini-{name}", "ModelPackageArn": name} for name in ("prod", "dev")]
+    mini.write("local/registry.json", json.dumps(both))
+    assert [line.split()[:2] for line in mini.run("models").splitlines()] == [["1", "dev"], ["1", "prod"]]
+    assert mini.run("models", "--use", "1") == "version 1 of dev is released.\n"
+    assert "version 1 is no longer in local/releases" in mini.run("models", "--use", "1", "--env", "prod", code=1)
+    assert "version 1 is none of staging, but of prod and of dev; ENV= names one of them." in mini.run(
+        "models", "--use", "1", "--env", "staging", code=1
+    )
+    mini.write("local/registry.json", json.dumps(both[1:]))
+    assert mini.run("models", "--use", "1", "--env", "prod") == "version 1 of dev is released.\n"  # there is one alone
 
 
 def on_a_terminal(mini: Miniature, interrupt: bool = False) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from batchloop.container import batches, files, lines, raw, usecase, values
+from batchloop.container import batches, files, lines, profile, raw, usecase, values
 from batchloop.container.job import InputError
 from batchloop.container.usecase import Data, UseCase
 from batchloop.container.values import Spelling
@@ -56,6 +56,21 @@ def read(place: Path, case: UseCase | None = None, labelled: bool = True) -> pl.
 def put(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return folder
+
+
+def test_what_is_monitored_needs_no_id_and_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "income,town,own,since\n1.5,Oslo,yes,2024-01-31\n2.5,Bergen\nx,Bergen,no,2024-02-01\n")
+    with pytest.raises(InputError, match="no column 'id'"):
+        read(tmp_path, labelled=False)
+    [once] = profile.intact(tmp_path, contract())()
+    assert once["income"].to_list() == [1.5, None]  # the short line is left out
+    assert once["__invalid:income"].to_list() == [False, True]
+    assert once[raw.ROW].to_list() == [1, 3]
+    assert not {"id", raw.NO_ID} & set(once.columns)
+    rows = profile.intact(tmp_path, contract(), again=True)
+    assert_frame_equal(pl.concat(rows()), once)
+    monkeypatch.setattr(raw, "stream", None)
+    assert_frame_equal(pl.concat(rows()), once)
 
 
 # --- lines
@@ -243,6 +258,13 @@ def test_links_are_followed_once_and_a_dangling_one_is_said(tmp_path: Path) -> N
     (tmp_path / "raw" / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
     with pytest.raises(InputError, match=r"gone.csv is a link to .*nowhere.csv, which does not exist"):
         files.find(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("place", ["pipe.csv", ""])
+def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match=r"pipe.csv is a pipe or a device, and a table is read more than once"):
+        files.find(tmp_path / place)
 
 
 def test_an_empty_folder_is_called_as_its_owner_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -744,13 +744,17 @@ def test_images_come_to_another_account_by_their_digests_and_are_never_built_the
 
 
 def test_an_environment_takes_another_s_images_before_its_first_release(
-    registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
+    registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here, aws = registry
     monkeypatch.setenv("PATH", "")
+    made = {"dev": {"algorithm": "algorithm"}, "prod": {"algorithm": "algorithm-gpu"}}
+    monkeypatch.setattr("batchloop.pipelines.definitions.locks", lambda _, place: made[place.environment])
     for component, image in here.world.images.items():
         here.past.ssm.put_parameter(Name=f"/team/case/dev/components/{component}/image", Value=image, Overwrite=True)
     assert images.push(here.repository, "prod", source="dev", profile="dev") == 0
+    idle = "algorithm: prod gives it a GPU, which is paid for and idle: dev's image was made for other instances\n"
+    assert idle in capsys.readouterr().out
     for component, image in here.world.images.items():
         found = aws.ssm.get_parameter(Name=f"/team/case/prod/components/{component}/image")["Parameter"]["Value"]
         assert found == image.replace(ACCOUNT, ANOTHER)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -160,6 +161,19 @@ def test_the_page_of_a_baseline_says_what_numbers_of_series_are(flow: Flow) -> N
     assert "Numbers of the past, load among them, count by how far" in page
 
 
+def test_reports_say_which_rows_they_are_of_and_explain_several_series(flow: Flow, tmp_path: Path) -> None:
+    score(flow, to_come(loads()), tmp_path)
+    explained, drifted = (
+        (flow.root / f"jobs/{name}/report.html").read_text(encoding="utf-8")
+        for name in (
+            "explainability-serve/processing/output/explanations",
+            "monitoring-serve/processing/output/drift",
+        )
+    )
+    assert len({*re.findall(r"(s\d)\|2024-", explained)}) == 5
+    assert "rows with load, of the last horizon that has any and where a value whole seasons before is known" in drifted
+
+
 def test_a_series_that_training_never_saw_is_forecast_from_its_own_past(flow: Flow, tmp_path: Path) -> None:
     new = to_come(loads(sites=2, first=90))
     found = score(flow, new, tmp_path).predictions
@@ -251,6 +265,7 @@ def test_a_trend_goes_on_beyond_what_was_seen(flow: Flow, tmp_path: Path) -> Non
     train, validation, test = (tables.read(outputs[part], schema, ()) for part in ("train", "validation", "test"))
     problem = Problem("forecasting", (), tuple(schema["features"]), 1)
     fitted = models.fit(train, validation, grown.case().hyperparameters, problem)
+    assert max(map(abs, fitted.weights)) < 20  # also of values that are the naive forecast but for rounding
     metadata = {"task": "forecasting", "classes": [], "features": schema["features"]}
     model = models.calibrated(models.Model(fitted, metadata), validation)
     found = measures.measure("forecasting", test.labels, models.predict(model, test.features, 1), 0.5)
@@ -404,6 +419,8 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
     together = pl.LazyFrame({"__block": blocks, "x": random.normal(size=4000) + random.normal(size=40)[blocks]})
     assert seasonal.design_effect(column, alone) < 2
     assert seasonal.design_effect(column, together) > 10
+    shuffled = [together.collect().sample(fraction=1.0, shuffle=True, seed=seed).lazy() for seed in range(20)]
+    assert len({seasonal.design_effect(column, each) for each in shuffled}) == 1, "to the last digit, in any order"
 
 
 def test_several_hosts_share_no_series() -> None:

@@ -8,14 +8,12 @@ import json
 import sys
 import tarfile
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from moto import mock_aws
 
 from batchloop import tracking, trainings
 from batchloop.cloud.session import opened
@@ -25,7 +23,7 @@ from batchloop.engine import running
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 from plumbing import control_plane, deployed
-from plumbing.control_plane import ACCOUNT, BUCKET, World, checked, session
+from plumbing.control_plane import ACCOUNT, BUCKET, World, checked, connected, session
 
 GROUP = "arn:aws:sagemaker:local:000000000000:model-package/team-case-dev"
 RUNS = f"s3://{BUCKET}/team/case/dev/training"
@@ -45,12 +43,17 @@ def evaluation(value: float, half: float = 0.01, **chosen: Any) -> dict[str, Any
     }
 
 
+def step(said: str = "", **properties: Any) -> dict[str, Any]:
+    """What the record of a run says of a step."""
+    return {"state": "done", "seconds": 1.0, "message": said, "properties": properties}
+
+
 def trained(
     repository: Repository, day: int, report: dict[str, Any] | None = None, version: int = 0, **record: Any
 ) -> str:
     """A training that was run here on a day; `version` is the model's that it registered."""
     run = f"202611{day:02}-080000-000000"
-    steps: dict[str, Any] = {"PrepareTrainingData": {"message": "", "properties": {}}}
+    steps: dict[str, Any] = {"PrepareTrainingData": step()}
     if report:
         uri = f"s3://runs/training/{run}/TrainModel/output/job/output/model.tar.gz"
         place = repository.local / "storage" / uri.removeprefix("s3://")
@@ -61,9 +64,9 @@ def trained(
             about = tarfile.TarInfo("evaluation.json")
             about.size = len(text)
             archive.addfile(about, io.BytesIO(text))
-        steps["TrainModel"] = {"message": "", "properties": {"ModelArtifacts": {"S3ModelArtifacts": uri}}}
+        steps["TrainModel"] = step(ModelArtifacts={"S3ModelArtifacts": uri})
     if version:
-        steps["RegisterModel"] = {"message": "", "properties": {"ModelPackageArn": f"{GROUP}/{version}"}}
+        steps["RegisterModel"] = step(ModelPackageArn=f"{GROUP}/{version}")
     about_run = {
         "execution": run,
         "pipeline": "team-case-dev-training",
@@ -81,7 +84,13 @@ def trained(
 def registered(repository: Repository, *statuses: str, released: int = 0) -> None:
     """Packages with these approval states, from version 1 on, one of which is the release."""
     packages = [
-        {"ModelPackageArn": f"{GROUP}/{number}", "ModelPackageVersion": number, "ModelApprovalStatus": status}
+        {
+            "ModelPackageArn": f"{GROUP}/{number}",
+            "ModelPackageVersion": number,
+            "ModelPackageGroupName": "team-case-dev",
+            "CreationTime": "2026-11-01",
+            "ModelApprovalStatus": status,
+        }
         for number, status in enumerate(statuses, 1)
     ]
     (repository.local / "registry.json").write_text(json.dumps(packages))
@@ -173,7 +182,23 @@ def test_for_metrics_where_smaller_is_better_less_is_better() -> None:
     assert [row["beyond"] for row in rows] == ["better", "worse", "", ""]
 
 
-@pytest.mark.parametrize("damaged", ["", '{"state": "ru', "[]", "\x00"])
+LACKING = {"execution": "", "pipeline": "team-case-dev-training", "state": "running", "started": "2026", "steps": {}}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        '{"state": "ru',
+        "[]",
+        "\x00",
+        '{"pipeline": "team-case-dev-training", "state": "running"}',
+        json.dumps(LACKING),  # no parameters
+        json.dumps(LACKING | {"parameters": [], "execution": "20261102-080000-000000"}),
+        json.dumps(LACKING | {"parameters": {}, "execution": "../../data"}),
+        json.dumps(LACKING | {"parameters": {}, "execution": "20261102-080000-000000", "steps": {"TrainModel": {}}}),
+    ],
+)
 def test_a_damaged_record_of_a_run_hides_no_other(offline: Repository, damaged: str) -> None:
     name = trained(offline, 1, evaluation(0.8))
     broken = offline.local / "runs" / trained(offline, 2, evaluation(0.9)) / "run.json"
@@ -185,10 +210,26 @@ def test_a_damaged_record_of_a_run_hides_no_other(offline: Repository, damaged: 
 
 def test_what_data_or_a_step_say_steers_no_terminal(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     evil = "\x1b[2Jgone\x9b\u202e"
-    steps = {"Fail": {"message": evil, "properties": {}}}
+    steps = {"Fail": step(evil)}
     trained(offline, 1, steps=steps, parameters={"TrainingData": f"file:///x/data/{evil}/train/"})
     assert trainings.compare(offline, "dev") == 0
     assert capsys.readouterr().out.count(r"\x1b[2Jgone\x9b\u202e") == 2
+
+
+def test_a_damaged_archive_of_a_training_tells_nothing(offline: Repository) -> None:
+    trained(offline, 1, evaluation(0.8))
+    [archive] = offline.local.rglob("output.tar.gz")
+    whole = archive.read_bytes()
+    for damaged in (b"", b"x", whole[: len(whole) // 2], whole[:-9] + b"123456789"):
+        archive.write_bytes(damaged)
+        assert len(trainings.here(offline, "dev")) == 1
+
+
+def test_a_hyperparameter_s_name_steers_no_terminal(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    for day, value in enumerate((1, 2), 1):
+        trained(offline, day, evaluation(0.8, **{"[red]\x1b[2J": value}))
+    assert trainings.compare(offline, "dev") == 0
+    assert r"[red]\x1b[2J" in capsys.readouterr().out
 
 
 def test_a_training_from_before_intervals_is_shown_without_one(offline: Repository) -> None:
@@ -232,12 +273,7 @@ class SageMaker(control_plane.SageMaker):
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with mock_aws():
-        made = World()
-        made.sagemaker = SageMaker()
-        made.aws = replace(made.aws, sagemaker=made.sagemaker)
-        known = {"sts": session().client("sts"), **{its.name: getattr(made.aws, its.name) for its in fields(made.aws)}}
-        monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
+    with connected(monkeypatch, SageMaker()) as made:
         yield made
 
 
@@ -455,9 +491,7 @@ def test_a_database_or_a_blank_is_refused(offline: Repository, uri: str) -> None
         to(offline, uri)
 
 
-def test_trainings_in_an_account_are_logged_from_what_they_stored(
-    repository: Repository, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trainings_in_an_account_are_logged_from_what_they_stored(repository: Repository, world: World) -> None:
     arn = ran(world, "Succeeded", [*DONE, REGISTERED], evaluation(0.84))
     world.publish(7)
     to(repository, "mlruns")

@@ -1,6 +1,8 @@
 """`python -m batchloop [--verbose] <command>`: what the Makefile calls. What is wrong is said in a sentence."""
 
 import importlib
+import io
+import os
 import sys
 import traceback
 
@@ -15,12 +17,19 @@ VERBOSE = "--verbose"
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a file that has no such sign ends no command
     words = [word for word in given if word != VERBOSE]
     try:
         if words[:1] == ["adopt"]:
             return int(importlib.import_module("batchloop.adopt.adopting").main(words[1:]))
         chosen = cli.parser().parse_args(words)
-        return int(chosen.run(chosen))
+        code = int(chosen.run(chosen))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read what is said has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if VERBOSE in given:
             traceback.print_exc()

@@ -58,33 +58,34 @@ def _unpacked(repository: Repository, commit: str, folder: Path) -> Repository:
 
 
 def _images(before: Repository, after: Repository, environment: str) -> Iterator[str]:
-    made: dict[Repository, dict[str, str]] = {before: {}, after: {}}
-    for each in made:
+    locks, parts = dict[Repository, dict[str, str]](), {each: here.own(each, "parts") for each in (before, after)}
+    for each in parts:
         with suppress(InputError):  # what is wrong with a file of settings is told below
-            made[each] = definitions.locks(each, definitions.read(each, environment)[1])
+            locks[each] = definitions.locks(each, definitions.read(each, environment)[1])
     for name in COMPONENTS:
-        old, new = (here.parts(each, name, locks.get(name, "")) for each, locks in made.items())
+        old, new = (found[locks.get(each, {}).get(name, name)] for each, found in parts.items())
         if files := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
             more = f" and {len(files) - 3} more" if len(files) > 3 else ""
             yield f"- image to build: **{name}** ({', '.join(map(_code, files[:3]))}{more})"
 
 
 def _definitions(before: Repository, after: Repository, environment: str) -> Iterator[str]:
-    for name in definitions.NAMES:
-        new = _text(after, environment, name)
-        try:
-            old = _text(before, environment, name)
-        except InputError as error:
-            yield f"Pipeline **{name}** of {environment}: what was before does not compile: {error}"
-            continue
+    compiled = {name: definitions.definition(after, environment, name) for name in definitions.NAMES}
+    try:
+        definitions.run_module(before, "batchloop", "compile", "--env", environment)  # by its own plumbing
+    except InputError as error:
+        yield f"Pipelines of {_code(environment)}: what was before does not compile: {_code(str(error))}"
+        return
+    for name, definition in compiled.items():
+        old = _text(json.loads((before.compiled(environment) / f"{name}.json").read_text(encoding="utf-8")))
+        new = _text(definition)
         if lines := list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=2)):
             shown = lines[:LONGEST] + ([f"… and {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else [])
             fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", "\n".join(shown)))])
-            yield "\n".join([f"Pipeline **{name}** of {environment}:", f"{fence}diff", *shown, fence])
+            yield "\n".join([f"Pipeline **{name}** of {_code(environment)}:", f"{fence}diff", *shown, fence])
 
 
-def _text(repository: Repository, environment: str, name: str) -> list[str]:
-    definition = definitions.definition(repository, environment, name)
+def _text(definition: Mapping[str, Any]) -> list[str]:
     return json.dumps(definition, indent=2, ensure_ascii=False, sort_keys=True).splitlines()
 
 
@@ -95,11 +96,11 @@ def _cost(before: Repository, after: Repository, environment: str) -> Iterator[s
     try:
         old = cost.make(before, environment, cost.Usage(), cost.today(), minutes)
     except InputError as error:
-        yield f"Cost of {environment}: of what was before it is not known: {error}"
+        yield f"Cost of {_code(environment)}: of what was before it is not known: {_code(str(error))}"
         return
     rows = [(name, f"{total(old):,.3f}", f"{total(new):,.3f}") for name, total in TOTALS.items()]
     if any(one != other for _, one, other in rows):
-        yield _table(f"{environment}, {new.prices.currency}", rows)
+        yield _table(f"{_code(environment)}, {new.prices.currency}", rows)
 
 
 def _metrics(before: Repository, after: Repository, environment: str, same: bool) -> Iterator[str]:
@@ -112,7 +113,8 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
         yield "Metrics: no released model here is of these sources; `make train` makes one to compare."
         return
     if other := _otherwise(after, environment, release):
-        yield f"Metrics: the released model was trained with other {', '.join(other)} than `make train` takes alone."
+        which = ", ".join(map(_code, other))
+        yield f"Metrics: the released model was trained with other {which} than `make train` takes alone."
     file = before.root / "environments" / f"{environment}.toml"
     if file.is_file():
         file.write_text(environments.untracked(file.read_text(encoding="utf-8")), encoding="utf-8")
@@ -121,7 +123,7 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
     old: dict[str, Any] = (storage.read_release(before.release) or {}).get("metrics", {})
     if not old:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        yield f"Metrics: what was before releases no model of these data: {' '.join(said)}"
+        yield f"Metrics: what was before releases no model of these data: {_code(' '.join(said))}"
     names = [name for name in release["metrics"] if name.startswith("test:")]
     rows = [(name[5:], _number(old.get(name)), _number(release["metrics"][name])) for name in names]
     yield _table(f"test rows of {_code(after.window())}", rows)

@@ -130,6 +130,7 @@ AUDIT = (
     AUDITED,
     text("--out"),
     switch("--batch", "its rows too"),
+    ENV,
 )
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
 LAST = number("--last", "how many trainings", default=10)
@@ -150,7 +151,7 @@ COMMANDS = (
     Command("label", "labelling.label", DATA, WINDOW, ENV, ON),
     Command("simulate", "simulate.simulation.simulate", SIMULATE),
     Command("images", "cloud.images.show", ENV),
-    Command("models", "local.models", USE),
+    Command("models", "local.models", ENV, USE),
     Command("compare", "trainings.compare", ENV, LAST, OUT),
     Command("track", "tracking.track", ENV),
     Command("compile", "pipelines.definitions.show", ENV),
@@ -180,15 +181,12 @@ COMMANDS = (
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; what it finds has `run`. What commands are for stands beside their targets of make."""
-    makefile = repository.here().root / "Makefile"
-    targets = makefile.read_text(encoding="utf-8") if makefile.is_file() else ""
-    abouts = dict(re.findall(r"^([a-z]+):.*## ([^:\[%\n]+)", targets, re.MULTILINE))
     whole = Parser(prog="python -m batchloop")
     commands = whole.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
-        added = commands.add_parser(command.name, help=abouts.get(command.name, ""))
+        added = commands.add_parser(command.name)
         for option in command.words():
             added.add_argument(option.name, **option.settings)
         added.set_defaults(run=command)
-    commands.add_parser("adopt", help=abouts.get("adopt", ""), add_help=False)  # has a command line of its own
+    commands.add_parser("adopt", add_help=False)  # has a command line of its own
     return whole

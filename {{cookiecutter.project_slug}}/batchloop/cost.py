@@ -208,9 +208,9 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     """From each step's newest local run in which it had to work; a reused step took no time, and tells nothing."""
     minutes: dict[str, tuple[float, str]] = {}
     for run in running.records(repository):
-        for name, step in run.get("steps", {}).items():
-            if step.get("state") == "done" and step.get("seconds", 0) > 0:
-                minutes.setdefault(name, (step["seconds"] / 60, f"as here, {str(run.get('started', ''))[:10]}"))
+        for name, step in run["steps"].items():
+            if step["state"] == "done" and step["seconds"] > 0:
+                minutes.setdefault(name, (step["seconds"] / 60, f"as here, {run['started'][:10]}"))
     return minutes
 
 

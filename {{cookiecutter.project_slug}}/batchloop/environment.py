@@ -155,7 +155,8 @@ class Environment(Names):
     @property
     def transform_ami(self) -> str | None:
         """What batch transform starts: its default has a driver too old for CUDA 12 ("GPU driver upgrades", guide)."""
-        return "al2-ami-sagemaker-batch-gpu-535" if has_gpu(self.instances["transform"].type) else None
+        takes = re.match(r"ml\.(g4dn|g5|g6e?)\.", self.instances["transform"].type)
+        return "al2-ami-sagemaker-batch-gpu-535" if takes else None
 
     @property
     def database(self) -> str:

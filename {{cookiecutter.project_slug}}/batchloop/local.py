@@ -103,8 +103,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         given = as_table(repository, options.data, False) if options.data else ""
         data = definitions.location(given) if given else _window_data(repository, "production")
         compiled = definitions.definition(repository, options.environment, "inference")
-        file = definition_file(repository, "inference", str(release.get("definition") or ""))
-        definition = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else compiled
+        definition = kept_definition(repository, "inference", str(release.get("definition"))) or compiled
         own = "; under the pipeline that it was released with: `make train` takes the new one"
         engine, version = backend(repository, options.on), versions(repository)
         changed = [name for name in COMPONENTS if not release["images"].get(name, "").endswith(f":{version(name)}")]
@@ -130,6 +129,14 @@ def score(repository: Repository, options: RunOptions) -> int:
         names = "series, time" if "series" in repository.tables() else "the id"
         print(f"when labels of these rows have come: make label DATA=file (with {names} and the label)")
     return 1 if finished.failed else 0
+
+
+def kept_definition(repository: Repository, name: str, digest: str) -> dict[str, Any]:
+    """A pipeline as it was when a model was registered; {} where that is not kept, or damaged: the digest tells."""
+    with suppress(OSError, ValueError):
+        found = json.loads(definition_file(repository, name, digest).read_text(encoding="utf-8"))
+        return found if batchloop_repository.of(found) == digest else {}
+    return {}
 
 
 def definition_file(repository: Repository, name: str, digest: str) -> Path:
@@ -176,29 +183,46 @@ def _report(repository: Repository, finished: Finished, texts: Iterable[str]) ->
     failures(repository, finished)
 
 
-def models(repository: Repository, use: int | None) -> int:
+def registered(repository: Repository, environment: str, version: int) -> dict[str, Any]:
+    """A package by its version: the environment's, or the only one that has it. Raises InputError."""
+    found = [its for its in running.registry(repository).packages() if its["ModelPackageVersion"] == version]
+    group = repository.names(environment).prefix
+    own = [its for its in found if its["ModelPackageGroupName"] == group] or found
+    if len(own) != 1:
+        others = " and of ".join(trained_for(repository, its) for its in own)
+        several = f"none of {environment}, but of {others}; ENV= names one of them."
+        raise InputError(f"version {version} is {several if own else 'not registered; `make models` lists what is.'}")
+    return own[0]
+
+
+def trained_for(repository: Repository, package: Mapping[str, Any]) -> str:
+    """The environment of a package's group."""
+    return str(package["ModelPackageGroupName"]).removeprefix(repository.names().prefix)
+
+
+def models(repository: Repository, environment: str, use: int | None) -> int:
     """List the registered versions, the newest first; or release one. Raises InputError where there is none of it."""
     packages = running.registry(repository).packages()
     if use is not None:
-        package = next((package for package in packages if package["ModelPackageVersion"] == use), None)
-        if package is None:
-            raise InputError(f"version {use} is not registered; `make models` lists what is.")
+        package = registered(repository, environment, use)
         if (release := storage.read_release(release_file(repository, package))) is None:
             raise InputError(f"what belongs to version {use} is no longer in local/releases; train again.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"version {use} can't be released: {gone}; train again.")
         write_json(repository.release, release)
-        print(f"version {use} is released.")
+        print(f"version {use} of {trained_for(repository, package)} is released.")
         return 0
     current = _readable(repository.release)
     if not packages:
         print("no model is registered here yet; run `make train`.")
+    width = max((len(trained_for(repository, its)) for its in packages), default=0)
     for package in reversed(packages):
         mark = "released" if package["ModelPackageArn"] == current.get("model_package") else ""
         untrusted = _readable(release_file(repository, package)).get("untrusted")
         mark += f"  not to be trusted on new rows: {untrusted}" if untrusted else ""
         status, version = package.get("ModelApprovalStatus", ""), package["ModelPackageVersion"]
-        print(f"{version:>4}  {package['CreationTime']}  {status:<22} {mark}".rstrip())
+        name = trained_for(repository, package)
+        print(f"{version:>4}  {name:<{width}}  {package['CreationTime']}  {status:<22} {mark}".rstrip())
     return 0
 
 
@@ -308,7 +332,7 @@ def given(repository: Repository, release: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the run that trained a release; {} where nothing tells them any more."""
     execution = release["artifacts"]["model"].removeprefix("s3://runs/training/").partition("/")[0]
     runs = running.records(repository)
-    return next((run["parameters"] for run in runs if run.get("execution") == execution), {})
+    return next((run["parameters"] for run in runs if run["execution"] == execution), {})
 
 
 def _earlier_data(repository: Repository, stored: Storage, options: RunOptions) -> str:

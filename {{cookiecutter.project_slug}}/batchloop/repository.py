@@ -17,10 +17,13 @@ from batchloop.control.names import Names
 
 
 def full(error: Exception) -> InputError | None:
-    """The sentence for a disk that is full, where that is what an error means."""
-    if FULL not in str(error):
-        return None
-    return InputError("the disk is full: nothing is half written; make room (local/ may be removed) and say it again.")
+    """The sentence for what the system refuses: a disk that is full, or a file that can't be read, made or written."""
+    if FULL in str(error):
+        room = "make room (local/ may be removed)"
+        return InputError(f"the disk is full: nothing is half written; {room} and say it again.")
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return InputError(f"{error.filename}: {error.strerror}. Mend that, and say it again.")
+    return None
 
 
 class Stopped(Exception):
@@ -31,6 +34,7 @@ Ran = subprocess.CompletedProcess[str]
 PROCESSES, DOCKER = "processes", "docker"
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = tuple(names.COMPONENTS)
+ON_GPU = ("algorithm", "explainability")  # whose images have a stage with what a GPU needs
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def files(root: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 def locks(repository: Repository) -> dict[str, str]:
     """Lock → the component whose image is made of it: its own and, where there is one, that with what a GPU needs."""
-    both = {lock: name for name in COMPONENTS for lock in (name, f"{name}-gpu")}
+    both = {lock: name for name in COMPONENTS for lock in (name, *([f"{name}-gpu"] if name in ON_GPU else []))}
     there = {file.stem for file in (repository.root / "locks").glob("*-gpu.txt")}
     return {lock: name for lock, name in both.items() if lock == name or lock in there}
 
@@ -148,6 +152,20 @@ def parts(repository: Repository, name: str, lock: str = "") -> dict[str, str]:
     tables = repository.tables()
     read = {f"usecase.toml [{table}]": of(tables.get(table)) for table in usecase.TABLES[name]}
     return files(repository.root, paths) | read
+
+
+def own(tree: Repository, function: str) -> dict[str, Any]:
+    """Lock → what `component` or `parts` of a tree's own plumbing say: an update may count other files.
+
+    A tree that gives no answer is counted as this one.
+    """
+    asked = f"{{lock: repository.{function}(here, name, lock) for lock, name in repository.locks(here).items()}}"
+    code = f"import json; from batchloop import repository; here = repository.here(); print(json.dumps({asked}))"
+    done = ran([sys.executable, "-Bc", code], tree.root, {"PYTHONPATH": str(tree.root)})
+    if done.returncode == 0:
+        return dict(json.loads(done.stdout))
+    count = {"component": component, "parts": parts}[function]
+    return {lock: count(tree, name, lock) for lock, name in locks(tree).items()}
 
 
 def sources(repository: Repository, environment: str) -> str:

@@ -103,7 +103,8 @@ def _copied(repository: Repository) -> Iterator[Repository]:
     copy = Repository(repository.local / "size")
     shutil.rmtree(copy.root, ignore_errors=True)
     try:
-        shutil.copytree(repository.root, copy.root, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        left_out = shutil.ignore_patterns(*LEFT_OUT)
+        shutil.copytree(repository.root, copy.root, ignore=left_out, ignore_dangling_symlinks=True)
         if (compiled := repository.local / "compiled").exists():
             shutil.copytree(compiled, copy.local / "compiled")
         for file in (copy.root / "environments").glob("*.toml"):  # what one instance needs is measured
@@ -113,6 +114,9 @@ def _copied(repository: Repository) -> Iterator[Repository]:
             (place := copy.data("validation")).parent.mkdir(parents=True)
             place.symlink_to(validation.resolve())
         yield copy
+    except shutil.Error as error:
+        file, _, why = error.args[0][0]
+        raise InputError(f"{file} can't be copied, so nothing was measured: {why}") from None
     finally:
         shutil.rmtree(copy.root, ignore_errors=True)
 

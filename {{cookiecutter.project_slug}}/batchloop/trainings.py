@@ -62,7 +62,7 @@ def here(repository: Repository, name: str, last: int = LAST) -> list[Training]:
     """The last ones of an environment on this machine, the newest first."""
     packages = {its["ModelPackageArn"]: its for its in running.registry(repository).packages()}
     found, current = list[Training](), ""
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         current = json.loads(repository.release.read_text(encoding="utf-8"))["model_package"]
     for record in islice(running.records(repository, repository.names(name).pipeline("training")), last):
         training = _local(repository, record)
@@ -201,6 +201,7 @@ def compare(repository: Repository, name: str, last: int = LAST, out: str = "") 
 
 def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -210,7 +211,7 @@ def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> Non
     counted = "examples" if case.series else "rows"  # a value of series is learned from several origins
     columns = ("", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window")
     columns = (*columns, *differing, "release")
-    table: Any = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table: Any = Table(*(escape(plain(name)) for name in columns), box=None, pad_edge=False, header_style="bold")
     for row in those:
         value, lead = (_text(row[key]) for key in ("value", "lead"))
         limits = [_limits(row["low"], row["high"]), f"{lead} {_limits(row['lead_low'], row['lead_high'])}"]

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from batchloop import environment
 from batchloop import repository as here
 from batchloop.container import usecase
 from batchloop.container.job import InputError
@@ -84,11 +86,19 @@ def update(repository: Repository, to: str) -> int:
     with TemporaryDirectory() as folder:
         clone = Path(folder) / "template"
         git("clone", "--quiet", "--no-checkout", "--", place, clone)
-        git("-C", clone, "checkout", "--quiet", "--detach", f"v{wanted}" if f"v{wanted}" in tags else wanted)
+        git("-C", clone, "checkout", "--quiet", "--detach", _commit(clone, wanted, place))
         if not (merging := clone / "hooks" / "update.py").is_file():
             raise InputError(f"{wanted} of {place} can't update a repository yet; name a newer version with TO=.")
         command = [sys.executable, "-B", str(merging), "--template", place]
         return subprocess.run(command, cwd=repository.root, check=False).returncode  # noqa: S603 - the template
+
+
+def _commit(clone: Path, wanted: str, place: str) -> str:
+    """The commit that a version, a branch or a commit's own name means. Raises InputError."""
+    for name in (f"refs/tags/v{wanted}", f"refs/remotes/origin/{wanted}", wanted):
+        with suppress(InputError):
+            return git("-C", clone, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    raise InputError(f"{place} has no version, branch or commit {wanted!r}, and no folder here is called so.")
 
 
 def doctor(repository: Repository) -> int:
@@ -139,7 +149,9 @@ def _machine(repository: Repository) -> Iterator[tuple[str, str, str]]:
 
 def _settings(repository: Repository) -> Iterator[tuple[str, str, str]]:
     try:
-        usecase.load(repository.root / "usecase.toml")
-        yield "ok", "usecase.toml", "in order"
+        case = usecase.load(repository.root / "usecase.toml")
+        for file in sorted(repository.root.glob("environments/*.toml")):
+            environment.load(file.parent, file.stem, case)
+        yield "ok", "settings", "usecase.toml and environments/ are in order"
     except InputError as error:
-        yield "mend", "usecase.toml", str(error).replace("\n", " ")
+        yield "mend", "settings", str(error).replace("\n", " ")

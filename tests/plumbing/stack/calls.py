@@ -26,6 +26,7 @@ ACTIONS = {
 # what boto3 makes of several operations ("S3 transfers" in its guide)
 MANAGED = {
     "copy": ["s3:HeadObject", "s3:CopyObject", "s3:AbortMultipartUpload"],
+    "download_file": ["s3:HeadObject", "s3:GetObject"],
     "upload_file": ["s3:PutObject", "s3:AbortMultipartUpload"],
     "upload_fileobj": ["s3:PutObject", "s3:AbortMultipartUpload"],
 }

@@ -292,6 +292,7 @@ DEPLOYING = [
     ("cloud.upload", "upload"),
     ("trainings", "compare"),
     ("tracking", "track"),
+    *(("audit.account", name) for name in ("there", "Fetched", "Released")),  # make audit FROM=
 ]
 ASKING = {"AthenaWorkgroup": "analysts", "RedshiftArns": f"arn:aws:redshift-serverless:{HERE}:workgroup/1"}
 ASKING["RedshiftArns"] += f",arn:aws:redshift:{HERE}:cluster:c,arn:aws:redshift:{HERE}:dbname:c/sales"

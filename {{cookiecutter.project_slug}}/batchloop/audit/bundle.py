@@ -30,12 +30,16 @@ GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release by its number, or the last one, `source` the environment whose it is; `batch`: with the rows scored."""
+    """A release by its number, or the last one; with a `source` of that environment's account, else of this machine,
+
+    where `environment` says whose number it is. `batch`: with the rows scored.
+    """
 
     release: int | None = None
     source: str = ""
     out: str = ""
     batch: bool = False
+    environment: str = "dev"
 
 
 def audit(repository: Repository, wanted: Wanted) -> int:
@@ -46,9 +50,9 @@ def audit(repository: Repository, wanted: Wanted) -> int:
 
             subject = account.there(repository, wanted.source, wanted.release, Path(fetched))
         else:
-            subject = here(repository, wanted.release)
-        number = subject.manifest["version"]
-        folder = f"{wanted.source}-{number}" if wanted.source else f"release-{number}"
+            subject = here(repository, wanted.environment, wanted.release)
+        number, environment = subject.manifest["version"], local.trained_for(repository, subject.package)
+        folder = f"{environment}-{number}" if wanted.source else f"release-{environment}-{number}"
         target = Path(wanted.out or repository.local / "audit" / folder).expanduser().resolve()
         if wanted.out and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"OUT={wanted.out} is there already; name a folder that is new or empty.")
@@ -60,7 +64,8 @@ def audit(repository: Repository, wanted: Wanted) -> int:
                 shutil.rmtree(target)
             made.rename(target)
     sizes = [file.stat().st_size for file in target.rglob("*") if file.is_file()]
-    print(f"release {number}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB in {repository.shown(target)}/")
+    held = f"{len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB"
+    print(f"release {number} of {environment}: {held} in {repository.shown(target)}/")
     print("its README.md says what is what, and how to repeat the predictions", *missing, sep="\nmissing: ")
     return int(bool(missing))
 
@@ -81,14 +86,17 @@ class Bundle:
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
-            both = batchloop_repository.locks(unpacked)
-            tags = {lock: batchloop_repository.component(unpacked, name, lock) for lock, name in both.items()}
-            used = {lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags[lock]}")}
+            both, tags = batchloop_repository.locks(unpacked), batchloop_repository.own(unpacked, "component")
+            used = {
+                lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags.get(lock)}")
+            }
             differ = [name for name in COMPONENTS if name not in used.values()]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
-            case = usecase.load(unpacked.root / "usecase.toml")
-            for lock, bill in supply.bills(unpacked, used | {name: name for name in differ}).items():
-                write_json(made / "sbom" / f"{lock}.cdx.json", bill)
+            case, kept = usecase.load(unpacked.root / "usecase.toml"), manifest.get("digests", manifest["images"])
+            images = {lock: (name, manifest["images"][name], kept[name]) for lock, name in used.items()}
+            images |= {name: (name, manifest["images"][name], kept[name]) for name in differ}
+            for lock, bill in supply.bills(unpacked, images).items():
+                write_json(self.made / "sbom" / f"{lock}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
         for path in ("release.json", "local/release.json"):
@@ -112,7 +120,7 @@ class Bundle:
         missing += self._scored()
         about: dict[str, Any] = {
             "scored": self.subject.scored.get("execution", ""),
-            "environment": str(self.subject.package["ModelPackageGroupName"]).removeprefix(names.prefix),
+            "environment": local.trained_for(self.repository, self.subject.package),
             "settings": self._settings(),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
             "name": names.folder,
@@ -174,10 +182,15 @@ class Bundle:
                 yield name, {"run": run["execution"], "uri": given[name], **about}
 
     def _card(self, case: UseCase, data: Mapping[str, Any]) -> None:
-        manifest, stored, metrics = self.subject.manifest, self.subject.stored, self.subject.package["ModelMetrics"]
-        quality = metrics["ModelQuality"]["Statistics"]["S3Uri"]
+        manifest, stored, package = self.subject.manifest, self.subject.stored, self.subject.package
+        try:
+            quality = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+            reasons = package["ModelMetrics"]["Explainability"]["Report"]["S3Uri"]
+        except (KeyError, TypeError):
+            number = manifest["version"]
+            raise InputError(f"what is registered of version {number} names no reports of its training.") from None
         self._copy(f"{quality.rpartition('/')[0]}/", self.made / "reports" / "LearnBaseline")
-        self._copy(metrics["Explainability"]["Report"]["S3Uri"], self.made / "reports" / "LearnExplainer.html")
+        self._copy(reasons, self.made / "reports" / "LearnExplainer.html")
         declared = self.subject.definitions.get("training", {}).get("Parameters", [])
         usual = {"QualityLimit": case.gate.minimum, "MinimumLead": case.gate.minimum_lead}
         usual |= {one["Name"]: one["DefaultValue"] for one in declared if one["Name"] in usual}

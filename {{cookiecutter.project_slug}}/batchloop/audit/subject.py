@@ -64,20 +64,19 @@ class Subject:
         return f"{(given or found['TransformOutput']['S3OutputPath']).rstrip('/')}/"
 
 
-def here(repository: Repository, number: int | None) -> Subject:
-    """A version that is registered here. Raises InputError where there is none, or too little of it."""
+def here(repository: Repository, environment: str, number: int | None) -> Subject:
+    """What is released here, or a version that is registered. Raises InputError for none, or too little of it."""
     packages, released = running.registry(repository).packages(), storage.read_release(repository.release)
-    last = (released or {}).get("model_package") if number is None else None
-    known = (one for one in packages if last == one["ModelPackageArn"] or number == one["ModelPackageVersion"])
-    if (package := next(known, None)) is None:
-        none = f"version {number} is not registered; `make models` lists what is."
-        raise InputError("there is no released model yet; run `make train` first." if number is None else none)
+    last = (one for one in packages if one["ModelPackageArn"] == (released or {}).get("model_package"))
+    package = next(last, None) if number is None else local.registered(repository, environment, number)
+    if package is None:
+        raise InputError("there is no released model yet; run `make train` first.")
     manifest, stored = storage.read_release(local.release_file(repository, package)), running.storage(repository)
     if gone := storage.missing_artifacts(stored, manifest) if manifest else "its file in local/releases is gone":
         raise InputError(f"version {package['ModelPackageVersion']} can't be audited: {gone}; train again.")
     manifest = dict(manifest or {})
     digests = {"training": manifest.get("training"), "inference": manifest.get("definition")}
-    kept = {name: local.definition_file(repository, name, str(digest)) for name, digest in digests.items()}
+    kept = {name: local.kept_definition(repository, name, str(digest)) for name, digest in digests.items()}
     model = manifest["artifacts"]["model"]
     runs = [*running.records(repository)][::-1]
     scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
@@ -85,7 +84,7 @@ def here(repository: Repository, number: int | None) -> Subject:
     return Subject(
         manifest,
         package,
-        {name: json.loads(file.read_text("utf-8")) for name, file in kept.items() if file.is_file()},
+        {name: definition for name, definition in kept.items() if definition},
         {"packages": approvals, "released": released, "scorings": [decided(stored, run) for run in scorings]},
         stored,
         next((run for run in runs if f"/{run['execution']}/" in model), {}),

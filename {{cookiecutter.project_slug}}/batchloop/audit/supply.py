@@ -1,21 +1,19 @@
 """`make sbom` and `make scan`: what the locks put into the images, and what is known to be vulnerable of it."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 from batchloop import repository as batchloop_repository
+from batchloop.cloud import images
 from batchloop.container import settings
 from batchloop.container.job import InputError, listed
 from batchloop.container.settings import Matching
-from batchloop.engine.containers import docker
 from batchloop.engine.storage import write_json
 from batchloop.repository import Repository
 
@@ -23,7 +21,7 @@ from batchloop.repository import Repository
 IMAGE = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
 IMAGE |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
 IGNORED = "vulnerabilities.toml"
-UNKNOWN = "not known here: docker has not read it"
+UNKNOWN = "not known: no image that docker reads here says what it was built on"
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,12 @@ class Pass:
     until: Annotated[str, Matching(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", 'a day, as "2027-01-31"')]
 
 
-def base_image(repository: Repository) -> str:
-    """What the images are built on: BASE_IMAGE, or what the Dockerfile names."""
-    text = (repository.root / "components" / "Dockerfile").read_text(encoding="utf-8")
-    return os.environ.get("BASE_IMAGE") or str(re.findall(r"(?m)^ARG BASE_IMAGE=(\S+)", text)[0])
-
-
 def locked(repository: Repository, lock: str) -> list[str]:
     """The requirements that an image takes of a lock, with their hashes: those of its system and its Python."""
     from packaging.requirements import Requirement  # noqa: PLC0415 - loaded where it is used
 
     text = (repository.root / "locks" / f"{lock}.txt").read_text(encoding="utf-8").replace("\\\n", "")
-    python = (re.findall(r"python:(3\.\d+)", base_image(repository)) or ["3.11"])[0]
+    python = (re.findall(r"python:(3\.\d+)", images.base_image(repository)) or ["3.11"])[0]
     image, found = IMAGE | {"python_version": python, "python_full_version": f"{python}.0"}, []
     for line in filter(str.strip, text.splitlines()):
         name, *hashes = line.split("--hash=")
@@ -68,37 +60,33 @@ def _tool(*words: str, given: str = "") -> tuple[str, str]:
 
 def sbom(repository: Repository) -> int:
     """Write a bill of materials for each image; the exit code."""
-    for lock, bill in bills(repository, batchloop_repository.locks(repository)).items():
+    names = batchloop_repository.locks(repository)
+    tags = {lock: batchloop_repository.component(repository, name, lock) for lock, name in names.items()}
+    made = {lock: repository.image(name, tags[lock]) for lock, name in names.items()}
+    found = bills(repository, {lock: (name, made[lock], made[lock]) for lock, name in names.items()})
+    for lock, bill in found.items():
         file = repository.local / "sbom" / f"{lock}.cdx.json"
         write_json(file, bill)
         print(f"{lock:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
-    digest = bill["components"][-1]["version"]
-    print(f"on {base_image(repository)}, digest {digest}; what else that holds is seen by whoever scans the image")
+    bases = [bill["components"][-1] for bill in found.values()]
+    for name, digest in sorted({(base["name"], base["version"]) for base in bases}):
+        print(f"on {name}, digest {digest}; what else that holds is seen by whoever scans the image")
     return 0
 
 
-def bills(repository: Repository, made: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Lock → the bill of the image that is made of it; `made` says of which component. Raises InputError."""
-    base = base_image(repository)
-    digest = base_digest(base)
-    return {lock: bill_of(repository, component, lock, base, digest) for lock, component in made.items()}
+def bills(repository: Repository, made: Mapping[str, tuple[str, str, str]]) -> dict[str, dict[str, Any]]:
+    """Lock → the bill of the image that is made of it: its component, its name with the tag, and as it is kept."""
+    return {lock: bill_of(repository, lock, *about) for lock, about in made.items()}
 
 
-def base_digest(base: str) -> str:
-    """The digest of the base image, as its registry tells docker; UNKNOWN without docker, or an answer."""
-    if "@" in base:
-        return base.partition("@")[2]
-    with suppress(InputError, ValueError):
-        said = docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", base)
-        return str(json.loads(said)["digest"])
-    return UNKNOWN
+def bill_of(repository: Repository, lock: str, component: str, named: str, kept: str) -> dict[str, Any]:
+    """CycloneDX of one image: the packages of its lock, and the image that it is built on.
 
-
-def bill_of(repository: Repository, component: str, lock: str, base: str, digest: str) -> dict[str, Any]:
-    """CycloneDX of one image: the packages of its lock, and the image (with its digest) that it is built on.
-
+    That has the digest by which it was named in the build, or UNKNOWN: what a tag means now says nothing of then.
     Raises InputError where the tool can't make it.
     """
+    base = images.built_on(kept) or images.base_image(repository)
+    digest = base.partition("@")[2] or UNKNOWN
     given = "\n".join(locked(repository, lock)) + "\n"
     said, trouble = _tool("cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
     try:
@@ -107,7 +95,7 @@ def bill_of(repository: Repository, component: str, lock: str, base: str, digest
         raise InputError(f"cyclonedx-py: {trouble or 'it said nothing'}") from None
     for package in bill["components"]:
         package.pop("description")  # the line of the lock again
-    version = batchloop_repository.component(repository, component, lock)
+    version = named.rpartition(":")[2]
     name, under = f"{repository.names().folder}/{component}", re.split(":[^/]*$|@", base)[0]
     hashes = [] if digest == UNKNOWN else [{"alg": "SHA-256", "content": digest.partition(":")[2]}]
     image = {"type": "container", "bom-ref": "image", "name": name, "version": version}

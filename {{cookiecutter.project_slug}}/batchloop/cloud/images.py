@@ -5,7 +5,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ PLATFORM = "linux/amd64"  # what SageMaker's instances are, whatever this machin
 # from 0.31 on, and before that for every image with attestations ("Unsupported manifest media type").
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ATTESTATIONS = ["type=provenance,disabled=true", "type=sbom,disabled=true"]
+INSPECT = ("buildx", "imagetools", "inspect", "--format")
+LABEL = "org.opencontainers.image"  # begins the labels, as OCI names them; base.digest is of what an image is built on
 Texts = Mapping[str, str]
 ABSENT = ("not found", "manifest unknown", "name unknown", "repository does not exist")
 
@@ -69,10 +72,12 @@ def build(repository: Repository, locks: Texts | None = None, cache: Texts | Non
 
 
 def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, str]) -> None:
-    base, pip = os.environ.get("BASE_IMAGE"), os.environ.get("PIP_CONFIG_FILE")
+    base, pip = pinned(base_image(repository)), os.environ.get("PIP_CONFIG_FILE")
     commit, targets = definitions.git_commit(repository), {}
+    name, _, digest = base.partition("@")
     for image in images:
         labels = {"version": image.version, "revision": commit, "title": image.component}
+        labels |= {"base.name": name, "base.digest": digest} if digest else {}
         variant = {image.component.upper(): image.lock} if image.lock != image.component else {}
         targets[image.component] = {
             "output": ["type=docker,oci-mediatypes=false"],
@@ -81,8 +86,8 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
             "dockerfile": "components/Dockerfile",
             "target": image.component,
             "platforms": [PLATFORM],
-            "args": {"CODE_VERSION": image.version, **variant, **({"BASE_IMAGE": base} if base else {})},
-            "labels": {f"org.opencontainers.image.{name}": value for name, value in labels.items()},
+            "args": {"CODE_VERSION": image.version, **variant, "BASE_IMAGE": base},
+            "labels": {f"{LABEL}.{label}": value for label, value in labels.items()},
             "tags": [image.name],
             "secret": ["id=pip,env=PIP_SETTINGS"] if pip else [],
             "cache-to": ["type=inline"],
@@ -106,6 +111,31 @@ def _bake(repository: Repository, images: Sequence[Image], cache: Mapping[str, s
         raise InputError(f"the images could not be built: {what}\n  log: {repository.shown(log)}")
 
 
+def base_image(repository: Repository) -> str:
+    """What the images are built on: BASE_IMAGE, or what the Dockerfile names."""
+    text = (repository.root / "components" / "Dockerfile").read_text(encoding="utf-8")
+    return os.environ.get("BASE_IMAGE") or str(re.findall(r"(?m)^ARG BASE_IMAGE=(\S+)", text)[0])
+
+
+def pinned(base: str) -> str:
+    """A base image with the digest that its registry has for its tag now; as it is where none answers."""
+    with suppress(InputError, ValueError, LookupError, TypeError):
+        return base if "@" in base else f"{base}@{json.loads(docker(*INSPECT, '{{json .Manifest}}', base))['digest']}"
+    return base
+
+
+def built_on(image: str) -> str:
+    """name@digest of the base of an image here, or of a registry's; "" where none of its labels says it."""
+    labels: Mapping[str, str] = {}
+    with suppress(InputError, ValueError, LookupError, TypeError):
+        if exists(image):
+            labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)) or {}
+        elif "@" in image:
+            labels = json.loads(docker(*INSPECT, "{{json .Image}}", image))["config"]["Labels"]
+    name, digest = (labels.get(f"{LABEL}.base.{part}", "") for part in ("name", "digest"))
+    return f"{name}@{digest}" if digest else ""
+
+
 def _last_words(log: str) -> str:
     target = re.findall(r"^#\d+ \[([\w-]+) [\d/]+\]", log, re.MULTILINE)
     said = re.findall(r"^#?\d* ?[\d.]+ (?=\S)(.*(?:[Ee]rror|ERROR|failed|No ).*)$", log, re.MULTILINE)
@@ -125,6 +155,7 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
     if source:
         giving = opened(repository, source, profile)
         digests = copying.copied(giving, session, pushed(giving))
+        print(*other_variants(giving, session), sep="", end="")
     else:
         registry = f"{host or _sign_in(session)}/{session.environment.folder}"
         locks = definitions.locks(repository, session.environment)
@@ -142,6 +173,14 @@ def push(repository: Repository, name: str, host: str = "", source: str = "", pr
             session.call("ssm", "put_parameter", Name=parameter, Value=uri, Overwrite=True)
             print(f"{component:<15} recorded in {parameter}", flush=True)
     return 0
+
+
+def other_variants(giving: Session, taking: Session) -> Iterator[str]:
+    """A line where an image that is copied was not made for the instances that it comes to."""
+    made, wanted = (definitions.locks(its.repository, its.environment) for its in (giving, taking))
+    for component in (name for name, lock in made.items() if lock != wanted[name]):
+        has = "a GPU, which is paid for and idle" if made[component] == component else "no GPU, and CUDA in its image"
+        yield f"{component}: {taking.name} gives it {has}: {giving.name}'s image was made for other instances\n"
 
 
 def recorded(session: Session) -> dict[str, str]:
@@ -178,7 +217,7 @@ def digest(registry: str, image: Image) -> str:
     """repository@sha256:… of an image in the registry, "" where it is not. Raises InputError."""
     name = f"{registry}/{image.component}:{image.version}"
     try:
-        manifest = json.loads(docker("buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", name))
+        manifest = json.loads(docker(*INSPECT, "{{json .Manifest}}", name))
     except InputError as failure:
         if not any(sign in str(failure).lower() for sign in ABSENT):
             raise

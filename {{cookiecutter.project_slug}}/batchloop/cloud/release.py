@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from batchloop.cloud import copying
+from batchloop.cloud import copying, images
 from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import artifacts, storage
@@ -275,6 +275,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     if (released := given.manifest) is None:
         raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
+    print(*images.other_variants(giving, taking), sep="", end="", flush=True)
     moved = {**released, "images": copying.copied(giving, taking, released["images"])}
     manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"

@@ -145,8 +145,10 @@ def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Colu
     numeric, every, rows = "edges" in learned, sum(learned["counts"]), max(float(now.counts.sum()), 1)
     beyond = []
     if numeric and now.low is not None and now.high is not None and learned["low"] is not None:
-        beyond += [f"down to {now.low:.6g}, learned from {learned['low']:.6g}"] if now.low < learned["low"] else []
-        beyond += [f"up to {now.high:.6g}, learned to {learned['high']:.6g}"] if now.high > learned["high"] else []
+        ends = [report.dated(end, learned["kind"]) for end in (now.low, learned["low"], now.high, learned["high"])]
+        low, least, high, most = (end if isinstance(end, str) else f"{end:.6g}" for end in ends)
+        beyond += [f"down to {low}, learned from {least}"] if now.low < learned["low"] else []
+        beyond += [f"up to {high}, learned to {most}"] if now.high > learned["high"] else []
     return {
         "name": learned["name"],
         "kind": learned["kind"],
@@ -195,19 +197,13 @@ def _alarms(case: UseCase, alarms: Sequence[str]) -> dict[str, Any]:
 
 def baseline(case: UseCase, learned: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """The page of train mode; of the evaluation: how the model compares with the released one, and what it knew."""
-    parts = [
-        [name, *line]
-        for name, cells in learned["performance"].get("cells", {}).items()
-        for line in _reliability(*(np.asarray(cells[key], float) for key in ("scores", "rows", "hits")))
-    ]
+    parts = list[list[Any]]()  # with about as many rows each: mean score, share of hits, rows
+    for name, cells in learned["performance"].get("cells", {}).items():
+        scores, rows, hits = (np.asarray(cells[key], float) for key in ("scores", "rows", "hits"))
+        part = ((np.cumsum(rows) - rows / 2) / rows.sum() * PARTS).astype(int)
+        count, score, hit = (np.bincount(part, weights=values) for values in (rows, rows * scores, hits))
+        parts += [[name, score[n] / count[n], hit[n] / count[n], int(count[n])] for n in np.flatnonzero(count)]
     return report.render("baseline.html", case=case, learned=learned, evaluation=evaluation, parts=parts)
-
-
-def _reliability(scores: Any, rows: Any, hits: Any) -> list[list[Any]]:
-    """Mean score, share of hits and rows, of parts with about as many rows each."""
-    part = ((np.cumsum(rows) - rows / 2) / rows.sum() * PARTS).astype(int)
-    count, score, hit = (np.bincount(part, weights=values) for values in (rows, rows * scores, hits))
-    return [[score[one] / count[one], hit[one] / count[one], int(count[one])] for one in np.flatnonzero(count)]
 
 
 def batch(

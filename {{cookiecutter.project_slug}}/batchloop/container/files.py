@@ -49,6 +49,8 @@ def find(folder: Path) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path.name} is a link to {os.readlink(path)}, which does not exist; mend or remove it.")
     if tables := [path for path in candidates if path.name.lower().endswith(KINDS)]:
+        if odd := [path.name for path in tables if not path.is_file()]:
+            raise InputError(f"{odd[0]} is a pipe or a device, and a table is read more than once: write it to a file.")
         return tables
     inside = candidates or sorted(folder.glob("[!._]*"))
     held = f"only {inside[0].name}{'/' * inside[0].is_dir()}" if inside else "nothing"

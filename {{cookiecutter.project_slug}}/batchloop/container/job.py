@@ -156,6 +156,12 @@ def source(name: str) -> str:
     return str(_inputs().get(name, {}).get("S3Uri", "")).removeprefix("file://")
 
 
+def check_quotable(name: str, text: str) -> None:
+    """Raises InputError for a parameter's value that can't stand in the registered card, which is JSON, as it is."""
+    if re.search(r'["\\\x00-\x1f]', text):
+        raise InputError(f"{name} = {text!r} has a quote, a backslash or a line break in it; give it another name.")
+
+
 def _inputs() -> dict[str, Mapping[str, Any]]:
     """A processing job's inputs by name."""
     inputs = _read(root() / "config" / "processingjobconfig.json").get("ProcessingInputs") or []
@@ -199,6 +205,8 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = (
     logging.getLogger().handlers[0].setFormatter(Words())
     signal.signal(signal.SIGTERM, _stop)  # the first process of a container would not notice it otherwise
     try:
+        if name == "processing train":  # a value given in the console, or by the API, was looked at by nobody
+            check_quotable("TrainingData", source("raw"))
         if _has_work(name, spread, flag(settings(arguments), "share")):
             with _scratch():
                 mode(settings(arguments))

@@ -31,7 +31,10 @@ class Known:
 
     def __init__(self, learned: Mapping[str, Any]) -> None:
         self.learned = learned
-        self.codes = {feature["name"]: _bare(feature.get("categories", ())) for feature in learned["features"]}
+        self.codes = dict[str, dict[str, str]]()  # by what is left of them without leading zeros, where that is no code
+        for feature in learned["features"]:
+            codes = {str(int(code)): code for code in feature.get("categories", ()) if code.isdecimal()}
+            self.codes[feature["name"]] = {bare: codes[bare] for bare in codes.keys() - feature.get("categories", ())}
         self.present, self.own, self.lost = Counter[str](), Counter[str](), Counter[str]()
         self.examples: dict[str, str] = {}  # of codes that lost their zeros
         self.seen: dict[str, list[str]] = {}  # a few values, until one is known
@@ -84,9 +87,3 @@ class Known:
         was = f"{self.examples[name]!r} was {self.codes[name][self.examples[name]]!r} in training"
         rows = f"leading zeros are missing in {self.lost[name]:,} rows ({was})"
         return f"{rows}: write the column as text, not as numbers"
-
-
-def _bare(categories: list[str]) -> dict[str, str]:
-    """Codes by what is left of them without leading zeros, where that is no code itself."""
-    codes = {str(int(code)): code for code in categories if code.isdecimal()}
-    return {bare: code for bare, code in codes.items() if bare not in set(categories)}

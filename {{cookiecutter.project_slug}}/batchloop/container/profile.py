@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from batchloop.container import files, measured, raw, seasonal
 from batchloop.container.protocols import Bins, DriftFile
+from batchloop.container.report import dated
 from batchloop.container.usecase import UseCase
 
 BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
@@ -276,8 +277,6 @@ def labels(column: Bins) -> list[str]:
     """A name for each bin, as people read it."""
     if "values" in column:
         return [*column["values"], "other", "missing"]
-    dates = column["kind"] == "date"
-    edges = [
-        str(np.datetime64(int(edge), "D")) if dates and abs(edge) < 1e6 else f"{edge:,.4g}" for edge in column["edges"]
-    ]
+    ends = [dated(edge, column["kind"]) for edge in column["edges"]]
+    edges = [end if isinstance(end, str) else f"{end:,.4g}" for end in ends]
     return [*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}" if edges else "any", "missing"]

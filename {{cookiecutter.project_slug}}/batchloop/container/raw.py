@@ -97,7 +97,7 @@ class RawTable:
     def count(self, batch: pl.DataFrame, usecase: UseCase) -> None:
         broken, label = int(batch[BROKEN].sum()), usecase.data.label
         if broken and not self.broken:
-            own = usecase.data.id or NO_ID
+            own = pl.col(usecase.data.id or NO_ID) if usecase.data.id or NO_ID in batch.columns else pl.lit(None)
             file, row, error, name = batch.filter(pl.col(BROKEN)).select(FILE, ROW, ERROR, own).row(0)
             named = name and any(column.type == "image" for column in usecase.columns)  # by what people know it
             self.first = f"{file}, row {row}{f' ({name})' if named else ''}: {error}"
@@ -108,7 +108,7 @@ class RawTable:
         self.values.update({name: len(batch) - nulls for name, nulls in zip(names, absent, strict=True)})
         if label in batch.columns:
             self.unlabelled += int((batch[label].is_null() & ~batch[BROKEN]).sum())
-            self.classes.update(batch[label].drop_nulls().unique().head(2))
+            self.classes.update(batch[label].drop_nulls().unique().head(2) if len(self.classes) < 2 else ())
         if GROUP in batch.columns:
             self.ungrouped += batch[GROUP].null_count()
         if usecase.keys():

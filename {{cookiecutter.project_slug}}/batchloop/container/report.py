@@ -5,7 +5,9 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +25,7 @@ TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
 FEW = 7  # bins up to which each has a line of its own
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
+EPOCH = date(1970, 1, 1)
 
 Interval = tuple[str, float | None, float | None, float | None]  # label, lower bound, value, upper bound
 
@@ -55,6 +58,14 @@ def number(value: object) -> str:
     if isinstance(value, int) or (abs(value) < 1e15 and (value == round(value) or abs(value) >= 1000)):
         return f"{value:,.0f}"
     return f"{value:.4g}" if 1e-4 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def dated(value: float | None, kind: str) -> float | str | None:
+    """What a column of a kind holds: a date, which counts as days since 1970, as people write it."""
+    if kind == "date" and value is not None:
+        with suppress(OverflowError, ValueError):  # no day that the calendar has
+            return (EPOCH + timedelta(math.floor(value))).isoformat()
+    return value
 
 
 def aligned(values: Sequence[object]) -> list[str]:
@@ -210,7 +221,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         # a template's text and Jinja's version are part of the key, and other options are not: they need another name
         bytecode_cache=jinja2.FileSystemBytecodeCache(str(BYTECODE), "page-1-%s") if kept else None,
     )
-    made.filters |= {"number": number, "short": short, "listed": listed}
+    made.filters |= {"number": number, "short": short, "listed": listed, "dated": dated}
     made.filters |= {
         "rounded": lambda value, digits: round(value, digits) if isinstance(value, float) else value,
         "oneline": lambda text: Markup(" ".join(text.split())),  # noqa: S704 - a block of a template, escaped by Jinja

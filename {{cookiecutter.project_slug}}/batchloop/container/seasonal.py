@@ -115,7 +115,7 @@ def design_effect(column: Mapping[str, Any], frame: pl.LazyFrame) -> float:
     else:
         code = name.cast(pl.String).replace_strict(column["values"], range(len(column["values"])), default=-1)
     counts = frame.select(BLOCK, code.alias("code")).group_by(BLOCK, "code").len().collect(engine="streaming")
-    wide = counts.sort("code").pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK)
+    wide = counts.sort("code", BLOCK).pivot("code", index=BLOCK, values="len").fill_null(0).drop(BLOCK)
     table = wide.to_numpy().astype(float)
     blocks, bins = table.shape
     if blocks < 2 or bins < 2:

@@ -1,6 +1,5 @@
 """The steps of a definition as a graph: what each one needs; which are to run; and how they are run, two at a time."""
 
-import json
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 from batchloop.container.job import InputError
 from batchloop.engine.processes import last_line
 from batchloop.engine.steps import PipelineExecution, fail, model, processing, register, training, transform
-from batchloop.engine.storage import Properties, write_json
+from batchloop.engine.storage import Properties, run_record, write_json
 from batchloop.engine.tuning import tuning
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import ExpressionError, Scope
@@ -106,10 +105,8 @@ def _results(runs: Path, source: str, pipeline: str, steps: Collection[str]) -> 
     if not source:
         names = ", ".join(sorted(steps))
         raise InputError(f"the selected steps depend on {names}: name the execution that has run them.")
-    try:
-        record = json.loads((runs / source / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"there is no execution {source} here.") from None
+    if (record := run_record(runs / source / "run.json")) is None:
+        raise InputError(f"there is no execution {source} here.")
     if record["pipeline"] != pipeline:
         raise InputError(f"execution {source} is one of {record['pipeline']}, not of {pipeline}.")
     if record["state"] not in ("done", "failed", "stopped"):

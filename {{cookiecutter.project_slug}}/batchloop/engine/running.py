@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from batchloop.engine import graph
 from batchloop.engine.graph import Progress, Scheduler, Selection, StepStatus, watching
 from batchloop.engine.processes import Backend
 from batchloop.engine.steps import PipelineExecution, now
-from batchloop.engine.storage import Cache, Registry, Storage, write_json
+from batchloop.engine.storage import Cache, Registry, Storage, run_record, write_json
 from batchloop.pipelines.expressions import Scope
 from batchloop.repository import Repository
 
@@ -67,7 +68,7 @@ def exclusively(repository: Repository) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        for record in [its for its in records(repository) if its.get("state") == "running"]:
+        for record in [its for its in records(repository) if its["state"] == "running"]:
             run = repository.local / "runs" / record["execution"]
             for folder in run.iterdir():
                 if folder.is_dir() and folder.name != "logs":
@@ -79,10 +80,8 @@ def exclusively(repository: Repository) -> Iterator[None]:
 def records(repository: Repository, pipeline: str = "") -> Iterator[dict[str, Any]]:
     """What the runs here, or one pipeline's, say of themselves, the newest first; a damaged file tells nothing."""
     for file in sorted((repository.local / "runs").glob("*/run.json"), reverse=True):
-        with suppress(OSError, ValueError):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(record, dict) and pipeline in ("", record.get("pipeline")):
-                yield record
+        if (record := run_record(file)) and pipeline in ("", record["pipeline"]):
+            yield record
 
 
 def storage(repository: Repository) -> Storage:
@@ -262,12 +261,15 @@ class RunSummary:
         return total | {"first_break": first, "warnings": warnings} if shares else {}
 
     def report(self) -> dict[str, Any]:
-        """evaluation.json out of a training job's output.tar.gz; {} where there is none."""
+        """evaluation.json out of a training job's output.tar.gz; {} where there is none, or that is damaged."""
         for step in self.steps.values():
             artifacts = step.properties.get("ModelArtifacts")
             path = artifacts and self.storage.path(artifacts["S3ModelArtifacts"]).with_name("output.tar.gz")
             if path and path.is_file():
-                with tarfile.open(path) as archive:
+                with (
+                    suppress(OSError, EOFError, ValueError, tarfile.TarError, zlib.error),
+                    tarfile.open(path) as archive,
+                ):
                     if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
                         return dict(json.load(file))
         return {}

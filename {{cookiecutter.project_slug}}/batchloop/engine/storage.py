@@ -21,6 +21,10 @@ from batchloop.pipelines.expressions import KEYS, keyed, seconds
 READ_ONLY = 0o444
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
 NEEDED = ("version", "created", "model_package", "images")
+# what every record of a run, of its steps, and every registered package has
+RUN = {"execution": str, "pipeline": str, "state": str, "started": str, "parameters": dict, "steps": dict}
+STEP = {"state": str, "seconds": int | float, "message": str, "properties": dict}
+PACKAGE = {"ModelPackageArn": str, "ModelPackageVersion": int, "ModelPackageGroupName": str, "CreationTime": str}
 Properties = Mapping[str, Any]  # of a finished step, in the shape the service describes such a job
 
 
@@ -166,8 +170,8 @@ class Cache:
 def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     """Name, size and hash of files; `known` keeps the hashes of unchanged ones. Raises InputError for a broken link."""
     try:
-        before: dict[str, list[Any]] = json.loads(known.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = {path: [*entry] for path, entry in json.loads(known.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         before = {}
     digests, entries = {path: entry for path, entry in before.items() if Path(path).exists()}, list[Any]()
     for name, path in files:
@@ -186,6 +190,19 @@ def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     return entries
 
 
+def run_record(file: Path) -> dict[str, Any] | None:
+    """What a run says of itself in its folder's run.json; None where the file is missing or damaged."""
+    with suppress(OSError, ValueError):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if _has(record, RUN) and all(_has(step, STEP) for step in record["steps"].values()):
+            return dict(record) if record["execution"] == file.parent.name else None
+    return None
+
+
+def _has(value: object, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+
+
 class Registry:
     """What stands for the Model Registry: packages in one file; versions count up within a group."""
 
@@ -195,7 +212,10 @@ class Registry:
     def packages(self) -> list[dict[str, Any]]:
         """Every registered package, oldest first."""
         try:
-            return list(json.loads(self.file.read_text(encoding="utf-8")))
+            packages = json.loads(self.file.read_text(encoding="utf-8"))
+            if not isinstance(packages, list) or not all(_has(its, PACKAGE) for its in packages):
+                raise ValueError
+            return packages
         except FileNotFoundError:
             return []
         except ValueError:
@@ -220,11 +240,12 @@ def read_release(file: Path) -> dict[str, Any] | None:
     """The manifest of a release, or None where there is none. Raises InputError for a damaged one."""
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        if not set(manifest["artifacts"]) >= set(ARTIFACTS) or not set(manifest) >= set(NEEDED):
+        texts = (*(manifest["artifacts"][name] for name in ARTIFACTS), *manifest["images"].values())
+        if not set(manifest) >= set(NEEDED) or not all(isinstance(text, str) for text in texts):
             raise KeyError
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{file.name} is damaged; `make models` lists what `make models USE=…` can release again, and "
             "`make train FRESH=yes` trains without a champion."

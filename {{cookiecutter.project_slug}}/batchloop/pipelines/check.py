@@ -61,7 +61,7 @@ SAMPLES = {"string": Text("sample"), "integer": Whole(1), "long": Whole(1), "flo
 
 def check(definition: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a definition, a sentence each; an empty list is what one wants."""
-    problems = list[str]()
+    definition, problems = {"Parameters": [], "Steps": [], **definition}, list[str]()
     if definition.get(EXPERIMENT):
         problems.append("each run would make an experiment and a trial, which its role may not: leave it out")
     for path in expressions.gets(definition["Steps"]):

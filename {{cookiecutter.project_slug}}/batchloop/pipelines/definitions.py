@@ -11,13 +11,14 @@ from typing import Any
 from batchloop import environment as environments
 from batchloop import repository as batchloop_repository
 from batchloop.container import metrics, settings, usecase
-from batchloop.container.job import InputError
+from batchloop.container.job import InputError, check_quotable
 from batchloop.container.usecase import UseCase
 from batchloop.environment import Environment
 from batchloop.repository import Repository
 
 NAMES = ("training", "inference")
 Values = Mapping[str, Any]
+IN_CARD = ("TrainingData", "AlgorithmImage", "GitCommit", "DataFingerprint")  # parameters that a package's card names
 KINDS: dict[str, Any] = {"Integer": int, "Float": float, "Boolean": bool}  # a parameter's type; else it is text
 # pipeline parameters, and the settings that they stand in for; a job's instances besides
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -59,32 +60,15 @@ def show(repository: Repository, environment: str) -> int:
     """Compile and check anew, and say where; the exit code."""
     compile_all(repository, environment)
     print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
-    print(patience(definition(repository, environment, name) for name in NAMES))
     return 0
-
-
-def patience(definitions: Iterable[Values]) -> str:
-    """How long the most patient step tries again, in a sentence: all that its retry policies can wait, one by one."""
-    plans = [step.get("RetryPolicies", []) for definition in definitions for step in definition["Steps"]]
-    minutes = max((sum(map(_waits, policies)) for policies in plans), default=0)
-    return f"a step that is throttled, over a quota and without capacity is tried again for {minutes / 60:.1f} hours"
-
-
-def _waits(policy: Values) -> float:
-    """The minutes that a policy can wait: until it expires, or between its attempts, which wait longer each time."""
-    if "ExpireAfterMin" in policy:
-        return float(policy["ExpireAfterMin"])
-    tries = range(policy["MaxAttempts"])
-    return float(sum(policy["IntervalSeconds"] * policy["BackoffRate"] ** number for number in tries)) / 60
 
 
 def compile_all(repository: Repository, environment: str) -> None:
     """Check every setting, then compile and check in a process of its own, for the SDK is slow. Raises InputError."""
     case, where = read(repository, environment)
     for name, lock in locks(repository, where).items():
-        if where.gpu(name) and lock == name:
-            missing = f"pyproject.toml has no group {name}-gpu, and so its image nothing that computes on it"
-            print(f"{where.file}: [instances] gives {name} a GPU, which is paid for and idle: {missing}")
+        if where.gpu(name):
+            print(f"{where.file}: [instances] gives {name} a GPU{_of_gpu(name, lock, where)}")
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
     folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
@@ -96,6 +80,17 @@ def compile_all(repository: Repository, environment: str) -> None:
         check_hyperparameters(repository)
         compiling.result()
     (folder / "sources").write_text(sources, encoding="utf-8")
+
+
+def _of_gpu(name: str, lock: str, environment: Environment) -> str:
+    """What a GPU is good for, and from when on."""
+    if lock == name:
+        missing = f"pyproject.toml has no group {name}-gpu, and so its image nothing that computes on it"
+        nothing = "nothing of it computes on one" if name not in batchloop_repository.ON_GPU else missing
+        return f", which is paid for and idle: {nothing}"
+    old = [its.type for its in environment.instances.values() if re.match(r"ml\.p[23]\w*\.", its.type)]
+    cuda = f"; {old[0]} is older than what CUDA's newer libraries are made for: take g4dn or later" if old else ""
+    return f": `make push` makes its image with CUDA, and scoring has it from the next training's release on{cuda}"
 
 
 def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -112,8 +107,8 @@ def values(definition: Mapping[str, Any], known: Mapping[str, Any], words: Seque
         kind = KINDS.get(parameter["Type"], str)
         if (typed := settings.parsed(kind, str(value))) is None:
             raise InputError(f"{name} = {value!r} is not {settings.KINDS[kind]}.")
-        if name == "TrainingData" and re.search(r'["\\\x00-\x1f]', str(value)):  # the registered card is JSON
-            raise InputError(f"{name} = {value!r} has a quote, a backslash or a line break in it; rename the folder.")
+        if name in IN_CARD:
+            check_quotable(name, str(value))
         parsed[name] = typed
     return parsed
 

@@ -1,14 +1,14 @@
 """★ The model: how it is fitted, how it predicts, and how it is kept. Another library is another file with this shape.
 
 A small convolutional network (Keras 3 on JAX), or a pretrained one with a new end; numbers and categories of the same
-table join where the picture has become a vector. What a function takes and gives is said in
-batchloop/container/protocols.py.
+table join where the picture has become a vector. What a function takes and gives: batchloop/container/protocols.py.
 """
 
 import base64
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ SETTINGS: dict[str, tuple[Any, ...]] = {  # the default, and from where to where
 }
 BATCH = 128  # rows predicted at once: always as many, so that XLA compiles once
 SMALLEST, BLOCKS = 4, 5  # pixels of the last feature map, and how often it is halved at most
+DRAWN = r'("keras.initializers", "class_name": )"\w+", "config": {[^{}]*}'  # weights by chance: seconds to compile
 NETWORK, ARCHITECTURE, WEIGHTS = "network.json", "architecture.json", "weights.npz"
 
 
@@ -79,8 +80,7 @@ def fit(
 ) -> Network:
     """Go over the rows until validation stops improving; the weights of the best epoch are kept.
 
-    The same data, hyperparameters and machine give the same network. Raises InputError for a backbone that does not
-    fit.
+    The same data, hyperparameters and machine give the same network. Raises InputError for a backbone that doesn't fit.
     """
     own = {name: default for name, (default, *_) in SETTINGS.items()} | dict(hyperparameters)
     keras.utils.set_random_seed(int(own["seed"]))
@@ -291,7 +291,8 @@ def save(model: Network, folder: Path) -> None:
 
 def load(folder: Path) -> Network:
     """The network that `save` wrote. Layers with code of their own (Lambda) are refused by Keras."""
-    body = keras.models.model_from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"))
+    text = re.sub(DRAWN, r'\1"Zeros", "config": {}', (folder / ARCHITECTURE).read_text(encoding="utf-8"))
+    body = keras.models.model_from_json(text)
     body.set_weights(networks.unpacked((folder / WEIGHTS).read_bytes()))
     return Network(body, json.loads((folder / NETWORK).read_text(encoding="utf-8")))
 

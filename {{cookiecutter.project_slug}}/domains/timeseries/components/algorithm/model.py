@@ -66,7 +66,7 @@ class Forecaster:
         none = replace(self, weights=[0.0] * (2 + len(self.line)))
         steps, left = self.steps(some.features)[1:], none.relative(some)
         products = steps @ steps.T
-        unit = np.diag(products.diagonal() + 1e-12)
+        unit = np.diag(products.diagonal() + 1e-4 * products.diagonal().mean())  # rounding has no weight
         weights = [np.linalg.solve(products + strength * unit, steps @ left).tolist() for strength in STRENGTHS]
         found = [none, *(replace(self, weights=each) for each in weights)]
         return min(found, key=lambda one: np.abs(one.relative(validation)).mean())
@@ -134,6 +134,7 @@ def to_lightgbm(hyperparameters: Mapping[str, Any], problem: Problem) -> dict[st
     fixed: dict[str, Any] = {
         "objective": "regression_l1",
         "metric": "l1",
+        "boost_from_average": False,  # the line has a constant
         "num_threads": problem.threads,
         "verbosity": -1,
         "deterministic": True,
