@@ -19,6 +19,7 @@ from typing import NamedTuple
 import polars as pl
 
 from batchloop import cost, local
+from batchloop.adopt import pictures
 from batchloop.container import files, memory, metrics, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
@@ -72,7 +73,8 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
     variables = {"COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
     with _copied(repository) as copy:
         few, many = (
-            _measured(copy, ["--env", name], variables, frame.gather_every(there // size).head(size)) for size in sizes
+            _measured(copy, ["--env", name], variables, (found, frame.gather_every(there // size).head(size)))
+            for size in sizes
         )
     print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
     small = False
@@ -117,11 +119,15 @@ def _copied(repository: Repository) -> Iterator[Repository]:
 
 
 def _measured(
-    copy: Repository, options: list[str], variables: Mapping[str, str], rows: pl.LazyFrame
+    copy: Repository, options: list[str], variables: Mapping[str, str], rows: tuple[list[Path], pl.LazyFrame]
 ) -> dict[str, Measured]:
-    """What each step of both pipelines uses for these rows. Raises InputError where one fails."""
-    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample.parquet"
-    rows.sink_parquet(sample)
+    """What each step of both pipelines uses for these rows of files. Raises InputError where one fails."""
+    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample"
+    shutil.rmtree(sample, ignore_errors=True)
+    sample.mkdir()
+    rows[1].sink_parquet(sample / "sample.parquet")
+    for folder in {file.parent for file in rows[0]}:
+        pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
     found = dict[str, Measured]()
     for verb, given in {"train": ["--fresh", "--set", passing(case)], "score": []}.items():
         command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]

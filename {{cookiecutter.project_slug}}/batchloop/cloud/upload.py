@@ -65,7 +65,8 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     session = opened(repository, name, account_is_set=True)
     query = queries.read(session, request.query) if request.query else ""
     uri, part = _uri(session, request.window, request.part), request.part
-    files = {} if query else local(session, as_table(repository, request.data, part != "production", part == "labels"))
+    labels = () if part == "labels" else None
+    files = {} if query else local(session, as_table(repository, request.data, part != "production", labels))
     with session.asking(f"looking into {uri}"):
         known = [key.removeprefix(storage.split(uri)[1]) for key in sorted(storage.objects(session.aws, uri))]
     if not request.replace:
