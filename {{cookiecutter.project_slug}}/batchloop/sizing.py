@@ -21,6 +21,7 @@ import polars as pl
 
 from batchloop import cost, local
 from batchloop import environment as environments
+from batchloop.adopt import pictures
 from batchloop.container import files, memory, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
@@ -77,7 +78,7 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
         make("compile")
         compiled = copy.compiled(name) / "training.json"
         compiled.write_text(json.dumps(ungated(json.loads(compiled.read_text("utf-8")))), encoding="utf-8")
-        few, many = (_measured(copy, make, frame.gather_every(there // size).head(size)) for size in sizes)
+        few, many = (_measured(copy, make, (found, frame.gather_every(there // size).head(size))) for size in sizes)
     print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
     small = False
     if rows > FAR * sizes[1]:
@@ -127,10 +128,17 @@ def _make(copy: Repository, variables: Mapping[str, str], name: str, verb: str, 
         raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
 
 
-def _measured(copy: Repository, make: Callable[..., None], rows: pl.LazyFrame) -> dict[str, Measured]:
-    """What each step of both pipelines uses for these rows. Raises InputError where one fails."""
-    sample, found = copy.root / "sample.parquet", dict[str, Measured]()
-    rows.sink_parquet(sample)
+def _measured(
+    copy: Repository, make: Callable[..., None], rows: tuple[list[Path], pl.LazyFrame]
+) -> dict[str, Measured]:
+    """What each step of both pipelines uses for these rows of files. Raises InputError where one fails."""
+    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample"
+    shutil.rmtree(sample, ignore_errors=True)
+    sample.mkdir()
+    rows[1].sink_parquet(sample / "sample.parquet")
+    for folder in {file.parent for file in rows[0]}:
+        pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
+    found = dict[str, Measured]()
     for verb, given in {"train": ["--fresh", "--set", APPROVED], "score": []}.items():
         make(verb, "--data", str(sample), *given)
         found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))

@@ -65,7 +65,8 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     session = opened(repository, name, account_is_set=True)
     query = queries.read(session, request.query) if request.query else ""
     uri, part = _uri(session, request.window, request.part), request.part
-    files = {} if query else local(session, as_table(repository, request.data, part != "production", part == "labels"))
+    labels = () if part == "labels" else None
+    files = {} if query else local(session, as_table(repository, request.data, part != "production", labels))
     known = _known(session, uri, request, files)
     with ExitStack() as stack:
         took = ""
