@@ -197,6 +197,38 @@ def test_a_series_of_one_point_or_one_value_has_a_forecast(flow: Flow, tmp_path:
     assert (found["seasonal_naive"] == value).all()
 
 
+@pytest.mark.parametrize(
+    ("past", "error", "stands_in"),
+    [
+        ([1e-11, 2e-11] * 10, 1e-11, False),  # small is not zero
+        ([1e8 + 2 * day for day in range(20)], 14, False),  # a counter
+        ([0.0] * 20, 1 / 20, True),
+        ([100.0] * 20, 100 / 20, True),
+        ([100.0], 100, True),
+        ([1.0, 2, 3, 4, 5, 6, 7] * 10, 12 / 7, False),  # without an error of the season
+    ],
+)
+def test_the_unit_of_an_error_is_that_of_the_past(past: list[float], error: float, stands_in: bool) -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    days = [START + timedelta(days=day) for day in range(len(past) + 1)]
+    grid = pl.DataFrame({"__series": "a", "day": days, "load": [*past, None], "open": True}, strict=False)
+    wanted = pl.DataFrame({"__row": [len(past)], "__origin": [len(past) - 1], "__start": [0], "step": [1]})
+    made = sys.modules["components.processing.features"].examples(grid, wanted, case)
+    assert made["seasonal_error"].to_list() == pytest.approx([error])
+    assert made["__stand_in"].to_list() == [stands_in]
+
+
+def test_values_without_a_unit_are_not_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    flow = Flow(tmp_path / "case").begin(USECASE)
+    zero = pl.col("day") < START + timedelta(days=75)
+    starts = loads(sites=1, first=90).with_columns(load=pl.when(zero).then(0.0).otherwise(3e5))
+    pl.concat([loads(), starts]).write_parquet(tmp_path / "train.parquet")
+    flow.train(tmp_path / "train.parquet")
+    assert "values of validation and test are not measured" in caplog.text
+    file = flow.root / "jobs" / "algorithm-train" / "output" / "data" / "evaluation.json"
+    assert json.loads(file.read_text(encoding="utf-8"))["test"]["mase"] < 10
+
+
 def test_a_series_that_has_ended_asks_for_nothing(flow: Flow, tmp_path: Path) -> None:
     ended = loads(sites=1, first=50).head(40)
     found = score(flow, pl.concat([to_come(loads()), ended]), tmp_path)

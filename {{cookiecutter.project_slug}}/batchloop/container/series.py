@@ -21,6 +21,7 @@ from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__start", "step", "__last"
+STAND_IN = "__stand_in"  # true where the past has no error to measure a forecast by
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
 BUCKETS, AT_ONCE = 64, 100_000  # parts that series are put aside in, and rows of some that are read together
@@ -103,7 +104,8 @@ def _borders(low: int, high: int, case: UseCase) -> tuple[int, int]:
 def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
 
-    Each value of validation and test is forecast once, one of training from as many origins as EXAMPLES allow.
+    Each value of validation and test is forecast once, one of training from as many origins as EXAMPLES allow. Values
+    of validation and test that have no unit to be measured in, since their series did not move before, are left out.
     """
     if case.series is None:
         return table
@@ -112,11 +114,20 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
         buckets.add(rows := taken(batch, case))
         ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
     borders, folder = _borders(min(ends), max(ends), case), files.scratch("examples-")
-    steps = max(1, min(case.series.horizon, EXAMPLES // buckets.rows))
+    steps, still = max(1, min(case.series.horizon, EXAMPLES // buckets.rows)), 0
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
         made = _made(whole, _origins(whole, borders, steps, case), case)
+        if STAND_IN in made.columns:
+            every, made = len(made), made.filter((pl.col(PART) == "train") | ~pl.col(STAND_IN)).drop(STAND_IN)
+            still += every - len(made)
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
+    if still:
+        log.warning(
+            "%s values of validation and test are not measured: their series did not move before, so an error of their "
+            "forecasts has no unit",
+            f"{still:,}",
+        )
     return pl.scan_parquet(folder, glob=False)
 
 
@@ -195,7 +206,7 @@ def to_forecast(table: RawTable, batches: Iterable[pl.DataFrame], case: UseCase)
         places = whole.select(SERIES, PERIOD, ROW, START)
         wanted = possible.join(places, on=[SERIES, PERIOD], maintain_order="left")
         wanted = wanted.with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
-        made = module().examples(whole, wanted, case)
+        made = module().examples(whole, wanted, case).drop(STAND_IN, strict=False)
         forecast = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
         refused = asked.drop_nulls(ERROR)
         if len(refused):
