@@ -691,15 +691,13 @@ def test_a_sample_of_a_table_of_paths_is_measured_with_its_pictures(
     copy.root.mkdir()
     monkeypatch.setattr(usecase, "load", lambda _: adopted)
 
-    def runs(command: list[str], *_: object) -> SimpleNamespace:
-        seen.append(Path(command[command.index("--data") + 1]))
+    def runs(_verb: str, *words: str) -> None:
+        seen.append(Path(words[words.index("--data") + 1]))
         run = copy.local / "runs" / "1" / "run.json"
         run.parent.mkdir(parents=True, exist_ok=True)
         run.write_text('{"steps": {}}', encoding="utf-8")
-        return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(sizing, "ran", runs)
-    sizing._measured(copy, [], {}, ([mine / "t.csv"], pl.scan_csv(mine / "t.csv")))
+    sizing._measured(copy, runs, ([mine / "t.csv"], pl.scan_csv(mine / "t.csv")))
     assert raw.read(seen[0], adopted, labelled=False).broken == 0
     assert not list(copy.root.rglob("c.png"))
 
