@@ -134,7 +134,11 @@ def _measured(
         done = ran(command, copy.root, variables)
         if done.returncode:
             raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
-        found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
+        run = max(copy.local.glob("runs/*/run.json"))
+        for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
+            log = run.parent / "logs" / f"{step}.log"
+            if log.is_file() and (said := USED.findall(log.read_text(encoding="utf-8", errors="replace"))):
+                found[step] = about["seconds"], float(said[-1][0]), float(said[-1][1])
     return found
 
 
@@ -143,14 +147,6 @@ def passing(case: UseCase) -> str:
     low, high = metrics.values(case.gate.metric, case.data.task)
     worst = max(-1e15, min(1e15, high if case.gate.metric in metrics.SMALLER_IS_BETTER else low))
     return f"QualityLimit={worst:f} ApprovalStatus=Approved"
-
-
-def _used(run: Path) -> Iterator[tuple[str, Measured]]:
-    for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
-        log = run.parent / "logs" / f"{step}.log"
-        said = USED.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
-        if said:
-            yield step, (about["seconds"], float(said[-1][0]), float(said[-1][1]))
 
 
 def extrapolated(few: Measured, many: Measured, more: float) -> Use:
