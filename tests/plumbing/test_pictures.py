@@ -641,8 +641,8 @@ def test_what_no_run_reads_is_made_apart_and_takes_no_table_of_a_run_away(mine: 
     for number in range(local.KEPT + 1):
         placed(tmp_path / "more" / str(number), "yes/a.png")
         local.as_table(repository, str(tmp_path / "more" / str(number)), True)
-    assert Path(local.as_table(repository, str(mine), True, ())) != kept
     assert raw.read(kept, case(), labelled=True).broken == 0
+    assert Path(local.as_table(repository, str(mine), True)) != kept
 
 
 def test_a_cell_writes_nothing_outside_the_folder_of_its_table(mine: Path, tmp_path: Path) -> None:

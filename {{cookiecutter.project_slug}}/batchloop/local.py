@@ -305,13 +305,11 @@ def _kept_table(repository: Repository, data: str, labelled: bool) -> str:
     """The same in local/, where the last ones stay, and what `make label` needs; the caller holds the lock."""
     root = repository.local.absolute() / "pictures"
     digest = batchloop_repository.of(str(Path(data).expanduser().absolute()))
-    found, stored = as_table(repository, data, labelled, kept=str(root / digest)), running.storage(repository)
-    scored = dict[str, Path]()
-    for record in running.records(repository):
-        if record["state"] == "done" and "ScoreFeatures" in record["steps"]:
-            scored.setdefault(record["pipeline"], stored.path(record["parameters"]["ProductionData"]))
+    found = as_table(repository, data, labelled, kept=str(root / digest))
+    done = [its for its in running.records(repository) if its["state"] == "done" and "ScoreFeatures" in its["steps"]]
+    scored = str({its["pipeline"]: its["parameters"]["ProductionData"] for its in done[::-1]})  # the last of each
     for old in sorted(root.glob("*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
-        if not any(rows.is_relative_to(old) for rows in scored.values()):
+        if old.name not in scored:
             shutil.rmtree(old)
     return found
 
