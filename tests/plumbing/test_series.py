@@ -259,6 +259,22 @@ def test_labels_that_come_twice_for_one_period_count_by_their_mean_too(flow: Flo
     assert found[1]["value"] == pytest.approx(found[0]["value"])
 
 
+def test_series_that_share_their_days_are_no_more_sure_than_the_days_are(flow: Flow, tmp_path: Path) -> None:
+    """A day's shock that all sites have is one observation; a single day says nothing of chance."""
+    new = to_come(loads(sites=20))
+    score(flow, new, tmp_path)
+    shock = pl.col("day").dt.day() % 3 * 10
+    labels = loads(sites=20).filter(new["load"].is_null()).with_columns(pl.col("load") + shock)
+    found, last = {}, START + timedelta(days=DAYS - 1)
+    for days in (3, 1):
+        labels.filter(pl.col("day") > last - timedelta(days=days)).write_parquet(tmp_path / "labels.parquet")
+        scored = flow.score(tmp_path / "new.parquet", tmp_path / "labels.parquet")
+        found[days] = scored.report["realised"]
+    assert found[3]["high"] - found[3]["low"] > 5
+    assert (found[1]["rows"], found[1]["low"], found[1]["alarm"]) == (20, None, False)
+    assert "one period alone" in scored.report["reason"]
+
+
 def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"each has a 'load', or a later one .*\. Add the rows to come"):
         score(flow, loads(), tmp_path)
