@@ -139,22 +139,13 @@ def _measured(
     for folder in {file.parent for file in rows[0]}:
         pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
     found = dict[str, Measured]()
-<<<<<<< HEAD
     for verb, given in {"train": ["--fresh", "--set", APPROVED], "score": []}.items():
         make(verb, "--data", str(sample), *given)
-        found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
-=======
-    for verb, given in {"train": ["--fresh", "--set", passing(case)], "score": []}.items():
-        command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]
-        done = ran(command, copy.root, variables)
-        if done.returncode:
-            raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
         run = max(copy.local.glob("runs/*/run.json"))
         for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
             log = run.parent / "logs" / f"{step}.log"
             if log.is_file() and (said := USED.findall(log.read_text(encoding="utf-8", errors="replace"))):
                 found[step] = about["seconds"], float(said[-1][0]), float(said[-1][1])
->>>>>>> mend5
     return found
 
 
