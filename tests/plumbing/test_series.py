@@ -5,10 +5,12 @@ import json
 import re
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ import pytest
 
 from batchloop.container import artifacts, measures, models, raw, samples, seasonal, series, tables, tallies, usecase
 from batchloop.container.job import InputError
-from batchloop.container.protocols import Problem
+from batchloop.container.metrics import GIVEN
+from batchloop.container.protocols import Problem, Table
 from batchloop.container.usecase import Column
 from batchloop.contract.flow import Flow, Scored
 from batchloop.engine.running import RunSummary
@@ -328,6 +331,58 @@ def test_a_trend_goes_on_beyond_what_was_seen(flow: Flow, tmp_path: Path) -> Non
     model = models.calibrated(models.Model(fitted, metadata), validation)
     found = measures.measure("forecasting", test.labels, models.predict(model, test.features, 1), 0.5)
     assert found["relative_mase"] < 0.5
+
+
+def past(rows: int, columns: dict[str, Any], labels: Any) -> tuple[Table, Problem]:
+    """Examples of the label's own past, of a level of 10; `columns` may say where they are from."""
+    level = np.full(rows, 10.0)
+    known = {"step": np.ones(rows), "seasonal_naive": level, "seasonal_error": level / 10}
+    known |= {"series_level": level, "series_size": level}
+    made = {name: (values, "load") for name, values in known.items()} | columns
+    features = [{"name": name, "source": source, "kind": "number"} for name, (_, source) in made.items()]
+    matrix = np.column_stack([values for values, _ in made.values()]).astype(np.float32)
+    return Table(matrix, labels), Problem("forecasting", (), tuple(features), 1)
+
+
+def test_a_line_is_of_the_label_s_own_past_whatever_a_user_s_column_is_called() -> None:
+    random = np.random.default_rng(1)
+    lag, mean = random.normal(size=(2, 400))
+    columns = {"lag_1": (lag, "load"), "mean_wait": (mean, "mean_wait"), "lag_kind": (mean, "lag_kind")}
+    table, problem = past(400, columns, 10 + lag + mean)
+    fitted = models.fit(table, table, {"num_iterations": 1}, problem)
+    assert [problem.features[place]["name"] for place in fitted.line] == ["lag_1"]
+
+
+@pytest.mark.parametrize("strange", [1e6, 1e300])
+def test_one_lumpy_series_leaves_the_others_their_line(strange: float) -> None:
+    """Every ninth row is of a series whose values are zero but for a few."""
+    random = np.random.default_rng(1)
+    lag = 0.1 * random.normal(size=900)
+    lumpy, spike = np.arange(900) % 9 == 0, np.arange(900) % 63 == 0
+    lags = np.where(lumpy, -1 + strange * spike, lag)
+    labels = np.where(lumpy, np.roll(lags, 9), lag) * 10 + 10
+    with np.errstate(over="ignore"):
+        table, problem = past(900, {"lag_1": (lags, "load")}, labels)
+        fitted = models.fit(table, table, {"num_iterations": 1}, problem)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fitted.drawn(table, table) == fitted
+        left = np.abs(fitted.relative(table))[~lumpy].mean()
+    assert left < np.abs(lag[~lumpy]).mean() / 2
+    assert max(map(abs, fitted.weights)) < 20
+
+
+def test_an_interval_of_few_values_says_so_and_holds_its_forecast(caplog: pytest.LogCaptureFixture) -> None:
+    features = [{"name": name, "source": "load", "kind": "number"} for name in ("naive", *GIVEN)]
+    known = models.Model(None, {"task": "forecasting", "classes": [], "features": features})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "module", lambda: SimpleNamespace(predict=lambda _, rows, __: rows[:, 0]))
+        for rows, told in ((6, True), (19, False)):
+            caplog.clear()
+            table = Table(np.ones((rows, 4), np.float32), np.linspace(2, 3, rows))  # each forecast is too low
+            [[low, high]] = models.calibrated(known, table).metadata["interval"]
+            assert (low, high) == (0, 2)
+            assert ("of 6 validation values: they cover 71 of 100, not 90" in caplog.text) is told
 
 
 def test_scoring_looks_back_as_far_as_training_does(tmp_path: Path) -> None:

@@ -67,9 +67,8 @@ def fit(
     progress: Progress | None = None,
 ) -> Any:
     """A fitted model; `progress` is heeded where the model can be interrupted."""
-    file: Any = module()
-    known = {"progress": progress} if progress is not None and takes_progress() else {}
-    return file.fit(train, validation, hyperparameters, problem, **known)
+    known: Any = {"progress": progress} if progress is not None and takes_progress() else {}
+    return module().fit(train, validation, hyperparameters, problem, **known)
 
 
 def fit_together(train: Table, validation: Table, hyperparameters: Mapping[str, Any], problem: Problem) -> Any:
@@ -106,6 +105,8 @@ def calibrated(model: Model, validation: Table) -> Model:
         return model
     _, error, step = _given(model, validation.features).T
     missed = (validation.labels - predict(model, validation.features)[:, 0]) / error
+    if (covers := (missed.size - 1) / (missed.size + 1)) < INTERVAL:
+        log.warning("intervals are of %s validation values: they cover %.0f of 100, not 90", missed.size, 100 * covers)
     return replace(model, metadata={**model.metadata, "interval": _ends(missed, step)})
 
 
@@ -120,7 +121,7 @@ def _ends(missed: Floats, step: Floats) -> list[list[float]]:
         near = missed[distances <= np.sort(distances)[min(ENOUGH, distances.size) - 1]]
         share = min(1.0, np.ceil((near.size + 1) * (1 + INTERVAL) / 2) / near.size)
         low, high = (float(np.quantile(side, share, method="higher")) for side in (-near, near))
-        found.append([-low, high])
+        found.append([min(0.0, -low), max(0.0, high)])  # a forecast lies in its own interval
     return found
 
 
@@ -234,8 +235,7 @@ class Checkpoint:
     def after_round(self, rounds: int, loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
         self.pace.say("round %s: loss %.5g on validation", rounds, loss)
-        due = time.monotonic() - self.written > SECONDS
-        if rounds % EVERY == 0 or due or self.interruption.came:
+        if rounds % EVERY == 0 or time.monotonic() - self.written > SECONDS or self.interruption.came:
             self.written, text = time.monotonic(), state()
             head = {"fingerprint": self.fingerprint, "rounds": rounds, "text": digest(text)}
             _write(self.file, f"{json.dumps(head)}\n{text}")

@@ -150,8 +150,7 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     (borders, last), folder = _split(pl.concat(times), case), files.scratch("examples-")
     horizons = min(borders[1] - borders[0], last - borders[1] + 1) // case.series.horizon
     steps, still = max(1, min(case.series.horizon, EXAMPLES // buckets.rows)), 0
-    naive, error = map(pl.col, GIVEN[:2])
-    rounded = 0
+    rounded, (naive, error, _) = 0, map(pl.col, GIVEN)
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
         wanted = _origins(whole, borders, steps, case)
@@ -164,18 +163,11 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
         rounded += len(made.filter(naive.abs() * ROUNDING > error))
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
     if still:
-        log.warning(
-            "%s values of validation and test are not measured: their series did not move before, so an error of their "
-            "forecasts has no unit",
-            f"{still:,}",
-        )
+        words = "%s values of validation and test are not measured: their series did not move before them"
+        log.warning(words, f"{still:,}")
     if rounded:
-        log.warning(
-            "%s forecasts are of values too large for what they differ by: features hold seven digits; learn the "
-            "differences of %r, or take a constant from it",
-            f"{rounded:,}",
-            case.data.label,
-        )
+        words = "%s forecasts are of values too large for what they differ by: of seven digits; take a constant from %r"
+        log.warning(words, f"{rounded:,}", case.data.label)
     return pl.scan_parquet(folder, glob=False)
 
 
@@ -185,12 +177,8 @@ def grid(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
     label = pl.col(case.data.label)
     each = rows.group_by(SERIES, PERIOD).agg(label.mean(), pl.col(others).last(), label.n_unique().alias("__differ"))
     if again := len(each.filter(pl.col("__differ") > 1)):
-        log.warning(
-            "%s periods of [series] frequency = %r have rows with different labels of one series, which count by their "
-            "mean",
-            f"{again:,}",
-            _series(case).frequency,
-        )
+        words = "%s periods of [series] frequency = %r have rows with different labels of one series; their mean counts"
+        log.warning(words, f"{again:,}", _series(case).frequency)
     each = each.drop("__differ")
     ends = each.group_by(SERIES).agg(pl.col(PERIOD).min(), (pl.col(PERIOD).max() + 1).alias(LAST)).sort(SERIES)
     size = int((ends[LAST] - ends[PERIOD]).sum())

@@ -25,8 +25,9 @@ OURS = {"num_iterations": 100, "early_stopping_rounds": 0}  # not LightGBM's: fo
 LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every seed
 SCALE = ("series_level", "series_size", "seasonal_naive")  # features that a forecast is computed with
 UNLEARNED = ("seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
-STRAIGHT = ("lag_", "season_", "mean_")  # names of values of the past begin so: the line is drawn by them
-STRENGTHS, ROWS = (0.001, 0.01, 0.1, 1.0, 10.0), 100_000  # of the line's ridge: validation chooses; rows it is drawn by
+STRAIGHT = ("lag_", "season_", "mean_")  # names of past values of the label begin so: the line is drawn by them
+FEW, ROWS = 5, 100_000  # sizes that a usual row is away from the naive forecast; rows that the line is drawn by
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of the line's ridge: validation chooses
 TEXT, PLACES = "model.txt", "features.json"
 
 
@@ -51,7 +52,7 @@ class Forecaster:
         """The seasonal naive forecast, relative, and what the line adds to it for each weight: a row each."""
         level, size, naive = features[:, self.scale].astype(np.float64).T
         naive = (naive - level) / size
-        past = np.nan_to_num(features[:, self.line].T - naive)  # a value that is not known says nothing
+        past = np.nan_to_num(features[:, self.line].T - naive, posinf=0, neginf=0)  # what is not known says nothing
         return np.vstack([naive, np.ones_like(naive), -naive, past])
 
     def straight(self, features: Matrix) -> Any:
@@ -62,14 +63,19 @@ class Forecaster:
     def drawn(self, train: Table, validation: Table) -> "Forecaster":
         """With the weights whose mean absolute error on validation is lowest, or none: the naive forecast."""
         every = slice(None, None, 1 + len(train.labels) // ROWS)
-        some = Table(train.features[every], train.labels[every])
         none = replace(self, weights=[0.0] * (2 + len(self.line)))
-        steps, left = self.steps(some.features)[1:], none.relative(some)
+        steps, left = none.usual(Table(train.features[every], train.labels[every]))
         products = steps @ steps.T
-        unit = np.diag(products.diagonal() + 1e-4 * products.diagonal().mean())  # rounding has no weight
-        weights = [np.linalg.solve(products + strength * unit, steps @ left).tolist() for strength in STRENGTHS]
-        found = [none, *(replace(self, weights=each) for each in weights)]
-        return min(found, key=lambda one: np.abs(one.relative(validation)).mean())
+        unit = np.diag(products.diagonal() + 1e-4 * products.diagonal().mean() + 1e-12)  # rounding has no weight
+        found = [np.linalg.solve(products + strength * unit, steps @ left).tolist() for strength in STRENGTHS]
+        steps, left = none.usual(validation)
+        return replace(self, weights=min([none.weights, *found], key=lambda one: np.abs(left - one @ steps).sum()))
+
+    def usual(self, table: Table) -> tuple[Any, Any]:
+        """What the line adds, and is to add, where both are a few sizes at most: a lumpy series would outweigh all."""
+        steps, left = self.steps(table.features)[1:], self.relative(table)
+        usual = (np.abs(left) < FEW) & (np.abs(steps).max(axis=0) < 4 * FEW)
+        return steps[:, usual], left[usual]
 
     def relative(self, table: Table) -> Any:
         """What the line leaves of the labels."""
@@ -105,8 +111,9 @@ def fit(
     done, kept = (booster.current_iteration() if booster else 0 for booster in (before, start))
     names, left = [str(feature["name"]) for feature in problem.features], int(own["num_iterations"]) - done + kept
     seen = [place for place, name in enumerate(names) if name not in UNLEARNED]
-    line = [place for place, name in enumerate(names) if name.startswith(STRAIGHT) and name not in UNLEARNED]
-    model = Forecaster(before, seen, [names.index(name) for name in SCALE], line, [])
+    scale, sources = [names.index(name) for name in SCALE], [feature["source"] for feature in problem.features]
+    line = [place for place in seen if names[place].startswith(STRAIGHT) and sources[place] == sources[scale[0]]]
+    model = Forecaster(before, seen, scale, line, [])
     first = progress.start if progress else None
     model = replace(model, weights=first.weights) if first else model.drawn(train, validation)
     if before is not None and left < 1:
