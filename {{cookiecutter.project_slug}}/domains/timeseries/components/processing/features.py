@@ -89,8 +89,7 @@ def examples(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.Data
 def _windows(label: str, season: int, series: str) -> list[pl.Expr]:
     """Of the periods up to each one: level, size, spread, and the error of the seasonal naive forecast; all by series.
 
-    A series that is zero throughout has no size, and one that has not moved no error: 1 stands for the one, and for the
-    other an error as if the next of its values moved by the size, which `__stand_in` says.
+    A series of zeros has the size 1; one that did not move has an error as if its next value did (`__stand_in`).
     """
     target, change = pl.col(label), (pl.col(label) - pl.col(label).shift(season)).abs()
     short, long, longer = (max(season * window, LEAST) for window in (SHORT, LONG, LONGER))
