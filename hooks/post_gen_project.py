@@ -78,9 +78,13 @@ def aws_resources(choice: str) -> None:
     if choice == "create" and temporary():
         print(f"Nothing is created in AWS from a temporary folder; where the repository stays: {COMMANDS[choice]}")
         return
-    from batchloop import __main__ as program  # noqa: PLC0415 - as in `record`
+    try:
+        from batchloop import __main__ as program  # noqa: PLC0415 - as in `record`
 
-    if program.main(["bootstrap", choice]) != 0:
+        failed = program.main(["bootstrap", choice]) != 0
+    except (KeyboardInterrupt, Exception):  # an exception here takes the rendered folder away
+        failed = True
+    if failed:
         again = f"cd {Path.cwd().name} && {COMMANDS[choice]}"
         print(f"The repository is complete; the AWS side is not. Once that is mended: {again}", flush=True)
 

@@ -182,7 +182,7 @@ def moved(folder: Path, to: Path) -> Path:
 
 def test_a_bundle_repeats_the_predictions_byte_for_byte_where_nothing_else_is(audited: Path, tmp_path: Path) -> None:
     said = run_in(audited)("make", "audit", "BATCH=yes").stdout
-    assert "release 1: " in said
+    assert "release 1 of dev: " in said
     assert "missing" not in said
     bundle = moved(audited, tmp_path)
     original = {file.name: file.read_bytes() for file in audited.glob("local/storage/runs/inference/**/*.out")}

@@ -42,6 +42,21 @@ def test_every_symptom_of_the_runbook_is_a_message_of_the_code() -> None:
     assert [each for each in words if each not in code] == []
 
 
+def test_every_test_that_is_named_as_a_proof_is_there() -> None:
+    """`file.py::test_it`; another of the same file in the same cell is `::test_it`."""
+    files = [*(ROOT / "tests").rglob("*.py"), *(TEMPLATE / "tests").rglob("*.py")]
+    known = {file: {file.name, *re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))} for file in files}
+    missing, found = [], 0
+    for line in (ROOT / "docs" / "aws-proof.md").read_text(encoding="utf-8").splitlines():
+        place = ""
+        for own, name in re.findall(r"`([\w/]*test_\w+\.py)?(?:::)?(test_\w+)?(?=[`\[])", line):
+            place, found = own or place, found + bool(name)
+            here = [names for file, names in known.items() if not place or file.as_posix().endswith(f"/{place}")]
+            missing += [f"{place} {name}"] if not any((name or Path(place).name) in names for names in here) else []
+    assert found > 100
+    assert missing == []
+
+
 def test_every_page_is_in_the_site_once() -> None:
     named = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
     pages = [file.relative_to(ROOT / "docs").as_posix() for file in (ROOT / "docs").rglob("*.md")]

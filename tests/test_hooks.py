@@ -116,6 +116,19 @@ def test_without_an_account_it_says_so_and_how_to_go_on(template: Path, tmp_path
     assert "make bootstrap CREATE=yes ENV=dev" in said
 
 
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError"])
+def test_what_ends_the_import_of_the_program_leaves_the_repository(
+    template: Path, tmp_path: Path, aws: Account, error: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(template, source)
+    program = source / "{{cookiecutter.project_slug}}" / "batchloop" / "__main__.py"
+    program.write_text(f"raise {error}\n", encoding="utf-8")
+    _, said = rendered(source, tmp_path, aws)
+    assert "The repository is complete; the AWS side is not" in said
+    assert "cd case && make bootstrap CREATE=yes ENV=dev" in said
+
+
 def test_from_a_temporary_folder_nothing_is_created(template: Path, tmp_path: Path, aws: Account) -> None:
     _, said = rendered(template, tmp_path, aws, into="temporary/below")
     assert "Nothing is created in AWS from a temporary folder" in said

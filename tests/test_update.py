@@ -215,7 +215,7 @@ def passes(repository: Path, version: str) -> None:
     said = run(sys.executable, "-m", "batchloop", "doctor").stdout
     assert re.search(rf"(?m)^ok +template +version {re.escape(version)} ", said)
     assert re.search(r"(?m)^ok +batchloop/ ", said)
-    assert re.search(r"(?m)^ok +usecase.toml ", said)
+    assert re.search(r"(?m)^ok +settings ", said)
 
 
 TOOLS = {

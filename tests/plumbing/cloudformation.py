@@ -9,6 +9,10 @@ What the documentation says is refused, it refuses (pages of the CloudFormation 
 - a template of more than 51,200 bytes in the request ("CloudFormation quotas"), and an address that is no object's;
 - a type that the region lacks, even where its condition is false (cfn-lint's schemas say which);
 - a reference to what the template does not have, even in a branch that is not taken (rule E1010 of cfn-lint);
+- ImportExistingResources takes over what has a static name and an identifier that can be written, nothing else
+  ("Import AWS resources into a CloudFormation stack automatically");
+- an import that brings other resources than those it names, one without DeletionPolicy, an identifier that is not the
+  type's primary one, a resource that is not there, or outputs ("… with a resource import"; outputs by public reports);
 - what is left of a first creation that failed is deleted, unless its DeletionPolicy is Retain ("DeletionPolicy");
 - a stack with termination protection is not deleted ("Protect CloudFormation stacks from being deleted").
 """
@@ -139,7 +143,11 @@ class CloudFormation:
             raise error("CreateChangeSet", "AlreadyExistsException", f"ChangeSet {name} already exists")
         arn = f"{ARN}:changeSet/{request['ChangeSetName']}/{len(stack['events']):08}"
         wanted = Stack(body, **given(request, body))
-        found = self._compared(stack, wanted)
+        if request["ChangeSetType"] == "IMPORT":
+            found = self._imported(stack, body, wanted, request["ResourcesToImport"])
+        else:
+            assert "ResourcesToImport" not in request
+            found = self._compared(stack, body, wanted, bool(request.get("ImportExistingResources")))
         change_set = {"arn": arn, "looks": 0, "changes": found, "stack": stack, "wanted": wanted, "body": body}
         stack["change sets"][request["ChangeSetName"]] = change_set | {"values": request["Parameters"]}
         self._tell_itself(stack, "REVIEW_IN_PROGRESS")
@@ -176,12 +184,13 @@ class CloudFormation:
         self.stacks[arn] = about | state
         return self.stacks[arn]
 
-    def _compared(self, stack: dict[str, Any], wanted: Stack) -> list[dict[str, Any]]:
+    def _compared(self, stack: dict[str, Any], body: Any, wanted: Stack, imports: bool) -> list[dict[str, Any]]:
         now, found = stack["resources"], []
         for name, entry in wanted.resources.items():
             about = {"LogicalResourceId": name, "ResourceType": entry["Type"]}
             if name not in now:
-                found.append({"Action": "Add", **about})
+                taken = imports and self._exists(entry) and importable(body["Resources"][name])
+                found.append({"Action": "Import" if taken else "Add", **about})
             elif now[name] != entry:
                 found.append({"Action": "Modify", "Replacement": replaced(now[name], entry), **about})
         for name in now:
@@ -189,6 +198,24 @@ class CloudFormation:
                 about = {"LogicalResourceId": name, "ResourceType": now[name]["Type"]}
                 policy = "Retain" if stack["policies"].get(name) in RETAINED else "Delete"
                 found.append({"Action": "Remove", "PolicyAction": policy, **about})
+        return [{"Type": "Resource", "ResourceChange": its} for its in found]
+
+    def _imported(self, stack: dict[str, Any], body: Any, wanted: Stack, given: Any) -> list[dict[str, Any]]:
+        named = {its["LogicalResourceId"]: its for its in given}
+        if set(wanted.resources) - set(stack["resources"]) != set(named):
+            raise refused("As part of the import operation, you cannot modify or add resources that are not imported")
+        if body.get("Outputs"):
+            raise refused("As part of the import operation, you cannot modify or add [Outputs]")
+        for name, its in named.items():
+            kind, entry = its["ResourceType"], wanted.resources[name]
+            if body["Resources"][name].get("DeletionPolicy") is None:
+                raise refused(f"Resources [{name}] is missing DeletionPolicy attribute")
+            if set(its["ResourceIdentifier"]) != identifier(kind):
+                raise refused(f"{name}: {kind} is identified by {identifier(kind)}")
+            if not self._exists(entry):
+                raise refused(f"{name}: {its['ResourceIdentifier']} was not found")
+        kinds = {name: its["ResourceType"] for name, its in named.items()}
+        found = [{"Action": "Import", "LogicalResourceId": name, "ResourceType": kind} for name, kind in kinds.items()]
         return [{"Type": "Resource", "ResourceChange": its} for its in found]
 
     def _change_set(self, request: Request, operation: str) -> dict[str, Any]:
@@ -226,6 +253,7 @@ class CloudFormation:
         its = self._change_set(request, "ExecuteChangeSet")
         stack = its["stack"]
         verb = "CREATE" if stack["StackStatus"] == "REVIEW_IN_PROGRESS" else "UPDATE"
+        verb = "IMPORT" if {entry["ResourceChange"]["Action"] for entry in its["changes"]} == {"Import"} else verb
         stack["change sets"] = {}
         # the first look may still see what was there before
         stack["ahead"] = [lambda: None, partial(self._begin, stack, verb), partial(self._carry_out, stack, its, verb)]
@@ -238,7 +266,7 @@ class CloudFormation:
         wanted, failed, made = its["wanted"], "", []
         for change in (entry["ResourceChange"] for entry in its["changes"]):
             name, action = change["LogicalResourceId"], change["Action"]
-            word = "UPDATE" if action == "Modify" else "CREATE"
+            word = {"Modify": "UPDATE", "Import": "IMPORT"}.get(action, "CREATE")
             entry = wanted.resources.get(name, {})
             why = "Resource creation cancelled" if failed else self._refused(name, action, entry)
             failed = failed or why
@@ -374,6 +402,20 @@ def references(node: Any) -> Iterator[str]:
             yield from (name.partition(".")[0] for name in re.findall(r"\$\{([\w:.]+)\}", its))
     for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from references(inner)
+
+
+def identifier(kind: str) -> set[str]:
+    """The properties that make the type's primary identifier."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema
+    return {name.removeprefix("/properties/") for name in schema["primaryIdentifier"]}
+
+
+def importable(entry: Mapping[str, Any]) -> bool:
+    """Whether ImportExistingResources takes it: kept, and its primary identifier is a text in the template."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, entry["Type"]).schema
+    static = all(isinstance(entry["Properties"].get(name), str) for name in identifier(entry["Type"]))
+    read_only = set(schema["primaryIdentifier"]) & set(schema.get("readOnlyProperties", []))
+    return entry.get("DeletionPolicy") in RETAINED and static and not read_only
 
 
 def replaced(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -118,6 +118,19 @@ def test_a_lead_that_can_not_be_measured_is_null():
     assert "gate:lead_" not in " ".join(lines(found))  # no limit is said that is none
 
 
+@pytest.mark.parametrize("metric", ["pinball", "coverage"])
+def test_the_naive_forecast_has_no_interval_and_is_no_rival_in_metrics_of_one(metric):
+    """A lead that isn't known would stand for one below every minimum."""
+    random = np.random.default_rng(1)
+    labels = random.normal(10, 1, 60)
+    forecasts = np.column_stack([labels, labels - 1, labels + 1, labels + random.normal(size=60), np.ones((60, 2))])
+    found = evaluation.evaluate(Scored("forecasting", labels, forecasts), {}, None, metric)
+    assert (found["lead"], found["champion"], found["comparison"]) == (0.0, None, None)
+    assert found["naive"]["mase"] > 0
+    assert "metric gate:lead=0.0" in evaluation.metric_lines(found)
+    assert evaluation.evaluate(Scored("forecasting", labels, forecasts), {}, None, "mase")["lead"] > 0
+
+
 def test_without_a_champion_the_lines_are_zeros():
     assert lines(None)[-3:] == [f"metric gate:{name}=0.0" for name in ("lead", "compared", "disagreement")]
 

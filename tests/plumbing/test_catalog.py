@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from batchloop.cloud import stack as sent
@@ -127,6 +129,36 @@ def test_a_refusal_is_told_and_the_window_is_judged(live: World) -> None:
         live.aws.glue.meta.events.unregister("provide-client-params.glue.CreatePartition", unique_id="denied")
     assert [message for message in live.messages if "Lake Formation" in message["Message"]]
     assert partitions(live) == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ReadTimeoutError(endpoint_url="https://glue"), True),
+        (ResponseParserError("a proxy's page"), True),
+        (KeyError("Partition"), True),
+        (RuntimeError("nobody thought of this"), False),
+    ],
+)
+def test_no_verdict_is_lost_whatever_the_catalog_does(live: World, fault: Exception, told: bool) -> None:
+    """It is decided and remembered before the catalog is asked: a function that is ended there has lost nothing."""
+    known: list[str] = []
+
+    def hang(**_: Any) -> None:
+        known.append(live.value("retraining"))
+        raise fault
+
+    live.aws.glue.meta.events.register("provide-client-params.glue.GetPartition", hang, unique_id="hang")
+    event = live.scored()
+    try:
+        with nullcontext() if told else pytest.raises(RuntimeError):
+            live.judge(event)
+    finally:
+        live.aws.glue.meta.events.unregister("provide-client-params.glue.GetPartition", unique_id="hang")
+    assert WINDOW in known[0]
+    assert bool([its for its in live.messages if "predictions are not in" in its["Subject"]]) == told
+    live.judge(event)
+    assert list(partitions(live)) == [WINDOW]
 
 
 def test_where_no_table_is_asked_for_glue_is_not_called_and_nothing_is_made(world: World) -> None:

@@ -448,27 +448,78 @@ def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next
     assert account.stacks() == DEPLOYED
 
 
-def test_what_a_deleted_storage_has_kept_is_named_and_not_touched(there: Repository, account: Account) -> None:
+@pytest.mark.parametrize("key", [[], ["Key"]])
+@pytest.mark.parametrize("kept", [["Bucket", "Models"], ["Bucket"], ["Models"]])
+def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
+    there: Repository, account: Account, capsys: pytest.CaptureFixture[str], kept: list[str], key: list[str]
+) -> None:
+    deployed.environment(there.root, create_key="true" if key else "false")
     account.cloudformation.update_termination_protection(StackName=STORAGE, EnableTerminationProtection=False)
     for name in (NAME, STORAGE):
         account.cloudformation.delete_stack(StackName=name)
         account.cloudformation.time_passes()
-    told = failure(there)
-    assert told.startswith(
-        f"the bucket {BUCKET} and the model package group {NAME}: it is there, and of no stack {STORAGE}"
-    )
-    forget_group(NAME)
-    assert failure(there).startswith(f"the bucket {BUCKET}: it is there")
+    if "Models" not in kept:
+        forget_group(NAME)
+    if "Bucket" not in kept:
+        for name in account.objects():
+            account.past("s3").delete_object(Bucket=BUCKET, Key=name)
+        account.past("s3").delete_bucket(Bucket=BUCKET)
+    before = account.objects() if "Bucket" in kept else set()
+    assert deploy_deploy(there, "dev", True) == 0
+    said = capsys.readouterr().out
+    taken = set(re.findall(r"take over +(\w+) +AWS::", said))
+    assert taken == set(kept)
+    assert account.stacks() == {STORAGE: "UPDATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+    assert account.exist()["resources"][0] == ["Bucket", "BucketPolicy", *key, "Models"]
+    assert before <= account.objects()
 
 
-def test_the_stand_in_refuses_a_reference_to_what_a_template_lacks(account: Account) -> None:
-    tags = {"Fn::If": ["Never", {"Fn::GetAtt": ["Key", "Arn"]}, []]}
-    models = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": NAME, "Tags": tags}}
-    body = {"Parameters": {}, "Conditions": {}, "Resources": {"Models": models}}
-    request: Any = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "CREATE", "Tags": []}
-    request |= {"Parameters": [], "Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
-    with pytest.raises(ClientError, match=r"Unresolved resource dependencies \['Key'\]"):
-        account.cloudformation.create_change_set(**request)
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"ResourcesToImport": []}, "cannot modify or add resources"),
+        ({"identifier": {"ModelPackageGroupName": NAME}}, "is identified by"),
+        ({"outputs": {"Name": {"Value": "x", "Description": "An output"}}}, "cannot modify or add"),
+        ({"policy": None}, "is missing DeletionPolicy"),
+        (
+            {"tags": {"Fn::If": ["Never", {"Fn::GetAtt": ["Key", "Arn"]}, []]}},
+            "Unresolved resource dependencies ['Key']",
+        ),
+    ],
+)
+def test_the_stand_in_refuses_the_imports_that_cloudformation_refuses(
+    account: Account, changed: dict[str, Any], why: str
+) -> None:
+    group = account.past("sagemaker").create_model_package_group(ModelPackageGroupName=NAME)
+    identity = changed.get("identifier", {"ModelPackageGroupArn": group["ModelPackageGroupArn"]})
+    kind = "AWS::SageMaker::ModelPackageGroup"
+    models: Any = {"Type": kind, "DeletionPolicy": "Retain", "Properties": {"ModelPackageGroupName": NAME}}
+    if "policy" in changed:
+        del models["DeletionPolicy"]
+    models["Properties"]["Tags"] = changed.get("tags", [])
+    body = {"Parameters": {}, "Conditions": {}, "Resources": {"Models": models}, "Outputs": changed.get("outputs", {})}
+    wanted = [{"LogicalResourceId": "Models", "ResourceType": kind, "ResourceIdentifier": identity}]
+    request = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "IMPORT", "Tags": [], "Parameters": []}
+    request |= {"Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
+    with pytest.raises(ClientError, match=re.escape(why)):
+        account.cloudformation.create_change_set(**request, ResourcesToImport=changed.get("ResourcesToImport", wanted))
+
+
+@pytest.mark.parametrize("name", [{"Ref": "Name"}, BUCKET])
+def test_the_stand_in_takes_over_by_itself_only_what_has_a_static_name(account: Account, name: Any) -> None:
+    place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+    account.past("s3").create_bucket(Bucket=BUCKET, **place)
+    bucket = {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain", "Properties": {"BucketName": name, "Tags": []}}
+    body = {"Parameters": {"Name": {"Type": "String"}}, "Conditions": {}, "Resources": {"Bucket": bucket}}
+    request: dict[str, Any] = {"StackName": STORAGE, "ChangeSetName": "deploy", "ChangeSetType": "CREATE", "Tags": []}
+    request |= {"Parameters": [{"ParameterKey": "Name", "ParameterValue": BUCKET}], "ImportExistingResources": True}
+    request |= {"Capabilities": ["CAPABILITY_NAMED_IAM"], "TemplateBody": json.dumps(body)}
+    account.cloudformation.create_change_set(**request)
+    account.cloudformation.execute_change_set(StackName=STORAGE, ChangeSetName="deploy")
+    account.cloudformation.time_passes()
+    account.cloudformation.time_passes()
+    done = "IMPORT_COMPLETE" if name == BUCKET else "ROLLBACK_COMPLETE"
+    assert account.stacks() == {STORAGE: done}
 
 
 def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there: Repository, account: Account) -> None:
@@ -526,12 +577,14 @@ def test_an_update_that_is_none_is_known_in_the_older_words_too(
 # ---- not ours, not ready, not signed in
 
 
-def test_somebody_elses_bucket_or_models_are_not_touched(ready: Repository, account: Account) -> None:
+def test_somebody_elses_stack_bucket_or_models_are_not_touched(ready: Repository, account: Account) -> None:
     account.past("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    assert failure(ready).startswith(f"the bucket {BUCKET}: it is there, and of no stack {STORAGE}")
+    assert failure(ready).startswith(f"the bucket {BUCKET}: it is there but has no tag namespace")
     account.past("s3").delete_bucket(Bucket=BUCKET)
-    account.past("sagemaker").create_model_package_group(ModelPackageGroupName=NAME)
-    assert failure(ready).startswith(f"the model package group {NAME}: it is there, and of no stack")
+    account.past("sagemaker").create_model_package_group(
+        ModelPackageGroupName=NAME, Tags=[{"Key": "namespace", "Value": "other"}]
+    )
+    assert failure(ready).startswith(f"the model package group {NAME}: it is there but has the tag namespace=other")
     account.refuse("HeadBucket", "403", 403)
     assert "belongs to another account, or you may not look at it" in failure(ready)
     assert not account.writes
@@ -541,6 +594,18 @@ def test_a_stack_without_our_tags_is_not_touched(there: Repository, account: Acc
     account.cloudformation.stack(NAME)["Tags"] = [{"Key": "namespace", "Value": "team"}]
     assert failure(there).startswith(f"the stack {NAME}: it is there but has no tag usecase")
     assert not account.writes
+
+
+def test_a_key_that_the_left_bucket_is_encrypted_with_has_to_be_named(ready: Repository, account: Account) -> None:
+    s3 = account.past("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": [{"Key": key, "Value": TAGS[key]} for key in TAGS]})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}}
+    s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    deployed.environment(ready.root, create_key="true")
+    assert f'write kms_key = "{KEY}" into environments/dev.toml' in failure(ready)
+    deployed.environment(ready.root, kms_key=f'"{KEY}"')
+    assert deploy_deploy(ready, "dev", True) == 0
 
 
 def test_what_is_scheduled_where_a_person_approves_has_to_name_who_is_told(ready: Repository, account: Account) -> None:

@@ -1,10 +1,12 @@
 """The local engine keeps the service's rules, and is never kinder: what a prefix takes, what a cached step compares."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchloop.container.job import InputError
+from batchloop.engine import steps
 from batchloop.engine.storage import Mount, Storage
 
 
@@ -36,3 +38,9 @@ def test_a_job_gets_what_the_prefix_takes(stored: Storage) -> None:
     ]
     with pytest.raises(InputError, match="does not exist"):
         stored.mounts("s3://bucket/data/w/validation/", "/in")
+
+
+@pytest.mark.parametrize("given", [{}, {"Containers": []}, {"Containers": [{"Image": "x"}]}, {"PrimaryContainer": {}}])
+def test_a_model_without_data_is_refused_in_a_sentence(given: Any) -> None:
+    with pytest.raises(InputError, match="gives its first container no ModelDataUrl"):
+        steps.model("CreateModel", given, Any)  # type: ignore[arg-type]

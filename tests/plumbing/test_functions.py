@@ -1633,6 +1633,8 @@ def test_a_client_is_made_for_every_service(monkeypatch: pytest.MonkeyPatch) -> 
     assert {getattr(made, field.name).meta.service_model.service_name for field in fields(Aws)} == {
         field.name for field in fields(Aws)
     }
+    asked, minute = made.glue.meta.config, 60  # a function's, for two or three calls of the catalog among others
+    assert 3 * asked.retries["total_max_attempts"] * (asked.connect_timeout + asked.read_timeout) < minute
 
 
 def test_an_event_that_is_none_of_these_fails_loudly(live: World) -> None:

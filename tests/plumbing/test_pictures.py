@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from batchloop import labelling, local
+from batchloop import labelling, local, sizing
 from batchloop.adopt import adopting
 from batchloop.adopt import pictures as adopt_pictures
 from batchloop.container import (
@@ -615,10 +615,91 @@ def test_tables_that_folders_have_become_do_not_pile_up(mine: Path, tmp_path: Pa
     repository, made = written(tmp_path), list[Path]()
     for number in range(local.KEPT + 2):
         placed(mine / str(number), "a.png")
-        made.append(Path(local.as_table(repository, str(mine / str(number)), False)))
+        made.append(Path(local._kept_table(repository, str(mine / str(number)), False)))
         os.utime(made[-1].parent, (number, number))
-    assert [folder.exists() for folder in made] == [False] * 2 + [True] * local.KEPT
+        if not number:
+            ran(repository, made[0])
+    assert [folder.exists() for folder in made] == [True, False] + [True] * local.KEPT
     assert local.as_table(repository, "s3://bucket/folder/", False) == "s3://bucket/folder/"
+
+
+def ran(repository: Repository, rows: Path) -> None:
+    """A scoring of these rows is on record."""
+    step = {"state": "done", "seconds": 1, "message": "", "properties": {}}
+    record = {"pipeline": "p", "execution": "1", "state": "done", "started": "", "steps": {"ScoreFeatures": step}}
+    file = repository.local / "runs" / "1" / "run.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({**record, "parameters": {"ProductionData": f"{rows.as_uri()}/"}}), encoding="utf-8")
+
+
+def test_what_no_run_reads_is_made_apart_and_takes_no_table_of_a_run_away(mine: Path, tmp_path: Path) -> None:
+    """Upload and size hold no lock: a training may be reading the table of the same folder."""
+    repository = written(tmp_path)
+    placed(mine, "yes/a.png")
+    kept = Path(local._kept_table(repository, str(mine), True))
+    os.utime(kept.parent, (1, 1))
+    for number in range(local.KEPT + 1):
+        placed(tmp_path / "more" / str(number), "yes/a.png")
+        local.as_table(repository, str(tmp_path / "more" / str(number)), True)
+    assert raw.read(kept, case(), labelled=True).broken == 0
+    assert Path(local.as_table(repository, str(mine), True)) != kept
+
+
+def test_a_cell_writes_nothing_outside_the_folder_of_its_table(mine: Path, tmp_path: Path) -> None:
+    mine = mine.rename(mine.parent / "u").resolve()
+    placed(mine, "a.png", "b.png", "deep/c.png")
+    cells = ["../u/a.png", "../../u/a.png", str(mine / "a.png"), "deep/../b.png", "deep/c.png"]
+    pl.DataFrame({"id": [*"abcde"], "picture": cells}).write_csv(mine / "t.csv")
+    there = adopt_pictures.staged(mine / "t.csv", case(), tmp_path / "x" / "y" / "t.csv", False)
+    files = {file.relative_to(tmp_path / "x").as_posix() for file in (tmp_path / "x").rglob("*.*") if file.is_file()}
+    assert files == {"y/t.csv/t.csv", "y/t.csv/b.png", "y/t.csv/deep/c.png"}
+    found = raw.read(there, case(), labelled=False)
+    assert found.broken == 3
+    assert found.first.endswith("row 1 (a): column 'picture': '../u/a.png' leads out of the table's folder")
+
+
+def test_labels_of_scored_class_folders_are_of_whole_places(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, seen = written(tmp_path), case()
+    placed(mine, "yes/1.png", "no/1.png", "no/2.png")
+    rows = Path(local.as_table(repository, str(mine), False))
+    monkeypatch.setattr(usecase, "load", lambda _: seen)
+    labelling._taken(repository, str(mine), Scored({}, rows, "", tmp_path / "labels", "the folder"))
+    kept = pl.read_parquet(tmp_path / "labels" / "labels.parquet").sort("id")
+    assert kept.rows() == [("no/1.png", "no"), ("no/2.png", "no"), ("yes/1.png", "yes")]
+
+
+def test_a_picture_in_two_classes_is_refused_and_both_are_named(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, seen = written(tmp_path), case()
+    placed(mine, "yes/1.png", "no/1.png")
+    placed(tmp_path / "scored", "1.png")
+    rows = Path(local.as_table(repository, str(tmp_path / "scored"), False))
+    monkeypatch.setattr(usecase, "load", lambda _: seen)
+    with pytest.raises(InputError, match=r"mine holds no/1\.png and yes/1\.png, two labels of one id, 1\.png"):
+        labelling._taken(repository, str(mine), Scored({}, rows, "", tmp_path / "labels", "the folder"))
+
+
+def test_a_sample_of_a_table_of_paths_is_measured_with_its_pictures(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed(mine, "img/a.png", "img/b.png", "img/c.png")
+    pl.DataFrame({"id": ["a", "b"], "picture": ["img/a.png", "img/b.png"]}).write_csv(mine / "t.csv")
+    copy, seen, adopted = Repository(tmp_path / "copy"), list[Path](), case()
+    copy.root.mkdir()
+    monkeypatch.setattr(usecase, "load", lambda _: adopted)
+
+    def runs(_verb: str, *words: str) -> None:
+        seen.append(Path(words[words.index("--data") + 1]))
+        run = copy.local / "runs" / "1" / "run.json"
+        run.parent.mkdir(parents=True, exist_ok=True)
+        run.write_text('{"steps": {}}', encoding="utf-8")
+
+    sizing._measured(copy, runs, ([mine / "t.csv"], pl.scan_csv(mine / "t.csv")))
+    assert raw.read(seen[0], adopted, labelled=False).broken == 0
+    assert not list(copy.root.rglob("c.png"))
 
 
 def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

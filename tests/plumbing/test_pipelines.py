@@ -1,5 +1,6 @@
 """Both pipelines compile offline for every environment and task, and the checker finds whatever is broken in them."""
 
+import copy
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from batchloop import environment
 from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.cost import STEPS
-from batchloop.environment import has_gpu, has_own_disks
+from batchloop.environment import has_gpu, has_own_disks, own_disks
 from batchloop.pipelines import check, expressions
 from batchloop.pipelines import definitions as pipeline_definitions
 from batchloop.repository import Repository
@@ -413,6 +414,7 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "an unused parameter": lambda d: d["Parameters"].append({"Name": "Extra", "Type": "String"}),
     "a default that no run may be given": lambda d: default(d, "LearningRate", "1" * 1025),
     "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
+    "a step twice": lambda d: d["Steps"].append(copy.deepcopy(d["Steps"][0])),
     "a step that is gone": lambda d: d["Steps"].pop(0),
     "a cycle": lambda d: d["Steps"][0].update(DependsOn=["TrainModel"]),
     "a step that waits for one in a branch": lambda d: d["Steps"][0].update(DependsOn=["RegisterModel"]),
@@ -472,7 +474,7 @@ def test_the_sizes_of_such_disks_are_those_that_ec2_lists() -> None:
         _, family, size = name.split(".")
         if about := listed.get(f"{family}.{size}"):
             total = about.get("InstanceStorageInfo", {}).get("TotalSizeInGB")
-            assert (has_own_disks(name), check.own_disks().get(family, {}).get(size)) == (bool(total), total), name
+            assert (has_own_disks(name), own_disks().get(family, {}).get(size)) == (bool(total), total), name
 
 
 def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(

@@ -1,7 +1,9 @@
 """Rows of a window by a query end up as uploaded files do, and whatever goes wrong leaves the window as it was."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,9 @@ class Fixture:
         return str(raised.value)
 
     def staged(self) -> list[str]:
-        found = self.world.aws.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"team/case/data/{WINDOW}/_")
-        return [entry["Key"] for entry in found.get("Contents", [])]
+        """Old versions too: a person who is erased is to be in none."""
+        found = self.world.aws.s3.list_object_versions(Bucket=BUCKET, Prefix=f"team/case/data/{WINDOW}/_")
+        return [entry["Key"] for entry in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]]
 
     @property
     def states(self) -> list[str]:
@@ -55,6 +58,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
     with mock_aws():
         fixture = Fixture(World(), deployed.repository(tmp_path, monkeypatch))
         aws, house = fixture.world.aws, fixture.house
+        versioned: Any = {"Status": "Enabled"}  # as infra/storage.yaml makes it
+        aws.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=versioned)
         known = {"sts": session().client("sts"), **{its.name: getattr(aws, its.name) for its in fields(aws)}}
         known |= {"athena": warehouse.athena(house), "redshift-data": warehouse.redshift(house)}
         monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
@@ -87,6 +92,33 @@ def test_redshift_gets_the_query_in_quotes_and_no_limit_outside(made: Fixture) -
     assert made.upload(r"SELECT a, '\d' FROM t LIMIT 5") == 0
     [query] = made.house.queries.values()
     assert query["query"] == "SELECT * FROM (\nSELECT a, ''\\\\d'' FROM t LIMIT 5\n) AS selected"
+
+
+@pytest.mark.parametrize(("setting", "encrypted"), [("false", False), ("true", True)])
+def test_redshift_encrypts_with_the_bucket_s_key_where_there_is_one(
+    made: Fixture, setting: str, encrypted: bool
+) -> None:
+    made.setting('"redshift-serverless:team/sales"')
+    made.setting(setting, "create_key")
+    assert made.upload() == 0
+    assert [query["encrypted"] for query in made.house.queries.values()] == [encrypted]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("select 1; -- all", "select 1"),
+        ("select 1 ;; /* all; */ -- of it\n; ", "select 1"),
+        ("select '; -- it''s', \"a;\" -- b; c", "select '; -- it''s', \"a;\" -- b; c"),
+        ("select 4 - 2 / 2 /* ; */ ;", "select 4 - 2 / 2 /* ; */"),
+    ],
+)
+@pytest.mark.parametrize("place", ["redshift:cluster-1/sales"])
+def test_nothing_after_a_query_s_semicolon_is_sent(made: Fixture, place: str, given: str, sent: str) -> None:
+    made.setting(f'"{place}"')
+    assert made.upload(given) == 0
+    [query] = made.house.queries.values()
+    assert query["query"] == f"SELECT * FROM (\n{sent}\n) AS selected".replace("'", "''")
 
 
 def test_a_query_in_a_file_with_comments_and_a_semicolon(made: Fixture, tmp_path: Path) -> None:
@@ -125,16 +157,35 @@ def test_a_query_without_rows_is_refused(made: Fixture, place: str, files: tuple
     assert there(made.world) == {}
 
 
-def test_what_a_killed_one_has_left_goes_first(made: Fixture) -> None:
-    """Its rows beside the part, and its files in the part where it was killed while they were copied."""
+def test_what_a_killed_one_has_left_goes_first(made: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows beside the part a day later, and its files in the part where it was killed while they were copied."""
     place = f"s3://{BUCKET}/team/case/data/{WINDOW}"
     made.world.put(f"{place}/_production/0123/rows", b"of another time")
+    monkeypatch.setattr(queries, "LEFT", timedelta(seconds=-1))
     for name in ("rows-00000.parquet", "rows-00007.parquet"):
         made.world.put(f"{place}/production/{name}", b"half")
     assert made.upload() == 0
     assert (there(made.world), made.staged()) == (UPLOADED, [])
     made.world.put(f"{place}/train/other.csv")
     assert "holds other files, without _SUCCESS: other.csv" in made.failure(part="train")
+
+
+def test_two_uploads_of_a_part_leave_each_other_s_rows(made: Fixture) -> None:
+    place = f"s3://{BUCKET}/team/case/data/{WINDOW}/_production/0123/rows"
+    made.world.put(place, b"of one that is under way")
+    assert made.upload() == 0
+    assert made.staged() == [place.partition(f"{BUCKET}/")[2]]
+    assert there(made.world) == UPLOADED
+
+
+def test_a_window_that_another_has_completed_meanwhile_stays_as_it_is(made: Fixture) -> None:
+    def another() -> None:
+        for name in ("other.csv", "_SUCCESS"):
+            made.world.put(f"s3://{BUCKET}/team/case/data/{WINDOW}/production/{name}", b"")
+
+    made.house.looked = another
+    assert "is complete. REPLACE=yes" in made.failure()
+    assert there(made.world) == {"other.csv": "", "_SUCCESS": ""}
 
 
 @pytest.mark.parametrize("place", PLACES[1:3])
@@ -245,4 +296,5 @@ def test_rows_that_can_not_be_removed_are_named(
     finally:
         aws.s3.meta.events.unregister("provide-client-params.s3.DeleteObject", unique_id="denied")
     assert there(made.world) == UPLOADED
-    assert "/_production/ holds rows that nobody needs any more" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.search(r"/_production/[0-9a-f]{32}/ holds rows that nobody needs; an upload of the part tomorrow", said)

@@ -197,6 +197,38 @@ def test_a_series_of_one_point_or_one_value_has_a_forecast(flow: Flow, tmp_path:
     assert (found["seasonal_naive"] == value).all()
 
 
+@pytest.mark.parametrize(
+    ("past", "error", "stands_in"),
+    [
+        ([1e-11, 2e-11] * 10, 1e-11, False),  # small is not zero
+        ([1e8 + 2 * day for day in range(20)], 14, False),  # a counter
+        ([0.0] * 20, 1 / 20, True),
+        ([100.0] * 20, 100 / 20, True),
+        ([100.0], 100, True),
+        ([1.0, 2, 3, 4, 5, 6, 7] * 10, 12 / 7, False),  # without an error of the season
+    ],
+)
+def test_the_unit_of_an_error_is_that_of_the_past(past: list[float], error: float, stands_in: bool) -> None:
+    case = usecase.parse(tomllib.loads(USECASE))
+    days = [START + timedelta(days=day) for day in range(len(past) + 1)]
+    grid = pl.DataFrame({"__series": "a", "day": days, "load": [*past, None], "open": True}, strict=False)
+    wanted = pl.DataFrame({"__row": [len(past)], "__origin": [len(past) - 1], "__start": [0], "step": [1]})
+    made = sys.modules["components.processing.features"].examples(grid, wanted, case)
+    assert made["seasonal_error"].to_list() == pytest.approx([error])
+    assert made["__stand_in"].to_list() == [stands_in]
+
+
+def test_values_without_a_unit_are_not_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    flow = Flow(tmp_path / "case").begin(USECASE)
+    zero = pl.col("day") < START + timedelta(days=75)
+    starts = loads(sites=1, first=90).with_columns(load=pl.when(zero).then(0.0).otherwise(3e5))
+    pl.concat([loads(), starts]).write_parquet(tmp_path / "train.parquet")
+    flow.train(tmp_path / "train.parquet")
+    assert "values of validation and test are not measured" in caplog.text
+    file = flow.root / "jobs" / "algorithm-train" / "output" / "data" / "evaluation.json"
+    assert json.loads(file.read_text(encoding="utf-8"))["test"]["mase"] < 10
+
+
 def test_a_series_that_has_ended_asks_for_nothing(flow: Flow, tmp_path: Path) -> None:
     ended = loads(sites=1, first=50).head(40)
     found = score(flow, pl.concat([to_come(loads()), ended]), tmp_path)
@@ -225,6 +257,22 @@ def test_labels_that_come_twice_for_one_period_count_by_their_mean_too(flow: Flo
     assert [one["rows"] for one in found] == [18, 18]
     assert found[1]["left_out"]["contradicting"] == 0
     assert found[1]["value"] == pytest.approx(found[0]["value"])
+
+
+def test_series_that_share_their_days_are_no_more_sure_than_the_days_are(flow: Flow, tmp_path: Path) -> None:
+    """A day's shock that all sites have is one observation; a single day says nothing of chance."""
+    new = to_come(loads(sites=20))
+    score(flow, new, tmp_path)
+    shock = pl.col("day").dt.day() % 3 * 10
+    labels = loads(sites=20).filter(new["load"].is_null()).with_columns(pl.col("load") + shock)
+    found, last = {}, START + timedelta(days=DAYS - 1)
+    for days in (3, 1):
+        labels.filter(pl.col("day") > last - timedelta(days=days)).write_parquet(tmp_path / "labels.parquet")
+        scored = flow.score(tmp_path / "new.parquet", tmp_path / "labels.parquet")
+        found[days] = scored.report["realised"]
+    assert found[3]["high"] - found[3]["low"] > 5
+    assert (found[1]["rows"], found[1]["low"], found[1]["alarm"]) == (20, None, False)
+    assert "one period alone" in scored.report["reason"]
 
 
 def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:

@@ -900,6 +900,7 @@ def test_what_is_neither_yes_nor_no_runs_nothing(name: str, value: str) -> None:
         ("score BIN=/x", "make score takes no BIN."),
         ("clean ENV=prod", "make clean takes no ENV. It takes nothing"),
         ("ENV=prod", "make help takes no ENV."),
+        ("preflight BASE_IMAGE=x", "make preflight takes no BASE_IMAGE. It takes ENV"),
         ("train it's=x", "make train takes no it's"),
         ("trian", "make has no verb trian; did you mean train?"),
     ],

@@ -67,9 +67,16 @@ def test_what_can_not_be_copied_is_left_out_or_named(tmp_path: Path) -> None:
 
 
 def test_both_pipelines_are_measured_on_a_part_of_the_table_and_leave_nothing(tmp_path: Path) -> None:
+    """Under a gate that no model passes, and where trainings are tracked."""
     root = tmp_path / "a use case"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("local", ".venv*"))
     sample.customers(1600, 7).write_csv(root / "own.csv")
+    case, dev = root / "usecase.toml", root / "environments/dev.toml"
+    text = case.read_text().replace("columns = []  ", 'columns = ["plan"]').replace("# limit = 0.65", "limit = 1.0 ")
+    case.write_text(
+        text.replace("minimum_lead = -0.005", "minimum_lead = 0.9").replace("minimum = 0.70", "minimum = 1.0")
+    )
+    dev.write_text(dev.read_text().replace('tracking.uri = ""', f'tracking.uri = "{tmp_path}/mlruns"'))
     words = ["size", "--data", "own.csv", "--rows", "1000000"]
     done = subprocess.run(
         [sys.executable, "-m", "batchloop", *words],
@@ -89,3 +96,4 @@ def test_both_pipelines_are_measured_on_a_part_of_the_table_and_leave_nothing(tm
     assert set(rows) == {step.name for step in STEPS}
     assert not (root / "local" / "size").exists()
     assert not (root / "local" / "release.json").exists()
+    assert not (tmp_path / "mlruns").exists()  # what is trained only to measure is tracked nowhere

@@ -391,6 +391,12 @@ def use(repository: Repository, folder: str = "ml runs") -> Any:
     return environment
 
 
+def test_what_a_repository_keeps_elsewhere_is_tracked_nowhere(offline: Repository) -> None:
+    trained(offline, 1, evaluation(0.81), version=1, ended="2026-11-01T08:01:00+00:00")
+    tracking.after(Repository(offline.root, offline.local), use(offline))
+    assert not (offline.root / "ml runs").exists()
+
+
 def test_a_training_is_one_run_with_all_that_is_known_of_it(offline: Repository) -> None:
     name = trained(offline, 1, evaluation(0.81), version=1, ended="2026-11-01T08:01:00+00:00")
     registered(offline, "Approved", released=1)

@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
-from batchloop import cost, environment
+from batchloop import cost, environment, local
 from batchloop.container import hyperparameters, usecase
 from batchloop.container.job import InputError
+from batchloop.contract import suite
 from batchloop.engine.processes import Backend, Job
 from batchloop.engine.steps import PipelineExecution
 from batchloop.engine.storage import Cache, Registry, Storage
 from batchloop.engine.tuning import tuning
+from batchloop.local import RunOptions
 from batchloop.pipelines import check
+from batchloop.pipelines import definitions as pipeline_definitions
+from batchloop.repository import Repository
 from plumbing.engine_miniature import Miniature, copied, processes_of
 from plumbing.rendered import ROOT
 from plumbing.test_pipelines import USECASE, Definition, broken, compiled, steps
@@ -33,6 +37,7 @@ feature_fraction = [0.5, 1.0]
 native_categories = [false, true]
 """
 MORE = "native_categories = false\nnum_leaves = 31\nfeature_fraction = 0.9\nlambda = 1.0\nseed = 7"
+KNOWN = ("DataFingerprint",)
 FOLDERS = ("batchloop", "components", "pipelines", "infra", "environments", "data", "locks")
 
 
@@ -147,6 +152,11 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "more at once than there are": lambda d: config(d)["ResourceLimits"].update(MaxParallelTrainingJobs=7),
     "more trials than a job may have": lambda d: config(d)["ResourceLimits"].update(MaxNumberOfTrainingJobs=751),
     "no trials": lambda d: config(d)["ResourceLimits"].update(MaxNumberOfTrainingJobs=0),
+    "an objective that nobody prints": lambda d: config(d)["HyperParameterTuningJobObjective"].update(MetricName="x"),
+    "an empty range": lambda d: config(d)["ParameterRanges"]["IntegerParameterRanges"][0].update(MinValue="127"),
+    "a logarithm of nothing": lambda d: config(d)["ParameterRanges"]["ContinuousParameterRanges"][0].update(
+        MinValue="0"
+    ),
     "a number in a range, which are texts": lambda d: config(d)["ParameterRanges"]["IntegerParameterRanges"][0].update(
         MinValue=7
     ),
@@ -156,6 +166,7 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "more than thirty choices": lambda d: config(d)["ParameterRanges"]["CategoricalParameterRanges"][0].update(
         Values=[str(number) for number in range(31)]
     ),
+    "a hyperparameter both given and searched": lambda d: trial(d)["StaticHyperParameters"].update(num_leaves="31"),
     "less time to wait than to run": lambda d: trial(d)["StoppingCondition"].update(MaxWaitTimeInSeconds=1),
     "a key for a volume of the hardware's own": lambda d: trial(d)["ResourceConfig"].update(
         InstanceType="ml.g5.xlarge", VolumeKmsKeyId="0000"
@@ -180,6 +191,38 @@ def test_the_checker_refuses(definitions: dict[str, Definition], name: str) -> N
     assert broken(definitions["dev"], CHANGES[name])
 
 
+@pytest.mark.parametrize(("name", "trials"), [("dev", 3), ("staging", 0)])
+def test_the_contract_trains_through_any_gate_with_no_more_trials_than_have_to_be(
+    definitions: dict[str, Definition], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trials: int
+) -> None:
+    """`staging` searches inside TrainModel, `dev` in jobs of their own, of which none can be asked for no trial."""
+    here = Repository(written(tmp_path / "here", tuning_jobs="3" if name == "dev" else "0"))
+    monkeypatch.setattr(suite, "HERE", here)
+    monkeypatch.setattr(pipeline_definitions, "definition", lambda *_which: definitions[name])
+    monkeypatch.setattr(suite, "_rows", lambda _source, target: str(target))
+    here.data("train").mkdir(parents=True)
+    asked = list[RunOptions]()
+
+    def train(repository: Repository, options: RunOptions) -> int:
+        definition = pipeline_definitions.definition(repository, options.environment, "training")
+        assert steps(definition)["CheckQuality"]["Arguments"]["Conditions"] == []
+        values = pipeline_definitions.values(definition, dict.fromkeys(KNOWN, "x"), options.parameters)
+        monkeypatch.setattr(pipeline_definitions, "check_hyperparameters", lambda *_: None)
+        pipeline_definitions.chosen(here, "dev", definition, options.parameters, values)
+        assert (values["Trials"], values["ApprovalStatus"]) == (trials, "Approved")
+        return len(asked)
+
+    def score(_repository: Repository, options: RunOptions) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr(local, "train", train)
+    monkeypatch.setattr(local, "score", score)
+    suite._run(tmp_path / "ran", tmp_path)
+    assert len(asked) == 1
+    assert steps(definitions[name])["CheckQuality"]["Arguments"]["Conditions"]
+
+
 class Told(Backend):
     """Instead of a process, each trial prints the losses that a function has for its hyperparameters."""
 
@@ -187,13 +230,15 @@ class Told(Backend):
         super().__init__()
         self.losses, self.seen, self.lock = losses, list[Mapping[str, str]](), threading.Lock()
 
-    def run(self, job: Job) -> None:
+    def run(self, job: Job, hopeless: Callable[[], bool] | None = None) -> None:
         given = json.loads((job.root / "input/config/hyperparameters.json").read_text())
         with self.lock:
             self.seen.append(given)
         for loss in self.losses(given):
             with job.log.open("a") as log:
                 log.write(f"metric trial:loss={loss}\n")
+            if hopeless and hopeless():
+                return
 
 
 def execution(folder: Path, backend: Backend) -> PipelineExecution:
@@ -265,6 +310,21 @@ def test_a_trial_that_fails_is_one_less_and_is_told_of(tmp_path: Path) -> None:
 def test_where_every_trial_fails_the_step_does_with_their_reason(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 3 trials came to its end: it printed no trial:loss\."):
         tuning("TuneModel", arguments(3), execution(tmp_path, Told(lambda _given: [])))
+
+
+def test_a_trial_that_is_behind_is_given_up(tmp_path: Path) -> None:
+    """Eight good ones, then one that begins worse than they did and would go on for long."""
+    printed = list[int]()
+
+    def losses(given: Mapping[str, str]) -> list[float]:
+        count = len(printed)
+        printed.append(count)
+        return [0.5, 0.4] if count < 8 else [0.9] * 50
+
+    found = tuning("TuneModel", arguments(9), execution(tmp_path, Told(losses)))
+    assert found["TrainingJobStatusCounters"] == {"Completed": 8, "Stopped": 1, "Failed": 0}
+    lines = (tmp_path / "logs/TuneModel-009.log").read_text().splitlines()
+    assert len(lines) == 1
 
 
 def test_the_search_ends_with_its_time(tmp_path: Path) -> None:

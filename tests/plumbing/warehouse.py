@@ -18,7 +18,9 @@ from botocore.validate import ParamValidator
 ROWS = (b"PAR1 first", b"PAR1 second")
 ATHENA = re.compile(r"UNLOAD \(\n(?P<query>.*)\n\) TO '(?P<to>s3://[^']+/)' WITH \(format = 'PARQUET'\)", re.DOTALL)
 REDSHIFT = re.compile(
-    r"UNLOAD \('(?P<query>(?:[^'\\]|''|\\\\)*)'\) TO '(?P<to>s3://[^']+)' IAM_ROLE default FORMAT PARQUET", re.DOTALL
+    r"UNLOAD \('(?P<query>(?:[^'\\]|''|\\\\)*)'\) TO '(?P<to>s3://[^']+)' IAM_ROLE default FORMAT PARQUET"
+    "(?P<encrypted> ENCRYPTED AUTO)?",
+    re.DOTALL,
 )
 
 
@@ -47,6 +49,7 @@ class Warehouse:
         number = str(uuid4())
         place = found["to"]
         query = {"query": found["query"], "to": place, "left": self.looks, "state": "RUNNING", "ending": ending}
+        query |= {"encrypted": bool(found.groupdict().get("encrypted"))}
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
         if self.s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents"):
             query |= {"fault": f"HIVE_PATH_ALREADY_EXISTS: Target directory for table '{place}' already exists"}

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchloop import cost, local
+from batchloop import environment as environments
 from batchloop import repository as here
 from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT
@@ -114,10 +115,9 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
     if other := _otherwise(after, environment, release):
         which = ", ".join(map(_code, other))
         yield f"Metrics: the released model was trained with other {which} than `make train` takes alone."
-    file = before.root / "environments" / f"{environment}.toml"  # what is trained only to compare is tracked nowhere
+    file = before.root / "environments" / f"{environment}.toml"
     if file.is_file():
-        text = re.sub(r"(?m)^[ \t]*(tracking\.uri|tracking|uri)[ \t]*=.*", "", file.read_text(encoding="utf-8"))
-        file.write_text(text, encoding="utf-8")
+        file.write_text(environments.untracked(file.read_text(encoding="utf-8")), encoding="utf-8")
     command = [sys.executable, "-m", "batchloop", "train", "--env", environment]
     done = here.ran(command, before.root)
     old: dict[str, Any] = (storage.read_release(before.release) or {}).get("metrics", {})

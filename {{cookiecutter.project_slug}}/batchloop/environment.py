@@ -74,6 +74,12 @@ def has_own_disks(instance: str) -> bool:
     return bool(re.match(r"ml\.([a-z]+\d[a-z]*d[a-z]*|g4dn|g[5-7]e?|gr6|p[4-6][a-z\d-]*|trn\d[a-z]*)\.", instance))
 
 
+@cache
+def own_disks() -> dict[str, dict[str, int]]:
+    """batchloop/disks.toml: family → size → GB."""
+    return tomllib.loads((Path(__file__).parent / "disks.toml").read_text(encoding="utf-8"))
+
+
 def has_gpu(instance: str) -> bool:
     """Whether it has NVIDIA's GPUs ("Amazon SageMaker AI pricing", accelerated computing: families g, gr and p)."""
     return bool(re.match(r"ml\.(gr?|p)\d", instance))
@@ -327,3 +333,8 @@ def _values(text: str, place: int) -> set[int] | None:
             return None
         values |= set(range(start, end + 1, int(step or 1)))
     return values
+
+
+def untracked(text: str) -> str:
+    """An environment's file without its MLflow, for what is trained only to measure or to compare."""
+    return re.sub(r"(?m)^[ \t]*(tracking\.uri|tracking|uri)[ \t]*=.*", "", text)

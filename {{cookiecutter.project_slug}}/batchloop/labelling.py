@@ -96,7 +96,11 @@ def _taken(repository: Repository, data: str, scored: Scored) -> str:
     if not scored.rows.exists():
         raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
-    source = Path(local.as_table(repository, data, True, alone=True))
+    ids = set[str]()
+    if case.data.id and source.is_dir() and any(column.type == "image" for column in case.columns):
+        scan = (_columns(case, file, [case.data.id], case.data.id) for file in files.find(scored.rows))
+        ids = {*pl.concat(scan).to_series().drop_nulls()}
+    source = Path(local.as_table(repository, data, True, ids))
     (_by_id if case.keys() else _by_row)(case, source, scored)
     return definitions.folder(scored.labels)
 

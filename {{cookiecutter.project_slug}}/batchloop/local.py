@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
-from batchloop.container import usecase
+from batchloop.container import files, usecase
 from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT, Settings, besides, earlier_windows, is_data
 from batchloop.engine import containers, running, storage
@@ -28,7 +28,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
-KEPT = 5  # tables that folders of pictures have become: `make label` needs what was scored
+KEPT = 5  # tables that folders of pictures have become
 RAW = ("TrainingData", "ValidationData", "ProductionData")
 
 
@@ -100,7 +100,7 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
-        given = as_table(repository, options.data, False) if options.data else ""
+        given = _kept_table(repository, options.data, False) if options.data else ""
         data = definitions.location(given) if given else _window_data(repository, "production")
         compiled = definitions.definition(repository, options.environment, "inference")
         definition = kept_definition(repository, "inference", str(release.get("definition"))) or compiled
@@ -273,7 +273,7 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
 def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
     """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
     if options.data:
-        data = definitions.location(as_table(repository, options.data, True))
+        data = definitions.location(_kept_table(repository, options.data, True))
     else:
         begun = repository.local / "sample"  # until all of its files are written
         if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
@@ -285,21 +285,33 @@ def _training_data(repository: Repository, options: RunOptions) -> dict[str, str
     return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
 
 
-def as_table(repository: Repository, data: str, labelled: bool, alone: bool = False) -> str:
-    """The data that the user names; pictures that are no table yet become one in local/, where the last ones stay.
+def as_table(
+    repository: Repository, data: str, labelled: bool, alone: Collection[str] | None = None, kept: str = ""
+) -> str:
+    """The data that the user names; pictures that are no table yet become one, until the program ends or `kept` there.
 
-    `alone` are labels, whose pictures are in folders by their class, as they were scored.
+    `alone` are labels of these ids, whose pictures are in folders by their class.
     """
     place, case = Path(data).expanduser().absolute(), usecase.parse(repository.tables())
     if not place.exists() or not any(column.type == "image" for column in case.columns):
         return data
     from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
 
-    kept = repository.local / "pictures" / batchloop_repository.of(f"{place}{' alone' * alone}") / place.name
-    found = pictures.staged(place, case, kept, labelled, alone)
-    for old in sorted(kept.parents[1].glob("*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
-        shutil.rmtree(old)
-    return str(found)
+    target = Path(kept or files.scratch("pictures-")) / place.name
+    return str(pictures.staged(place, case, target, labelled, alone))
+
+
+def _kept_table(repository: Repository, data: str, labelled: bool) -> str:
+    """The same in local/, where the last ones stay, and what `make label` needs; the caller holds the lock."""
+    root = repository.local.absolute() / "pictures"
+    digest = batchloop_repository.of(str(Path(data).expanduser().absolute()))
+    found = as_table(repository, data, labelled, kept=str(root / digest))
+    done = [its for its in running.records(repository) if its["state"] == "done" and "ScoreFeatures" in its["steps"]]
+    scored = str({its["pipeline"]: its["parameters"]["ProductionData"] for its in done[::-1]})  # the last of each
+    for old in sorted(root.glob("*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+        if old.name not in scored:
+            shutil.rmtree(old)
+    return found
 
 
 def _window_data(repository: Repository, part: str) -> str:

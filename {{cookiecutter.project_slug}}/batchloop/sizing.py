@@ -10,19 +10,21 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from batchloop import cost, local
-from batchloop.container import files, memory, metrics, usecase
+from batchloop import environment as environments
+from batchloop.adopt import pictures
+from batchloop.container import files, memory, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
-from batchloop.container.usecase import UseCase
 from batchloop.cost import STEPS, JobStep, Prices
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository, ran
@@ -32,6 +34,7 @@ FAR = 100  # times the rows that were measured, from where on a line is a guess
 USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
 SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
+APPROVED = "ApprovalStatus=Approved"
 LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
 Measured = tuple[float, float, float]  # seconds, processor seconds and MiB of one job
 
@@ -71,9 +74,11 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
     print(f"{there:,} rows are there: both pipelines run on {sizes[0]:,}, then on {sizes[1]:,} of them", flush=True)
     variables = {"COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
     with _copied(repository) as copy:
-        few, many = (
-            _measured(copy, ["--env", name], variables, frame.gather_every(there // size).head(size)) for size in sizes
-        )
+        make = partial(_make, copy, variables, name)
+        make("compile")
+        compiled = copy.compiled(name) / "training.json"
+        compiled.write_text(json.dumps(ungated(json.loads(compiled.read_text("utf-8")))), encoding="utf-8")
+        few, many = (_measured(copy, make, (found, frame.gather_every(there // size).head(size))) for size in sizes)
     print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
     small = False
     if rows > FAR * sizes[1]:
@@ -104,7 +109,8 @@ def _copied(repository: Repository) -> Iterator[Repository]:
         if (compiled := repository.local / "compiled").exists():
             shutil.copytree(compiled, copy.local / "compiled")
         for file in (copy.root / "environments").glob("*.toml"):  # what one instance needs is measured
-            file.write_text(re.sub(r"count = \d+", "count = 1", file.read_text("utf-8")), encoding="utf-8")
+            text = re.sub(r"count = \d+", "count = 1", environments.untracked(file.read_text("utf-8")))
+            file.write_text(text, encoding="utf-8")
         if (validation := repository.data("validation")).exists():  # [split] method = "given" reads it
             (place := copy.data("validation")).parent.mkdir(parents=True)
             place.symlink_to(validation.resolve())
@@ -116,35 +122,40 @@ def _copied(repository: Repository) -> Iterator[Repository]:
         shutil.rmtree(copy.root, ignore_errors=True)
 
 
+def _make(copy: Repository, variables: Mapping[str, str], name: str, verb: str, *words: str) -> None:
+    done = ran([sys.executable, "-m", "batchloop", verb, "--env", name, *words], copy.root, variables)
+    if done.returncode:
+        raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
+
+
 def _measured(
-    copy: Repository, options: list[str], variables: Mapping[str, str], rows: pl.LazyFrame
+    copy: Repository, make: Callable[..., None], rows: tuple[list[Path], pl.LazyFrame]
 ) -> dict[str, Measured]:
-    """What each step of both pipelines uses for these rows. Raises InputError where one fails."""
-    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample.parquet"
-    rows.sink_parquet(sample)
+    """What each step of both pipelines uses for these rows of files. Raises InputError where one fails."""
+    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample"
+    shutil.rmtree(sample, ignore_errors=True)
+    sample.mkdir()
+    rows[1].sink_parquet(sample / "sample.parquet")
+    for folder in {file.parent for file in rows[0]}:
+        pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
     found = dict[str, Measured]()
-    for verb, given in {"train": ["--fresh", "--set", passing(case)], "score": []}.items():
-        command = [sys.executable, "-m", "batchloop", verb, *options, "--data", str(sample), *given]
-        done = ran(command, copy.root, variables)
-        if done.returncode:
-            raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
-        found |= dict(_used(max(copy.local.glob("runs/*/run.json"))))
+    for verb, given in {"train": ["--fresh", "--set", APPROVED], "score": []}.items():
+        make(verb, "--data", str(sample), *given)
+        run = max(copy.local.glob("runs/*/run.json"))
+        for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
+            log = run.parent / "logs" / f"{step}.log"
+            if log.is_file() and (said := USED.findall(log.read_text(encoding="utf-8", errors="replace"))):
+                found[step] = about["seconds"], float(said[-1][0]), float(said[-1][1])
     return found
 
 
-def passing(case: UseCase) -> str:
-    """The parameters by which a model is released whatever a few rows have taught it."""
-    low, high = metrics.values(case.gate.metric, case.data.task)
-    worst = max(-1e15, min(1e15, high if case.gate.metric in metrics.SMALLER_IS_BETTER else low))
-    return f"QualityLimit={worst:f} ApprovalStatus=Approved"
-
-
-def _used(run: Path) -> Iterator[tuple[str, Measured]]:
-    for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
-        log = run.parent / "logs" / f"{step}.log"
-        said = USED.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
-        if said:
-            yield step, (about["seconds"], float(said[-1][0]), float(said[-1][1]))
+def ungated(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training pipeline without the gate's conditions: it registers whatever a few rows have taught a model."""
+    steps = json.loads(json.dumps(training["Steps"]))
+    for arguments in (step["Arguments"] for step in steps if step["Type"] == "Condition"):
+        if any(inner["Type"] == "RegisterModel" for inner in arguments["IfSteps"]):
+            arguments["Conditions"] = []
+    return {**training, "Steps": steps}
 
 
 def extrapolated(few: Measured, many: Measured, more: float) -> Use:

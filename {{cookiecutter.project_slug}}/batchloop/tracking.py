@@ -54,8 +54,11 @@ def track(repository: Repository, name: str) -> int:
 
 
 def after(repository: Repository, environment: Environment, session: Session | None = None) -> None:
-    """Log what `make train`, or with a session `make run`, has trained. A failure is a warning: the model is there."""
-    if environment.tracking.uri:
+    """Log what `make train`, or with a session `make run`, has trained. A failure is a warning: the model is there.
+
+    What a repository keeps elsewhere was trained to test it, and is tracked nowhere.
+    """
+    if environment.tracking.uri and not repository.elsewhere:
         try:
             _logged(repository, environment, session)
             print(f"logged to MLflow: {environment.tracking.uri}")

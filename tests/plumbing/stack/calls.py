@@ -17,6 +17,7 @@ ACTIONS = {
     "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
     "s3:HeadBucket": ["s3:ListBucket"],
     "s3:HeadObject": ["s3:GetObject"],
+    "s3:ListObjectVersions": ["s3:ListBucketVersions"],
     "s3:ListObjects": ["s3:ListBucket"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:UploadPart": ["s3:PutObject"],

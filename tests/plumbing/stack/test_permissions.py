@@ -294,12 +294,15 @@ DEPLOYING = [
     ("tracking", "track"),
     *(("audit.account", name) for name in ("there", "Fetched", "Released")),  # make audit FROM=
 ]
-ASKING = {"AthenaWorkgroup": "analysts", "RedshiftArns": f"arn:aws:redshift-serverless:{HERE}:workgroup/1"}
+WORKGROUPS = [f"arn:aws:athena:{HERE}:workgroup/{name}" for name in ("analysts", "production")]
+ASKING = {"AthenaArns": ",".join(WORKGROUPS), "RedshiftArns": f"arn:aws:redshift-serverless:{HERE}:workgroup/1"}
 ASKING["RedshiftArns"] += f",arn:aws:redshift:{HERE}:cluster:c,arn:aws:redshift:{HERE}:dbname:c/sales"
-BY_ATHENA = {  # with the rights of whoever asks ("Configure access to databases and tables…", its user guide)
-    *("glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"),
-    *("s3:GetBucketLocation", "s3:ListMultipartUploadParts"),
+BY_ATHENA = {  # with the rights of whoever asks ("IAM policies for Amazon Athena", Step Functions developer guide)
+    *("athena:GetDataCatalog", "lakeformation:GetDataAccess"),
+    *("glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"),
+    *("s3:GetBucketLocation", "s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts"),
 }
+BY_VERSION = {"s3:DeleteObjectVersion"}  # what DeleteObject asks for where it names one
 BY_REDSHIFT = {"redshift-serverless:GetCredentials", "redshift:GetClusterCredentialsWithIAM"}  # of its Data API
 LOOKING = ("codeconnections", "ec2", "kms", "lambda", "service-quotas")  # besides, for the preflight
 QUERYING = ("athena", "redshift-data")
@@ -311,7 +314,7 @@ def test_the_deployers_policy_is_as_small_as_the_calls_of_the_commands() -> None
     stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation", **ASKING)
     policies = stack.of("AWS::IAM::ManagedPolicy")
     statements = [its for name in ("Deployer", "Querier") for its in policies[name]["PolicyDocument"]["Statement"]]
-    granted = actions(statements) - BY_ATHENA - BY_REDSHIFT
+    granted = actions(statements) - BY_ATHENA - BY_REDSHIFT - BY_VERSION
     assert needed - granted == set(), "the commands call them, the policy does not grant them"
     keys = {"kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"}  # what S3 and ECR do for whoever calls them
     assert granted - needed - DOCKER - keys - {"iam:PassRole"} == set(), "granted, and no command calls them"
@@ -325,13 +328,32 @@ def test_queries_are_allowed_where_a_workgroup_or_a_redshift_is_named() -> None:
     role = {"DeploymentRoleArn": f"arn:aws:iam::{ACCOUNT}:role/cloudformation"}
     for given, services in (
         ({}, set()),
-        ({"AthenaWorkgroup": "analysts"}, {"athena", "glue", "s3"}),
-        ({"RedshiftArns": ASKING["RedshiftArns"]}, {"redshift", "redshift-data", "redshift-serverless"}),
+        ({"AthenaArns": ASKING["AthenaArns"]}, {"athena", "glue", "lakeformation", "s3"}),
+        ({"RedshiftArns": ASKING["RedshiftArns"]}, {"redshift", "redshift-data", "redshift-serverless", "s3"}),
     ):
         policies = Stack(template("deployer"), **role, **given).of("AWS::IAM::ManagedPolicy")
         assert set(policies) == ({"Deployer", "Querier"} if given else {"Deployer"})
         found = actions(policies["Querier"]["PolicyDocument"]["Statement"]) if given else set()
         assert {action.partition(":")[0] for action in found} == services
+        assert found & BY_ATHENA == (BY_ATHENA if "athena" in services else set())
+
+
+def test_queries_run_in_the_named_workgroups_alone_and_their_rows_are_deleted_for_good() -> None:
+    stack = Stack(template("deployer"), DeploymentRoleArn=f"arn:aws:iam::{ACCOUNT}:role/cloudformation", **ASKING)
+    statements = stack.of("AWS::IAM::ManagedPolicy")["Querier"]["PolicyDocument"]["Statement"]
+    for group in (*WORKGROUPS, f"arn:aws:athena:{HERE}:workgroup/others"):
+        assert allowed(statements, "athena:StartQueryExecution", group) == (group in WORKGROUPS)
+    data = "team/case/data/2026-11-24"
+    for folder in (
+        f"{data}/_production/0123/",
+        f"{data}/_train/0123/",
+        f"{data}/production/",
+        "team/case/dev/training/1/",
+    ):
+        waiting, its = "/_" in folder, f"arn:aws:s3:::{BUCKET}/{folder}rows"
+        assert allowed(statements, "s3:DeleteObjectVersion", its) == waiting, folder
+        listed_by = {"s3:prefix": folder}
+        assert allowed(statements, "s3:ListBucketVersions", f"arn:aws:s3:::{BUCKET}", **listed_by) == waiting, folder
 
 
 def test_the_release_role_may_make_every_call_of_the_commands_and_no_other() -> None:

@@ -3,9 +3,10 @@
 What is not yet a Parquet table with bytes becomes one, in scratch: the contract reads it wherever it is copied to.
 """
 
+import os
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -36,28 +37,34 @@ def gathered(options: Options) -> Options:
     return options if data == options.data else replace(options, data=data, id=options.id or "file")
 
 
-def staged(data: Path, case: UseCase, target: Path, labelled: bool, alone: bool = False) -> Path:
+def staged(data: Path, case: UseCase, target: Path, labelled: bool, alone: Collection[str] | None = None) -> Path:
     """The data; at `target` a table in the place of a folder of pictures, or a file with the pictures that it names.
 
-    `alone` there are labels and no pictures in it, whose ids are the places below the classes' folders.
+    With the ids that labels are for, `alone`, there are labels and no pictures in it. Raises InputError.
     """
     shutil.rmtree(target, ignore_errors=True)
     images = [column.name for column in case.columns if column.type == "image"]
     if data.is_dir():
-        names = (case.data.id or "file", "" if alone else images[0], case.data.label if labelled else "")
-        return _of_folder(data, names, target)
-    frame = files.scan(data, case.data)
-    texts = [one for one, kind in frame.collect_schema().items() if one in images and kind == pl.String and not alone]
-    for name in texts:
-        for cell in frame.select(name).collect().to_series().drop_nulls().unique():
-            file, copy = pictures.beside(data.parent, cell), pictures.beside(target, cell)
-            if file != copy and file.is_file() and file.resolve().is_relative_to(data.parent.resolve()):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, copy)
+        names = (case.data.id or "file", images[0] if alone is None else "", case.data.label if labelled else "")
+        return _of_folder(data, names, target, alone or ())
+    if alone is None:
+        bring(files.scan(data, case.data), case, data.parent, target)
     return Path(shutil.copy2(data, target)).parent if target.exists() else data
 
 
-def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
+def bring(frame: pl.LazyFrame, case: UseCase, folder: Path, target: Path) -> None:
+    """Copy the pictures that cells of a table in a folder name; a cell that leads out of it is left to the contract."""
+    images = [column.name for column in case.columns if column.type == "image"]
+    for name in [one for one, kind in frame.collect_schema().items() if one in images and kind == pl.String]:
+        for cell in frame.select(name).collect().to_series().drop_nulls().unique():
+            file, copy = pictures.beside(folder, cell), Path(os.path.normpath(pictures.beside(target, cell)))
+            inside = copy.is_relative_to(target) and file.resolve().is_relative_to(folder.resolve())
+            if inside and file.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
+
+
+def _of_folder(folder: Path, names: tuple[str, str, str], target: Path, known: Collection[str] = ()) -> Path:
     """A table of where each picture lies and, if named, itself and its class; or the folder. Raises InputError."""
     if find_spec("PIL") is None or not folder.is_dir():
         return folder
@@ -76,14 +83,27 @@ def _of_folder(folder: Path, names: tuple[str, str, str], target: Path) -> Path:
         to_do = f"give one of them, such as DATA={shlex.quote(str(folder / classes[0]))}: rows are split anew"
         raise InputError(f"{folder.name} holds parts of a split ({', '.join(classes)}) and no classes; {to_do}.")
 
+    whole = [file.relative_to(folder).as_posix() for file in loose]
+    ids = whole if picture else _of_labels(folder, whole, known)
+
     def rows() -> Iterator[dict[str, object]]:
-        for file in loose:
-            place = file.relative_to(folder)
-            below = place if picture else place.relative_to(place.parts[0])
+        for file, place, one in zip(loose, whole, ids, strict=True):
             itself = {picture: file.read_bytes()} if picture else {}
-            yield {key: below.as_posix(), **itself, **({label: place.parts[0]} if label else {})}
+            yield {key: one, **itself, **({label: place.partition("/")[0]} if label else {})}
 
     return _written(rows(), target)
+
+
+def _of_labels(folder: Path, whole: list[str], known: Collection[str]) -> list[str]:
+    """The ids of labels: the places below the classes' folders, or whole ones where only these are `known`."""
+    below, first = [place.partition("/")[2] for place in whole], dict[str, str]()
+    if not {*below} & {*known} and {*whole} & {*known}:
+        return whole
+    for one, place in zip(below, whole, strict=True):
+        if (other := first.setdefault(one, place)) != place:
+            both = f"{folder.name} holds {other} and {place}, two labels of one id, {one}"
+            raise InputError(f"{both}: leave it in the folder of its class alone.")
+    return below
 
 
 def _is_table(file: Path) -> bool:

@@ -18,6 +18,7 @@ from batchloop.cloud.stack import REVIEW, STACK, STORAGE, Described, Stack, para
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.control.release import APPROVED
+from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
@@ -26,6 +27,8 @@ KEPT = """\
 keeps: the stack {environment.prefix}-storage, which costs nothing and which the next deployment finds, and in it
 keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
 keeps: the model package group {environment.prefix} and its models"""
+# What the first one makes, beside a key, which stays in its template: what refers to it needs it there.
+STORED = {"Bucket", "BucketPolicy", "Models"}
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
 
 
@@ -119,7 +122,14 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
     existing, word = stack.usable(), UPDATED
     if existing is None or existing["StackStatus"] == REVIEW:
         word = CREATED
-        _check_free(deployment.session)
+        if left := list(_left(deployment.session)):
+            body = sent.template(root, STORAGE, STORED - {its["LogicalResourceId"] for its in left})
+            request = deployment.request(body, CreateKey="false") | {"ResourcesToImport": left}
+            with stack.change_set(existing, request) as changes:
+                print(f"{stack.name} is not there, and what an earlier one kept is. It would be taken over:")
+                print(*table(changes), sep="\n", flush=True)
+                deployment.agreed("Take it over?")
+                existing = stack.execute()
     elif (old := parameter(existing, "BucketName")) != environment.bucket:
         raise InputError(
             f"the stack {stack.name} has the bucket {old}, and {environment.file} names {environment.bucket}: "
@@ -136,28 +146,54 @@ def _storage(deployment: Deployment, stack: Stack) -> dict[str, str]:
         return {stack.name: word}
 
 
-def _check_free(session: Session) -> None:
-    """Raises InputError where there is a bucket or a group of models that the stack which is to make it would meet."""
-    environment, missing = session.environment, ("ResourceNotFound", "ValidationException")
-    named = {"ModelPackageGroupName": environment.prefix}
-    there = []
+def _left(session: Session) -> Iterator[dict[str, Any]]:
+    """What a stack of storage that is gone has kept, as CreateChangeSet imports it. Raises InputError if not ours."""
+    environment, group = session.environment, session.environment.prefix
+    tags = _bucket(session)
+    if tags is not None:
+        _ours(f"bucket {environment.bucket}", tags, environment)
+        yield _import("Bucket", "AWS::S3::Bucket", BucketName=environment.bucket)
+    missing, named = ("ResourceNotFound", "ValidationException"), {"ModelPackageGroupName": group}
+    if arn := session.find("sagemaker", "describe_model_package_group", missing, "ModelPackageGroupArn", **named):
+        tags = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=arn))
+        _ours(f"model package group {group}", tags, environment)
+        yield _import("Models", "AWS::SageMaker::ModelPackageGroup", ModelPackageGroupArn=arn)
+
+
+def _ours(what: str, tags: Mapping[str, str], environment: Environment) -> None:
+    if other := foreign(tags, environment.tags):
+        raise InputError(f"the {what}: {other}.")
+
+
+def _import(name: str, kind: str, **identifier: str) -> dict[str, Any]:
+    """A member of ResourcesToImport, by its primary identifier ("Import AWS resources into a CloudFormation stack")."""
+    return {"LogicalResourceId": name, "ResourceType": kind, "ResourceIdentifier": identifier}
+
+
+def _bucket(session: Session) -> dict[str, str] | None:
+    """Its tags, None where there is no such bucket. Raises InputError where the new stack could not use it."""
+    name, file = session.environment.bucket, session.environment.file
     try:
-        if session.find("s3", "head_bucket", (*ABSENT, "NoSuchBucket"), **session.own_bucket) is not None:
-            there.append(f"the bucket {environment.bucket}")
+        if session.find("s3", "head_bucket", (*ABSENT, "NoSuchBucket"), **session.own_bucket) is None:
+            return None
     except CallFailed as failed:
         if failed.code != "403":
             raise
         raise InputError(
-            f"the bucket {environment.bucket} belongs to another account, or you may not look at it; "
-            f"name another one with `bucket` in {environment.file}, or get s3:ListBucket for it."
+            f"the bucket {name} belongs to another account, or you may not look at it; "
+            f"name another one with `bucket` in {file}, or get s3:ListBucket for it."
         ) from None
-    if session.find("sagemaker", "describe_model_package_group", missing, **named) is not None:
-        there.append(f"the model package group {environment.prefix}")
-    if there:
-        raise InputError(
-            f"{' and '.join(there)}: it is there, and of no stack {environment.prefix}-storage. If an earlier one kept "
-            f"it, import it under that stack's name in CloudFormation (infra/{STORAGE}), or else give it another name."
-        )
+    if session.environment.create_key and not session.environment.kms_key:  # a new key would lock its content away
+        missing = ("ServerSideEncryptionConfigurationNotFoundError",)
+        found = session.find("s3", "get_bucket_encryption", missing, **session.own_bucket) or {}
+        rules = found.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
+        keys = [rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID") for rule in rules]
+        if old := next(filter(None, keys), ""):
+            raise InputError(
+                f"what lies in {name} is encrypted with {old}, which a new stack's key can't read: "
+                f'write kms_key = "{old}" into {file}.'
+            )
+    return tag_map(session.find("s3", "get_bucket_tagging", ("NoSuchTagSet",), "TagSet", **session.own_bucket) or [])
 
 
 def _stack(

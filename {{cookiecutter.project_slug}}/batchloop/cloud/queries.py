@@ -1,25 +1,31 @@
 """The query of `make upload FROM=`: Athena or Redshift writes its rows as Parquet, and nothing of them comes by here.
 
 Sources: "UNLOAD" in the user guides of Athena (the place must be empty; its files have no ending) and of Redshift (no
-LIMIT of the outer SELECT; quotes and backslashes are escaped); the API references of both.
+LIMIT of the outer SELECT; quotes and backslashes are escaped; a bucket's key counts with ENCRYPTED AUTO alone); the API
+references of both.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from batchloop.cloud.session import BROKEN, NO_ANSWER, THROTTLED, CallFailed, Session
 from batchloop.container.job import InputError
 from batchloop.control import storage
 
-COMMENT = r"--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/"
+COMMENT = r"--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/"
 QUERY = re.compile(rf"(?:\s|\(|{COMMENT})*(?:select|with)\b.*", re.IGNORECASE | re.DOTALL)
+ENDED = re.compile(  # one query, and what may come after its semicolon
+    rf"""((?:{COMMENT}|'[^']*'|"[^"]*"|[^;'"/-]|-(?!-)|/(?!\*))*)(?:;|\s|{COMMENT})*"""
+)
 SECONDS, TOLD = 1.0, 10.0
+LEFT = timedelta(days=1)  # longer than any query: rows of a part that are older nobody copies any more
 PATIENCE = 20  # looks in a row that may fail
 SUCCEEDED, FAILED = ("SUCCEEDED", "FINISHED"), ("FAILED", "CANCELLED", "ABORTED")
 
@@ -31,14 +37,6 @@ class State:
     word: str
     why: str
     took: str
-
-
-class Engine(Protocol):
-    """What runs queries; `start` gives the number of one whose rows go below a URI."""
-
-    def start(self, query: str, uri: str) -> str: ...
-    def look(self, number: str) -> State: ...
-    def stop(self, number: str) -> object: ...
 
 
 class Athena:
@@ -76,7 +74,8 @@ class Redshift:
     def start(self, query: str, uri: str) -> str:
         escaped = query.replace("\\", "\\\\").replace("'", "''")
         whole = f"SELECT * FROM (\n{escaped}\n) AS selected"  # noqa: S608 - with the rights of whoever asks
-        text = f"UNLOAD ('{whole}') TO '{uri}' IAM_ROLE default FORMAT PARQUET"
+        encrypted = " ENCRYPTED AUTO" if self.session.environment.key else ""  # by the bucket's key
+        text = f"UNLOAD ('{whole}') TO '{uri}' IAM_ROLE default FORMAT PARQUET{encrypted}"
         return str(self.session.call("redshift-data", "execute_statement", "Id", Sql=text, **self.where))
 
     def look(self, number: str) -> State:
@@ -101,20 +100,22 @@ def read(session: Session, given: str) -> str:
             text = Path(given).expanduser().read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"FROM={given} can't be read: {getattr(error, 'strerror', 'it is not UTF-8')}.") from None
-    if not QUERY.fullmatch(query := text.strip().rstrip("; \t\r\n")):
+    ended = ENDED.fullmatch(text)
+    if not QUERY.fullmatch(query := (ended[1] if ended else text).strip()):
         raise InputError("FROM= takes one query, which begins with SELECT or WITH, or a file whose name ends in .sql.")
     return query
 
 
 @contextmanager
 def staged(session: Session, query: str, uri: str) -> Iterator[tuple[list[dict[str, Any]], str]]:
-    """The objects with a query's rows, as S3 lists them, and what it took; below a folder that is emptied at the end.
+    """The objects with a query's rows, as S3 lists them, and what it took; below a folder of its own, empty at the end.
 
     Raises InputError, also for a query without rows.
     """
-    _empty(session, uri)  # what one that was killed has left
+    _empty(session, uri, datetime.now(UTC) - LEFT)  # what one that was killed has left; another may be under way
+    place = f"{uri}{uuid4().hex}/"
     try:
-        took = _unload(session, query, place := f"{uri}{uuid4().hex}/")
+        took = _unload(session, query, place)
         with session.asking(f"looking into {place}"):
             found = [entry for _, entry in sorted(storage.objects(session.aws, place).items()) if entry["Size"]]
         if not found:
@@ -122,22 +123,23 @@ def staged(session: Session, query: str, uri: str) -> Iterator[tuple[list[dict[s
         yield found, took
     finally:
         try:
-            _empty(session, uri)
+            _empty(session, place, datetime.max.replace(tzinfo=UTC))
         except CallFailed as failed:
-            print(f"{uri} holds rows that nobody needs any more; the next upload of the part removes them: {failed}")
+            print(f"{place} holds rows that nobody needs; an upload of the part tomorrow removes them: {failed}")
 
 
-def _empty(session: Session, uri: str) -> None:
-    with session.asking(f"looking into {uri}"):
-        left = storage.objects(session.aws, uri)
-    for key in left:
-        session.call("s3", "delete_object", Bucket=session.environment.bucket, Key=key)
+def _empty(session: Session, uri: str, before: datetime) -> None:
+    """Delete every version of what was written there before: none is to stay as a noncurrent one."""
+    bucket, folder = storage.split(uri)
+    for left in list(session.pages("s3", "list_object_versions", "Versions", Bucket=bucket, Prefix=folder)):
+        if left["LastModified"] < before:
+            session.call("s3", "delete_object", Bucket=bucket, Key=left["Key"], VersionId=left["VersionId"])
 
 
 def _unload(session: Session, query: str, uri: str) -> str:
     """Have a query's rows written below a URI; what that took. Ctrl-C, or whatever ends this, stops the query too."""
     kind, _, place = session.environment.warehouse.partition(":")
-    engine: Engine = Athena(session, place) if kind == "athena" else Redshift(session, kind, place)
+    engine = Athena(session, place) if kind == "athena" else Redshift(session, kind, place)
     number = engine.start(query, uri)
     try:
         print(f"the query {number} runs in {session.environment.warehouse}", flush=True)
@@ -151,7 +153,7 @@ def _unload(session: Session, query: str, uri: str) -> str:
     return state.took
 
 
-def _ended(engine: Engine, number: str, last: float) -> State:
+def _ended(engine: Athena | Redshift, number: str, last: float) -> State:
     """How a query ended, looked at until then. Raises InputError for one that takes too long."""
     missed, due = 0, monotonic() + TOLD
     while True:

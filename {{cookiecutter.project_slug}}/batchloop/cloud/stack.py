@@ -39,6 +39,7 @@ DELETE = "aws cloudformation delete-stack --stack-name {name} --region {region}"
 GO_ON = "aws cloudformation continue-update-rollback --stack-name {name} --region {region}"
 ROLL_BACK = "aws cloudformation rollback-stack --stack-name {name} --region {region}"
 NOT_MADE = f"mend the cause, delete what is left of it with `{DELETE}`, and deploy again"
+HALFWAY = f"mend the cause, then `{GO_ON}`, and deploy again"
 TO_DO = {
     "CREATE_FAILED": f"could not be made; {NOT_MADE}",
     "ROLLBACK_COMPLETE": f"could not be made and was rolled back; {NOT_MADE}",
@@ -46,7 +47,9 @@ TO_DO = {
     "DELETE_FAILED": "could not be deleted whole; mend the cause, and `make teardown ENV={environment}` goes on",
     "UPDATE_FAILED": f"stopped amid an update; undo it with `{ROLL_BACK}`, mend the cause, and deploy again",
     "UPDATE_ROLLBACK_COMPLETE": "could not be changed and works as it did before; mend the cause, and deploy again",
-    "UPDATE_ROLLBACK_FAILED": f"could be neither changed nor changed back; mend it, then `{GO_ON}`, and deploy again",
+    "UPDATE_ROLLBACK_FAILED": f"could be neither changed nor changed back; {HALFWAY}",
+    "IMPORT_ROLLBACK_COMPLETE": "could not take over what is there; mend the cause, and deploy again",
+    "IMPORT_ROLLBACK_FAILED": f"could not give back what it took over; {HALFWAY}",
 }
 NOT_KNOWN = "is in a state that a deployment does not know; look at it in the CloudFormation console"
 
@@ -55,7 +58,7 @@ CHANGE_SET = "deploy"  # one at a time: what an interrupted deployment left is f
 CHANGE_SET_SECONDS, CHANGE_SET_LOOKS = 2, 300
 NO_CHANGE_SET = ("ChangeSetNotFound", "ChangeSetNotFoundException", "ValidationError")
 EMPTY = ("didn't contain changes", "no updates are to be performed")
-ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Dynamic": "perhaps change"}
+ACTIONS = {"Add": "add", "Modify": "change", "Remove": "remove", "Import": "take over", "Dynamic": "perhaps change"}
 REPLACED = {"True": "yes", "Conditional": "perhaps", "False": "no"}
 KEPT = ("Retain", "ReplaceAndRetain")
 
@@ -174,8 +177,9 @@ class Stack:
         if existing:
             self._delete_change_set()
         new = existing is None or existing["StackStatus"] == REVIEW
+        kind = "IMPORT" if "ResourcesToImport" in request else "CREATE" if new else "UPDATE"
         try:
-            yield self._changes({**request, "ChangeSetType": "CREATE" if new else "UPDATE"})
+            yield self._changes({**request, "ChangeSetType": kind})
         finally:
             if not self._executed:
                 self._take_away()

@@ -65,17 +65,16 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     session = opened(repository, name, account_is_set=True)
     query = queries.read(session, request.query) if request.query else ""
     uri, part = _uri(session, request.window, request.part), request.part
-    files = {} if query else local(session, as_table(repository, request.data, part != "production", part == "labels"))
-    with session.asking(f"looking into {uri}"):
-        known = [key.removeprefix(storage.split(uri)[1]) for key in sorted(storage.objects(session.aws, uri))]
-    if not request.replace:
-        _check_free(uri, [file for file in known if file not in files and not (query and ROWS.fullmatch(file))])
+    labels = () if part == "labels" else None
+    files = {} if query else local(session, as_table(repository, request.data, part != "production", labels))
+    known = _known(session, uri, request, files)
     with ExitStack() as stack:
         took = ""
         if query:
             place = f"{uri.removesuffix(f'{part}/')}_{part}/"  # beside the part: no run reads it
             found, took = stack.enter_context(queries.staged(session, query, place))
             files = {f"rows-{number:05}.parquet": _copied(session, entry) for number, entry in enumerate(found)}
+            known = _known(session, uri, request, files)  # once more: a query takes its time
         _bring(session, uri, files, [file for file in known if file not in files])
     number, size = len(files), sum(file.size for file in files.values())
     print(f"{uri} has {number} file{'s' * (number > 1)} ({size:,} bytes) and {storage.MARK}. {took}".rstrip())
@@ -91,10 +90,13 @@ def _uri(session: Session, window: str, part: str) -> str:
     return uri
 
 
-def _check_free(uri: str, others: list[str]) -> None:
-    """Raises InputError where a part holds the mark, or files that the upload would not write."""
-    if not others:
-        return
+def _known(session: Session, uri: str, request: Upload, files: dict[str, File]) -> list[str]:
+    """What a part holds. Raises InputError where that is the mark, or files that the upload would not write."""
+    with session.asking(f"looking into {uri}"):
+        known = [key.removeprefix(storage.split(uri)[1]) for key in sorted(storage.objects(session.aws, uri))]
+    others = [file for file in known if file not in files and not (request.query and ROWS.fullmatch(file))]
+    if request.replace or not others:
+        return known
     what = f"holds other files, without {storage.MARK}: {listed(others, 5)}"
     raise InputError(
         f"{uri} {'is complete' if storage.MARK in others else what}. REPLACE=yes puts these files in place of what is "
@@ -128,10 +130,8 @@ def local(session: Session, data: str) -> dict[str, File]:
 
 
 def _sent(session: Session, path: Path) -> File:
-    def put(key: str, sent: Callable[[int], None]) -> None:
-        session.aws.s3.upload_file(str(path), session.environment.bucket, key, Callback=sent)
-
-    return File(path.stat().st_size, put)
+    put, bucket = session.aws.s3.upload_file, session.environment.bucket
+    return File(path.stat().st_size, lambda key, sent: put(str(path), bucket, key, Callback=sent))
 
 
 def _copied(session: Session, entry: dict[str, Any]) -> File:

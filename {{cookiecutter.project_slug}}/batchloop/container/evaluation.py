@@ -130,7 +130,8 @@ def evaluate(
     elif champion is not None:
         log.warning("champion_test/ and test/ hold other rows: champion and challenger can't be compared row by row")
     other = naive(candidate) if candidate.task == "forecasting" else None
-    if other is not None and champion is None:
+    # it has no interval, and so no rival's value of a metric of intervals
+    if other is not None and champion is None and math.isfinite(other.measured()[metric]):
         before, compared = other.measured(), compare(metric, other, candidate) | {"rival": "seasonal naive forecast"}
     return {
         "task": candidate.task,

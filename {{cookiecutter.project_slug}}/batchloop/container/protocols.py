@@ -64,7 +64,8 @@ class FeaturesFile(Protocol):
         (`__row`) and its origin (`__origin`) stand, and how many periods (`step`) lie between them. What is not known
         in advance must not be looked at after the origin. Among the columns are `step`, `seasonal_naive` (the forecast
         to beat) and `seasonal_error` (its mean absolute error before the origin, above 0); an example without these
-        can't be forecast. `fit` then gets, after the columns of [columns], the time and the label.
+        can't be forecast. Where `__stand_in` (optional) is true, `seasonal_error` is no error of the past, and a value
+        of validation or test is not measured. `fit` then gets, after the columns of [columns], the time and the label.
         """
 
 

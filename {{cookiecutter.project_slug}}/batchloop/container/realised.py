@@ -56,8 +56,8 @@ def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: P
     different = predictions.select(pl.col(identity).cast(pl.String), *answers).unique()
     scored = different.group_by(identity).agg(pl.len().alias(ANSWERS), *(pl.col(name).first() for name in answers))
     both = labels.join(scored, on=identity, how="left", maintain_order="left").collect(engine="streaming")
-    if case.series and case.series.id:  # what is forecast of one series at once stands and falls together
-        both = both.with_columns(pl.col(identity).str.replace(r"\|[^|]*$", "").alias(raw.GROUP))
+    if case.series:  # series share their days, good and bad ones: those of one time stand and fall together
+        both = both.with_columns(pl.col(identity).str.extract(r"([^|]*)$").alias(raw.GROUP))
     unscored, twice = both[ANSWERS].is_null(), both[ANSWERS] > 1
     failed = ~unscored & ~twice & both[ERROR].is_not_null()
     counts |= {"not_scored": int(unscored.sum()), "scored_twice": int(twice.sum()), "failed": int(failed.sum())}
@@ -151,10 +151,10 @@ def measured(
     """The `realised` of drift.json; `expected` is its `performance`, the estimate from before there were labels.
 
     value, low, high: the gate's metric on the labelled rows, with 95 % limits; null with a `reason` where it is not
-    known. reference: its value on the validation split, drop: by how much it is worse than that, limit: [drift]
-    performance_drop; alarm: the drop exceeds it and chance, of precision and the like only where the class is
-    predicted, and true, in at least 30 rows. rows: labelled rows that were used, share: of the scored ones. metrics:
-    the same for every metric of the task.
+    known, limits also where forecasts are of one period alone, which raise no alarm. reference: its value on the
+    validation split, drop: by how much it is worse than that, limit: [drift] performance_drop; alarm: the drop exceeds
+    it and chance, of precision and the like only where the class is predicted, and true, in at least 30 rows. rows:
+    labelled rows that were used, share: of the scored ones. metrics: the same for every metric of the task.
     """
     known: Mapping[str, Any] = baseline.get("validation", {})
     metric = known.get("metric") or expected.get("metric")
@@ -174,6 +174,8 @@ def measured(
     found = {name: _beside(case, name, one, known, expected) for name, one in scored.spreads().items()}
     if _few_of_class(scored):  # what precision and the like are shares of
         found |= {name: {**found[name], "alarm": False} for name in OF_THE_CLASS if name in found}
+    if case.series and joined.rows[raw.GROUP].n_unique() == 1:
+        found = {name: {**one, "low": None, "high": None, "alarm": False} for name, one in found.items()}
     if metric not in found:
         reason = f"{metric} can't be measured on these labels: they hold too few different values"
         return {**report, "reason": reason, "metrics": found}

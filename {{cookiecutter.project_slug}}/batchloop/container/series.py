@@ -21,11 +21,13 @@ from batchloop.container.usecase import UseCase
 
 log = logging.getLogger(__name__)
 PERIOD, ROW, ORIGIN, START, STEP, LAST = "__period", "__row", "__origin", "__start", "step", "__last"
+STAND_IN = "__stand_in"  # true where the past has no error to measure a forecast by
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
 BUCKETS, AT_ONCE = 64, 100_000  # parts that series are put aside in, and rows of some that are read together
 EXAMPLES = 300_000  # of training: with fewer rows, each is forecast from several origins
 SPARSE, FEW = 50, 100_000  # periods a row, and periods, that a table has at most
+BLOCKS = 5  # origins whose forecasts are drawn as wholes; where validation or test has fewer, periods are
 HISTORY, SEASONS = 12_000, 10  # periods of a series that a forecast may look back on, or so many seasons
 
 
@@ -103,7 +105,8 @@ def _borders(low: int, high: int, case: UseCase) -> tuple[int, int]:
 def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
     """Examples of all usable rows of series, with the part that each belongs to, by the time of its value.
 
-    Each value of validation and test is forecast once, one of training from as many origins as EXAMPLES allow.
+    Each value of validation and test is forecast once, one of training from as many origins as EXAMPLES allow. Values
+    of validation and test that have no unit to be measured in, since their series did not move before, are left out.
     """
     if case.series is None:
         return table
@@ -112,11 +115,24 @@ def examples(table: pl.LazyFrame, case: UseCase) -> pl.LazyFrame:
         buckets.add(rows := taken(batch, case))
         ends += [value for value in (rows[PERIOD].min(), rows[PERIOD].max()) if isinstance(value, int)]
     borders, folder = _borders(min(ends), max(ends), case), files.scratch("examples-")
-    steps = max(1, min(case.series.horizon, EXAMPLES // buckets.rows))
+    horizons = min(borders[1] - borders[0], max(ends) - borders[1] + 1) // case.series.horizon
+    steps, still = max(1, min(case.series.horizon, EXAMPLES // buckets.rows)), 0
     for number, rows in enumerate(buckets):
         whole = grid(rows, case)
-        made = _made(whole, _origins(whole, borders, steps, case), case)
+        wanted = _origins(whole, borders, steps, case)
+        # series share their days, good and bad ones: those of one time stand and fall together
+        block = pl.col(PERIOD) - (wanted[STEP] if horizons >= BLOCKS else 0)
+        made = _made(whole, wanted, case, block.cast(pl.String).alias(GROUP))
+        if STAND_IN in made.columns:
+            every, made = len(made), made.filter((pl.col(PART) == "train") | ~pl.col(STAND_IN)).drop(STAND_IN)
+            still += every - len(made)
         made.write_parquet(folder / f"{number:05d}.parquet", compression="lz4", statistics=False)
+    if still:
+        log.warning(
+            "%s values of validation and test are not measured: their series did not move before, so an error of their "
+            "forecasts has no unit",
+            f"{still:,}",
+        )
     return pl.scan_parquet(folder, glob=False)
 
 
@@ -157,11 +173,10 @@ def _origins(grid: pl.DataFrame, borders: tuple[int, int], steps: int, case: Use
     return wanted.filter(pl.col(ORIGIN) >= pl.col(START)).select(ROW, ORIGIN, START, STEP, PART).sort(ROW, STEP)
 
 
-def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.DataFrame:
-    """What features.py makes of them, beside id, label and group: the forecast that a value is part of."""
+def _made(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase, group: pl.Expr) -> pl.DataFrame:
+    """What features.py makes of them, beside id, label and group."""
     made = module().examples(grid, wanted, case)
     own = grid[wanted[ROW]]
-    group = pl.concat_str(SERIES, pl.lit("|"), pl.col(PERIOD) - wanted[STEP]).alias(GROUP)
     known = own.select(NO_ID, case.data.label, group, wanted[PART], pl.selectors.starts_with(SLICE))
     return pl.concat([known, made], how="horizontal").drop_nulls(GIVEN)
 
@@ -195,7 +210,7 @@ def to_forecast(table: RawTable, batches: Iterable[pl.DataFrame], case: UseCase)
         places = whole.select(SERIES, PERIOD, ROW, START)
         wanted = possible.join(places, on=[SERIES, PERIOD], maintain_order="left")
         wanted = wanted.with_columns((pl.col(ROW) - pl.col(STEP)).alias(ORIGIN))
-        made = module().examples(whole, wanted, case)
+        made = module().examples(whole, wanted, case).drop(STAND_IN, strict=False)
         forecast = pl.concat([wanted.select(NO_ID, BROKEN, ERROR), made], how="horizontal")
         refused = asked.drop_nulls(ERROR)
         if len(refused):

@@ -47,9 +47,13 @@ def _run(folder: Path, data: Path) -> Repository:
     if not learned.exists():
         definitions.run_module(HERE, "data.sample", "--rows", str(ROWS), "--output", str(data / "sample"))
         learned, production = data / "sample" / "train", data / "sample" / "production"
-    ran, given = Repository(HERE.root, folder), (sizing.passing(usecase.load(HERE.root / "usecase.toml")), "Trials=0")
+    ran, (case, environment) = Repository(HERE.root, folder), definitions.read(HERE, RunOptions.environment)
+    trials = environment.tuning_jobs if environment.tunes(case) else 0
+    given, compiled = (sizing.APPROVED, f"Trials={trials}"), definitions.definition
     train = RunOptions(data=_rows(learned, data / "train.parquet"), parameters=given, on=DOCKER, fresh=True)
-    assert local.train(ran, train) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(definitions, "definition", lambda *which: sizing.ungated(compiled(*which)))
+        assert local.train(ran, train) == 0
     rows = _rows(production if production.exists() else learned, data / "production.parquet")
     assert local.score(ran, RunOptions(data=rows, on=DOCKER)) == 0
     return ran

@@ -6,6 +6,7 @@ structure" (S3 user guide; keys are not URL-encoded).
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,26 +129,27 @@ def run_ended(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     if run.status != SUCCEEDED:
         return _failed(aws, places, now, run, execution)
     _tidy(aws, run)
-    try:
-        scored = _scored(aws, places, run, again=retraining.SELECTIVE in execution)
-    except NoVerdict as why:
-        lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
-        reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
-        reports.measure(aws, places, now, {"RunFailed": 0, "ReportMissing": 1})
-        return str(why)
-    retraining.measure(aws, places, scored.observation.window)  # by labels that have come since it began
+    with ExitStack() as last:  # what the catalog does keeps nothing from being decided
+        try:
+            scored = _scored(aws, places, run, retraining.SELECTIVE in execution, last)
+        except NoVerdict as why:
+            lines = {"Decision": f"{why} Nothing was decided.", "To do": "Look at the run.", "Run": run.arn}
+            reports.tell(aws, places, "a scoring run without a verdict on drift", lines)
+            reports.measure(aws, places, now, {"RunFailed": 0, "ReportMissing": 1})
+            return str(why)
+        retraining.measure(aws, places, scored.observation.window)  # by labels that have come since it began
 
-    def tell(decided: Decision) -> None:
-        if decided.arrival == Arrival.NEW:
-            reports.measure(aws, places, now, _metrics(places, now, scored, decided))
-        # everything but a healthy window, and what was told before; of labels, what they confirm or refute
-        seen = scored.observation
-        news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
-        news = news if not scored.again else seen.realised is not False or bool(seen.worse)
-        if decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE):
-            _tell(aws, places, scored, decided)
+        def tell(decided: Decision) -> None:
+            if decided.arrival == Arrival.NEW:
+                reports.measure(aws, places, now, _metrics(places, now, scored, decided))
+            # everything but a healthy window, and what was told before; of labels, what they confirm or refute
+            seen = scored.observation
+            news = seen.drifted is not False or bool(seen.worse) or bool(seen.realised) or bool(scored.note)
+            news = news if not scored.again else seen.realised is not False or bool(seen.worse)
+            if decided.action != Action.NONE or (news and decided.arrival != Arrival.DUPLICATE):
+                _tell(aws, places, scored, decided)
 
-    return retraining.advance(aws, places, scored.observation, now, tell).reason
+        return retraining.advance(aws, places, scored.observation, now, tell).reason
 
 
 def _tidy(aws: Aws, run: Run) -> None:
@@ -184,8 +186,8 @@ def _failed(aws: Aws, places: Places, now: datetime, run: Run, execution: Mappin
     return retraining.resume(aws, places, now).reason if again else said
 
 
-def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
-    """Raises NoVerdict."""
+def _scored(aws: Aws, places: Places, run: Run, again: bool, last: ExitStack) -> Scored:
+    """What is for the end is left in `last`. Raises NoVerdict."""
     given = retraining.parameters(aws, run.arn)
     if again:
         made = latest.outputs(aws, places, "inference", run.arn)
@@ -195,7 +197,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool) -> Scored:
     if not (window := places.window(data, "production")):
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
     if not again:
-        catalog.register(aws, places, window, (run.arn, run.started), made.get("predictions", ""))
+        last.callback(catalog.register, aws, places, window, (run.arn, run.started), made.get("predictions", ""))
     uri = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift/drift.json"
     report = storage.read_json(aws, uri) or {}
     try:

@@ -194,9 +194,12 @@ class Aws:
 def connect() -> Aws:
     """Clients with the function's own role and region; each connects at its first call."""
     import boto3  # noqa: PLC0415 - nothing happens at import
+    from botocore.config import Config  # noqa: PLC0415
 
-    session = boto3.Session()
-    return Aws(**{field.name: session.client(field.name) for field in fields(Aws)})
+    # a function has a minute for all that it does
+    soon = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+    session, config = boto3.Session(), {"glue": soon}
+    return Aws(**{its.name: session.client(its.name, config=config.get(its.name)) for its in fields(Aws)})
 
 
 def handler(work: Callable[[Mapping[str, Any], Aws, Places, datetime], str]) -> Callable[[Mapping[str, Any], Any], str]:

@@ -25,6 +25,7 @@ Port = Callable[[], int | None]
 KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
 STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
+ASKED_SECONDS = 0.1
 # waits until the run's end of its standard input is closed: by the kernel, where the run was killed
 WATCHDOG = 'trap "" TERM; cat >/dev/null; kill -TERM 0; sleep 2; "$@"; kill -KILL 0'
 KEPT: tuple[str, ...] = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -105,10 +106,16 @@ class Backend:
         """Start a job's container or process; the port of a server, which may not be known at once."""
         raise NotImplementedError
 
-    def run(self, job: Job) -> None:
-        """Run a processing or training job to its end."""
+    def run(self, job: Job, hopeless: Callable[[], bool] | None = None) -> None:
+        """Run a processing or training job to its end, or until it is `hopeless`, which is asked now and then."""
         process, _ = self.launch(job, serve=False)
         try:
+            while hopeless and process.poll() is None:
+                if hopeless():
+                    _end(process)
+                    return
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ASKED_SECONDS)
             code = process.wait()
         finally:
             self._check()

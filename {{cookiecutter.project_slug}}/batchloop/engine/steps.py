@@ -291,7 +291,9 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
 
 def model(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A model is only a name for an image and its data; transform looks it up."""
-    container = arguments.get("PrimaryContainer") or arguments["Containers"][0]
+    container: Arguments = arguments.get("PrimaryContainer") or next(iter(arguments.get("Containers", [])), {})
+    if "ModelDataUrl" not in container:
+        raise InputError("the definition gives its first container no ModelDataUrl.")
     model_name = arguments.get("ModelName") or run.job_name(name)
     run.storage.existing(container["ModelDataUrl"])
     run.models[model_name] = container

@@ -1,12 +1,12 @@
-"""A tuning job: its trials are training jobs, chosen by Optuna here, and by SageMaker's tuner there.
+"""A tuning job: its trials are training jobs, chosen and given up by Optuna here, and by SageMaker's tuner there.
 
 The same request gives the same answer as long as the time does not run out: trials are chosen in rounds of as many as
-may train at once, whatever this machine can, and each is judged by those of earlier rounds. The service ends a trial
-early that is behind ("Auto"); here each comes to its end.
+may train at once, whatever this machine can, and each is judged by those of earlier rounds.
 """
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from batchloop.container.job import InputError
 from batchloop.engine.steps import Arguments, PipelineExecution, measured, training_job
 from batchloop.engine.storage import Properties
 
-AT_ONCE = 2  # processes here
+AT_ONCE, EVERY = 2, 20  # processes here, and about how many rounds of boosting a trial tells of its loss
+COMPLETED, STOPPED, FAILED = "Completed", "Stopped", "Failed"  # as the service describes a training job
 
 
 @dataclass
@@ -27,14 +28,15 @@ class Trial:
     name: str
     chosen: Any
     hyperparameters: Mapping[str, str]
+    status: str = COMPLETED
     value: float = math.nan
     message: str = ""
 
     def __str__(self) -> str:
         """As a search inside TrainModel prints its trials."""
+        how = f"loss {self.value:.6f}" if self.status == COMPLETED else self.status.lower()
         values = ", ".join(map("=".join, self.hyperparameters.items()))
-        said = f"{self.name}: loss {self.value:.6f} ({values})"
-        return f"warning: {self.name} failed: {self.message}" if self.message else said
+        return f"warning: {self.name} failed: {self.message}" if self.message else f"{self.name}: {how} ({values})"
 
 
 def tuning(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
@@ -48,46 +50,61 @@ def tuning(name: str, arguments: Arguments, run: PipelineExecution) -> Propertie
     most, at_once = limits["MaxNumberOfTrainingJobs"], limits["MaxParallelTrainingJobs"]
     deadline = time.monotonic() + limits.get("MaxRuntimeInSeconds", math.inf)
     study = hyperparameters.study(config.get("RandomSeed", 0), objective["Type"].lower())
-    work, trials = partial(_train, arguments=arguments, run=run), list[Trial]()
+    states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+    work, trials = partial(_train, arguments=arguments, run=run, deadline=deadline), list[Trial]()
     with run.log(name).open("a", encoding="utf-8") as log, ThreadPoolExecutor(min(at_once, AT_ONCE)) as pool:
         while len(trials) < most and time.monotonic() < deadline:
             numbers = range(len(trials) + 1, min(len(trials) + at_once, most) + 1)
             asked = [(f"{name}-{number:03}", study.ask()) for number in numbers]
             chosen = [(*trial, hyperparameters.suggested(config["ParameterRanges"], trial[1])) for trial in asked]
             for trial in list(pool.map(work, [Trial(*its) for its in chosen])):  # none is judged by one beside it
-                how = (None, TrialState.FAIL) if trial.message else (trial.value, TrialState.COMPLETE)
-                study.tell(trial.chosen, *how)
+                value = trial.value if trial.status == COMPLETED else None
+                study.tell(trial.chosen, value, states[trial.status])
                 print(trial, file=log, flush=True)
                 trials.append(trial)
-    if not (ended := [trial for trial in trials if not trial.message]):
-        why = next((f": {trial.message}" for trial in reversed(trials)), "; give it more time.")
+    if not (ended := [trial for trial in trials if trial.status == COMPLETED]):
+        why = next((f": {trial.message}" for trial in reversed(trials) if trial.message), "; give it more time.")
         raise InputError(f"none of {len(trials)} trials came to its end{why}")
     best = (min if objective["Type"] == "Minimize" else max)(ended, key=lambda trial: trial.value)
+    counts = Counter(trial.status for trial in trials)
     return {
         "HyperParameterTuningJobName": run.job_name(name),
         "HyperParameterTuningJobStatus": "Completed",
-        "TrainingJobStatusCounters": {"Completed": len(ended), "Stopped": 0, "Failed": len(trials) - len(ended)},
+        "TrainingJobStatusCounters": {COMPLETED: counts[COMPLETED], STOPPED: counts[STOPPED], FAILED: counts[FAILED]},
         "BestTrainingJob": {
             "TrainingJobName": run.job_name(best.name),
-            "TrainingJobStatus": "Completed",
+            "TrainingJobStatus": best.status,
             "TunedHyperParameters": best.hyperparameters,
             "FinalHyperParameterTuningJobObjectiveMetric": {**objective, "Value": best.value},
         },
     }
 
 
-def _train(trial: Trial, arguments: Arguments, run: PipelineExecution) -> Trial:
-    """Run the trial's job; its loss is what it has printed last."""
+def _train(trial: Trial, arguments: Arguments, run: PipelineExecution, deadline: float) -> Trial:
+    """Run the trial's job, and end it early where it is behind what most others had come to by then."""
     definition, config = arguments["TrainingJobDefinition"], arguments["HyperParameterTuningJobConfig"]
     metric = config["HyperParameterTuningJobObjective"]["MetricName"]
     regex = {item["Name"]: item["Regex"] for item in definition["AlgorithmSpecification"]["MetricDefinitions"]}[metric]
     given = {**definition["StaticHyperParameters"], **trial.hyperparameters, "_tuning_objective_metric": metric}
+    told = 0
+
+    def hopeless() -> bool:
+        nonlocal told
+        behind = time.monotonic() > deadline
+        for value in measured(job, regex)[told:]:
+            told += 1
+            trial.chosen.report(value, told * EVERY)
+            behind |= config.get("TrainingJobEarlyStoppingType") == "Auto" and trial.chosen.should_prune()
+        trial.status = STOPPED if behind else trial.status
+        return trial.status == STOPPED
+
     try:
         job = training_job(trial.name, {**definition, "HyperParameters": given}, run)
-        run.backend.run(job)
+        run.backend.run(job, hopeless)
+        hopeless()  # by what it has printed at last
         trial.value = (measured(job, regex) or [math.nan])[-1]
-        if not math.isfinite(trial.value):
+        if trial.status == COMPLETED and not math.isfinite(trial.value):
             raise InputError(f"it printed no {metric}.")
     except InputError as error:
-        trial.message = str(error)
+        trial.status, trial.message = FAILED, str(error)
     return trial

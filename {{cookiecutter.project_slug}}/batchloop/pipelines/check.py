@@ -12,7 +12,6 @@ import json
 import math
 import re
 import sys
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -24,7 +23,7 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from batchloop.control.names import FINGERPRINT
-from batchloop.environment import has_own_disks
+from batchloop.environment import has_own_disks, own_disks
 from batchloop.pipelines import expressions
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD, MOST_PAYLOAD, ExpressionError
 
@@ -108,9 +107,10 @@ def _parameters(definition: Mapping[str, Any]) -> Iterator[str]:
 
 def _structure(steps: list[Step]) -> Iterator[str]:
     """Names, types, caches, order: what must hold before a step can be looked into."""
+    names = [step["Name"] for step in _all(steps)]
     for step in _all(steps):
-        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", step["Name"]):
-            yield f"step {step['Name']!r}: the name is not legal"
+        if not re.fullmatch(r"[A-Za-z0-9-_]{1,64}", step["Name"]) or names.count(step["Name"]) > 1:
+            yield f"step {step['Name']!r}: the name is taken twice or is not legal"
         if step["Type"] not in {*CALLS, "Condition", "Fail"}:
             yield f"{step['Name']}: unknown step type {step['Type']!r}"
         if expressions.seconds(step.get("CacheConfig", {}).get("ExpireAfter", "P1D")) is None:
@@ -305,12 +305,6 @@ def _matches(value: str, java: str) -> bool:
     return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", held, re.sub(r"\$\{\d+,\d+\}$", "", java)), value))
 
 
-@cache
-def own_disks() -> dict[str, dict[str, int]]:
-    """batchloop/disks.toml: family → size → GB."""
-    return tomllib.loads((Path(__file__).parents[1] / "disks.toml").read_text(encoding="utf-8"))
-
-
 def job(arguments: Mapping[str, Any]) -> Iterator[str]:
     """Of the arguments of any step, whose types are right."""
     if "HyperParameterTuningJobConfig" in arguments:
@@ -355,10 +349,21 @@ def ranges(arguments: Mapping[str, Any]) -> list[Any]:
 
 
 def tuning(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Of a tuning job, whose types are right; what is searched, and by which metric, is not asked again."""
-    if not 0 < (found := len(ranges(arguments))) <= MOST_RANGES:
-        yield f"{found} hyperparameters are searched: 1 to {MOST_RANGES} can be"
-    limits = arguments["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    """Of a tuning job, whose types are right."""
+    config, trial = arguments["HyperParameterTuningJobConfig"], arguments["TrainingJobDefinition"]
+    names = [option["Name"] for option in ranges(arguments)]
+    if not 0 < len(names) <= MOST_RANGES:
+        yield f"{len(names)} hyperparameters are searched: 1 to {MOST_RANGES} can be"
+    given = [*names, *trial.get("StaticHyperParameters", {})]
+    yield from (f"the hyperparameter {name!r} is given twice" for name in {*names} if given.count(name) > 1)
+    for option in (option for option in ranges(arguments) if "MinValue" in option):
+        low, high, scale = float(option["MinValue"]), float(option["MaxValue"]), option.get("ScalingType")
+        if low >= high or (low <= 0 and scale == "Logarithmic"):
+            yield f"{option['Name']} from {low:g} to {high:g} is no range ({scale})"
+    metrics = [metric["Name"] for metric in trial["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    if (objective := config["HyperParameterTuningJobObjective"]["MetricName"]) not in metrics:
+        yield f"the objective {objective!r} is none of the metrics, which are {', '.join(metrics)}"
+    limits = config["ResourceLimits"]
     jobs, at_once = limits.get("MaxNumberOfTrainingJobs", 1), limits["MaxParallelTrainingJobs"]
     if not at_once <= jobs <= MOST_TRIALS:
         yield f"{at_once} training jobs at once of {jobs}: at most as many as there are, and {MOST_TRIALS} in all"

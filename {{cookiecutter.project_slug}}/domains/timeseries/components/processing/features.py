@@ -66,6 +66,7 @@ def examples(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.Data
         "step": wanted["step"],
         "seasonal_naive": naive,
         "seasonal_error": then["__error"],
+        "__stand_in": then["__stand_in"],
         "series_level": level,
         "series_size": size,
         "mean_recent": relative(then["__short"]),
@@ -88,23 +89,25 @@ def examples(grid: pl.DataFrame, wanted: pl.DataFrame, case: UseCase) -> pl.Data
 def _windows(label: str, season: int, series: str) -> list[pl.Expr]:
     """Of the periods up to each one: level, size, spread, and the error of the seasonal naive forecast; all by series.
 
-    A series that has not moved has no error: then its size stands for it, and 1 where it is zero throughout.
+    A series that is zero throughout has no size, and one that has not moved no error: 1 stands for the one, and for the
+    other an error as if the next of its values moved by the size, which `__stand_in` says.
     """
     target, change = pl.col(label), (pl.col(label) - pl.col(label).shift(season)).abs()
     short, long, longer = (max(season * window, LEAST) for window in (SHORT, LONG, LONGER))
     mean = target.rolling_mean(long, min_samples=1)
     level = pl.coalesce(mean, mean.forward_fill())
     size = target.abs().rolling_mean(long, min_samples=1).forward_fill()
-    size = pl.when(size > 1e-9).then(size).otherwise(1.0)
-    error = pl.coalesce(
-        change.rolling_mean(longer, min_samples=1).forward_fill(),
-        (target - target.shift(1)).abs().rolling_mean(longer, min_samples=1).forward_fill(),
-        size,
-    )
+    rounding = (target.abs().cum_max().forward_fill() * 1e-12).clip(1e-30)  # the features are Float32
+    size = pl.when(size > rounding).then(size).otherwise(1.0)
+    moves = (change, (target - target.shift(1)).abs())  # the second where a season is not over, or repeats to the digit
+    errors = [move.rolling_mean(longer, min_samples=1).forward_fill() for move in moves]
+    error = pl.coalesce(pl.when(each > rounding).then(each) for each in errors)
+    values = target.is_not_null().cast(pl.Float64).rolling_sum(longer, min_samples=1).clip(1)
     found = {
         "__level": level,
         "__size": size,
-        "__error": pl.when(error > 1e-6 * size).then(error).otherwise(size),
+        "__error": pl.coalesce(error, size / values),
+        "__stand_in": error.is_null(),
         "__short": target.rolling_mean(short, min_samples=1).forward_fill(),
         "__longer": target.rolling_mean(longer, min_samples=1).forward_fill(),
         "__centred": target.rolling_mean(short, min_samples=1, center=True),
