@@ -353,22 +353,19 @@ def test_a_line_is_of_the_label_s_own_past_whatever_a_user_s_column_is_called() 
     assert [problem.features[place]["name"] for place in fitted.line] == ["lag_1"]
 
 
-@pytest.mark.parametrize("strange", [1e6, 1e300])
-def test_one_lumpy_series_leaves_the_others_their_line(strange: float) -> None:
-    """Every ninth row is of a series whose values are zero but for a few."""
+def test_a_value_whose_square_is_no_number_leaves_the_others_their_line() -> None:
     random = np.random.default_rng(1)
     lag = 0.1 * random.normal(size=900)
-    lumpy, spike = np.arange(900) % 9 == 0, np.arange(900) % 63 == 0
-    lags = np.where(lumpy, -1 + strange * spike, lag)
-    labels = np.where(lumpy, np.roll(lags, 9), lag) * 10 + 10
+    strange = np.arange(900) % 63 == 0
+    lags = np.where(strange, 1e300, lag)
+    labels = np.where(np.roll(strange, 9), 1e300, lag) * 10 + 10
     with np.errstate(over="ignore"):
         table, problem = past(900, {"lag_1": (lags, "load")}, labels)
-        fitted = models.fit(table, table, {"num_iterations": 1}, problem)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fitted.drawn(table, table) == fitted
-        left = np.abs(fitted.relative(table))[~lumpy].mean()
-    assert left < np.abs(lag[~lumpy]).mean() / 2
+        fitted = models.fit(table, table, {"num_iterations": 1}, problem)
+    usual = ~strange & ~np.roll(strange, 9)
+    assert np.abs(fitted.relative(table))[usual].mean() < np.abs(lag[usual]).mean() / 2
     assert max(map(abs, fitted.weights)) < 20
 
 

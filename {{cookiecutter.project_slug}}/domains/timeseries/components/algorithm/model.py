@@ -26,8 +26,8 @@ LEAST = {"num_iterations": 1, "early_stopping_rounds": 0, "seed": 0}  # of every
 SCALE = ("series_level", "series_size", "seasonal_naive")  # features that a forecast is computed with
 UNLEARNED = ("seasonal_error", *SCALE)  # in the label's unit: they would tell series apart
 STRAIGHT = ("lag_", "season_", "mean_")  # names of past values of the label begin so: the line is drawn by them
-FEW, ROWS = 5, 100_000  # sizes that a usual row is away from the naive forecast; rows that the line is drawn by
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of the line's ridge: validation chooses
+STRENGTHS, ROWS = (0.001, 0.01, 0.1, 1.0, 10.0), 100_000  # of the line's ridge: validation chooses; rows it is drawn by
+MOST = 1e30  # sizes; beyond it there are no squares, and Float32 ends
 TEXT, PLACES = "model.txt", "features.json"
 
 
@@ -48,6 +48,7 @@ class Forecaster:
         """What the booster sees."""
         return np.ascontiguousarray(features[:, self.seen])
 
+    @np.errstate(invalid="ignore", over="ignore")  # of values that Float32 does not hold
     def steps(self, features: Matrix) -> Any:
         """The seasonal naive forecast, relative, and what the line adds to it for each weight: a row each."""
         level, size, naive = features[:, self.scale].astype(np.float64).T
@@ -72,11 +73,12 @@ class Forecaster:
         return replace(self, weights=min([none.weights, *found], key=lambda one: np.abs(left - one @ steps).sum()))
 
     def usual(self, table: Table) -> tuple[Any, Any]:
-        """What the line adds, and is to add, where both are a few sizes at most: a lumpy series would outweigh all."""
+        """What the line adds for each weight, and what is to be added, where these are numbers to count with."""
         steps, left = self.steps(table.features)[1:], self.relative(table)
-        usual = (np.abs(left) < FEW) & (np.abs(steps).max(axis=0) < 4 * FEW)
+        usual = (np.abs(left) < MOST) & (np.abs(steps).max(axis=0) < MOST)
         return steps[:, usual], left[usual]
 
+    @np.errstate(invalid="ignore", over="ignore")
     def relative(self, table: Table) -> Any:
         """What the line leaves of the labels."""
         level, size, _ = table.features[:, self.scale].astype(np.float64).T
@@ -84,7 +86,7 @@ class Forecaster:
 
     def data(self, table: Table, **settings: Any) -> lgb.Dataset:
         """Examples as the booster learns them."""
-        return lgb.Dataset(self.matrix(table.features), self.relative(table), **settings)
+        return lgb.Dataset(self.matrix(table.features), np.clip(self.relative(table), -MOST, MOST), **settings)
 
 
 @dataclass(frozen=True)
