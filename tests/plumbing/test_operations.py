@@ -16,6 +16,7 @@ import pytest
 
 from batchloop.engine.running import RunSummary
 from batchloop.pipelines import expressions
+from batchloop.repository import of
 from plumbing.engine_miniature import Miniature, build, inference, processes_of, training, until
 from plumbing.rendered import ROOT
 
@@ -169,8 +170,9 @@ def test_only_the_documented_parts_of_a_request_count(mini: Miniature, change: d
     for key, value in change.items():
         (step if key in ("CacheConfig", "Name") else step["Arguments"])[key] = value
     text = json.dumps(definition).replace("Steps.Prepare.", f"Steps.{step['Name']}.")
-    [released] = (mini.root / "local" / "releases").glob("inference-*.json")  # what the release runs under
-    released.write_text(text)
+    digest, file = of(json.loads(text)), mini.root / "local" / "release.json"
+    mini.write(f"local/releases/inference-{digest}.json", text)  # what the release runs under
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"definition": digest}))
     mini.run("score")
     assert mini.states()[step["Name"]] == state
 

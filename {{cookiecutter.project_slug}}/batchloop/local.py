@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from batchloop import repository as batchloop_repository
 from batchloop.cloud import images
-from batchloop.container import files, usecase
+from batchloop.container import usecase
 from batchloop.container.job import InputError, plain
 from batchloop.control.names import FINGERPRINT, Settings, besides, earlier_windows, is_data
 from batchloop.engine import containers, running, storage
@@ -296,6 +296,7 @@ def as_table(
     if not place.exists() or not any(column.type == "image" for column in case.columns):
         return data
     from batchloop.adopt import pictures  # noqa: PLC0415 - only where there are pictures
+    from batchloop.container import files  # noqa: PLC0415
 
     target = Path(kept or files.scratch("pictures-")) / place.name
     return str(pictures.staged(place, case, target, labelled, alone))

@@ -5,7 +5,6 @@ partition projection finds no window. Sources: "GetPartition", "CreatePartition"
 """
 
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
 from batchloop.control import reports, storage
 from batchloop.control.names import PREDICTIONS, Aws, Places
@@ -15,6 +14,8 @@ def register(aws: Aws, places: Places, window: str, run: tuple[str, str], predic
     """Make a run (ARN, start in ISO 8601) the window's partition, unless a later one is there; a refusal is told."""
     if not places.catalog or not predictions:
         return
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - a simulation has no catalog
+
     (arn, started), table, known = run, {"DatabaseName": places.catalog, "TableName": PREDICTIONS}, None
     try:
         with storage.passed_over("EntityNotFoundException"):
