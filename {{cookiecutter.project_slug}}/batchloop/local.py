@@ -1,6 +1,5 @@
 """`make train`, `make score` and `make models`: both pipelines on this machine, and its releases."""
 
-import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from batchloop.engine.running import Finished, Order, RunSummary
 from batchloop.engine.steps import now
 from batchloop.engine.storage import Storage, write_json
 from batchloop.pipelines import definitions
-from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository
+from batchloop.repository import COMPONENTS, DOCKER, LABELLED, PROCESSES, Repository, definition_file, kept_definition
 
 ABSENT = "s3://local/absent/"  # the empty artifact: there is no champion yet
 KEPT = 5  # tables that folders of pictures have become
@@ -129,19 +128,6 @@ def score(repository: Repository, options: RunOptions) -> int:
         names = "series, time" if "series" in repository.tables() else "the id"
         print(f"when labels of these rows have come: make label DATA=file (with {names} and the label)")
     return 1 if finished.failed else 0
-
-
-def kept_definition(repository: Repository, name: str, digest: str) -> dict[str, Any]:
-    """A pipeline as it was when a model was registered; {} where that is not kept, or damaged: the digest tells."""
-    with suppress(OSError, ValueError):
-        found = json.loads(definition_file(repository, name, digest).read_text(encoding="utf-8"))
-        return found if batchloop_repository.of(found) == digest else {}
-    return {}
-
-
-def definition_file(repository: Repository, name: str, digest: str) -> Path:
-    """The file that keeps a pipeline as it was when a model was registered."""
-    return repository.local / "releases" / f"{name}-{digest}.json"
 
 
 def _order(

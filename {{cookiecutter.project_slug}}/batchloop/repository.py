@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,16 @@ def sources(repository: Repository, environment: str) -> str:
     """What the compiled definitions are made from, the SDK's version among it."""
     made_from = ("pipelines", "batchloop", "locks/development.txt", "usecase.toml", f"environments/{environment}.toml")
     return of(files(repository.root, [repository.root / path for path in made_from]))
+
+
+def kept_definition(repository: Repository, name: str, digest: str) -> dict[str, Any]:
+    """A pipeline as it was when a model was registered; {} where that is not kept, or damaged: the digest tells."""
+    with suppress(OSError, ValueError):
+        found = json.loads(definition_file(repository, name, digest).read_text(encoding="utf-8"))
+        return found if of(found) == digest else {}
+    return {}
+
+
+def definition_file(repository: Repository, name: str, digest: str) -> Path:
+    """The file that keeps a pipeline as it was when a model was registered."""
+    return repository.local / "releases" / f"{name}-{digest}.json"

@@ -20,7 +20,7 @@ from batchloop.container.job import listed as sentence
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.engine.storage import write_json
-from batchloop.repository import COMPONENTS, Repository
+from batchloop.repository import COMPONENTS, Repository, definition_file
 from batchloop.updating import git, unpack
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ class Bundle:
         for name, definition in self.subject.definitions.items():
             write_json(made / "definitions" / f"{name}.json", definition)
             if name == "inference":
-                write_json(local.definition_file(Repository(made), name, str(manifest["definition"])), definition)
+                write_json(definition_file(Repository(made), name, str(manifest["definition"])), definition)
         lacking = [name for name in ("training", "inference") if name not in self.subject.definitions]
         missing += [f"the {name} pipeline: it was not kept when this model was registered" for name in lacking]
         for uri in manifest["artifacts"].values():

@@ -16,7 +16,7 @@ from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running, storage
 from batchloop.engine.storage import Storage
-from batchloop.repository import Repository
+from batchloop.repository import Repository, kept_definition
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def here(repository: Repository, environment: str, number: int | None) -> Subjec
         raise InputError(f"version {package['ModelPackageVersion']} can't be audited: {gone}; train again.")
     manifest = dict(manifest or {})
     digests = {"training": manifest.get("training"), "inference": manifest.get("definition")}
-    kept = {name: local.kept_definition(repository, name, str(digest)) for name, digest in digests.items()}
+    kept = {name: kept_definition(repository, name, str(digest)) for name, digest in digests.items()}
     model = manifest["artifacts"]["model"]
     runs = [*running.records(repository)][::-1]
     scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]

@@ -180,8 +180,7 @@ def _state(booster: lgb.Booster, best: Best) -> str:
 
 
 def _interrupted(progress: Progress | None) -> tuple[lgb.Booster, Best] | None:
-    state = progress.interrupted() if progress else None
-    if state is None:
+    if not progress or (state := progress.interrupted()) is None:
         return None
     best, _, text = state.partition("\n")
     return lgb.Booster(model_str=text), Best(*json.loads(best))
