@@ -150,10 +150,12 @@ def test_images_with_cuda_say_so_to_nvidia_s_runtime_and_no_others() -> None:
     for component in ("algorithm", "explainability"):
         assert re.search(rf"(?m)^ARG {component.upper()}={component}$", text)
         assert f"FROM ${{{component.upper()}}}-packages AS {component}\n" in text
-        [stage] = re.findall(rf"(?ms)^FROM base AS {component}-gpu-packages\n(.*?)^FROM", text)
-        assert stage.startswith("ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility\n")
+        [stage] = re.findall(rf"(?ms)^FROM gpu AS {component}-gpu-packages\n(.*?)^FROM", text)
         assert f"source=locks/{component}-gpu.txt," in stage
-    assert text.count("NVIDIA_VISIBLE_DEVICES") == 2
+    [gpu] = re.findall(r"(?ms)^FROM base AS gpu\n(.*?)^FROM", text)
+    assert gpu.startswith("ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility\n")
+    assert text.count("NVIDIA_VISIBLE_DEVICES") == 1
+    assert text.count("FROM gpu AS") == 2
 
 
 def test_two_builds_at_once_do_not_take_each_others_notes_away(tmp_path: Path) -> None:
