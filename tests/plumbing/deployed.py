@@ -152,7 +152,7 @@ class Account:
 
 def repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """What is deployed: this repository's functions and environment files, and its stack."""
-    monkeypatch.setattr(definitions, "definition", lambda _here, _environment, name: {**DEFINITION, "Metadata": name})
+    monkeypatch.setattr(definitions, "definition", lambda _here, name: {**DEFINITION, "Metadata": name})
     (folder / "usecase.toml").write_text(USECASE)
     (folder / "environments").mkdir()
     for file in (ROOT / "environments").glob("*.toml"):
@@ -187,7 +187,7 @@ def in_use(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bootstrapped(repository: Repository, account: Account) -> None:
     """With images, as `make push` records them."""
-    bootstrap.run(repository, "create", "dev", account.connect)
+    bootstrap.run(repository, "create", account.connect)
     pushed(account, "1")
     account.wire.calls.clear()
 

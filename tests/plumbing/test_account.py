@@ -7,6 +7,7 @@ real images.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,14 @@ def test_from_the_first_day_to_the_last(
     repository: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match="make bootstrap CREATE=yes"):
-        images.push(repository, "dev")
-    for environment in ("dev", "staging"):
-        assert bootstrap.run(repository, "create", environment, account.connect) == 0
-        assert images.push(repository, environment) == 0
-        assert deploy(repository, environment, True) == 0
+        images.push(repository)
+    staging = replace(repository, environment="staging")
+    for seen in (repository, staging):
+        assert bootstrap.run(seen, "create", account.connect) == 0
+        assert images.push(seen) == 0
+        assert deploy(seen, True) == 0
         capsys.readouterr()
-        assert deploy(repository, environment, True) == 0
+        assert deploy(seen, True) == 0
         assert "nothing was changed" in capsys.readouterr().out
     assert account.stacks() == dict.fromkeys(
         (f"{NAME}-storage", NAME, f"{STAGING}-storage", STAGING), "CREATE_COMPLETE"
@@ -114,7 +116,7 @@ def test_from_the_first_day_to_the_last(
 
     for version in (1, 2):
         registered(account, version)
-        assert release.release(repository, "dev") == 0
+        assert release.release(repository) == 0
         assert released(account, "dev")["version"] == version
     for image in released(account, "dev")["images"].values():
         assert re.fullmatch(
@@ -130,13 +132,13 @@ def test_from_the_first_day_to_the_last(
         assert bucket == f"{STAGING}-{ACCOUNT}-euc1"
         assert account.past("s3").list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
 
-    assert release.rollback(repository, "dev") == 0
+    assert release.rollback(repository) == 0
     assert (released(account, "dev")["version"], released(account, "dev")["model_package"][-2:]) == (3, "/1")
     assert released(account, "staging") == promoted
 
     capsys.readouterr()
-    for name, environment in ((NAME, "dev"), (STAGING, "staging")):
-        assert teardown(repository, environment, name) == 0
+    for name, seen in ((NAME, repository), (STAGING, staging)):
+        assert teardown(seen, name) == 0
     said = capsys.readouterr().out
     assert account.stacks() == dict.fromkeys((f"{NAME}-storage", f"{STAGING}-storage"), "CREATE_COMPLETE")
     assert account.pipelines() == {}
@@ -158,10 +160,10 @@ def test_an_image_that_sagemaker_would_refuse_is_not_recorded(
 ) -> None:
     """amazon-sagemaker-feedback #180: "Unsupported manifest media type application/vnd.oci.image.manifest.v1+json"."""
     monkeypatch.setattr("plumbing.test_account.PUSHED", [f"application/vnd.oci.{kind}.v1+json"])
-    bootstrap.run(repository, "create", "dev", account.connect)
+    bootstrap.run(repository, "create", account.connect)
     for _ in range(2):  # also where it lies there from earlier on
         with pytest.raises(InputError) as raised:
-            images.push(repository, "dev")
+            images.push(repository)
         assert f"is in the registry as application/vnd.oci.{kind}.v1+json" in str(raised.value)
         assert "Delete it there" in str(raised.value)
     assert value(account, "dev/components/processing/image") == "none"

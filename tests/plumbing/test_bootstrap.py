@@ -255,7 +255,7 @@ def aws(server: Aws) -> Iterator[Aws]:
 
 
 def run(root: Path, choice: str, aws: Aws, environment: str = "dev") -> int:
-    return bootstrap.run(Repository(root), choice, environment, lambda *_: aws.once)
+    return bootstrap.run(Repository(root, environment=environment), choice, lambda *_: aws.once)
 
 
 def failure(root: Path, choice: str, aws: Aws) -> str:
@@ -469,7 +469,7 @@ def test_a_failure_that_passes_is_never_noticed(
         return FAULTS[kind] if new else None
 
     aws.wire.answers = once_each
-    assert bootstrap.run(Repository(root), "create", "dev", lambda *_: aws.patient) == 0
+    assert bootstrap.run(Repository(root), "create", lambda *_: aws.patient) == 0
     assert len(failing) == 6
     assert aws.state() == wanted()
 
@@ -489,7 +489,7 @@ def test_our_own_creation_is_recognised_when_its_answer_was_lost_and_it_was_trie
         return swallow if call in ("CreateRepository", "PutParameter") and seen.count(call) == 1 else None
 
     aws.wire.answers = first
-    assert bootstrap.run(Repository(root), "create", "dev", lambda *_: aws.patient) == 0
+    assert bootstrap.run(Repository(root), "create", lambda *_: aws.patient) == 0
     assert aws.state() == wanted()
     assert (seen.count("CreateRepository"), seen.count("PutParameter")) == (5, 13)
 
@@ -554,12 +554,12 @@ def test_whoever_can_not_be_served_is_told_why_in_a_sentence_and_sees_the_names(
     file, variables, reason, code = case
     alone(monkeypatch, root, **{"AWS_ENDPOINT_URL": server.endpoint or ""} | variables)
     environment(root, **file)
-    assert bootstrap.run(Repository(root), "plan", "dev") == code
+    assert bootstrap.run(Repository(root), "plan") == code
     said = capsys.readouterr().out
     assert {line.strip() for line in said.splitlines()} >= {*REPOSITORIES, *parameters()}
     assert reason in said.splitlines()[-1]
     with pytest.raises(InputError) as raised:
-        bootstrap.run(Repository(root), "create", "dev")
+        bootstrap.run(Repository(root), "create")
     assert reason in str(raised.value)
     assert str(raised.value).endswith(FINISH)
 

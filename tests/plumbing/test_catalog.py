@@ -213,7 +213,7 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id_column: str, 
     file.write_text("\n".join([f"catalog = {catalog}", *lines]))
     usecase = repository.root / "usecase.toml"
     usecase.write_text(usecase.read_text().replace('id = "id"', f'id = "{id_column}"'))
-    environment = definitions.read(repository, "dev")[1]
+    environment = definitions.read(repository)[1]
     return sent.parameters(repository, environment, sent.template(repository.root, sent.STACK))
 
 

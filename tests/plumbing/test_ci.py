@@ -348,4 +348,4 @@ def test_what_was_before_may_be_broken(clone: Path, tmp_path: Path) -> None:
     assert runner.run(["make", "changes"], {}), runner.said
     assert "Pipelines of `dev`: what was before does not compile: `usecase.toml" in runner.said
     assert "Traceback" not in runner.said
-    assert definitions.definition(Repository(broken), "dev", "training")["Steps"]
+    assert definitions.definition(Repository(broken), "training")["Steps"]

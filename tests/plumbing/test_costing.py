@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def change(here: Repository, name: str, old: str, new: str) -> None:
 
 
 def estimate(here: Repository, today: date = TODAY, **options: Any) -> Estimate:
-    return cost.make(here, "dev", Usage(**options), today)
+    return cost.make(here, Usage(**options), today)
 
 
 def priced(found: Estimate, step: str) -> float | None:
@@ -204,7 +205,7 @@ def test_what_has_no_price_is_named_and_in_no_total(here: Repository, capsys: py
     assert found.run("training") == pytest.approx(0.05 + 0.03 + 0.12)
     assert found.fixed == pytest.approx(3.6)
     assert found.remarks == ("no price for the disks of processing jobs, ml.p9.large, S3 in eu-south-2: in no total",)
-    assert cost.show_cost(here, "dev", Usage(minutes=MINUTES)) == 0
+    assert cost.show_cost(here, Usage(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     [row] = [line for line in said.splitlines() if "TrainModel" in line]
     assert row.split()[-2:] == ["no", "price"]
@@ -218,7 +219,7 @@ def test_another_region_s_prices_are_said_to_be_that(here: Repository) -> None:
     change(here, "environments/dev.toml", "eu-south-2", "ap-east-1")
     [remark] = estimate(here).remarks
     assert remark == "there are no prices for ap-east-1: the figures are eu-south-2's, an order of magnitude"
-    assert "no prices for ap-east-1" in " ".join(cost.summary(here, "dev"))
+    assert "no prices for ap-east-1" in " ".join(cost.summary(here))
 
 
 def test_prices_older_than_a_year_are_said_to_be_old(here: Repository) -> None:
@@ -270,7 +271,7 @@ def test_where_the_schedule_does_not_tell_runs_are_asked_for(
     change(here, "environments/dev.toml", "cron(0 6 1 * ? *)", schedule)
     [remark] = estimate(here).remarks
     assert "RUNS=30" in remark
-    cost.show_cost(here, "dev", Usage())
+    cost.show_cost(here, Usage())
     assert "one month, without scoring runs" in capsys.readouterr().out
     assert estimate(here, runs=4).remarks == ()
 
@@ -304,7 +305,7 @@ def test_what_is_no_amount_is_refused(here: Repository, options: dict[str, Any],
 
 def test_a_broken_table_and_an_unknown_environment_are_failures_of_one_sentence(here: Repository) -> None:
     with pytest.raises(InputError, match="there is no environment 'test'"):
-        cost.make(here, "test", Usage(), TODAY)
+        cost.make(replace(here, environment="test"), Usage(), TODAY)
     change(here, "batchloop/prices.toml", "work_minutes = 7\n", "")
     with pytest.raises(InputError, match=r"batchloop/prices.toml has no 'work_minutes'"):
         estimate(here)
@@ -317,7 +318,7 @@ def test_the_table_shows_its_figures_and_says_what_they_assume(
     here: Repository, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost, "today", lambda: TODAY)
-    assert cost.show_cost(here, "dev", Usage(minutes=MINUTES)) == 0
+    assert cost.show_cost(here, Usage(minutes=MINUTES)) == 0
     said = capsys.readouterr().out
     rows = {" ".join(line.split()) for line in said.splitlines()}
     assert "amount minutes taken USD" in rows
@@ -353,7 +354,7 @@ def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: R
 
 def test_a_plan_does_not_fail_because_its_cost_can_t_be_told(here: Repository) -> None:
     change(here, "batchloop/prices.toml", 'currency = "USD"', "")
-    assert cost.summary(here, "dev") == [
+    assert cost.summary(here) == [
         "what it would cost can't be told:",
         "batchloop/prices.toml has no 'currency'.",
     ]
@@ -418,9 +419,9 @@ def test_current_families_are_known_and_every_job_may_have_them(here: Repository
 
 
 def test_a_step_of_the_owner_s_that_is_not_counted_is_named(here: Repository) -> None:
-    folder = here.compiled("dev")
+    folder = here.compiled
     folder.mkdir(parents=True)
     steps = [{"Name": "PrepareFeatures", "Type": "Processing"}, {"Name": "Deliver", "Type": "Processing"}]
     (folder / "inference.json").write_text(json.dumps({"Steps": steps}))
-    estimate = cost.make(here, "dev", Usage(), TODAY)
+    estimate = cost.make(here, Usage(), TODAY)
     assert "in no total: Deliver" in estimate.remarks

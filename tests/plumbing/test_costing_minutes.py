@@ -124,7 +124,7 @@ def there(here: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[[Runs],
 
 
 def shown(here: Repository, capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[set[str], str]:
-    assert cost.show_cost(here, "dev", Usage(**options)) == 0
+    assert cost.show_cost(here, Usage(**options)) == 0
     said = capsys.readouterr().out
     return {" ".join(line.split()) for line in said.splitlines()}, said
 

@@ -69,7 +69,7 @@ def ready(repository: Repository, account: Account, capsys: pytest.CaptureFixtur
 @pytest.fixture
 def there(ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]) -> Repository:
     """It was deployed once."""
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     account.wire.calls.clear()
     capsys.readouterr()
     return ready
@@ -77,7 +77,7 @@ def there(ready: Repository, account: Account, capsys: pytest.CaptureFixture[str
 
 def failure(repository: Repository, confirmed: bool = True) -> str:
     with pytest.raises(InputError) as raised:
-        deploy_deploy(repository, "dev", confirmed)
+        deploy_deploy(repository, confirmed)
     return str(raised.value)
 
 
@@ -111,7 +111,7 @@ def test_without_a_yes_everything_is_shown_and_nothing_is_left_behind(
 
 def test_a_typed_yes_is_one(ready: Repository, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch, "yes")
-    assert deploy_deploy(ready, "dev", False) == 0
+    assert deploy_deploy(ready, False) == 0
     assert account.stacks() == DEPLOYED
 
 
@@ -150,7 +150,7 @@ def test_an_update_that_is_not_wanted_uploads_and_writes_nothing(there: Reposito
 def test_a_first_deployment_makes_the_storage_and_then_everything_else(
     ready: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     exist = account.exist()
     assert exist["stacks"] == DEPLOYED
     assert exist["resources"][0] == ["Bucket", "BucketPolicy", "Models"]
@@ -210,11 +210,11 @@ def test_a_fresh_clone_without_docker_deploys_what_the_parameter_store_names(
     monkeypatch.setattr("batchloop.cloud.preflight.findings", FINDINGS)
     clone = Repository(away / "c")
     assert not clone.local.exists()
-    assert deploy_deploy(clone, "dev", False) == 0
+    assert deploy_deploy(clone, False) == 0
     said = capsys.readouterr().out
     assert "dev is as this repository says; nothing was changed." in said
     deployed.pushed(account, "2")
-    assert deploy_deploy(clone, "dev", True) == 0
+    assert deploy_deploy(clone, True) == 0
     for definition in account.pipelines().values():
         assert definition["Parameters"][0]["DefaultValue"] == "r/processing@sha256:2"
 
@@ -223,7 +223,7 @@ def test_a_second_deployment_changes_nothing_needs_no_yes_and_says_so(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = account.exist()
-    assert deploy_deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, False) == 0
     assert account.exist() == before
     assert set(account.writes) == {"CreateChangeSet", "DeleteChangeSet"}
     assert "dev is as this repository says; nothing was changed." in capsys.readouterr().out
@@ -233,7 +233,7 @@ def test_another_commit_alone_changes_nothing(
     there: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batchloop.pipelines.definitions.git_commit", lambda _repository: "0" * 40)
-    assert deploy_deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, False) == 0
     assert "UpdatePipeline" not in account.writes
 
 
@@ -241,7 +241,7 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (there.root / "batchloop" / "control" / "notices.py").write_text("# other code\n")
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert len([key for key in account.objects() if KEY_OF_CODE.fullmatch(key)]) == 2
     assert account.writes.count("PutObject") == account.writes.count("ExecuteChangeSet") == 1
     said = capsys.readouterr().out
@@ -249,7 +249,7 @@ def test_other_code_or_images_change_what_they_are_in_and_nothing_else(
     assert f"{NAME}-training: unchanged" in said
     account.wire.calls.clear()
     deployed.pushed(account, "2")
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert "ExecuteChangeSet" not in account.writes
     assert account.writes.count("UpdatePipeline") == 2
 
@@ -272,11 +272,11 @@ def test_pipelines_alone_are_not_written_where_what_works_with_them_is_of_anothe
     assert old in text
     (there.root / file).write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match="`make deploy ENV=dev` brings stack and pipelines together"):
-        run.upsert(there, "dev")
+        run.upsert(there)
     assert not account.writes
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     account.wire.calls.clear()
-    assert run.upsert(there, "dev") == 0
+    assert run.upsert(there) == 0
     assert not account.writes
 
 
@@ -292,16 +292,16 @@ def test_cloudformation_works_with_the_role_that_is_given_and_nobody_deletes_by_
 
     monkeypatch.setattr(type(account.cloudformation), "do_create_change_set", noted)
     deployed.environment(ready.root, deployment_role=f'"{role}"')
-    deploy_deploy(ready, "dev", True)
+    deploy_deploy(ready, True)
     assert set(seen) == {role}
     assert protected(account) == {STORAGE: True, NAME: False}
     deployed.environment(ready.root, deployment_role='""', approval='"PendingManualApproval"')
-    deploy_deploy(ready, "dev", True)
+    deploy_deploy(ready, True)
     assert seen[-1] is None
     assert protected(account) == {STORAGE: True, NAME: True}
     with pytest.raises(ClientError, match="TerminationProtection is enabled"):
         account.cloudformation.delete_stack(StackName=NAME)
-    assert deploy.teardown(ready, "dev", NAME) == 0
+    assert deploy.teardown(ready, NAME) == 0
     assert account.stacks() == {STORAGE: "CREATE_COMPLETE"}
 
 
@@ -311,7 +311,7 @@ def protected(account: Account) -> dict[str, bool]:
 
 def test_pipelines_alone_are_written_where_nothing_else_changed(there: Repository, account: Account) -> None:
     deployed.pushed(account, "2")
-    assert run.upsert(there, "dev") == 0
+    assert run.upsert(there) == 0
     assert account.writes.count("UpdatePipeline") == 2
 
 
@@ -319,7 +319,7 @@ def test_what_somebody_deleted_comes_back(there: Repository, account: Account) -
     account.past("s3").delete_object(Bucket=BUCKET, Key="team/case/none/manifest.json")
     account.past("sagemaker").delete_pipeline(PipelineName=f"{NAME}-training")
     failure(there, confirmed=False)
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert "team/case/none/manifest.json" in account.objects()
     assert f"{NAME}-training" in account.pipelines()
 
@@ -329,7 +329,7 @@ def test_the_release_and_a_mail_to_confirm_are_told(
 ) -> None:
     deployed.environment(there.root, notice_email='"people@example.org"', schedule='"cron(0 6 * * ? *)"')
     account.past("ssm").put_parameter(Name="/team/case/dev/release", Value='{"version": 7}', Overwrite=True)
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     said = capsys.readouterr().out
     assert "release: `make releases ENV=dev` shows it" in said
     assert "confirm the mail that people@example.org got" in said
@@ -342,19 +342,19 @@ def test_the_pipelines_name_the_key_that_the_stack_has_made(
 ) -> None:
     """Of a first deployment too, in which it is made after the pipelines were compiled."""
 
-    def compiled(here: Repository, name: str, short: str) -> dict[str, Any]:
-        return {**deployed.DEFINITION, "Metadata": short, "Steps": [definitions.read(here, name)[1].key]}
+    def compiled(here: Repository, short: str) -> dict[str, Any]:
+        return {**deployed.DEFINITION, "Metadata": short, "Steps": [definitions.read(here)[1].key]}
 
     monkeypatch.setattr(definitions, "definition", compiled)
     deployed.environment(there.root, create_key="true")
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     made = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KEY.rpartition('/')[2]}"
     assert {str(its["Steps"]) for its in account.pipelines().values()} == {str([made])}
     account.wire.calls.clear()
-    assert run.upsert(there, "dev") == 0
+    assert run.upsert(there) == 0
     assert not account.writes
     deployed.environment(there.root, create_key="false")
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert {str(its["Steps"]) for its in account.pipelines().values()} == {"[None]"}
 
 
@@ -366,10 +366,10 @@ def test_whatever_would_be_replaced_or_deleted_is_called_out(
 ) -> None:
     deployed.environment(there.root, notice_email='"people@example.org"', create_key="true")
     key = {"kms_key": f'"{KEY}"'}
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert "ATTENTION" not in capsys.readouterr().out
     deployed.environment(there.root, notice_email='""', create_key="false", **key)
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     said = [line for line in deployed.lines(capsys.readouterr().out) if line.startswith("ATTENTION")]
     assert said == [
         "ATTENTION: Key (AWS::KMS::Key) leaves the stack, and is kept",
@@ -444,7 +444,7 @@ def test_a_first_creation_that_fails_leaves_nothing_that_stands_against_the_next
         account.cloudformation.failing = {}
         account.cloudformation.delete_stack(StackName=name)
         account.cloudformation.time_passes()
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     assert account.stacks() == DEPLOYED
 
 
@@ -465,7 +465,7 @@ def test_what_a_deleted_storage_has_kept_is_taken_over_by_the_next(
             account.past("s3").delete_object(Bucket=BUCKET, Key=name)
         account.past("s3").delete_bucket(Bucket=BUCKET)
     before = account.objects() if "Bucket" in kept else set()
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     said = capsys.readouterr().out
     taken = set(re.findall(r"take over +(\w+) +AWS::", said))
     assert taken == set(kept)
@@ -529,7 +529,7 @@ def test_an_update_that_fails_leaves_what_was_there_and_can_be_tried_again(there
     assert told.startswith("AfterInference (AWS::Lambda::Function) failed: the code is too large\n")
     assert "UPDATE_ROLLBACK_COMPLETE: it could not be changed and works as it did before" in told
     account.cloudformation.failing = {}
-    assert deploy_deploy(there, "dev", True) == 0
+    assert deploy_deploy(there, True) == 0
     assert account.stacks() == DEPLOYED | {NAME: "UPDATE_COMPLETE"}
 
 
@@ -553,7 +553,7 @@ def test_a_stack_that_somebody_works_on_is_waited_for(
         stack["StackStatus"] = "UPDATE_COMPLETE"
 
     stack["ahead"] = [lambda: None, lambda: None, done]
-    assert deploy_deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, False) == 0
     assert f"{NAME} is UPDATE_IN_PROGRESS: waiting for it" in capsys.readouterr().out
 
 
@@ -571,7 +571,7 @@ def test_an_update_that_is_none_is_known_in_the_older_words_too(
 ) -> None:
     answer = {"Status": "FAILED", "StatusReason": "No updates are to be performed.", "Changes": []}
     monkeypatch.setattr(type(account.cloudformation), "do_describe_change_set", lambda _self, _request: answer)
-    assert deploy_deploy(there, "dev", False) == 0
+    assert deploy_deploy(there, False) == 0
 
 
 # ---- not ours, not ready, not signed in
@@ -605,7 +605,7 @@ def test_a_key_that_the_left_bucket_is_encrypted_with_has_to_be_named(ready: Rep
     deployed.environment(ready.root, create_key="true")
     assert f'write kms_key = "{KEY}" into environments/dev.toml' in failure(ready)
     deployed.environment(ready.root, kms_key=f'"{KEY}"')
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
 
 
 def test_what_is_scheduled_where_a_person_approves_has_to_name_who_is_told(ready: Repository, account: Account) -> None:
@@ -614,7 +614,7 @@ def test_what_is_scheduled_where_a_person_approves_has_to_name_who_is_told(ready
     assert "names nobody who is told when one fails" in failure(ready)
     assert not account.writes
     deployed.environment(ready.root, notice_email='"people@example.org"')
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
 
 
 def test_what_bootstrap_and_push_make_has_to_be_there(
@@ -692,7 +692,7 @@ def test_credentials_that_expire_while_waiting_are_said_and_the_next_run_goes_on
     assert told.startswith("your AWS credentials have expired; sign in again. CloudFormation goes on with team-case")
     account.fail(-1, "expired")
     account.cloudformation.time_passes()
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     assert account.stacks() == DEPLOYED
 
 
@@ -718,7 +718,7 @@ def test_whoever_stops_before_that_leaves_nothing_behind(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        deploy_deploy(ready, "dev", False)
+        deploy_deploy(ready, False)
     assert account.exist() == NOTHING
 
 
@@ -740,7 +740,7 @@ def test_whatever_call_fails_a_second_run_finishes(
 
     with mock_aws():
         begun()
-        deploy_deploy(repository, "dev", True)
+        deploy_deploy(repository, True)
         number, wanted = len(everywhere.wire.calls), everywhere.exist()
     assert number > 40
     silent = 0
@@ -749,13 +749,13 @@ def test_whatever_call_fails_a_second_run_finishes(
             begun()
             everywhere.fail(failing, kind)
             try:
-                deploy_deploy(repository, "dev", True)
+                deploy_deploy(repository, True)
                 silent += 1  # taking a change set away may fail, and is then said
             except InputError:
                 pass
             everywhere.fail(-1, kind)
             everywhere.cloudformation.time_passes()
-            deploy_deploy(repository, "dev", True)
+            deploy_deploy(repository, True)
             assert everywhere.exist() == wanted, failing
     assert silent <= 1
 
@@ -804,7 +804,7 @@ def test_a_template_that_no_request_holds_is_deployed_too(ready: Repository, acc
     file = ready.root / "infra" / "stack.yaml"
     more = f'  Long: {{Description: "A long one", Value: "{"x" * 51_200}"}}\n'
     file.write_text(file.read_text() + more)
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     assert account.stacks() == DEPLOYED
 
 
@@ -823,7 +823,7 @@ def test_a_region_without_budgets_gets_a_template_without_one(
     monkeypatch.setitem(environments.places()["regions"], REGION, lacking)
     monkeypatch.setattr("plumbing.cloudformation.known", lambda _, kind: known("eu-north-1", kind))
     assert not known("eu-north-1", "AWS::Budgets::Budget")
-    assert deploy_deploy(ready, "dev", True) == 0
+    assert deploy_deploy(ready, True) == 0
     monkeypatch.setitem(lacking, "without", [])
     assert "Unrecognized resource types: ['AWS::Budgets::Budget']" in failure(ready)
 

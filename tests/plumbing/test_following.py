@@ -104,7 +104,7 @@ def labelled(world: World, window: str = WINDOW) -> None:
 
 def failure(repository: Repository, asked: Request) -> str:
     with pytest.raises(InputError) as raised:
-        cloud_run.run(repository, "dev", asked)
+        cloud_run.run(repository, asked)
     return str(raised.value)
 
 
@@ -118,7 +118,7 @@ def test_training_is_given_what_a_retraining_is_given(
         Name=world.places.parameter("components/algorithm/image"), Value="pushed@sha256:1", Overwrite=True
     )
     labelled(world)
-    assert cloud_run.run(repository, "dev", Request("training", WINDOW)) == 0
+    assert cloud_run.run(repository, Request("training", WINDOW)) == 0
     [run] = sagemaker.started("training")
     storage = f"s3://{BUCKET}/team/case"
     assert run["parameters"] == {
@@ -135,7 +135,7 @@ def test_training_is_given_what_a_retraining_is_given(
 def test_training_challenges_the_release(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     world.publish(1)
     labelled(world)
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     released, [run] = world.released(), sagemaker.started("training")
     assert run["parameters"]["ChampionModel"] == released["artifacts"]["model"]
     assert run["parameters"]["ProcessingImage"] == released["images"]["processing"]
@@ -146,10 +146,10 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
 ) -> None:
     world.publish(1)
     labelled(world)
-    cloud_run.run(repository, "dev", Request("training", fresh=True))
+    cloud_run.run(repository, Request("training", fresh=True))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
     assert "the release can't be read" in failure(repository, Request("training"))
-    cloud_run.run(repository, "dev", Request("training", fresh=True))
+    cloud_run.run(repository, Request("training", fresh=True))
     for run in sagemaker.started("training"):
         assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none/"
         assert "No champion was asked for" in run["request"]["PipelineExecutionDescription"]
@@ -162,7 +162,7 @@ def test_training_learns_from_the_earlier_windows_that_the_settings_ask_for(
         file.write('[retraining]\nlearn = "last 2"\n')
     for day in (22, 23, 24):
         labelled(world, f"2026-11-{day}")
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     [run] = sagemaker.started("training")
     assert "from window 2026-11-24 and 1 earlier window (2026-11-23)." in run["request"]["PipelineExecutionDescription"]
     assert run["parameters"]["EarlierData"].startswith(f"s3://{BUCKET}/team/case/dev/training/earlier/2026-11-24-")
@@ -174,7 +174,7 @@ def test_inference_is_given_what_the_schedule_gives_it(
     world.publish(1)
     world.start()
     sagemaker.remembers = True
-    assert cloud_run.run(repository, "dev", Request("inference", WINDOW)) == 0
+    assert cloud_run.run(repository, Request("inference", WINDOW)) == 0
     scheduled, by_hand = sagemaker.started("inference")
     assert by_hand["parameters"] == scheduled["parameters"]
     assert by_hand["token"] != scheduled["token"], "what was scored before is scored again when a person asks for it"
@@ -186,7 +186,7 @@ def test_without_a_window_the_newest_with_rows_is_taken(
     for window in ("2026-9", "2026-10"):
         labelled(world, window)
     world.put(f"{world.places.data('2026-11', 'production')}rows.parquet")
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     assert sagemaker.started("training")[0]["parameters"]["TrainingData"].endswith("/2026-10/train/")
     assert "learns from window 2026-10" in capsys.readouterr().out
 
@@ -196,7 +196,7 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
 ) -> None:
     labelled(world)
     chosen = ("Trials=5  ContinueTraining = true", "TrainingData=s3://mine/rows=1")
-    cloud_run.run(repository, "dev", Request("training", "", chosen))
+    cloud_run.run(repository, Request("training", "", chosen))
     given = sagemaker.started("training")[0]["parameters"]
     assert (given["Trials"], given["ContinueTraining"], given["TrainingData"]) == ("5", "true", "s3://mine/rows=1")
     assert "there is no parameter 'Nonsense'" in failure(repository, Request("training", "", ("Nonsense=1",)))
@@ -214,7 +214,7 @@ def test_parameters_of_ones_own_are_checked_and_go_before(
 def test_what_a_run_is_pointed_at_is_read_anew(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     labelled(world)
     for chosen in ((), ("Trials=5",), *[("TrainingData=s3://mine/rows=1",)] * 2):
-        cloud_run.run(repository, "dev", Request("training", "", chosen))
+        cloud_run.run(repository, Request("training", "", chosen))
     plain, same, first, again = [run["parameters"]["DataFingerprint"] for run in sagemaker.started("training")]
     assert plain == same
     assert len({plain, first, again}) == 3  # a cached step is found by its request alone
@@ -266,7 +266,7 @@ def test_a_use_case_with_its_own_validation_needs_it(
     labelled(world)
     assert f"data/{WINDOW}/validation" in failure(repository, Request("training"))
     world.label(part="validation")
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     assert sagemaker.started("training")[0]["parameters"]["ValidationData"].endswith(f"{WINDOW}/validation/")
 
 
@@ -277,7 +277,7 @@ def test_each_change_of_a_step_is_one_line(
     world: World, sagemaker: SageMaker, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labelled(world)
-    assert cloud_run.run(repository, "dev", Request("training")) == 0
+    assert cloud_run.run(repository, Request("training")) == 0
     said = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert said == [
         ["PrepareTrainingData", "Executing"],
@@ -301,14 +301,14 @@ def test_a_step_says_what_else_there_is_to_know(
         ]
     ]
     labelled(world)
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     said = capsys.readouterr().out
     assert "Succeeded (try 2, from the cache)" in said
     assert "Succeeded (true)" in said
     assert f"registered: {package}" in said
     assert "approves it" not in said
     deployed.environment(repository.root, approval='"PendingManualApproval"')
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     assert "it is released once somebody approves it" in capsys.readouterr().out
 
 
@@ -320,7 +320,7 @@ def test_a_scoring_says_where_its_predictions_are(
     world.mark(WINDOW, "production")
     job = {"Metadata": {"TransformJob": {"Arn": f"{AWS}:transform-job/pipelines-1-score"}}}
     sagemaker.looks = [[("ScoreFeatures", "Succeeded", job)]]
-    assert cloud_run.run(repository, "dev", Request("inference")) == 0
+    assert cloud_run.run(repository, Request("inference")) == 0
     place = f"s3://{BUCKET}/team/case/dev/inference/000000000000"
     said = capsys.readouterr().out
     assert f"predictions: {place}/ScoreFeatures/predictions/" in said
@@ -333,7 +333,7 @@ def test_a_scoring_runs_under_the_pipeline_of_the_release(
     world.publish(1)
     sagemaker.versions["team-case-dev-inference"] = 2
     world.start()
-    cloud_run.run(repository, "dev", Request("inference"))
+    cloud_run.run(repository, Request("inference"))
     scheduled, by_hand = sagemaker.started("inference")
     assert [scheduled["version"], by_hand["version"]] == [1, 1]
     assert sagemaker.described[-1] == 1
@@ -345,7 +345,7 @@ def test_a_scoring_runs_under_the_pipeline_of_the_release(
 def test_a_release_under_an_older_pipeline_is_said_with_the_command_that_moves_it(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
-    opened = signed_in(repository, "dev")
+    opened = signed_in(repository)
     assert list(cloud_run.behind(opened)) == []
     world.publish(1)
     assert list(cloud_run.behind(opened)) == []
@@ -364,7 +364,7 @@ def test_what_waits_for_its_mark_is_said(
 ) -> None:
     labelled(world)
     world.put(f"{world.places.data('2026-11-25', 'train')}rows.parquet")
-    cloud_run.run(repository, "dev", Request("training"))
+    cloud_run.run(repository, Request("training"))
     assert "/data/2026-11-25/train/ has files and no _SUCCESS" in capsys.readouterr().out
 
 
@@ -380,7 +380,7 @@ def test_a_step_that_failed_says_why_and_where_its_log_is(
     sagemaker.looks = [[("Good", "Succeeded", {}), ("Bad", "Failed", about)]]
     sagemaker.end = ("Failed", "Step failure: One or multiple steps failed.")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Request("training")) == 1
+    assert cloud_run.run(repository, Request("training")) == 1
     said = capsys.readouterr().out
     assert "Failed.\nStep failure: One or multiple steps failed.\nBad failed: row 3: no such plan\n" in said
     command = f"aws logs tail /aws/sagemaker/{kind}s --region eu-central-1 --since 1d"
@@ -395,7 +395,7 @@ def test_a_model_that_the_gate_refuses_says_its_numbers(
     fail = {"Metadata": {"Fail": {"ErrorMessage": "test:auc is 0.61 and must be 0.7"}}}
     sagemaker.looks, sagemaker.end = [[("RejectModel", "Failed", fail)]], ("Failed", "")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Request("training")) == 1
+    assert cloud_run.run(repository, Request("training")) == 1
     assert "RejectModel failed: test:auc is 0.61 and must be 0.7" in capsys.readouterr().out
 
 
@@ -405,7 +405,7 @@ def test_any_other_end_is_no_success(
 ) -> None:
     sagemaker.looks, sagemaker.end = [[("TrainModel", "Stopped", {})]], (status, "")
     labelled(world)
-    assert cloud_run.run(repository, "dev", Request("training")) == 1
+    assert cloud_run.run(repository, Request("training")) == 1
     assert f"{status}." in capsys.readouterr().out
 
 
@@ -415,7 +415,7 @@ def test_a_look_that_fails_is_tried_again_and_many_in_a_row_end_the_following(
     labelled(world)
     some = [refused("DescribePipelineExecution", "ThrottlingException")] * (cloud_run.PATIENCE - 1)
     sagemaker.failing = [*some, None, *some]
-    assert cloud_run.run(repository, "dev", Request("training")) == 0
+    assert cloud_run.run(repository, Request("training")) == 0
     sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * cloud_run.PATIENCE
     told = failure(repository, Request("training"))
     assert "was throttled" in told
@@ -445,7 +445,7 @@ def test_an_interruption_ends_the_following_and_not_the_run(
 ) -> None:
     labelled(world)
     monkeypatch.setattr("batchloop.cloud.run.time.sleep", _interrupted)
-    assert cloud_run.run(repository, "dev", Request("training")) == 130
+    assert cloud_run.run(repository, Request("training")) == 130
     arn = next(iter(sagemaker.executions))
     said = capsys.readouterr().out
     assert f"aws sagemaker stop-pipeline-execution --region eu-central-1 --pipeline-execution-arn {arn}" in said

@@ -226,7 +226,7 @@ def test_upload(real: Path) -> None:
         endpoint_url=given["AWS_ENDPOINT_URL"],
         **{name.lower(): value for name, value in keys.items()},
     )
-    bucket = definitions.read(Repository(root), "dev")[1].bucket
+    bucket = definitions.read(Repository(root))[1].bucket
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     words = ["batchloop", "upload", "--data", "rows", "--window"]
     try:

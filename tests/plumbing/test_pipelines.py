@@ -450,7 +450,7 @@ def test_values_of_set_are_held_against_the_service_s_rules_too(dev: dict[str, D
     words, definition = ["MaxPayloadInMB=60"], dev["inference"]
     values = pipeline_definitions.values(definition, {"DataFingerprint": "x"}, words)
     with pytest.raises(InputError, match=r"SET=MaxPayloadInMB=60: .*is more than 100"):
-        pipeline_definitions.chosen(Repository(ROOT), "dev", definition, words, values)
+        pipeline_definitions.chosen(Repository(ROOT), definition, words, values)
 
 
 def test_the_checker_reads_java_s_classes_of_characters(dev: dict[str, Definition]) -> None:

@@ -67,7 +67,7 @@ class World:
         return SimpleNamespace(status_code=200), said
 
     def found(self) -> dict[str, Finding]:
-        environment = definitions.read(self.repository, "dev")[1]
+        environment = definitions.read(self.repository)[1]
         session = Session(self.repository, environment, ACCOUNT, self.client)
         return {finding.what: finding for finding in preflight.findings(session)}
 
@@ -350,7 +350,7 @@ def test_a_deployment_shows_it_before_it_asks(
         raise InputError("asked")
 
     here = deployed.repository(tmp_path, monkeypatch)
-    session = SimpleNamespace(environment=definitions.read(here, "dev")[1], repository=here, name="dev")
+    session = SimpleNamespace(environment=definitions.read(here)[1], repository=here, name="dev")
     for name, instead in (("opened", lambda *_, **__: session), ("check", lambda _: None), ("Stack", stop)):
         monkeypatch.setattr(deploy, name, instead)
     monkeypatch.setattr("batchloop.cloud.run.pipelines", lambda _: [])
@@ -358,7 +358,7 @@ def test_a_deployment_shows_it_before_it_asks(
         preflight, "findings", lambda _: [Finding(OK, "a thing"), Finding(PROBLEM, "another", "mend it")]
     )
     with pytest.raises(InputError, match="asked"):
-        deploy.deploy(here, "dev", True)
+        deploy.deploy(here, True)
     assert said == [
         "  problem    another: mend it\n  ok         a thing\n1 of 2 would stop a deployment or the first run.\n"
     ]
@@ -370,7 +370,7 @@ def test_the_exit_code_says_whether_something_is_wrong(
     connect: Callable[..., Any] = lambda *_: world.client  # noqa: E731
     monkeypatch.setattr("batchloop.cloud.session.connect", connect)
     world.answers["GetCallerIdentity"] = {"Account": ACCOUNT}
-    assert preflight.show(Repository(world.repository.root), "dev") == 0
+    assert preflight.show(Repository(world.repository.root)) == 0
     world.answers["ListServiceQuotas"] = every(0)
-    assert preflight.show(Repository(world.repository.root), "dev") == 1
+    assert preflight.show(Repository(world.repository.root)) == 1
     assert "4 of 9 would stop a deployment" in capsys.readouterr().out

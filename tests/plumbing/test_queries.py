@@ -35,7 +35,7 @@ class Fixture:
         file.write_text("\n".join([f"{key} = {value}", *lines]))
 
     def upload(self, query: str = QUERY, window: str = WINDOW, **more: Any) -> int:
-        return upload(self.repository, "dev", Upload("", window, query=query, **more))
+        return upload(self.repository, Upload("", window, query=query, **more))
 
     def failure(self, query: str = QUERY, **more: Any) -> str:
         with pytest.raises(InputError) as raised:

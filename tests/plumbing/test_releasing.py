@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,13 @@ class Here:
         self.past.ssm.put_parameter(Name=f"/team/case/{environment}/release", Value=text, Overwrite=True)
 
     def rollback(self, *arguments: Any) -> int:
-        return cloud_release.rollback(self.repository, "dev", *arguments)
+        return cloud_release.rollback(self.repository, *arguments)
 
     def promote(self, target: str = "prod", source: str = "dev", **options: str) -> int:
         return cloud_release.promote(self.repository, source, target, **options)
 
     def release(self, *arguments: Any, **options: Any) -> int:
-        return cloud_release.release(self.repository, "dev", *arguments, **options)
+        return cloud_release.release(self.repository, *arguments, **options)
 
 
 def set_account(root: Path, environment: str, account: str) -> None:
@@ -303,7 +304,7 @@ def test_a_model_that_the_pipeline_did_not_register_is_refused(here: Here) -> No
 
 def table(here: Here, capsys: pytest.CaptureFixture[str]) -> list[str]:
     capsys.readouterr()
-    assert cloud_release.show(here.repository, "dev") == 0
+    assert cloud_release.show(here.repository) == 0
     return capsys.readouterr().out.splitlines()
 
 
@@ -335,7 +336,7 @@ def test_a_release_whose_validation_repeats_training_is_not_to_be_trusted() -> N
 def test_without_releases_the_history_says_how_to_make_one(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert table(here, capsys) == ["dev has no release yet; `make release ENV=dev` makes the newest approved model it."]
     here.past.ssm.delete_parameter(Name="/team/case/dev/release")
-    said = failure(lambda: cloud_release.show(here.repository, "dev"))
+    said = failure(lambda: cloud_release.show(here.repository))
     assert said == "there is no parameter /team/case/dev/release; `make bootstrap CREATE=yes ENV=dev` makes it."
 
 
@@ -555,7 +556,7 @@ def test_a_promoted_release_can_be_rolled_back_and_promoted_once_more(prod: Here
     prod.rollback(2)
     prod.promote()
     assert prod.released("prod")["model_package"].endswith("/2")
-    assert cloud_release.rollback(prod.repository, "prod") == 0
+    assert cloud_release.rollback(replace(prod.repository, environment="prod")) == 0
     assert (prod.released("prod")["version"], prod.released("prod")["model_package"][-2:]) == (3, "/3")
 
 
@@ -589,12 +590,12 @@ def test_a_release_runs_under_the_pipeline_that_is_deployed_where_it_is_released
     prod.deploy("prod", "{  }")
     prod.promote()
     assert (prod.released("prod")["version"], prod.released("prod")["pipeline_version"]) == (2, 3)
-    cloud_release.rollback(prod.repository, "prod")
+    cloud_release.rollback(replace(prod.repository, environment="prod"))
     assert (prod.released("prod")["version"], prod.released("prod")["pipeline_version"]) == (3, 2)
     prod.models.delete_pipeline(PipelineName="team-case-prod-inference")
     prod.deploy("prod", "{}")
     gone = "release 2 ran under version 3 of team-case-prod-inference, whose newest is 1"
-    assert gone in failure(lambda: cloud_release.rollback(prod.repository, "prod", 2))
+    assert gone in failure(lambda: cloud_release.rollback(replace(prod.repository, environment="prod"), 2))
     prod.models.delete_pipeline(PipelineName="team-case-prod-inference")
     prod.promote(reason="before it is deployed")
     assert prod.released("prod")["pipeline_version"] == 0
@@ -752,7 +753,7 @@ def test_an_environment_takes_another_s_images_before_its_first_release(
     monkeypatch.setattr("batchloop.pipelines.definitions.locks", lambda _, place: made[place.environment])
     for component, image in here.world.images.items():
         here.past.ssm.put_parameter(Name=f"/team/case/dev/components/{component}/image", Value=image, Overwrite=True)
-    assert images.push(here.repository, "prod", source="dev", profile="dev") == 0
+    assert images.push(replace(here.repository, environment="prod"), source="dev", profile="dev") == 0
     idle = "algorithm: prod gives it a GPU, which is paid for and idle: dev's image was made for other instances\n"
     assert idle in capsys.readouterr().out
     for component, image in here.world.images.items():
@@ -807,7 +808,8 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
 def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, Aws]) -> None:
     here, _ = abroad
     giving, taking = (
-        session.opened(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
+        session.opened(replace(here.repository, environment=name), profile)
+        for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
     assert copying.copied(giving, taking, elsewhere) == elsewhere
@@ -896,7 +898,7 @@ def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
     with pytest.raises(InputError, match="there is no environment 'test'; there are dev, prod, staging"):
-        cloud_release.show(live.repository, "test")
+        cloud_release.show(replace(live.repository, environment="test"))
     file = live.repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("spot = true", 'spot = "yes"'), encoding="utf-8")
     assert failure(live.rollback) == "environments/dev.toml, line 14: spot = 'yes' is not true or false."

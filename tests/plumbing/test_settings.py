@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -341,7 +341,7 @@ def refused(folder: Path, place: Place, line: str) -> str:
     text[place[2] - 1] = line
     changed = "\n".join(text)
     with pytest.raises(InputError) as raised:
-        definitions.read(written(folder, changed) if is_case else written(folder, where=changed), "dev")
+        definitions.read(written(folder, changed) if is_case else written(folder, where=changed))
     said = str(raised.value)
     assert "\n" not in said
     assert said.startswith("usecase.toml, line " if is_case else "environments/dev.toml, line ")
@@ -441,12 +441,12 @@ def test_a_key_that_is_missing_is_asked_for_and_one_given_twice_is_refused(tmp_p
     kind = DATACLASSES.get(f"{table}.")
     twice = "\n".join([*lines[:number], lines[number - 1], *lines[number:]])
     with pytest.raises(InputError, match=rf"not valid TOML: Cannot overwrite a value \(at line {number + 1}"):
-        definitions.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice), "dev")
+        definitions.read(written(tmp_path, twice) if is_case else written(tmp_path, where=twice))
     without = "\n".join([*lines[: number - 1], *lines[number:]])
     [entry] = [entry for entry in fields(kind) if entry.name == key] if kind else [None]
     if entry and entry.default is MISSING and entry.default_factory is MISSING:
         with pytest.raises(InputError, match=rf"(\[{table.partition('.')[0]}\].*|it) needs {key}: ") as raised:
-            definitions.read(written(tmp_path, without) if is_case else written(tmp_path, where=without), "dev")
+            definitions.read(written(tmp_path, without) if is_case else written(tmp_path, where=without))
         assert "\n" not in str(raised.value)
 
 
@@ -489,7 +489,7 @@ def test_what_aws_takes_is_taken(tmp_path: Path, schedule: str) -> None:
     text = text.replace("subnets = []", 'subnets = ["subnet-0123abcd"]').replace(
         "security_groups = []", 'security_groups = ["sg-0123456789abcdef0"]'
     )
-    assert definitions.read(written(tmp_path, where=text), "dev")[1].schedule == schedule
+    assert definitions.read(written(tmp_path, where=text))[1].schedule == schedule
 
 
 def test_a_connection_is_the_account_s_own(tmp_path: Path) -> None:
@@ -503,7 +503,7 @@ def test_a_connection_is_the_account_s_own(tmp_path: Path) -> None:
         text = ENVIRONMENT.replace('connection = ""', f'connection = "{arn}:connection/{"0" * 36}"')
         text = text.replace('repository = ""', 'repository = "https://github.com/a/b"')
         with pytest.raises(InputError, match=re.escape(f"[build] connection {said}")) as raised:
-            definitions.read(written(tmp_path, where=text), "dev")
+            definitions.read(written(tmp_path, where=text))
         number = text[: text.index("connection = ")].count("\n") + 1
         assert f"environments/dev.toml, line {number}: " in str(raised.value)
 
@@ -513,10 +513,10 @@ def test_names_that_aws_has_no_room_for_are_refused(tmp_path: Path, name: str) -
     repository = written(tmp_path)
     (tmp_path / "environments" / f"{name}.toml").write_text(ENVIRONMENT, encoding="utf-8")
     if name == "dev":
-        assert definitions.read(repository, name)[1].prefix == "bank-loans-dev"
+        assert definitions.read(replace(repository, environment=name))[1].prefix == "bank-loans-dev"
     else:
         with pytest.raises(InputError, match=rf"^environments/{name}.toml: the name of this file .* 43 characters"):
-            definitions.read(repository, name)
+            definitions.read(replace(repository, environment=name))
 
 
 @pytest.mark.parametrize(
@@ -534,7 +534,7 @@ def test_what_set_says_in_place_of_a_setting_is_checked_as_it_is(
 ) -> None:
     [(name, value)] = chosen.items()
     with pytest.raises(InputError, match=re.escape(sentence)) as raised:
-        definitions.chosen(written(tmp_path), "dev", {}, [f"{name}={value}"], chosen)
+        definitions.chosen(written(tmp_path), {}, [f"{name}={value}"], chosen)
     assert str(raised.value).startswith(f"SET={name}={value}: ")
 
 
@@ -566,11 +566,9 @@ def test_set_is_answered_in_a_sentence(words: str, sentence: str) -> None:
 def test_a_loop_that_could_never_retrain_is_refused(tmp_path: Path) -> None:
     text = USECASE.replace('"binary"', '"regression"').replace('["no", "yes"]', "[]").replace('"auc"', '"r2"')
     text = text.replace("performance_drop = 0.05", "performance_drop = 5")
-    assert definitions.read(written(tmp_path, text), "dev")[0].retraining.on[1] == "performance"
+    assert definitions.read(written(tmp_path, text))[0].retraining.on[1] == "performance"
     with pytest.raises(InputError, match=r'\[retraining\] on needs one of "drift" and "realised"'):
-        definitions.read(
-            written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')), "dev"
-        )
+        definitions.read(written(tmp_path, text.replace('["drift", "performance", "realised"]', '["performance"]')))
 
 
 def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
@@ -633,10 +631,10 @@ def test_every_key_that_is_read_has_its_examples_here() -> None:
 
 
 def test_everything_right_is_taken_and_so_is_what_this_repository_says(tmp_path: Path) -> None:
-    case, where = definitions.read(written(tmp_path), "dev")
+    case, where = definitions.read(written(tmp_path))
     assert (case.columns[2].name, case.gate.minimum, where.monthly_budget) == ("since ['] =.#", 0.7, 0)
     for file in (ROOT / "environments").glob("*.toml"):
-        definitions.read(Repository(ROOT), file.stem)
+        definitions.read(Repository(ROOT, environment=file.stem))
 
 
 WHOLE = [
@@ -663,7 +661,7 @@ WHOLE = [
 def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: str, sentence: str) -> None:
     text = USECASE.replace(before, after, 1)
     with pytest.raises(InputError, match=re.escape(sentence)) as raised:
-        definitions.read(written(tmp_path, text), "dev")
+        definitions.read(written(tmp_path, text))
     number = re.search(r"^usecase.toml, line (\d+): ", str(raised.value))
     assert number
     line = text.splitlines()[int(number[1]) - 1]
@@ -675,7 +673,7 @@ def test_tables_and_nesting_are_checked_too(tmp_path: Path, before: str, after: 
 )
 def test_every_job_of_an_environment_has_its_instances(tmp_path: Path, before: str, after: str) -> None:
     with pytest.raises(InputError, match=r"^environments/dev.toml, line \d+: \[instances\] .*(algorithm|volume_gb)"):
-        definitions.read(written(tmp_path, where=ENVIRONMENT.replace(before, after, 1)), "dev")
+        definitions.read(written(tmp_path, where=ENVIRONMENT.replace(before, after, 1)))
 
 
 @pytest.mark.parametrize(
@@ -703,9 +701,9 @@ def test_the_line_of_a_key_is_found_as_the_parser_finds_it(text: str, path: tupl
 def test_a_byte_order_mark_and_windows_line_ends_are_no_matter(tmp_path: Path) -> None:
     case, where = ("﻿" + text.replace("\n", "\r\n") for text in (USECASE, ENVIRONMENT))
     repository = written(tmp_path, case, where)
-    assert definitions.read(repository, "dev")[0].name == repository.tables()["usecase"]["name"] == "loans"
+    assert definitions.read(repository)[0].name == repository.tables()["usecase"]["name"] == "loans"
     with pytest.raises(InputError, match="line 81: "):
-        definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where), "dev")
+        definitions.read(written(tmp_path, case.replace("bins = 20", "bins = -1"), where))
 
 
 @pytest.mark.parametrize(
@@ -722,7 +720,7 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes, se
     repository = written(tmp_path)
     (tmp_path / "usecase.toml").write_bytes(content)
     with pytest.raises(InputError, match=sentence):
-        definitions.read(repository, "dev")
+        definitions.read(repository)
 
 
 @pytest.mark.parametrize(
@@ -946,7 +944,8 @@ def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_every_command_names_a_function_that_takes_its_options(command: cli.Command) -> None:
-    inspect.signature(cli.load(command.function)).bind(None, *command.options)
+    given = [option for option in command.options if option is not cli.ENV]  # the repository knows it
+    inspect.signature(cli.load(command.function)).bind(None, *given)
     for group in [option for option in command.options if isinstance(option, cli.Group)]:
         inspect.signature(cli.load(group.type)).bind(*group.options)
 

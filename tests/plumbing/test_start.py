@@ -129,5 +129,5 @@ def test_definitions_are_compiled_again_only_where_what_they_are_made_from_is_an
             (tmp_path / changed).write_text(f"{text}\n# another\n", encoding="utf-8")
         for _ in range(2):
             (tmp_path / "usecase.toml").touch()
-            assert definitions.definition(Repository(tmp_path), "dev", "training") == {}
+            assert definitions.definition(Repository(tmp_path), "training") == {}
         assert len(compiled) == times

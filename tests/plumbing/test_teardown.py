@@ -41,14 +41,14 @@ def there(
 
 def deploy_all(repository: Repository, account: Account) -> None:
     deployed.bootstrapped(repository, account)
-    deploy(repository, "dev", True)
+    deploy(repository, True)
     account.past("ssm").put_parameter(Name="/team/case/prod/release", Value="{}", Type="String")
     account.wire.calls.clear()
 
 
 def failure(repository: Repository, name: str = NAME) -> str:
     with pytest.raises(InputError) as raised:
-        teardown(repository, "dev", name)
+        teardown(repository, name)
     return str(raised.value)
 
 
@@ -66,7 +66,7 @@ def test_what_goes_and_what_stays_is_said_and_is_true(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objects = account.objects()
-    assert teardown(there, "dev", NAME) == 0
+    assert teardown(there, NAME) == 0
     said = set(deployed.lines(capsys.readouterr().out))
     assert left(account) == NOTHING
     assert account.objects() == objects
@@ -87,9 +87,9 @@ def test_what_goes_and_what_stays_is_said_and_is_true(
 def test_a_second_time_there_is_nothing_to_do(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teardown(there, "dev", NAME)
+    teardown(there, NAME)
     account.wire.calls.clear()
-    assert teardown(there, "dev") == 0
+    assert teardown(there) == 0
     assert f"{NAME} has nothing to delete." in capsys.readouterr().out
     assert not account.writes
 
@@ -108,7 +108,7 @@ def test_the_name_can_be_typed(there: Repository, account: Account, monkeypatch:
     failure(there, "")
     assert not account.writes
     monkeypatch.setattr("builtins.input", lambda _prompt: NAME)
-    assert teardown(there, "dev") == 0
+    assert teardown(there) == 0
     assert left(account) == NOTHING
 
 
@@ -120,7 +120,7 @@ def test_what_is_not_ours_stays_and_is_named(
     account.cloudformation.stack(NAME)["Tags"] = [{"Key": "namespace", "Value": "other"}]
     release = {"ResourceType": "Parameter", "ResourceId": "/team/case/dev/release"}
     account.past("ssm").remove_tags_from_resource(**release, TagKeys=["namespace"])
-    assert teardown(there, "dev", NAME) == 0
+    assert teardown(there, NAME) == 0
     said = capsys.readouterr().out
     assert said.count("not ours, and stays: ") == 3
     assert left(account) == {
@@ -148,28 +148,28 @@ def test_a_stack_that_can_not_be_deleted_says_what_stands_against_it_and_is_trie
     )
     assert left(account)["parameters"]
     account.cloudformation.failing = {}
-    assert teardown(there, "dev", NAME) == 0
+    assert teardown(there, NAME) == 0
     assert left(account) == NOTHING
 
 
 def test_half_a_stack_goes_too(there: Repository, account: Account) -> None:
     for status in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "CREATE_FAILED"):
         account.cloudformation.stack(NAME)["StackStatus"] = status
-        assert teardown(there, "dev", NAME) == 0
+        assert teardown(there, NAME) == 0
         assert left(account) == NOTHING
         deploy_again(there, account)
 
 
 def deploy_again(repository: Repository, account: Account) -> None:
     deployed.bootstrapped(repository, account)
-    deploy(repository, "dev", True)
+    deploy(repository, True)
 
 
 def test_what_was_torn_down_can_be_deployed_again_with_its_data(
     there: Repository, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account.past("s3").put_object(Bucket=BUCKET, Key="team/case/data/1/train/rows.csv")
-    teardown(there, "dev", NAME)
+    teardown(there, NAME)
     deploy_again(there, account)
     assert account.stacks() == DEPLOYED
     assert "team/case/data/1/train/rows.csv" in account.objects()
@@ -191,14 +191,14 @@ def test_whatever_call_fails_a_second_run_finishes(
             deploy_all(repository, everywhere)
             if number == 1:  # count first
                 everywhere.fail(-1, kind)
-                teardown(repository, "dev", NAME)
+                teardown(repository, NAME)
                 number = len(everywhere.wire.calls)
                 continue
             everywhere.fail(failing, kind)
             failure(repository)
             everywhere.fail(-1, kind)
             everywhere.cloudformation.time_passes()
-            teardown(repository, "dev", NAME)
+            teardown(repository, NAME)
             assert left(everywhere) == NOTHING, failing
         failing += 1
     assert number > 25

@@ -115,7 +115,7 @@ def offline(repository: Repository) -> Repository:
 def test_without_any_training_the_command_says_what_to_do(
     offline: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert trainings.compare(offline, "dev") == 0
+    assert trainings.compare(offline) == 0
     assert capsys.readouterr().out == "nothing was trained yet; run `make train`.\n"
 
 
@@ -133,7 +133,7 @@ def test_trainings_stand_side_by_side_the_newest_first(offline: Repository, caps
     file.write_text(json.dumps(record))
     out = offline.root / "there" / "compared.json"
 
-    assert trainings.compare(offline, "dev", out=str(out)) == 0
+    assert trainings.compare(offline, out=str(out)) == 0
 
     said = capsys.readouterr().out
     lines = [line.split() for line in said.splitlines()]
@@ -155,7 +155,7 @@ def test_of_series_examples_are_counted(offline: Repository, capsys: pytest.Capt
     """A value is learned from several origins, so there are more of them than rows."""
     trained(offline, 1, evaluation(0.80))
     case = Mock(series=Mock(), gate=Mock(metric="auc"))
-    trainings._print("here", trainings.rows(trainings.here(offline, "dev"), "auc"), case)
+    trainings._print("here", trainings.rows(trainings.here(offline), "auc"), case)
     said = capsys.readouterr().out.split()
     assert "examples" in said
     assert "rows" not in said
@@ -166,7 +166,7 @@ def test_only_the_last_ones_are_shown_and_one_alone_is_compared_with_nothing(
 ) -> None:
     trained(offline, 1, evaluation(0.80))
     newest = trained(offline, 2, evaluation(0.99))
-    assert trainings.compare(offline, "dev", last=1) == 0
+    assert trainings.compare(offline, last=1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert newest in lines[1]
@@ -203,7 +203,7 @@ def test_a_damaged_record_of_a_run_hides_no_other(offline: Repository, damaged: 
     name = trained(offline, 1, evaluation(0.8))
     broken = offline.local / "runs" / trained(offline, 2, evaluation(0.9)) / "run.json"
     broken.write_text(damaged)
-    assert [training.run for training in trainings.here(offline, "dev", 1)] == [name]
+    assert [training.run for training in trainings.here(offline, 1)] == [name]
     with running.exclusively(offline):
         assert broken.read_text() == damaged
 
@@ -212,7 +212,7 @@ def test_what_data_or_a_step_say_steers_no_terminal(offline: Repository, capsys:
     evil = "\x1b[2Jgone\x9b\u202e"
     steps = {"Fail": step(evil)}
     trained(offline, 1, steps=steps, parameters={"TrainingData": f"file:///x/data/{evil}/train/"})
-    assert trainings.compare(offline, "dev") == 0
+    assert trainings.compare(offline) == 0
     assert capsys.readouterr().out.count(r"\x1b[2Jgone\x9b\u202e") == 2
 
 
@@ -222,13 +222,13 @@ def test_a_damaged_archive_of_a_training_tells_nothing(offline: Repository) -> N
     whole = archive.read_bytes()
     for damaged in (b"", b"x", whole[: len(whole) // 2], whole[:-9] + b"123456789"):
         archive.write_bytes(damaged)
-        assert len(trainings.here(offline, "dev")) == 1
+        assert len(trainings.here(offline)) == 1
 
 
 def test_a_hyperparameter_s_name_steers_no_terminal(offline: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     for day, value in enumerate((1, 2), 1):
         trained(offline, day, evaluation(0.8, **{"[red]\x1b[2J": value}))
-    assert trainings.compare(offline, "dev") == 0
+    assert trainings.compare(offline) == 0
     assert r"[red]\x1b[2J" in capsys.readouterr().out
 
 
@@ -237,7 +237,7 @@ def test_a_training_from_before_intervals_is_shown_without_one(offline: Reposito
     del old["intervals"], old["hyperparameters"], old["rows"], old["comparison"]
     trained(offline, 1, old)
     trained(offline, 2, evaluation(0.9))
-    rows = trainings.rows(trainings.here(offline, "dev"), "auc")
+    rows = trainings.rows(trainings.here(offline), "auc")
     assert [(row["value"], row["low"], row["rows"]) for row in rows] == [(0.9, 0.89, 1000), (0.8, None, None)]
 
 
@@ -247,7 +247,7 @@ def test_a_training_from_before_intervals_is_shown_without_one(offline: Reposito
 )
 def test_what_can_not_be_done_is_said(offline: Repository, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.partition("(")[0]):
-        trainings.compare(offline, "dev", **given)
+        trainings.compare(offline, **given)
 
 
 # ---- in an account
@@ -313,7 +313,7 @@ def test_where_an_account_is_set_its_trainings_are_shown_too(
     under_way = ran(world, "Executing", [])
     world.publish(7)
 
-    assert trainings.compare(repository, "dev") == 0
+    assert trainings.compare(repository) == 0
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[:3] for line in lines if line[:1] == ["trained"]] == [
@@ -334,7 +334,7 @@ def test_an_account_that_does_not_answer_is_said_and_stops_nothing(
 
     monkeypatch.setattr("batchloop.cloud.session.connect", none)
     trained(repository, 1, evaluation(0.80))
-    assert trainings.compare(repository, "dev") == 0
+    assert trainings.compare(repository) == 0
     said = capsys.readouterr()
     assert "0.8" in said.out
     assert f"trainings in account {ACCOUNT} are not shown: there are no AWS credentials here" in said.err
@@ -344,7 +344,7 @@ def test_the_model_of_a_step_from_the_cache_is_the_earlier_run_s(repository: Rep
     first = ran(world, "Succeeded", DONE, evaluation(0.84))
     again = [step | {"CacheHitResult": {"SourcePipelineExecutionArn": first}} for step in DONE]
     ran(world, "Succeeded", again)
-    both = trainings.in_account(opened(repository, "dev"))
+    both = trainings.in_account(opened(repository))
     assert both[0].files == both[1].files
     assert both[0].files["model"].endswith("/TrainModel/output/job/output/model.tar.gz")
     assert both[0].evaluation == both[1].evaluation != {}
@@ -366,7 +366,7 @@ def to(repository: Repository, uri: str) -> Any:
     """The environment with this store."""
     file = repository.root / "environments" / "dev.toml"
     file.write_text(file.read_text().replace('tracking.uri = ""', f'tracking.uri = "{uri}"'))
-    return definitions.read(repository, "dev")[1]
+    return definitions.read(repository)[1]
 
 
 def runs(repository: Repository, folder: str = "ml runs") -> dict[str, Any]:
@@ -425,12 +425,12 @@ def test_what_is_there_is_not_logged_again_and_a_later_release_is_added(
     trained(offline, 4, state="running")
     registered(offline, "PendingManualApproval")
     to(offline, "mlruns")
-    assert tracking.track(offline, "dev") == 0
+    assert tracking.track(offline) == 0
     found = runs(offline, "mlruns")
     assert sorted(run.info.status for run in found.values()) == ["FAILED", "FINISHED", "KILLED"]
     assert "release" not in found["20261101-080000-000000"].data.tags
     registered(offline, "Approved", released=1)
-    assert tracking.track(offline, "dev") == 0
+    assert tracking.track(offline) == 0
     found = runs(offline, "mlruns")
     assert found["20261101-080000-000000"].data.tags["release"] == "1"
     said = capsys.readouterr().out.splitlines()
@@ -468,21 +468,21 @@ def test_a_server_that_does_not_answer_is_a_warning_and_no_failure(
     assert said.err.endswith("`make track ENV=dev` logs it later.\n")
     assert said.out == ""
     with pytest.raises(InputError, match=r"not logged to MLflow at http://127\.0\.0\.1:9: "):
-        tracking.track(offline, "dev")
+        tracking.track(offline)
 
 
 def test_without_a_store_nothing_is_logged_and_track_says_where_to_name_one(offline: Repository) -> None:
     trained(offline, 1, evaluation(0.81))
-    tracking.after(offline, definitions.read(offline, "dev")[1])
+    tracking.after(offline, definitions.read(offline)[1])
     with pytest.raises(InputError, match=r"environments/dev\.toml names no MLflow: .* tracking\.uri = "):
-        tracking.track(offline, "dev")
+        tracking.track(offline)
 
 
 def test_where_mlflow_is_not_installed_that_is_said(offline: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     to(offline, "mlruns")
     with pytest.raises(InputError, match="mlflow is not installed here: add mlflow-skinny"):
-        tracking.track(offline, "dev")
+        tracking.track(offline)
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///x.db", "postgresql://x", "ml runs"])
@@ -495,7 +495,7 @@ def test_trainings_in_an_account_are_logged_from_what_they_stored(repository: Re
     arn = ran(world, "Succeeded", [*DONE, REGISTERED], evaluation(0.84))
     world.publish(7)
     to(repository, "mlruns")
-    assert tracking.track(repository, "dev") == 0
+    assert tracking.track(repository) == 0
     found = runs(repository, "mlruns")
     run = found[arn.rpartition("/")[2]]
     assert (run.data.tags["run"], run.data.tags["release"]) == (arn, "1")

@@ -204,11 +204,11 @@ def test_the_contract_trains_through_any_gate_with_no_more_trials_than_have_to_b
     asked = list[RunOptions]()
 
     def train(repository: Repository, options: RunOptions) -> int:
-        definition = pipeline_definitions.definition(repository, options.environment, "training")
+        definition = pipeline_definitions.definition(repository, "training")
         assert steps(definition)["CheckQuality"]["Arguments"]["Conditions"] == []
         values = pipeline_definitions.values(definition, dict.fromkeys(KNOWN, "x"), options.parameters)
         monkeypatch.setattr(pipeline_definitions, "check_hyperparameters", lambda *_: None)
-        pipeline_definitions.chosen(here, "dev", definition, options.parameters, values)
+        pipeline_definitions.chosen(here, definition, options.parameters, values)
         assert (values["Trials"], values["ApprovalStatus"]) == (trials, "Approved")
         return len(asked)
 

@@ -52,7 +52,7 @@ def there(world: World, part: str = "production") -> dict[str, str]:
 
 def failure(repository: Repository, data: Path, window: str = WINDOW, part: str = "production") -> str:
     with pytest.raises(InputError) as raised:
-        upload(repository, "dev", Upload(str(data), window, part))
+        upload(repository, Upload(str(data), window, part))
     return str(raised.value)
 
 
@@ -63,7 +63,7 @@ def test_files_come_first_and_the_mark_last(
     world.aws.s3.meta.events.register(
         "provide-client-params.s3.PutObject", lambda params, **_: seen.append(params["Key"])
     )
-    assert upload(repository, "dev", Upload(str(rows), WINDOW)) == 0
+    assert upload(repository, Upload(str(rows), WINDOW)) == 0
     assert there(world) == {"a.csv": "a.csv", "more/b.csv": "more/b.csv", "_SUCCESS": ""}
     assert seen[-1].endswith("/production/_SUCCESS")
     assert storage.newest_window(world.aws, world.places) == (WINDOW, [])
@@ -71,7 +71,7 @@ def test_files_come_first_and_the_mark_last(
 
 
 def test_one_file_and_another_part(world: World, repository: Repository, rows: Path) -> None:
-    upload(repository, "dev", Upload(str(rows / "a.csv"), WINDOW, "labels"))
+    upload(repository, Upload(str(rows / "a.csv"), WINDOW, "labels"))
     assert there(world, "labels") == {"a.csv": "a.csv", "_SUCCESS": ""}
 
 
@@ -88,7 +88,7 @@ def test_a_folder_of_pictures_goes_there_as_the_table_that_components_read(
         picture = tmp_path / "pictures" / name
         picture.parent.mkdir(parents=True)
         Image.new("L", (20, 20)).save(picture)
-    upload(repository, "dev", Upload(str(tmp_path / "pictures"), WINDOW, part))
+    upload(repository, Upload(str(tmp_path / "pictures"), WINDOW, part))
     found = storage.objects(world.aws, world.places.data(WINDOW, part))
     [key] = [key for key in found if not key.endswith("_SUCCESS")]
     body = world.aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -96,13 +96,13 @@ def test_a_folder_of_pictures_goes_there_as_the_table_that_components_read(
 
 
 def test_a_complete_window_is_replaced_only_when_that_is_said(world: World, repository: Repository, rows: Path) -> None:
-    upload(repository, "dev", Upload(str(rows), WINDOW))
+    upload(repository, Upload(str(rows), WINDOW))
     before = there(world)
     (rows / "a.csv").write_text("corrected")
     (rows / "more/b.csv").unlink()
     assert f"data/{WINDOW}/production/ is complete. REPLACE=yes" in failure(repository, rows)
     assert there(world) == before
-    assert upload(repository, "dev", Upload(str(rows), WINDOW, replace=True)) == 0
+    assert upload(repository, Upload(str(rows), WINDOW, replace=True)) == 0
     assert there(world) == {"a.csv": "corrected", "_SUCCESS": ""}
 
 
@@ -111,7 +111,7 @@ def test_an_upload_that_was_cut_off_is_repeated_and_one_of_other_files_is_not(
 ) -> None:
     place = f"s3://{BUCKET}/team/case/data/{WINDOW}/production"
     world.put(f"{place}/a.csv", b"half")
-    assert upload(repository, "dev", Upload(str(rows), WINDOW)) == 0
+    assert upload(repository, Upload(str(rows), WINDOW)) == 0
     world.aws.s3.delete_object(Bucket=BUCKET, Key=f"team/case/data/{WINDOW}/production/_SUCCESS")
     world.put(f"{place}/other.csv")
     assert "holds other files, without _SUCCESS: other.csv" in failure(repository, rows)

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,14 +34,14 @@ TOTALS: dict[str, Callable[[cost.Estimate], float]] = {
 }
 
 
-def show(repository: Repository, environment: str, base: str) -> int:
+def show(repository: Repository, base: str) -> int:
     """Print it; the exit code. Raises InputError for a commit that is not there and for wrong settings of this tree."""
     commit = git("-C", repository.root, "merge-base", "--", "HEAD", base or "HEAD")
     with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         before = _unpacked(repository, commit, Path(folder).resolve())
-        parts = [*_images(before, repository, environment), *_definitions(before, repository, environment)]
+        parts = [*_images(before, repository), *_definitions(before, repository)]
         same = not parts
-        parts += [*_cost(before, repository, environment), *_metrics(before, repository, environment, same)]
+        parts += [*_cost(before, repository), *_metrics(before, repository, same)]
     said = [f"### What this changes, against {commit[:9]}", *parts]
     print("\n\n".join(said if parts else [*said, "No image, no pipeline and no cost."]))
     return 0
@@ -54,14 +55,14 @@ def _unpacked(repository: Repository, commit: str, folder: Path) -> Repository:
     for name in ("window", repository.window()):
         if (own := repository.root / "data" / name).exists() and not (root / "data" / name).exists():
             (root / "data" / name).symlink_to(own)
-    return Repository(root)
+    return replace(repository, root=root, elsewhere=None)
 
 
-def _images(before: Repository, after: Repository, environment: str) -> Iterator[str]:
+def _images(before: Repository, after: Repository) -> Iterator[str]:
     locks, parts = dict[Repository, dict[str, str]](), {each: here.own(each, "parts") for each in (before, after)}
     for each in parts:
         with suppress(InputError):  # what is wrong with a file of settings is told below
-            locks[each] = definitions.locks(each, definitions.read(each, environment)[1])
+            locks[each] = definitions.locks(each, definitions.read(each)[1])
     for name in COMPONENTS:
         old, new = (found[locks.get(each, {}).get(name, name)] for each, found in parts.items())
         if files := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
@@ -69,41 +70,41 @@ def _images(before: Repository, after: Repository, environment: str) -> Iterator
             yield f"- image to build: **{name}** ({', '.join(map(_code, files[:3]))}{more})"
 
 
-def _definitions(before: Repository, after: Repository, environment: str) -> Iterator[str]:
-    compiled = {name: definitions.definition(after, environment, name) for name in definitions.NAMES}
+def _definitions(before: Repository, after: Repository) -> Iterator[str]:
+    compiled = {name: definitions.definition(after, name) for name in definitions.NAMES}
     try:
-        definitions.run_module(before, "batchloop", "compile", "--env", environment)  # by its own plumbing
+        definitions.run_module(before, "batchloop", "compile", "--env", after.environment)  # by its own plumbing
     except InputError as error:
-        yield f"Pipelines of {_code(environment)}: what was before does not compile: {_code(str(error))}"
+        yield f"Pipelines of {_code(after.environment)}: what was before does not compile: {_code(str(error))}"
         return
     for name, definition in compiled.items():
-        old = _text(json.loads((before.compiled(environment) / f"{name}.json").read_text(encoding="utf-8")))
+        old = _text(json.loads((before.compiled / f"{name}.json").read_text(encoding="utf-8")))
         new = _text(definition)
         if lines := list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=2)):
             shown = lines[:LONGEST] + ([f"… and {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else [])
             fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", "\n".join(shown)))])
-            yield "\n".join([f"Pipeline **{name}** of {_code(environment)}:", f"{fence}diff", *shown, fence])
+            yield "\n".join([f"Pipeline **{name}** of {_code(after.environment)}:", f"{fence}diff", *shown, fence])
 
 
 def _text(definition: Mapping[str, Any]) -> list[str]:
     return json.dumps(definition, indent=2, ensure_ascii=False, sort_keys=True).splitlines()
 
 
-def _cost(before: Repository, after: Repository, environment: str) -> Iterator[str]:
+def _cost(before: Repository, after: Repository) -> Iterator[str]:
     """Both by the minutes that this one's jobs take."""
-    new = cost.make(after, environment, cost.Usage(), cost.today())
+    new = cost.make(after, cost.Usage(), cost.today())
     minutes = {job.step.name: (job.minutes, job.origin) for job in new.jobs}
     try:
-        old = cost.make(before, environment, cost.Usage(), cost.today(), minutes)
+        old = cost.make(before, cost.Usage(), cost.today(), minutes)
     except InputError as error:
-        yield f"Cost of {_code(environment)}: of what was before it is not known: {_code(str(error))}"
+        yield f"Cost of {_code(after.environment)}: of what was before it is not known: {_code(str(error))}"
         return
     rows = [(name, f"{total(old):,.3f}", f"{total(new):,.3f}") for name, total in TOTALS.items()]
     if any(one != other for _, one, other in rows):
-        yield _table(f"{_code(environment)}, {new.prices.currency}", rows)
+        yield _table(f"{_code(after.environment)}, {new.prices.currency}", rows)
 
 
-def _metrics(before: Repository, after: Repository, environment: str, same: bool) -> Iterator[str]:
+def _metrics(before: Repository, after: Repository, same: bool) -> Iterator[str]:
     """What both learn from the data that lie here."""
     release = storage.read_release(after.release)
     current = {name: here.component(after, name) for name in COMPONENTS}
@@ -112,13 +113,13 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
     if not release or any(not release["images"][name].endswith(f":{tag}") for name, tag in current.items()):
         yield "Metrics: no released model here is of these sources; `make train` makes one to compare."
         return
-    if other := _otherwise(after, environment, release):
+    if other := _otherwise(after, release):
         which = ", ".join(map(_code, other))
         yield f"Metrics: the released model was trained with other {which} than `make train` takes alone."
-    file = before.root / "environments" / f"{environment}.toml"
+    file = before.root / "environments" / f"{after.environment}.toml"
     if file.is_file():
         file.write_text(environments.untracked(file.read_text(encoding="utf-8")), encoding="utf-8")
-    command = [sys.executable, "-m", "batchloop", "train", "--env", environment]
+    command = [sys.executable, "-m", "batchloop", "train", "--env", after.environment]
     done = here.ran(command, before.root)
     old: dict[str, Any] = (storage.read_release(before.release) or {}).get("metrics", {})
     if not old:
@@ -129,7 +130,7 @@ def _metrics(before: Repository, after: Repository, environment: str, same: bool
     yield _table(f"test rows of {_code(after.window())}", rows)
 
 
-def _otherwise(after: Repository, environment: str, release: Mapping[str, Any]) -> list[str]:
+def _otherwise(after: Repository, release: Mapping[str, Any]) -> list[str]:
     """What the released model's run was given, or the data, other than `make train` alone would have it now."""
     given, folders = local.given(after, release), {"TrainingData": "train", "ValidationData": "validation"}
     alone = {name: value for name, value in given.items() if name in PLACES or name.endswith("Image")}
@@ -138,7 +139,7 @@ def _otherwise(after: Repository, environment: str, release: Mapping[str, Any]) 
         return []
     with suppress(InputError):  # the data are gone
         alone[FINGERPRINT] = local.fingerprint(after, alone)
-    expected = definitions.values(definitions.definition(after, environment, "training"), alone, ())
+    expected = definitions.values(definitions.definition(after, "training"), alone, ())
     return [name for name, value in expected.items() if given.get(name) != value]
 
 

@@ -38,13 +38,15 @@ class Group(NamedTuple):
 
 
 class Command:
-    """`function` gets the repository and its options in order, and returns the exit code."""
+    """`function` gets the repository, seen by ENV, and its other options in order; it returns the exit code."""
 
     def __init__(self, name: str, function: str, *options: Option | Group) -> None:
         self.name, self.function, self.options = name, function, options
 
     def __call__(self, parsed: argparse.Namespace) -> int:
-        return int(load(self.function)(repository.here(), *(value(option, parsed) for option in self.options)))
+        here = repository.here(getattr(parsed, "env", ENV.settings["default"]))
+        given = (value(option, parsed) for option in self.options if option is not ENV)
+        return int(load(self.function)(here, *given))
 
     def words(self) -> list[Option]:
         """What its command line takes, the options of groups too."""
@@ -119,37 +121,31 @@ REASON = text("--reason", "why, for whoever reads the history")
 TO = number("--to", "its version (default: the one before)")
 PROFILE = text("--from-profile", "the AWS profile that may read the source's account")
 PROMOTE = (Option("--from", {"required": True}), Option("--to", {"required": True}), PROFILE)
-PUSH = (ENV, REGISTRY, SOURCE, PROFILE)
+PUSH = (REGISTRY, SOURCE, PROFILE)
 REPLACE = switch("--replace", "put these files in place of what is there")
 PART = text("--part", "production, train, validation or labels", "production")
 QUERY = text("--from", "a query, or a file whose name ends in .sql, in place of DATA")
 UPLOAD = Group("cloud.upload.Upload", (text("--data"), Option("--window", {"required": True}), PART, REPLACE, QUERY))
 AUDITED = text("--from", "the environment whose release it is (default: a release of this machine)")
-AUDIT = (
-    number("--release", "its number (default: the last)"),
-    AUDITED,
-    text("--out"),
-    switch("--batch", "its rows too"),
-    ENV,
-)
+AUDIT = number("--release", "its number (default: the last)"), AUDITED, text("--out"), switch("--batch", "its rows too")
 VERSION = text("--to", "a version, or a folder or URL of the template (default: its newest release)")
 LAST = number("--last", "how many trainings", default=10)
 OUT = text("--out", "a file that gets it as JSON")
 NAME = text("--name", "what would be typed to agree")
 BASE = text("--base", "a branch or commit (default: the last commit)")
 
-HERE = (ENV, DATA, SET, ON)
+HERE = (DATA, SET, ON)
 TRAIN, SCORE = Group("local.RunOptions", (*HERE, CONTINUE, FRESH)), Group("local.RunOptions", HERE)
-SIMULATE = Group("simulate.loop.Options", (ENV, STAGES, DECISION, FRESH, ROWS, SEED))
+SIMULATE = Group("simulate.loop.Options", (STAGES, DECISION, FRESH, ROWS, SEED))
 USAGE = Group("cost.Usage", (MINUTES, RUNS, RETRAININGS, GB))
 SIZE = (DATA, number("--rows", "of the real runs (default: those of DATA)"), LONGEST)
 REQUEST = Group("cloud.run.Request", (PIPELINE, WINDOW, SET, FRESH))
 
 COMMANDS = (
-    Command("train", "local.train", TRAIN),
-    Command("score", "local.score", SCORE),
+    Command("train", "local.train", ENV, TRAIN),
+    Command("score", "local.score", ENV, SCORE),
     Command("label", "labelling.label", DATA, WINDOW, ENV, ON),
-    Command("simulate", "simulate.simulation.simulate", SIMULATE),
+    Command("simulate", "simulate.simulation.simulate", ENV, SIMULATE),
     Command("images", "cloud.images.show", ENV),
     Command("models", "local.models", ENV, USE),
     Command("compare", "trainings.compare", ENV, LAST, OUT),
@@ -160,7 +156,7 @@ COMMANDS = (
     Command("cost", "cost.show_cost", ENV, USAGE),
     Command("size", "sizing.show", ENV, *SIZE),
     Command("bootstrap", "cloud.bootstrap.run", CHOICE, ENV),
-    Command("push", "cloud.images.push", *PUSH),
+    Command("push", "cloud.images.push", ENV, *PUSH),
     Command("upsert", "cloud.run.upsert", ENV),
     Command("preflight", "cloud.preflight.show", ENV),
     Command("deploy", "cloud.deploy.deploy", ENV, CONFIRM),
@@ -171,7 +167,7 @@ COMMANDS = (
     Command("rollback", "cloud.release.rollback", ENV, TO, REASON),
     Command("promote", "cloud.release.promote", *PROMOTE, REASON),
     Command("teardown", "cloud.deploy.teardown", ENV, NAME),
-    Command("audit", "audit.bundle.audit", Group("audit.bundle.Wanted", AUDIT)),
+    Command("audit", "audit.bundle.audit", ENV, Group("audit.bundle.Wanted", AUDIT)),
     Command("sbom", "audit.supply.sbom"),
     Command("scan", "audit.supply.scan"),
     Command("update", "updating.update", VERSION),

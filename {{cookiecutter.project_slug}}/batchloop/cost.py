@@ -164,10 +164,10 @@ class Estimate:
 
 
 def make(
-    repository: Repository, name: str, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
+    repository: Repository, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
 ) -> Estimate:
-    """The estimate for an environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
-    case, environment = definitions.read(repository, name)
+    """The estimate for the environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
+    case, environment = definitions.read(repository)
     prices = load(repository, environment.region)
     assumed = prices.assumed
     runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
@@ -256,7 +256,7 @@ def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
 
 def _uncounted(repository: Repository, environment: Environment) -> Iterator[str]:
     """Steps of yours, in the definitions that were compiled last, that no row of the table is about."""
-    files = [repository.compiled(environment.environment) / f"{name}.json" for name in ("training", "inference")]
+    files = [repository.compiled / f"{name}.json" for name in ("training", "inference")]
     compiled = [step for file in files if file.is_file() for step in json.loads(file.read_text("utf-8"))["Steps"]]
     names = [step["Name"] for step in compiled if step["Type"] in ("Processing", "Training", "Tuning", "Transform")]
     known = {name for step in (*STEPS, TUNE) for name in (step.name, step.shared)}
@@ -279,13 +279,13 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
         yield f"{environment.environment} has no schedule, so no scoring runs are in the month: RUNS=30 counts some"
 
 
-def show_cost(repository: Repository, name: str, usage: Usage) -> int:
+def show_cost(repository: Repository, usage: Usage) -> int:
     """Print the table, the totals and what they assume; the exit code. Raises InputError."""
     from rich.console import Console  # noqa: PLC0415 - the summary does without
     from rich.table import Table  # noqa: PLC0415
 
-    there, asked = _in_aws(repository, name)
-    estimate = make(repository, name, usage, today(), there)
+    there, asked = _in_aws(repository)
+    estimate = make(repository, usage, today(), there)
     prices, environment = estimate.prices, estimate.environment
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", "amount", "minutes", "taken", prices.currency):
@@ -303,15 +303,15 @@ def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     return 0
 
 
-def _in_aws(repository: Repository, name: str) -> tuple[dict[str, tuple[float, str]], list[str]]:
+def _in_aws(repository: Repository) -> tuple[dict[str, tuple[float, str]], list[str]]:
     """Minutes of steps in the environment's account, where it names one; what was asked, and why it is not known."""
     from batchloop.cloud import run, session  # noqa: PLC0415 - which use this module
 
-    environment = definitions.read(repository, name)[1]
+    environment = definitions.read(repository)[1]
     if not environment.account_is_set:
         return {}, ["Nothing was asked of AWS."]
     try:
-        return run.minutes(session.opened(repository, name)), ["Only past runs were looked at in AWS."]
+        return run.minutes(session.opened(repository)), ["Only past runs were looked at in AWS."]
     except InputError as why:
         return {}, ["", f"how long past runs in AWS took is not known: {str(why).rstrip('.')}"]
 
@@ -337,10 +337,10 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     yield f"one month{without}", "", "", "", money(estimate.month)
 
 
-def summary(repository: Repository, name: str) -> list[str]:
+def summary(repository: Repository) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
-        estimate = make(repository, name, Usage(), today())
+        estimate = make(repository, Usage(), today())
     except (InputError, FileNotFoundError) as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
@@ -352,7 +352,7 @@ def summary(repository: Repository, name: str) -> list[str]:
         f"about {money(estimate.month)} {currency} a month with {runs} scoring runs, {estimate.retrainings:g} "
         f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.fixed)} of it even if nothing runs",
         *([f"but {'; '.join(estimate.remarks)}"] if estimate.remarks else []),
-        f"what that assumes: make cost ENV={name}",
+        f"what that assumes: make cost ENV={repository.environment}",
     ]
 
 

@@ -35,13 +35,13 @@ class Scored:
     name: str
 
 
-def label(repository: Repository, data: str, window: str, environment: str, on: str) -> int:
+def label(repository: Repository, data: str, window: str, on: str) -> int:
     """Measure by `data`, ids with labels, what was scored last or `window`; the exit code. Raises InputError."""
     with running.exclusively(repository):
-        name = repository.names(environment).pipeline("inference")
+        name = repository.names().pipeline("inference")
         scored = _scored(repository, name, window)
         given = _taken(repository, data, scored)
-        definition = definitions.definition(repository, environment, "inference")
+        definition = definitions.definition(repository, "inference")
         known = {**scored.run["parameters"], "LabelledData": given, "LabelsVersion": "local"}
         values = definitions.values(definition, known, ())
         execution = scored.run["execution"]

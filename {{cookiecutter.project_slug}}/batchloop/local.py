@@ -38,7 +38,6 @@ class RunOptions:
     A training `continues` from the released model, or is `fresh`, without a champion.
     """
 
-    environment: str = "dev"
     data: str = ""
     parameters: Sequence[str] = ()
     on: str = PROCESSES
@@ -51,7 +50,7 @@ def train(repository: Repository, options: RunOptions) -> int:
     with running.exclusively(repository):
         with ThreadPoolExecutor() as beside:  # the sample is written while the pipelines compile
             gathering = beside.submit(_training_data, repository, options)
-            definition = definitions.definition(repository, options.environment, "training")
+            definition = definitions.definition(repository, "training")
         data = gathering.result()
         if options.continues and options.fresh:
             raise InputError(
@@ -78,13 +77,13 @@ def train(repository: Repository, options: RunOptions) -> int:
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
         _report(repository, finished, summary.evaluation())
-        inference = definitions.definition(repository, options.environment, "inference")
+        inference = definitions.definition(repository, "inference")
         both = {"training": definition, "inference": inference}
         for step in finished.steps.values():
             if "ModelPackageArn" in step.properties and not finished.failed:
                 print(f"\ngate passed; {_release(repository, step.properties, summary, both)}")
         lines(summary.places())
-        if (environment := definitions.read(repository, options.environment)[1]).tracking.uri:
+        if (environment := definitions.read(repository)[1]).tracking.uri:
             from batchloop import tracking  # noqa: PLC0415 - optional
 
             tracking.after(repository, environment)
@@ -101,7 +100,7 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
         given = _kept_table(repository, options.data, False) if options.data else ""
         data = definitions.location(given) if given else _window_data(repository, "production")
-        compiled = definitions.definition(repository, options.environment, "inference")
+        compiled = definitions.definition(repository, "inference")
         definition = kept_definition(repository, "inference", str(release.get("definition"))) or compiled
         own = "; under the pipeline that it was released with: `make train` takes the new one"
         engine, version = backend(repository, options.on), versions(repository)
@@ -135,9 +134,9 @@ def _order(
 ) -> Order:
     """The pipeline with a value for each parameter; those of SET are checked as settings are. Raises InputError."""
     values = definitions.values(definition, {FINGERPRINT: "", **known}, options.parameters)
-    chosen = definitions.chosen(repository, options.environment, definition, options.parameters, values)
+    chosen = definitions.chosen(repository, definition, options.parameters, values)
     values[FINGERPRINT] = values[FINGERPRINT] or fingerprint(repository, values, set(chosen) - {"ArtifactsPrefix"})
-    return Order(definition, repository.names(options.environment).pipeline(pipeline), values)
+    return Order(definition, repository.names().pipeline(pipeline), values)
 
 
 def fingerprint(repository: Repository, values: Mapping[str, Any], chosen: Collection[str] = ()) -> str:
@@ -169,28 +168,29 @@ def _report(repository: Repository, finished: Finished, texts: Iterable[str]) ->
     failures(repository, finished)
 
 
-def registered(repository: Repository, environment: str, version: int) -> dict[str, Any]:
+def registered(repository: Repository, version: int) -> dict[str, Any]:
     """A package by its version: the environment's, or the only one that has it. Raises InputError."""
     found = [its for its in running.registry(repository).packages() if its["ModelPackageVersion"] == version]
-    group = repository.names(environment).prefix
+    group = repository.names().prefix
     own = [its for its in found if its["ModelPackageGroupName"] == group] or found
     if len(own) != 1:
         others = " and of ".join(trained_for(repository, its) for its in own)
-        several = f"none of {environment}, but of {others}; ENV= names one of them."
+        several = f"none of {repository.environment}, but of {others}; ENV= names one of them."
         raise InputError(f"version {version} is {several if own else 'not registered; `make models` lists what is.'}")
     return own[0]
 
 
 def trained_for(repository: Repository, package: Mapping[str, Any]) -> str:
     """The environment of a package's group."""
-    return str(package["ModelPackageGroupName"]).removeprefix(repository.names().prefix)
+    names = repository.names()
+    return str(package["ModelPackageGroupName"]).removeprefix(names.prefix.removesuffix(names.environment))
 
 
-def models(repository: Repository, environment: str, use: int | None) -> int:
+def models(repository: Repository, use: int | None) -> int:
     """List the registered versions, the newest first; or release one. Raises InputError where there is none of it."""
     packages = running.registry(repository).packages()
     if use is not None:
-        package = registered(repository, environment, use)
+        package = registered(repository, use)
         if (release := storage.read_release(release_file(repository, package))) is None:
             raise InputError(f"what belongs to version {use} is no longer in local/releases; train again.")
         if gone := storage.missing_artifacts(running.storage(repository), release):

@@ -40,10 +40,14 @@ ON_GPU = ("algorithm", "explainability")  # whose images have a stage with what 
 
 @dataclass(frozen=True)
 class Repository:
-    """The folder that holds usecase.toml; what runs leave goes below `local/`, which git ignores, or `elsewhere`."""
+    """The folder that holds usecase.toml, seen by one of environments/*.toml.
+
+    What runs leave goes below `local/`, which git ignores, or `elsewhere`.
+    """
 
     root: Path
     elsewhere: Path | None = None
+    environment: str = "dev"
 
     @property
     def local(self) -> Path:
@@ -54,9 +58,10 @@ class Repository:
         """The manifest of the released model."""
         return self.local / "release.json"
 
-    def compiled(self, environment: str) -> Path:
+    @property
+    def compiled(self) -> Path:
         """The folder of training.json and inference.json, wherever runs leave the rest."""
-        return self.root / "local" / "compiled" / environment
+        return self.root / "local" / "compiled" / self.environment
 
     def tables(self) -> dict[str, Any]:
         """usecase.toml as it stands. Raises InputError where it is missing or no TOML."""
@@ -65,13 +70,13 @@ class Repository:
         except FileNotFoundError:
             raise InputError("usecase.toml is missing; run from the folder that holds it.") from None
 
-    def names(self, environment: str = "") -> Names:
+    def names(self) -> Names:
         """The names in AWS, without a bucket's. Raises InputError where [usecase] lacks what they begin with."""
         about = self.tables().get("usecase", {})
         for key in ("namespace", "name"):
             if not isinstance(about, dict) or not about.get(key):
                 raise InputError(f"usecase.toml: [usecase] needs {key}: it begins the names of everything in AWS.")
-        return Names(str(about["namespace"]), str(about["name"]), environment, "")
+        return Names(str(about["namespace"]), str(about["name"]), self.environment, "")
 
     def image(self, component: str, version: str) -> str:
         """What an image is called on this machine: the repository as in AWS, and the content's hash as the tag."""
@@ -99,8 +104,8 @@ class Repository:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 
-def here() -> Repository:
-    return Repository(Path(__file__).resolve().parents[1])
+def here(environment: str = "dev") -> Repository:
+    return Repository(Path(__file__).resolve().parents[1], environment=environment)
 
 
 def ran(words: Sequence[str], folder: Path | None = None, more: Mapping[str, str] | None = None, **how: Any) -> Ran:
@@ -169,9 +174,10 @@ def own(tree: Repository, function: str) -> dict[str, Any]:
     return {lock: count(tree, name, lock) for lock, name in locks(tree).items()}
 
 
-def sources(repository: Repository, environment: str) -> str:
+def sources(repository: Repository) -> str:
     """What the compiled definitions are made from, the SDK's version among it."""
-    made_from = ("pipelines", "batchloop", "locks/development.txt", "usecase.toml", f"environments/{environment}.toml")
+    settings_of_it = f"environments/{repository.environment}.toml"
+    made_from = ("pipelines", "batchloop", "locks/development.txt", "usecase.toml", settings_of_it)
     return of(files(repository.root, [repository.root / path for path in made_from]))
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ class Choice:
     cost: float | None
 
 
-def show(repository: Repository, name: str, data: str, real: int | None, longest: float) -> int:
+def show(repository: Repository, data: str, real: int | None, longest: float) -> int:
     """Print a line a job; the exit code, 1 where nothing is large enough. Raises InputError.
 
     `data` is a table with labels ("" for the training data), `real` how many rows are to be worked on, in at most
@@ -65,7 +65,7 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
     """
     if real is not None and real < 1:
         raise InputError("ROWS has to be 1 or more.")
-    environment = definitions.read(repository, name)[1]
+    environment = definitions.read(repository)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
     found = files.find(Path(local.as_table(repository, data, True)) if data else repository.data("train"))
     frame = pl.concat([files.scan(file, case.data) for file in found], how="diagonal_relaxed").drop(ROW)
@@ -74,9 +74,9 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
     print(f"{there:,} rows are there: both pipelines run on {sizes[0]:,}, then on {sizes[1]:,} of them", flush=True)
     variables = {"COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
     with _copied(repository) as copy:
-        make = partial(_make, copy, variables, name)
+        make = partial(_make, copy, variables)
         make("compile")
-        compiled = copy.compiled(name) / "training.json"
+        compiled = copy.compiled / "training.json"
         compiled.write_text(json.dumps(ungated(json.loads(compiled.read_text("utf-8")))), encoding="utf-8")
         few, many = (_measured(copy, make, (found, frame.gather_every(there // size).head(size))) for size in sizes)
     print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
@@ -101,7 +101,7 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
 @contextmanager
 def _copied(repository: Repository) -> Iterator[Repository]:
     """The repository with nothing of what runs left, in a folder of its own: neither models nor cached steps mix."""
-    copy = Repository(repository.local / "size")
+    copy = replace(repository, root=repository.local / "size", elsewhere=None)
     shutil.rmtree(copy.root, ignore_errors=True)
     try:
         left_out = shutil.ignore_patterns(*LEFT_OUT)
@@ -122,8 +122,8 @@ def _copied(repository: Repository) -> Iterator[Repository]:
         shutil.rmtree(copy.root, ignore_errors=True)
 
 
-def _make(copy: Repository, variables: Mapping[str, str], name: str, verb: str, *words: str) -> None:
-    done = ran([sys.executable, "-m", "batchloop", verb, "--env", name, *words], copy.root, variables)
+def _make(copy: Repository, variables: Mapping[str, str], verb: str, *words: str) -> None:
+    done = ran([sys.executable, "-m", "batchloop", verb, "--env", copy.environment, *words], copy.root, variables)
     if done.returncode:
         raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
 

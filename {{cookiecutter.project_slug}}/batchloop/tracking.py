@@ -40,9 +40,9 @@ VARIABLES = {
 Fetch = Callable[[str, Path], Path | None]  # a URI's file, which may be put into the folder; None for one that is gone
 
 
-def track(repository: Repository, name: str) -> int:
+def track(repository: Repository) -> int:
     """Log the last trainings that are not in MLflow yet, here and in the account, if one is set; the exit code."""
-    environment = definitions.read(repository, name)[1]
+    environment = definitions.read(repository)[1]
     if not environment.tracking.uri:
         where = "a folder, a server's address or an ARN"
         raise InputError(f'{environment.file} names no MLflow: write {where} into it, tracking.uri = "…".')
@@ -71,7 +71,7 @@ def _logged(repository: Repository, environment: Environment, session: Session |
     try:
         if session:
             return log(repository, environment, trainings.in_account(session, LAST), partial(_downloaded, session))
-        found, stored = trainings.here(repository, environment.environment, LAST), running.storage(repository)
+        found, stored = trainings.here(repository, LAST), running.storage(repository)
         return log(repository, environment, found, lambda uri, _: path if (path := stored.path(uri)).exists() else None)
     except Exception as error:  # of a library, a server or a disk
         raise InputError(f"not logged to MLflow at {environment.tracking.uri}: {sentence(error)}") from error

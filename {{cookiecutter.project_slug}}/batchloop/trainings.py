@@ -58,13 +58,13 @@ class Training:
         return found[1] if found else data.rstrip("/").rpartition("/")[2]
 
 
-def here(repository: Repository, name: str, last: int = LAST) -> list[Training]:
-    """The last ones of an environment on this machine, the newest first."""
+def here(repository: Repository, last: int = LAST) -> list[Training]:
+    """The last ones on this machine, the newest first."""
     packages = {its["ModelPackageArn"]: its for its in running.registry(repository).packages()}
     found, current = list[Training](), ""
     with suppress(OSError, ValueError, KeyError, TypeError):
         current = json.loads(repository.release.read_text(encoding="utf-8"))["model_package"]
-    for record in islice(running.records(repository, repository.names(name).pipeline("training")), last):
+    for record in islice(running.records(repository, repository.names().pipeline("training")), last):
         training = _local(repository, record)
         package = packages.get(training.model, {})
         approved = package.get("ModelApprovalStatus") == release.APPROVED
@@ -171,15 +171,15 @@ def _row(training: Training, metric: str) -> dict[str, Any]:
     }
 
 
-def compare(repository: Repository, name: str, last: int = LAST, out: str = "") -> int:
+def compare(repository: Repository, last: int = LAST, out: str = "") -> int:
     """Print the last trainings as a table, here and in the account, if one is set; write them to `out` as JSON.
 
     An account that does not answer is said, and no failure: what is here needs no network.
     """
     if last < 1:
         raise InputError(f"LAST={last} is no number of trainings; give 1 or more.")
-    case, environment = definitions.read(repository, name)
-    every = {"here": here(repository, name, last)}
+    case, environment = definitions.read(repository)
+    every = {"here": here(repository, last)}
     if environment.account_is_set:
         try:
             every[f"in {environment.account}"] = in_account(sign_in(repository, environment), last)

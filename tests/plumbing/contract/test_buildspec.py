@@ -151,14 +151,14 @@ def build(registry: str, formation: str, tmp_path_factory: pytest.TempPathFactor
 
 
 def client(build: Build, service: str) -> Any:
-    region = definitions.read(Repository(build.root), "dev")[1].region
+    region = definitions.read(Repository(build.root))[1].region
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
     return boto3.client(service, region_name=region, endpoint_url=build.environment["AWS_ENDPOINT_URL"], **keys)
 
 
 def digests(build: Build) -> dict[str, str]:
     """What the parameters say about each component's image."""
-    own = Repository(build.root).names("dev")
+    own = Repository(build.root).names()
     names = {component: own.parameter(f"components/{component}/image") for component in COMPONENTS}
     return {key: client(build, "ssm").get_parameter(Name=name)["Parameter"]["Value"] for key, name in names.items()}
 
@@ -210,9 +210,7 @@ def test_a_build_pushes_every_image_and_writes_both_pipelines(build: Build, regi
         said("docker", "pull", "--quiet", place)
         assert manifest(place)["mediaType"] == images.MANIFEST
     for name in ("training", "inference"):
-        found = client(build, "sagemaker").describe_pipeline(
-            PipelineName=Repository(build.root).names("dev").pipeline(name)
-        )
+        found = client(build, "sagemaker").describe_pipeline(PipelineName=Repository(build.root).names().pipeline(name))
         declared = json.loads(found["PipelineDefinition"])["Parameters"]
         defaults = {item["Name"]: item.get("DefaultValue") for item in declared}
         assert defaults["AlgorithmImage"] == recorded["algorithm"]

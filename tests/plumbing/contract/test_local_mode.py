@@ -147,8 +147,8 @@ def copy_of_this_repository(contract: Contract, root: Path) -> Miniature:
         skipped = shutil.ignore_patterns("__pycache__") if name == "components" else ignored
         shutil.copytree(HERE.root / name, root / name, ignore=skipped)
     shutil.copy(HERE.root / "usecase.toml", root)
-    if HERE.compiled("dev").exists():  # the engine sees whether they are still those of the sources
-        shutil.copytree(HERE.compiled("dev"), Repository(root).compiled("dev"))
+    if HERE.compiled.exists():  # the engine sees whether they are still those of the sources
+        shutil.copytree(HERE.compiled, Repository(root).compiled)
     for part in ("train", "production", "validation"):
         if (rows := contract.folder / "data" / part).exists():
             shutil.copytree(rows, Repository(root).data(part))

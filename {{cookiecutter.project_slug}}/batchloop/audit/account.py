@@ -71,9 +71,9 @@ class Released(Subject):
         return bool(control_storage.fingerprint(*tags) == given["DataFingerprint"])
 
 
-def there(repository: Repository, name: str, number: int | None, folder: Path) -> Subject:
-    """A release of an environment. Raises InputError where there is none, or it can't be read."""
-    session = opened(repository, name)
+def there(repository: Repository, number: int | None, folder: Path) -> Subject:
+    """A release of the environment. Raises InputError where there is none, or it can't be read."""
+    session, name = opened(repository), repository.environment
     known = release.history(session)
     manifest = next((one for one in known if number in (None, one["version"])), None)
     if manifest is None:

@@ -4,7 +4,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,16 +30,15 @@ GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A release by its number, or the last one; with a `source` of that environment's account, else of this machine,
+    """A release by its number, or the last one: of the `source` environment's account, or of this machine.
 
-    where `environment` says whose number it is. `batch`: with the rows scored.
+    `batch`: with the rows scored.
     """
 
     release: int | None = None
     source: str = ""
     out: str = ""
     batch: bool = False
-    environment: str = "dev"
 
 
 def audit(repository: Repository, wanted: Wanted) -> int:
@@ -48,9 +47,9 @@ def audit(repository: Repository, wanted: Wanted) -> int:
         if wanted.source:
             from batchloop.audit import account  # noqa: PLC0415 - of AWS
 
-            subject = account.there(repository, wanted.source, wanted.release, Path(fetched))
+            subject = account.there(replace(repository, environment=wanted.source), wanted.release, Path(fetched))
         else:
-            subject = here(repository, wanted.environment, wanted.release)
+            subject = here(repository, wanted.release)
         number, environment = subject.manifest["version"], local.trained_for(repository, subject.package)
         folder = f"{environment}-{number}" if wanted.source else f"release-{environment}-{number}"
         target = Path(wanted.out or repository.local / "audit" / folder).expanduser().resolve()

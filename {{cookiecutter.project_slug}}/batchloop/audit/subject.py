@@ -64,11 +64,11 @@ class Subject:
         return f"{(given or found['TransformOutput']['S3OutputPath']).rstrip('/')}/"
 
 
-def here(repository: Repository, environment: str, number: int | None) -> Subject:
+def here(repository: Repository, number: int | None) -> Subject:
     """What is released here, or a version that is registered. Raises InputError for none, or too little of it."""
     packages, released = running.registry(repository).packages(), storage.read_release(repository.release)
     last = (one for one in packages if one["ModelPackageArn"] == (released or {}).get("model_package"))
-    package = next(last, None) if number is None else local.registered(repository, environment, number)
+    package = next(last, None) if number is None else local.registered(repository, number)
     if package is None:
         raise InputError("there is no released model yet; run `make train` first.")
     manifest, stored = storage.read_release(local.release_file(repository, package)), running.storage(repository)

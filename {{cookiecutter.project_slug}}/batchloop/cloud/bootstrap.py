@@ -248,9 +248,9 @@ def settle(resource: Resource) -> tuple[str, str]:
     return "changed" if finding.mends else "left", finding.remark
 
 
-def run(repository: Repository, choice: str, name: str, connecting: Connect | None = None) -> int:
+def run(repository: Repository, choice: str, connecting: Connect | None = None) -> int:
     """Print what should be there and what is; `create` makes the difference. Raises InputError with what to do."""
-    environment = environments.unchecked(repository.root / "environments", repository.names(name))
+    environment = environments.unchecked(repository.root / "environments", repository.names())
     try:
         session = sign_in(repository, environment, connecting)
     except InputError as failure:
@@ -260,14 +260,14 @@ def run(repository: Repository, choice: str, name: str, connecting: Connect | No
         print(_title(environment, environment.account if environment.account_is_set else "not set"))
         for title, names in ((REPOSITORIES, environment.repositories), (PARAMETERS, environment.parameters)):
             print(f"  {len(names)} {title}", *names, sep="\n    ")
-        print(*cost.summary(repository, name), sep="\n", flush=True)
+        print(*cost.summary(repository), sep="\n", flush=True)
         print(f"nothing was created: this is the plan. It could not look at the account: {failure}.", flush=True)
         return 0 if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN else 1
     print(_title(environment, session.account), flush=True)
     if choice == "create":
         return create(session)
     code = plan(session)
-    print(*cost.summary(repository, name), sep="\n", flush=True)  # once it is deployed: this costs next to nothing
+    print(*cost.summary(repository), sep="\n", flush=True)  # once it is deployed: this costs next to nothing
     return code
 
 

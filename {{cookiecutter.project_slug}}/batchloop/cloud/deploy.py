@@ -71,9 +71,9 @@ class Deployment:
         }
 
 
-def deploy(repository: Repository, name: str, confirmed: bool) -> int:
+def deploy(repository: Repository, confirmed: bool) -> int:
     """The exit code. Raises InputError, also where it was not wanted; the same command goes on from there."""
-    session = opened(repository, name, account_is_set=True)
+    session = opened(repository, account_is_set=True)
     check(session)
     environment = session.environment
     if environment.schedule and environment.approval != APPROVED and not environment.notice_email:
@@ -241,7 +241,7 @@ def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> 
     yield f"release: {'none yet' if release == NOTHING else f'`make releases ENV={session.name}` shows it'}"
     yield from (line.strip() for line in run.behind(session))
     yield f"schedule: {environment.schedule or f'none, until {environment.file} has one'}"
-    yield from ("", *cost.summary(session.repository, session.name))
+    yield from ("", *cost.summary(session.repository))
     yield from ("", "next:", *(f"  {line}" for line in _next(session, released=release != NOTHING)))
 
 
@@ -258,12 +258,12 @@ def _next(session: Session, released: bool) -> Iterator[str]:
     yield f"make run PIPELINE=inference ENV={name} WINDOW={window}"
 
 
-def teardown(repository: Repository, name: str, agreed: str = "") -> int:
+def teardown(repository: Repository, agreed: str = "") -> int:
     """The exit code. Raises InputError for another name than the environment's. Run again, it goes on.
 
     Pipelines go first: SageMaker refuses to delete one with a run under way, and the run keeps its role that way.
     """
-    session = opened(repository, name, account_is_set=True)
+    session = opened(repository, account_is_set=True)
     prefix, ours = session.environment.prefix, []
     for what, delete, other in list(_existing(session)):
         print(f"not ours, and stays: {what}: {other}" if other else f"deletes: {what}")
@@ -277,7 +277,7 @@ def teardown(repository: Repository, name: str, agreed: str = "") -> int:
         print(f"{prefix} has nothing to delete.")
         return 0
     if (agreed or typed(f"Type {prefix} to delete all of this: ")) != prefix:
-        raise InputError(f"nothing was deleted; `make teardown ENV={name} NAME={prefix}` does it.")
+        raise InputError(f"nothing was deleted; `make teardown ENV={session.name} NAME={prefix}` does it.")
     for what, delete in ours:
         delete()
         print(f"deleted: {what}", flush=True)

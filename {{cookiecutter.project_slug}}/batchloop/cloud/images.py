@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchloop import repository as batchloop_repository
@@ -54,8 +54,8 @@ def current(repository: Repository, locks: Mapping[str, str]) -> list[Image]:
     return [Image(component, name, not exists(name), made[component]) for component, name in named.items()]
 
 
-def show(repository: Repository, environment: str) -> int:
-    for image in build(repository, definitions.locks(repository, definitions.read(repository, environment)[1])):
+def show(repository: Repository) -> int:
+    for image in build(repository, definitions.locks(repository, definitions.read(repository)[1])):
         print(f"{image.component:<15} {'built' if image.missing else 'unchanged':<10} {image.name}")
     return 0
 
@@ -144,16 +144,16 @@ def _last_words(log: str) -> str:
     return f"{last}" + (f" ({target[-1]})" if target and said else "")
 
 
-def push(repository: Repository, name: str, host: str = "", source: str = "", profile: str = "") -> int:
+def push(repository: Repository, host: str = "", source: str = "", profile: str = "") -> int:
     """Build and push what is missing, record digests that changed; the exit code. Raises InputError; a re-run goes on.
 
     `host` is another registry than the account's own. With a `source`, the images that are recorded for that
     environment are copied by their digests, and nothing is built; `profile` signs in to its account.
     """
-    session = opened(repository, name)
+    session = opened(repository)
     before = recorded(session)
     if source:
-        giving = opened(repository, source, profile)
+        giving = opened(replace(repository, environment=source), profile)
         digests = copying.copied(giving, session, pushed(giving))
         print(*other_variants(giving, session), sep="", end="")
     else:

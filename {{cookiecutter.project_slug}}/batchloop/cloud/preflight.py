@@ -39,9 +39,9 @@ def _judged(good: bool, what: str, remark: str) -> Finding:
     return Finding(OK, what) if good else Finding(PROBLEM, what, remark)
 
 
-def show(repository: Repository, name: str) -> int:
+def show(repository: Repository) -> int:
     """Print what was found; the exit code, 1 where something would be refused. Raises InputError."""
-    return 1 if report(opened(repository, name, account_is_set=True)) else 0
+    return 1 if report(opened(repository, account_is_set=True)) else 0
 
 
 def report(session: Session) -> int:
@@ -67,7 +67,7 @@ def findings(session: Session) -> Iterator[Finding]:
 def quotas(session: Session) -> Iterator[Finding]:
     """Of each instance type and kind of job: both APIs, because the applied ones leave out what was never changed."""
     environment, needs = session.environment, dict[tuple[str, str], dict[str, list[int]]]()
-    for step in steps(environment, definitions.read(session.repository, session.name)[0]):
+    for step in steps(environment, definitions.read(session.repository)[0]):
         instances = environment.instances[step.job]
         kind = "spot training" if step.kind == "training" and environment.spot else step.kind
         needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -138,9 +139,7 @@ def measured(metrics: Mapping[str, float], preferred: str) -> list[str]:
     return said
 
 
-def release(
-    repository: Repository, name: str, version: int | None = None, approve: bool = False, reason: str = ""
-) -> int:
+def release(repository: Repository, version: int | None = None, approve: bool = False, reason: str = "") -> int:
     """Release a version of the group, or the newest approved one; the exit code. Raises InputError.
 
     With `approve`, a version that is not approved is approved and nothing else: the event of that is what releases it,
@@ -148,7 +147,7 @@ def release(
     """
     if approve and version is None:
         raise InputError("APPROVE=yes approves one version; name it with MODEL=.")
-    session = opened(repository, name)
+    session, name = opened(repository), repository.environment
     package = _chosen(session, version)
     arn, number = package["ModelPackageArn"], package["ModelPackageVersion"]
     command = f"make release ENV={name} MODEL={number}"
@@ -202,9 +201,9 @@ def _unapproved(session: Session, package: Mapping[str, Any]) -> str:
     )
 
 
-def show(repository: Repository, name: str) -> int:
+def show(repository: Repository) -> int:
     """One row a release, newest first; the exit code. SSM keeps the last hundred versions of the parameter."""
-    session = opened(repository, name)
+    session, name = opened(repository), repository.environment
     now, found = current(session), history(session)
     if now.damage:
         print(f"the release of {name} is damaged: {now.damage}")
@@ -229,9 +228,9 @@ def show(repository: Repository, name: str) -> int:
     return 0
 
 
-def rollback(repository: Repository, name: str, version: int | None = None, reason: str = "") -> int:
+def rollback(repository: Repository, version: int | None = None, reason: str = "") -> int:
     """Go back to a release, or to the one before what is released now; the exit code. Raises InputError."""
-    session = opened(repository, name)
+    session, name = opened(repository), repository.environment
     now, known = current(session), history(session)
     wanted = [manifest for manifest in known if manifest["version"] == version]
     if version is None:
@@ -264,7 +263,8 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     """
     if source == target:
         raise InputError(f"FROM and TO are both {source}; name two environments.")
-    giving, taking = _source(repository, source, profile), opened(repository, target)
+    giving = _source(replace(repository, environment=source), profile)
+    taking = opened(replace(repository, environment=target))
     for session in (giving, taking):
         if not session.environment.account_is_set:
             wanted = f'write account = "{session.account}" into {session.environment.file} first'
@@ -299,13 +299,13 @@ def _check_bucket(taking: Session) -> None:
         raise InputError(f"{what} ({failed}); it comes with the stack of {taking.name}.") from None
 
 
-def _source(repository: Repository, name: str, profile: str) -> Session:
+def _source(repository: Repository, profile: str) -> Session:
     try:
-        return opened(repository, name, profile)
+        return opened(repository, profile)
     except InputError as failure:
         if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN:
             raise
-        hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {name}'s account"
+        hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {repository.environment}'s account"
         raise InputError(f"{str(failure).rstrip('.')}{hint}.") from None
 
 

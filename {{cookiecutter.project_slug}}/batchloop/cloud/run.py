@@ -37,9 +37,9 @@ CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
 NO_PIPELINE = ("ResourceNotFound", "ValidationException")
 
 
-def upsert(repository: Repository, name: str) -> int:
+def upsert(repository: Repository) -> int:
     """Create or update what differs; the exit code. Raises InputError, also for a stack of another state."""
-    session = opened(repository, name)
+    session, name = opened(repository), repository.environment
     if _differs(session):
         raise InputError(
             f"the stack {session.environment.prefix} is of another state than this folder (its template, its settings, "
@@ -91,12 +91,12 @@ def _anew(session: Session, package: str) -> str:
 
 def pipelines(session: Session) -> list[Pipeline]:
     """Both, as they are to be: with the images that the Parameter Store names. Raises InputError."""
-    repository, environment, name = session.repository, session.environment, session.name
+    repository, environment = session.repository, session.environment
     commit = definitions.git_commit(repository)
     pushed = images.pushed(session).items()
     values = {f"{component.capitalize()}Image": place for component, place in pushed} | {COMMIT: commit}
     same = {"RoleArn": environment.role, "Tags": tag_list(environment.tags | MANAGED | {"git_commit": commit})}
-    compiled = {short: definitions.definition(repository, name, short) for short in definitions.NAMES}
+    compiled = {short: definitions.definition(repository, short) for short in definitions.NAMES}
     texts = {short: json.dumps(definitions.with_defaults(its, values)) for short, its in compiled.items()}
     return [
         {"PipelineName": environment.pipeline(short), "PipelineDefinition": text, **same}
@@ -158,9 +158,9 @@ class Request:
     fresh: bool = False
 
 
-def run(repository: Repository, name: str, request: Request) -> int:
+def run(repository: Repository, request: Request) -> int:
     """0 when it succeeded, 1 when it did not, 130 when it is no longer followed. Raises InputError before it starts."""
-    session = opened(repository, name, account_is_set=True)
+    session = opened(repository, account_is_set=True)
     arn = start(session, request)
     print(arn, flush=True)
     where = f"--region {session.environment.region} --pipeline-execution-arn {arn}"
@@ -202,7 +202,7 @@ def start(session: Session, request: Request) -> str:
             found = session.call("sagemaker", "describe_pipeline", **which)
             declared = json.loads(found["PipelineDefinition"])
             every = definitions.values(declared, values, request.chosen)
-            chosen = definitions.chosen(session.repository, session.name, declared, request.chosen, every)
+            chosen = definitions.chosen(session.repository, declared, request.chosen, every)
             texts = {key: str(its).lower() if isinstance(its, bool) else str(its) for key, its in chosen.items()}
             if any(text.startswith("s3://") for text in texts.values()):  # which nobody has looked at
                 texts = {FINGERPRINT: uuid.uuid4().hex[:16]} | texts

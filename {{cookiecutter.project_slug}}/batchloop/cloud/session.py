@@ -165,9 +165,9 @@ def _called(client: Any, operation: str) -> str:
     return f"{client.meta.service_model.signing_name}:{client.meta.method_to_api_mapping[operation]}"
 
 
-def opened(repository: Repository, name: str, profile: str = "", account_is_set: bool = False) -> Session:
+def opened(repository: Repository, profile: str = "", account_is_set: bool = False) -> Session:
     """Check the settings and sign in. Raises InputError, also where the file has to name the account and does not."""
-    environment = definitions.read(repository, name)[1]
+    environment = definitions.read(repository)[1]
     if account_is_set and not environment.account_is_set:
         raise InputError(f'write the number of your AWS account into {environment.file} first: account = "…".')
     return sign_in(repository, environment, profile=profile)

@@ -278,9 +278,9 @@ def table(changes: Sequence[Described]) -> Iterator[str]:
     yield from (f"  ATTENTION: {loss}" for loss in losses)
 
 
-def show(repository: Repository, name: str) -> int:
-    """Write an environment's templates as they are sent beside its definitions, and print its region; the exit code."""
-    environment, folder = definitions.read(repository, name)[1], repository.compiled(name)
+def show(repository: Repository) -> int:
+    """Write the templates as they are sent beside the compiled definitions, and print the region; the exit code."""
+    environment, folder = definitions.read(repository)[1], repository.compiled
     for file in (STORAGE, STACK):
         (folder / file).write_text(template(repository.root, file, environment.place["without"]), encoding="utf-8")
     print(environment.region)

@@ -54,7 +54,7 @@ class Sent:
                 self.due = monotonic() + SECONDS
 
 
-def upload(repository: Repository, name: str, request: Upload) -> int:
+def upload(repository: Repository, request: Upload) -> int:
     """Put the files of a folder, one file, or the rows of a query there; the exit code. Raises InputError.
 
     What is complete, or holds other files than these, is left as it is unless `replace` says otherwise: then the mark
@@ -62,7 +62,7 @@ def upload(repository: Repository, name: str, request: Upload) -> int:
     """
     if bool(request.data) == bool(request.query):
         raise InputError('make upload takes DATA=folder or file, or FROM="SELECT …": one of the two.')
-    session = opened(repository, name, account_is_set=True)
+    session = opened(repository, account_is_set=True)
     query = queries.read(session, request.query) if request.query else ""
     uri, part = _uri(session, request.window, request.part), request.part
     labels = () if part == "labels" else None

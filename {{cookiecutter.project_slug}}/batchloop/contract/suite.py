@@ -47,7 +47,7 @@ def _run(folder: Path, data: Path) -> Repository:
     if not learned.exists():
         definitions.run_module(HERE, "data.sample", "--rows", str(ROWS), "--output", str(data / "sample"))
         learned, production = data / "sample" / "train", data / "sample" / "production"
-    ran, (case, environment) = Repository(HERE.root, folder), definitions.read(HERE, RunOptions.environment)
+    ran, (case, environment) = Repository(HERE.root, folder), definitions.read(HERE)
     trials = environment.tuning_jobs if environment.tunes(case) else 0
     given, compiled = (sizing.APPROVED, f"Trials={trials}"), definitions.definition
     train = RunOptions(data=_rows(learned, data / "train.parquet"), parameters=given, on=DOCKER, fresh=True)

@@ -33,10 +33,10 @@ SETTINGS |= {
 }
 
 
-def read(repository: Repository, environment: str) -> tuple[UseCase, Environment]:
-    """The use case and one environment of it. Raises InputError with the file, the line, the key and what is right."""
+def read(repository: Repository) -> tuple[UseCase, Environment]:
+    """The use case and the environment. Raises InputError with the file, the line, the key and what is right."""
     case = usecase.load(repository.root / "usecase.toml")
-    return case, environments.load(repository.root / "environments", environment, case)
+    return case, environments.load(repository.root / "environments", repository.environment, case)
 
 
 def locks(repository: Repository, environment: Environment) -> dict[str, str]:
@@ -45,37 +45,37 @@ def locks(repository: Repository, environment: Environment) -> dict[str, str]:
     return {name: lock for lock, name in made.items() if lock == name or environment.gpu(name)}
 
 
-def definition(repository: Repository, environment: str, name: str) -> dict[str, Any]:
+def definition(repository: Repository, name: str) -> dict[str, Any]:
     """The training or inference definition, compiled where sources have changed. Raises InputError."""
-    folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder, sources = repository.compiled, batchloop_repository.sources(repository)
     complete = all((folder / file).is_file() for file in ("sources", *(f"{name}.json" for name in NAMES)))
     if not complete or (folder / "sources").read_text(encoding="utf-8") != sources:
         print("compiling the pipelines (only when they, usecase.toml or the environment changed)", flush=True)
-        compile_all(repository, environment)
+        compile_all(repository)
     loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return loaded
 
 
-def show(repository: Repository, environment: str) -> int:
+def show(repository: Repository) -> int:
     """Compile and check anew, and say where; the exit code."""
-    compile_all(repository, environment)
-    print(f"compiled and checked: {repository.shown(repository.compiled(environment))}/")
+    compile_all(repository)
+    print(f"compiled and checked: {repository.shown(repository.compiled)}/")
     return 0
 
 
-def compile_all(repository: Repository, environment: str) -> None:
+def compile_all(repository: Repository) -> None:
     """Check every setting, then compile and check in a process of its own, for the SDK is slow. Raises InputError."""
-    case, where = read(repository, environment)
+    case, where = read(repository)
     for name, lock in locks(repository, where).items():
         if where.gpu(name):
             print(f"{where.file}: [instances] gives {name} a GPU{_of_gpu(name, lock, where)}")
     if metrics.passes_all(case.data.task, case.gate.metric, case.gate.minimum):
         print(f"[gate] minimum = {case.gate.minimum:g} lets every model pass: {case.gate.metric} is never worse")
-    folder, sources = repository.compiled(environment), batchloop_repository.sources(repository, environment)
+    folder, sources = repository.compiled, batchloop_repository.sources(repository)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sources").unlink(missing_ok=True)
     with ThreadPoolExecutor() as beside:
-        words = (str(repository.root), environment, str(folder))
+        words = (str(repository.root), repository.environment, str(folder))
         compiling = beside.submit(run_module, repository, "batchloop.pipelines.compile", *words)
         check_hyperparameters(repository)
         compiling.result()
@@ -128,9 +128,7 @@ def _pairs(words: Sequence[str], declared: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def chosen(
-    repository: Repository, environment: str, definition: Values, words: Sequence[str], values: Values
-) -> dict[str, Any]:
+def chosen(repository: Repository, definition: Values, words: Sequence[str], values: Values) -> dict[str, Any]:
     """The values that Name=value pairs have given, checked as the settings they stand in for. Raises InputError."""
     given = {name: values[name] for name in _pairs(words, values)}
     if not given:
@@ -138,8 +136,8 @@ def chosen(
     from batchloop.pipelines import check  # noqa: PLC0415 - botocore costs a tenth of a second
 
     pairs = " ".join(f"{name}={value}" for name, value in given.items())
-    usecase_tables, path = repository.tables(), repository.root / "environments" / f"{environment}.toml"
-    environment_tables = settings.read(path, environment)[0]
+    usecase_tables, environment = repository.tables(), repository.environment
+    environment_tables = environments.read(repository.root / "environments", environment)[0]
     for name in set(given) & set(SETTINGS):
         *tables, key = SETTINGS[name]
         inner: Any = environment_tables if tables[0] in environment_tables else usecase_tables

@@ -37,7 +37,6 @@ MADE = (StepStatus.DONE, StepStatus.REUSED)
 class Options:
     """`stages` is a folder, "" the sample's, of a `seed` and `rows`; without `decision` nothing is retrained."""
 
-    environment: str = "dev"
     stages: str = ""
     decision: bool = True
     fresh: bool = False
@@ -303,13 +302,13 @@ class Loop:
 
 def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> Loop:
     """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
-    case, environment = definitions.read(repository, options.environment)
+    case, environment = definitions.read(repository)
     here = f"{environment.region}:{environment.account}"
     topic = f"arn:{environment.place['partition']}:sns:{here}:{environment.prefix}-notices"
     places = Places.of(environment, repository.tables(), topic)
     if not options.decision:
         places = replace(places, settings=replace(places.settings, enabled=False))
-    compiled = {name: definitions.definition(repository, options.environment, name) for name in definitions.NAMES}
+    compiled = {name: definitions.definition(repository, name) for name in definitions.NAMES}
     opened = Account(
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),

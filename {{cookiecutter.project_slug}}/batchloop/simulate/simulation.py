@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -256,7 +256,7 @@ def page(table: Table) -> str:
 def simulate(here: Repository, options: Options) -> int:
     """Simulate, print and write the table; the exit code, 0 also where it did not help. Raises InputError."""
     folder = "simulation" if options.decision else "simulation-off"  # nothing is left where the user's own runs are
-    simulated = Repository(here.root, here.local / folder)
+    simulated = replace(here, elsewhere=here.local / folder)
     simulated.local.mkdir(parents=True, exist_ok=True)
     with running.exclusively(simulated):
         if options.fresh:
@@ -284,7 +284,7 @@ def _begin(simulated: Repository, options: Options, stages: list[Stage]) -> None
     file = simulated.local / "plan.json"
     made_from = [repository.files(stage.folder, [stage.folder]) for stage in stages]
     made_from += [repository.parts(simulated, name) for name in COMPONENTS]
-    plan = {"made_from": repository.of([made_from, repository.sources(simulated, options.environment)])}
+    plan = {"made_from": repository.of([made_from, repository.sources(simulated)])}
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if before == plan:
         print("going on with the simulation that was begun; FRESH=yes begins anew", flush=True)
