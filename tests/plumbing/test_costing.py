@@ -342,7 +342,7 @@ def test_the_summary_is_short_and_needs_nothing_but_the_standard_library(here: R
         "from pathlib import Path\n"
         "from batchloop import cost\n"
         "from batchloop.repository import Repository\n"
-        f"print(*cost.summary(Repository(Path({str(here.root)!r})), 'dev'), sep='\\n')\n"
+        f"print(*cost.summary(Repository(Path({str(here.root)!r}))), sep='\\n')\n"
     )
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True, capture_output=True, text=True)
     said = ran.stdout.splitlines()
