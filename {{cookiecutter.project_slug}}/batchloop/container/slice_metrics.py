@@ -90,7 +90,9 @@ def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFram
         log.warning("performance by slice is not known: %s", error)
         return predictions
     sliced = table.select(pl.col(name), *assigned(parts, narrow)).unique(name, keep="none")
-    return predictions.with_columns(pl.col(name).cast(pl.String)).join(sliced, on=name, how="left")
+    return predictions.with_columns(pl.col(name).cast(pl.String)).join(
+        sliced, on=name, how="left", maintain_order="left"
+    )
 
 
 def of_batch(
