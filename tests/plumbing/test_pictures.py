@@ -384,6 +384,14 @@ def test_pictures_that_training_has_too_are_said(copied: Callable[[Any], Any], s
     assert found["trusted"] is not same
 
 
+def test_the_share_of_copies_is_of_the_pictures_that_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second one, where one more than fits is there."""
+    monkeypatch.setattr(leakage, "LOOKED", 40)
+    found = leak_of(train := noisy(60, 1), train[:42])
+    assert found["twins"] == {"validation": 1.0, "test": 1.0}
+    assert found["reason"].startswith("42 of 42 ")
+
+
 def test_pictures_that_are_alike_by_nature_are_no_copies() -> None:
     blank = np.full((40, 32, 32), 255, np.uint8)
     for test in (noisy(300, 2), blank):
