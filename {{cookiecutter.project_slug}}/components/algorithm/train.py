@@ -61,7 +61,7 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    with errors_in("usecase.toml"), models.interruptible() as interruption:
+    with errors_in("usecase.toml"), models.Interruption() as interruption:
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
         hyperparameters.refuse(case, chosen)
         trials = hyperparameters.trials(settings, case.tuning.trials)
