@@ -74,7 +74,7 @@ def create(
 
 
 def with_labels(
-    case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | str | None
+    case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | None
 ) -> dict[str, Any]:
     """The report with `realised` (see realised.measured), null without labels; they may refute what was expected."""
     if joined is None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from batchloop.container import metrics, performance, raw, realised, usecase
 from batchloop.container.job import InputError
-from batchloop.container.measures import Scored, Spread, spreads
+from batchloop.container.measures import Scored
 from batchloop.container.raw import SLICE
 from batchloop.container.slices import MISSING, OTHER, Learned, assigned
 from batchloop.container.usecase import Column, UseCase
@@ -51,18 +51,12 @@ def measured(
         name, of = column.removeprefix(SLICE), table[column].to_numpy()
         for part in sorted(table[column].unique(), key=_in_order):
             rows = np.flatnonzero(of == part)
-            found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
+            found = scored.part(rows).spreads().get(metric) if len(rows) >= case.slices.minimum_rows else None
             value = math.nan if champion is None or found is None else champion.measured(rows)[metric]
             before = value if math.isfinite(value) else None
             line = {"column": name, "slice": part, "rows": len(rows), "champion": before}
             lines.append(line | {key: getattr(found, key, None) for key in ("value", "low", "high")})
     return lines
-
-
-def _spread(scored: Scored, rows: Any, metric: str) -> Spread | None:
-    """A metric on some of the rows, with its limits; None where these rows don't allow it."""
-    groups = None if scored.groups is None else scored.groups[rows]
-    return spreads(lambda some: {metric: scored.measured(rows[some])[metric]}, len(rows), groups).get(metric)
 
 
 def _in_order(part: str) -> tuple[int, float, str]:

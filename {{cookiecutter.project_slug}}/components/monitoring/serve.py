@@ -42,7 +42,7 @@ def serve(settings: Mapping[str, str]) -> None:
     labels = _labels(case, predictions)
     report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, labels)
-    labelled = labels.rows if isinstance(labels, Joined) else None
+    labelled = labels.rows if labels else None
     report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
     shown = tallies.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
     with artifacts.writing(job.processing_output("drift")) as folder:
@@ -59,8 +59,8 @@ def _predictions() -> pl.LazyFrame:
     return pl.scan_parquet(files, glob=False)
 
 
-def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | str | None:
-    """Labels of the batch beside its predictions, or why they don't go together; None where there are none yet."""
+def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | None:
+    """Labels of the batch beside its predictions; None where there are none yet."""
     folder = job.processing_input("labels")
     if artifacts.is_absent(folder):
         return None
