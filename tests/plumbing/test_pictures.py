@@ -32,11 +32,11 @@ from batchloop.container import (
     models,
     patches,
     pictures,
+    profile,
     raw,
     samples,
     server,
     tables,
-    tallies,
     usecase,
 )
 from batchloop.container.job import InputError
@@ -748,11 +748,11 @@ def test_where_hosts_had_parts_of_the_pictures_those_of_the_first_are_shown(
     monkeypatch.setattr(job, "processing_input", lambda name: tmp_path / name)
     monkeypatch.setattr(job, "processing_output", lambda name: tmp_path / name)
     table(20).write_parquet(tmp_path / "raw" / "table.parquet")
-    alone = tallies.examples(samples.NAME, case())
-    tallies.write_baseline(case())
+    alone = profile.examples(samples.NAME, case())
+    profile.write_baseline(case())
     (tmp_path / "raw" / "table.parquet").unlink()
     assert len(alone["pictures"]["picture"]) == appearance.EXAMPLES
-    assert tallies.examples(samples.NAME, case()) == alone
+    assert profile.examples(samples.NAME, case()) == alone
 
 
 def test_of_pictures_a_sample_keeps_fewer(monkeypatch: pytest.MonkeyPatch) -> None:

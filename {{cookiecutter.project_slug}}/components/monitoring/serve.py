@@ -13,7 +13,6 @@ from batchloop.container import (
     realised,
     seasonal,
     slice_metrics,
-    tallies,
     usecase,
 )
 from batchloop.container.job import InputError
@@ -33,10 +32,10 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
     if job.flag(settings, "share"):
-        tallies.write_tally("counts", case, baseline["columns"])
+        profile.write_tally("counts", case, baseline["columns"])
         return
     raw, several = job.processing_input("raw"), job.processing_input("counts").is_dir()
-    table = tallies.tally("counts") if several else profile.table(raw, case, new=True)
+    table = profile.tally("counts") if several else profile.table(raw, case, new=True)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = slice_metrics.beside(case, baseline.get("slices", {}), raw, _predictions())
     labels = _labels(case, predictions)
@@ -44,7 +43,7 @@ def serve(settings: Mapping[str, str]) -> None:
     report = drift_report.with_labels(case, baseline, report, labels)
     labelled = labels.rows if labels else None
     report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
-    shown = tallies.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
+    shown = profile.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(drift_report.batch(case, baseline, report, shown), encoding="utf-8")
