@@ -238,13 +238,12 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     By score column, `cells` holds scores, rows and chosen as in Cells, and the hits: rows where the score came true;
     `sample` the numbers of single rows' cells, one row a group.
     """
-    metric, classes = evaluation.get("metric"), case.data.classes
+    metric, binary = evaluation.get("metric"), case.data.task == "binary"
     if reason := _obstacle(case, scored, evaluation):
         return {"metric": metric, "reason": reason}
     # each score and the class whose probability it is; "" stands for the predicted one
-    columns = (
-        {TOP: classes[-1]} if case.data.task == "binary" else {TOP: "", **{f"score:{one}": one for one in classes}}
-    )
+    several = {TOP: "", **{f"score:{name}": name for name in case.data.classes}}
+    columns = {TOP: case.data.classes[-1]} if binary else several
     groups = [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
     needed = ["prediction", LABEL, *columns]
     table = scored.select(*needed, *groups).drop_nulls(needed).collect()
@@ -252,7 +251,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     alone = alone.unique(groups, keep="first", maintain_order=True) if groups else alone
     if reason := _too_little(case, table, list(columns), alone.height):
         return {"metric": metric, "reason": reason}
-    threshold = evaluation["threshold"] if case.data.task == "binary" else 0.0
+    threshold = evaluation["threshold"] if binary else 0.0
     cells = {name: asdict(one) for name, one in count(table.lazy(), list(columns), threshold).items()}
     for name, label in columns.items():
         outcomes = (table[LABEL] == (label or table["prediction"])).to_numpy().astype(float)
