@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from batchloop.container import matrices, measures
@@ -160,12 +161,11 @@ def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int6
     """For each row another one at random, of the same value in the finest category: the contract names what that is."""
     columns = [features[:, position] for position, feature in enumerate(described) if feature["kind"] == "category"]
     finest = max(columns, key=lambda column: len(np.unique(column)), default=np.zeros(len(features)))
-    rows = np.arange(len(features))
-    order = np.lexsort((np.random.default_rng(SEED).random(rows.size), finest))
-    last = np.append(np.diff(finest[order]) != 0, True)
-    starts = np.append(0, np.flatnonzero(last)[:-1] + 1)
-    partners = np.empty_like(rows)
-    partners[order] = order[np.where(last, starts[np.cumsum(last) - last], np.minimum(rows + 1, rows.size - 1))]
+    order = np.lexsort((np.random.default_rng(SEED).random(len(features)), finest))
+    row = pl.col("row")
+    following = pl.coalesce(row.shift(-1), row.first()).over("value")
+    partners = np.empty_like(order)
+    partners[order] = pl.DataFrame({"row": order, "value": finest[order]}).select(following).to_series().to_numpy()
     return partners
 
 
