@@ -174,35 +174,15 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class Interruption:
-    """SIGTERM while inside: the next round of a fit ends the process, and where nothing is `fitting`, the signal does.
-
-    It has to be taken: the first process of a container would not notice it otherwise.
-    """
-
-    fitting = came = False
-
-    def __enter__(self) -> "Interruption":
-        self.before = signal.signal(signal.SIGTERM, self.on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.before)
-
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.fitting:
-            raise SystemExit("interrupted; run it again to start over")
-        self.came = True
-
-
 class Checkpoint:
     """The Progress of one fit, told from others by code and `identity`; `start` to go on from. Its state is a text."""
 
     predicted: "Predicted | None" = None
+    stopping = False  # SIGTERM came
 
-    def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
-        self.file, self.owner, self.interruption = folder / STATE, _owner(identity), interruption
-        self.start, self.written, self.pace = start, time.monotonic(), Pace()
+    def __init__(self, folder: Path, identity: Any, start: Any = None) -> None:
+        self.file, self.owner, self.start = folder / STATE, _owner(identity), start
+        self.written, self.pace = time.monotonic(), Pace()
 
     def interrupted(self) -> str | None:
         """The state of this fit to go on from, or None."""
@@ -210,20 +190,25 @@ class Checkpoint:
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """While inside, SIGTERM waits for the end of the round."""
-        self.interruption.fitting = True
-        yield
-        self.interruption.fitting = False
-        if self.interruption.came:
+        """While inside, SIGTERM waits for the end of the round; before and after it ends the process at once."""
+        before = signal.signal(signal.SIGTERM, self.on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if self.stopping:
             raise SystemExit("interrupted after the last round")
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
 
     def after_round(self, rounds: int, loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
         self.pace.say("round %s: loss %.5g on validation", rounds, loss)
-        if rounds % EVERY == 0 or time.monotonic() - self.written > SECONDS or self.interruption.came:
+        if rounds % EVERY == 0 or time.monotonic() - self.written > SECONDS or self.stopping:
             self.written = time.monotonic()
             _write(self.file, self.owner, f"{rounds} rounds", state())
-        if self.interruption.came:
+        if self.stopping:
             raise SystemExit(f"interrupted after {rounds} rounds; the checkpoint holds them")
 
 
