@@ -305,8 +305,6 @@ def _resamples(groups: Rows) -> tuple[float, Iterator[Rows]]:
     def sample() -> Rows:
         """All rows of some groups, one group after another; those of group g stand in `order` from starts[g] on."""
         chosen = random.integers(0, sizes.size, count)
-        if sizes.size == groups.size:  # each row is a group
-            return order[starts[chosen]]
         ends = np.cumsum(sizes[chosen])
         rows: Rows = order[np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - sizes[chosen]), sizes[chosen])]
         return rows
