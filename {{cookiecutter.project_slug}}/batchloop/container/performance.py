@@ -201,7 +201,7 @@ def p_value(
     def drops(members: NDArray[np.bool_]) -> Floats:
         """By how much the members are expected to be worse than the others, for each row of `members`."""
         rows = {
-            name: np.add.reduceat(members[:, pool.order], pool.starts, axis=1, dtype=float)
+            name: np.array([np.bincount(pool.places, some, pool.rows.size) for some in members])
             for name, pool in pools.items()
         }
         first, second = (
@@ -222,11 +222,10 @@ def p_value(
 
 
 class _Pool:
-    """Rows in the order of their cells, and each cell: begin, rows, score in its middle, class, probability."""
+    """The place of each row among the cells, and each cell: rows, score in its middle, class, probability."""
 
     def __init__(self, numbers: Numbers, calibration: Calibration) -> None:
-        self.order = np.argsort(numbers, kind="stable")
-        cells, self.starts, rows = np.unique(numbers[self.order], return_index=True, return_counts=True)
+        cells, self.places, rows = np.unique(numbers, return_inverse=True, return_counts=True)
         self.rows, self.chosen = rows.astype(float), (cells % 2).astype(float)
         self.scores = 1 / (1 + np.exp(-np.clip((cells // 2 + 0.5) * STEP - REACH, -REACH, REACH)))
         self.probabilities = calibration.probabilities(self.scores)
