@@ -292,5 +292,4 @@ def moved(before: Values, after: Values) -> float:
 
 def page(case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page of serve mode, with some rows of explanations, or of train mode, without any."""
-    pictures = summary.pictures
-    return report.render("explanations.html", case=case, found=found, examples=examples, pictures=pictures)
+    return report.render("explanations.html", case=case, found=found, examples=examples, pictures=summary.pictures)

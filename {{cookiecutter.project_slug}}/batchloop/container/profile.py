@@ -286,16 +286,15 @@ def labels(column: Bins) -> list[str]:
     return [*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}" if edges else "any", "missing"]
 
 
-def write_tally(
-    name: str, case: UseCase, bins: Sequence[Bins], seen: Callable[[pl.DataFrame], object] = lambda batch: None
-) -> None:
-    """What is counted of this host's raw files, of which there may be none; `seen` is shown each batch of them."""
+def write_tally(name: str, case: UseCase, bins: Sequence[Bins], sample: Sample | None = None) -> None:
+    """What is counted of this host's raw files, of which there may be none; their rows are added to the sample."""
     folder = job.processing_input("raw")
     samples.whole_series(case, "monitoring")
 
     def batches() -> Iterator[pl.DataFrame]:
         for batch in intact(folder, case)() if job.holds_files(folder) else ():
-            seen(batch)
+            if sample:
+                sample.add(batch)
             yield batch
 
     rows, counted = count(batches, bins)
@@ -329,7 +328,7 @@ def examples(name: str, case: UseCase) -> dict[str, Any]:
 def write_baseline(case: UseCase) -> None:
     """Of monitoring: this host's rows counted without bins, and a sample to draw the bins from."""
     sample = Sample()
-    write_tally(NAME, case, _unbinned(case), sample.add)
+    write_tally(NAME, case, _unbinned(case), sample)
     sample.write()
 
 

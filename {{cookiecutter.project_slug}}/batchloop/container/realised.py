@@ -17,7 +17,6 @@ from batchloop.container.usecase import UseCase
 ANSWERS = "__answers"  # how many different ones an id was given
 SMALL_EFFECT, FEW = 0.1, 30  # in standard deviations; rows below which a mean or a standard error is no good one
 OF_THE_CLASS = ("precision", "recall", "f1", "average_precision")
-NOTHING: Mapping[str, Any] = dict.fromkeys(("value", "low", "high", "expected", "reference", "drop")) | {"alarm": False}
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,8 @@ def measured(case: UseCase, baseline: Mapping[str, Any], joined: Joined, expecte
     rows, least = joined.rows.height, case.drift.minimum_rows
     report: dict[str, Any] = {"metric": metric, "limit": case.drift.performance_drop, "rows": rows}
     report |= {"share": rows / joined.scored if joined.scored else None, "left_out": dict(joined.left_out)}
-    report |= {"bias": joined.bias, **NOTHING}
+    nothing = dict.fromkeys(("value", "low", "high", "expected", "reference", "drop"))
+    report |= {"bias": joined.bias, **nothing, "alarm": False}
     few = f"{rows:,} rows with label and prediction are fewer than [drift] minimum_rows = {least:,}"
     if reason := joined.reason or (few if rows < least else _absent(case, joined.rows.columns)):
         return {**report, "reason": reason, "metrics": {}}
