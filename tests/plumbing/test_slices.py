@@ -127,6 +127,8 @@ def test_a_batch_is_expected_and_measured_by_slice(trained: Adopted, case: UseCa
     new.select("id", "label").write_csv(trained.root / "labels.csv")
     scored = trained.score(_written(trained, new.drop("label")), labels=trained.root / "labels.csv")
     lines = {(line["column"], line["slice"]): line for line in scored.report["slices"]}
+    ages = [name for column, name in lines if column == "age"]
+    assert [ages[0][0], ages[2][0], *ages[3:]] == ["≤", ">", "missing"]
     best, worst = lines["gender", "f"], lines["gender", "m"]
     part = scored.predictions.with_columns(new["gender"], new["label"]).filter(pl.col("gender") == "m")
     assert worst["realised"] == pytest.approx(

@@ -85,22 +85,20 @@ def of_batch(
 ) -> list[dict[str, Any]]:
     """A line a slice of a batch: `column`, `slice`, `rows`, and the gate's metric as expected without labels
     (`expected`, `expected_low`, `expected_high`) and as realised (`realised`, …), null where it is not known."""
-    scored = scored.filter(pl.col("error").is_null())
+    scored, parts = scored.filter(pl.col("error").is_null()), baseline.get("slices", {})
     columns = [name for name in scored.collect_schema() if name.startswith(SLICE)]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for name in columns:
-        for part, rows in scored.group_by(name).len().drop_nulls().sort(name).collect(engine="streaming").iter_rows():
-            line: dict[str, Any] = {"column": name.removeprefix(SLICE), "slice": part, "rows": rows}
-            line |= dict.fromkeys(f"{kind}{end}" for kind in ("expected", "realised") for end in ("", "_low", "_high"))
-            if rows >= case.slices.minimum_rows:
-                here = performance.estimated(case, baseline, scored.filter(pl.col(name) == part))
-                line |= {"expected": here["estimated"], "expected_low": here["low"], "expected_high": here["high"]}
-            found[line["column"], part] = line
+    true, lines = dict[tuple[str, str], dict[str, Any]](), list[dict[str, Any]]()
     if labelled is not None and columns and set(columns) <= set(labelled.columns):
-        threshold = float(baseline.get("validation", {}).get("threshold", 0.5))
-        truth = realised.scored_rows(case, labelled, threshold)
-        table = labelled.select(pl.col(columns).fill_null(MISSING))
-        for one in measured(truth, table, case, baseline["slices"]):
-            line = found.get((one["column"], one["slice"]), {})
-            line |= {"realised": one["value"], "realised_low": one["low"], "realised_high": one["high"]}
-    return list(found.values())
+        truth = realised.scored_rows(case, labelled, float(baseline.get("validation", {}).get("threshold", 0.5)))
+        for line in measured(truth, labelled.select(pl.col(columns).fill_null(MISSING)), case, parts):
+            true[line["column"], line["slice"]] = line
+    for column in columns:
+        name, counts = column.removeprefix(SLICE), scored.group_by(column).len().collect(engine="streaming")
+        rows = dict(counts.iter_rows())
+        for part in (part for part in names(name, parts[name], case) if part in rows):
+            few, here = rows[part] < case.slices.minimum_rows, scored.filter(pl.col(column) == part)
+            found = [{} if few else performance.estimated(case, baseline, here), true.get((name, part), {})]
+            lines.append({"column": name, "slice": part, "rows": rows[part]})
+            for kind, its, value in zip(("expected", "realised"), found, ("estimated", "value"), strict=True):
+                lines[-1] |= {kind: its.get(value), f"{kind}_low": its.get("low"), f"{kind}_high": its.get("high")}
+    return lines
