@@ -106,11 +106,12 @@ def _range(name: str, given: Any, default: Any) -> tuple[str, Option]:
     choices = [*dict.fromkeys([*values, default])]
     if not log and values and len(choices) > 1 and not {type(value) for value in choices} - {bool, str}:
         return CATEGORICAL, {"Name": name, "Values": [text(value) for value in choices]}
-    kinds = (int,) if type(default) is int else (int, float)  # a trial is told texts, read in the default's type
-    numbers = all(type(value) in kinds and abs(value) < HUGE for value in [*bounds, default])
+    taken = (int,) if type(default) is int else (int, float)  # a trial is told texts, read in the default's type
+    numbers = all(type(value) in taken and abs(value) < HUGE for value in [*bounds, default])
     if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
-        wanted = '[low, high] or [low, high, "log"] with low below high, whole numbers as the default is, or choices'
-        raise _search_error(name, f" = {given!r} is not {wanted}.")
+        whole = f" (whole numbers, as {default} is)" if type(default) is int else ""
+        kinds = f'[low, high] or [low, high, "log"] with low below high{whole}, or choices'
+        raise _search_error(name, f" = {given!r} is not {kinds}.")
     low, high = min(bounds[0], default), max(bounds[1], default)
     if log and low <= 0:
         whose = "[hyperparameters] has" if low < bounds[0] else "it has"
