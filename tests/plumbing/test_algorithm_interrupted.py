@@ -58,7 +58,7 @@ def checkpoint(tmp_path):
     """A written checkpoint, and how to open it again under an identity."""
 
     def opened(identity):
-        return models.Checkpoint(tmp_path, identity, models.Interruption())
+        return models.Checkpoint(tmp_path, identity)
 
     opened("ours").after_round(models.EVERY, 0.25, lambda: "line 1\nline 2")
     return opened
@@ -121,7 +121,7 @@ def test_what_validation_was_evaluated_on_is_not_predicted_again(task, own, tmp_
     labels = rng.integers(0, len(classes), 600).astype(float) if classes else rng.normal(size=600)
     first, second = Table(features[:300], labels[:300]), Table(features[300:], labels[300:])
     problem = Problem(task, classes, tuple(FEATURES))
-    checkpoint = models.Checkpoint(tmp_path, "ours", models.Interruption())
+    checkpoint = models.Checkpoint(tmp_path, "ours")
     settings = {"num_iterations": 40, "bagging_fraction": 0.7, "num_leaves": 5, "seed": 7, **own}
     fitted = models.Model(model.fit(first, second, settings, problem, checkpoint), {"classes": classes})
     again, known = models.predict(fitted, second.features), checkpoint.predicted

@@ -379,7 +379,7 @@ def test_a_search_is_never_worse_than_the_defaults_and_prints_its_trials(tmp_pat
     printed = run(lay_out(tmp_path / "first", "binary"), learning_rate="0.5", trials="6")
     assert loss(tmp_path / "first") <= loss(tmp_path / "plain")
     assert len(re.findall(r"^trial \d+: ", printed, re.MULTILINE)) == 6
-    assert re.search(r"^trial 0: loss \S+ \(learning_rate=0.5, num_leaves=7, native_categories=False\)", printed)
+    assert re.search(r"^trial 0: loss \S+ \(learning_rate=0.5, num_leaves=7, native_categories=false\)", printed)
     run(lay_out(tmp_path / "second", "binary"), learning_rate="0.5", trials="6")
     assert (tmp_path / "first/model/model.txt").read_bytes() == (tmp_path / "second/model/model.txt").read_bytes()
     leaves = json.loads((tmp_path / "first/model/metadata.json").read_text())["hyperparameters"]["num_leaves"]

@@ -96,6 +96,15 @@ def test_categories_that_describe_a_patient_are_known_by_heart_too():
     assert not find(features, labels, kinds=["category"] * 8)["trusted"]
 
 
+def test_a_category_that_most_rows_lack_hides_no_twins():
+    """Rows without a value are partners of each other, none its own."""
+    features, labels = patients()
+    clinic = np.where(np.arange(400) < 20, np.arange(400) % 4, np.nan).repeat(10)
+    found = find(np.column_stack([features, clinic]), labels, kinds=["number"] * 5 + ["category"])
+    assert found["expected"] < 0.1
+    assert not found["trusted"]
+
+
 def test_rows_split_by_patient_leave_nothing_to_say():
     found = find(*patients(), groups=np.arange(400).repeat(10))
     assert found["trusted"]

@@ -32,11 +32,11 @@ from batchloop.container import (
     models,
     patches,
     pictures,
+    profile,
     raw,
     samples,
     server,
     tables,
-    tallies,
     usecase,
 )
 from batchloop.container.job import InputError
@@ -382,6 +382,14 @@ def test_pictures_that_training_has_too_are_said(copied: Callable[[Any], Any], s
     counts = "30 the same, 0 nearly" if same else "0 the same, 30 nearly"
     assert found["reason"].startswith(f"30 of 120 validation or test pictures are in training too ({counts};")
     assert found["trusted"] is not same
+
+
+def test_the_share_of_copies_is_of_the_pictures_that_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second one, where one more than fits is there."""
+    monkeypatch.setattr(leakage, "LOOKED", 40)
+    found = leak_of(train := noisy(60, 1), train[:42])
+    assert found["twins"] == {"validation": 1.0, "test": 1.0}
+    assert found["reason"].startswith("42 of 42 ")
 
 
 def test_pictures_that_are_alike_by_nature_are_no_copies() -> None:
@@ -740,11 +748,11 @@ def test_where_hosts_had_parts_of_the_pictures_those_of_the_first_are_shown(
     monkeypatch.setattr(job, "processing_input", lambda name: tmp_path / name)
     monkeypatch.setattr(job, "processing_output", lambda name: tmp_path / name)
     table(20).write_parquet(tmp_path / "raw" / "table.parquet")
-    alone = tallies.examples(samples.NAME, case())
-    tallies.write_baseline(case())
+    alone = profile.examples(samples.NAME, case())
+    profile.write_baseline(case())
     (tmp_path / "raw" / "table.parquet").unlink()
     assert len(alone["pictures"]["picture"]) == appearance.EXAMPLES
-    assert tallies.examples(samples.NAME, case()) == alone
+    assert profile.examples(samples.NAME, case()) == alone
 
 
 def test_of_pictures_a_sample_keeps_fewer(monkeypatch: pytest.MonkeyPatch) -> None:

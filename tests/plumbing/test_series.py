@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batchloop.container import artifacts, measures, models, raw, samples, seasonal, series, tables, tallies, usecase
+from batchloop.container import artifacts, measures, models, profile, raw, samples, seasonal, series, tables, usecase
 from batchloop.container.job import InputError
 from batchloop.container.metrics import GIVEN
 from batchloop.container.protocols import Problem, Table
@@ -563,7 +563,7 @@ def test_blocks_that_differ_among_each_other_make_counts_less_sure() -> None:
 
 def test_several_hosts_share_no_series() -> None:
     case = usecase.parse(tomllib.loads(USECASE))
-    for share in (lambda: samples.write_training(case), lambda: tallies.write_tally("counts", case, [])):
+    for share in (lambda: samples.write_training(case), lambda: profile.write_tally("counts", case, [])):
         with pytest.raises(InputError, match="hosts can't share them: write count = 1"):
             share()
 

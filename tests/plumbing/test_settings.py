@@ -770,6 +770,7 @@ HYPERPARAMETERS = [
     ('num_leaves = [7, 127, "log"]', "num_leaves = 7", "[tuning.search] num_leaves = 7 is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [127, 7]", "[tuning.search] num_leaves = [127, 7] is not"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [7, 7]", "num_leaves = [7, 7] is not [low, high]"),
+    ('num_leaves = [7, 127, "log"]', "num_leaves = [7.5, 127]", "num_leaves = [7.5, 127] is not [low, high]"),
     ('num_leaves = [7, 127, "log"]', "num_leaves = [7]", "num_leaves = [7] is not [low, high]"),
     ('num_leaves = [7, 127, "log"]', 'num_leaves = [7, 127, "lgo"]', 'or [low, high, "log"]'),
     ('num_leaves = [7, 127, "log"]', "num_iterations = [0, 5]", "num_iterations: 0 can't be tried: it is at least 1"),

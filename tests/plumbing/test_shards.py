@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from batchloop.container import artifacts, explanations, job, samples, tallies
+from batchloop.container import artifacts, explanations, job, profile, samples
 from batchloop.contract.flow import Flow
 from components.explainability import serve as explaining
 from components.monitoring import serve as monitoring
@@ -311,7 +311,7 @@ def test_a_baseline_of_a_sample_keeps_what_is_exact(flow: Flow, monkeypatch: pyt
     one, several = (json.loads((place / "baseline/baseline.json").read_text()) for place in (alone, together))
     assert several["rows"] == one["rows"] == 4010
     for before, now in zip(one["columns"], several["columns"], strict=True):
-        for key in tallies.EXACT:
+        for key in profile.EXACT:
             assert close(before.get(key), now.get(key)), (before["name"], key)
         assert sum(now["counts"]) < 600
         shares = [np.asarray(column["counts"]) / sum(column["counts"]) for column in (before, now)]

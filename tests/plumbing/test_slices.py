@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from batchloop.container import slices, usecase
+from batchloop.container import slice_metrics, slices, usecase
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from plumbing.adopted import Adopted
@@ -100,6 +100,17 @@ def test_a_slice_is_where_its_rows_are(case: UseCase) -> None:
     assert frame.filter(pl.col("age") > second).height == made.filter(pl.col("__slice:age").str.starts_with(">")).height
 
 
+def test_scored_rows_stand_in_their_order_with_their_slices(case: UseCase, tmp_path: Path) -> None:
+    """Sums of their scores depend on it: the same batch would give another report."""
+    table = people(60_000, 6)
+    table.drop("label").write_parquet(tmp_path / "new.parquet")
+    predictions = pl.LazyFrame({"id": table["id"].cast(pl.String).shuffle(seed=1)})
+    parts: dict[str, list[Any]] = {"age": [30.0, 60.0], "gender": ["f", "m"]}
+    found = slice_metrics.beside(case, parts, tmp_path, predictions).collect(engine="streaming")
+    assert found["__slice:age"].null_count() == 0
+    assert found["id"].equals(predictions.collect()["id"])
+
+
 def test_a_column_that_is_not_there_is_named(trained: Adopted) -> None:
     file = trained.root / "usecase.toml"
     text = file.read_text()
@@ -116,6 +127,8 @@ def test_a_batch_is_expected_and_measured_by_slice(trained: Adopted, case: UseCa
     new.select("id", "label").write_csv(trained.root / "labels.csv")
     scored = trained.score(_written(trained, new.drop("label")), labels=trained.root / "labels.csv")
     lines = {(line["column"], line["slice"]): line for line in scored.report["slices"]}
+    ages = [name for column, name in lines if column == "age"]
+    assert [ages[0][0], ages[2][0], *ages[3:]] == ["≤", ">", "missing"]
     best, worst = lines["gender", "f"], lines["gender", "m"]
     part = scored.predictions.with_columns(new["gender"], new["label"]).filter(pl.col("gender") == "m")
     assert worst["realised"] == pytest.approx(

@@ -400,9 +400,9 @@ def test_ranges_are_chosen_from_as_the_request_writes_them() -> None:
         def suggest_float(self, _name: str, low: float, _high: float, log: bool) -> float:
             return low
 
-    kinds: dict[str, list[Any]] = {
-        "IntegerParameterRanges": [{"Name": "a", "MinValue": "7", "MaxValue": "9", "ScalingType": "Linear"}],
-        "ContinuousParameterRanges": [{"Name": "b", "MinValue": "1e-05", "MaxValue": "1.0"}],
-        "CategoricalParameterRanges": [{"Name": "c", "Values": ["false", "true"]}],
-    }
-    assert hyperparameters.suggested(kinds, Low()) == {"a": "7", "b": "1e-05", "c": "false"}
+    ranges: list[tuple[str, Any]] = [
+        ("IntegerParameterRanges", {"Name": "a", "MinValue": "7", "MaxValue": "9", "ScalingType": "Linear"}),
+        ("ContinuousParameterRanges", {"Name": "b", "MinValue": "1e-05", "MaxValue": "1.0"}),
+        ("CategoricalParameterRanges", {"Name": "c", "Values": ["false", "true"]}),
+    ]
+    assert hyperparameters.suggested(ranges, Low()) == {"a": "7", "b": "1e-05", "c": "false"}

@@ -82,7 +82,7 @@ def charts(name: str) -> Markup:
     """Every table and chart, named so."""
     labels = [f"{name} {place}" for place in range(20)]
     return join(
-        report.table([name, "PSI", "note"], [[name, 0.5, [name, "b"]], ["a", None, "c"]], marked=[0], caption=name),
+        report.table([name, "PSI", "note"], [[name, 0.5, [name, "b"]], ["a", None, "c"]], marked=[0]),
         report.bars([(name, -0.5), ("b", 1.0)], "log-odds", name),
         report.compare([name, "b"], [0.4, 0.6], [0.5, 0.5], name),
         report.compare(labels, [0.05] * 20, [0.04] * 20, name),

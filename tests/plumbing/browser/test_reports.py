@@ -79,7 +79,7 @@ def test_names_that_mean_harm_are_shown_as_text(browser: Browser, made: Pages, w
     assert browser.ask(
         "return [...document.querySelectorAll('h2')].some(each => each.textContent === arguments[0])", word
     )
-    for part in ("th", "td", "caption", "figcaption", "svg > title", "svg > desc", "svg g > title", "section > p"):
+    for part in ("th", "td", "figcaption", "svg > title", "svg > desc", "svg g > title", "section > p"):
         texts = browser.ask("return [...document.querySelectorAll(arguments[0])].map(each => each.textContent)", part)
         assert any(word in text for text in texts), part
     assert browser.ask("return document.title").count("<script>alert(1)</script>") == 1

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def create(
 
 
 def with_labels(
-    case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | str | None
+    case: UseCase, baseline: Mapping[str, Any], drift: Mapping[str, Any], joined: Joined | None
 ) -> dict[str, Any]:
     """The report with `realised` (see realised.measured), null without labels; they may refute what was expected."""
     if joined is None:
@@ -121,11 +121,8 @@ def _compared(
     together = iter(compare([_distributions(one, now) for one, now, decides in every if decides], case.drift))
     found = []
     for one, now, decides in every:
-        if decides:
-            found.append(_column(one, now, next(together)))
-        else:
-            alone = replace(compare([_distributions(one, now)], case.drift)[0], drifted=False)
-            found.append(_column(one, now, alone) | {"decides": False, "adjusted_p_value": None})
+        comparison = next(together if decides else iter(compare([_distributions(one, now)], case.drift)))
+        found.append(_column(one, now, comparison, decides))
     return rows, score_rows, found
 
 
@@ -140,7 +137,7 @@ def _distributions(learned: Mapping[str, Any], now: Counted) -> Distributions:
     return Distributions(before, counts, pooled, learned["deviation"])
 
 
-def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Column:
+def _column(learned: Mapping[str, Any], now: Counted, found: Comparison, decides: bool) -> Column:
     """One column now beside the baseline: effects, missing and invalid values, what was never seen before."""
     numeric, every, rows = "edges" in learned, sum(learned["counts"]), max(float(now.counts.sum()), 1)
     beyond = []
@@ -152,9 +149,9 @@ def _column(learned: Mapping[str, Any], now: Counted, found: Comparison) -> Colu
     return {
         "name": learned["name"],
         "kind": learned["kind"],
-        "decides": True,
-        "drifted": found.drifted,
-        "adjusted_p_value": found.adjusted_p_value,
+        "decides": decides,
+        "drifted": decides and found.drifted,
+        "adjusted_p_value": found.adjusted_p_value if decides else None,
         # JSON knows no infinity: a constant that moved is any number of standard deviations away
         **{key: None if value is None or not np.isfinite(value) else value for key, value in found.effects.items()},
         "missing": float(now.counts[-1] - now.invalid) / rows,

@@ -45,7 +45,7 @@ def load(case: UseCase, scratch: Path) -> Champion:
         artifacts.check_manifest(folder, "algorithm", case.contract())
         return Champion(models.load(folder))
     except Exception as error:  # another library's files can make ours fail in any way
-        return Champion(reason=_unusable(f"the champion can't be used: {sentence(error)}"))
+        return Champion(reason=f"the champion can't be used: {sentence(error)}")
 
 
 def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -> Any:
@@ -70,15 +70,17 @@ def start(champion: Champion, schema: tables.Schema, classes: tuple[str, ...]) -
 
 def rival(champion: Champion, threads: int) -> tuple[Scored | None, str]:
     """The champion on the test rows as its own preprocessor sees them; without it the reason, "" for no champion."""
-    if champion.model is None:
-        return None, champion.reason
-    folder = job.channel("champion_test")
-    try:
-        if artifacts.is_absent(folder):
-            raise InputError(artifacts.absence(folder) or "there is no preprocessor that belongs to the champion.")
-        return scored(champion.model, test_rows("champion_test", champion.model), threads), ""
-    except Exception as error:  # as above
-        return None, _unusable(sentence(error))
+    folder, reason = job.channel("champion_test"), champion.reason
+    if champion.model is not None:
+        try:
+            if artifacts.is_absent(folder):
+                raise InputError(artifacts.absence(folder) or "there is no preprocessor that belongs to the champion.")
+            return scored(champion.model, test_rows("champion_test", champion.model), threads), ""
+        except Exception as error:  # as above
+            reason = sentence(error)
+    if reason:
+        log.warning("not comparable: %s", reason)
+    return None, reason
 
 
 def naive(candidate: Scored) -> Scored:
@@ -86,11 +88,6 @@ def naive(candidate: Scored) -> Scored:
     forecasts = candidate.predicted.copy()
     forecasts[:, 0], forecasts[:, 1:3] = forecasts[:, NAIVE], np.nan
     return replace(candidate, predicted=forecasts)
-
-
-def _unusable(reason: str) -> str:
-    log.warning("not comparable: %s", reason)
-    return reason
 
 
 def test_rows(channel: str, model: Model) -> Table:

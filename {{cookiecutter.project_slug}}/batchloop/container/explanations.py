@@ -113,16 +113,14 @@ def _shown(part: Explained, seen: Matrix, model: Model) -> str:
     names = part.frame[model.metadata["id"]].cast(pl.String).head(max(0, patches.SHOWN - part.first)).to_list()
     if part.found.raw.shape[1] > 1:
         names = [f"{name}: {classes[best]}" for name, best in zip(names, part.found.raw.argmax(axis=1), strict=False)]
-    shown = [[name, patches.shown(seen[row], values[row], features)] for row, name in enumerate(names)]
-    return json.dumps(shown)
+    return json.dumps([[name, patches.shown(seen[row], values[row], features)] for row, name in enumerate(names)])
 
 
 def _in_patches(part: Explained, seen: Matrix, features: Sequence[Feature]) -> tuple[Explained, Matrix]:
     """Rows whose pictures are patches, each with the sum of its pixels' attributions and their mean as its value."""
     means = patches.means(seen, features).astype(np.float32)
-    patched = [each["name"] for each in patches.parts(features) if each["kind"] == "patch"]
-    columns = dict(zip((each["name"] for each in patches.parts(features)), means.T, strict=True))
-    frame = part.frame.with_columns(pl.Series(name, columns[name]) for name in patched)
+    columns = zip(patches.parts(features), means.T, strict=True)
+    frame = part.frame.with_columns(pl.Series(one["name"], its) for one, its in columns if one["kind"] == "patch")
     found = replace(part.found, values=patches.added(part.found.values, features))
     return part._replace(frame=frame, found=found), means
 
@@ -265,18 +263,15 @@ def top(values: Values, count: int) -> NDArray[np.intp]:
 
 def in_words(column: pl.Series, feature: Feature) -> pl.Series:
     """A feature's values as people read them."""
-    text = column.cast(pl.String)
-    if "term" in feature:
-        words = pl.when(column > 0).then(pl.lit("in the text")).when(column == 0).then(pl.lit("not in it"))
-        text = pl.select(words).to_series()
-    elif feature["kind"] == "boolean":
-        text = pl.select(pl.when(column == 1).then(pl.lit("yes")).when(column == 0).then(pl.lit("no"))).to_series()
+    text, kind = column.cast(pl.String), feature["kind"]
+    if "term" in feature or kind == "boolean":
+        yes, no = map(pl.lit, ("in the text", "not in it") if "term" in feature else ("yes", "no"))
+        text = pl.select(pl.when(column > 0).then(yes).when(column == 0).then(no)).to_series()
     elif feature["name"].endswith("__days"):
         text = pl.from_epoch(column.cast(pl.Int64), time_unit="d").cast(pl.String)
-    elif feature["kind"] == "patch":
-        text = pl.Series([f"brightness {value:.0f}" for value in column], dtype=pl.String)
-    elif feature["kind"] in ("number", "date"):
-        text = pl.Series([None if value is None else f"{value:,.6g}" for value in column], dtype=pl.String)
+    elif kind in ("number", "date", "patch"):
+        form = "brightness {:.0f}" if kind == "patch" else "{:,.6g}"
+        text = pl.Series([None if value is None else form.format(value) for value in column], dtype=pl.String)
     return text.fill_null("missing").alias(feature["name"])
 
 
@@ -297,5 +292,4 @@ def moved(before: Values, after: Values) -> float:
 
 def page(case: UseCase, found: Mapping[str, Any], summary: Summary, examples: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page of serve mode, with some rows of explanations, or of train mode, without any."""
-    pictures = summary.pictures
-    return report.render("explanations.html", case=case, found=found, examples=examples, pictures=pictures)
+    return report.render("explanations.html", case=case, found=found, examples=examples, pictures=summary.pictures)

@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from batchloop.container.usecase import Tuning, UseCase
 SETTINGS = ("trials", "trial", "continue_training")  # of the job, not of the model
 SERVICE = ("sagemaker_", "_tuning_")  # the service and its SDK add names of their own
 OBJECTIVE = "trial:loss"  # what a trial of TuneModel prints
+KINDS = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")  # of a tuning job
+INTEGER, CONTINUOUS, CATEGORICAL = KINDS
+Option = dict[str, Any]  # an entry of one of these
 EXAMPLE = tuple({"name": name, "source": name, "kind": "number"} for name in ("a", "b"))  # features
 REPORT = 20  # rounds between two looks at whether a trial is worth going on with
 
@@ -54,10 +57,12 @@ def check(case: UseCase, given: Mapping[str, str]) -> None:
     """Ask the model about its hyperparameters and the ends of the search space. Raises InputError for a refused one."""
     values = resolve(case.hyperparameters, given)
     refuse(case, values)
-    for option in ranges(case.tuning.search, values):
-        for value in option.choices or (option.low, option.high):
-            for _, reason in _refused(case, {**values, option.name: value}):
-                raise _search_error(option.name, f": {value!r} can't be tried: {reason}.")
+    for _, option in ranges(case.tuning.search, values):
+        name = option["Name"]
+        for end in option.get("Values") or (option["MinValue"], option["MaxValue"]):
+            tried = resolve(values, {name: end})
+            for _, reason in _refused(case, tried):
+                raise _search_error(name, f": {tried[name]!r} can't be tried: {reason}.")
 
 
 def refuse(case: UseCase, values: Mapping[str, Any]) -> None:
@@ -83,64 +88,54 @@ def _refused(case: UseCase, values: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield "", f"components/algorithm/model.py refuses them on a few made-up rows: {reason}"
 
 
-@dataclass(frozen=True)
-class Range:
-    """Values to try for one hyperparameter: `choices`, or numbers from `low` to `high`."""
+def ranges(search: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, Option]]:
+    """[tuning.search] as a tuning job's request has it: KINDS and options, widened where the default lies outside.
 
-    name: str
-    choices: tuple[Any, ...] = ()
-    low: float = 0
-    high: float = 0
-    log: bool = False
-    whole: bool = False
-
-    def suggest(self, trial: Any) -> Any:
-        if self.choices:
-            return trial.suggest_categorical(self.name, self.choices)
-        if self.whole:
-            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
-
-
-def ranges(search: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Range]:
-    """[tuning.search] as ranges, widened where the default lies outside. Raises SettingError naming the wrong one."""
+    Raises SettingError naming the wrong one.
+    """
     if unknown := [name for name in search if name not in defaults]:
         close = nearest(unknown[0], defaults)
         raise SettingError(f"[tuning.search] {unknown[0]!r} is not among [hyperparameters]; {close}.")
     return [_range(name, values, defaults[name]) for name, values in search.items()]
 
 
-def _range(name: str, given: Any, default: Any) -> Range:
+def _range(name: str, given: Any, default: Any) -> tuple[str, Option]:
     values = given if isinstance(given, list) else []
     log = values[-1:] == ["log"]
     bounds = values[:-1] if log else values
-    choices = tuple(dict.fromkeys([*values, default]))
+    choices = [*dict.fromkeys([*values, default])]
     if not log and values and len(choices) > 1 and not {type(value) for value in choices} - {bool, str}:
-        return Range(name, choices=choices)
-    numbers = all(type(value) in (int, float) and abs(value) < HUGE for value in [*bounds, default])
+        return CATEGORICAL, {"Name": name, "Values": [text(value) for value in choices]}
+    taken = (int,) if type(default) is int else (int, float)  # a trial is told texts, read in the default's type
+    numbers = all(type(value) in taken and abs(value) < HUGE for value in [*bounds, default])
     if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
-        kinds = '[low, high] or [low, high, "log"] with low below high, or choices'
+        whole = f" (whole numbers, as {default} is)" if type(default) is int else ""
+        kinds = f'[low, high] or [low, high, "log"] with low below high{whole}, or choices'
         raise _search_error(name, f" = {given!r} is not {kinds}.")
     low, high = min(bounds[0], default), max(bounds[1], default)
     if log and low <= 0:
         whose = "[hyperparameters] has" if low < bounds[0] else "it has"
         raise _search_error(name, f': "log" needs values above 0, and {whose} {low}.')
-    return Range(name, low=low, high=high, log=log, whole=all(isinstance(value, int) for value in (low, high, default)))
+    kind, scale = INTEGER if type(default) is int else CONTINUOUS, "Logarithmic" if log else "Linear"
+    return kind, {"Name": name, "MinValue": text(low), "MaxValue": text(high), "ScalingType": scale}
 
 
 def _search_error(name: str, message: str) -> SettingError:
     return SettingError(f"[tuning.search] {name}{message}", "tuning", "search", name)
 
 
-def suggested(requested: Mapping[str, Sequence[Mapping[str, Any]]], trial: Any) -> dict[str, str]:
-    """Optuna's choice for ParameterRanges, which are the ranges as a tuning job's request has them."""
+def suggested(options: Iterable[tuple[str, Option]], trial: Any) -> dict[str, str]:
+    """Optuna's choice for ranges, as the texts that a training job takes."""
     chosen = {}
-    for kind, options in requested.items():
-        for option in options:
-            low, high = float(option.get("MinValue", 0)), float(option.get("MaxValue", 0))
-            log, whole = option.get("ScalingType") == "Logarithmic", kind == "IntegerParameterRanges"
-            values = Range(option["Name"], tuple(option.get("Values", ())), low, high, log, whole)
-            chosen[values.name] = text(values.suggest(trial))
+    for kind, option in options:
+        name, log = option["Name"], option.get("ScalingType") == "Logarithmic"
+        if kind == CATEGORICAL:
+            value = trial.suggest_categorical(name, option["Values"])
+        elif kind == INTEGER:
+            value = trial.suggest_int(name, int(option["MinValue"]), int(option["MaxValue"]), log=log)
+        else:
+            value = trial.suggest_float(name, float(option["MinValue"]), float(option["MaxValue"]), log=log)
+        chosen[name] = text(value)
     return chosen
 
 
@@ -163,7 +158,8 @@ def search(
     from optuna import TrialPruned  # noqa: PLC0415 - see `study`
 
     options, trying = ranges(tuning.search, defaults), study(int(defaults.get("seed", 0)))
-    trying.enqueue_trial({option.name: defaults[option.name] for option in options})
+    given = {name: defaults[name] for name in tuning.search}
+    trying.enqueue_trial({name: text(value) if isinstance(value, bool) else value for name, value in given.items()})
 
     def objective(trial: Any) -> float:
         def report(rounds: int, best: float, _predicted: Any) -> None:
@@ -171,11 +167,10 @@ def search(
             if trial.should_prune():
                 raise TrialPruned
 
-        chosen = {**defaults, **{option.name: option.suggest(trial) for option in options}}
-        return _loss(tables, chosen, problem, Watched(report))
+        return _loss(tables, resolve(defaults, suggested(options, trial)), problem, Watched(report))
 
     trying.optimize(objective, n_trials=trials, timeout=tuning.timeout_seconds, callbacks=[_print_trial])
-    return {**defaults, **trying.best_params}
+    return resolve(defaults, {name: text(value) for name, value in trying.best_params.items()})
 
 
 def attempt(tables: tuple[Table, Table], chosen: Mapping[str, Any], problem: Problem) -> None:

@@ -2,9 +2,12 @@
 
 First: are there more twins than between rows put together from the halves of two rows, as they are alike by nature?
 Second, and only then: is a model worse on rows whose twins were kept from it than one that has seen them?
+
+Pictures are held against those of training by their light and dark, whatever the contrast, as they are, mirrored or
+turned: thumbnails find the likest one, and their pixels decide. A picture of one grey is like none.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +15,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import copies, matrices, measures
+from batchloop.container import matrices, measures
 from batchloop.container.protocols import Feature, Matrix, Table
 
 Keys = NDArray[np.uint64]
@@ -25,6 +29,11 @@ CLOSE = 8  # bits of a float32 that rounding may change: numbers within 0.003 % 
 EXCESS = 0.05  # more twins than by nature, as a share of the rows
 HARM = 0.1  # of what guessing loses: so much of the measured skill is memory, and the metric is not to be trusted
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+KNOWN, LOOKED, AT_ONCE = 50_000, 500, 50  # pictures of training, of each other split, and of these at once
+THUMBNAIL = 16
+NEARLY = 0.999  # the correlation of pixels of a copy; of drawn shapes, digits and faces none were as alike by nature
+SHARE = 0.01  # of the pictures of a split: fewer copies are only logged
+Grey = NDArray[Any]  # pictures × rows × columns
 
 
 @dataclass(frozen=True)
@@ -70,24 +79,6 @@ def find(
             'entity, say which column names it: [split] method = "group"'
         )
     return leak
-
-
-def _of_pictures(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> dict[str, Any]:
-    """How many of the first picture's copies there are; only copies to the pixel make metrics untrustworthy."""
-    place, feature = next(each for each in enumerate(features) if each[1]["kind"] == "image")
-    matrices_of = {name: table.features for name, table in evaluated.items() if len(table.features)}
-    found = copies.find(train.features, matrices_of, feature, matrices.places(features)[place])
-    of = {name: min(copies.EVALUATED, len(matrix)) for name, matrix in matrices_of.items()}
-    twins = {name: sum(found[name]) / of[name] for name in found}
-    same, near = (sum(counts) for counts in zip(*found.values(), strict=True)) if found else (0, 0)
-    reason = (
-        f"{same + near} of {sum(of.values())} validation or test pictures are in training too ({same} the same, {near} "
-        "nearly; mirrored and turned ones count), and what is measured on them is partly memory: remove copies, or say "
-        'which column names what pictures are of: [split] method = "group"'
-    )
-    told = max(twins.values(), default=0.0) >= copies.SHARE
-    trusted = all(found[name][0] <= HARM * of[name] for name in found)
-    return {"twins": twins, "trusted": trusted, "reason": reason if told else None}
 
 
 def _sample(table: Table, rows: int) -> Table:
@@ -170,12 +161,11 @@ def _partners(features: Matrix, described: Sequence[Feature]) -> NDArray[np.int6
     """For each row another one at random, of the same value in the finest category: the contract names what that is."""
     columns = [features[:, position] for position, feature in enumerate(described) if feature["kind"] == "category"]
     finest = max(columns, key=lambda column: len(np.unique(column)), default=np.zeros(len(features)))
-    rows = np.arange(len(features))
-    order = np.lexsort((np.random.default_rng(SEED).random(rows.size), finest))
-    last = np.append(np.diff(finest[order]) != 0, True)
-    starts = np.append(0, np.flatnonzero(last)[:-1] + 1)
-    partners = np.empty_like(rows)
-    partners[order] = order[np.where(last, starts[np.cumsum(last) - last], np.minimum(rows + 1, rows.size - 1))]
+    order = np.lexsort((np.random.default_rng(SEED).random(len(features)), finest))
+    row = pl.col("row")
+    following = pl.coalesce(row.shift(-1), row.first()).over("value")
+    partners = np.empty_like(order)
+    partners[order] = pl.DataFrame({"row": order, "value": finest[order]}).select(following).to_series().to_numpy()
     return partners
 
 
@@ -232,3 +222,70 @@ def _compare(train: Table, keys: Keys, question: Question) -> tuple[float | None
 def _targets(task: str, labels: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Labels as predictions would be, a row an example: a probability of each class, or one number."""
     return np.eye(predicted.shape[1])[labels.astype(int)] if task == "multiclass" else labels[:, np.newaxis]
+
+
+def _of_pictures(train: Table, evaluated: Mapping[str, Table], features: Sequence[Feature]) -> dict[str, Any]:
+    """How many of the first picture's copies there are; only copies to the pixel make metrics untrustworthy."""
+    place, feature = next(each for each in enumerate(features) if each[1]["kind"] == "image")
+    columns = matrices.places(features)[place]
+    known = _grey(train.features, KNOWN, columns, feature)
+    pictures = {
+        name: _grey(table.features, LOOKED, columns, feature) for name, table in evaluated.items() if table.labels.size
+    }
+    thumbnails = _unit(_thumbnails(known))
+    found = {name: _copies(some, known, thumbnails) for name, some in pictures.items()}
+    twins = {name: sum(found[name]) / len(some) for name, some in pictures.items()}
+    same, near = (sum(counts) for counts in zip(*found.values(), strict=True)) if found else (0, 0)
+    reason = (
+        f"{same + near} of {sum(map(len, pictures.values()))} validation or test pictures are in training too ({same} "
+        f"the same, {near} nearly; mirrored and turned ones count), and what is measured on them is partly memory: "
+        'remove copies, or say which column names what pictures are of: [split] method = "group"'
+    )
+    told = max(twins.values(), default=0.0) >= SHARE
+    trusted = all(found[name][0] <= HARM * len(some) for name, some in pictures.items())
+    return {"twins": twins, "trusted": trusted, "reason": reason if told else None}
+
+
+def _copies(pictures: Grey, known: Grey, thumbnails: Grey) -> tuple[int, int]:
+    """How many pictures are the same as a known one, and how many are nearly."""
+    same = near = 0
+    for start in range(0, len(pictures), AT_ONCE):
+        some = pictures[start : start + AT_ONCE]
+        alike = np.zeros(len(some))
+        for turned in _turned(some):
+            likest = known[(_unit(_thumbnails(turned)) @ thumbnails.T).argmax(axis=1)]
+            equal = np.isclose(turned, likest, atol=1e-3).all(axis=(1, 2)) & (np.ptp(turned, axis=(1, 2)) > 0)
+            alike = np.maximum(alike, np.where(equal, 2.0, (_unit(turned) * _unit(likest)).sum(axis=1)))
+        same, near = same + int((alike > 1.5).sum()), near + int(((alike >= NEARLY) & (alike <= 1.5)).sum())
+    return same, near
+
+
+def _grey(matrix: Matrix, most: int, columns: slice, feature: Feature) -> Grey:
+    """The pictures of at most so many rows, evenly spread."""
+    some = matrix[:: max(1, -(-len(matrix) // most)), columns]
+    grey: Grey = some.reshape(-1, *feature["shape"]).mean(axis=3, dtype=np.float32)
+    return grey
+
+
+def _turned(pictures: Grey) -> Iterator[Grey]:
+    """As they are, turned by quarters, and mirrored."""
+    for sides in (pictures, pictures[:, :, ::-1]):
+        yield from (np.rot90(sides, quarters, (1, 2)) for quarters in range(4))
+
+
+def _thumbnails(pictures: Grey) -> Grey:
+    side = min(THUMBNAIL, pictures.shape[1])
+    borders = [pictures.shape[1] * place // side for place in range(side)]
+    sums = np.add.reduceat(np.add.reduceat(pictures, borders, axis=1), borders, axis=2)
+    lengths = np.diff([*borders, pictures.shape[1]])
+    thumbnails: Grey = sums / np.outer(lengths, lengths).astype(np.float32)
+    return thumbnails
+
+
+def _unit(pictures: Grey) -> Grey:
+    """Pictures × pixels around zero and of length 1, so that products are correlations; zeros for one grey."""
+    flat = pictures.reshape(len(pictures), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    made: Grey = np.divide(flat, length, out=np.zeros_like(flat), where=length > 1e-3)
+    return made

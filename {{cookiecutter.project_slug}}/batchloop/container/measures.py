@@ -4,7 +4,7 @@ A metric that the labels don't allow (the AUC of one class, the R² of a constan
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,14 +130,9 @@ def average_precision(cells: Cells, hits: Floats) -> Floats:
 
 def measure(task: str, labels: Floats, predicted: Floats, threshold: float) -> dict[str, float]:
     """All metrics of a task. `predicted` is what model.predict gave; labels are class positions, or values."""
-    match task:
-        case "binary":
-            return binary(labels, predicted, threshold)
-        case "multiclass":
-            return multiclass(labels, predicted)
-        case "forecasting":
-            return forecasting(labels, predicted)
-    return regression(labels, predicted)
+    if task == "binary":
+        return binary(labels, predicted, threshold)
+    return {"multiclass": multiclass, "forecasting": forecasting, "regression": regression}[task](labels, predicted)
 
 
 def binary(labels: Floats, scores: Floats, threshold: float) -> dict[str, float]:
@@ -220,18 +215,16 @@ def points(task: str, predicted: Floats) -> Floats:
 def reliability(outcomes: NDArray[np.bool_], scores: Floats) -> list[dict[str, Any]]:
     """In each tenth of the score's range that holds rows: their mean score, and the share for which it came true."""
     bins = np.clip(scores * BINS, 0, BINS - 1).astype(np.int8)
-    order, rows = np.argsort(bins, kind="stable"), np.bincount(bins, minlength=BINS)
-    ends = np.cumsum(rows)
+    parts = {position: bins == position for position in range(BINS) if np.any(bins == position)}
     return [
         {
-            "from": int(position) / BINS,
-            "to": (int(position) + 1) / BINS,
+            "from": position / BINS,
+            "to": (position + 1) / BINS,
             "mean_score": float(scores[inside].mean()),
             "observed": float(outcomes[inside].mean()),
-            "rows": int(rows[position]),
+            "rows": int(inside.sum()),
         }
-        for position in np.flatnonzero(rows)
-        for inside in (order[ends[position] - rows[position] : ends[position]],)
+        for position, inside in parts.items()
     ]
 
 
@@ -257,6 +250,11 @@ class Scored:
     predicted: Floats
     threshold: float = 0.5
     groups: Rows | None = None
+
+    def part(self, rows: Rows) -> "Scored":
+        """Some of the rows by themselves."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, labels=self.labels[rows], predicted=self.predicted[rows], groups=groups)
 
     def measured(self, rows: Rows | slice = slice(None)) -> dict[str, float]:
         return measure(self.task, self.labels[rows], self.predicted[rows], self.threshold)
@@ -307,8 +305,6 @@ def _resamples(groups: Rows) -> tuple[float, Iterator[Rows]]:
     def sample() -> Rows:
         """All rows of some groups, one group after another; those of group g stand in `order` from starts[g] on."""
         chosen = random.integers(0, sizes.size, count)
-        if sizes.size == groups.size:  # each row is a group
-            return order[starts[chosen]]
         ends = np.cumsum(sizes[chosen])
         rows: Rows = order[np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - sizes[chosen]), sizes[chosen])]
         return rows

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 EXAMPLES, COMPARED = 1000, 1000  # rows on which hyperparameters are tried, and predictions compared
 ENOUGH = 200  # values that the ends of an interval are drawn from
 EVERY, SECONDS = 100, 60  # rounds between two checkpoints, and seconds, whichever come first
-STATE, TUNED = "fit.txt", "tuning.json"  # of the first, line 1 says whose state the rest is
+STATE, TUNED = "fit.txt", "tuning.txt"  # of which line 1 says whose the rest is
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,11 @@ def fit_together(train: Table, validation: Table, hyperparameters: Mapping[str, 
 
 def predict(model: Model, features: Matrix, threads: int = 0) -> Predicted:
     """The model's predictions, a row each; without rows, an empty answer of the right shape."""
+    forecasting, classes = model.metadata.get("task") == "forecasting", len(model.metadata["classes"])
     if not len(features):
-        classes = len(model.metadata["classes"])
-        forecasting = model.metadata.get("task") == "forecasting"
         return np.empty((0, len(FORECAST)) if forecasting else (0, classes) if classes > 2 else 0)
     predicted = np.asarray(module().predict(model.fitted, features, threads), dtype=np.float64)
-    if model.metadata.get("task") != "forecasting":
+    if not forecasting:
         return predicted
     given = _given(model, features)
     known = np.asarray(model.metadata.get("interval", [[np.nan, np.nan]]))
@@ -175,86 +174,53 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-@dataclass
-class Interruption:
-    """Whether SIGTERM came. While `fitting` the next round ends the process, otherwise the signal itself does."""
-
-    fitting: bool = False
-    came: bool = False
-
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.fitting:
-            raise SystemExit("interrupted; run it again to start over")
-        self.came = True
-
-
-@contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Take SIGTERM: the first process of a container would not notice it otherwise."""
-    interruption = Interruption()
-    before = signal.signal(signal.SIGTERM, interruption.on_signal)
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class Checkpoint:
     """The Progress of one fit, told from others by code and `identity`; `start` to go on from. Its state is a text."""
 
-    def __init__(self, folder: Path, identity: Any, interruption: Interruption, start: Any = None) -> None:
-        self.file, self.fingerprint, self.interruption = folder / STATE, _owner(identity), interruption
-        self.start, self.written, self.pace = start, time.monotonic(), Pace()
-        self.predicted: Predicted | None = None
+    predicted: "Predicted | None" = None
+    stopping = False  # SIGTERM came
+
+    def __init__(self, folder: Path, identity: Any, start: Any = None) -> None:
+        self.file, self.owner, self.start = folder / STATE, _owner(identity), start
+        self.written, self.pace = time.monotonic(), Pace()
 
     def interrupted(self) -> str | None:
         """The state of this fit to go on from, or None."""
-        try:
-            first, _, text = self.file.read_text(encoding="utf-8").partition("\n")
-            head = json.loads(first)
-            if head["fingerprint"] != self.fingerprint or head["text"] != digest(text):
-                log.info("the checkpoint is of other data or hyperparameters; starting afresh")
-                return None
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the checkpoint can't be read (%s); starting afresh", error)
-            return None
-        log.info("going on from a checkpoint of %s rounds", head["rounds"])
-        return text
+        return _read(self.file, self.owner)
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """While inside, SIGTERM waits for the end of the round."""
-        self.interruption.fitting = True
-        yield
-        self.interruption.fitting = False
-        if self.interruption.came:
+        """While inside, SIGTERM waits for the end of the round; before and after it ends the process at once."""
+        before = signal.signal(signal.SIGTERM, self.on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if self.stopping:
             raise SystemExit("interrupted after the last round")
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
 
     def after_round(self, rounds: int, loss: float, state: Callable[[], str]) -> None:
         """Write the checkpoint when it is due, and stop after SIGTERM."""
         self.pace.say("round %s: loss %.5g on validation", rounds, loss)
-        if rounds % EVERY == 0 or time.monotonic() - self.written > SECONDS or self.interruption.came:
-            self.written, text = time.monotonic(), state()
-            head = {"fingerprint": self.fingerprint, "rounds": rounds, "text": digest(text)}
-            _write(self.file, f"{json.dumps(head)}\n{text}")
-        if self.interruption.came:
+        if rounds % EVERY == 0 or time.monotonic() - self.written > SECONDS or self.stopping:
+            self.written = time.monotonic()
+            _write(self.file, self.owner, f"{rounds} rounds", state())
+        if self.stopping:
             raise SystemExit(f"interrupted after {rounds} rounds; the checkpoint holds them")
 
 
 def remember(folder: Path, identity: Any, hyperparameters: dict[str, Any]) -> None:
     """Keep what a search found: it may have taken much longer than the fit."""
-    _write(folder / TUNED, json.dumps({"fingerprint": _owner(identity), "hyperparameters": hyperparameters}))
+    _write(folder / TUNED, _owner(identity), "the search", json.dumps(hyperparameters))
 
 
 def recall(folder: Path, identity: Any) -> dict[str, Any] | None:
     """What a search over the same data found before the interruption, or None."""
-    try:
-        state = json.loads((folder / TUNED).read_text(encoding="utf-8"))
-        return dict(state["hyperparameters"]) if state["fingerprint"] == _owner(identity) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found: dict[str, Any] | None = json.loads(_read(folder / TUNED, _owner(identity)) or "null")
+    return found
 
 
 def forget(folder: Path) -> None:
@@ -268,12 +234,29 @@ def _owner(identity: Any) -> str:
     return digest([os.environ.get("CODE_VERSION"), identity])
 
 
-def _write(file: Path, text: str) -> None:
-    """All of the text or none of it, even when the machine goes away."""
+def _read(file: Path, owner: str) -> str | None:
+    """The text that this owner has kept, or None."""
+    try:
+        first, _, text = file.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(first)
+        if head["owner"] != owner or head["text"] != digest(text):
+            log.info("the checkpoint is of other data or hyperparameters; starting afresh")
+            return None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the checkpoint can't be read (%s); starting afresh", error)
+        return None
+    log.info("going on from a checkpoint of %s", head["of"])
+    return text
+
+
+def _write(file: Path, owner: str, of: str, text: str) -> None:
+    """Keep all of a text or none of it, even when the machine goes away."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as handle:
-        handle.write(text)
+        handle.write(f"{json.dumps({'owner': owner, 'of': of, 'text': digest(text)})}\n{text}")
         handle.flush()
         os.fsync(handle.fileno())
     partial.replace(file)

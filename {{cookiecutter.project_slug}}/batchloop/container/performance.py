@@ -201,7 +201,7 @@ def p_value(
     def drops(members: NDArray[np.bool_]) -> Floats:
         """By how much the members are expected to be worse than the others, for each row of `members`."""
         rows = {
-            name: np.add.reduceat(members[:, pool.order], pool.starts, axis=1, dtype=float)
+            name: np.array([np.bincount(pool.places, some, pool.rows.size) for some in members])
             for name, pool in pools.items()
         }
         first, second = (
@@ -222,11 +222,10 @@ def p_value(
 
 
 class _Pool:
-    """Rows in the order of their cells, and each cell: begin, rows, score in its middle, class, probability."""
+    """The place of each row among the cells, and each cell: rows, score in its middle, class, probability."""
 
     def __init__(self, numbers: Numbers, calibration: Calibration) -> None:
-        self.order = np.argsort(numbers, kind="stable")
-        cells, self.starts, rows = np.unique(numbers[self.order], return_index=True, return_counts=True)
+        cells, self.places, rows = np.unique(numbers, return_inverse=True, return_counts=True)
         self.rows, self.chosen = rows.astype(float), (cells % 2).astype(float)
         self.scores = 1 / (1 + np.exp(-np.clip((cells // 2 + 0.5) * STEP - REACH, -REACH, REACH)))
         self.probabilities = calibration.probabilities(self.scores)
@@ -238,13 +237,12 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     By score column, `cells` holds scores, rows and chosen as in Cells, and the hits: rows where the score came true;
     `sample` the numbers of single rows' cells, one row a group.
     """
-    metric, classes = evaluation.get("metric"), case.data.classes
+    metric, binary = evaluation.get("metric"), case.data.task == "binary"
     if reason := _obstacle(case, scored, evaluation):
         return {"metric": metric, "reason": reason}
     # each score and the class whose probability it is; "" stands for the predicted one
-    columns = (
-        {TOP: classes[-1]} if case.data.task == "binary" else {TOP: "", **{f"score:{one}": one for one in classes}}
-    )
+    several = {TOP: "", **{f"score:{name}": name for name in case.data.classes}}
+    columns = {TOP: case.data.classes[-1]} if binary else several
     groups = [raw.GROUP] if raw.GROUP in scored.collect_schema() else []
     needed = ["prediction", LABEL, *columns]
     table = scored.select(*needed, *groups).drop_nulls(needed).collect()
@@ -252,7 +250,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     alone = alone.unique(groups, keep="first", maintain_order=True) if groups else alone
     if reason := _too_little(case, table, list(columns), alone.height):
         return {"metric": metric, "reason": reason}
-    threshold = evaluation["threshold"] if case.data.task == "binary" else 0.0
+    threshold = evaluation["threshold"] if binary else 0.0
     cells = {name: asdict(one) for name, one in count(table.lazy(), list(columns), threshold).items()}
     for name, label in columns.items():
         outcomes = (table[LABEL] == (label or table["prediction"])).to_numpy().astype(float)

@@ -1,11 +1,12 @@
 """What a column looks like: bins that were learned once, and counts over them, in one streaming pass.
 
 A number's bins are told by their right ends, a category's by its known values, and there is one for all others. A date
-counts as days since 1970. The last bin is always "missing".
+counts as days since 1970. The last bin is always "missing". Several hosts that have parts of a table count their own;
+what they wrote adds up, and a sample of all draws the bins.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from math import isfinite
 from operator import itemgetter
@@ -16,9 +17,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from batchloop.container import files, measured, raw, seasonal
+from batchloop.container import appearance, files, job, measured, raw, samples, seasonal
+from batchloop.container.job import InputError
 from batchloop.container.protocols import Bins, DriftFile
 from batchloop.container.report import dated
+from batchloop.container.samples import NAME, Sample
 from batchloop.container.usecase import UseCase
 
 BATCH, CELLS, LEAST = 131_072, 4_000_000, 2_048  # rows counted at once, and cells, but not fewer rows
@@ -31,6 +34,7 @@ PLACE, HALF = "__place", 2**31  # of a row among all, from 0 to 2^32: those of t
 CODE = "__code:"  # of a category's bin
 GOLDEN = 2_654_435_761  # 2^32 times the golden ratio: the halves fall evenly on rows of any period (Knuth, 6.4)
 ROWS_A_BIN = 20  # half of them are counted
+EXACT = ("missing", "invalid", "low", "high", "mean", "deviation")  # of a column of the baseline
 One = pl.LazyFrame | Callable[[], Iterable[pl.DataFrame]]  # read each time anew
 Rows = One | Mapping[tuple[str, ...], pl.LazyFrame]  # or, for some columns each, rows of their own
 
@@ -280,3 +284,73 @@ def labels(column: Bins) -> list[str]:
     ends = [dated(edge, column["kind"]) for edge in column["edges"]]
     edges = [end if isinstance(end, str) else f"{end:,.4g}" for end in ends]
     return [*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}" if edges else "any", "missing"]
+
+
+def write_tally(name: str, case: UseCase, bins: Sequence[Bins], sample: Sample | None = None) -> None:
+    """What is counted of this host's raw files, of which there may be none; their rows are added to the sample."""
+    folder = job.processing_input("raw")
+    samples.whole_series(case, "monitoring")
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for batch in intact(folder, case)() if job.holds_files(folder) else ():
+            if sample:
+                sample.add(batch)
+            yield batch
+
+    rows, counted = count(batches, bins)
+    columns = {
+        name: {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(one).items()}
+        for name, one in counted.items()
+    }
+    pictures = appearance.examples(folder, measured.seen(case)) if job.holds_files(folder) else {}
+    samples.write_share(name, {"rows": rows, "columns": columns, "examples": pictures})
+
+
+def tally(name: str) -> Tally:
+    """All hosts' counts together. Raises InputError."""
+    total, counted = 0, dict[str, Counted]()
+    for share in samples.shares(name):
+        total += share["rows"]
+        for column, its in share["columns"].items():
+            arrays = {key: np.asarray(its[key], float) for key in ("counts", "sums", "held")}
+            one = Counted(**its | arrays)
+            counted[column] = counted[column].merge(one) if column in counted else one
+    return total, counted
+
+
+def examples(name: str, case: UseCase) -> dict[str, Any]:
+    """appearance.examples of the raw files; where hosts had parts of them, the first host's that has any."""
+    if job.holds_files(folder := job.processing_input("raw")):
+        return appearance.examples(folder, measured.seen(case))
+    return next((found for share in samples.shares(name) if (found := share["examples"])), {})
+
+
+def write_baseline(case: UseCase) -> None:
+    """Of monitoring: this host's rows counted without bins, and a sample to draw the bins from."""
+    sample = Sample()
+    write_tally(NAME, case, _unbinned(case), sample)
+    sample.write()
+
+
+def _unbinned(case: UseCase) -> list[Bins]:
+    return [
+        {"name": name, "kind": kind, "edges" if kind in ("number", "date") else "values": []}
+        for name, kind in measured.kinds(case.sources()).items()
+    ]
+
+
+def baseline(case: UseCase) -> tuple[int, list[dict[str, Any]]]:
+    """As learned, of raw; from a sample come bins, and what is counted in them. Raises InputError."""
+    kinds, folder, sampled = measured.kinds(case.sources()), job.processing_input("raw"), bool(samples.spread())
+    rows = samples.drawn() if sampled else table(folder, case, again=True)
+    total, columns = learned(rows, kinds, case.drift.bins)
+    if total == 0:
+        raise InputError(f"{files.find(folder)[0].name} holds a header and no rows.")
+    if not sampled:
+        return total, columns
+    total, counted = tally(NAME)
+    exact = [described(column, counted[column["name"]], total) for column in _unbinned(case)]
+    return total, [
+        column | {key: of_all[key] for key in EXACT if key in of_all}
+        for column, of_all in zip(columns, exact, strict=True)
+    ]

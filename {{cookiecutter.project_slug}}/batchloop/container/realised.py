@@ -1,7 +1,7 @@
 """Realised performance: labels of scored rows joined with the stored predictions, and the metrics they give."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -17,7 +17,6 @@ from batchloop.container.usecase import UseCase
 ANSWERS = "__answers"  # how many different ones an id was given
 SMALL_EFFECT, FEW = 0.1, 30  # in standard deviations; rows below which a mean or a standard error is no good one
 OF_THE_CLASS = ("precision", "recall", "f1", "average_precision")
-NOTHING: Mapping[str, Any] = dict.fromkeys(("value", "low", "high", "expected", "reference", "drop")) | {"alarm": False}
 
 
 @dataclass(frozen=True)
@@ -25,26 +24,28 @@ class Joined:
     """`rows` are the scored rows with a label: `__label`, prediction, scores, and `__group` where [split] names one.
 
     `scored` counts all rows that have a prediction, `left_out` the label rows that could not be used, by why. `bias`
-    says in words how the labelled rows differ from the others, "" where they look like a random share of them.
+    says in words how the labelled rows differ from the others, "" where they look like a random share of them, and
+    `reason` why labels and predictions can't be put together, where there are no rows.
     """
 
-    rows: pl.DataFrame
-    scored: int
-    left_out: Mapping[str, int]
-    bias: str
+    rows: pl.DataFrame = field(default_factory=pl.DataFrame)
+    scored: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    bias: str = ""
+    reason: str = ""
 
 
-def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: Path) -> Joined | str:
-    """The labels in `folder` with what was predicted, or why they can't be put together.
+def join(case: UseCase, folder: Path, predictions: pl.LazyFrame, scored_files: Path) -> Joined:
+    """The labels in `folder` with what was predicted.
 
     Raises InputError for a table that can't be read or has no label. An id that comes more than once counts once where
     its rows agree, and not at all where they contradict each other; labels of one period of series by their mean.
     """
     identity = case.data.id or raw.NO_ID
     if not case.keys() and not same_rows(case, folder, scored_files):
-        return (
-            "[data] id is empty, so labels and predictions meet by file and row number, and the labelled files are not "
-            "the ones that were scored; give the table an id, or the scored files with the label added"
+        return Joined(
+            reason="[data] id is empty, so labels and predictions meet by file and row number, and the labelled files "
+            "are not the ones that were scored; give the table an id, or the scored files with the label added"
         )
     labels, counts = _labels(case, folder, identity)
     schema = predictions.collect_schema().names()
@@ -113,8 +114,7 @@ def same_rows(case: UseCase, folder: Path, scored_files: Path) -> bool:
 
 def _bias(case: UseCase, rows: pl.DataFrame, scored: pl.LazyFrame, names: list[str]) -> str:
     """The score that sets labelled rows apart from the others most, by a test of two means at [drift] significance."""
-    moments = [pl.col(name).mean().alias(f"{name}|mean") for name in names]
-    moments += [pl.col(name).var(ddof=0).alias(f"{name}|variance") for name in names]
+    moments = pl.col(names).mean().name.suffix("|mean"), pl.col(names).var(ddof=0).name.suffix("|variance")
     row = scored.select(*moments, rows=pl.len()).collect(engine="streaming").row(0, named=True)
     rest, largest = row["rows"] - rows.height, NormalDist().inv_cdf(1 - case.drift.significance / 2 / len(names))
     if min(rest, rows.height) < FEW:
@@ -145,9 +145,7 @@ def learned(case: UseCase, scored: pl.LazyFrame, evaluation: Mapping[str, Any]) 
     return {"metric": metric, "threshold": threshold, "rows": table.height, "metrics": errors}
 
 
-def measured(
-    case: UseCase, baseline: Mapping[str, Any], joined: Joined | str, expected: Mapping[str, Any]
-) -> dict[str, Any]:
+def measured(case: UseCase, baseline: Mapping[str, Any], joined: Joined, expected: Mapping[str, Any]) -> dict[str, Any]:
     """The `realised` of drift.json; `expected` is its `performance`, the estimate from before there were labels.
 
     value, low, high: the gate's metric on the labelled rows, with 95 % limits; null with a `reason` where it is not
@@ -158,18 +156,14 @@ def measured(
     """
     known: Mapping[str, Any] = baseline.get("validation", {})
     metric = known.get("metric") or expected.get("metric")
-    report: dict[str, Any] = {"metric": metric, "limit": case.drift.performance_drop}
-    if isinstance(joined, str):
-        nobody: dict[str, Any] = {"rows": 0, "share": None, "left_out": {}, "bias": ""}
-        return {**report, **NOTHING, **nobody, "reason": joined, "metrics": {}}
-    rows = joined.rows.height
-    report |= {"rows": rows, "share": rows / joined.scored if joined.scored else None}
-    report |= {"left_out": dict(joined.left_out), "bias": joined.bias, **NOTHING}
-    if rows < case.drift.minimum_rows:
-        reason = f"{rows:,} rows with label and prediction are fewer than [drift] minimum_rows"
-        return {**report, "reason": f"{reason} = {case.drift.minimum_rows:,}", "metrics": {}}
-    if absent := _absent(case, joined.rows.columns):
-        return {**report, "reason": absent, "metrics": {}}
+    rows, least = joined.rows.height, case.drift.minimum_rows
+    report: dict[str, Any] = {"metric": metric, "limit": case.drift.performance_drop, "rows": rows}
+    report |= {"share": rows / joined.scored if joined.scored else None, "left_out": dict(joined.left_out)}
+    nothing = dict.fromkeys(("value", "low", "high", "expected", "reference", "drop"))
+    report |= {"bias": joined.bias, **nothing, "alarm": False}
+    few = f"{rows:,} rows with label and prediction are fewer than [drift] minimum_rows = {least:,}"
+    if reason := joined.reason or (few if rows < least else _absent(case, joined.rows.columns)):
+        return {**report, "reason": reason, "metrics": {}}
     scored = scored_rows(case, joined.rows, float(known.get("threshold", 0.5)))
     found = {name: _beside(case, name, one, known, expected) for name, one in scored.spreads().items()}
     if _few_of_class(scored):  # what precision and the like are shares of

@@ -24,6 +24,7 @@ LONG = 28  # characters from which on a cell's text may wrap
 TOP, HEIGHT = 12, 150  # pixels above and of the field of an upright chart
 LEFT = 10.0  # percent kept for the numbers of an upright chart's scale
 FEW = 7  # bins up to which each has a line of its own
+TICKS = 4  # on a scale, about
 PHONE, CHARACTER, GAP = 320, 7.5, 12  # pixels that ticks share on a phone, of a character, and between two ticks
 EPOCH = date(1970, 1, 1)
 
@@ -104,9 +105,9 @@ def limits(values: Sequence[float | None]) -> tuple[float, float]:
     return (low, high) if low < high else (low - (abs(low) / 10 or 1.0), high + (abs(high) / 10 or 1.0))
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[tuple[float, str]]:
-    """Up to `most` round values from low to high with their texts."""
-    size = high / most - low / most
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Few round values from low to high with their texts."""
+    size = high / TICKS - low / TICKS
     if not max(1e-12, 1e-12 * max(abs(low), abs(high))) < size < 1e15:  # nor finer than numbers of this size are
         return [(low, f"{low:.3g}"), (high, f"{high:.3g}")]
     exponent = math.floor(math.log10(size))
@@ -116,15 +117,13 @@ def ticks(low: float, high: float, most: int = 4) -> list[tuple[float, str]]:
     return [(multiple * step, f"{multiple * step:,.{decimals}f}") for multiple in multiples]
 
 
-def table(
-    headers: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Sequence[int] = (), caption: str = ""
-) -> Markup:
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Sequence[int] = ()) -> Markup:
     """A table; a list in a cell is written in lines, `marked` rows (from 0) stand out, known headers are explained."""
     columns = [_column([row[position] for row in rows]) for position in range(len(headers))]
     kinds = [kind for kind, _ in columns]
     lines = [list(zip(kinds, cells, strict=True)) for cells in zip(*(cells for _, cells in columns), strict=True)]
     heads = list(zip(headers, kinds, strict=True))
-    return _part("table", columns=heads, rows=lines, marked=marked, caption=caption)
+    return _part("table", columns=heads, rows=lines, marked=marked)
 
 
 def _column(values: Sequence[object]) -> tuple[str, list[list[str]]]:

@@ -12,9 +12,9 @@ import polars as pl
 
 from batchloop.container import metrics, performance, raw, realised, usecase
 from batchloop.container.job import InputError
-from batchloop.container.measures import Scored, Spread, spreads
+from batchloop.container.measures import Scored
 from batchloop.container.raw import SLICE
-from batchloop.container.slices import MISSING, OTHER, Learned, assigned
+from batchloop.container.slices import MISSING, Learned, assigned, names
 from batchloop.container.usecase import Column, UseCase
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def evaluated(
     if not case.slices.columns:
         return {}
     same = champion is not None and np.array_equal(champion.labels, candidate.labels)
-    lines = measured(candidate, table, case, champion if same else None)
+    lines = measured(candidate, table, case, parts, champion if same else None)
     known = [line for line in lines if line["value"] is not None]
     smaller = case.gate.metric in metrics.SMALLER_IS_BETTER
     worst = min(known, key=lambda line: -line["value"] if smaller else line["value"], default=None)
@@ -40,7 +40,7 @@ def evaluated(
 
 
 def measured(
-    scored: Scored, table: pl.DataFrame, case: UseCase, champion: Scored | None = None
+    scored: Scored, table: pl.DataFrame, case: UseCase, parts: Learned, champion: Scored | None = None
 ) -> list[dict[str, Any]]:
     """A line a slice: column, slice, rows, the gate's metric with its 95 % limits, and the champion's on these rows.
 
@@ -49,30 +49,15 @@ def measured(
     metric, lines = case.gate.metric, []
     for column in table.columns:
         name, of = column.removeprefix(SLICE), table[column].to_numpy()
-        for part in sorted(table[column].unique(), key=_in_order):
-            rows = np.flatnonzero(of == part)
-            found = _spread(scored, rows, metric) if len(rows) >= case.slices.minimum_rows else None
+        for part in names(name, parts[name], case):
+            if not (rows := np.flatnonzero(of == part)).size:
+                continue
+            found = scored.part(rows).spreads().get(metric) if len(rows) >= case.slices.minimum_rows else None
             value = math.nan if champion is None or found is None else champion.measured(rows)[metric]
             before = value if math.isfinite(value) else None
             line = {"column": name, "slice": part, "rows": len(rows), "champion": before}
             lines.append(line | {key: getattr(found, key, None) for key in ("value", "low", "high")})
     return lines
-
-
-def _spread(scored: Scored, rows: Any, metric: str) -> Spread | None:
-    """A metric on some of the rows, with its limits; None where these rows don't allow it."""
-    groups = None if scored.groups is None else scored.groups[rows]
-    return spreads(lambda some: {metric: scored.measured(rows[some])[metric]}, len(rows), groups).get(metric)
-
-
-def _in_order(part: str) -> tuple[int, float, str]:
-    """Parts of a number from low to high, categories by their names, the others and the missing ones last."""
-    rank = 3 if part in (MISSING, OTHER) else {"≤": 0, ">": 2}.get(part[0], 1)
-    low, to, _ = part.replace(",", "").partition(" to ")
-    try:
-        return rank, float(low) if to else 0.0, part
-    except ValueError:
-        return rank, 0.0, part
 
 
 def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFrame) -> pl.LazyFrame:
@@ -90,7 +75,9 @@ def beside(case: UseCase, parts: Learned, folder: Path, predictions: pl.LazyFram
         log.warning("performance by slice is not known: %s", error)
         return predictions
     sliced = table.select(pl.col(name), *assigned(parts, narrow)).unique(name, keep="none")
-    return predictions.with_columns(pl.col(name).cast(pl.String)).join(sliced, on=name, how="left")
+    return predictions.with_columns(pl.col(name).cast(pl.String)).join(
+        sliced, on=name, how="left", maintain_order="left"
+    )
 
 
 def of_batch(
@@ -98,21 +85,20 @@ def of_batch(
 ) -> list[dict[str, Any]]:
     """A line a slice of a batch: `column`, `slice`, `rows`, and the gate's metric as expected without labels
     (`expected`, `expected_low`, `expected_high`) and as realised (`realised`, …), null where it is not known."""
-    scored = scored.filter(pl.col("error").is_null())
-    names = [name for name in scored.collect_schema() if name.startswith(SLICE)]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for name in names:
-        for part, rows in scored.group_by(name).len().drop_nulls().sort(name).collect(engine="streaming").iter_rows():
-            line: dict[str, Any] = {"column": name.removeprefix(SLICE), "slice": part, "rows": rows}
-            line |= dict.fromkeys(f"{kind}{end}" for kind in ("expected", "realised") for end in ("", "_low", "_high"))
-            if rows >= case.slices.minimum_rows:
-                here = performance.estimated(case, baseline, scored.filter(pl.col(name) == part))
-                line |= {"expected": here["estimated"], "expected_low": here["low"], "expected_high": here["high"]}
-            found[line["column"], part] = line
-    if labelled is not None and names and set(names) <= set(labelled.columns):
-        threshold = float(baseline.get("validation", {}).get("threshold", 0.5))
-        truth = realised.scored_rows(case, labelled, threshold)
-        for one in measured(truth, labelled.select(pl.col(names).fill_null(MISSING)), case):
-            line = found.get((one["column"], one["slice"]), {})
-            line |= {"realised": one["value"], "realised_low": one["low"], "realised_high": one["high"]}
-    return list(found.values())
+    scored, parts = scored.filter(pl.col("error").is_null()), baseline.get("slices", {})
+    columns = [name for name in scored.collect_schema() if name.startswith(SLICE)]
+    true, lines = dict[tuple[str, str], dict[str, Any]](), list[dict[str, Any]]()
+    if labelled is not None and columns and set(columns) <= set(labelled.columns):
+        truth = realised.scored_rows(case, labelled, float(baseline.get("validation", {}).get("threshold", 0.5)))
+        for line in measured(truth, labelled.select(pl.col(columns).fill_null(MISSING)), case, parts):
+            true[line["column"], line["slice"]] = line
+    for column in columns:
+        name, counts = column.removeprefix(SLICE), scored.group_by(column).len().collect(engine="streaming")
+        rows = dict(counts.iter_rows())
+        for part in (part for part in names(name, parts[name], case) if part in rows):
+            few, here = rows[part] < case.slices.minimum_rows, scored.filter(pl.col(column) == part)
+            found = [{} if few else performance.estimated(case, baseline, here), true.get((name, part), {})]
+            lines.append({"column": name, "slice": part, "rows": rows[part]})
+            for kind, its, value in zip(("expected", "realised"), found, ("estimated", "value"), strict=True):
+                lines[-1] |= {kind: its.get(value), f"{kind}_low": its.get("low"), f"{kind}_high": its.get("high")}
+    return lines

@@ -56,6 +56,13 @@ def assigned(found: Learned, case: UseCase) -> list[pl.Expr]:
     return expressions
 
 
+def names(part_of: str, parts: Sequence[Any], case: UseCase) -> list[str]:
+    """The slices of a column in their order: parts of a number from low to high, categories by their names."""
+    _, kind = _column(case, part_of)
+    known = _labels(parts, kind) if kind in ("number", "date") else sorted(parts)
+    return [*dict.fromkeys([*known, MISSING, OTHER])]
+
+
 def _labels(borders: Sequence[float], kind: str) -> list[str]:
     days = [str(EPOCH + timedelta(microseconds=border))[:10] for border in borders] if kind == "date" else []
     shown = days or [f"{border:,.4g}" for border in borders]

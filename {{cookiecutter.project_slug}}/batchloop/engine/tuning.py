@@ -51,12 +51,13 @@ def tuning(name: str, arguments: Arguments, run: PipelineExecution) -> Propertie
     deadline = time.monotonic() + limits.get("MaxRuntimeInSeconds", math.inf)
     study = hyperparameters.study(config.get("RandomSeed", 0), objective["Type"].lower())
     states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+    ranges = [(kind, option) for kind, options in config["ParameterRanges"].items() for option in options]
     work, trials = partial(_train, arguments=arguments, run=run, deadline=deadline), list[Trial]()
     with run.log(name).open("a", encoding="utf-8") as log, ThreadPoolExecutor(min(at_once, AT_ONCE)) as pool:
         while len(trials) < most and time.monotonic() < deadline:
             numbers = range(len(trials) + 1, min(len(trials) + at_once, most) + 1)
             asked = [(f"{name}-{number:03}", study.ask()) for number in numbers]
-            chosen = [(*trial, hyperparameters.suggested(config["ParameterRanges"], trial[1])) for trial in asked]
+            chosen = [(*trial, hyperparameters.suggested(ranges, trial[1])) for trial in asked]
             for trial in list(pool.map(work, [Trial(*its) for its in chosen])):  # none is judged by one beside it
                 value = trial.value if trial.status == COMPLETED else None
                 study.tell(trial.chosen, value, states[trial.status])

@@ -3,14 +3,14 @@
 Sources: "HyperParameterTuningJobConfig" and "HyperParameterTrainingJobDefinition" in the SageMaker API reference.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sagemaker.core.workflow.properties import Properties
 from sagemaker.mlops.workflow.steps import ConfigurableRetryStep, ProcessingStep, StepTypeEnum, TrainingStep, TuningStep
 
 from batchloop.container import hyperparameters
-from batchloop.container.hyperparameters import OBJECTIVE, Range
+from batchloop.container.hyperparameters import KINDS, OBJECTIVE
 from batchloop.container.usecase import UseCase
 from batchloop.environment import Environment
 from batchloop.pipelines import steps
@@ -72,24 +72,16 @@ def tuned(train: Train, context: Context, usecase: UseCase, prepare: ProcessingS
     """What `train` makes of no hyperparameters; or TuneModel, and what it makes of those of the best trial."""
     if not context.environment.tunes(usecase):
         return [train(context, usecase, prepare, {})]
-    ranges = hyperparameters.ranges(usecase.tuning.search, usecase.hyperparameters)
     trial = train(context, usecase, prepare, dict.fromkeys(usecase.tuning.search, ""))
-    tune = TuneStep(context, trial, _config(context, usecase, ranges))
+    tune = TuneStep(context, trial, _config(context, usecase))
     best = tune.properties.BestTrainingJob.TunedHyperParameters
-    found = {option.name: best[option.name] for option in ranges}
+    found = {name: best[name] for name in usecase.tuning.search}
     return [tune, train(context, usecase, prepare, {**found, "trials": "0"})]
 
 
-def _config(context: Context, usecase: UseCase, ranges: Sequence[Range]) -> dict[str, Any]:
-    kinds: dict[str, list[Any]] = {"Integer": [], "Continuous": [], "Categorical": []}
-    for option in ranges:
-        texts = [hyperparameters.text(value) for value in option.choices or (option.low, option.high)]
-        if option.choices:
-            kinds["Categorical"].append({"Name": option.name, "Values": texts})
-        else:
-            limits = {"Name": option.name, "MinValue": texts[0], "MaxValue": texts[1]}
-            scale = {"ScalingType": "Logarithmic" if option.log else "Linear"}
-            kinds["Integer" if option.whole else "Continuous"].append(limits | scale)
+def _config(context: Context, usecase: UseCase) -> dict[str, Any]:
+    ranges = hyperparameters.ranges(usecase.tuning.search, usecase.hyperparameters)
+    options = {kind: [option for its, option in ranges if its == kind] for kind in KINDS}
     return {
         "Strategy": "Bayesian",
         "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": OBJECTIVE},
@@ -98,7 +90,7 @@ def _config(context: Context, usecase: UseCase, ranges: Sequence[Range]) -> dict
             "MaxParallelTrainingJobs": context.environment.tuning_jobs,
             "MaxRuntimeInSeconds": usecase.tuning.timeout_seconds,
         },
-        "ParameterRanges": {f"{kind}ParameterRanges": entries for kind, entries in kinds.items() if entries},
+        "ParameterRanges": {kind: entries for kind, entries in options.items() if entries},
         "TrainingJobEarlyStoppingType": "Auto",
         "RandomSeed": int(usecase.hyperparameters.get("seed", 0)),
     }

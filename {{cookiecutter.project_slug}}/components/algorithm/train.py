@@ -61,7 +61,7 @@ def train(settings: Mapping[str, str]) -> None:
     Interrupted by SIGTERM it keeps a checkpoint, and the same run started again goes on from there.
     """
     case = usecase.load()
-    with errors_in("usecase.toml"), models.interruptible() as interruption:
+    with errors_in("usecase.toml"):
         chosen = hyperparameters.resolve(case.hyperparameters, settings)
         hyperparameters.refuse(case, chosen)
         trials = hyperparameters.trials(settings, case.tuning.trials)
@@ -73,7 +73,7 @@ def train(settings: Mapping[str, str]) -> None:
             hyperparameters.attempt((run.train, run.validation), run.hyperparameters, run.problem)
             return
         run = _tuned(run, trials)
-        checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), interruption, run.start)
+        checkpoint = models.Checkpoint(job.checkpoints(), run.identity(), run.start)
         fitted = models.calibrated(Model(_fit(run, checkpoint), _metadata(run)), run.validation)
         if host.first:
             _write(run, fitted, checkpoint.predicted)

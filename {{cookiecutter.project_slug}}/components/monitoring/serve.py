@@ -13,7 +13,6 @@ from batchloop.container import (
     realised,
     seasonal,
     slice_metrics,
-    tallies,
     usecase,
 )
 from batchloop.container.job import InputError
@@ -33,18 +32,18 @@ def serve(settings: Mapping[str, str]) -> None:
     artifacts.check_manifest(folder, "monitoring", case.contract())
     baseline = artifacts.read_json(folder / "baseline.json")
     if job.flag(settings, "share"):
-        tallies.write_tally("counts", case, baseline["columns"])
+        profile.write_tally("counts", case, baseline["columns"])
         return
     raw, several = job.processing_input("raw"), job.processing_input("counts").is_dir()
-    table = tallies.tally("counts") if several else profile.table(raw, case, new=True)
+    table = profile.tally("counts") if several else profile.table(raw, case, new=True)
     importance = drift_report.importance(job.processing_input("explainer"), case.contract())
     predictions = slice_metrics.beside(case, baseline.get("slices", {}), raw, _predictions())
     labels = _labels(case, predictions)
     report = drift_report.create(case, baseline, table, predictions, importance)
     report = drift_report.with_labels(case, baseline, report, labels)
-    labelled = labels.rows if isinstance(labels, Joined) else None
+    labelled = labels.rows if labels else None
     report["slices"] = slice_metrics.of_batch(case, baseline, predictions, labelled)
-    shown = tallies.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
+    shown = profile.examples("counts", case) | {"forecasts": seasonal.forecasts(raw, case, predictions)}
     with artifacts.writing(job.processing_output("drift")) as folder:
         artifacts.write_json(folder / "drift.json", report)
         (folder / "report.html").write_text(drift_report.batch(case, baseline, report, shown), encoding="utf-8")
@@ -59,8 +58,8 @@ def _predictions() -> pl.LazyFrame:
     return pl.scan_parquet(files, glob=False)
 
 
-def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | str | None:
-    """Labels of the batch beside its predictions, or why they don't go together; None where there are none yet."""
+def _labels(case: UseCase, predictions: pl.LazyFrame) -> Joined | None:
+    """Labels of the batch beside its predictions; None where there are none yet."""
     folder = job.processing_input("labels")
     if artifacts.is_absent(folder):
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from batchloop.container import artifacts, drift_report, job, performance, profile, realised, seasonal, tallies, usecase
+from batchloop.container import artifacts, drift_report, job, performance, profile, realised, seasonal, usecase
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ def train(settings: Mapping[str, str]) -> None:
     """
     case = usecase.load()
     if job.flag(settings, "share"):
-        tallies.write_baseline(case)
+        profile.write_baseline(case)
         return
-    rows, columns = tallies.baseline(case)
+    rows, columns = profile.baseline(case)
     evaluation = artifacts.unpacked(job.processing_input("evaluation"), Path(tempfile.mkdtemp()))
     scored = pl.scan_parquet(evaluation / "predictions.parquet", glob=False)
     score_rows, scores = profile.learned(seasonal.scores(scored, case), score_kinds(scored), case.drift.bins)
@@ -36,7 +36,7 @@ def train(settings: Mapping[str, str]) -> None:
         "validation": realised.learned(case, scored, found),
         "slices": found.get("slices", {}).get("parts", {}),
     }
-    baseline |= tallies.examples("sample", case)
+    baseline |= profile.examples("sample", case)
     with artifacts.writing(job.processing_output("report")) as report:
         text = drift_report.baseline(case, baseline, found)
         (report / "report.html").write_text(text, encoding="utf-8")
