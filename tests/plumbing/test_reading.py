@@ -474,7 +474,7 @@ def test_csv_without_anything_odd_is_read_once_and_its_numbers_at_once(
     put(tmp_path, HEADER + "a,1.5,Oslo,yes,2024-01-31,no\nb,,,,,yes\n")
     reading = batches.Reading(tuple(files.find(tmp_path)), contract(), labelled=True, numbers={"income"})
     (batch,) = reading
-    assert batch.frame["income"].to_list() == [1.5, None]
+    assert batch["income"].to_list() == [1.5, None]
 
 
 def test_what_was_parsed_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -541,7 +541,7 @@ def test_what_is_odd_is_found_in_blocks_of_any_size(
         put(place, HEADER + GOOD * 3 + line + "\n" + GOOD * 3)
         table = raw.read(place, case, labelled=True)
         with monkeypatch.context() as textual:
-            textual.setattr(batches.Block, "is_clear", lambda *_: False)
+            textual.setattr(batches, "is_clear", lambda *_: False)
             textual.setattr(batches.Reading, "_block", lambda *_: None)
             expected = raw.read(place, case, labelled=True)
         assert_frame_equal(table.frame.collect(), expected.frame.collect())

@@ -6,7 +6,7 @@ no value of its type or range. `__error` says in words what is wrong with a row,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, pictures, values
-from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.batches import FILE, Reading, in_order
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
@@ -153,15 +153,13 @@ def stream(folder: Path, usecase: UseCase, labelled: bool = False, named: bool =
     tables = tuple(files.find(folder))
     if usecase.series and not labelled:
         labelled, usecase = True, replace(usecase, slices=Slices())
-    table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
-    others = [parser.source for parser in parsers[True] if not parser.plain]
-    numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
-    reading = Reading(tables, usecase, labelled, numbers)
+    table, parsers = RawTable(tables), _parsers(usecase, labelled)
+    numbers = {parser.source for parser in parsers if parser.plain}
+    reading = Reading(tables, usecase, labelled, numbers - {parser.source for parser in parsers if not parser.plain})
+    parsed = partial(_parsed, usecase=usecase, parsers=parsers, named=named)
 
     def counted() -> Iterator[pl.DataFrame]:
-        for batch in in_order(
-            reading, partial(_parsed, usecase=usecase, parsers=parsers, named=named), pl.thread_pool_size()
-        ):
+        for batch in in_order(reading, parsed, pl.thread_pool_size()):
             table.count(batch, usecase)
             yield batch
         table.empty = reading.empty
@@ -179,11 +177,11 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
+def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
     """The id, the contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
-    if timed and data.time and data.time not in [column.name for column in columns]:
+    if data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
     parsers, same = list[Parser](), None
     if data.id:
@@ -235,12 +233,12 @@ def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
         raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
 
-def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]], named: bool) -> pl.DataFrame:
+def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], named: bool) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
-    batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
+    name, columns = usecase.data.id, list[pl.Series]()
     error, right = batch[RAGGED].alias(ERROR), pl.repeat(False, len(batch), eager=True)
     ragged = error.is_not_null() if error.null_count() < len(error) else None
-    chosen = parsers[usecase.data.time in batch.columns]
+    chosen = [parser for parser in parsers if parser.source in batch.columns]  # the time may not be there
     texts = {name for name, kind in batch.schema.items() if kind == pl.String}
     same = {each.name: each.as_it_is for each in chosen if each.source in texts and each.as_it_is is not None}
     unchanged = batch.select(**same).row(0, named=True) if same else {}  # all found in one query
@@ -256,7 +254,8 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]],
         if wrong is not None and (wrong & error.is_null()).any():
             places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")
-            shown = rows.written(parser.source, places).str.slice(0, 40) if reasons is None else reasons.gather(places)
+            odd = batch[parser.source].gather(places)
+            shown = values.written(odd, ()).str.slice(0, 40) if reasons is None else reasons.gather(places)
             error = error.scatter(places, [f"{before}{text}{after}" for text in shown])
         columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
         if parser.flagged:

@@ -75,7 +75,7 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    plain = _plain(column, ())
+    plain = written(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
         odd = plain.filter(other).unique().drop_nulls()
@@ -93,7 +93,7 @@ def text(column: pl.Series, spelling: Spelling) -> Parsed:
     return texts(column, spelling.markers, spelling.decimal), None
 
 
-def _plain(column: pl.Series, missing: Collection[str]) -> pl.Series:
+def written(column: pl.Series, missing: Collection[str]) -> pl.Series:
     """Text of a column of any kind, without blanks around it; null where it is one of the missing markers."""
     if column.dtype.is_float():
         return _without(_finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0"), missing)
@@ -138,7 +138,7 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
         numbers = column.cast(pl.Float64, strict=False)
         if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
             return numbers, None
-    present = _plain(column, spelling.markers)
+    present = written(column, spelling.markers)
     text = present.str.replace("\u2212", "-", literal=True)
     numbers = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
     for form in spelling.format.split("|"):
@@ -218,7 +218,7 @@ def date(column: pl.Series, spelling: Spelling, zone: str) -> Parsed:
         numbers, wrong = number(column, spelling, FIRST / unit, LAST / unit)
         moments = (numbers * unit).round().cast(pl.Int64).cast(pl.Datetime("us"))
         return _local(moments.dt.replace_time_zone("UTC") if zone else moments, zone), wrong
-    present = _plain(column, spelling.markers)
+    present = written(column, spelling.markers)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")
     moments = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
