@@ -586,7 +586,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("nothing", lambda folder: None, "raw holds nothing"),
     ("other kind", lambda folder: (folder / "t.xlsx").write_bytes(b"PK"), "only t.xlsx"),
     ("header only", lambda folder: table().head(0).write_csv(folder / "t.csv"), "t.csv holds a header and no rows"),
-    ("not parquet", lambda folder: (folder / "t.parquet").write_text("a,b"), "t.parquet is not a Parquet file"),
+    ("not parquet", lambda folder: (folder / "t.parquet").write_text("a,b"), "t.parquet is no Parquet file"),
     ("parquet as csv", lambda folder: table().write_parquet(folder / "t.csv"), "Parquet file with a CSV name"),
     ("no column", lambda folder: table().drop("income").write_csv(folder / "t.csv"), "t.csv has no column 'income'"),
     ("no label", lambda folder: table().drop("repaid").write_csv(folder / "t.csv"), "t.csv has no column 'repaid'"),
@@ -645,7 +645,7 @@ def truncate(folder: Path, name: str) -> None:
 BROKEN += [
     ("cut csv", lambda folder: truncate(folder, "t.csv"), "t.csv is truncated"),
     ("cut gzip", lambda folder: truncate(folder, "t.csv.gz"), "t.csv.gz is truncated"),
-    ("cut parquet", lambda folder: truncate(folder, "t.parquet"), "t.parquet is truncated"),
+    ("cut parquet", lambda folder: truncate(folder, "t.parquet"), "t.parquet is no Parquet file, or not a whole one"),
     (
         "encoding",
         lambda folder: (folder / "t.csv").write_bytes(table().write_csv().replace("Rome", "Tromsø").encode("latin-1")),

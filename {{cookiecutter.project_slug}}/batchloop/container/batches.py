@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import files
+from batchloop.container import files, lines
 from batchloop.container.job import InputError, Pace, column_hint, listed
 from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
@@ -116,24 +117,25 @@ class Reading:
 
     def _csv(self, text: Text, names: list[str]) -> Iterator[pl.DataFrame]:
         """Rows in order, by blocks as long as these are clear; lines.py is asked where one is not."""
-        lines = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
+        rows = partial(lines.rows, text, files.scratch)
+        whole = None if len(text.names) > 1 and text.has(b"\n") else rows()
         done, size = 0, min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)
         size = max(1 << 14, size * len(text.names) // self.cells(len(text.names)))
-        for content in () if lines else text.blocks(size):
-            if lines is None and b'"' in content:
-                lines = files.rows(text)
-            frame = self._block(content, text) if lines is None or lines.plain else None
-            if frame is None or not (lines or is_clear(frame, content, text)):
-                lines = lines or files.rows(text)
+        for content in () if whole else text.blocks(size):
+            if whole is None and b'"' in content:
+                whole = rows()
+            frame = self._block(content, text) if whole is None or whole.plain else None
+            if frame is None or not (whole or is_clear(frame, content, text)):
+                whole = whole or rows()
                 break
             yield frame
             done += len(frame)
         else:
-            if not lines or done:
+            if not whole or done:
                 return
-        self.empty += lines.empty
-        columns = [*names, ROW, *([RAGGED] if RAGGED in lines.frame.collect_schema() else [])]
-        left = lines.frame.filter(pl.col(ROW) > done) if done else lines.frame
+        self.empty += whole.empty
+        columns = [*names, ROW, *([RAGGED] if RAGGED in whole.frame.collect_schema() else [])]
+        left = whole.frame.filter(pl.col(ROW) > done) if done else whole.frame
         size = max(1, min(ROWS, CELLS // 4 // self.cells(len(text.names))))
         yield from left.select(columns).collect_batches(chunk_size=size, maintain_order=True)
 
@@ -209,10 +211,11 @@ def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
     if file.name.lower().endswith(".parquet"):
         return 0
     with files.opened(file) as handle:
-        lines = [line.decode(errors="replace").strip() for line in islice(handle, TITLES)]
-    cells = [{cell.strip(' "') for cell in line.split(separator)} for line in lines]
-    most = [number for number, held in enumerate(cells, 1) if 2 * len(held & set(missing)) > len(missing)]
-    return most[0] if most and most[0] > 1 else 0
+        for number, line in enumerate(islice(handle, TITLES), 1):
+            held = {cell.strip(' "\r\n') for cell in line.decode(errors="replace").split(separator)}
+            if 2 * len(held & set(missing)) > len(missing):
+                return number if number > 1 else 0
+    return 0
 
 
 def in_order(
