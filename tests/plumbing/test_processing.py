@@ -356,7 +356,7 @@ def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window(
     [
         (lambda frame: frame.drop("income"), "no column 'income'"),
         (lambda frame: frame.with_columns(pl.lit("many").alias("income")), "break the contract"),
-        (lambda frame: frame.with_columns(pl.lit("").alias("repaid")), "has a label"),
+        (lambda frame: frame.with_columns(pl.lit("").alias("repaid")), "(the label) has no value"),
         (lambda frame: frame.head(0), "no rows"),
     ],
 )

@@ -235,18 +235,19 @@ def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
 
 def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], named: bool) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
-    name, columns = usecase.data.id, list[pl.Series]()
-    error, right = batch[RAGGED].alias(ERROR), pl.repeat(False, len(batch), eager=True)
-    ragged = error.is_not_null() if error.null_count() < len(error) else None
+    name, columns, error = usecase.data.id, list[pl.Series](), batch[RAGGED].alias(ERROR)
+    if error.null_count() < len(error):  # of a ragged line nothing but the id is taken
+        cells = pl.all().exclude(FILE, ROW, RAGGED, name)
+        batch = batch.with_columns(pl.when(pl.col(RAGGED).is_null()).then(cells))
     chosen = [parser for parser in parsers if parser.source in batch.columns]  # the time may not be there
     texts = {name for name, kind in batch.schema.items() if kind == pl.String}
     same = {each.name: each.as_it_is for each in chosen if each.source in texts and each.as_it_is is not None}
     unchanged = batch.select(**same).row(0, named=True) if same else {}  # all found in one query
     for parser in chosen:
-        cells, wrong = (batch[parser.source], None) if unchanged.get(parser.name) else _values(parser, batch)
-        if parser.name == name:  # all that is taken from a ragged line
-            columns.append(cells.alias(name))
-            nameless = cells.is_null() & error.is_null()
+        found, wrong = (batch[parser.source], None) if unchanged.get(parser.name) else _values(parser, batch)
+        columns.append(found.alias(parser.name))
+        if parser.name == name:
+            nameless = found.is_null() & error.is_null()
             error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
             continue
         reasons = wrong if wrong is not None and wrong.dtype == pl.String else None
@@ -257,10 +258,9 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], na
             odd = batch[parser.source].gather(places)
             shown = values.written(odd, ()).str.slice(0, 40) if reasons is None else reasons.gather(places)
             error = error.scatter(places, [f"{before}{text}{after}" for text in shown])
-        columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
         if parser.flagged:
-            flag = right if wrong is None else wrong
-            columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + parser.name))
+            none = pl.repeat(False, len(batch), eager=True)
+            columns.append((none if wrong is None else wrong).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     if usecase.series:
         return _named(frame, usecase)
@@ -299,15 +299,14 @@ def check_labels(table: RawTable, usecase: UseCase) -> None:
     """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
     check(table, usecase)
     if table.rows == table.unlabelled + table.broken:
-        raise InputError(f"no usable row of {table.rows:,} has a label.")
+        where = f"{table.files[0].name}: column {usecase.data.label!r} (the label)"
+        raise InputError(f"{where} has no value in any of {table.rows:,} rows.")
 
 
 def check_training(table: RawTable, usecase: UseCase) -> None:
-    """What training needs on top. Raises InputError for one class only, no label at all, or a column without values."""
-    check(table, usecase)
+    """What training needs on top. Raises InputError for one class only, or a column without values."""
+    check_labels(table, usecase)
     label, group, name = usecase.data.label, usecase.split.group, table.files[0].name
-    if table.rows == table.unlabelled + table.broken:
-        raise InputError(f"{name}: column {label!r} (the label) has no value in any of {table.rows:,} rows.")
     if len(table.classes) < 2:
         raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
     if group and table.ungrouped == table.rows:
