@@ -655,7 +655,7 @@ WHOLE = [
     ('metric = "auc"\n', "", "[gate] needs metric"),
     ("num_leaves = 31", "num_leaves = [31]", "[hyperparameters] num_leaves = [31] is not a number, true, false"),
     ("num_leaves = 31", "num_leaves = nan", "[hyperparameters] num_leaves = nan is not"),
-    ("num_leaves = 31", f'num_leaves = "{"x" * 300}"', "more than 256 characters"),
+    ("num_leaves = 31", f'num_leaves = "{"x" * 300}"', "a text of at most 256 characters"),
 ]
 
 

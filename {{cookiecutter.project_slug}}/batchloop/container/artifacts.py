@@ -148,7 +148,9 @@ def extract(archive: Path, into: Path) -> None:
     """Extract an archive of plain files. Raises InputError for any other, a damaged one, and names outside `into`."""
     into.mkdir(parents=True, exist_ok=True)
     try:
-        with _Unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as packed:
+        with gzip.open(archive) as stream:
+            unpacked = _Limited(archive, stream)
+            packed = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115 - it holds no file but the stream
             for number, member in enumerate(packed):
                 target = into / member.name
                 if number >= ENTRIES:
@@ -165,14 +167,11 @@ def extract(archive: Path, into: Path) -> None:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
 
 
-class _Unpacked(io.RawIOBase):
-    """An archive's bytes, packed by gzip or plain, up to a limit: headers may be what grows, and lie in memory."""
+class _Limited(io.RawIOBase):
+    """An archive's unpacked bytes up to a limit: headers may be what grows, and lie in memory."""
 
-    def __init__(self, archive: Path) -> None:
-        with archive.open("rb") as head:
-            packed = head.read(2) == b"\x1f\x8b"
-        self.stream = gzip.open(archive) if packed else archive.open("rb")  # noqa: SIM115 - closed with this
-        self.archive, self.size = archive.name, archive.stat().st_size
+    def __init__(self, archive: Path, stream: gzip.GzipFile) -> None:
+        self.archive, self.stream, self.size = archive.name, stream, archive.stat().st_size
         self.left = self.limit = max(SMALL, EXPANSION * self.size)
 
     def read(self, size: int = -1) -> bytes:
@@ -187,7 +186,3 @@ class _Unpacked(io.RawIOBase):
                 f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}; "
                 "no artifact of this repository does."
             )
-
-    def close(self) -> None:
-        self.stream.close()
-        super().close()

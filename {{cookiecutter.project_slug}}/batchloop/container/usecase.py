@@ -296,25 +296,22 @@ def _check_tables(tables: Mapping[str, Any]) -> None:
             raise SettingError(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
             raise SettingError(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
+        if not isinstance(tables[name], Mapping):
+            raise SettingError(f"[{name}] is {settings.shown(tables[name])}, and should be one table.", name)
     for name in ("data", "gate", "usecase", *(() if "series" in tables else ("columns",))):
         if not tables.get(name):
             raise SettingError(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
-    if not isinstance(tables.get("columns", {}), Mapping):
-        raise SettingError("[columns] is a list, and should be one table.")
 
 
-def _hyperparameters(values: Any) -> dict[str, Any]:
+def _hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Names are the model library's, so only what any training job takes is checked here. Raises SettingError."""
-    if not isinstance(values, Mapping):
-        raise SettingError("[hyperparameters] should be a table.")
     if len(values) > HYPERPARAMETERS:
         raise SettingError(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.")
     for name, value in values.items():
-        kinds = "a number, true, false or a text"
-        if not isinstance(value, str | int | float) or not (isinstance(value, str) or abs(value) < settings.HUGE):
-            raise SettingError(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
-        if len(str(value)) > LONGEST:
-            raise SettingError(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
+        fits = isinstance(value, str) or (isinstance(value, int | float) and abs(value) < settings.HUGE)
+        if not fits or len(str(value)) > LONGEST:
+            said = f"is not a number, true, false or a text of at most {LONGEST} characters"
+            raise SettingError(f"[hyperparameters] {name} = {settings.shown(value)} {said}.", "hyperparameters", name)
     return dict(values)
 
 
