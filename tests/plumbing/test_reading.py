@@ -146,7 +146,7 @@ def test_an_empty_line_of_a_table_with_one_column_is_a_missing_value_but_for_the
 @given(st.lists(st.lists(st.text(st.sampled_from('a1,;"\n é'), max_size=5), min_size=3, max_size=3), max_size=6))
 def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]) -> None:
     frame = pl.DataFrame(rows, schema=dict.fromkeys("abc", pl.String), orient="row")
-    found = lines.read(frame.write_csv().encode(), "text", ",").frame.collect()
+    found = lines.rows(lines.named(lines.Text(frame.write_csv().encode(), "text", ","))).frame.collect()
     kept = frame.filter(pl.any_horizontal(pl.all().str.strip_chars(" \t\n") != ""))
     assert_frame_equal(found.select(pl.col("a", "b", "c").fill_null("")), kept)
 
@@ -155,7 +155,7 @@ def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]) -> 
 @given(st.text(st.sampled_from('a1,"\n\r é'), max_size=60))
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
     try:
-        found = lines.read(f"x,y\n{text}".encode(), "text", ",").frame.collect()
+        found = lines.rows(lines.named(lines.Text(f"x,y\n{text}".encode(), "text", ","))).frame.collect()
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017 - both ends are right
     else:
