@@ -78,15 +78,12 @@ def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) ->
     """The manifest of an artifact that `component` learned under `contract`. Raises InputError for any other."""
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     if manifest.get("component") != component:
-        raise InputError(
-            f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
-        )
+        held = manifest.get("component")
+        raise InputError(f"{folder.name}/ holds an artifact of {held!r} where {component}'s is needed.")
     if manifest.get("contract") != digest(contract):
         changed = listed(_changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
-        raise InputError(
-            f"{component}'s artifact was learned under another contract: {changed}; "
-            "train again, or restore [data], [columns] and [series] of usecase.toml."
-        )
+        remedy = "train again, or restore [data], [columns] and [series] of usecase.toml"
+        raise InputError(f"{component}'s artifact was learned under another contract: {changed}; {remedy}.")
     return manifest
 
 
@@ -182,7 +179,5 @@ class _Limited(io.RawIOBase):
     def hold(self, size: int) -> None:
         """Raises InputError where so many more bytes go beyond the limit."""
         if size > self.left:
-            raise InputError(
-                f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}; "
-                "no artifact of this repository does."
-            )
+            most = f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}"
+            raise InputError(f"{most}; no artifact of this repository does.")

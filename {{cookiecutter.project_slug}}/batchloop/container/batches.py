@@ -199,9 +199,8 @@ def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool)
     present = [name for name in present if not name.startswith("__")]
     absent, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
     if line := _line_of_names(file, missing, data.separator):
-        raise InputError(
-            f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
-        )
+        where = f"line {line} looks like the names; delete what stands above it"
+        raise InputError(f"{file.name} has no column {absent}: {where}.")
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
     raise InputError(f"{file.name} has no column {absent}; it has {shown}{column_hint(missing, present)}.{hint}")
 

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -85,9 +85,20 @@ class Parquet:
 
 def table(file: Path, data: Data) -> Text | Parquet:
     """One file, its names read and its kind made sure of. Raises InputError."""
+    try:
+        return _table(file, data)
+    except PermissionError as error:
+        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
+    except DAMAGED as error:
+        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
+    except RuntimeError as error:  # a password, a method that Python does not know
+        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
+
+
+def _table(file: Path, data: Data) -> Text | Parquet:
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
-    with _unpacking(file), opened(file) as packed:
+    with opened(file) as packed:
         head = packed.read(HEAD)
     if file.name.lower().endswith(".parquet"):
         return _parquet(file)
@@ -96,9 +107,8 @@ def table(file: Path, data: Data) -> Text | Parquet:
     copy = _plain(file, data.encoding, head)
     with copy.open("rb") as handle:
         if b"\x00" in handle.read(HEAD):
-            raise InputError(
-                f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
-            )
+            wanted = "a CSV file was expected (or [data] encoding names another)"
+            raise InputError(f"{file.name} is not a text file; {wanted}.")
     return lines.named(Text(copy, file.name, data.separator), data.header)
 
 
@@ -135,19 +145,6 @@ def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
                 return
 
     return register_io_source(rows, schema=pl.read_ipc_schema(parts[0]))
-
-
-@contextmanager
-def _unpacking(file: Path) -> Iterator[None]:
-    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
-    try:
-        yield
-    except PermissionError as error:
-        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
-    except DAMAGED as error:
-        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
-    except RuntimeError as error:  # a password, a method that Python does not know
-        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
 
 
 def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
@@ -208,12 +205,11 @@ def _plain(file: Path, encoding: str, head: bytes) -> Path:
     if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:
         return file
     copy = scratch("plain-") / "plain.csv"
-    with _unpacking(file):
-        if wanted != "utf-8":
-            _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
-            return copy
-        with opened(file) as source:
-            _write(iter(partial(source.read, BLOCK), b""), copy, file.name)
+    if wanted != "utf-8":
+        _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
+        return copy
+    with opened(file) as source:
+        _write(iter(partial(source.read, BLOCK), b""), copy, file.name)
     return copy
 
 

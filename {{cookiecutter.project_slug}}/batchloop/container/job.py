@@ -185,10 +185,8 @@ def _has_work(mode: str, spread: Spread, shared: bool) -> bool:
     if not hosts.several or shared:
         return True
     if torn := set(hosts.shards).difference(spread()):
-        raise InputError(
-            f"{mode} needs all of {', '.join(sorted(torn))} on one host, but the {len(hosts.names)} hosts were each "
-            "given a part; use one instance, or FullyReplicated inputs."
-        )
+        part = f"the {len(hosts.names)} hosts were each given a part; use one instance, or FullyReplicated inputs"
+        raise InputError(f"{mode} needs all of {', '.join(sorted(torn))} on one host, but {part}.")
     if not hosts.shards and not hosts.first:
         log.info("%s of %s hosts has nothing to do: %s is not spread", hosts.name, len(hosts.names), mode)
         return False

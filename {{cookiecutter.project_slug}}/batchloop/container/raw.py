@@ -289,10 +289,8 @@ def check(table: RawTable, usecase: UseCase) -> None:
     if table.rows == 0:
         raise InputError(f"{listed((file.name for file in table.files), 3)} holds a header and no rows.")
     if table.broken > usecase.data.bad_rows * table.rows:
-        raise InputError(
-            f"{table.first}; {table.broken:,} of {table.rows:,} rows break the contract, "
-            f"[data] bad_rows allows {usecase.data.bad_rows:.2%}: mend the data or the contract."
-        )
+        broken, most = f"{table.broken:,} of {table.rows:,} rows break the contract", f"{usecase.data.bad_rows:.2%}"
+        raise InputError(f"{table.first}; {broken}, [data] bad_rows allows {most}: mend the data or the contract.")
 
 
 def check_labels(table: RawTable, usecase: UseCase) -> None:
@@ -312,10 +310,8 @@ def check_training(table: RawTable, usecase: UseCase) -> None:
     if group and table.ungrouped == table.rows:
         raise InputError(f"{name}: column {group!r} ([split] group) has no value in any row.")
     if empty := next((column.name for column in usecase.columns if not table.values[column.name]), ""):
-        raise InputError(
-            f"{name}: column {empty!r} has no value in any of {table.rows:,} rows; "
-            "take it out of [columns] or mend the export."
-        )
+        nothing = f"column {empty!r} has no value in any of {table.rows:,} rows"
+        raise InputError(f"{name}: {nothing}; take it out of [columns] or mend the export.")
 
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:

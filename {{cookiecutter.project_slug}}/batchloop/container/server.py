@@ -87,11 +87,9 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
 
 def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """With a ' before each text and name that a spreadsheet would run as a formula; numbers stay as they are."""
-    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
-    marked = frame.with_columns(
-        pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
-        for text in texts
-    )
+    text = pl.col(pl.String)
+    formula = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+    marked = frame.with_columns(pl.when(formula).then("'" + text).otherwise(text).name.keep())
     return marked.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name)
 
 

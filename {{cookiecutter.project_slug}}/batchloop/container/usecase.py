@@ -24,6 +24,9 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "series", "explanation"),
 }
+# Keys of a column that are for some types alone.
+ONLY = {"minimum": ("number",), "maximum": ("number",), "format": ("date", "number"), "time_zone": ("date",)}
+ONLY |= dict.fromkeys(("size", "colour"), ("image",))
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -324,15 +327,11 @@ def _column_rules(column: Column) -> formats.Rules:
     """What a column's keys ask of each other."""
     low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
     yield usable(column.name), f"{name}: {NAME_RULE}"
-    holds: object = column.type == "number" or low is high is None
-    yield holds, f"{name}: minimum and maximum are for numbers, it is a {column.type}."
+    for key, kinds in ONLY.items():
+        holds = column.type in kinds or getattr(column, key) == getattr(Column, key)
+        yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
     holds = low is None or high is None or low <= high
     yield holds, f"{name}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
-    holds = column.type == "image" or (column.size, column.colour) == (Column.size, Column.colour)
-    yield holds, f"{name}: size and colour are for images, it is a {column.type}."
-    for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
-        holds = not getattr(column, key) or column.type in kinds
-        yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
     yield from formats.rules(f"{name}: format", column.format, column.type == "number")
     yield from formats.zone_rules(f"{name}: time_zone", column.time_zone)
 

@@ -42,7 +42,7 @@ def train(settings: Mapping[str, str]) -> None:
         learned = datasets.schema(case, features.fit(training, case.sources(), given))
     parts = slices.learned(training, case)
     described = {**learned, "earlier": list(before), "slices": parts}
-    rows = datasets.write_parts(frame, described, datasets.PARTS, slices.assigned(parts, case))
+    rows = datasets.write_parts(frame, described, slices.assigned(parts, case))
     datasets.check_parts(whole.parts(case) if whole else rows)
     datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
     written = training.select(datasets.columns(learned)) if whole else datasets.written("train")
