@@ -341,7 +341,7 @@ def test_whoever_judges_the_model_is_not_learned_from_in_an_earlier_window() -> 
 
 
 def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window() -> None:
-    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], datasets.PART: ["train", "test", "validation", "test"]})
+    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], raw.PART: ["train", "test", "validation", "test"]})
     case = usecase.parse(
         tomllib.loads(USECASE.format(method="random", impute="none", bad_rows=0, separator=",", time=""))
     )
@@ -711,8 +711,8 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
 @pytest.mark.usefixtures("settings")
 def test_rows_of_many_small_files_are_split_as_rows_of_one_file_are() -> None:
     frame = pl.LazyFrame({raw.ROW: [1 + n % 20 for n in range(6000)], "label": ["a"] * 6000})
-    counts = datasets.with_parts(frame, usecase.load()).collect()[datasets.PART].value_counts()
-    parts = counts.sort(datasets.PART)["count"].to_list()
+    counts = datasets.with_parts(frame, usecase.load()).collect()[raw.PART].value_counts()
+    parts = counts.sort(raw.PART)["count"].to_list()
     assert parts == pytest.approx([900, 4200, 900], rel=0.15)
 
 

@@ -649,7 +649,7 @@ WHOLE = [
     ("[split]", '[other]\n"a.b" = 1\n[split]', "there is no table [other]"),
     ('town = { type = "category" }', "town = 3", "[columns] 'town' is 3, and should be one table"),
     ('town = { type = "category" }', "town = { }", "[columns] 'town' needs type: one of number"),
-    ('town = { type = "category" }', 'town = { type = "category", minimum = 1 }', "minimum is for numbers, it is a category"),
+    ('town = { type = "category" }', 'town = { type = "category", minimum = 1 }', "minimum is for numbers"),
     ('town = { type = "category" }', 'repaid = { type = "category" }', "the model would see the answer"),
     ('town = { type = "category" }', 'town = { type = "category", name = "x" }', "unknown key 'name'"),
     ('metric = "auc"\n', "", "[gate] needs metric"),

@@ -23,8 +23,6 @@ from batchloop.container.protocols import FeaturesFile
 from batchloop.container.raw import PART, RawTable
 from batchloop.container.usecase import Split, UseCase
 
-__all__ = ["PART"]
-
 log = logging.getLogger(__name__)
 Check = Callable[[RawTable, UseCase], None]
 Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold

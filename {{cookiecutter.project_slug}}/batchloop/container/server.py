@@ -35,13 +35,9 @@ BATCH = 10_000  # lines of JSON that are held as objects
 SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
-MARKS = {  # how a body begins that is no text, whatever its Content-Type says
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "packed with gzip",
-    b"PK\x03\x04": "a zip archive",
-    codecs.BOM_UTF16_LE: "UTF-16 text",
-    codecs.BOM_UTF16_BE: "UTF-16 text",
-}
+# how a body begins that is no text, whatever its Content-Type says
+MARKS = {files.PARQUET: "a Parquet file", files.GZIP: "packed with gzip", files.ZIP: "a zip archive"}
+MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16 text")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 # a damaged Parquet file makes Polars panic

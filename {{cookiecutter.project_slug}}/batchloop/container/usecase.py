@@ -269,12 +269,10 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
     """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
     with settings.errors_in("usecase.toml", text):
         _check_tables(tables)
+        columns = tables.get("columns", {})
         parsed = UseCase(
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
-            columns=tuple(
-                settings.table(Column, ("columns", name), column, name=name)
-                for name, column in tables.get("columns", {}).items()
-            ),
+            columns=tuple(settings.table(Column, ("columns", name), one, name=name) for name, one in columns.items()),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
             series=settings.table(horizons.Series, ("series",), tables["series"]) if "series" in tables else None,
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},

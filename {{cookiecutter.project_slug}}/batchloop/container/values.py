@@ -150,10 +150,8 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
 def _hours(text: pl.Series, form: str) -> pl.Series:
     """Clocks and durations as hours; of two parts the last are seconds where the form is "mm:ss"."""
     parts = text.to_frame("t").select(pl.col("t").str.extract_groups(CLOCK)).unnest("t")
-    sign, days, first, second, third, half = (pl.col(name) for name in parts.columns)
-    first, second, third = (
-        part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in (first, second, third)
-    )
+    sign, days, *clock, half = (pl.col(name) for name in parts.columns)
+    first, second, third = (part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in clock)
     first = pl.when(half.is_null()).then(first).otherwise(first % 12 + 12 * (half.str.to_lowercase() == "p"))
     seconds = first * 3600 + second * 60 + third.fill_null(0)
     if form == "mm:ss":
@@ -245,10 +243,9 @@ def _local(column: pl.Series, zone: str) -> pl.Series:
     if held is None:
         return column.cast(pl.Datetime("us"))
     if not zone:
-        raise InputError(
-            f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count; "
-            f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml.'
-        )
+        whose = f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count"
+        remedy = f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml'
+        raise InputError(f"{whose}; {remedy}.")
     return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
 
 
