@@ -55,6 +55,8 @@ def is_clear(frame: pl.DataFrame, content: bytes, text: Text) -> bool:
         return True
     left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
     for name in [name for name in text.names if name not in numbers]:
+        if left.is_empty():
+            break
         left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
     return left.is_empty()
 
