@@ -123,8 +123,7 @@ class Parser:
     """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
 
     `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons. Only `flagged` columns
-    have an `__invalid:` beside them, and `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts
-    whether `parse` changes none.
+    have an `__invalid:` beside them, and `plain` ones of CSV can be read as numbers at once.
     """
 
     source: str
@@ -133,7 +132,6 @@ class Parser:
     wrong: str = ""
     flagged: bool = False
     plain: bool = False
-    as_it_is: pl.Expr | None = None
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -183,11 +181,9 @@ def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
     spelling = Spelling(data.missing, data.decimal, data.thousands)
     if data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
-    parsers, same = list[Parser](), None
+    parsers = list[Parser]()
     if data.id:
-        plainly = Spelling(data.missing, data.decimal)
-        same = values.is_canonical(pl.col(data.id), plainly)
-        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=plainly), as_it_is=same))
+        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=Spelling(data.missing, data.decimal))))
     for column in columns:
         form, low, high = column.format, column.minimum, column.maximum
         written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
@@ -203,17 +199,15 @@ def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         said = "{}" if column.type == "image" else f"'{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
-        same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
         wrong = f"column {column.name!r}: {said}"
-        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
+        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if not data.classes:
             spelling = replace(spelling, format=data.label_format)
             kind, parse = "a number", partial(values.number, spelling=spelling)
         plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
-        same = None if kind == "a number" else values.is_named(pl.col(data.label), data.classes, spelling)
-        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
+        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
@@ -239,12 +233,9 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], na
     if error.null_count() < len(error):  # of a ragged line nothing but the id is taken
         cells = pl.all().exclude(FILE, ROW, RAGGED, name)
         batch = batch.with_columns(pl.when(pl.col(RAGGED).is_null()).then(cells))
-    chosen = [parser for parser in parsers if parser.source in batch.columns]  # the time may not be there
-    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
-    same = {each.name: each.as_it_is for each in chosen if each.source in texts and each.as_it_is is not None}
-    unchanged = batch.select(**same).row(0, named=True) if same else {}  # all found in one query
-    for parser in chosen:
-        found, wrong = (batch[parser.source], None) if unchanged.get(parser.name) else _values(parser, batch)
+    present = set(batch.columns)
+    for parser in (parser for parser in parsers if parser.source in present):  # the time may not be there
+        found, wrong = _values(parser, batch)
         columns.append(found.alias(parser.name))
         if parser.name == name:
             nameless = found.is_null() & error.is_null()

@@ -31,6 +31,7 @@ HOUR = 3_600_000_000  # microseconds
 CLOCK = r"^(-)?(?:(\d+) days?,? ?\+?)?(\d{1,4}):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
 QUARTERS = {f"Q{number}": f"Q{3 * number - 2:02}" for number in range(1, 5)}
 OF_UTC = ("Z", "UTC", "GMT")  # endings of formats
+FEW = 1000  # cells that show whether a column has few texts
 Parsed = tuple[pl.Series, pl.Series | None]
 
 
@@ -83,13 +84,13 @@ def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl
     return _without(plain, missing)
 
 
-def is_canonical(texts: pl.Expr, spelling: Spelling) -> pl.Expr:
-    """Whether all are what `text` would make of them."""
-    return ~(texts.str.contains(rf"{OTHERS}|^\s|\s$").any() | texts.is_in(spelling.markers).any())
-
-
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
-    """Canonical texts; nothing is wrong."""
+    """Canonical texts; nothing is wrong. Most columns are what they should be already, which few of them tell."""
+    if column.dtype == pl.String:
+        few = column.head(FEW).n_unique() < FEW / 2  # the same texts again and again
+        some = column.unique() if few else column
+        if not (some.str.contains(rf"{OTHERS}|^\s|\s$").any() or some.is_in(spelling.markers).any()):
+            return column, None
     return texts(column, spelling.markers, spelling.decimal), None
 
 
@@ -257,11 +258,9 @@ def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Pars
     for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}
+    own = [name for name in classes if name == name.strip() and name not in spelling.markers]
+    if column.dtype == pl.String and column.is_in(own).all():
+        return column, None
     present = texts(column, spelling.markers, spelling.decimal)
     labels = present.replace_strict(known, default=None, return_dtype=pl.String)
     return labels, _wrong(present, labels)
-
-
-def is_named(texts: pl.Expr, classes: Sequence[str], spelling: Spelling) -> pl.Expr:
-    """Whether all are what `named` would make of them."""
-    return texts.is_in([name for name in classes if name == name.strip() and name not in spelling.markers]).all()
