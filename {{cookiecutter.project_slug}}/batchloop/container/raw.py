@@ -120,16 +120,18 @@ Stream = tuple[RawTable, Iterator[pl.DataFrame]]
 
 @dataclass(frozen=True)
 class Parser:
-    """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
+    """A column of a file and what it becomes: its name then, how it is parsed, what is said of a wrong or empty cell.
 
-    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons. Only `flagged` columns
-    have an `__invalid:` beside them, and `plain` ones of CSV can be read as numbers at once.
+    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons; without `missing` a
+    cell may be empty. Only `flagged` columns have an `__invalid:` beside them, and `plain` ones of CSV can be read as
+    numbers at once.
     """
 
     source: str
     name: str
     parse: Callable[[pl.Series], Parsed]
     wrong: str = ""
+    missing: str = ""
     flagged: bool = False
     plain: bool = False
 
@@ -183,7 +185,8 @@ def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
         columns.append(Column(data.time, "date", format=data.time_format))
     parsers = list[Parser]()
     if data.id:
-        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=Spelling(data.missing, data.decimal))))
+        parse = partial(values.text, spelling=Spelling(data.missing, data.decimal))
+        parsers.append(Parser(data.id, data.id, parse, missing=f"column {data.id!r}: the id is missing"))
     for column in columns:
         form, low, high = column.format, column.minimum, column.maximum
         written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
@@ -199,8 +202,9 @@ def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         said = "{}" if column.type == "image" else f"'{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
-        wrong = f"column {column.name!r}: {said}"
-        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain))
+        wrong, missing = f"column {column.name!r}: {said}", f"column {column.name!r}: the time is missing"
+        missing = missing if usecase.series and column.name == data.time else ""
+        parsers.append(Parser(column.name, column.name, parse, wrong, missing, bool(wanted), plain))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if not data.classes:
@@ -212,8 +216,9 @@ def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
         parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
-    if usecase.series and usecase.series.id:
-        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=Spelling(decimal=data.decimal))))
+    if usecase.series and (series := usecase.series.id):
+        parse = partial(values.text, spelling=Spelling(decimal=data.decimal))
+        parsers.append(Parser(series, SERIES, parse, missing=f"column {series!r}: the series is missing"))
     return parsers
 
 
@@ -233,14 +238,10 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], na
     if error.null_count() < len(error):  # of a ragged line nothing but the id is taken
         cells = pl.all().exclude(FILE, ROW, RAGGED, name)
         batch = batch.with_columns(pl.when(pl.col(RAGGED).is_null()).then(cells))
-    present = set(batch.columns)
+    present, right = set(batch.columns), pl.repeat(False, len(batch), eager=True)
     for parser in (parser for parser in parsers if parser.source in present):  # the time may not be there
         found, wrong = _values(parser, batch)
         columns.append(found.alias(parser.name))
-        if parser.name == name:
-            nameless = found.is_null() & error.is_null()
-            error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
-            continue
         reasons = wrong if wrong is not None and wrong.dtype == pl.String else None
         wrong = wrong if reasons is None else reasons.is_not_null()
         if wrong is not None and (wrong & error.is_null()).any():
@@ -249,9 +250,10 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], na
             odd = batch[parser.source].gather(places)
             shown = values.written(odd, ()).str.slice(0, 40) if reasons is None else reasons.gather(places)
             error = error.scatter(places, [f"{before}{text}{after}" for text in shown])
+        if parser.missing and found.null_count():
+            error = error.set(found.is_null() & error.is_null(), parser.missing)
         if parser.flagged:
-            none = pl.repeat(False, len(batch), eager=True)
-            columns.append((none if wrong is None else wrong).alias(INVALID + parser.name))
+            columns.append((right if wrong is None else wrong).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     if usecase.series:
         return _named(frame, usecase)
@@ -260,19 +262,13 @@ def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], na
 
 
 def _named(frame: pl.DataFrame, usecase: UseCase) -> pl.DataFrame:
-    """Rows of series under their ids, series and time; a row without one of them is broken."""
+    """Rows of series under their ids, series and time."""
     series = usecase.series and usecase.series.id
     frame = frame if series else frame.with_columns(pl.lit("").alias(SERIES))
     day = usecase.series is not None and usecase.series.frequency[-1] not in "smh"
-    time = pl.col(usecase.data.time)
-    said = time.dt.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S").fill_null("?")
-    error = pl.coalesce(
-        ERROR,
-        pl.when(pl.col(SERIES).is_null()).then(pl.lit(f"column {series!r}: the series is missing")),
-        pl.when(time.is_null()).then(pl.lit(f"column {usecase.data.time!r}: the time is missing")),
-    )
+    said = pl.col(usecase.data.time).dt.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S").fill_null("?")
     identity = pl.concat_str(pl.col(SERIES).fill_null("?"), pl.lit("|"), said) if series else said
-    return frame.with_columns(error.alias(ERROR), error.is_not_null().alias(BROKEN), identity.alias(NO_ID))
+    return frame.with_columns(identity.alias(NO_ID))
 
 
 def check(table: RawTable, usecase: UseCase) -> None:
