@@ -33,13 +33,9 @@ BESIDE = "\0"  # between a table's folder and the path of a picture in it
 
 def scanned(content: bytes, text: Text, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
     """Whole lines: numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError for others."""
+    schema = {name: pl.Float64 if name in numbers else pl.String for name in text.names}
     frame = pl.scan_csv(
-        content,
-        has_header=False,
-        separator=text.separator,
-        schema={name: pl.Float64 if name in numbers else pl.String for name in text.names},
-        null_values=[*missing] or None,
-        glob=False,
+        content, has_header=False, separator=text.separator, schema=schema, null_values=[*missing] or None, glob=False
     )
     return frame.collect()
 

@@ -176,10 +176,8 @@ def _records(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                 json.loads(text, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [key for key, _ in pairs]))
         except json.JSONDecodeError as error:
             raise InputError(f"line {line}, column {error.colno} is not JSON: {error.msg}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"line {line} is not readable: {error}") from None
-        except RecursionError:
-            raise InputError(f"line {line} is not a JSON object of values: it is nested too deeply") from None
         if not isinstance(record, dict):
             raise InputError(f"line {line} is not a JSON object")
         yield line, record
