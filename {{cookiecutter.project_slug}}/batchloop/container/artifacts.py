@@ -145,14 +145,12 @@ def extract(archive: Path, into: Path) -> None:
     """Extract an archive of plain files. Raises InputError for any other, a damaged one, and names outside `into`."""
     into.mkdir(parents=True, exist_ok=True)
     try:
-        with gzip.open(archive) as stream:
-            unpacked = _Limited(archive, stream)
-            packed = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115 - it holds no file but the stream
+        with gzip.open(archive) as stream, tarfile.open(fileobj=(room := _Limit(archive, stream)), mode="r|") as packed:
             for number, member in enumerate(packed):
                 target = into / member.name
                 if number >= ENTRIES:
                     raise InputError(f"{archive.name} holds more than {ENTRIES:,} files; no artifact does.")
-                unpacked.hold(member.size)
+                room.hold(member.size)
                 if member.isdir():
                     continue
                 if not member.isfile() or ".." in target.parts or not target.is_relative_to(into):
@@ -164,7 +162,7 @@ def extract(archive: Path, into: Path) -> None:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
 
 
-class _Limited(io.RawIOBase):
+class _Limit(io.RawIOBase):
     """An archive's unpacked bytes up to a limit: headers may be what grows, and lie in memory."""
 
     def __init__(self, archive: Path, stream: gzip.GzipFile) -> None:
