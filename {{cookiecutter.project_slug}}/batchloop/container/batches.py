@@ -50,7 +50,7 @@ def is_clear(frame: pl.DataFrame, content: bytes, text: Text) -> bool:
     if any(not frame[name].null_count() for name in numbers):
         return True
     left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
-    for name in [name for name in text.names if name not in numbers]:
+    for name in (name for name, kind in frame.schema.items() if kind == pl.String):
         if left.is_empty():
             break
         left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
