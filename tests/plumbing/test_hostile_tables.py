@@ -242,7 +242,7 @@ def scored(flow: Flow, world: World, data: Path) -> Scored:
         assert realised["rows"] == len(usable(world, found.predictions, told)), realised
     else:
         assert realised["rows"] == len(world.batch) - bad
-    kept = sum(files.read(file, flow.case().data).frame.collect().height for file in files.find(window.labels))
+    kept = sum(files.scan(file, flow.case().data).collect().height for file in files.find(window.labels))
     assert realised["rows"] + sum(realised["left_out"].values()) == kept
     return found
 

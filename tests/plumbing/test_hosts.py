@@ -66,5 +66,5 @@ def test_only_inputs_that_may_be_spread_come_in_parts(monkeypatch: pytest.Monkey
     for host, shards, works in (("algo-2", ("train",), True), ("algo-2", (), False), ("algo-1", (), True)):
         monkeypatch.setattr(job, "current", partial(Hosts, host, both, shards))
         done: list[object] = []
-        assert job.run("algorithm train", done.append, spread=("train",)) == 0
+        assert job.run("algorithm train", done.append, spread=lambda: ("train",)) == 0
         assert bool(done) is works

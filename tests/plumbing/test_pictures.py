@@ -730,7 +730,7 @@ def test_size_and_colour_are_those_of_all_pictures_not_of_the_first(mine: Path) 
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        ('x = { type = "number", size = 64 }', "size and colour are for images, it is a number"),
+        ('x = { type = "number", size = 64 }', "size is for images, it is a number"),
         ('x = { type = "image", size = 7 }', "size = 7 is not a whole number from 8 to 1,024"),
         ('x = { type = "image", colour = 1 }', "colour = 1 is not true or false"),
     ],

@@ -341,7 +341,7 @@ def test_whoever_judges_the_model_is_not_learned_from_in_an_earlier_window() -> 
 
 
 def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window() -> None:
-    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], datasets.PART: ["train", "test", "validation", "test"]})
+    newest = pl.LazyFrame({raw.GROUP: ["a", "b", "c", None], raw.PART: ["train", "test", "validation", "test"]})
     case = usecase.parse(
         tomllib.loads(USECASE.format(method="random", impute="none", bad_rows=0, separator=",", time=""))
     )
@@ -356,7 +356,7 @@ def test_a_group_that_judges_the_model_is_not_learned_from_in_an_earlier_window(
     [
         (lambda frame: frame.drop("income"), "no column 'income'"),
         (lambda frame: frame.with_columns(pl.lit("many").alias("income")), "break the contract"),
-        (lambda frame: frame.with_columns(pl.lit("").alias("repaid")), "has a label"),
+        (lambda frame: frame.with_columns(pl.lit("").alias("repaid")), "(the label) has no value"),
         (lambda frame: frame.head(0), "no rows"),
     ],
 )
@@ -586,7 +586,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("nothing", lambda folder: None, "raw holds nothing"),
     ("other kind", lambda folder: (folder / "t.xlsx").write_bytes(b"PK"), "only t.xlsx"),
     ("header only", lambda folder: table().head(0).write_csv(folder / "t.csv"), "t.csv holds a header and no rows"),
-    ("not parquet", lambda folder: (folder / "t.parquet").write_text("a,b"), "t.parquet is not a Parquet file"),
+    ("not parquet", lambda folder: (folder / "t.parquet").write_text("a,b"), "t.parquet is no Parquet file"),
     ("parquet as csv", lambda folder: table().write_parquet(folder / "t.csv"), "Parquet file with a CSV name"),
     ("no column", lambda folder: table().drop("income").write_csv(folder / "t.csv"), "t.csv has no column 'income'"),
     ("no label", lambda folder: table().drop("repaid").write_csv(folder / "t.csv"), "t.csv has no column 'repaid'"),
@@ -645,7 +645,7 @@ def truncate(folder: Path, name: str) -> None:
 BROKEN += [
     ("cut csv", lambda folder: truncate(folder, "t.csv"), "t.csv is truncated"),
     ("cut gzip", lambda folder: truncate(folder, "t.csv.gz"), "t.csv.gz is truncated"),
-    ("cut parquet", lambda folder: truncate(folder, "t.parquet"), "t.parquet is truncated"),
+    ("cut parquet", lambda folder: truncate(folder, "t.parquet"), "t.parquet is no Parquet file, or not a whole one"),
     (
         "encoding",
         lambda folder: (folder / "t.csv").write_bytes(table().write_csv().replace("Rome", "Tromsø").encode("latin-1")),
@@ -711,8 +711,8 @@ def test_the_draws_of_the_split_are_those_of_splitmix64() -> None:
 @pytest.mark.usefixtures("settings")
 def test_rows_of_many_small_files_are_split_as_rows_of_one_file_are() -> None:
     frame = pl.LazyFrame({raw.ROW: [1 + n % 20 for n in range(6000)], "label": ["a"] * 6000})
-    counts = datasets.with_parts(frame, usecase.load()).collect()[datasets.PART].value_counts()
-    parts = counts.sort(datasets.PART)["count"].to_list()
+    counts = datasets.with_parts(frame, usecase.load()).collect()[raw.PART].value_counts()
+    parts = counts.sort(raw.PART)["count"].to_list()
     assert parts == pytest.approx([900, 4200, 900], rel=0.15)
 
 

@@ -146,7 +146,7 @@ def test_an_empty_line_of_a_table_with_one_column_is_a_missing_value_but_for_the
 @given(st.lists(st.lists(st.text(st.sampled_from('a1,;"\n é'), max_size=5), min_size=3, max_size=3), max_size=6))
 def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]) -> None:
     frame = pl.DataFrame(rows, schema=dict.fromkeys("abc", pl.String), orient="row")
-    found = lines.read(frame.write_csv().encode(), "text", ",").frame.collect()
+    found = lines.rows(lines.named(lines.Text(frame.write_csv().encode(), "text", ","))).frame.collect()
     kept = frame.filter(pl.any_horizontal(pl.all().str.strip_chars(" \t\n") != ""))
     assert_frame_equal(found.select(pl.col("a", "b", "c").fill_null("")), kept)
 
@@ -155,7 +155,7 @@ def test_what_the_csv_module_writes_is_read_as_it_was(rows: list[list[str]]) -> 
 @given(st.text(st.sampled_from('a1,"\n\r é'), max_size=60))
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
     try:
-        found = lines.read(f"x,y\n{text}".encode(), "text", ",").frame.collect()
+        found = lines.rows(lines.named(lines.Text(f"x,y\n{text}".encode(), "text", ","))).frame.collect()
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017 - both ends are right
     else:
@@ -470,11 +470,11 @@ def test_a_column_that_can_t_be_read_is_named(
 def test_csv_without_anything_odd_is_read_once_and_its_numbers_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "rows", None)
+    monkeypatch.setattr(lines, "rows", pytest.fail)
     put(tmp_path, HEADER + "a,1.5,Oslo,yes,2024-01-31,no\nb,,,,,yes\n")
     reading = batches.Reading(tuple(files.find(tmp_path)), contract(), labelled=True, numbers={"income"})
     (batch,) = reading
-    assert batch.frame["income"].to_list() == [1.5, None]
+    assert batch["income"].to_list() == [1.5, None]
 
 
 def test_what_was_parsed_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -541,7 +541,7 @@ def test_what_is_odd_is_found_in_blocks_of_any_size(
         put(place, HEADER + GOOD * 3 + line + "\n" + GOOD * 3)
         table = raw.read(place, case, labelled=True)
         with monkeypatch.context() as textual:
-            textual.setattr(batches.Block, "is_clear", lambda *_: False)
+            textual.setattr(batches, "is_clear", lambda *_: False)
             textual.setattr(batches.Reading, "_block", lambda *_: None)
             expected = raw.read(place, case, labelled=True)
         assert_frame_equal(table.frame.collect(), expected.frame.collect())

@@ -647,13 +647,13 @@ WHOLE = [
     ("[split]", '[other]\n"a.b" = 1\n[split]', "there is no table [other]"),
     ('town = { type = "category" }', "town = 3", "[columns] 'town' is 3, and should be one table"),
     ('town = { type = "category" }', "town = { }", "[columns] 'town' needs type: one of number"),
-    ('town = { type = "category" }', 'town = { type = "category", minimum = 1 }', "are for numbers, it is a category"),
+    ('town = { type = "category" }', 'town = { type = "category", minimum = 1 }', "minimum is for numbers"),
     ('town = { type = "category" }', 'repaid = { type = "category" }', "the model would see the answer"),
     ('town = { type = "category" }', 'town = { type = "category", name = "x" }', "unknown key 'name'"),
     ('metric = "auc"\n', "", "[gate] needs metric"),
     ("num_leaves = 31", "num_leaves = [31]", "[hyperparameters] num_leaves = [31] is not a number, true, false"),
     ("num_leaves = 31", "num_leaves = nan", "[hyperparameters] num_leaves = nan is not"),
-    ("num_leaves = 31", f'num_leaves = "{"x" * 300}"', "more than 256 characters"),
+    ("num_leaves = 31", f'num_leaves = "{"x" * 300}"', "a text of at most 256 characters"),
 ]
 
 

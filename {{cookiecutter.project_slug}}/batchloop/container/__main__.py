@@ -1,7 +1,7 @@
 """`python -m batchloop.container <component> train|serve [--key value ...]`: what starts in every container.
 
 It calls the function `train` or `serve` of the module of that name in components/<component>/. A module whose work
-several hosts may share names the inputs of which each host may have a part, or a function does: SPREAD = ("raw",).
+several hosts may share has a function SPREAD, which names the inputs of which each host may have a part.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     component, mode, *settings = arguments
     module = import_module(f"components.{component}.{mode}")
-    return job.run(f"{component} {mode}", getattr(module, mode), settings, getattr(module, "SPREAD", ()))
+    return job.run(f"{component} {mode}", getattr(module, mode), settings, getattr(module, "SPREAD", tuple))
 
 
 if __name__ == "__main__":

@@ -78,15 +78,12 @@ def check_manifest(folder: Path, component: str, contract: Mapping[str, Any]) ->
     """The manifest of an artifact that `component` learned under `contract`. Raises InputError for any other."""
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     if manifest.get("component") != component:
-        raise InputError(
-            f"{folder.name}/ holds an artifact of {manifest.get('component')!r} where {component}'s is needed."
-        )
+        held = manifest.get("component")
+        raise InputError(f"{folder.name}/ holds an artifact of {held!r} where {component}'s is needed.")
     if manifest.get("contract") != digest(contract):
         changed = listed(_changes(manifest, contract), 5) if "columns" in manifest else "it is older than this code"
-        raise InputError(
-            f"{component}'s artifact was learned under another contract: {changed}; "
-            "train again, or restore [data], [columns] and [series] of usecase.toml."
-        )
+        remedy = "train again, or restore [data], [columns] and [series] of usecase.toml"
+        raise InputError(f"{component}'s artifact was learned under another contract: {changed}; {remedy}.")
     return manifest
 
 
@@ -148,12 +145,12 @@ def extract(archive: Path, into: Path) -> None:
     """Extract an archive of plain files. Raises InputError for any other, a damaged one, and names outside `into`."""
     into.mkdir(parents=True, exist_ok=True)
     try:
-        with _Unpacked(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as packed:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=(room := _Limit(archive, stream)), mode="r|") as packed:
             for number, member in enumerate(packed):
                 target = into / member.name
                 if number >= ENTRIES:
                     raise InputError(f"{archive.name} holds more than {ENTRIES:,} files; no artifact does.")
-                unpacked.hold(member.size)
+                room.hold(member.size)
                 if member.isdir():
                     continue
                 if not member.isfile() or ".." in target.parts or not target.is_relative_to(into):
@@ -165,14 +162,11 @@ def extract(archive: Path, into: Path) -> None:
         raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
 
 
-class _Unpacked(io.RawIOBase):
-    """An archive's bytes, packed by gzip or plain, up to a limit: headers may be what grows, and lie in memory."""
+class _Limit(io.RawIOBase):
+    """An archive's unpacked bytes up to a limit: headers may be what grows, and lie in memory."""
 
-    def __init__(self, archive: Path) -> None:
-        with archive.open("rb") as head:
-            packed = head.read(2) == b"\x1f\x8b"
-        self.stream = gzip.open(archive) if packed else archive.open("rb")  # noqa: SIM115 - closed with this
-        self.archive, self.size = archive.name, archive.stat().st_size
+    def __init__(self, archive: Path, stream: gzip.GzipFile) -> None:
+        self.archive, self.stream, self.size = archive.name, stream, archive.stat().st_size
         self.left = self.limit = max(SMALL, EXPANSION * self.size)
 
     def read(self, size: int = -1) -> bytes:
@@ -183,11 +177,5 @@ class _Unpacked(io.RawIOBase):
     def hold(self, size: int) -> None:
         """Raises InputError where so many more bytes go beyond the limit."""
         if size > self.left:
-            raise InputError(
-                f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}; "
-                "no artifact of this repository does."
-            )
-
-    def close(self) -> None:
-        self.stream.close()
-        super().close()
+            most = f"{self.archive} of {self.size:,} bytes unpacks to more than {self.limit:,}"
+            raise InputError(f"{most}; no artifact of this repository does.")

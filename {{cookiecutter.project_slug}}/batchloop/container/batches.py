@@ -9,13 +9,15 @@ and lines.py goes over the file.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
-from batchloop.container import files
+from batchloop.container import files, lines
 from batchloop.container.job import InputError, Pace, column_hint, listed
 from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import UseCase
@@ -29,54 +31,30 @@ PICTURES = 1 << 25  # bytes of pictures in Parquet that are read at once
 BESIDE = "\0"  # between a table's folder and the path of a picture in it
 
 
-@dataclass(frozen=True)
-class Block:
-    """Whole lines of a text, without its header."""
-
-    content: bytes
-    text: Text
-
-    def scan(self, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.LazyFrame:
-        """Numbers as such, other cells as text; `missing` texts are gaps. It can't be read where that isn't so."""
-        return pl.scan_csv(
-            self.content,
-            has_header=False,
-            separator=self.text.separator,
-            schema={name: pl.Float64 if name in numbers else pl.String for name in self.text.names},
-            null_values=[*missing] or None,
-            glob=False,
-        )
-
-    def is_clear(self, frame: pl.DataFrame) -> bool:
-        """Whether each line is a row that holds something: False where that can't be said without a closer look."""
-        if frame[self.text.names[-1]].null_count():
-            ends = self.content.count(b"\n") + (not self.content.endswith(b"\n"))
-            if self.content.count(self.text.separator.encode()) != ends * (len(self.text.names) - 1):
-                return False
-        numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
-        if any(not frame[name].null_count() for name in numbers):
-            return True
-        left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
-        for name in (name for name, kind in frame.schema.items() if kind == pl.String):
-            if left.is_empty():
-                return True
-            left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
-        return left.is_empty()
+def scanned(content: bytes, text: Text, numbers: Collection[str] = (), missing: Sequence[str] = ()) -> pl.DataFrame:
+    """Whole lines: numbers as such, other cells as text; `missing` texts are gaps. Raises PolarsError for others."""
+    schema = {name: pl.Float64 if name in numbers else pl.String for name in text.names}
+    frame = pl.scan_csv(
+        content, has_header=False, separator=text.separator, schema=schema, null_values=[*missing] or None, glob=False
+    )
+    return frame.collect()
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows with their FILE, ROW and RAGGED, and the blocks that they were read from where those are CSV."""
-
-    frame: pl.DataFrame
-    blocks: tuple[Block, ...] = ()
-
-    def written(self, name: str, rows: pl.Series) -> pl.Series:
-        """Some cells of a column as their file writes them."""
-        cells = self.frame[name]
-        if self.blocks and cells.dtype == pl.Float64:
-            cells = pl.concat([block.scan().select(name).collect()[name] for block in self.blocks])
-        return cells.gather(rows).cast(pl.String).fill_null("")
+def is_clear(frame: pl.DataFrame, content: bytes, text: Text) -> bool:
+    """Whether each line is a row that holds something: False where that can't be said without a closer look."""
+    if frame[text.names[-1]].null_count():
+        ends = content.count(b"\n") + (not content.endswith(b"\n"))
+        if content.count(text.separator.encode()) != ends * (len(text.names) - 1):
+            return False
+    numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
+    if any(not frame[name].null_count() for name in numbers):
+        return True
+    left = frame.filter(pl.all_horizontal(pl.col(numbers).is_null())) if numbers else frame
+    for name in (name for name, kind in frame.schema.items() if kind == pl.String):
+        if left.is_empty():
+            break
+        left = left.filter((pl.col(name).str.strip_chars() == "").fill_null(value=True))
+    return left.is_empty()
 
 
 @dataclass
@@ -102,81 +80,73 @@ class Reading:
         """What a row of so many columns takes, in cells: a picture takes as many as it has pixels."""
         return columns + sum(column.cells - 1 for column in self.usecase.columns)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[pl.DataFrame]:
         """Raises InputError for a damaged file, and for one without a needed column."""
-        held, size, done, pace = list[Batch](), 0, 0, Pace()
+        held, size, done, pace = list[pl.DataFrame](), 0, 0, Pace()
         for number, file in enumerate(self.tables, 1):
             try:
                 for batch in self._file(file):
-                    size += len(batch.frame)
-                    done += len(batch.frame)
+                    size += len(batch)
+                    done += len(batch)
                     pace.say("%s rows read; file %s of %s", f"{done:,}", number, len(self.tables))
-                    kinds = {(bool(each.blocks), tuple(each.frame.schema.items())) for each in (*held[:1], batch)}
-                    if held and (size * self.cells(batch.frame.width) > CELLS // 4 or len(kinds) > 1):
-                        yield _together(held)
-                        held, size = [], len(batch.frame)
+                    if held and (size * self.cells(batch.width) > CELLS // 4 or batch.schema != held[0].schema):
+                        yield pl.concat(held)
+                        held, size = [], len(batch)
                     held.append(batch)
             except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
                 raise files.explain(error, [file]) from None
-        yield _together(held)
+        yield pl.concat(held)
 
-    def _file(self, file: Path) -> Iterator[Batch]:
-        """At least one batch, which may have no rows."""
+    def _file(self, file: Path) -> Iterator[pl.DataFrame]:
+        """Rows with their FILE, ROW and RAGGED: at least one batch, which may have none."""
         table = files.table(file, self.usecase.data)
         names = needed(table.names, file, self.usecase, self.labelled)
         done = 0
-        for frame, block in self._csv(table, names) if isinstance(table, Text) else self._parquet(file, table, names):
+        for frame in self._csv(table, names) if isinstance(table, Text) else self._parquet(file, table, names):
             number = pl.col(ROW) if ROW in frame else pl.int_range(done + 1, done + 1 + pl.len())
             origin = pl.lit(file.name).alias(FILE), number.cast(pl.UInt32).alias(ROW)
             ragged = pl.col(RAGGED) if RAGGED in frame else pl.lit(None, dtype=pl.String)
             rows = frame.select(*names, *origin, ragged.alias(RAGGED))
             paths = [name for name in self.pictures if rows.schema.get(name) == pl.String]
-            rows = rows.with_columns((pl.lit(f"{file.parent}{BESIDE}") + pl.col(name)).alias(name) for name in paths)
-            yield Batch(rows, (block,) if block else ())
+            yield rows.with_columns((pl.lit(f"{file.parent}{BESIDE}") + pl.col(name)).alias(name) for name in paths)
             done += len(frame)
         if not done:
-            yield Batch(pl.DataFrame(schema={**dict.fromkeys([*names, FILE, RAGGED], pl.String), ROW: pl.UInt32}))
+            yield pl.DataFrame(schema={**dict.fromkeys([*names, FILE, RAGGED], pl.String), ROW: pl.UInt32})
 
-    def _csv(self, text: Text, names: list[str]) -> Iterator[tuple[pl.DataFrame, Block | None]]:
-        """Rows in order, and the block that they come from where it is clear; lines.py is asked where it is not."""
-        lines = None if len(text.names) > 1 and text.has(b"\n") else files.rows(text)
+    def _csv(self, text: Text, names: list[str]) -> Iterator[pl.DataFrame]:
+        """Rows in order, by blocks as long as these are clear; lines.py is asked where one is not."""
+        rows = partial(lines.rows, text, files.scratch)
+        whole = None if len(text.names) > 1 and text.has(b"\n") else rows()
         done, size = 0, min(max(BLOCK, WIDE * len(text.names)), 4 * BLOCK)
         size = max(1 << 14, size * len(text.names) // self.cells(len(text.names)))
-        for content in () if lines else text.blocks(size):
-            if lines is None and b'"' in content:
-                lines = files.rows(text)
-            if lines and not lines.plain:
+        for content in () if whole else text.blocks(size):
+            if whole is None and b'"' in content:
+                whole = rows()
+            frame = self._block(content, text) if whole is None or whole.plain else None
+            if frame is None or not (whole or is_clear(frame, content, text)):
+                whole = whole or rows()
                 break
-            block = Block(content, text)
-            frame = self._block(block)
-            if frame is None or not (lines or block.is_clear(frame)):
-                lines = lines or files.rows(text)
-                break
-            yield frame, block
+            yield frame
             done += len(frame)
         else:
-            if not lines or done:
+            if not whole or done:
                 return
-        self.empty += lines.empty
-        columns = [*names, ROW, *([RAGGED] if RAGGED in lines.frame.collect_schema() else [])]
-        left = lines.frame.filter(pl.col(ROW) > done) if done else lines.frame
+        self.empty += whole.empty
+        columns = [*names, ROW, *([RAGGED] if RAGGED in whole.frame.collect_schema() else [])]
+        left = whole.frame.filter(pl.col(ROW) > done) if done else whole.frame
         size = max(1, min(ROWS, CELLS // 4 // self.cells(len(text.names))))
-        for frame in left.select(columns).collect_batches(chunk_size=size, maintain_order=True):
-            yield frame, None
+        yield from left.select(columns).collect_batches(chunk_size=size, maintain_order=True)
 
-    def _block(self, block: Block) -> pl.DataFrame | None:
+    def _block(self, content: bytes, text: Text) -> pl.DataFrame | None:
         """A block's rows; None for text that is not UTF-8 and lines that are no rows."""
         try:
-            if not block.content.isascii():
-                block.content.decode()
-            return block.scan(self.numbers, self.usecase.data.missing if self.marked else ()).collect()
-        except UnicodeDecodeError:
+            if not content.isascii():
+                content.decode()
+            with suppress(pl.exceptions.PolarsError):
+                return scanned(content, text, self.numbers, self.usecase.data.missing if self.marked else ())
+            texts = scanned(content, text)
+        except (UnicodeDecodeError, pl.exceptions.PolarsError):
             return None
-        except pl.exceptions.PolarsError:
-            try:
-                texts = block.scan().collect()
-            except pl.exceptions.PolarsError:
-                return None
         for name in self.numbers & set(texts.columns):
             present = texts[name].drop_nulls()
             odd = present.filter(present.cast(pl.Float64, strict=False).is_null()).unique()
@@ -186,7 +156,7 @@ class Reading:
                 self.numbers.discard(name)
         return texts
 
-    def _parquet(self, file: Path, table: files.Parquet, names: list[str]) -> Iterator[tuple[pl.DataFrame, None]]:
+    def _parquet(self, file: Path, table: files.Parquet, names: list[str]) -> Iterator[pl.DataFrame]:
         """Parts of a file; the streaming engine would read ahead of whoever takes them."""
         size = max(1, min(ROWS, CELLS // self.cells(len(names) + 1)))
         if self.pictures:
@@ -196,7 +166,7 @@ class Reading:
         for start in range(0, table.rows, span):
             part = table.frame.select(*names, ROW).slice(start, span)
             for frame in _cut(part, min(span, table.rows - start), size) if size < span else [part.collect()]:
-                yield frame.filter(~pl.col(ROW).is_in(table.gaps.implode())).drop(ROW), None
+                yield frame.filter(~pl.col(ROW).is_in(table.gaps.implode())).drop(ROW)
 
 
 def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
@@ -213,10 +183,6 @@ def _cut(frame: pl.LazyFrame, rows: int, size: int) -> Iterator[pl.DataFrame]:
             piece.unlink()
 
 
-def _together(held: Sequence[Batch]) -> Batch:
-    return Batch(pl.concat([batch.frame for batch in held]), tuple(block for batch in held for block in batch.blocks))
-
-
 def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool) -> list[str]:
     """The columns to read of a file, the time where it has one. Raises InputError for one that is missing."""
     data, split = usecase.data, usecase.split
@@ -231,9 +197,8 @@ def needed(present: Sequence[str], file: Path, usecase: UseCase, labelled: bool)
     present = [name for name in present if not name.startswith("__")]
     absent, shown = listed(map(repr, missing), 5), listed(map(repr, present), 12)
     if line := _line_of_names(file, missing, data.separator):
-        raise InputError(
-            f"{file.name} has no column {absent}: line {line} looks like the names; delete what stands above it."
-        )
+        where = f"line {line} looks like the names; delete what stands above it"
+        raise InputError(f"{file.name} has no column {absent}: {where}.")
     hint = " The separator may be wrong (usecase.toml [data] separator)." if len(present) == 1 else ""
     raise InputError(f"{file.name} has no column {absent}; it has {shown}{column_hint(missing, present)}.{hint}")
 
@@ -243,13 +208,16 @@ def _line_of_names(file: Path, missing: list[str], separator: str) -> int:
     if file.name.lower().endswith(".parquet"):
         return 0
     with files.opened(file) as handle:
-        lines = [line.decode(errors="replace").strip() for line in islice(handle, TITLES)]
-    cells = [{cell.strip(' "') for cell in line.split(separator)} for line in lines]
-    most = [number for number, held in enumerate(cells, 1) if 2 * len(held & set(missing)) > len(missing)]
-    return most[0] if most and most[0] > 1 else 0
+        for number, line in enumerate(islice(handle, TITLES), 1):
+            held = {cell.strip(' "\r\n') for cell in line.decode(errors="replace").split(separator)}
+            if 2 * len(held & set(missing)) > len(missing):
+                return number if number > 1 else 0
+    return 0
 
 
-def in_order(items: Iterable[Batch], work: Callable[[Batch], pl.DataFrame], workers: int) -> Iterator[pl.DataFrame]:
+def in_order(
+    items: Iterable[pl.DataFrame], work: Callable[[pl.DataFrame], pl.DataFrame], workers: int
+) -> Iterator[pl.DataFrame]:
     """What `work` makes of each item, in their order; it goes on with the next ones while an answer is used."""
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque[Future[pl.DataFrame]]()

@@ -23,8 +23,6 @@ from batchloop.container.protocols import FeaturesFile
 from batchloop.container.raw import PART, RawTable
 from batchloop.container.usecase import Split, UseCase
 
-__all__ = ["PART"]
-
 log = logging.getLogger(__name__)
 Check = Callable[[RawTable, UseCase], None]
 Schema = dict[str, Any]  # id, label, features: what features.json and preprocessor.json hold
@@ -137,10 +135,8 @@ def _borders(counts: pl.LazyFrame, split: Split) -> tuple[float, float]:
     counted = counts.sort(DRAW).collect(engine="streaming")
     groups, parts = counted[DRAW], 2 if split.method == "given" else 3
     if len(groups) < parts:
-        raise InputError(
-            f"column {split.group!r} ([split] group) holds {len(groups)} groups, and {parts} parts need one each; "
-            "give more data or another group."
-        )
+        few = f"column {split.group!r} ([split] group) holds {len(groups)} groups, and {parts} parts need one each"
+        raise InputError(f"{few}; give more data or another group.")
     shares = _shares(split)
     wished = [int((groups < share).sum()) for share in shares]
     test = min(max(wished[0], 1), len(groups) - parts + 1)
@@ -200,10 +196,9 @@ def check_apart(frame: pl.LazyFrame, validation: pl.LazyFrame, group: str) -> No
     rows, example, of = pl.len(), pl.col(raw.GROUP).min(), validation.select(pl.len()).collect().item()
     shared, name = both.select(rows, example).collect(engine="streaming").row(0)
     if shared:
-        raise InputError(
-            f"{shared:,} of {of:,} rows of the validation files have a {group!r} that is in the training files too "
-            f"(such as {name!r}), so they can't tell what the model is worth on others; keep it on one side."
-        )
+        alike = f"{group!r} that is in the training files too (such as {name!r})"
+        why = "so they can't tell what the model is worth on others; keep it on one side."
+        raise InputError(f"{shared:,} of {of:,} rows of the validation files have a {alike}, {why}")
 
 
 def windows(folder: Path) -> dict[str, Path]:
@@ -244,13 +239,9 @@ def schema(case: UseCase, learned: Sequence[dict[str, Any]]) -> Schema:
     return {"id": case.data.id or raw.NO_ID, "label": case.data.label, "features": list(learned)}
 
 
-def write_parts(
-    frame: pl.LazyFrame, learned: Schema, parts: Sequence[str], sliced: Sequence[pl.Expr] = ()
-) -> dict[str, int]:
+def write_parts(frame: pl.LazyFrame, learned: Schema, sliced: Sequence[pl.Expr]) -> dict[str, int]:
     """Write each part of the frame into its output folder in one pass over it; the answer is rows a part."""
-    host = job.current()
-    selected = [*columns(learned), *([pl.col(raw.GROUP)] if raw.GROUP in frame.collect_schema() else []), *sliced]
-    rows = dict.fromkeys(parts, 0)
+    host, rows = job.current(), dict.fromkeys(PARTS, 0)
 
     def name(context: Any) -> str:
         part = context.partition_keys[PART][0]
@@ -260,8 +251,9 @@ def write_parts(
         job.processing_output(""), key=PART, include_key=False, file_path_provider=name, approximate_bytes_per_file=FILE
     )
     with ExitStack() as stack:
-        folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in parts}
-        chosen = frame.select(*selected, pl.col(PART))
+        folders = {part: stack.enter_context(artifacts.writing(job.processing_output(part))) for part in PARTS}
+        group = pl.selectors.by_name(raw.GROUP, require_all=False)
+        chosen = frame.select(*columns(learned), group, *sliced, pl.col(PART))
         chosen.sink_parquet(target, compression_level=LEVEL, mkdir=True, engine="streaming")
         for part, folder in folders.items():
             if written := sorted(folder.glob("*.parquet")):

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from polars.io.plugins import register_io_source
 
 from batchloop.container import job, lines
 from batchloop.container.job import InputError, listed
-from batchloop.container.lines import RAGGED, ROW, Rows, Text
+from batchloop.container.lines import RAGGED, ROW, Text
 from batchloop.container.usecase import Data
 
 TEXTS = (".csv", ".txt", ".tsv")
@@ -85,44 +85,43 @@ class Parquet:
 
 def table(file: Path, data: Data) -> Text | Parquet:
     """One file, its names read and its kind made sure of. Raises InputError."""
+    try:
+        return _table(file, data)
+    except PermissionError as error:
+        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
+    except DAMAGED as error:
+        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
+    except RuntimeError as error:  # a password, a method that Python does not know
+        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
+
+
+def _table(file: Path, data: Data) -> Text | Parquet:
     if file.stat().st_size == 0:
         raise InputError(f"{file.name} is empty (0 bytes).")
-    with _unpacking(file), opened(file) as packed:
+    with opened(file) as packed:
         head = packed.read(HEAD)
     if file.name.lower().endswith(".parquet"):
-        return _parquet(file, head)
+        return _parquet(file)
     if head.startswith(PARQUET):
         raise InputError(f"{file.name} is a Parquet file with a CSV name; rename it to end in .parquet.")
     copy = _plain(file, data.encoding, head)
     with copy.open("rb") as handle:
         if b"\x00" in handle.read(HEAD):
-            raise InputError(
-                f"{file.name} is not a text file; a CSV file was expected (or [data] encoding names another)."
-            )
+            wanted = "a CSV file was expected (or [data] encoding names another)"
+            raise InputError(f"{file.name} is not a text file; {wanted}.")
     return lines.named(Text(copy, file.name, data.separator), data.header)
-
-
-def read(file: Path, data: Data) -> Rows:
-    """The rows of one file, CSV cells as text. Raises InputError."""
-    found = table(file, data)
-    if isinstance(found, Text):
-        return rows(found)
-    whole = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
-    return Rows(whole if len(found.gaps) else found.frame)
-
-
-def rows(text: Text) -> Rows:
-    """The rows of text that may have to be written anew. Raises InputError."""
-    try:
-        return lines.rows(text, scratch)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        path = [text.source] if isinstance(text.source, Path) else []
-        raise explain(error, path, text.name) from None
 
 
 def scan(file: Path, data: Data) -> pl.LazyFrame:
     """One file with `__row` (from 1) and its columns, CSV cells as text, without ragged lines. Raises InputError."""
-    frame = read(file, data).frame
+    found = table(file, data)
+    if isinstance(found, Parquet):
+        whole = found.frame.filter(~pl.col(ROW).is_in(found.gaps.implode())).drop(ROW).with_row_index(ROW, offset=1)
+        return whole if len(found.gaps) else found.frame
+    try:
+        frame = lines.rows(found, scratch).frame
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise explain(error, [file]) from None
     return frame.filter(pl.col(RAGGED).is_null()).drop(RAGGED) if RAGGED in frame.collect_schema() else frame
 
 
@@ -148,19 +147,6 @@ def in_parts(parts: Sequence[Path]) -> pl.LazyFrame:
     return register_io_source(rows, schema=pl.read_ipc_schema(parts[0]))
 
 
-@contextmanager
-def _unpacking(file: Path) -> Iterator[None]:
-    """Say in a sentence what is wrong with a file that can't be opened or unpacked."""
-    try:
-        yield
-    except PermissionError as error:
-        raise InputError(f"{file.name} can't be read: {error.strerror}.") from None
-    except DAMAGED as error:
-        raise InputError(f"{file.name} is truncated or damaged ({error}); copy it again.") from None
-    except RuntimeError as error:  # a password, a method that Python does not know
-        raise InputError(f"{file.name} can't be unpacked ({error}); unpack it yourself.") from None
-
-
 def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     """A file's bytes, unpacked where they are packed, whatever its name says. Raises InputError for several in one."""
     with file.open("rb") as handle:
@@ -180,21 +166,15 @@ def opened(file: Path) -> gzip.GzipFile | io.BufferedReader:
     raise InputError(f"{file.name} holds {len(names):,} files ({shown}); a table is one: unpack it yourself.")
 
 
-def _parquet(file: Path, head: bytes) -> Parquet:
-    with file.open("rb") as handle:
-        handle.seek(-min(4, file.stat().st_size), os.SEEK_END)
-        tail = handle.read()
-    if head[:4] != PARQUET:
-        raise InputError(f"{file.name} is not a Parquet file, whatever its name says.")
-    if tail != PARQUET:
-        raise InputError(f"{file.name} is truncated: its end is missing; copy it again.")
+def _parquet(file: Path) -> Parquet:
     try:
         frame = pl.scan_parquet(file, row_index_name=ROW, row_index_offset=1, glob=False)
         frame = frame.drop([name for name in frame.collect_schema() if name.startswith(INDEX)])
         names = tuple(name for name in frame.collect_schema() if name != ROW)
         return Parquet(frame, names, frame.select(pl.len()).collect().item(), _empty_rows(frame))
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file.name} can't be read as Parquet: {first_line(error)}") from None
+        why = f"{file.name} is no Parquet file, or not a whole one ({first_line(error)})"
+        raise InputError(f"{why}; copy it again, or give it the name of what it is.") from None
 
 
 def _empty_rows(frame: pl.LazyFrame) -> pl.Series:
@@ -225,12 +205,11 @@ def _plain(file: Path, encoding: str, head: bytes) -> Path:
     if wanted == "utf-8" and packed[:2] != GZIP and packed != ZIP:
         return file
     copy = scratch("plain-") / "plain.csv"
-    with _unpacking(file):
-        if wanted != "utf-8":
-            _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
-            return copy
-        with opened(file) as source:
-            _write(iter(partial(source.read, BLOCK), b""), copy, file.name)
+    if wanted != "utf-8":
+        _recode(file, copy, wanted if mark else SAME.get(wanted, wanted))
+        return copy
+    with opened(file) as source:
+        _write(iter(partial(source.read, BLOCK), b""), copy, file.name)
     return copy
 
 
@@ -263,7 +242,7 @@ def _recode(file: Path, target: Path, encoding: str) -> None:
             raise InputError(f"{why}: save all files alike, and say how.")
 
 
-def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputError:
+def explain(error: Exception, files: Sequence[Path]) -> InputError:
     """What a failure while reading means, with the file and the line where they can be told."""
     text = first_line(error)
     for file in (file for file in files if "utf" in text.lower() and file.name.lower().endswith(KINDS[:-1])):
@@ -273,8 +252,8 @@ def explain(error: Exception, files: Sequence[Path], name: str = "") -> InputErr
                     line.decode("utf-8")
                 except UnicodeDecodeError:
                     advice = "save the file as UTF-8, or name its encoding in usecase.toml [data] encoding"
-                    return InputError(f"{name or file.name}: line {number} is not UTF-8 text; {advice}.")
-    return InputError(f"{name or listed((file.name for file in files), 3)} can't be read: {text}")
+                    return InputError(f"{file.name}: line {number} is not UTF-8 text; {advice}.")
+    return InputError(f"{listed((file.name for file in files), 3)} can't be read: {text}")
 
 
 def first_line(error: BaseException) -> str:

@@ -24,7 +24,7 @@ LIMIT = 1024  # bytes of a failure text that SageMaker shows
 PACE = 5.0  # seconds between two lines that say how far long work is
 FULL = "No space left on device"  # in the system's words, which every library passes on
 Mode = Callable[[Mapping[str, str]], None]
-Spread = Sequence[str] | Callable[[], Sequence[str]]
+Spread = Callable[[], Sequence[str]]  # the inputs of which a host may have its part
 
 
 class InputError(Exception):
@@ -184,18 +184,16 @@ def _has_work(mode: str, spread: Spread, shared: bool) -> bool:
     hosts = current()
     if not hosts.several or shared:
         return True
-    if torn := set(hosts.shards).difference(spread() if callable(spread) else spread):
-        raise InputError(
-            f"{mode} needs all of {', '.join(sorted(torn))} on one host, but the {len(hosts.names)} hosts were each "
-            "given a part; use one instance, or FullyReplicated inputs."
-        )
+    if torn := set(hosts.shards).difference(spread()):
+        part = f"the {len(hosts.names)} hosts were each given a part; use one instance, or FullyReplicated inputs"
+        raise InputError(f"{mode} needs all of {', '.join(sorted(torn))} on one host, but {part}.")
     if not hosts.shards and not hosts.first:
         log.info("%s of %s hosts has nothing to do: %s is not spread", hosts.name, len(hosts.names), mode)
         return False
     return True
 
 
-def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = ()) -> int:
+def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = tuple) -> int:
     """Run one mode of a component, such as "processing train"; the exit code says whether it worked.
 
     A mode gets its settings as text: `--key value` arguments of a processing job, or a training job's hyperparameters.

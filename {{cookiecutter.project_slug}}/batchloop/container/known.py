@@ -44,7 +44,7 @@ class Known:
         sources = {feature["name"]: feature["source"] for feature in self.learned["features"]}
         for name, (present, own) in found.items():
             if own < present and (self.codes[name] or not self.own[name] + own):
-                cells = batch.filter(~pl.col(BROKEN))[sources[name]].drop_nulls()
+                cells = batch[sources[name]].filter(~batch[BROKEN]).drop_nulls()
                 lost = cells.filter(cells.is_in([*self.codes[name]]))
                 self.lost[name] += len(lost)
                 if len(lost):

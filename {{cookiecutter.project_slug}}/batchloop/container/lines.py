@@ -92,11 +92,6 @@ class Text:
         return frame.drop([name for name in names if name.startswith(UNNAMED)])  # what spreadsheets add at the right
 
 
-def read(source: bytes, name: str, separator: str) -> Rows:
-    """The rows of UTF-8 text that begins with the columns' names. Raises InputError as `named` and `rows` do."""
-    return rows(named(Text(source, name, separator)))
-
-
 def rows(text: Text, scratch: Callable[[str], Path] | None = None) -> Rows:
     """The rows of UTF-8 text; odd text is rewritten in a folder of `scratch`. Raises InputError for a cut last line."""
     odd = _odd_lines(text) if text.has(b"\n") else None

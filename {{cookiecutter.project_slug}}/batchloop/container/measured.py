@@ -23,22 +23,16 @@ def terms(frame: pl.LazyFrame, column: Column, settings: Features) -> list[dict[
 
     idf is ln((1 + texts) / (1 + texts with the word)) + 1, as scikit-learn's TfidfVectorizer has it.
     """
-    texts = frame.select(pl.col(column.name).drop_nulls()).with_columns(
-        pl.col(column.name).str.to_lowercase().str.extract_all(WORD).list.unique().alias("term")
-    )
+    words = pl.col(column.name).str.to_lowercase().str.extract_all(WORD).list.unique()
+    texts = frame.select(pl.col(column.name).drop_nulls()).with_columns(words.alias("term"))
     total: int = texts.select(pl.len()).collect(engine="streaming").item()
     counts = texts.select("term").explode("term").drop_nulls().group_by("term").len()
     least, short = max(1, settings.rare), pl.col("term").str.len_chars() <= LONGEST
     kept = counts.filter((pl.col("len") >= least) & (pl.col("len") <= COMMON * total) & short)
     most = kept.sort(["len", "term"], descending=[True, False]).head(settings.terms).collect(engine="streaming")
+    common = {"source": column.name, "kind": "number"}
     return [
-        {
-            "name": f"{column.name}: {term}",
-            "source": column.name,
-            "kind": "number",
-            "term": term,
-            "idf": math.log((1 + total) / (1 + count)) + 1,
-        }
+        {"name": f"{column.name}: {term}", **common, "term": term, "idf": math.log((1 + total) / (1 + count)) + 1}
         for term, count in most.sort("term").iter_rows()
     ]
 

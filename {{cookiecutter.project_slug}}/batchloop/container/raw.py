@@ -6,7 +6,7 @@ no value of its type or range. `__error` says in words what is wrong with a row,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from batchloop.container import files, pictures, values
-from batchloop.container.batches import FILE, Batch, Reading, in_order
+from batchloop.container.batches import FILE, Reading, in_order
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError, listed
 from batchloop.container.lines import RAGGED, ROW
@@ -120,20 +120,20 @@ Stream = tuple[RawTable, Iterator[pl.DataFrame]]
 
 @dataclass(frozen=True)
 class Parser:
-    """A column of a file and what it becomes: its name then, how it is parsed, and what is said of a wrong cell.
+    """A column of a file and what it becomes: its name then, how it is parsed, what is said of a wrong or empty cell.
 
-    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons. Only `flagged` columns
-    have an `__invalid:` beside them, and `plain` ones of CSV can be read as numbers at once. `as_it_is` says of texts
-    whether `parse` changes none.
+    `wrong` has "{}" where the cell's own text stands, or the reason where `parse` gives reasons; without `missing` a
+    cell may be empty. Only `flagged` columns have an `__invalid:` beside them, and `plain` ones of CSV can be read as
+    numbers at once.
     """
 
     source: str
     name: str
     parse: Callable[[pl.Series], Parsed]
     wrong: str = ""
+    missing: str = ""
     flagged: bool = False
     plain: bool = False
-    as_it_is: pl.Expr | None = None
 
 
 def read(folder: Path, usecase: UseCase, labelled: bool = False) -> RawTable:
@@ -153,15 +153,13 @@ def stream(folder: Path, usecase: UseCase, labelled: bool = False, named: bool =
     tables = tuple(files.find(folder))
     if usecase.series and not labelled:
         labelled, usecase = True, replace(usecase, slices=Slices())
-    table, parsers = RawTable(tables), {timed: _parsers(usecase, timed, labelled) for timed in (True, False)}
-    others = [parser.source for parser in parsers[True] if not parser.plain]
-    numbers = {parser.source for parser in parsers[True] if parser.plain} - {usecase.data.id, *others}
-    reading = Reading(tables, usecase, labelled, numbers)
+    table, parsers = RawTable(tables), _parsers(usecase, labelled)
+    numbers = {parser.source for parser in parsers if parser.plain}
+    reading = Reading(tables, usecase, labelled, numbers - {parser.source for parser in parsers if not parser.plain})
+    parsed = partial(_parsed, usecase=usecase, parsers=parsers, named=named)
 
     def counted() -> Iterator[pl.DataFrame]:
-        for batch in in_order(
-            reading, partial(_parsed, usecase=usecase, parsers=parsers, named=named), pl.thread_pool_size()
-        ):
+        for batch in in_order(reading, parsed, pl.thread_pool_size()):
             table.count(batch, usecase)
             yield batch
         table.empty = reading.empty
@@ -179,17 +177,16 @@ def as_text(name: str, decimal: str = ".") -> pl.Expr:
     return pl.col(name).map_batches(read, return_dtype=pl.String, is_elementwise=True)
 
 
-def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
+def _parsers(usecase: UseCase, labelled: bool) -> list[Parser]:
     """The id, the contract's columns and the time, then the label and the group of training rows."""
     data, columns = usecase.data, [*usecase.columns]
     spelling = Spelling(data.missing, data.decimal, data.thousands)
-    if timed and data.time and data.time not in [column.name for column in columns]:
+    if data.time and data.time not in [column.name for column in columns]:
         columns.append(Column(data.time, "date", format=data.time_format))
-    parsers, same = list[Parser](), None
+    parsers = list[Parser]()
     if data.id:
-        plainly = Spelling(data.missing, data.decimal)
-        same = values.is_canonical(pl.col(data.id), plainly)
-        parsers.append(Parser(data.id, data.id, partial(values.text, spelling=plainly), as_it_is=same))
+        parse = partial(values.text, spelling=Spelling(data.missing, data.decimal))
+        parsers.append(Parser(data.id, data.id, parse, missing=f"column {data.id!r}: the id is missing"))
     for column in columns:
         form, low, high = column.format, column.minimum, column.maximum
         written = replace(spelling, missing=(*spelling.missing, *column.missing), format=form)
@@ -205,23 +202,23 @@ def _parsers(usecase: UseCase, timed: bool, labelled: bool) -> list[Parser]:
         bounds = ("" if low is None else f" from {low:g}") + ("" if high is None else f" up to {high:g}")
         said = "{}" if column.type == "image" else f"'{{}}' is not {wanted}{bounds}"
         plain = column.type == "number" and written.plain
-        same = None if wanted else values.is_canonical(pl.col(column.name).unique(), written)
-        wrong = f"column {column.name!r}: {said}"
-        parsers.append(Parser(column.name, column.name, parse, wrong, bool(wanted), plain, same))
+        wrong, missing = f"column {column.name!r}: {said}", f"column {column.name!r}: the time is missing"
+        missing = missing if usecase.series and column.name == data.time else ""
+        parsers.append(Parser(column.name, column.name, parse, wrong, missing, bool(wanted), plain))
     if labelled:
         kind, parse = f"one of {listed(data.classes)}", partial(values.named, classes=data.classes, spelling=spelling)
         if not data.classes:
             spelling = replace(spelling, format=data.label_format)
             kind, parse = "a number", partial(values.number, spelling=spelling)
         plain, wrong = kind == "a number" and spelling.plain, f"label {data.label!r}: '{{}}' is not {kind}"
-        same = None if kind == "a number" else values.is_named(pl.col(data.label), data.classes, spelling)
-        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain, as_it_is=same))
+        parsers.append(Parser(data.label, data.label, parse, wrong, plain=plain))
         group = usecase.split.group
         parsers += [Parser(group, GROUP, partial(values.text, spelling=spelling))] if group else []
         others = [name for name in usecase.slices.columns if name not in {column.name for column in columns}]
         parsers += [Parser(name, SLICE + name, partial(values.text, spelling=spelling)) for name in others]
-    if usecase.series and usecase.series.id:
-        parsers.append(Parser(usecase.series.id, SERIES, partial(values.text, spelling=Spelling(decimal=data.decimal))))
+    if usecase.series and (series := usecase.series.id):
+        parse = partial(values.text, spelling=Spelling(decimal=data.decimal))
+        parsers.append(Parser(series, SERIES, parse, missing=f"column {series!r}: the series is missing"))
     return parsers
 
 
@@ -235,33 +232,28 @@ def _values(parser: Parser, batch: pl.DataFrame) -> Parsed:
         raise InputError(f"{batch[FILE][0]}: column {parser.source!r} can't be read: {why}.") from None
 
 
-def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]], named: bool) -> pl.DataFrame:
+def _parsed(batch: pl.DataFrame, usecase: UseCase, parsers: Sequence[Parser], named: bool) -> pl.DataFrame:
     """A batch under the contract; the first of a row's reasons stands in `__error`."""
-    batch, name, columns = rows.frame, usecase.data.id, list[pl.Series]()
-    error, right = batch[RAGGED].alias(ERROR), pl.repeat(False, len(batch), eager=True)
-    ragged = error.is_not_null() if error.null_count() < len(error) else None
-    chosen = parsers[usecase.data.time in batch.columns]
-    texts = {name for name, kind in batch.schema.items() if kind == pl.String}
-    same = {each.name: each.as_it_is for each in chosen if each.source in texts and each.as_it_is is not None}
-    unchanged = batch.select(**same).row(0, named=True) if same else {}  # all found in one query
-    for parser in chosen:
-        cells, wrong = (batch[parser.source], None) if unchanged.get(parser.name) else _values(parser, batch)
-        if parser.name == name:  # all that is taken from a ragged line
-            columns.append(cells.alias(name))
-            nameless = cells.is_null() & error.is_null()
-            error = error.set(nameless, f"column {name!r}: the id is missing") if nameless.any() else error
-            continue
+    name, columns, error = usecase.data.id, list[pl.Series](), batch[RAGGED].alias(ERROR)
+    if error.null_count() < len(error):  # of a ragged line nothing but the id is taken
+        cells = pl.all().exclude(FILE, ROW, RAGGED, name)
+        batch = batch.with_columns(pl.when(pl.col(RAGGED).is_null()).then(cells))
+    present, right = set(batch.columns), pl.repeat(False, len(batch), eager=True)
+    for parser in (parser for parser in parsers if parser.source in present):  # the time may not be there
+        found, wrong = _values(parser, batch)
+        columns.append(found.alias(parser.name))
         reasons = wrong if wrong is not None and wrong.dtype == pl.String else None
         wrong = wrong if reasons is None else reasons.is_not_null()
         if wrong is not None and (wrong & error.is_null()).any():
             places = (wrong & error.is_null()).arg_true()
             before, _, after = parser.wrong.partition("{}")
-            shown = rows.written(parser.source, places).str.slice(0, 40) if reasons is None else reasons.gather(places)
+            odd = batch[parser.source].gather(places)
+            shown = values.written(odd, ()).str.slice(0, 40) if reasons is None else reasons.gather(places)
             error = error.scatter(places, [f"{before}{text}{after}" for text in shown])
-        columns.append((cells if ragged is None else cells.set(ragged, None)).alias(parser.name))
+        if parser.missing and found.null_count():
+            error = error.set(found.is_null() & error.is_null(), parser.missing)
         if parser.flagged:
-            flag = right if wrong is None else wrong
-            columns.append((flag if ragged is None else flag & ~ragged).alias(INVALID + parser.name))
+            columns.append((right if wrong is None else wrong).alias(INVALID + parser.name))
     frame = batch.select(FILE, ROW, RAGGED).with_columns(*columns, error, error.is_not_null().alias(BROKEN))
     if usecase.series:
         return _named(frame, usecase)
@@ -270,19 +262,13 @@ def _parsed(rows: Batch, usecase: UseCase, parsers: Mapping[bool, list[Parser]],
 
 
 def _named(frame: pl.DataFrame, usecase: UseCase) -> pl.DataFrame:
-    """Rows of series under their ids, series and time; a row without one of them is broken."""
+    """Rows of series under their ids, series and time."""
     series = usecase.series and usecase.series.id
     frame = frame if series else frame.with_columns(pl.lit("").alias(SERIES))
     day = usecase.series is not None and usecase.series.frequency[-1] not in "smh"
-    time = pl.col(usecase.data.time)
-    said = time.dt.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S").fill_null("?")
-    error = pl.coalesce(
-        ERROR,
-        pl.when(pl.col(SERIES).is_null()).then(pl.lit(f"column {series!r}: the series is missing")),
-        pl.when(time.is_null()).then(pl.lit(f"column {usecase.data.time!r}: the time is missing")),
-    )
+    said = pl.col(usecase.data.time).dt.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S").fill_null("?")
     identity = pl.concat_str(pl.col(SERIES).fill_null("?"), pl.lit("|"), said) if series else said
-    return frame.with_columns(error.alias(ERROR), error.is_not_null().alias(BROKEN), identity.alias(NO_ID))
+    return frame.with_columns(identity.alias(NO_ID))
 
 
 def check(table: RawTable, usecase: UseCase) -> None:
@@ -290,34 +276,29 @@ def check(table: RawTable, usecase: UseCase) -> None:
     if table.rows == 0:
         raise InputError(f"{listed((file.name for file in table.files), 3)} holds a header and no rows.")
     if table.broken > usecase.data.bad_rows * table.rows:
-        raise InputError(
-            f"{table.first}; {table.broken:,} of {table.rows:,} rows break the contract, "
-            f"[data] bad_rows allows {usecase.data.bad_rows:.2%}: mend the data or the contract."
-        )
+        broken, most = f"{table.broken:,} of {table.rows:,} rows break the contract", f"{usecase.data.bad_rows:.2%}"
+        raise InputError(f"{table.first}; {broken}, [data] bad_rows allows {most}: mend the data or the contract.")
 
 
 def check_labels(table: RawTable, usecase: UseCase) -> None:
     """What an earlier window must hold: rows that keep the contract, and labels. Raises InputError."""
     check(table, usecase)
     if table.rows == table.unlabelled + table.broken:
-        raise InputError(f"no usable row of {table.rows:,} has a label.")
+        where = f"{table.files[0].name}: column {usecase.data.label!r} (the label)"
+        raise InputError(f"{where} has no value in any of {table.rows:,} rows.")
 
 
 def check_training(table: RawTable, usecase: UseCase) -> None:
-    """What training needs on top. Raises InputError for one class only, no label at all, or a column without values."""
-    check(table, usecase)
+    """What training needs on top. Raises InputError for one class only, or a column without values."""
+    check_labels(table, usecase)
     label, group, name = usecase.data.label, usecase.split.group, table.files[0].name
-    if table.rows == table.unlabelled + table.broken:
-        raise InputError(f"{name}: column {label!r} (the label) has no value in any of {table.rows:,} rows.")
     if len(table.classes) < 2:
         raise InputError(f"{name}: column {label!r} (the label) holds one value only; there is nothing to learn.")
     if group and table.ungrouped == table.rows:
         raise InputError(f"{name}: column {group!r} ([split] group) has no value in any row.")
     if empty := next((column.name for column in usecase.columns if not table.values[column.name]), ""):
-        raise InputError(
-            f"{name}: column {empty!r} has no value in any of {table.rows:,} rows; "
-            "take it out of [columns] or mend the export."
-        )
+        nothing = f"column {empty!r} has no value in any of {table.rows:,} rows"
+        raise InputError(f"{name}: {nothing}; take it out of [columns] or mend the export.")
 
 
 def shared_ids(table: RawTable, usecase: UseCase) -> list[str]:

@@ -202,8 +202,7 @@ def scored_rows(case: UseCase, table: pl.DataFrame, threshold: float) -> Scored:
         truth = truth.cast(pl.String).cast(pl.Enum(case.data.classes)).to_physical()
     scores = table.select(columns).cast(pl.Float64).to_numpy()
     predicted = scores[:, 0] if len(columns) == 1 else scores
-    groups = tables.coded(table[raw.GROUP]) if raw.GROUP in table.columns else None
-    return Scored(case.data.task, truth.cast(pl.Float64).to_numpy(), predicted, threshold, groups)
+    return Scored(case.data.task, truth.cast(pl.Float64).to_numpy(), predicted, threshold, tables.coded(table))
 
 
 def _beside(

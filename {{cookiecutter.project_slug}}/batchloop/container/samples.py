@@ -18,7 +18,7 @@ import polars as pl
 
 from batchloop.container import artifacts, datasets, files, job, raw
 from batchloop.container.job import InputError, listed
-from batchloop.container.raw import FILE, ROW, RawTable
+from batchloop.container.raw import FILE, PART, ROW, RawTable
 from batchloop.container.usecase import Features, UseCase
 
 ROWS, CELLS = 500_000, 16_000_000  # of a sample at most
@@ -164,7 +164,7 @@ class Whole:
 
     def parts(self, case: UseCase) -> dict[str, int]:
         """How many rows of the sample each part has; the owner's own validation files are not in it."""
-        counts = dict(self.rows.group_by(datasets.PART).len().collect().iter_rows())
+        counts = dict(self.rows.group_by(PART).len().collect().iter_rows())
         return counts | ({"validation": 1} if case.split.method == "given" else {})
 
     def settings(self, features: Features) -> Features:

@@ -1,4 +1,7 @@
-"""The HTTP server of batch transform: bodies are Parquet, CSV with a header or JSON lines; refusals are one line."""
+"""The HTTP server of batch transform: bodies are Parquet, CSV with a header or JSON lines; refusals are one line.
+
+It is waitress, with an end that answers the requests in flight.
+"""
 
 import codecs
 import io
@@ -7,12 +10,16 @@ import logging
 import math
 import os
 import re
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import polars as pl
+import waitress
 
 from batchloop.container import files, lines, matrices, raw, tables
 from batchloop.container.job import InputError
@@ -28,13 +35,9 @@ BATCH = 10_000  # lines of JSON that are held as objects
 SEEN = 10  # lines that are looked at to say what is there where a column is not
 CELLS = 50_000_000  # rows × the model's columns in one request: 100 MB of CSV with two bytes a cell
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
-MARKS = {  # how a body begins that is no text, whatever its Content-Type says
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "packed with gzip",
-    b"PK\x03\x04": "a zip archive",
-    codecs.BOM_UTF16_LE: "UTF-16 text",
-    codecs.BOM_UTF16_BE: "UTF-16 text",
-}
+# how a body begins that is no text, whatever its Content-Type says
+MARKS = {files.PARQUET: "a Parquet file", files.GZIP: "packed with gzip", files.ZIP: "a zip archive"}
+MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16 text")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?(?!(?:utf-?8|(?:us-)?ascii)\b)([^\s;\"']+)", re.IGNORECASE)
 NUMBER = r"^[+-]?\d[\d.,]*([eE][+-]?\d+)?$"
 # a damaged Parquet file makes Polars panic
@@ -43,6 +46,10 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueErro
 ROUTES = {"/ping": "GET", "/execution-parameters": "GET", "/invocations": "POST"}
 SHOWN = 1000  # letters of a refusal at most: what is wrong may hold a piece of the body
 IN_FLIGHT = 100  # MB: the service's limit on payload × concurrency
+GRACE = 4.5  # seconds for requests in flight after SIGTERM
+LARGEST = 2**27  # bytes of a body: above the 100 MB a transform request may have
+IN_MEMORY = 2**24  # bytes of a body; a larger one waits in a file until it is scored
+CONNECTIONS = 100  # kept open; beyond these the ones that have been silent for longest are closed
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
@@ -76,11 +83,9 @@ def write(frame: pl.DataFrame, content_type: str) -> bytes:
 
 def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """With a ' before each text and name that a spreadsheet would run as a formula; numbers stay as they are."""
-    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
-    marked = frame.with_columns(
-        pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
-        for text in texts
-    )
+    text = pl.col(pl.String)
+    formula = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+    marked = frame.with_columns(pl.when(formula).then("'" + text).otherwise(text).name.keep())
     return marked.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name)
 
 
@@ -124,7 +129,7 @@ def _csv(body: bytes, columns: int) -> pl.DataFrame:
     width = body.partition(b"\n")[0].count(b",") + 1
     if width > columns + WIDER:
         raise InputError(f"line 1 has {width:,} cells, the model {columns:,} columns; send those that it needs")
-    frame = lines.read(body, "the body", ",").frame.collect().drop(raw.ROW)
+    frame = lines.rows(lines.named(lines.Text(body, "the body", ","))).frame.collect().drop(raw.ROW)
     if raw.RAGGED not in frame.columns:
         return frame
     known = [pl.col(raw.ERROR)] if raw.ERROR in frame.columns else []
@@ -171,10 +176,8 @@ def _records(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                 json.loads(text, object_pairs_hook=lambda pairs: lines.check_twice("line 1", [key for key, _ in pairs]))
         except json.JSONDecodeError as error:
             raise InputError(f"line {line}, column {error.colno} is not JSON: {error.msg}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"line {line} is not readable: {error}") from None
-        except RecursionError:
-            raise InputError(f"line {line} is not a JSON object of values: it is nested too deeply") from None
         if not isinstance(record, dict):
             raise InputError(f"line {line} is not a JSON object")
         yield line, record
@@ -199,7 +202,7 @@ class RequestError(InputError):
 class Application:
     """Answers /ping, /execution-parameters and /invocations with one model.
 
-    `missing` are the texts that mean "no value"; `workers` is how many requests are worth sending at once.
+    `missing` are the texts that mean "no value"; `workers` is how many requests are scored at once.
     """
 
     model: Model
@@ -284,3 +287,66 @@ def _parameters(workers: int) -> dict[str, Any]:
         "BatchStrategy": os.environ.get("SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD"),
         "MaxPayloadInMB": largest,
     }
+
+
+def run(application: Application) -> None:
+    """Listen until SIGTERM; requests in flight are answered before the end. Raises InputError where it can't listen.
+
+    Environment: SAGEMAKER_BIND_TO_PORT (8080), SERVE_HOST (0.0.0.0: a container is reached from outside).
+    """
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a batch is
+    host, port = os.environ.get("SERVE_HOST", "0.0.0.0"), os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")  # noqa: S104
+    try:
+        server = waitress.create_server(
+            application,
+            host=host,
+            port=int(port),
+            threads=application.workers,
+            recv_bytes=2**18,
+            inbuf_overflow=IN_MEMORY,
+            outbuf_overflow=LARGEST,
+            max_request_body_size=LARGEST,
+            max_request_header_size=2**16,
+            connection_limit=10 * CONNECTIONS,
+            ident=None,
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't listen on {host}:{port} ({error}); set SAGEMAKER_BIND_TO_PORT.") from None
+    where = server.effective_host, server.effective_port
+    log.info("listening on %s:%s with %s threads", *where, application.workers)
+    Draining(server).run()
+
+
+class Draining:
+    """Runs a server until SIGTERM, then until what it holds is answered (waitress drops it), or the grace is over."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.deadline: float | None = None
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, self.on_signal)
+        while self.deadline is None or (self.busy() and time.monotonic() < self.deadline):
+            if self.deadline is not None:
+                self.server.asyncore.dispatcher.close(self.server)  # no new connections
+            self.close_silent()
+            self.server.asyncore.loop(timeout=1.0, map=self.server._map, use_poll=True, count=1)
+        self.server.task_dispatcher.shutdown(timeout=0.1)
+
+    def close_silent(self) -> None:
+        """Close silent connections beyond CONNECTIONS, longest first: half-open ones keep /ping from being heard."""
+        channels = [channel for channel in self.server.active_channels.values() if not channel.will_close]
+        waiting = [channel for channel in channels if not channel.requests and not channel.total_outbufs_len]
+        excess = min(len(channels) - CONNECTIONS, len(waiting))
+        for channel in sorted(waiting, key=lambda channel: channel.last_activity)[: max(0, excess)]:
+            channel.will_close = True
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Start to drain, and wake the loop."""
+        self.deadline = self.deadline or time.monotonic() + GRACE
+        self.server.pull_trigger()
+
+    def busy(self) -> bool:
+        """Whether a request is being received, scored or answered."""
+        channels = list(self.server.active_channels.values())
+        return any(channel.requests or channel.request or channel.total_outbufs_len for channel in channels)

@@ -98,10 +98,9 @@ def errors_in(name: str, text: str = "") -> Iterator[None]:
 
 def table(kind: type[Settings], path: tuple[str, ...], values: Any, **fixed: Any) -> Settings:
     """A dataclass from the TOML table at `path`; `fixed` are fields that the table can't set. Raises SettingError."""
-    name = _shown(path)
+    name = _header(path)
     if not isinstance(values, Mapping):
-        actual = "a list of tables" if isinstance(values, list) else _toml(values)
-        raise SettingError(f"{name} is {actual}, and should be one table.", *path)
+        raise SettingError(f"{name} is {shown(values)}, and should be one table.", *path)
     hints = get_type_hints(kind, include_extras=True)
     known = {entry.name: entry for entry in fields(kind) if entry.name not in fixed}  # type: ignore[arg-type]
     if unknown := next((key for key in values if key not in known), ""):
@@ -152,7 +151,7 @@ def wanted(hint: Any) -> str:
     return KINDS.get(hint, "a table")
 
 
-def _shown(path: tuple[str, ...]) -> str:
+def _header(path: tuple[str, ...]) -> str:
     """A table as a person finds it: [drift], or [columns] 'age'."""
     return f"[{path[0]}]" + (f" {path[1]!r}" if len(path) > 1 else "") if path else ""
 
@@ -165,8 +164,8 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
         return table(base, path, value)
     taken = _typed(base, value)
     if taken is None or not all(rule.holds(taken) for rule in (arguments[1:] if origin is Annotated else ())):
-        key = f"{_shown(path[:-1])} {path[-1]}".lstrip()
-        raise SettingError(f"{key} = {_toml(value)} is not {wanted(hint)}{_remedy(base, value)}.", *path)
+        key = f"{_header(path[:-1])} {path[-1]}".lstrip()
+        raise SettingError(f"{key} = {shown(value)} is not {wanted(hint)}{_remedy(base, value)}.", *path)
     return taken
 
 
@@ -187,23 +186,23 @@ def _typed(kind: Any, value: Any) -> Any:
 
 def _remedy(kind: Any, value: Any) -> str:
     """A remedy for the common slips: a number in quotes, a choice with a typing error, texts without quotes."""
+    if get_origin(kind) is tuple and isinstance(value, list):
+        kind = get_args(kind)[0]
+        value = next((one for one in value if _typed(kind, one) is None), "")
+        if not isinstance(value, str):
+            return "; put each in quotes"
     if kind is int and isinstance(value, int) and abs(value) > LARGEST:
         return f"; {LARGEST:,} is the most"
     if kind in (bool, int, float) and isinstance(value, str):
-        return "; leave out the quotes" if re.fullmatch(r"\s*(true|false|[-+.\d]+)\s*", value) else ""
-    if get_origin(kind) is Literal and isinstance(value, str):
-        close = get_close_matches(value.lower(), get_args(kind), 1)
-        return f"; the nearest is {close[0]!r}" if close else ""
-    if get_origin(kind) is not tuple or not isinstance(value, list):
-        return ""
-    item = get_args(kind)[0]
-    wrong = [one for one in value if _typed(item, one) is None]
-    if not all(isinstance(one, str) for one in wrong):
-        return "; put each in quotes"
-    return _remedy(item, wrong[0]) if wrong else ""
+        return "" if parsed(kind, value) is None else "; leave out the quotes"
+    close = get_close_matches(str(value).lower(), get_args(kind), 1) if get_origin(kind) is Literal else []
+    return f"; the nearest is {close[0]!r}" if close else ""
 
 
-def _toml(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as TOML writes it, or its beginning."""
+    if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        return "a list of tables"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 

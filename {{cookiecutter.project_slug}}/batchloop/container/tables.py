@@ -53,9 +53,8 @@ def read(folder: Path, described: Schema, classes: tuple[str, ...]) -> Table:
     frame, features, label = _scan(folder), described["features"], described["label"]
     kinds = frame.collect_schema()
     if absent := [name for name in [*(feature["name"] for feature in features), label] if name not in kinds]:
-        raise InputError(
-            f"{folder.name}/ has no column {absent[0]!r}, which its features.json names; prepare it again."
-        )
+        named = f"column {absent[0]!r}, which its features.json names"
+        raise InputError(f"{folder.name}/ has no {named}; prepare it again.")
     rows: int = frame.select(pl.len()).collect().item()
     table = Table(matrices.empty(rows, features), np.empty(rows, dtype=np.float64))
     start = 0
@@ -79,24 +78,22 @@ def ids(folder: Path, described: Schema) -> pl.Series:
     return _scan(folder).select(described["id"]).collect().to_series()
 
 
-def groups(folder: Path) -> pl.Series | None:
-    """The group of each row of a channel as text, in the files' order; None where the split was not by group."""
-    frame = _scan(folder)
-    return frame.select(raw.GROUP).collect().to_series() if raw.GROUP in frame.collect_schema() else None
+def groups(folder: Path) -> pl.DataFrame:
+    """The group of each row of a channel as text, in the files' order; no column where the split was not by group."""
+    return _scan(folder).select(pl.selectors.by_name(raw.GROUP, require_all=False)).collect()
 
 
 def slices(folder: Path) -> pl.DataFrame:
     """The slices of each row of a channel, a column each, in the files' order."""
-    frame = _scan(folder)
-    return frame.select(name for name in frame.collect_schema() if name.startswith(raw.SLICE)).collect()
+    return _scan(folder).select(pl.selectors.starts_with(raw.SLICE)).collect()
 
 
-def coded(groups: pl.Series | None) -> NDArray[np.int64] | None:
-    """Groups as numbers; a row without a group is one of its own."""
-    if groups is None:
+def coded(rows: pl.DataFrame) -> NDArray[np.int64] | None:
+    """The groups of rows as numbers, a row without one as one of its own; None where rows have none."""
+    if raw.GROUP not in rows.columns:
         return None
     known, alone = pl.col(raw.GROUP).rank("dense").cast(pl.Int64), -1 - pl.int_range(pl.len())
-    return groups.to_frame().select(pl.coalesce(known, alone)).to_series().to_numpy()
+    return rows.select(pl.coalesce(known, alone)).to_series().to_numpy()
 
 
 def _scan(folder: Path) -> pl.LazyFrame:

@@ -24,6 +24,9 @@ TABLES = {
     "monitoring": ("usecase", "data", "columns", "series", "split", "drift", "retraining", "slices"),
     "explainability": ("usecase", "data", "columns", "series", "explanation"),
 }
+# Keys of a column that are for some types alone.
+ONLY = {"minimum": ("number",), "maximum": ("number",), "format": ("date", "number"), "time_zone": ("date",)}
+ONLY |= dict.fromkeys(("size", "colour"), ("image",))
 HYPERPARAMETERS, LONGEST = 98, 256  # a training job takes 100, two of them the job's; characters of a value
 
 NAME = Matching(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower case letters, digits and single hyphens, a letter first")
@@ -266,12 +269,10 @@ def parse(tables: Mapping[str, Any], text: str = "") -> UseCase:
     """A UseCase from TOML tables; with the text they stand in, what is refused has its line. Raises InputError."""
     with settings.errors_in("usecase.toml", text):
         _check_tables(tables)
+        columns = tables.get("columns", {})
         parsed = UseCase(
             **asdict(settings.table(About, ("usecase",), tables["usecase"])),
-            columns=tuple(
-                settings.table(Column, ("columns", name), column, name=name)
-                for name, column in tables.get("columns", {}).items()
-            ),
+            columns=tuple(settings.table(Column, ("columns", name), one, name=name) for name, one in columns.items()),
             hyperparameters=_hyperparameters(tables.get("hyperparameters", {})),
             series=settings.table(horizons.Series, ("series",), tables["series"]) if "series" in tables else None,
             **{name: settings.table(kind, (name,), tables.get(name, {})) for name, kind in KINDS.items()},
@@ -296,25 +297,22 @@ def _check_tables(tables: Mapping[str, Any]) -> None:
             raise SettingError(f"{name!r} stands outside all tables; {belongs}.", name)
         if name not in known:
             raise SettingError(f"there is no table [{name}] to set; {settings.nearest(name, known)}.", name)
+        if not isinstance(tables[name], Mapping):
+            raise SettingError(f"[{name}] is {settings.shown(tables[name])}, and should be one table.", name)
     for name in ("data", "gate", "usecase", *(() if "series" in tables else ("columns",))):
         if not tables.get(name):
             raise SettingError(f"there is no [{name}] table; `make adopt` writes [data] and [columns] for you.", name)
-    if not isinstance(tables.get("columns", {}), Mapping):
-        raise SettingError("[columns] is a list, and should be one table.")
 
 
-def _hyperparameters(values: Any) -> dict[str, Any]:
+def _hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Names are the model library's, so only what any training job takes is checked here. Raises SettingError."""
-    if not isinstance(values, Mapping):
-        raise SettingError("[hyperparameters] should be a table.")
     if len(values) > HYPERPARAMETERS:
         raise SettingError(f"[hyperparameters] has {len(values)} keys; {HYPERPARAMETERS} fit.")
     for name, value in values.items():
-        kinds = "a number, true, false or a text"
-        if not isinstance(value, str | int | float) or not (isinstance(value, str) or abs(value) < settings.HUGE):
-            raise SettingError(f"[hyperparameters] {name} = {value!r} is not {kinds}.", "hyperparameters", name)
-        if len(str(value)) > LONGEST:
-            raise SettingError(f"[hyperparameters] {name} has more than {LONGEST} characters.", "hyperparameters", name)
+        fits = isinstance(value, str) or (isinstance(value, int | float) and abs(value) < settings.HUGE)
+        if not fits or len(str(value)) > LONGEST:
+            said = f"is not a number, true, false or a text of at most {LONGEST} characters"
+            raise SettingError(f"[hyperparameters] {name} = {settings.shown(value)} {said}.", "hyperparameters", name)
     return dict(values)
 
 
@@ -327,15 +325,11 @@ def _column_rules(column: Column) -> formats.Rules:
     """What a column's keys ask of each other."""
     low, high, name = column.minimum, column.maximum, f"[columns] {column.name!r}"
     yield usable(column.name), f"{name}: {NAME_RULE}"
-    holds: object = column.type == "number" or low is high is None
-    yield holds, f"{name}: minimum and maximum are for numbers, it is a {column.type}."
+    for key, kinds in ONLY.items():
+        holds = column.type in kinds or getattr(column, key) == getattr(Column, key)
+        yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
     holds = low is None or high is None or low <= high
     yield holds, f"{name}: minimum = {low or 0:g} is above maximum = {high or 0:g}: no value could keep to it."
-    holds = column.type == "image" or (column.size, column.colour) == (Column.size, Column.colour)
-    yield holds, f"{name}: size and colour are for images, it is a {column.type}."
-    for key, kinds in {"format": ("date", "number"), "time_zone": ("date",)}.items():
-        holds = not getattr(column, key) or column.type in kinds
-        yield holds, f"{name}: {key} is for {'s and '.join(kinds)}s, it is a {column.type}."
     yield from formats.rules(f"{name}: format", column.format, column.type == "number")
     yield from formats.zone_rules(f"{name}: time_zone", column.time_zone)
 

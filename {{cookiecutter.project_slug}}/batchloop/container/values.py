@@ -31,6 +31,7 @@ HOUR = 3_600_000_000  # microseconds
 CLOCK = r"^(-)?(?:(\d+) days?,? ?\+?)?(\d{1,4}):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?$"
 QUARTERS = {f"Q{number}": f"Q{3 * number - 2:02}" for number in range(1, 5)}
 OF_UTC = ("Z", "UTC", "GMT")  # endings of formats
+FEW = 1000  # cells that show whether a column has few texts
 Parsed = tuple[pl.Series, pl.Series | None]
 
 
@@ -75,7 +76,7 @@ def canonical(text: str, decimal: str = ".") -> str:
 
 def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl.Series:
     """Canonical texts without blanks around them; null where there is no value."""
-    plain = _plain(column, ())
+    plain = written(column, ())
     other = plain.str.contains(OTHERS)
     if other.any():
         odd = plain.filter(other).unique().drop_nulls()
@@ -83,17 +84,17 @@ def texts(column: pl.Series, missing: Collection[str], decimal: str = ".") -> pl
     return _without(plain, missing)
 
 
-def is_canonical(texts: pl.Expr, spelling: Spelling) -> pl.Expr:
-    """Whether all are what `text` would make of them."""
-    return ~(texts.str.contains(rf"{OTHERS}|^\s|\s$").any() | texts.is_in(spelling.markers).any())
-
-
 def text(column: pl.Series, spelling: Spelling) -> Parsed:
-    """Canonical texts; nothing is wrong."""
+    """Canonical texts; nothing is wrong. Most columns are what they should be already, which few of them tell."""
+    if column.dtype == pl.String:
+        few = column.head(FEW).n_unique() < FEW / 2  # the same texts again and again
+        some = column.unique() if few else column
+        if not (some.str.contains(rf"{OTHERS}|^\s|\s$").any() or some.is_in(spelling.markers).any()):
+            return column, None
     return texts(column, spelling.markers, spelling.decimal), None
 
 
-def _plain(column: pl.Series, missing: Collection[str]) -> pl.Series:
+def written(column: pl.Series, missing: Collection[str]) -> pl.Series:
     """Text of a column of any kind, without blanks around it; null where it is one of the missing markers."""
     if column.dtype.is_float():
         return _without(_finite(column).cast(pl.String).str.strip_suffix(".0").replace("-0", "0"), missing)
@@ -138,7 +139,7 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
         numbers = column.cast(pl.Float64, strict=False)
         if numbers.null_count() == column.null_count():  # the usual case: every cell is a number or empty
             return numbers, None
-    present = _plain(column, spelling.markers)
+    present = written(column, spelling.markers)
     text = present.str.replace("\u2212", "-", literal=True)
     numbers = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
     for form in spelling.format.split("|"):
@@ -150,10 +151,8 @@ def _numbers(column: pl.Series, spelling: Spelling) -> Parsed:
 def _hours(text: pl.Series, form: str) -> pl.Series:
     """Clocks and durations as hours; of two parts the last are seconds where the form is "mm:ss"."""
     parts = text.to_frame("t").select(pl.col("t").str.extract_groups(CLOCK)).unnest("t")
-    sign, days, first, second, third, half = (pl.col(name) for name in parts.columns)
-    first, second, third = (
-        part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in (first, second, third)
-    )
+    sign, days, *clock, half = (pl.col(name) for name in parts.columns)
+    first, second, third = (part.str.replace(",", ".").cast(pl.Float64, strict=False) for part in clock)
     first = pl.when(half.is_null()).then(first).otherwise(first % 12 + 12 * (half.str.to_lowercase() == "p"))
     seconds = first * 3600 + second * 60 + third.fill_null(0)
     if form == "mm:ss":
@@ -218,7 +217,7 @@ def date(column: pl.Series, spelling: Spelling, zone: str) -> Parsed:
         numbers, wrong = number(column, spelling, FIRST / unit, LAST / unit)
         moments = (numbers * unit).round().cast(pl.Int64).cast(pl.Datetime("us"))
         return _local(moments.dt.replace_time_zone("UTC") if zone else moments, zone), wrong
-    present = _plain(column, spelling.markers)
+    present = written(column, spelling.markers)
     if "." not in form:  # 20240131.0, from a column with gaps
         present = present.str.replace(r"^(\d+)\.0+$", "$1")
     moments = pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
@@ -245,10 +244,9 @@ def _local(column: pl.Series, zone: str) -> pl.Series:
     if held is None:
         return column.cast(pl.Datetime("us"))
     if not zone:
-        raise InputError(
-            f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count; "
-            f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml.'
-        )
+        whose = f"column {column.name!r} holds moments of a time zone ({held}), and it is not said whose clocks count"
+        remedy = f'write time_zone = "{held}" (or another, such as "Europe/Berlin") beside it in usecase.toml'
+        raise InputError(f"{whose}; {remedy}.")
     return column.dt.convert_time_zone(zone).dt.replace_time_zone(None).cast(pl.Datetime("us"))
 
 
@@ -260,11 +258,9 @@ def named(column: pl.Series, classes: Sequence[str], spelling: Spelling) -> Pars
     for pair in ({"true": "1", "false": "0"}, {"1": "true", "0": "false"}):
         if set(known) == set(pair.values()):
             known |= {other: known[name] for other, name in pair.items()}
+    own = [name for name in classes if name == name.strip() and name not in spelling.markers]
+    if column.dtype == pl.String and column.is_in(own).all():
+        return column, None
     present = texts(column, spelling.markers, spelling.decimal)
     labels = present.replace_strict(known, default=None, return_dtype=pl.String)
     return labels, _wrong(present, labels)
-
-
-def is_named(texts: pl.Expr, classes: Sequence[str], spelling: Spelling) -> pl.Expr:
-    """Whether all are what `named` would make of them."""
-    return texts.is_in([name for name in classes if name == name.strip() and name not in spelling.markers]).all()

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from batchloop.container import artifacts, job, listening, models, usecase
-from batchloop.container.server import Application
+from batchloop.container import artifacts, job, models, server, usecase
 
 THREADS = 2  # at least: /ping must answer while a request is being scored
 
@@ -18,4 +17,4 @@ def serve(settings: Mapping[str, str]) -> None:
     case = usecase.load()
     artifacts.check_manifest(job.model(), "algorithm", case.contract())
     loaded, workers = models.load(job.model()), max(THREADS, os.cpu_count() or 1)
-    listening.run(Application(loaded, case.data.missing, workers, case.prediction.escape_formulas), workers)
+    server.run(server.Application(loaded, case.data.missing, workers, case.prediction.escape_formulas))

@@ -154,8 +154,7 @@ def _write(run: Run, fitted: Model, known: "Predicted | None") -> None:
         identity = tables.ids(job.channel("validation"), run.schema)
         labels = tables.labels(run.validation.labels, model.metadata)
         table = tables.table(identity, predicted, model.metadata).with_columns(labels)
-        if (groups := tables.groups(job.channel("validation"))) is not None:
-            table = table.with_columns(groups)
+        table = table.hstack(tables.groups(job.channel("validation")))
         table.write_parquet(output / "predictions.parquet")
     for line in evaluation.metric_lines(report):
         print(line, flush=True)

@@ -28,7 +28,7 @@ def train(settings: Mapping[str, str]) -> None:
     newest = _labelled(case, whole)
     before = _earlier(case, newest)
     frame = series.examples(pl.concat([newest, *before.values()], how="diagonal"), case)
-    training = (whole.rows if whole else frame).filter(pl.col(datasets.PART) == "train")
+    training = (whole.rows if whole else frame).filter(pl.col(raw.PART) == "train")
     champion, reason = _champion(case, frame)
     if job.flag(settings, "continue_training"):
         if champion is None:
@@ -42,9 +42,9 @@ def train(settings: Mapping[str, str]) -> None:
         learned = datasets.schema(case, features.fit(training, case.sources(), given))
     parts = slices.learned(training, case)
     described = {**learned, "earlier": list(before), "slices": parts}
-    rows = datasets.write_parts(frame, described, datasets.PARTS, slices.assigned(parts, case))
+    rows = datasets.write_parts(frame, described, slices.assigned(parts, case))
     datasets.check_parts(whole.parts(case) if whole else rows)
-    datasets.write_champion_test(frame.filter(pl.col(datasets.PART) == "test"), champion, reason)
+    datasets.write_champion_test(frame.filter(pl.col(raw.PART) == "test"), champion, reason)
     written = training.select(datasets.columns(learned)) if whole else datasets.written("train")
     if job.current().first:
         with artifacts.writing(job.processing_output("preprocessor")) as folder:
@@ -71,7 +71,7 @@ def _labelled(case: UseCase, whole: samples.Whole | None) -> pl.LazyFrame:
         return frame
     validation = datasets.read(case, job.processing_input("validation"))
     datasets.check_apart(frame, validation, case.split.group)
-    return pl.concat([frame, validation.with_columns(pl.lit("validation").alias(datasets.PART))], how="diagonal")
+    return pl.concat([frame, validation.with_columns(pl.lit("validation").alias(raw.PART))], how="diagonal")
 
 
 def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
@@ -88,7 +88,7 @@ def _earlier(case: UseCase, newest: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
         except InputError as error:
             log.warning("the earlier window %s is left out: %s", name, error)
             continue
-        earlier[name] = datasets.unseen(rows, held_out).with_columns(pl.lit("train").alias(datasets.PART))
+        earlier[name] = datasets.unseen(rows, held_out).with_columns(pl.lit("train").alias(raw.PART))
     if earlier:
         log.info("learning from earlier windows too: %s", ", ".join(earlier))
     return earlier
