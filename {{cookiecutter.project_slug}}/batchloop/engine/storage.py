@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
+from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.pipelines.expressions import KEYS, keyed, seconds
 
@@ -114,10 +115,7 @@ class Storage:
 
     def read_json(self, uri: str) -> Any:
         """The value in a stored JSON file. Raises InputError."""
-        try:
-            return json.loads(self.existing(uri).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{uri} is not valid JSON: {error}.") from None
+        return artifacts.read_json(self.existing(uri))
 
     def write_json(self, uri: str, value: object) -> None:
         write_json(self.path(uri), value)
@@ -169,11 +167,10 @@ class Cache:
 
 def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     """Name, size and hash of files; `known` keeps the hashes of unchanged ones. Raises InputError for a broken link."""
-    try:
-        before = {path: [*entry] for path, entry in json.loads(known.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        before = {}
-    digests, entries = {path: entry for path, entry in before.items() if Path(path).exists()}, list[Any]()
+    digests, entries = dict[str, list[Any]](), list[Any]()
+    with suppress(OSError, ValueError, AttributeError, TypeError):  # none yet, or a damaged file
+        before = json.loads(known.read_text(encoding="utf-8")).items()
+        digests = {path: [*entry] for path, entry in before if Path(path).exists()}
     for name, path in files:
         try:
             state = path.stat()
