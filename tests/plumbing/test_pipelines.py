@@ -189,7 +189,7 @@ def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path],
 
 
 def steps(definition: Definition) -> dict[str, Any]:
-    return {step["Name"]: step for step in check._all(definition["Steps"])}
+    return {node.name: node.step for node in expressions.walk(definition["Steps"])}
 
 
 def test_what_varies_is_a_parameter_and_every_output_lies_under_the_execution_s_id(dev: dict[str, Definition]) -> None:
@@ -444,6 +444,18 @@ def default(definition: Definition, name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
     assert broken(dev["inference" if "transform" in name or "payload" in name else "training"], CHANGES[name])
+
+
+@pytest.mark.parametrize(("file", "right"), [("Summary", True), ("Other", False)])
+def test_a_condition_reads_the_property_files_that_a_step_declares(dev: Definitions, file: str, right: bool) -> None:
+    def read(definition: Definition) -> None:
+        declared = {"PropertyFileName": "Summary", "OutputName": "train", "FilePath": "summary.json"}
+        next(its for its in definition["Steps"] if its["Name"] == "PrepareTrainingData")["PropertyFiles"] = [declared]
+        named = {"Get": f"Steps.PrepareTrainingData.PropertyFiles.{file}"}
+        condition = step(definition, "CheckQuality")["Conditions"][0]
+        condition["LeftValue"] = {"Std:JsonGet": {"PropertyFile": named, "Path": "rows['a b'][0]"}}
+
+    assert (broken(dev["training"], read) == []) is right
 
 
 def test_values_of_set_are_held_against_the_service_s_rules_too(dev: dict[str, Definition]) -> None:
