@@ -72,6 +72,7 @@ for folder in sys.argv[1:]:
         raise SystemExit(1)
 """
 PIPELINES = ("training", "inference")
+JOBS = ("Processing", "Training", "Tuning", "Transform")  # types of steps
 TAGGED = {"Processing", "Training", "Model", "Transform"}  # types of steps
 Definition = dict[str, Any]
 Definitions = dict[str, Definition]
@@ -158,7 +159,7 @@ def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitio
     shared = {(job.pipeline, job.shared) for job in STEPS if job.shared}
     known = {(job.pipeline, job.name) for job in STEPS} | shared
     jobs = {(pipeline, name) for pipeline in several for name in steps(several[pipeline])}
-    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in check.JOBS} == known
+    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in JOBS} == known
     inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
     assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
 
@@ -495,7 +496,7 @@ def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(
     """Under the ARN of no key yet: a training job's volume takes no alias ("ResourceConfig", API reference)."""
     key = f"arn:aws:kms:eu-central-1:000000000000:key/{environment.NO_KEY}"
     assert "KmsKeyId" not in json.dumps(everything["dev"])
-    jobs = [job for one in everything["staging"].values() for job in steps(one).values() if job["Type"] in check.JOBS]
+    jobs = [job for one in everything["staging"].values() for job in steps(one).values() if job["Type"] in JOBS]
     for job in jobs:
         given = dict(re.findall(r'"(\w*KmsKeyId)": "([^"]*)"', json.dumps(job["Arguments"])))
         assert given == {"VolumeKmsKeyId": key, "KmsKeyId": key}, job["Name"]
@@ -595,7 +596,7 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
         (pipeline, name, step["Type"].lower())
         for pipeline, definition in definitions.items()
         for name, step in steps(definition).items()
-        if step["Type"] in check.JOBS
+        if step["Type"] in JOBS
     }
     assert {(job.pipeline, job.name, job.kind) for job in STEPS} == found
     for pipeline, definition in definitions.items():

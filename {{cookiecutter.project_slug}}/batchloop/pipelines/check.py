@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ CALLS = {
     "Transform": ("CreateTransformJob", "TransformJobName", "DescribeTransformJob"),
     "RegisterModel": ("CreateModelPackage", "", "DescribeModelPackage"),
 }
-JOBS = ("Processing", "Training", "Tuning", "Transform")
 MOST_RANGES, MOST_TRIALS = 30, 750  # of one tuning job
 LARGEST, MOST_PARAMETERS, LONGEST = 2**20, 200, 1024
 # what stands for a value that only the run knows: numbers within any limits, and texts that may end as a folder does
@@ -316,8 +316,8 @@ def folders(arguments: Mapping[str, Any]) -> Iterator[str]:
     """An input or output is called like its folder in the container: components find their files by that name."""
     outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
     names = [str(output.get("OutputName")) for output in outputs]
-    for name, other in ((name, other) for name in names for other in names):
-        if name != other and other.startswith(name):
+    for name, other in permutations(names, 2):
+        if other.startswith(name):
             yield f"the output {name!r} begins {other!r}: a prefix in S3 is matched as text, and takes both"
     for entry in [*arguments.get("ProcessingInputs", []), *outputs]:
         name = entry.get("InputName", entry.get("OutputName"))
