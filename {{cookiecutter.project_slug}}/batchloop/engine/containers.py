@@ -61,16 +61,18 @@ class Containers(Backend):
 
     def __init__(self, repository: Repository) -> None:
         self.label = f"usecase.repository={batchloop_repository.of(str(repository.root))}"
-        super().__init__(("sh", "-c", f"docker ps -aq --filter label={self.label} | xargs -r docker rm --force"))
+        left = f"docker ps --all --quiet --filter label={self.label}"
+        self.removal = ("sh", "-c", f'left=$({left}); test -z "$left" || docker rm --force $left')
+        super().__init__(self.removal)
         self.user: list[str] = []
         # SageMaker runs containers as root; here what they write must belong to who started them
         if os.getuid() != 0 and "rootless" not in docker("info", "--format", "{{.SecurityOptions}}"):
             self.user = ["--user", f"{os.getuid()}:{os.getgid()}"]
-        self._remove_left()
+        batchloop_repository.ran(self.removal)
 
     def stop(self) -> None:
         super().stop()
-        self._remove_left()
+        batchloop_repository.ran(self.removal)
 
     def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         container, name = job.container, f"serving-{batchloop_repository.of(str(job.root))}"
@@ -95,11 +97,6 @@ class Containers(Backend):
         words += ["--entrypoint", container.entrypoint[0]] if container.entrypoint else []
         words += [container.image, *container.entrypoint[1:], *container.arguments]
         return self.start(words, job, os.environ), lambda: _published(name)
-
-    def _remove_left(self) -> None:
-        if left := docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split():
-            with suppress(InputError):  # one may just have removed itself
-                docker("rm", "--force", *left)
 
 
 def limits(instance: str, cpus_here: int) -> list[str]:

@@ -22,7 +22,6 @@ from batchloop.repository import Repository, Stopped
 
 Process = subprocess.Popen[bytes]
 Port = Callable[[], int | None]
-KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
 STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
 ASKED_SECONDS = 0.1
@@ -41,11 +40,6 @@ class Container:
     entrypoint: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
-
-    @property
-    def component(self) -> str:
-        """The component the image holds: the last part of its repository."""
-        return re.split("[@:]", self.image.rpartition("/")[2])[0]
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class Job:
             file = self.root / "output" / name
             if file.is_file() and (message := file.read_text(encoding="utf-8", errors="replace").strip()):
                 return InputError(message)
-        if code < 0 or code == KILLED:
-            number = -code if code < 0 else code - 128
+        number = code - 128 if code > 128 else -code  # a container's, or a process's
+        if number in range(1, signal.NSIG):
             return InputError(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
         last = last_line(self.log).strip()
         return InputError(f"exit code {code}" + (f": {last}" if last else ""))
@@ -224,7 +218,8 @@ class Processes(Backend):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(mount.source)
         python, container = self.repository.python(), job.container
-        first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", container.component)
+        component = re.split("[@:]", container.image.rpartition("/")[2])[0]  # which is called like its repository
+        first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
         port = None
         if serve:
@@ -237,7 +232,7 @@ class Processes(Backend):
         environment |= {
             "ML_ROOT": str(job.root),
             "USECASE_FILE": str(self.repository.root / "usecase.toml"),
-            "CODE_VERSION": self.version(container.component),
+            "CODE_VERSION": self.version(component),
             "PYTHONPATH": str(self.repository.root),
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processors to the steps beside them
