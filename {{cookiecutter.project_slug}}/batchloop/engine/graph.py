@@ -188,13 +188,9 @@ class Scheduler:
         if status == StepStatus.RUNNING:
             step.started = monotonic()
         elif step.started:
-            step.seconds = monotonic() - step.started
-        self.record["steps"][name] = {
-            "state": str(status),
-            "seconds": round(step.seconds, 3),
-            "message": message,
-            "properties": dict(step.properties),
-        }
+            step.seconds = round(monotonic() - step.started, 3)
+        about = {"state": status, "seconds": step.seconds, "message": message, "properties": step.properties}
+        self.record["steps"][name] = about
         self.save()
         if self.show:
             self.show(name, step)

@@ -128,9 +128,9 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
         raise
     finally:
         backend.close()
-    broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in scheduler.steps.values())
-    scheduler.save(state="failed" if broken else "done", ended=now())
-    return Finished(identity, scheduler.steps)
+    finished = Finished(identity, scheduler.steps)
+    scheduler.save(state="failed" if finished.failed else "done", ended=now())
+    return finished
 
 
 @contextmanager

@@ -80,13 +80,11 @@ class Storage:
 
     def listed(self, uri: str) -> list[tuple[str, Path]]:
         """Key and path of the files that a manifest ("S3DataSource") lists. Raises InputError for a wrong one."""
-        entries = self.read_json(uri)
-        first, *keys = entries if isinstance(entries, list) and entries else [None]
-        prefix = str(first.get("prefix") or "") if isinstance(first, dict) else ""
-        if not prefix or not keys or not all(isinstance(key, str) and key for key in keys):
-            raise InputError(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
-        quoted = prefix.startswith("file://")
-        return [(unquote(str(key)) if quoted else str(key), self.existing(f"{prefix}{key}")) for key in keys]
+        match self.read_json(uri):
+            case [{"prefix": str(prefix)}, *keys] if prefix and set(map(type, keys)) == {str} and "" not in keys:
+                name = unquote if prefix.startswith("file://") else str
+                return [(name(key), self.existing(f"{prefix}{key}")) for key in keys]
+        raise InputError(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
 
     def mounts(self, uri: str, folder: str, listed: bool = False) -> list[Mount]:
         """What is stored, in a folder of a container; a single file lies in it. Raises InputError where nothing is.
