@@ -416,6 +416,9 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "a default that no run may be given": lambda d: default(d, "LearningRate", "1" * 1025),
     "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
     "a step twice": lambda d: d["Steps"].append(copy.deepcopy(d["Steps"][0])),
+    "a step called like the condition that it is in": lambda d: step(d, "CheckQuality")["IfSteps"][0].update(
+        Name="CheckQuality"
+    ),
     "a step that is gone": lambda d: d["Steps"].pop(0),
     "a cycle": lambda d: d["Steps"][0].update(DependsOn=["TrainModel"]),
     "a step that waits for one in a branch": lambda d: d["Steps"][0].update(DependsOn=["RegisterModel"]),
@@ -606,15 +609,29 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
                 assert instances in json.dumps(steps(definition)[job.name]), job
 
 
-def test_the_checker_is_a_command(
-    dev: dict[str, Definition], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+# both pipelines are the definition in a file
+COMPILED = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from batchloop.pipelines import compile
+made = SimpleNamespace(definition=Path(sys.argv[4]).read_text)
+compile.offline, compile.import_module = lambda *_: None, lambda _: SimpleNamespace(pipeline=lambda *_: made)
+raise SystemExit(compile.main(*sys.argv[1:4]))
+"""
+
+
+def test_what_the_checker_finds_ends_the_compiling_and_is_said(
+    dev: Definitions, repository: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
-    wrong = dev["inference"] | {"PipelineExperimentConfig": {"ExperimentName": "x"}}
-    (tmp_path / "bad.json").write_text(json.dumps(wrong))
-    assert check.main([tmp_path / "good.json"]) == 0
-    assert check.main([tmp_path / "bad.json"]) == 1
-    assert "would make an experiment" in capsys.readouterr().err
+    folder, text = repository("dev"), tmp_path / "definition.json"
+    command = [sys.executable, "-c", COMPILED, str(folder), "dev", str(tmp_path), str(text)]
+    said, environment = [], os.environ | {"PYTHONPATH": str(ROOT)}
+    for wrong in ({}, {"PipelineExperimentConfig": {"ExperimentName": "x"}}):
+        text.write_text(json.dumps(dev["inference"] | wrong))
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        said.append((done.returncode, done.stderr.count("would make an experiment")))
+    assert said == [(0, 0), (1, 2)]
 
 
 WRONG = [

@@ -11,14 +11,12 @@ and no larger volume; "StoppingCondition", waiting includes running; "S3DataSour
 import json
 import math
 import re
-import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -89,7 +87,8 @@ def _structure(nodes: list[Node]) -> Iterator[str]:
             yield f"{node.name}: unknown step type {node.type!r}"
         if expressions.seconds(node.step.get("CacheConfig", {}).get("ExpireAfter", "P1D")) is None:
             yield f"{node.name}: CacheConfig needs an ISO 8601 duration in ExpireAfter, of years to minutes"
-    yield from _order(nodes)
+    if len(set(names)) == len(names):
+        yield from _order(nodes)
 
 
 def _order(nodes: list[Node]) -> Iterator[str]:
@@ -324,10 +323,3 @@ def folders(arguments: Mapping[str, Any]) -> Iterator[str]:
         path = entry.get("S3Input", entry.get("S3Output", {})).get("LocalPath")
         if str(path or "").rpartition("/")[2] != name:
             yield f"{name!r} lies in {path!r}: the folder must have the same name"
-
-
-def main(files: Iterable[Path]) -> int:
-    """Check files; the exit code says whether all are right."""
-    problems = [f"{file}: {problem}" for file in files for problem in check(json.loads(file.read_text("utf-8")))]
-    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
-    return 1 if problems else 0
