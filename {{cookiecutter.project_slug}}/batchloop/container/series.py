@@ -59,8 +59,7 @@ class Buckets:
 
     def add(self, batch: pl.DataFrame) -> None:
         self.empty, self.rows = batch.clear(), self.rows + len(batch)
-        bucket = (pl.col(SERIES).hash() % BUCKETS).alias("__bucket")
-        marked = batch.with_columns(bucket)
+        marked = batch.with_columns((pl.col(SERIES).hash() % BUCKETS).alias("__bucket"))
         for (code,), part in marked.partition_by("__bucket", as_dict=True, include_key=False).items():
             places = self.parts[int(code)]
             places.append(self.folder / f"{code:02d}-{len(places):05d}.parquet")

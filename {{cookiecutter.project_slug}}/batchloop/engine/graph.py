@@ -100,13 +100,6 @@ class StepStatus(StrEnum):
 
 Result = tuple[Properties, StepStatus, str]  # and a message, where it failed
 FINISHED = {StepStatus.DONE, StepStatus.REUSED}
-STYLES = {
-    StepStatus.RUNNING: "bold yellow",
-    StepStatus.DONE: "green",
-    StepStatus.REUSED: "cyan",
-    StepStatus.FAILED: "bold red",
-    StepStatus.STOPPED: "yellow",
-}
 
 
 @dataclass
@@ -257,8 +250,8 @@ def watching(names: list[str], log: Callable[[str], Path]) -> Iterator[Watch]:
             works = step.status == StepStatus.RUNNING
             seconds = monotonic() - step.started if works else step.seconds
             said = Text(last_line(log(name)) if works else "", "dim")
-            status = Text(step.status, STYLES.get(step.status, "dim"))
-            table.add_row(name, status, f"{seconds:.1f}" if seconds else "", said)
+            style = "green" if step.status in FINISHED else "bold red" if step.message else "yellow" if works else "dim"
+            table.add_row(name, Text(step.status, style), f"{seconds:.1f}" if seconds else "", said)
         return table
 
     with Live(get_renderable=render, refresh_per_second=8):

@@ -221,11 +221,6 @@ class Processes(Backend):
         component = re.split("[@:]", container.image.rpartition("/")[2])[0]  # which is called like its repository
         first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
-        port = None
-        if serve:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = int(probe.getsockname()[1])
         # as little as an image has: nothing of the caller's credentials, proxies or virtual environments
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment |= {name: value for name, value in container.environment.items() if not name.startswith("AWS_")}
@@ -237,6 +232,9 @@ class Processes(Backend):
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processors to the steps beside them
         }
+        port = None
         if serve:
+            with socket.create_server(("127.0.0.1", 0)) as probe:  # which is closed again, and the port free
+                port = int(probe.getsockname()[1])
             environment |= {"SAGEMAKER_BIND_TO_PORT": str(port), "SERVE_HOST": "127.0.0.1"}
         return self.start(words, job, environment), lambda: port

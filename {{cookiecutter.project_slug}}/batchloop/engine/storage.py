@@ -19,7 +19,6 @@ from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.pipelines.expressions import KEYS, keyed, seconds
 
-READ_ONLY = 0o444
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
 NEEDED = ("version", "created", "model_package", "images")
 # what every record of a run, of its steps, and every registered package has
@@ -104,7 +103,7 @@ class Storage:
             if path.is_symlink():
                 path.unlink()
             elif path.is_file():
-                path.chmod(READ_ONLY)
+                path.chmod(0o444)
         target = self.path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
