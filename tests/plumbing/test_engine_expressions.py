@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.pipelines import check, expressions
-from batchloop.pipelines.expressions import ExpressionError, Scope
+from batchloop.pipelines.expressions import Scope
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_json_get_reads_a_steps_property_file_or_a_uri(scope: Scope) -> None:
 
 
 def test_a_dangling_reference_is_named(scope: Scope) -> None:
-    with pytest.raises(ExpressionError, match=r"FinalMetricDataList\['test:f1'\].*'test:f1'"):
+    with pytest.raises(InputError, match=r"FinalMetricDataList\['test:f1'\].*'test:f1'"):
         expressions.resolve({"Get": "Steps.Train.FinalMetricDataList['test:f1'].Value"}, scope)
 
 
@@ -84,7 +85,7 @@ WRONG = ['Steps.A.b["k"]', "Steps.A.b['k'", "Steps.A.b[k]", "Steps..b", "Steps.A
 
 @pytest.mark.parametrize("path", WRONG)
 def test_a_path_that_can_not_be_read_is_refused_before_and_while_it_runs(scope: Scope, path: str) -> None:
-    with pytest.raises(ExpressionError, match="is no path"):
+    with pytest.raises(InputError, match="is no path"):
         expressions.resolve({"Get": path}, scope)
     fail = {"Name": "A", "Type": "Fail", "Arguments": {"ErrorMessage": {"Get": path}}}
     problems = check.check({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
@@ -108,7 +109,7 @@ def test_what_the_checker_lets_pass_the_engine_can_judge(scope: Scope, condition
 
 
 def test_what_can_not_be_compared_is_said(scope: Scope) -> None:
-    with pytest.raises(ExpressionError, match="can't be compared"):
+    with pytest.raises(InputError, match="can't be compared"):
         expressions.holds({"Type": "LessThan", "LeftValue": "a", "RightValue": 1}, scope)
 
 

@@ -19,7 +19,7 @@ from plumbing.rendered import ROOT
 STAND_IN = """#!/bin/sh
 echo "$@" >> "$0.calls"
 case "$*" in
-  "image inspect"*) test -e "$0.built" && exit 0; echo "Error: No such image: x" >&2; exit 1;;
+  "images --quiet"*) test -e "$0.built" && echo 0123456789ab; exit 0;;
   "buildx bake"*) cat > "$0.plan"; {bake};;
   *) {other};;
 esac

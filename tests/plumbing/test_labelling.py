@@ -17,6 +17,7 @@ from batchloop.container import usecase
 from batchloop.container.job import InputError
 from batchloop.engine import graph
 from batchloop.engine.graph import Selection
+from batchloop.pipelines.expressions import Node
 from data.sample import Shift, customers
 from plumbing.engine_miniature import USECASE, Miniature, copied
 
@@ -176,7 +177,7 @@ def test_without_an_id_the_labels_of_rows_scored_earlier_make_way_for_those_of_t
 # selective execution
 
 
-def nodes(**needs: list[str]) -> dict[str, graph.Node]:
+def nodes(**needs: list[str]) -> dict[str, Node]:
     steps = [{"Name": name, "Type": "Processing", "DependsOn": needed} for name, needed in needs.items()]
     return graph.nodes({"Steps": steps})
 
@@ -208,11 +209,11 @@ def test_a_selected_step_runs_with_what_another_execution_left(tmp_path: Path) -
         (Selection(()), {}, "1 to 50 steps, not 0"),
         (Selection(("x",)), {}, "there is no step x; there are a, b, c, d"),
         (Selection(("a", "c"), "run-1"), {}, "have to be selected too: b"),
-        (Selection(("c",)), {}, "depend on b: name the execution that has run them"),
-        (Selection(("c",), "run-2"), {}, "there is no execution run-2 here"),
-        (Selection(("c",), "run-1"), {"pipeline": "q"}, "is one of q, not of p"),
-        (Selection(("c",), "run-1"), {"state": "running"}, "has to have ended"),
-        (Selection(("d",), "run-1"), {}, "has no results of c"),
+        (Selection(("c",)), {}, "depend on b: no execution of p has ended here with its results"),
+        (Selection(("c",), "run-2"), {}, "depend on b: no execution run-2 of p has ended here"),
+        (Selection(("c",), "run-1"), {"pipeline": "q"}, "no execution run-1 of p has ended"),
+        (Selection(("c",), "run-1"), {"state": "running"}, "no execution run-1 of p has ended"),
+        (Selection(("d",), "run-1"), {}, "depend on c: no execution run-1 of p has ended here with its results"),
     ],
 )
 def test_a_selection_is_refused_where_the_service_refuses_it(

@@ -72,6 +72,7 @@ for folder in sys.argv[1:]:
         raise SystemExit(1)
 """
 PIPELINES = ("training", "inference")
+JOBS = ("Processing", "Training", "Tuning", "Transform")  # types of steps
 TAGGED = {"Processing", "Training", "Model", "Transform"}  # types of steps
 Definition = dict[str, Any]
 Definitions = dict[str, Definition]
@@ -158,7 +159,7 @@ def test_several_instances_share_a_step_and_one_does_the_rest(several: Definitio
     shared = {(job.pipeline, job.shared) for job in STEPS if job.shared}
     known = {(job.pipeline, job.name) for job in STEPS} | shared
     jobs = {(pipeline, name) for pipeline in several for name in steps(several[pipeline])}
-    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in check.JOBS} == known
+    assert {job for job in jobs if steps(several[job[0]])[job[1]]["Type"] in JOBS} == known
     inputs = {entry["InputName"] for entry in judged["ProcessingInputs"]}
     assert inputs == {"counts", "predictions", "baseline", "explainer", "labels"}
 
@@ -189,7 +190,7 @@ def test_compiling_twice_gives_the_same_bytes(repository: Callable[[str], Path],
 
 
 def steps(definition: Definition) -> dict[str, Any]:
-    return {step["Name"]: step for step in check._all(definition["Steps"])}
+    return {node.name: node.step for node in expressions.walk(definition["Steps"])}
 
 
 def test_what_varies_is_a_parameter_and_every_output_lies_under_the_execution_s_id(dev: dict[str, Definition]) -> None:
@@ -415,6 +416,9 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
     "a default that no run may be given": lambda d: default(d, "LearningRate", "1" * 1025),
     "a parameter twice": lambda d: d["Parameters"].append(d["Parameters"][0]),
     "a step twice": lambda d: d["Steps"].append(copy.deepcopy(d["Steps"][0])),
+    "a step called like the condition that it is in": lambda d: step(d, "CheckQuality")["IfSteps"][0].update(
+        Name="CheckQuality"
+    ),
     "a step that is gone": lambda d: d["Steps"].pop(0),
     "a cycle": lambda d: d["Steps"][0].update(DependsOn=["TrainModel"]),
     "a step that waits for one in a branch": lambda d: d["Steps"][0].update(DependsOn=["RegisterModel"]),
@@ -444,6 +448,18 @@ def default(definition: Definition, name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
     assert broken(dev["inference" if "transform" in name or "payload" in name else "training"], CHANGES[name])
+
+
+@pytest.mark.parametrize(("file", "right"), [("Summary", True), ("Other", False)])
+def test_a_condition_reads_the_property_files_that_a_step_declares(dev: Definitions, file: str, right: bool) -> None:
+    def read(definition: Definition) -> None:
+        declared = {"PropertyFileName": "Summary", "OutputName": "train", "FilePath": "summary.json"}
+        next(its for its in definition["Steps"] if its["Name"] == "PrepareTrainingData")["PropertyFiles"] = [declared]
+        named = {"Get": f"Steps.PrepareTrainingData.PropertyFiles.{file}"}
+        condition = step(definition, "CheckQuality")["Conditions"][0]
+        condition["LeftValue"] = {"Std:JsonGet": {"PropertyFile": named, "Path": "rows['a b'][0]"}}
+
+    assert (broken(dev["training"], read) == []) is right
 
 
 def test_values_of_set_are_held_against_the_service_s_rules_too(dev: dict[str, Definition]) -> None:
@@ -483,7 +499,7 @@ def test_outputs_and_volumes_are_encrypted_with_the_key_that_the_stack_makes(
     """Under the ARN of no key yet: a training job's volume takes no alias ("ResourceConfig", API reference)."""
     key = f"arn:aws:kms:eu-central-1:000000000000:key/{environment.NO_KEY}"
     assert "KmsKeyId" not in json.dumps(everything["dev"])
-    jobs = [job for one in everything["staging"].values() for job in steps(one).values() if job["Type"] in check.JOBS]
+    jobs = [job for one in everything["staging"].values() for job in steps(one).values() if job["Type"] in JOBS]
     for job in jobs:
         given = dict(re.findall(r'"(\w*KmsKeyId)": "([^"]*)"', json.dumps(job["Arguments"])))
         assert given == {"VolumeKmsKeyId": key, "KmsKeyId": key}, job["Name"]
@@ -583,7 +599,7 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
         (pipeline, name, step["Type"].lower())
         for pipeline, definition in definitions.items()
         for name, step in steps(definition).items()
-        if step["Type"] in check.JOBS
+        if step["Type"] in JOBS
     }
     assert {(job.pipeline, job.name, job.kind) for job in STEPS} == found
     for pipeline, definition in definitions.items():
@@ -593,15 +609,29 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
                 assert instances in json.dumps(steps(definition)[job.name]), job
 
 
-def test_the_checker_is_a_command(
-    dev: dict[str, Definition], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+# both pipelines are the definition in a file
+COMPILED = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from batchloop.pipelines import compile
+made = SimpleNamespace(definition=Path(sys.argv[4]).read_text)
+compile.offline, compile.import_module = lambda *_: None, lambda _: SimpleNamespace(pipeline=lambda *_: made)
+raise SystemExit(compile.main(*sys.argv[1:4]))
+"""
+
+
+def test_what_the_checker_finds_ends_the_compiling_and_is_said(
+    dev: Definitions, repository: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "good.json").write_text(json.dumps(dev["inference"]))
-    wrong = dev["inference"] | {"PipelineExperimentConfig": {"ExperimentName": "x"}}
-    (tmp_path / "bad.json").write_text(json.dumps(wrong))
-    assert check.main([tmp_path / "good.json"]) == 0
-    assert check.main([tmp_path / "bad.json"]) == 1
-    assert "would make an experiment" in capsys.readouterr().err
+    folder, text = repository("dev"), tmp_path / "definition.json"
+    command = [sys.executable, "-c", COMPILED, str(folder), "dev", str(tmp_path), str(text)]
+    said, environment = [], os.environ | {"PYTHONPATH": str(ROOT)}
+    for wrong in ({}, {"PipelineExperimentConfig": {"ExperimentName": "x"}}):
+        text.write_text(json.dumps(dev["inference"] | wrong))
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        said.append((done.returncode, done.stderr.count("would make an experiment")))
+    assert said == [(0, 0), (1, 2)]
 
 
 WRONG = [

@@ -34,13 +34,10 @@ def parse(cells: pl.Series, column: Column, missing: Collection[str]) -> tuple[p
     if find_spec("PIL") is None:
         what = 'which this image lacks; write decoding = ["numpy", "pillow"] into pyproject.toml and say make lock'
         raise InputError(f"column {column.name!r}: pictures are read with Pillow, {what}.")
-    found = [_picture(cell, column, missing) for cell in cells]
-    right = pl.Series([isinstance(one, tuple) for one in found], dtype=pl.Boolean)
-    parts = zip(*(one if isinstance(one, tuple) else (None, None, None) for one in found), strict=True)
-    frame = pl.DataFrame([*parts] or [(), (), ()], CELL.to_schema(), orient="col")
-    typed = frame.select(pl.when(right).then(pl.struct(pl.all())).alias(cells.name)).to_series()
+    found, names = [_picture(cell, column, missing) for cell in cells], tuple(CELL.to_schema())
+    typed = [dict(zip(names, one, strict=True)) if isinstance(one, tuple) else None for one in found]
     reasons = pl.Series([one if isinstance(one, str) else None for one in found], dtype=pl.String)
-    return typed, None if right.all() else reasons
+    return pl.Series(cells.name, typed, CELL), reasons if reasons.count() else None
 
 
 def _picture(cell: bytes | str | None, column: Column, missing: Collection[str]) -> Picture | str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -12,27 +13,22 @@ from batchloop.container.job import InputError
 from batchloop.engine.processes import Backend, Job, Port, Process
 from batchloop.repository import Repository
 
-# what docker and buildx say, in lower case → what it means
 SIZES = Path(__file__).resolve().with_name("instances.toml")
 # Outside this network's own machine no answer would find its way back: a published port works, calling out does not.
 NETWORK, NO_MASQUERADE = "usecase-no-way-out", "com.docker.network.bridge.enable_ip_masquerade=false"
 PORT = 8080
-MEANINGS = {
+MEANINGS = {  # a regular expression for what docker and buildx say, in lower case → what it means
     "cannot connect to the docker daemon": "Docker's daemon is not running; start it (Docker Desktop, or as root: "
     "`service docker start`).",
     "permission denied while trying to connect": "you may not use Docker's daemon; add yourself to the group docker, "
     "or run as root.",
     "no space left on device": "the disk is full; `docker system prune` frees what no image needs any more.",
-    "pull access denied": "the base image can't be pulled; log in to its registry, or name another with BASE_IMAGE=….",
-    "failed to resolve source metadata": "the base image can't be pulled; check the network, or name a mirror's with "
-    "BASE_IMAGE=….",
+    "pull access denied|failed to resolve source metadata": "the base image can't be pulled; check the network, log in "
+    "to its registry, or name another or a mirror's with BASE_IMAGE=….",
     "failed to do request": "the registry can't be reached; check the network, or name a mirror's base image with "
     "BASE_IMAGE=….",
-    "'buildx' is not a docker command": "docker's buildx plugin is not installed; Debian has it as docker-buildx.",
-    "unknown command: docker buildx": "docker's buildx plugin is not installed; Debian has it as docker-buildx.",
-    "port is already allocated": "a port is in use by another container; `docker ps` shows which.",
-    "address already in use": "a port is in use by another program.",
-    "no such image": "the image is not on this machine; `make images` builds it.",
+    "'buildx' is not a docker command|unknown command: docker buildx": "docker's buildx plugin is not installed; "
+    "Debian has it as docker-buildx.",
 }
 
 
@@ -52,18 +48,12 @@ def docker(*words: str, given: str = "") -> str:
 def meaning(output: str) -> str:
     """A sentence for what docker printed; "" where it speaks for itself."""
     lower = output.lower()
-    return next((sentence for sign, sentence in MEANINGS.items() if sign in lower), "")
+    return next((sentence for signs, sentence in MEANINGS.items() if re.search(signs, lower)), "")
 
 
 def exists(image: str) -> bool:
     """Whether an image is on this machine. Raises InputError where docker does not work."""
-    try:
-        docker("image", "inspect", "--format", "{{.Id}}", image)
-    except InputError as failure:
-        if "not on this machine" in str(failure):
-            return False
-        raise
-    return True
+    return bool(docker("images", "--quiet", image))
 
 
 class Containers(Backend):
@@ -71,25 +61,26 @@ class Containers(Backend):
 
     def __init__(self, repository: Repository) -> None:
         self.label = f"usecase.repository={batchloop_repository.of(str(repository.root))}"
-        super().__init__(("sh", "-c", f"docker ps -aq --filter label={self.label} | xargs -r docker rm --force"))
+        left = f"docker ps --all --quiet --filter label={self.label}"
+        self.removal = ("sh", "-c", f'left=$({left}); test -z "$left" || docker rm --force $left')
+        super().__init__(self.removal)
         self.user: list[str] = []
         # SageMaker runs containers as root; here what they write must belong to who started them
         if os.getuid() != 0 and "rootless" not in docker("info", "--format", "{{.SecurityOptions}}"):
             self.user = ["--user", f"{os.getuid()}:{os.getgid()}"]
-        self._remove_left()
+        batchloop_repository.ran(self.removal)
 
     def stop(self) -> None:
         super().stop()
-        self._remove_left()
+        batchloop_repository.ran(self.removal)
 
     def launch(self, job: Job, serve: bool) -> tuple[Process, Port]:
         container, name = job.container, f"serving-{batchloop_repository.of(str(job.root))}"
         # --init: a first process of its own, or a signal that comes before Python listens would be lost
         words = ["docker", "run", "--rm", "--init", "--pull", "never", "--label", self.label]
         if serve:
-            if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
-                with suppress(InputError):  # another run may have been first
-                    docker("network", "create", "--opt", NO_MASQUERADE, NETWORK)
+            with suppress(InputError):  # it is there already
+                docker("network", "create", "--opt", NO_MASQUERADE, NETWORK)
             words += ["--network", NETWORK, "--publish", f"127.0.0.1::{PORT}", "--name", name]
         else:
             words += ["--network", "none"]
@@ -106,11 +97,6 @@ class Containers(Backend):
         words += ["--entrypoint", container.entrypoint[0]] if container.entrypoint else []
         words += [container.image, *container.entrypoint[1:], *container.arguments]
         return self.start(words, job, os.environ), lambda: _published(name)
-
-    def _remove_left(self) -> None:
-        if left := docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split():
-            with suppress(InputError):  # one may just have removed itself
-                docker("rm", "--force", *left)
 
 
 def limits(instance: str, cpus_here: int) -> list[str]:

@@ -18,10 +18,11 @@ from batchloop.engine.steps import PipelineExecution, fail, model, processing, r
 from batchloop.engine.storage import Properties, run_record, write_json
 from batchloop.engine.tuning import tuning
 from batchloop.pipelines import expressions
-from batchloop.pipelines.expressions import ExpressionError, Scope
+from batchloop.pipelines.expressions import Node, Scope
 from batchloop.repository import Stopped, full
 
 MOST = 50  # steps of a selection
+ENDED = ("done", "failed", "stopped")  # states of a run whose steps can stand in for those that are not selected
 PARALLEL = 2
 BY_TYPE: Mapping[str, Callable[[str, Mapping[str, Any], PipelineExecution], Properties]] = {
     "Processing": processing,
@@ -34,35 +35,12 @@ BY_TYPE: Mapping[str, Callable[[str, Mapping[str, Any], PipelineExecution], Prop
 }
 
 
-@dataclass(frozen=True)
-class Node:
-    """A step; `condition` decides whether it runs: only if the outcome is `side`."""
-
-    name: str
-    type: str
-    step: Mapping[str, Any]
-    needs: frozenset[str]
-    condition: str = ""
-    side: bool = True
-
-
 Nodes = Mapping[str, Node]
 
 
 def nodes(definition: Mapping[str, Any]) -> dict[str, Node]:
     """Every step by name, nested ones too, in the order of a definition that was checked when it was compiled."""
-    return {node.name: node for node in _walk(definition["Steps"])}
-
-
-def _walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True) -> Iterator[Node]:
-    for step in steps:
-        arguments = step.get("Arguments", {})
-        own = {key: value for key, value in arguments.items() if key not in ("IfSteps", "ElseSteps")}
-        needs = expressions.producers(own) | set(step.get("DependsOn", [])) | ({condition} - {""})
-        yield Node(step["Name"], step["Type"], step, frozenset(needs), condition, side)
-        if step["Type"] == "Condition":
-            yield from _walk(arguments.get("IfSteps", []), step["Name"], True)
-            yield from _walk(arguments.get("ElseSteps", []), step["Name"], False)
+    return {node.name: node for node in expressions.walk(definition["Steps"])}
 
 
 @dataclass(frozen=True)
@@ -95,26 +73,16 @@ def needed(nodes: Nodes, steps: Collection[str]) -> set[str]:
 
 def selected(nodes: Nodes, selection: Selection, pipeline: str, runs: Path) -> tuple[dict[str, Node], dict[str, Any]]:
     """The nodes that are to run, and the results of those that are not, by step. Raises InputError."""
-    outside = needed(nodes, selection.steps)
-    results = _results(runs, selection.source, pipeline, outside) if outside else {}
-    steps = set(selection.steps)
+    outside, steps = needed(nodes, selection.steps), set(selection.steps)
+    record = run_record(runs / selection.source / "run.json")
+    known = record["steps"] if record and record["pipeline"] == pipeline and record["state"] in ENDED else {}
+    results = {name: step["properties"] for name, step in known.items() if name in outside and step["properties"]}
+    if lacking := ", ".join(sorted(outside - set(results))):
+        where = f"no execution {selection.source}".rstrip()
+        raise InputError(
+            f"the selected steps depend on {lacking}: {where} of {pipeline} has ended here with its results."
+        )
     return {name: replace(its, needs=its.needs & steps) for name, its in nodes.items() if name in steps}, results
-
-
-def _results(runs: Path, source: str, pipeline: str, steps: Collection[str]) -> dict[str, Any]:
-    if not source:
-        names = ", ".join(sorted(steps))
-        raise InputError(f"the selected steps depend on {names}: name the execution that has run them.")
-    if (record := run_record(runs / source / "run.json")) is None:
-        raise InputError(f"there is no execution {source} here.")
-    if record["pipeline"] != pipeline:
-        raise InputError(f"execution {source} is one of {record['pipeline']}, not of {pipeline}.")
-    if record["state"] not in ("done", "failed", "stopped"):
-        raise InputError(f"execution {source} is {record['state']}; it has to have ended.")
-    results = {name: step["properties"] for name, step in record["steps"].items() if name in steps}
-    if lacking := sorted(name for name in steps if not results.get(name)):
-        raise InputError(f"execution {source} has no results of {', '.join(lacking)}.")
-    return results
 
 
 class StepStatus(StrEnum):
@@ -130,15 +98,8 @@ class StepStatus(StrEnum):
     STOPPED = "stopped"
 
 
-Result = tuple[Properties, StepStatus]
+Result = tuple[Properties, StepStatus, str]  # and a message, where it failed
 FINISHED = {StepStatus.DONE, StepStatus.REUSED}
-STYLES = {
-    StepStatus.RUNNING: "bold yellow",
-    StepStatus.DONE: "green",
-    StepStatus.REUSED: "cyan",
-    StepStatus.FAILED: "bold red",
-    StepStatus.STOPPED: "yellow",
-}
 
 
 @dataclass
@@ -173,22 +134,23 @@ class Scheduler:
         graph = TopologicalSorter({name: node.needs for name, node in self.nodes.items()})
         graph.prepare()
         pool = ThreadPoolExecutor(PARALLEL)
-        ready: set[str] = set()
-        running: dict[Future[Result], str] = {}
+        ready, running = list[str](), dict[Future[Result], str]()
         try:
             while graph.is_active():
-                ready |= set(graph.get_ready())
-                if skipped := [name for name in self.nodes if name in ready and self._skip(name)]:
-                    graph.done(*skipped)
-                    ready -= set(skipped)
-                    continue
-                for name in [name for name in self.nodes if name in ready][: PARALLEL - len(running)]:
-                    ready.remove(name)
+                for name in graph.get_ready():
+                    if self._skip(name):
+                        graph.done(name)
+                    else:
+                        ready.append(name)
+                while ready and len(running) < PARALLEL:
+                    name = ready.pop(0)
                     self._change(name, StepStatus.RUNNING)
                     running[pool.submit(self._work, self.nodes[name])] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    self._finish(running[future], future)
-                    graph.done(running.pop(future))
+                    name = running.pop(future)
+                    self.steps[name].properties, status, message = future.result()
+                    self._change(name, status, message)
+                    graph.done(name)
         except KeyboardInterrupt:
             stop()
             for name in [name for name, step in self.steps.items() if step.status == StepStatus.RUNNING]:
@@ -213,29 +175,15 @@ class Scheduler:
             self._change(name, StepStatus.NOT_RUN)
         return self.steps[name].status != StepStatus.WAITING
 
-    def _finish(self, name: str, future: Future[Result]) -> None:
-        try:
-            self.steps[name].properties, status = future.result()
-        except Stopped:
-            self._change(name, StepStatus.STOPPED)
-        except InputError as failure:
-            self._change(name, StepStatus.FAILED, str(failure))
-        else:
-            self._change(name, status)
-
     def _change(self, name: str, status: StepStatus, message: str = "") -> None:
         step = self.steps[name]
         step.status, step.message = status, message
         if status == StepStatus.RUNNING:
             step.started = monotonic()
         elif step.started:
-            step.seconds = monotonic() - step.started
-        self.record["steps"][name] = {
-            "state": str(status),
-            "seconds": round(step.seconds, 3),
-            "message": message,
-            "properties": dict(step.properties),
-        }
+            step.seconds = round(monotonic() - step.started, 3)
+        about = {"state": status, "seconds": step.seconds, "message": message, "properties": step.properties}
+        self.record["steps"][name] = about
         self.save()
         if self.show:
             self.show(name, step)
@@ -244,31 +192,31 @@ class Scheduler:
         """Run a step, and let later ones refer to its properties."""
         try:
             properties, status = self._perform(node)
-        except (InputError, Stopped):
-            raise
-        except ExpressionError as error:
-            raise InputError(str(error)) from None
+            outputs = properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
+            files = {  # the JSON files that Std:JsonGet may read, by name
+                item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
+                for item in node.step.get("PropertyFiles", [])
+            }
+        except Stopped:
+            return {}, StepStatus.STOPPED, ""
+        except InputError as failure:
+            return {}, StepStatus.FAILED, str(failure)
         except Exception as error:  # the engine's own mistakes go to the log, not over the screen
-            if (sentence := full(error)) is not None:
-                raise sentence from None
+            if sentence := full(error):
+                return {}, StepStatus.FAILED, str(sentence)
             with self.execution.log(node.name).open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
-            raise InputError(f"{type(error).__name__}: {error} (unexpected; the log has the traceback)") from None
-        outputs = properties.get("ProcessingOutputConfig", {}).get("Outputs", {})
-        files = {  # the JSON files that Std:JsonGet may read, by name
-            item["PropertyFileName"]: f"{outputs[item['OutputName']]['S3Output']['S3Uri']}/{item['FilePath']}"
-            for item in node.step.get("PropertyFiles", [])
-        }
+            said = f"{type(error).__name__}: {error} (unexpected; the log has the traceback)"
+            return {}, StepStatus.FAILED, said
         self.scope.steps[node.name] = {**properties, "PropertyFiles": files}
-        return properties, status
+        return properties, status, ""
 
-    def _perform(self, node: Node) -> Result:
-        arguments = node.step.get("Arguments", {})
+    def _perform(self, node: Node) -> tuple[Properties, StepStatus]:
         if node.type == "Condition":
-            conditions = arguments.get("Conditions", [])
+            conditions = node.arguments.get("Conditions", [])
             held = all(expressions.holds(condition, self.scope) for condition in conditions)
             return {"Outcome": held}, StepStatus.DONE
-        arguments, cache = expressions.resolve(arguments, self.scope), self.execution.cache
+        arguments, cache = expressions.resolve(node.arguments, self.scope), self.execution.cache
         if (found := cache.find(node.step, arguments)) is not None:
             return found, StepStatus.REUSED
         properties = BY_TYPE[node.type](node.name, arguments, self.execution)
@@ -290,21 +238,20 @@ def watching(names: list[str], log: Callable[[str], Path]) -> Iterator[Watch]:
         yield print_step
         return
     from rich.live import Live  # noqa: PLC0415 - costs a tenth of a second, and only terminals need it
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     steps = {name: Progress("") for name in names}
 
     def render() -> Table:
-        table = Table("step", "state", box=None, padding=(0, 2))
-        table.add_column("seconds", justify="right")
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        last = Column(no_wrap=True, overflow="ellipsis")
+        table = Table("step", "state", Column("seconds", justify="right"), last, box=None, padding=(0, 2))
         for name, step in steps.items():
             works = step.status == StepStatus.RUNNING
             seconds = monotonic() - step.started if works else step.seconds
             said = Text(last_line(log(name)) if works else "", "dim")
-            status = Text(step.status, STYLES.get(step.status, "dim"))
-            table.add_row(name, status, f"{seconds:.1f}" if seconds else "", said)
+            style = "green" if step.status in FINISHED else "bold red" if step.message else "yellow" if works else "dim"
+            table.add_row(name, Text(step.status, style), f"{seconds:.1f}" if seconds else "", said)
         return table
 
     with Live(get_renderable=render, refresh_per_second=8):

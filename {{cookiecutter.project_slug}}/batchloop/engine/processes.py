@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPException
@@ -22,7 +22,6 @@ from batchloop.repository import Repository, Stopped
 
 Process = subprocess.Popen[bytes]
 Port = Callable[[], int | None]
-KILLED = 137  # 128 + SIGKILL, as a container's exit code tells it
 STARTUP_SECONDS = 120.0
 GRACE_SECONDS = 10.0
 ASKED_SECONDS = 0.1
@@ -41,11 +40,6 @@ class Container:
     entrypoint: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
-
-    @property
-    def component(self) -> str:
-        """The component the image holds: the last part of its repository."""
-        return re.split("[@:]", self.image.rpartition("/")[2])[0]
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class Job:
             file = self.root / "output" / name
             if file.is_file() and (message := file.read_text(encoding="utf-8", errors="replace").strip()):
                 return InputError(message)
-        if code < 0 or code == KILLED:
-            number = -code if code < 0 else code - 128
+        number = code - 128 if code > 128 else -code  # a container's, or a process's
+        if number in range(1, signal.NSIG):
             return InputError(f"ended by signal {number}" + (" (was there enough memory?)" if number == 9 else ""))
         last = last_line(self.log).strip()
         return InputError(f"exit code {code}" + (f": {last}" if last else ""))
@@ -175,7 +169,7 @@ class Backend:
             self._check()
             if process.poll() is not None:
                 raise job.failure(process.returncode)
-            if (known := port()) is not None and request(known, "/ping", 2) is not None:
+            if (known := port()) is not None and _answers(known):
                 return known
             time.sleep(0.03)
         raise InputError(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
@@ -198,17 +192,12 @@ def _end(process: Process) -> None:
     process.wait()
 
 
-def request(port: int, path: str, seconds: float) -> bytes | None:
-    """The body of a server's answer on loopback; None where it answers anything but 200, or nothing."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.read() if response.status == 200 else None
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
+def _answers(port: int) -> bool:
+    """Whether a server on loopback answers /ping with 200."""
+    with suppress(OSError, HTTPException), closing(HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    return False
 
 
 def versions(repository: Repository) -> Callable[[str], str]:
@@ -229,24 +218,23 @@ class Processes(Backend):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(mount.source)
         python, container = self.repository.python(), job.container
-        first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", container.component)
+        component = re.split("[@:]", container.image.rpartition("/")[2])[0]  # which is called like its repository
+        first, *rest = container.entrypoint or ("python", "-m", "batchloop.container", component)
         words = [python if first in ("python", "python3") else first, *rest, *container.arguments]
-        port = None
-        if serve:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = int(probe.getsockname()[1])
         # as little as an image has: nothing of the caller's credentials, proxies or virtual environments
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment |= {name: value for name, value in container.environment.items() if not name.startswith("AWS_")}
         environment |= {
             "ML_ROOT": str(job.root),
             "USECASE_FILE": str(self.repository.root / "usecase.toml"),
-            "CODE_VERSION": self.version(container.component),
+            "CODE_VERSION": self.version(component),
             "PYTHONPATH": str(self.repository.root),
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processors to the steps beside them
         }
+        port = None
         if serve:
+            with socket.create_server(("127.0.0.1", 0)) as probe:  # which is closed again, and the port free
+                port = int(probe.getsockname()[1])
             environment |= {"SAGEMAKER_BIND_TO_PORT": str(port), "SERVE_HOST": "127.0.0.1"}
         return self.start(words, job, environment), lambda: port

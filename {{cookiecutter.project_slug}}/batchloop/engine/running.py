@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 from batchloop.container.job import InputError, listed
@@ -24,6 +23,7 @@ from batchloop.pipelines.expressions import Scope
 from batchloop.repository import Repository
 
 GATE = " ← gate"
+UNREADABLE = (OSError, EOFError, LookupError, ValueError, tarfile.TarError, zlib.error)  # of an archive
 MEASURED = ("value", "low", "high", "expected", "reference")
 
 
@@ -128,19 +128,15 @@ def run(repository: Repository, order: Order, backend: Backend) -> Finished:
         raise
     finally:
         backend.close()
-    broken = any(step.status in (StepStatus.FAILED, StepStatus.NOT_RUN) for step in scheduler.steps.values())
-    scheduler.save(state="failed" if broken else "done", ended=now())
-    return Finished(identity, scheduler.steps)
+    finished = Finished(identity, scheduler.steps)
+    scheduler.save(state="failed" if finished.failed else "done", ended=now())
+    return finished
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -210,10 +206,7 @@ class RunSummary:
 
     def drift(self) -> dict[str, Any]:
         """The drift report; {} where there is none."""
-        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get("drift"))]:
-            with suppress(InputError):
-                return dict(self.storage.read_json(f"{uri}/drift.json"))
-        return {}
+        return next(self._told("drift"), {})
 
     def labelled(self) -> Iterator[str]:
         """What predictions were worth by their labels, beside what was expected and what validation gave."""
@@ -250,15 +243,18 @@ class RunSummary:
 
     def _summary(self) -> dict[str, Any]:
         """What processing says of its rows, of all hosts together; {} where it says nothing."""
-        shares = list[dict[str, Any]]()
-        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get("summary"))]:
-            with suppress(InputError):
-                names = [name for name, _ in self.storage.files(f"{uri}/") if name.endswith("summary.json")]
-                shares += [dict(self.storage.read_json(f"{uri}/{name}")) for name in names]
+        shares = [*self._told("summary")]
         total = {key: sum(share.get(key, 0) for share in shares) for key in ("rows", "past", "broken", "empty")}
         first = next((share["first_break"] for share in shares if share.get("first_break")), "")
         warnings = [*dict.fromkeys(warning for share in shares for warning in share.get("warnings", []))]
         return total | {"first_break": first, "warnings": warnings} if shares else {}
+
+    def _told(self, name: str) -> Iterator[dict[str, Any]]:
+        """What the steps' outputs of this name hold as <name>.json, of each host."""
+        for uri in [uri for step in self.steps.values() if (uri := outputs(step).get(name))]:
+            with suppress(InputError):
+                files = [file for file, _ in self.storage.files(f"{uri}/") if file.endswith(f"{name}.json")]
+                yield from (dict(self.storage.read_json(f"{uri}/{file}")) for file in files)
 
     def report(self) -> dict[str, Any]:
         """evaluation.json out of a training job's output.tar.gz; {} where there is none, or that is damaged."""
@@ -266,12 +262,8 @@ class RunSummary:
             artifacts = step.properties.get("ModelArtifacts")
             path = artifacts and self.storage.path(artifacts["S3ModelArtifacts"]).with_name("output.tar.gz")
             if path and path.is_file():
-                with (
-                    suppress(OSError, EOFError, ValueError, tarfile.TarError, zlib.error),
-                    tarfile.open(path) as archive,
-                ):
-                    if "evaluation.json" in archive.getnames() and (file := archive.extractfile("evaluation.json")):
-                        return dict(json.load(file))
+                with suppress(*UNREADABLE), tarfile.open(path) as archive:
+                    return dict(json.load(archive.extractfile("evaluation.json")))  # type: ignore[arg-type]  # a file
         return {}
 
 

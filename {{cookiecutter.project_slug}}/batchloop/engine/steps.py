@@ -10,21 +10,22 @@ import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from batchloop.container import artifacts
 from batchloop.container.job import SHARDED, InputError
-from batchloop.engine.processes import Backend, Container, Job, request
+from batchloop.engine.processes import Backend, Container, Job
 from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD
 
 MEGABYTE = 2**20
-HOST = {"current_host": "algo-1", "hosts": ["algo-1"]}
+HOST = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
 CHANNELS = "/opt/ml/input/data"
 LIMITS = {  # what a transform job tells its container
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MaxPayloadInMB",
@@ -66,32 +67,32 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _mounts(source: Arguments, number: int, hosts: int, storage: Storage) -> list[Mount]:
+def _mounts(storage: Storage, source: Arguments, folder: str, number: int = 0, hosts: int = 1) -> list[Mount]:
     """One of a job's inputs on one of its hosts."""
-    folder, uri = source["LocalPath"], source["S3Uri"]
+    uri = source["S3Uri"]
     if hosts > 1 and source.get("S3DataDistributionType") == SHARDED:
         return [Mount(f"{folder}/{name}", file.resolve()) for name, file in storage.files(uri)[number::hosts]]
     return storage.mounts(uri, folder, source.get("S3DataType") == "ManifestFile")
+
+
+def _container(image: str, about: Arguments, arguments: Arguments, resources: Arguments) -> Container:
+    """What a job runs; `about` is its AppSpecification or AlgorithmSpecification."""
+    words, first = (tuple(map(str, about.get(f"Container{part}", ()))) for part in ("Arguments", "Entrypoint"))
+    return Container(image, words, first, arguments.get("Environment", {}), resources.get("InstanceType", ""))
 
 
 def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:
     """A processing job; several hosts work one after another, each with its part of what is sharded."""
     application = arguments["AppSpecification"]
     cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
-    container = Container(
-        application["ImageUri"],
-        tuple(str(word) for word in application.get("ContainerArguments", [])),
-        tuple(application.get("ContainerEntrypoint", [])),
-        arguments.get("Environment", {}),
-        cluster.get("InstanceType", ""),
-    )
+    container = _container(application["ImageUri"], application, arguments, cluster)
     sources = [item["S3Input"] for item in arguments.get("ProcessingInputs", [])]
     outputs = {item["OutputName"]: item for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])}
     targets = [item["S3Output"] for item in outputs.values()]
     jobs, hosts = list[Job](), [f"algo-{number + 1}" for number in range(int(cluster.get("InstanceCount", 1)))]
     for number, host in enumerate(hosts):
-        mounts = [mount for source in sources for mount in _mounts(source, number, len(hosts), run.storage)]
-        job = run.job(name, container, mounts, host if len(hosts) > 1 else "")
+        inputs = (_mounts(run.storage, source, source["LocalPath"], number, len(hosts)) for source in sources)
+        job = run.job(name, container, [*chain.from_iterable(inputs)], host if len(hosts) > 1 else "")
         resources = {"current_host": host, "hosts": hosts}
         _configure(job.root / "config", {"processingjobconfig": arguments, "resourceconfig": resources})
         for target in targets:
@@ -114,22 +115,31 @@ def processing(name: str, arguments: Arguments, run: PipelineExecution) -> Prope
 def training_job(name: str, arguments: Arguments, run: PipelineExecution) -> Job:
     """A training job, ready to run. Its checkpoints lie where CheckpointConfig says, and it finds what lies there."""
     algorithm = arguments["AlgorithmSpecification"]
-    container = Container(
-        algorithm["TrainingImage"],
-        tuple(algorithm.get("ContainerArguments") or ["train"]),
-        tuple(algorithm.get("ContainerEntrypoint", [])),
-        arguments.get("Environment", {}),
-        arguments.get("ResourceConfig", {}).get("InstanceType", ""),
-    )
-    sources = {item["ChannelName"]: item["DataSource"]["S3DataSource"] for item in arguments["InputDataConfig"]}
-    channels = {channel: source["S3Uri"] for channel, source in sources.items()}
-    mounts = [mount for channel, uri in channels.items() for mount in run.storage.mounts(uri, f"{CHANNELS}/{channel}")]
+    about = {"ContainerArguments": ["train"], **algorithm}
+    container = _container(algorithm["TrainingImage"], about, arguments, arguments.get("ResourceConfig", {}))
+    inputs = {item["ChannelName"]: item for item in arguments["InputDataConfig"]}
+    sources = {channel: item["DataSource"]["S3DataSource"] for channel, item in inputs.items()}
+    places = (_mounts(run.storage, source, f"{CHANNELS}/{channel}") for channel, source in sources.items())
+    mounts = [*chain.from_iterable(places)]
     if kept := arguments.get("CheckpointConfig"):
         checkpoints = run.storage.path(kept["S3Uri"])
         checkpoints.mkdir(parents=True, exist_ok=True)
         mounts.append(Mount(kept.get("LocalPath", "/opt/ml/checkpoints"), checkpoints.resolve(), writable=True))
     job = run.job(name, container, mounts)
-    _configure_training(job.root, arguments)
+    channels = {
+        channel: {
+            "ContentType": item.get("ContentType", ""),
+            "TrainingInputMode": item.get("InputMode", "File"),
+            "S3DistributionType": sources[channel].get("S3DataDistributionType", "FullyReplicated"),
+            "RecordWrapperType": item.get("RecordWrapperType", "None"),
+        }
+        for channel, item in inputs.items()
+    }
+    given = arguments.get("HyperParameters", {})
+    files = {"resourceconfig": HOST, "hyperparameters": given, "inputdataconfig": channels}
+    _configure(job.root / "input" / "config", files)
+    for folder in ("model", "output/data"):
+        (job.root / folder).mkdir(parents=True, exist_ok=True)
     return job
 
 
@@ -167,33 +177,6 @@ def _configure(folder: Path, values: Mapping[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (folder / f"{name}.json").write_text(json.dumps(value, indent=2), encoding="utf-8")
-
-
-def _configure_training(root: Path, arguments: Arguments) -> None:
-    """The three configuration files of a training job, and the empty folders it finds."""
-    group = {"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": HOST["hosts"]}
-    resources = {
-        **HOST,
-        "current_group_name": "homogeneousCluster",
-        "current_instance_type": "local",
-        "instance_groups": [group],
-        "network_interface_name": "lo",
-    }
-    channels = {
-        channel["ChannelName"]: {
-            "ContentType": channel.get("ContentType", ""),
-            "TrainingInputMode": channel.get("InputMode", "File"),
-            "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
-            "RecordWrapperType": channel.get("RecordWrapperType", "None"),
-        }
-        for channel in arguments.get("InputDataConfig", [])
-        for source in [channel["DataSource"]["S3DataSource"]]
-    }
-    hyperparameters = arguments.get("HyperParameters", {})
-    files = {"resourceconfig": resources, "hyperparameters": hyperparameters, "inputdataconfig": channels}
-    _configure(root / "input" / "config", files)
-    for folder in ("model", "output/data"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _pack(folder: Path, archive: Path) -> bool:
@@ -253,12 +236,12 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
     types["Accept"] = arguments["TransformOutput"].get("Accept")
     seconds = int(arguments.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600))
 
-    def send(name: str, path: Path) -> None:
-        connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
+    def send(file: tuple[str, Path]) -> None:
+        name, path = file
         headers = {"Content-Length": str(path.stat().st_size), **{key: value for key, value in types.items() if value}}
         target = answers / f"{name}.out"
         try:
-            with path.open("rb") as body:
+            with path.open("rb") as body, closing(HTTPConnection("127.0.0.1", port, timeout=seconds)) as connection:
                 connection.request("POST", "/invocations", body, headers)
                 response = connection.getresponse()
                 if response.status != 200:
@@ -271,22 +254,11 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
             raise InputError(f"{name}: the server gave no answer within {seconds} seconds.") from None
         except (OSError, HTTPException) as error:
             raise InputError(f"{name}: the server broke off ({type(error).__name__}: {error}).") from None
-        finally:
-            connection.close()
 
-    several = arguments.get("MaxConcurrentTransforms")
-    if not several:  # then it is the server's to say
-        with suppress(ValueError):
-            several = json.loads(request(port, "/execution-parameters", 10) or "{}").get("MaxConcurrentTransforms")
-    with ThreadPoolExecutor(int(several or 1)) as pool:
-        sent = [pool.submit(send, name, path) for name, path in files]
-        try:
-            for number, future in enumerate(sent, 1):
-                future.result()
-                with log.open("a", encoding="utf-8") as out:
-                    out.write(f"{number} of {len(files)} files are answered\n")
-        finally:
-            pool.shutdown(cancel_futures=True)
+    several = int(arguments.get("MaxConcurrentTransforms") or 1)
+    with ThreadPoolExecutor(several) as pool, log.open("a", encoding="utf-8") as out:
+        for number, _ in enumerate(pool.map(send, files), 1):  # where one is refused, it sends no more
+            print(f"{number} of {len(files)} files are answered", file=out, flush=True)
 
 
 def model(name: str, arguments: Arguments, run: PipelineExecution) -> Properties:

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchloop import repository
+from batchloop.container import artifacts
 from batchloop.container.job import InputError
 from batchloop.pipelines.expressions import KEYS, keyed, seconds
 
-READ_ONLY = 0o444
 ARTIFACTS = ("preprocessor", "model", "baseline", "explainer")
 NEEDED = ("version", "created", "model_package", "images")
 # what every record of a run, of its steps, and every registered package has
@@ -79,13 +79,11 @@ class Storage:
 
     def listed(self, uri: str) -> list[tuple[str, Path]]:
         """Key and path of the files that a manifest ("S3DataSource") lists. Raises InputError for a wrong one."""
-        entries = self.read_json(uri)
-        first, *keys = entries if isinstance(entries, list) and entries else [None]
-        prefix = str(first.get("prefix") or "") if isinstance(first, dict) else ""
-        if not prefix or not keys or not all(isinstance(key, str) and key for key in keys):
-            raise InputError(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
-        quoted = prefix.startswith("file://")
-        return [(unquote(str(key)) if quoted else str(key), self.existing(f"{prefix}{key}")) for key in keys]
+        match self.read_json(uri):
+            case [{"prefix": str(prefix)}, *keys] if prefix and set(map(type, keys)) == {str} and "" not in keys:
+                name = unquote if prefix.startswith("file://") else str
+                return [(name(key), self.existing(f"{prefix}{key}")) for key in keys]
+        raise InputError(f'{uri} is no manifest: [{{"prefix": "s3://…/"}}, "a key", …] with at least one key.')
 
     def mounts(self, uri: str, folder: str, listed: bool = False) -> list[Mount]:
         """What is stored, in a folder of a container; a single file lies in it. Raises InputError where nothing is.
@@ -105,7 +103,7 @@ class Storage:
             if path.is_symlink():
                 path.unlink()
             elif path.is_file():
-                path.chmod(READ_ONLY)
+                path.chmod(0o444)
         target = self.path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
@@ -114,10 +112,7 @@ class Storage:
 
     def read_json(self, uri: str) -> Any:
         """The value in a stored JSON file. Raises InputError."""
-        try:
-            return json.loads(self.existing(uri).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{uri} is not valid JSON: {error}.") from None
+        return artifacts.read_json(self.existing(uri))
 
     def write_json(self, uri: str, value: object) -> None:
         write_json(self.path(uri), value)
@@ -169,11 +164,10 @@ class Cache:
 
 def hashed(known: Path, files: Iterable[tuple[str, Path]]) -> list[list[Any]]:
     """Name, size and hash of files; `known` keeps the hashes of unchanged ones. Raises InputError for a broken link."""
-    try:
-        before = {path: [*entry] for path, entry in json.loads(known.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        before = {}
-    digests, entries = {path: entry for path, entry in before.items() if Path(path).exists()}, list[Any]()
+    digests, entries = dict[str, list[Any]](), list[Any]()
+    with suppress(OSError, ValueError, AttributeError, TypeError):  # none yet, or a damaged file
+        before = json.loads(known.read_text(encoding="utf-8")).items()
+        digests = {path: [*entry] for path, entry in before if Path(path).exists()}
     for name, path in files:
         try:
             state = path.stat()

@@ -48,16 +48,19 @@ class Nobody:
 
 
 def compile_all(root: Path, name: str, output: Path) -> list[Path]:
-    """Write training.json and inference.json. Raises InputError for wrong settings."""
+    """Write training.json and inference.json. Raises InputError for wrong settings, and for what is wrong with them."""
     case = usecase.load(root / "usecase.toml")
     settings = environment.load(root / "environments", name, case)
     output.mkdir(parents=True, exist_ok=True)
     files = {pipeline: output / f"{pipeline}.json" for pipeline in ("training", "inference")}
-    session = offline(settings.region, settings.bucket)
+    session, problems = offline(settings.region, settings.bucket), list[str]()
     for pipeline, file in files.items():
         build = import_module(f"pipelines.{pipeline}").pipeline  # takes seconds, and needs the session
         definition = json.loads(build(case, settings, session).definition())
         file.write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        problems += [f"{file}: {problem}" for problem in check.check(definition)]
+    if problems:
+        raise InputError("\n".join(problems))
     return list(files.values())
 
 
@@ -67,10 +70,11 @@ def main(root: str, name: str, output: str) -> int:
     BaseModel.model_config["defer_build"] = True  # the SDK has two thousand of them, and a definition needs a few
     boto3.Session.client = boto3.Session.resource = lambda *_, **__: Nobody()
     try:
-        return check.main(compile_all(Path(root), name, Path(output)))
+        compile_all(Path(root), name, Path(output))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
 if __name__ == "__main__":

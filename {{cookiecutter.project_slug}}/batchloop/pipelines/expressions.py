@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchloop.container.job import InputError
+
 KINDS = ("Get", "Std:Join", "Std:JsonGet")
 PART = re.compile(r"(?:(?:^|\.)([^.\[\]'\"\s]+))|\['([^']+)'\]|\[(\d+)\]")
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -41,8 +43,8 @@ ORDERED = set(COMPARISONS) - {"Equals"}
 SIDES = ("LeftValue", "RightValue")
 
 
-class ExpressionError(ValueError):
-    """An expression that can't be read, or that points at nothing."""
+class Text(str):
+    """A text that is known only when the pipeline runs; one that is joined of such is one too."""
 
 
 @dataclass
@@ -53,6 +55,19 @@ class Scope:
     execution: Mapping[str, str]
     read_json: Callable[[str], Any]
     steps: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step with its own arguments, without steps in them; it runs only if the outcome of `condition` is `side`."""
+
+    name: str
+    type: str
+    step: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    needs: frozenset[str]
+    condition: str = ""
+    side: bool = True
 
 
 def keyed(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +92,7 @@ def is_expression(value: Any) -> bool:
 
 
 def resolve(value: Any, scope: Scope) -> Any:
-    """The value with every expression in it replaced by what it stands for. Raises ExpressionError."""
+    """The value with every expression in it replaced by what it stands for. Raises InputError."""
     if isinstance(value, list):
         return [resolve(item, scope) for item in value]
     if not isinstance(value, Mapping):
@@ -90,8 +105,11 @@ def resolve(value: Any, scope: Scope) -> Any:
         return _follow(known, body, body)
     if kind == "Std:Join":
         values = [resolve(item, scope) for item in body["Values"]]
+        if not all(isinstance(item, str | int | float) for item in values):
+            raise InputError("a Std:Join joins single values only.")
+        kind = Text if any(isinstance(item, Text) for item in values) else str
         texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
-        return str(resolve(body["On"], scope)).join(texts)
+        return kind(str(resolve(body["On"], scope)).join(texts))
     uri = resolve(body["PropertyFile"] if "PropertyFile" in body else body["S3Uri"], scope)
     path = resolve(body["Path"], scope)
     return _follow(scope.read_json(uri), path, f"{path} in {uri}")
@@ -102,22 +120,16 @@ def _follow(value: Any, path: str, shown: str) -> Any:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            raise ExpressionError(f"{shown} has no value: there is no {part!r}.") from None
+            raise InputError(f"{shown} has no value: there is no {part!r}.") from None
     return value
 
 
 def parts(path: str) -> list[str | int]:
-    """`a.b['c'][0]` → ["a", "b", "c", 0]. Raises ExpressionError for anything else."""
-    keys: list[str | int] = []
-    end = 0
-    while end < len(path) or not path:
-        match = PART.match(path, end)
-        if not match:
-            raise ExpressionError(f"{path!r} is no path such as Steps.Train.FinalMetricDataList['test:auc'].Value.")
-        name, key, position = match.groups()
-        keys.append(int(position) if position is not None else name or key)
-        end = match.end()
-    return keys
+    """`a.b['c'][0]` → ["a", "b", "c", 0]. Raises InputError for anything else."""
+    found = [*PART.finditer(path)]
+    if not found or "".join(match[0] for match in found) != path:
+        raise InputError(f"{path!r} is no path such as Steps.Train.FinalMetricDataList['test:auc'].Value.")
+    return [int(match[3]) if match[3] else match[1] or match[2] for match in found]
 
 
 def gets(value: Any) -> Iterator[str]:
@@ -130,12 +142,21 @@ def gets(value: Any) -> Iterator[str]:
         yield from (path for item in value for path in gets(item))
 
 
-def producers(value: Any) -> set[str]:
-    return {str(path[1]) for path in map(parts, gets(value)) if path[0] == "Steps" and len(path) > 1}
+def walk(steps: list[Mapping[str, Any]], condition: str = "", side: bool = True) -> Iterator[Node]:
+    """Every step, nested ones too, in the order of a definition."""
+    for step in steps:
+        arguments = step.get("Arguments", {})
+        own = {key: value for key, value in arguments.items() if key not in ("IfSteps", "ElseSteps")}
+        used = {str(path[1]) for path in map(parts, gets(own)) if path[0] == "Steps" and len(path) > 1}
+        needs = frozenset(used | set(step.get("DependsOn", [])) | ({condition} - {""}))
+        yield Node(step["Name"], step["Type"], step, own, needs, condition, side)
+        if step["Type"] == "Condition":
+            yield from walk(arguments.get("IfSteps", []), step["Name"], True)
+            yield from walk(arguments.get("ElseSteps", []), step["Name"], False)
 
 
 def holds(condition: Mapping[str, Any], scope: Scope) -> bool:
-    """Whether a condition is true. Raises ExpressionError for a type that is not known."""
+    """Whether a condition is true. Raises InputError for a type that is not known."""
     kind = condition["Type"]
     if kind == "Not":
         return not holds(condition["Expression"], scope)
@@ -144,12 +165,12 @@ def holds(condition: Mapping[str, Any], scope: Scope) -> bool:
     if kind == "In":
         return resolve(condition["QueryValue"], scope) in resolve(condition["Values"], scope)
     if kind not in COMPARISONS:
-        raise ExpressionError(f"a condition of type {kind!r} can't be judged here.")
+        raise InputError(f"a condition of type {kind!r} can't be judged here.")
     left, right = (_number(resolve(condition[side], scope)) for side in SIDES)
     try:
         return COMPARISONS[kind](left, right)
     except TypeError:
-        raise ExpressionError(f"{left!r} and {right!r} can't be compared ({kind}).") from None
+        raise InputError(f"{left!r} and {right!r} can't be compared ({kind}).") from None
 
 
 def _number(value: Any) -> Any:
