@@ -119,7 +119,7 @@ def _measured(alone: Repository, name: str, found: list[Path], rows: pl.LazyFram
     """What each step of both pipelines uses for these rows of the files found. Raises InputError where one fails."""
     case, sample, used = usecase.load(alone.root / "usecase.toml"), alone.local / "rows", dict[str, Measured]()
     shutil.rmtree(sample, ignore_errors=True)
-    sample.mkdir()
+    sample.mkdir(parents=True)
     rows.sink_parquet(sample / "sample.parquet")
     for folder in {file.parent for file in found}:
         pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
