@@ -108,13 +108,9 @@ def there(repository: Repository, name: str, number: int | None, folder: Path) -
         "scorings": [decided(stored, scored)] if scored else [],
     }
     images = {component: _tagged(session, image) for component, image in manifest["images"].items()}
-    about = {
-        "digests": manifest["images"],
-        "images": images,
-        "definition": batchloop_repository.of(definitions.get("inference")),
-    }
+    definition = batchloop_repository.of(definitions.get("inference"))
     return Released(
-        {**manifest, **about},
+        {**manifest, "digests": manifest["images"], "images": images, "definition": definition},
         json.loads(json.dumps(package, default=str)),
         definitions,
         json.loads(json.dumps(decisions, default=str)),

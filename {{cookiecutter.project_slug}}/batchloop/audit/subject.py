@@ -34,28 +34,19 @@ class Subject:
     def raw(self, case: UseCase, name: str, uri: str) -> list[dict[str, Any]]:
         """Every file of raw data that a parameter names. Raises InputError where it is gone."""
         found = self.stored.listed(uri) if name == "EarlierData" else self.stored.files(uri)
-        known = [(key, path) for key, path in found if path.parent != self.stored.path(local.ABSENT)]
-        if known:
-            print(f"hashing {len(known)} files of {name}", flush=True)
-        return [{"name": key, **described(case, path)} for key, path in known]
+        print(f"hashing {len(found)} files of {name}", flush=True)
+        return [{"name": key, **described(case, path)} for key, path in found]
 
     def unchanged(self, repository: Repository, run: Mapping[str, Any]) -> bool:
         """Whether the raw data is what a run has read. Raises InputError where it is gone."""
         return bool(local.fingerprint(repository, run["parameters"]) == run["parameters"]["DataFingerprint"])
 
-    def since(self, repository: Repository, run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """Parameter → what has become of each of its files since the run; nothing where the run has kept no list."""
-        given, found = run["parameters"], dict[str, dict[str, str]]()
-        with suppress(OSError):
-            kept = json.loads(local.fingerprinted(repository, given["DataFingerprint"]).read_text("utf-8"))
-            for name, before in kept.items():
-                after = list[list[Any]]()
-                with suppress(InputError):
-                    after = local.hashed(repository, {name: given[name]}, {name} - {"EarlierData"})[name]
-                there, known = ({file[0] for file in files} for files in (after, before))
-                found[name] = {file[0]: "same" if file in before else "changed" for file in after}
-                found[name] |= dict.fromkeys(known - there, "gone") | dict.fromkeys(there - known, "added since")
-        return found
+    def before(self, repository: Repository, run: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+        """Parameter → name → size and hash of what a run has read; {} where it has kept no list."""
+        with suppress(OSError, KeyError, ValueError):
+            kept = json.loads(local.fingerprinted(repository, run["parameters"]["DataFingerprint"]).read_text("utf-8"))
+            return {name: {file: about for file, *about in files} for name, files in kept.items()}
+        return {}
 
     def output(self, step: str, name: str = "") -> str:
         """The folder of what a step of the last scoring gave."""
