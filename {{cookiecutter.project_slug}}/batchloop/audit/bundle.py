@@ -162,13 +162,14 @@ class Bundle:
 
     def raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each parameter that names raw data, with every file, and what has become of it since the run has read it."""
-        given, same, before = run.get("parameters", {}), False, self.subject.before(self.repository, run)
-        with suppress(InputError, KeyError):
-            same = not before and self.subject.unchanged(self.repository, run)
+        given, before, parts = run.get("parameters", {}), self.subject.before(self.repository, run), dict[str, Any]()
         for name in [name for name in (*local.RAW, "EarlierData") if name in given]:
-            files, known = list[dict[str, Any]](), before.get(name)
+            parts[name] = []
             with suppress(InputError):
-                files = self.subject.raw(case, name, given[name])
+                parts[name] = self.subject.raw(case, name, given[name])
+        same = self.subject.fingerprint(parts.values()) == given.get("DataFingerprint")
+        for name, files in parts.items():
+            known = before.get(name)
             for file in files:
                 file["since"] = _since(file, known) if known is not None else "same" if same else "not known"
             lost = {file["name"]: "changed" for file in files if file["since"] == "changed"}
@@ -208,15 +209,14 @@ class Bundle:
         if not self.subject.scored:
             yield "predictions: no scoring, or in an account not the last one, was of this release"
             return
-        predictions, stored = self.subject.output("ScoreFeatures"), self.subject.stored
-        write_sums(self.made / "PREDICTIONS", stored.files(predictions))
-        with suppress(InputError, KeyError):
-            self._copy(self.subject.output("DetectDrift", "drift"), self.made / "reports" / "DetectDrift")
-        if self.batch:
-            self._copy(predictions, self.made / "predictions")
+        outputs, stored = self.subject.scored["outputs"], self.subject.stored
+        write_sums(self.made / "PREDICTIONS", stored.files(outputs["predictions"]))
+        reports = {"drift": "DetectDrift"} | ({"explanations": "ExplainPredictions"} if self.batch else {})
+        for name, folder in reports.items():
             with suppress(InputError, KeyError):
-                reasons = self.subject.output("ExplainPredictions", "explanations")
-                self._copy(reasons, self.made / "reports" / "ExplainPredictions")
+                self._copy(outputs[name], self.made / "reports" / folder)
+        if self.batch:
+            self._copy(outputs["predictions"], self.made / "predictions")
             rows = self.subject.scored["parameters"]["ProductionData"]
             single = stored.existing(rows)
             self._copy(rows, self.made / "batch" / (single.name if single.is_file() else ""))
