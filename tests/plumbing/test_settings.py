@@ -582,8 +582,12 @@ def test_the_loop_has_the_same_settings_and_defaults_as_their_reader() -> None:
     ("words", "sentence"),
     [
         (["train", "--on", "podman"], "ON: invalid choice: 'podman'"),
-        (["simulate", "--rows", "many"], "ROWS: 'many' is not a whole number."),
-        (["cost", "--gb", "nan"], "GB: 'nan' is not a number."),
+        (["simulate", "--rows", "many"], "ROWS: 'many' is not a whole number from 1 up."),
+        (["size", "--rows=0"], "ROWS: '0' is not a whole number from 1 up."),
+        (["compare", "--last=0"], "LAST: '0' is not a whole number from 1 up."),
+        (["cost", "--runs", "nan"], "RUNS: 'nan' is not a number from 0 up."),
+        (["cost", "--gb", "inf"], "GB: 'inf' is not a number from 0 up."),
+        (["cost", "--retrainings=-1"], "RETRAININGS: '-1' is not a number from 0 up."),
         (["promote", "--from", "dev"], "the following arguments are required: TO."),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_type_hints
 from batchloop import repository
 from batchloop.container import settings
 from batchloop.container.job import InputError
+from batchloop.container.settings import Range
 from batchloop.repository import DOCKER, PROCESSES
 
 Taken = dict[str, Any]  # how argparse takes an option
@@ -28,13 +29,13 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{named}.")
 
 
-def number(kind: type, default: float | None = None) -> Taken:
-    return {"type": partial(_number, kind), "default": default}
+def number(kind: type, least: float, default: float | None = None) -> Taken:
+    return {"type": partial(_number, kind, Range(ge=least)), "default": default}
 
 
-def _number(kind: type, word: str) -> Any:
-    if (parsed := settings.parsed(kind, word)) is None:
-        raise argparse.ArgumentTypeError(f"{word!r} is not {settings.KINDS[kind]}")
+def _number(kind: type, within: Range, word: str) -> Any:
+    if (parsed := settings.parsed(kind, word)) is None or not within.holds(parsed):
+        raise argparse.ArgumentTypeError(f"{word!r} is not {settings.KINDS[kind]}{within}")
     return parsed
 
 
@@ -49,15 +50,15 @@ OPTIONS: dict[str, Taken] = {  # what is not here is a text
     "choice": {"choices": ("plan", "create")},
     "DECISION": {"type": _on, "default": "on"},
     "ENV": {"default": "dev"},
-    "LAST": number(int, 10),
-    "LONGEST": number(float, 60.0),
+    "LAST": number(int, 1, 10),
+    "LONGEST": number(float, 1, 60.0),
     "ON": {"choices": (PROCESSES, DOCKER), "default": PROCESSES},
     "PART": {"default": "production"},
     "PIPELINE": NEEDED,
-    "SEED": number(int, 7),
+    "SEED": number(int, 0, 7),
     "SET": {"action": "append", "default": [], "metavar": "Name=value …"},
-    **dict.fromkeys(("MODEL", "RELEASE", "ROWS", "USE"), number(int)),
-    **dict.fromkeys(("GB", "RETRAININGS", "RUNS"), number(float)),
+    **dict.fromkeys(("MODEL", "RELEASE", "ROWS", "USE"), number(int, 1)),
+    **dict.fromkeys(("GB", "RETRAININGS", "RUNS"), number(float, 0)),
     **dict.fromkeys(("APPROVE", "BATCH", "CONFIRM", "CONTINUE", "FRESH", "REPLACE"), SWITCH),
 }
 
@@ -112,7 +113,7 @@ COMMANDS = (
     Command("run", "cloud.run.run", "ENV PIPELINE WINDOW SET FRESH"),
     Command("release", "cloud.release.release", "ENV MODEL APPROVE REASON"),
     Command("releases", "cloud.release.show", "ENV"),
-    Command("rollback", "cloud.release.rollback", "ENV TO REASON", TO=number(int)),
+    Command("rollback", "cloud.release.rollback", "ENV TO REASON", TO=number(int, 1)),
     Command("promote", "cloud.release.promote", "FROM TO FROM_PROFILE REASON", FROM=NEEDED, TO=NEEDED),
     Command("teardown", "cloud.deploy.teardown", "ENV NAME"),
     Command("audit", "audit.bundle.audit", "RELEASE FROM OUT BATCH ENV"),

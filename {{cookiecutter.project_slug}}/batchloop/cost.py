@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,9 @@ from batchloop.container import settings
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
-from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
+from batchloop.environment import MONTH_HOURS, Environment, runs_a_month
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository
+from batchloop.repository import Repository, print_table
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
@@ -120,17 +119,22 @@ def load(repository: Repository, region: str) -> Prices:
         raise InputError(f"{FILE} has no {error.args[0]!r}.") from None
 
 
-class JobCost(NamedTuple):
-    """One job of one run, at the price without spare capacity; None has no price."""
+class Line(NamedTuple):
+    """A job of one run of a `pipeline`; or what is paid each month, whether or not anything runs, whose pipeline is "".
 
-    step: JobStep
-    instances: Instances
-    minutes: float
-    origin: str
+    The cost is without spare capacity; None has no price.
+    """
+
+    pipeline: str
+    what: str
+    amount: str
     cost: float | None
+    minutes: float | None = None
+    origin: str = ""
 
-
-Charge = tuple[str, str, float | None]  # a line of the month, paid whether or not anything runs: what, amount, cost
+    def cells(self) -> tuple[str, ...]:
+        minutes = "" if self.minutes is None else f"{self.minutes:.1f}"
+        return f"  {self.what}", self.amount, minutes, self.origin, money(self.cost)
 
 
 @dataclass(frozen=True)
@@ -139,58 +143,47 @@ class Estimate:
 
     environment: Environment
     prices: Prices
-    jobs: tuple[JobCost, ...]
-    charges: tuple[Charge, ...]
+    lines: tuple[Line, ...]
     runs: float | None
     retrainings: float
     stored_gb: float
     remarks: tuple[str, ...]
 
+    def of(self, pipeline: str) -> list[Line]:
+        return [line for line in self.lines if line.pipeline == pipeline]
+
     def run(self, pipeline: str) -> float:
-        return sum(job.cost or 0.0 for job in self.jobs if job.step.pipeline == pipeline)
+        """What one run costs; "" is what a month costs beside all runs."""
+        return sum(line.cost or 0.0 for line in self.of(pipeline))
 
     def month_of(self, pipeline: str) -> float:
         """What a month's runs cost, without those nobody can count."""
         return (self.retrainings if pipeline == "training" else self.runs or 0) * self.run(pipeline)
 
     @property
-    def fixed(self) -> float:
-        """What a month costs whether or not anything runs."""
-        return sum(cost or 0.0 for _, _, cost in self.charges)
-
-    @property
     def month(self) -> float:
-        return self.fixed + self.month_of("inference") + self.month_of("training")
+        return self.run("") + self.month_of("inference") + self.month_of("training")
 
 
-def make(
-    repository: Repository, name: str, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
-) -> Estimate:
-    """The estimate for an environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
+def make(repository: Repository, name: str, usage: Usage, there: Mapping[str, Any] | None = None) -> Estimate:
+    """The estimate for an environment; `there` are minutes of whole steps in AWS, and whence. Raises InputError."""
     case, environment = definitions.read(repository, name)
     prices = load(repository, environment.region)
     assumed = prices.assumed
-    runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
-    retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
-    stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
+    runs = runs_a_month(environment.schedule) if usage.runs is None else usage.runs
+    retrainings = assumed["retrainings"] if usage.retrainings is None else usage.retrainings
+    stored = assumed["data_gb"] if usage.gb is None else usage.gb
     given, here = _given_minutes(usage.minutes), _measured_minutes(repository)
-    jobs = []
+    lines = []
     for step in steps(environment, case):
         known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
         said = given.get(step.name) or given.get(step.job)
         worked, origin = said or here.get(known) or (assumed["work_minutes"], "assumed")
         whole = None if said else (there or {}).get(known)
-        jobs.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
-    charges = tuple(_charges(repository, environment, prices, stored))
-    remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
-    return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
-
-
-def _amount(text: Any, what: str) -> float:
-    number = settings.parsed(float, str(text))
-    if number is None or number < 0:
-        raise InputError(f"{what} needs a number from 0.")
-    return float(number)
+        lines.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
+    lines += _charges(repository, environment, prices, stored)
+    remarks = (*_remarks(environment, prices, runs), *_uncounted(repository, environment))
+    return Estimate(environment, prices, tuple(lines), runs, retrainings, stored, remarks)
 
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
@@ -200,7 +193,9 @@ def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
             raise InputError(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
-        minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
+        if (parsed := settings.parsed(float, number)) is None or parsed < 0:
+            raise InputError(f"MINUTES: {name} needs a number from 0.")
+        minutes[name] = parsed, "as given"
     return minutes
 
 
@@ -214,7 +209,7 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> JobCost:
+def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> Line:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
     instances, (minutes, origin) = environment.instances[step.job], took
     alone = step.shared and not step.again
@@ -225,15 +220,15 @@ def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[fl
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
     cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, origin, cost)
+    return Line(step.pipeline, step.name, f"{instances.count} × {instances.type}", cost, minutes, origin)
 
 
-def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
+def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Line]:
     """The lines of the month, in the order of the table, for gigabytes in S3."""
 
-    def charge(what: str, number: float, figure: str, amount: str) -> Charge:
+    def charge(what: str, number: float, figure: str, amount: str) -> Line:
         each = prices.price(prices.figures.get(figure), what)
-        return what, amount, None if each is None else each * number
+        return Line("", what, amount, None if each is None else each * number)
 
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
     images = prices.assumed["images_gb"]
@@ -264,9 +259,9 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
         yield f"in no total: {', '.join(more)}"
 
 
-def _remarks(environment: Environment, prices: Prices, runs: float | None, today: date) -> Iterator[str]:
+def _remarks(environment: Environment, prices: Prices, runs: float | None) -> Iterator[str]:
     """What a reader has to know before believing the figures."""
-    region, age = environment.region, (today - prices.date).days
+    region, age = environment.region, (today() - prices.date).days
     if prices.missing:
         yield f"no price for {', '.join(prices.missing)} in {prices.region}: in no total"
     if prices.region != region:
@@ -281,25 +276,15 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
 
 def show_cost(repository: Repository, name: str, usage: Usage) -> int:
     """Print the table, the totals and what they assume; the exit code. Raises InputError."""
-    from rich.console import Console  # noqa: PLC0415 - the summary does without
-    from rich.table import Table  # noqa: PLC0415
-
     there, asked = _in_aws(repository, name)
-    estimate = make(repository, name, usage, today(), there)
+    estimate = make(repository, name, usage, there)
     prices, environment = estimate.prices, estimate.environment
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "amount", "minutes", "taken", prices.currency):
-        table.add_column(heading, justify="right" if heading in ("minutes", prices.currency) else "left")
-    for row in _rows(estimate):
-        table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
-    # a file or a pipe has no width of its own
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
-    console.print(table)
+    print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
+    rows = [("" if row[0][:1] in ("", " ") else "bold", row) for row in _rows(estimate)]
+    print_table(("", "amount", "minutes", "taken", prices.currency), rows, right=("minutes", prices.currency))
     notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, there=THERE if there else "")
     remarks = (*asked[1:], *estimate.remarks)
-    for line in ("", *(f"note: {remark}." for remark in remarks), *notes.splitlines()):
-        console.print(line, markup=False, soft_wrap=True)
+    print("", *(f"note: {remark}." for remark in remarks), notes, sep="\n")
     return 0
 
 
@@ -318,29 +303,24 @@ def _in_aws(repository: Repository, name: str) -> tuple[dict[str, tuple[float, s
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    incomplete = None in (*(job.cost for job in estimate.jobs), *(cost for _, _, cost in estimate.charges))
     for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
-        jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
-        for job in jobs:
-            instances = f"{job.instances.count} × {job.instances.type}"
-            yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, money(job.cost)
-        without = WITHOUT if any(job.cost is None for job in jobs) else ""
+        yield from (line.cells() for line in estimate.of(pipeline))
+        without = WITHOUT if any(line.cost is None for line in estimate.of(pipeline)) else ""
         yield title + without, "", "", "", money(estimate.run(pipeline))
         yield ("",)
     known = estimate.runs is not None
     scoring = money(estimate.month_of("inference")) if known else "?"
     yield "  scoring runs", f"{estimate.runs:.0f}" if known else "?", "", "", scoring
     yield "  trainings", f"{estimate.retrainings:g}", "", "", money(estimate.month_of("training"))
-    for what, amount, cost in estimate.charges:
-        yield f"  {what}", amount, "", "", money(cost)
-    without = ("" if known else ", without scoring runs") + (WITHOUT if incomplete else "")
-    yield f"one month{without}", "", "", "", money(estimate.month)
+    yield from (line.cells() for line in estimate.of(""))
+    without = WITHOUT if any(line.cost is None for line in estimate.lines) else ""
+    yield f"one month{'' if known else ', without scoring runs'}{without}", "", "", "", money(estimate.month)
 
 
 def summary(repository: Repository, name: str) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
-        estimate = make(repository, name, Usage(), today())
+        estimate = make(repository, name, Usage())
     except (InputError, FileNotFoundError) as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
@@ -350,7 +330,7 @@ def summary(repository: Repository, name: str) -> list[str]:
         f"about {scoring} {currency} a scoring run and {training} a training "
         f"(prices of {prices.region}, {prices.date:%B %Y})",
         f"about {money(estimate.month)} {currency} a month with {runs} scoring runs, {estimate.retrainings:g} "
-        f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.fixed)} of it even if nothing runs",
+        f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.run(''))} of it even if nothing runs",
         *([f"but {'; '.join(estimate.remarks)}"] if estimate.remarks else []),
         f"what that assumes: make cost ENV={name}",
     ]

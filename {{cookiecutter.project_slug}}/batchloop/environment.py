@@ -231,10 +231,8 @@ def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment
 def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     """Rules that span keys."""
     regions, longest = places()["regions"], places()["longest"]
-    yield (
-        found.region in regions,
-        f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
-    )
+    known = f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are."
+    yield found.region in regions, known
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
     said = "holds a user or password, and is committed: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     yield not re.fullmatch(SIGNED_IN, found.tracking.uri), f"[tracking] uri {said}"

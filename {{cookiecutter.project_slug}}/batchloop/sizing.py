@@ -7,6 +7,7 @@ says at its end what it has used; the straight line through both gives the rest.
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -48,12 +49,12 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """Instances for a job, the minutes that it works, and what a run costs; None has no price."""
+    """Instances for a job, the minutes that it works, and what a run costs."""
 
     instance: str
     count: int
     minutes: float
-    cost: float | None
+    cost: float
 
 
 def show(repository: Repository, name: str, data: str, real: int | None, longest: float) -> int:
@@ -62,8 +63,6 @@ def show(repository: Repository, name: str, data: str, real: int | None, longest
     `data` is a table with labels ("" for the training data), `real` how many rows are to be worked on, in at most
     `longest` minutes a job.
     """
-    if real is not None and real < 1:
-        raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository, name)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
     found = files.find(Path(local.as_table(repository, data, True)) if data else repository.data("train"))
@@ -103,7 +102,7 @@ def _linked(repository: Repository, name: str) -> Iterator[Repository]:
     try:
         (alone.root / "environments").mkdir(parents=True)
         for entry in repository.root.absolute().iterdir():
-            if entry.name not in ("environments", "local"):
+            if entry.name not in ("environments", "local", ".git"):
                 (alone.root / entry.name).symlink_to(entry)
         for file in (repository.root / "environments").glob("*.toml"):
             text = re.sub(r"count = \d+", "count = 1", environments.untracked(file.read_text("utf-8")))
@@ -159,16 +158,15 @@ def extrapolated(few: Measured, many: Measured, more: float) -> Use:
 
 def choice(step: JobStep, use: Use, prices: Prices, longest: float) -> Choice | None:
     """The cheapest instances that are large and quick enough, among those with a price; None where there are none."""
-    found = list[Choice]()
+    start, found = prices.assumed["start_minutes"], list[Choice]()
+    most = MOST if step.shared or step.name in SPREAD else 1
     for instance, hour in prices.hours.items():
         if use.memory > memory.usable(instance):
             continue
-        for count in range(1, MOST + 1 if step.shared or step.name in SPREAD else 2):
-            minutes = (use.serial + use.parallel / memory.processors(instance)) / count / 60
-            if minutes <= longest:
-                price = count * (minutes + prices.assumed["start_minutes"]) / 60 * hour
-                found.append(Choice(instance, count, minutes, price))
-                break
+        alone = (use.serial + use.parallel / memory.processors(instance)) / 60
+        if (count := max(1, math.ceil(alone / longest))) <= most:
+            minutes = alone / count
+            found.append(Choice(instance, count, minutes, count * (minutes + start) / 60 * hour))
     return min(found, key=lambda its: (its.cost, its.count), default=None)
 
 
