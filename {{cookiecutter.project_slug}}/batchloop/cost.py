@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -108,13 +107,11 @@ class Prices:
 def load(repository: Repository, region: str) -> Prices:
     """The region's figures, or those of the region that stands in for it. Raises InputError."""
     try:
-        table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
+        table = settings.read(repository.root / FILE, FILE)[0]
         region = region if region in table["regions"] else table["elsewhere"]
         figures, assumed = dict(table["regions"][region]), {name: table["assumed"][name] for name in ASSUMED}
         hours, looked_up = figures.pop("instance_hour", {}), figures.pop("date", table["date"])
         return Prices(looked_up, table["currency"], table["source"], region, assumed, figures, hours)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{FILE} is not valid TOML: {error}.") from None
     except KeyError as error:
         raise InputError(f"{FILE} has no {error.args[0]!r}.") from None
 

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 from batchloop import repository as batchloop_repository
@@ -134,13 +133,11 @@ def _vulnerable(lines: list[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         versions.setdefault(line.partition("==")[0], []).append(line)
     words = ["--format", "json", "--progress-spinner", "off", "--vulnerability-service", "osv", "--disable-pip"]
+    words += ["--require-hashes", "--requirement", "/dev/stdin"]
     while versions:  # it takes one version of a package at a time
-        given = "\n".join(found.pop() for found in versions.values())
+        given = "".join(f"{found.pop()}\n" for found in versions.values())
         versions = {name: found for name, found in versions.items() if found}
-        with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-            file.write(f"{given}\n")
-            file.flush()
-            said, trouble = _tool("pip-audit", *words, "--require-hashes", "--requirement", file.name)
+        said, trouble = _tool("pip-audit", *words, given=given)
         try:
             packages = json.loads(said)["dependencies"]
         except ValueError:
