@@ -11,7 +11,7 @@ from batchloop.container import settings
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running
-from batchloop.environment import MONTH_HOURS, Environment, runs_a_month
+from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository, print_table
 
@@ -48,7 +48,6 @@ class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
 
     Where that job has several instances, they do the step `shared` before; this step they do `again`, or one does it.
-    TuneModel starts one instance for each of its `trials`.
     """
 
     pipeline: str
@@ -57,7 +56,6 @@ class JobStep:
     kind: str = "processing"
     shared: str = ""
     again: bool = False
-    trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
@@ -74,14 +72,15 @@ STEPS = (
 TUNE = JobStep("training", "TuneModel", "algorithm", "training")
 
 
-def steps(environment: Environment, case: UseCase) -> Iterator[JobStep]:
-    """The steps under an environment's numbers of instances, in which the search may be one of its own."""
+def steps(environment: Environment, case: UseCase) -> Iterator[tuple[JobStep, int]]:
+    """The steps with the instances that each starts; a search that is a step of its own starts one for each trial."""
     for step in STEPS:
+        count = environment.instances[step.job].count
         if step.name == "TrainModel" and environment.tunes(case):
-            yield replace(TUNE, trials=case.tuning.trials)
-        if step.shared and environment.instances[step.job].count > 1:
-            yield replace(step, name=step.shared, shared="")
-        yield step
+            yield TUNE, case.tuning.trials
+        if step.shared and count > 1:
+            yield replace(step, name=step.shared, shared=""), count
+        yield step, 1 if step.shared and not step.again else count
 
 
 @dataclass(frozen=True)
@@ -172,12 +171,15 @@ def make(repository: Repository, name: str, usage: Usage, there: Mapping[str, An
     stored = assumed["data_gb"] if usage.gb is None else usage.gb
     given, here = _given_minutes(usage.minutes), _measured_minutes(repository)
     lines = []
-    for step in steps(environment, case):
-        known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
+    for step, count in steps(environment, case):
+        known = "TrainModel" if step == TUNE else step.name  # a trial is taken to last as long
         said = given.get(step.name) or given.get(step.job)
         worked, origin = said or here.get(known) or (assumed["work_minutes"], "assumed")
         whole = None if said else (there or {}).get(known)
-        lines.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
+        minutes, origin = whole or (assumed["start_minutes"] + worked, origin)
+        instances = replace(environment.instances[step.job], count=count)
+        amount, cost = f"{count} × {instances.type}", _cost(step, instances, prices, minutes)
+        lines.append(Line(step.pipeline, step.name, amount, cost, minutes, origin))
     lines += _charges(repository, environment, prices, stored)
     remarks = (*_remarks(environment, prices, runs), *_uncounted(repository, environment))
     return Estimate(environment, prices, tuple(lines), runs, retrainings, stored, remarks)
@@ -206,35 +208,29 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> Line:
+def _cost(step: JobStep, instances: Instances, prices: Prices, minutes: float) -> float | None:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, (minutes, origin) = environment.instances[step.job], took
-    alone = step.shared and not step.again
-    instances = replace(instances, count=step.trials or (1 if alone else instances.count))
-    hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
-    cost = None if hour is None else hours * (hour + disk)
-    return Line(step.pipeline, step.name, f"{instances.count} × {instances.type}", cost, minutes, origin)
+    return None if hour is None else instances.count * minutes / 60 * (hour + disk)
 
 
 def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Line]:
     """The lines of the month, in the order of the table, for gigabytes in S3."""
-
-    def charge(what: str, number: float, figure: str, amount: str) -> Line:
-        each = prices.price(prices.figures.get(figure), what)
-        return Line("", what, amount, None if each is None else each * number)
-
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
     images = prices.assumed["images_gb"]
-    yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
-    yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
-    if environment.key:
-        yield charge("KMS key", 1, "kms_key_month", "1")
-    yield charge("alarms", alarms, "alarm_month", f"on {alarms} metrics")
-    yield charge("dashboard", dashboards, "dashboard_month", str(dashboards))
+    charges = [
+        ("S3", stored, "s3_gb_month", f"{stored:g} GB"),
+        ("images in ECR", images, "ecr_gb_month", f"{images:g} GB"),
+        *([("KMS key", 1, "kms_key_month", "1")] if environment.key else []),
+        ("alarms", alarms, "alarm_month", f"on {alarms} metrics"),
+        ("dashboard", dashboards, "dashboard_month", str(dashboards)),
+    ]
+    for what, number, figure, amount in charges:
+        each = prices.price(prices.figures.get(figure), what)
+        yield Line("", what, amount, None if each is None else each * number)
 
 
 def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
