@@ -62,7 +62,7 @@ def put(here: Here, uri: str, value: Any) -> None:  # noqa: F811
 @pytest.fixture
 def released(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:  # noqa: F811
     """With one release, the training that made it, and one scoring by it."""
-    monkeypatch.setattr(supply, "bills", lambda *_: {"algorithm": {"bomFormat": "CycloneDX"}})
+    monkeypatch.setattr(supply, "bill", lambda *_: {"bomFormat": "CycloneDX"})
     package = here.world.sagemaker.packages[here.world.register(1)]
     about, places = dict(package["CustomerMetadataProperties"]), here.world.places
     started: dict[str, str] = {}
@@ -184,6 +184,26 @@ def test_files_that_came_later_are_none_that_are_missing(tmp_path: Path) -> None
     (rows / "c.csv").unlink()
     assert not read()["same"]
     assert read()["lost"] == {"b.csv": "changed", "c.csv": "gone"}
+
+
+def test_a_file_of_an_earlier_window_that_is_gone_is_missing(tmp_path: Path) -> None:
+    repository, stored = Repository(tmp_path), running.storage(Repository(tmp_path))
+    rows = tmp_path / "data" / "earlier" / "train" / "a.csv"
+    rows.parent.mkdir(parents=True)
+    rows.write_text("age,churned\n1,no\n", encoding="utf-8")
+    local.absent(stored)
+    read = list[dict[str, Any]]()
+    for prefix, key in ((tmp_path.as_uri() + "/data/", "earlier/train/a.csv"), (local.ABSENT, "manifest.json")):
+        stored.write_json("s3://local/earlier.manifest", [{"prefix": prefix}, key])
+        given: dict[str, Any] = {"EarlierData": "s3://local/earlier.manifest"}
+        run = {"execution": "first", "parameters": given | {"DataFingerprint": local.fingerprint(repository, given)}}
+        rows.unlink(missing_ok=True)
+        subject = Subject({}, {}, {}, {}, stored, run, {})
+        audited = bundle.Bundle(repository, subject, tmp_path / "made", False)
+        read.append(dict(audited.raw(load(ROOT / "usecase.toml"), run)))
+    assert read[0]["EarlierData"]["lost"] == {"earlier/train/a.csv": "gone"}
+    assert not read[0]["EarlierData"]["same"]
+    assert read[1] == {}  # there are none
 
 
 def test_a_link_in_git_that_leads_elsewhere_is_named(released: Here, tmp_path: Path) -> None:

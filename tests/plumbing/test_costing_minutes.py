@@ -15,7 +15,7 @@ from batchloop.cost import Usage
 from batchloop.pipelines import check
 from batchloop.repository import Repository
 from plumbing import test_costing
-from plumbing.test_costing import ACCOUNT, TODAY, change, estimate
+from plumbing.test_costing import ACCOUNT, change, estimate
 
 here = test_costing.here
 
@@ -37,12 +37,12 @@ def test_a_job_takes_as_long_as_the_newest_run_here_in_which_it_worked(here: Rep
     record(here, "20260102-1", {"TrainModel": ("done", 180), "DetectDrift": ("unchanged, reused", 0.01)})
     (here.root / "local" / "runs" / "20260103-1").mkdir()
     (here.root / "local" / "runs" / "20260103-1" / "run.json").write_text('{"steps": {')
-    found = {job.step.name: (job.minutes, job.origin) for job in estimate(here, minutes="monitoring=5").jobs}
+    found = {job.what: (job.minutes, job.origin) for job in estimate(here, minutes="monitoring=5").lines}
     assert found["TrainModel"] == (1 + 3, "as here, 2026-01-02")
     assert found["DetectDrift"] == (1 + 5, "as given")
     assert found["PrepareFeatures"] == (1 + 7, "assumed")
-    assert {job.step.name: job.minutes for job in estimate(here).jobs}["DetectDrift"] == 1 + 2
-    assert {job.step.name: job.origin for job in estimate(here).jobs}["LearnBaseline"] == "assumed"
+    assert {job.what: job.minutes for job in estimate(here).lines}["DetectDrift"] == 1 + 2
+    assert {job.what: job.origin for job in estimate(here).lines}["LearnBaseline"] == "assumed"
 
 
 Run = tuple[str, dict[str, float | None]]
@@ -114,7 +114,6 @@ class Runs:
 def there(here: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[[Runs], Runs]:
     """The account that the environment names, with these runs."""
     change(here, "environments/dev.toml", 'account = "000000000000"', f'account = "{ACCOUNT}"')
-    monkeypatch.setattr(cost, "today", lambda: TODAY)
 
     def account(runs: Runs) -> Runs:
         monkeypatch.setattr("batchloop.cloud.session.connect", runs.connect)
@@ -174,5 +173,5 @@ def test_without_an_account_nothing_is_asked(
 
 
 def test_minutes_of_a_step_go_before_those_of_its_job(here: Repository) -> None:
-    found = {job.step.name: job.minutes for job in estimate(here, minutes="processing=4 PrepareFeatures=0.5").jobs}
+    found = {job.what: job.minutes for job in estimate(here, minutes="processing=4 PrepareFeatures=0.5").lines}
     assert (found["PrepareTrainingData"], found["PrepareFeatures"]) == (5, 1.5)

@@ -313,7 +313,7 @@ def test_scoring_before_training_says_what_to_do(mini: Miniature) -> None:
         (["--set", "Minimum=high"], "Minimum = 'high' is not a number"),
         (["--data", "nowhere"], "nowhere does not exist"),
         (["--env", "moon"], "there is no environment 'moon'; there are dev"),
-        (["--continue"], "no released model to continue from"),
+        (["--continue"], "goes on from the released model, and there is none"),
     ],
 )
 def test_a_wrong_command_is_answered_before_anything_runs(mini: Miniature, words: list[str], said: str) -> None:
@@ -483,7 +483,7 @@ def test_a_release_whose_artifacts_are_gone_is_no_champion_and_is_replaced(mini:
     gone = "its preprocessor and model and baseline and explainer are gone"
     assert mini.run("score", code=1).startswith(f"release 1 can't score: {gone} from local/")
     assert gone in mini.run("models", "--use", "1", code=1)
-    assert "no released model to continue from" in mini.run("train", "--continue", code=1)
+    assert "goes on from the released model, and there is none" in mini.run("train", "--continue", code=1)
     said = mini.run("train")
     assert "release 1 can't be compared with: its preprocessor and model are gone" in said
     assert "registered and released as version 2" in said

@@ -42,6 +42,7 @@ from batchloop.container import (
 from batchloop.container.job import InputError
 from batchloop.container.protocols import Attributions, Feature, Table
 from batchloop.container.usecase import Column, UseCase
+from batchloop.engine import running
 from batchloop.labelling import Scored
 from batchloop.repository import Repository
 from plumbing.rendered import ROOT
@@ -695,19 +696,19 @@ def test_a_sample_of_a_table_of_paths_is_measured_with_its_pictures(
 ) -> None:
     placed(mine, "img/a.png", "img/b.png", "img/c.png")
     pl.DataFrame({"id": ["a", "b"], "picture": ["img/a.png", "img/b.png"]}).write_csv(mine / "t.csv")
-    copy, seen, adopted = Repository(tmp_path / "copy"), list[Path](), case()
-    copy.root.mkdir()
+    alone, seen, adopted = Repository(tmp_path / "alone"), list[Path](), case()
     monkeypatch.setattr(usecase, "load", lambda _: adopted)
 
-    def runs(_verb: str, *words: str) -> None:
-        seen.append(Path(words[words.index("--data") + 1]))
-        run = copy.local / "runs" / "1" / "run.json"
-        run.parent.mkdir(parents=True, exist_ok=True)
-        run.write_text('{"steps": {}}', encoding="utf-8")
+    def runs(_: Repository, options: local.RunOptions) -> int:
+        seen.append(Path(options.data))
+        return 0
 
-    sizing._measured(copy, runs, ([mine / "t.csv"], pl.scan_csv(mine / "t.csv")))
+    for name in ("train", "score"):
+        monkeypatch.setattr(local, name, runs)
+    monkeypatch.setattr(running, "records", lambda _: iter([{"execution": "1", "steps": {}}]))
+    sizing._measured(alone, [mine / "t.csv"], pl.scan_csv(mine / "t.csv"))
     assert raw.read(seen[0], adopted, labelled=False).broken == 0
-    assert not list(copy.root.rglob("c.png"))
+    assert not list(alone.root.rglob("c.png"))
 
 
 def test_names_of_pictures_that_are_not_there_are_said(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchloop import sizing
-from batchloop.container.job import InputError
 from batchloop.cost import STEPS, JobStep, Prices
-from batchloop.repository import Repository
 from batchloop.sizing import Use
 from data import sample
 from plumbing.rendered import ROOT
@@ -55,15 +53,6 @@ def test_the_cheapest_that_is_large_and_quick_enough_is_chosen(
     if chosen:
         hours = chosen.count * (chosen.minutes + 1.5) / 60
         assert chosen.cost == pytest.approx(hours * HOURS[chosen.instance])
-
-
-def test_what_can_not_be_copied_is_left_out_or_named(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("nowhere")
-    with sizing._copied(Repository(tmp_path)) as copy:
-        assert not (copy.root / "link").is_symlink()
-    os.mkfifo(tmp_path / "a pipe")
-    with pytest.raises(InputError, match="a pipe can't be copied, so nothing was measured"):
-        sizing._copied(Repository(tmp_path)).__enter__()
 
 
 def test_both_pipelines_are_measured_on_a_part_of_the_table_and_leave_nothing(tmp_path: Path) -> None:

@@ -240,10 +240,10 @@ def test_a_warning_of_a_step_can_be_told_from_its_other_lines(
     log.write_text(capsys.readouterr().out)
     assert "1 features; rows: train" in log.read_text()
     finished = Finished("now", {name: Progress(name) for name in ("PrepareTrainingData", "Reused")})
-    local.warnings(Repository(tmp_path), finished)
+    local.report(Repository(tmp_path), finished)
     said = capsys.readouterr().out
-    assert said.startswith("PrepareTrainingData: warning: rows have a time ('day'), and the split is random")
-    assert said.count("\n") == 1
+    assert said.startswith("\nPrepareTrainingData: warning: rows have a time ('day'), and the split is random")
+    assert said.count("\n") == 2
 
 
 @pytest.mark.parametrize(

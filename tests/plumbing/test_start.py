@@ -48,8 +48,7 @@ def loaded(work):
 COMMAND = """
 from batchloop import cli
 def work(command):
-    cli.load(command.function)
-    [cli.load(option.type) for option in command.options if isinstance(option, cli.Group)]
+    cli.arguments(cli.load(command.function), [*command.options])
 print(json.dumps({command.name: loaded(lambda: work(command)) for command in cli.COMMANDS}))
 """
 COMPONENT = """

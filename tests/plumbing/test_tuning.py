@@ -382,9 +382,9 @@ def test_the_cost_preview_and_the_quotas_count_the_trials(tmp_path: Path) -> Non
     folder = written(tmp_path / "dev")
     case = usecase.load(folder / "usecase.toml")
     found = environment.load(folder / "environments", "dev", case)
-    [step] = [step for step in cost.steps(found, case) if step.name == "TuneModel"]
-    assert (step.job, step.kind, step.trials) == ("algorithm", "training", 6)
-    assert [step.name for step in cost.steps(found, usecase.load(ROOT / "usecase.toml"))].count("TuneModel") == 0
+    [(step, count)] = [(step, count) for step, count in cost.steps(found, case) if step.name == "TuneModel"]
+    assert (step.job, step.kind, count) == ("algorithm", "training", 6)
+    assert [step.name for step, _ in cost.steps(found, usecase.load(ROOT / "usecase.toml"))].count("TuneModel") == 0
 
 
 def test_ranges_are_chosen_from_as_the_request_writes_them() -> None:

@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +27,7 @@ from batchloop.updating import git, unpack
 
 PLACES = ("EarlierData", FINGERPRINT, "ArtifactsPrefix", "ChampionPreprocessor", "ChampionModel", "GitCommit")
 LONGEST = 300  # lines of a difference; a comment holds 65,536 characters
-TOTALS: dict[str, Callable[[cost.Estimate], float]] = {
-    "a training run": lambda estimate: estimate.run("training"),
-    "a scoring run": lambda estimate: estimate.run("inference"),
-    "a month": lambda estimate: estimate.month,
-}
+TOTALS = ("a training run", "a scoring run", "a month")
 
 
 def show(repository: Repository, base: str) -> int:
@@ -40,8 +36,8 @@ def show(repository: Repository, base: str) -> int:
     with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         before = _unpacked(repository, commit, Path(folder).resolve())
         parts = [*_images(before, repository), *_definitions(before, repository)]
-        same = not parts
-        parts += [*_cost(before, repository), *_metrics(before, repository, same)]
+        compared = _metrics(before, repository) if parts else ()
+        parts += [*_cost(before, repository), *compared]
     said = [f"### What this changes, against {commit[:9]}", *parts]
     print("\n\n".join(said if parts else [*said, "No image, no pipeline and no cost."]))
     return 0
@@ -92,24 +88,23 @@ def _text(definition: Mapping[str, Any]) -> list[str]:
 
 def _cost(before: Repository, after: Repository) -> Iterator[str]:
     """Both by the minutes that this one's jobs take."""
-    new = cost.make(after, cost.Usage(), cost.today())
-    minutes = {job.step.name: (job.minutes, job.origin) for job in new.jobs}
+    new = cost.make(after, cost.Usage())
+    minutes = {line.what: (line.minutes, line.origin) for line in new.lines if line.minutes is not None}
     try:
-        old = cost.make(before, cost.Usage(), cost.today(), minutes)
+        old = cost.make(before, cost.Usage(), minutes)
     except InputError as error:
         yield f"Cost of {_code(after.environment)}: of what was before it is not known: {_code(str(error))}"
         return
-    rows = [(name, f"{total(old):,.3f}", f"{total(new):,.3f}") for name, total in TOTALS.items()]
+    each = ((its.run("training"), its.run("inference"), its.month) for its in (old, new))
+    rows = [(name, f"{one:,.3f}", f"{other:,.3f}") for name, one, other in zip(TOTALS, *each, strict=True)]
     if any(one != other for _, one, other in rows):
         yield _table(f"{_code(after.environment)}, {new.prices.currency}", rows)
 
 
-def _metrics(before: Repository, after: Repository, same: bool) -> Iterator[str]:
+def _metrics(before: Repository, after: Repository) -> Iterator[str]:
     """What both learn from the data that lie here."""
     release = storage.read_release(after.release)
     current = {name: here.component(after, name) for name in COMPONENTS}
-    if same:
-        return
     if not release or any(not release["images"][name].endswith(f":{tag}") for name, tag in current.items()):
         yield "Metrics: no released model here is of these sources; `make train` makes one to compare."
         return

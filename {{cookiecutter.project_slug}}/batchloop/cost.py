@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -15,7 +13,7 @@ from batchloop.container.usecase import UseCase
 from batchloop.engine import running
 from batchloop.environment import MONTH_HOURS, Environment, Instances, runs_a_month
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository
+from batchloop.repository import Repository, print_table
 
 FILE, STACK = "batchloop/prices.toml", "infra/stack.yaml"
 OLD = 365  # days
@@ -50,7 +48,6 @@ class JobStep:
     """A step that starts instances: its name, its job in environments/*.toml, and what SageMaker calls such a job.
 
     Where that job has several instances, they do the step `shared` before; this step they do `again`, or one does it.
-    TuneModel starts one instance for each of its `trials`.
     """
 
     pipeline: str
@@ -59,7 +56,6 @@ class JobStep:
     kind: str = "processing"
     shared: str = ""
     again: bool = False
-    trials: int = 0
 
 
 # the template's tests hold this against the compiled definitions, which take the SDK and seconds to make
@@ -76,14 +72,15 @@ STEPS = (
 TUNE = JobStep("training", "TuneModel", "algorithm", "training")
 
 
-def steps(environment: Environment, case: UseCase) -> Iterator[JobStep]:
-    """The steps under an environment's numbers of instances, in which the search may be one of its own."""
+def steps(environment: Environment, case: UseCase) -> Iterator[tuple[JobStep, int]]:
+    """The steps with the instances that each starts; a search that is a step of its own starts one for each trial."""
     for step in STEPS:
+        count = environment.instances[step.job].count
         if step.name == "TrainModel" and environment.tunes(case):
-            yield replace(TUNE, trials=case.tuning.trials)
-        if step.shared and environment.instances[step.job].count > 1:
-            yield replace(step, name=step.shared, shared="")
-        yield step
+            yield TUNE, case.tuning.trials
+        if step.shared and count > 1:
+            yield replace(step, name=step.shared, shared=""), count
+        yield step, 1 if step.shared and not step.again else count
 
 
 @dataclass(frozen=True)
@@ -109,28 +106,31 @@ class Prices:
 def load(repository: Repository, region: str) -> Prices:
     """The region's figures, or those of the region that stands in for it. Raises InputError."""
     try:
-        table = tomllib.loads((repository.root / FILE).read_text(encoding="utf-8"))
+        table = settings.read(repository.root / FILE, FILE)[0]
         region = region if region in table["regions"] else table["elsewhere"]
         figures, assumed = dict(table["regions"][region]), {name: table["assumed"][name] for name in ASSUMED}
         hours, looked_up = figures.pop("instance_hour", {}), figures.pop("date", table["date"])
         return Prices(looked_up, table["currency"], table["source"], region, assumed, figures, hours)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{FILE} is not valid TOML: {error}.") from None
     except KeyError as error:
         raise InputError(f"{FILE} has no {error.args[0]!r}.") from None
 
 
-class JobCost(NamedTuple):
-    """One job of one run, at the price without spare capacity; None has no price."""
+class Line(NamedTuple):
+    """A job of one run of a `pipeline`; or what is paid each month, whether or not anything runs, whose pipeline is "".
 
-    step: JobStep
-    instances: Instances
-    minutes: float
-    origin: str
+    The cost is without spare capacity; None has no price.
+    """
+
+    pipeline: str
+    what: str
+    amount: str
     cost: float | None
+    minutes: float | None = None
+    origin: str = ""
 
-
-Charge = tuple[str, str, float | None]  # a line of the month, paid whether or not anything runs: what, amount, cost
+    def cells(self) -> tuple[str, ...]:
+        minutes = "" if self.minutes is None else f"{self.minutes:.1f}"
+        return f"  {self.what}", self.amount, minutes, self.origin, money(self.cost)
 
 
 @dataclass(frozen=True)
@@ -139,58 +139,50 @@ class Estimate:
 
     environment: Environment
     prices: Prices
-    jobs: tuple[JobCost, ...]
-    charges: tuple[Charge, ...]
+    lines: tuple[Line, ...]
     runs: float | None
     retrainings: float
     stored_gb: float
     remarks: tuple[str, ...]
 
+    def of(self, pipeline: str) -> list[Line]:
+        return [line for line in self.lines if line.pipeline == pipeline]
+
     def run(self, pipeline: str) -> float:
-        return sum(job.cost or 0.0 for job in self.jobs if job.step.pipeline == pipeline)
+        """What one run costs; "" is what a month costs beside all runs."""
+        return sum(line.cost or 0.0 for line in self.of(pipeline))
 
     def month_of(self, pipeline: str) -> float:
         """What a month's runs cost, without those nobody can count."""
         return (self.retrainings if pipeline == "training" else self.runs or 0) * self.run(pipeline)
 
     @property
-    def fixed(self) -> float:
-        """What a month costs whether or not anything runs."""
-        return sum(cost or 0.0 for _, _, cost in self.charges)
-
-    @property
     def month(self) -> float:
-        return self.fixed + self.month_of("inference") + self.month_of("training")
+        return self.run("") + self.month_of("inference") + self.month_of("training")
 
 
-def make(
-    repository: Repository, usage: Usage, today: date, there: Mapping[str, tuple[float, str]] | None = None
-) -> Estimate:
-    """The estimate for the environment; `there` are minutes that whole steps took in AWS. Raises InputError."""
+def make(repository: Repository, usage: Usage, there: Mapping[str, Any] | None = None) -> Estimate:
+    """The estimate for the environment; `there` are minutes of whole steps in AWS, and whence. Raises InputError."""
     case, environment = definitions.read(repository)
     prices = load(repository, environment.region)
     assumed = prices.assumed
-    runs = runs_a_month(environment.schedule) if usage.runs is None else _amount(usage.runs, "RUNS")
-    retrainings = assumed["retrainings"] if usage.retrainings is None else _amount(usage.retrainings, "RETRAININGS")
-    stored = assumed["data_gb"] if usage.gb is None else _amount(usage.gb, "GB")
+    runs = runs_a_month(environment.schedule) if usage.runs is None else usage.runs
+    retrainings = assumed["retrainings"] if usage.retrainings is None else usage.retrainings
+    stored = assumed["data_gb"] if usage.gb is None else usage.gb
     given, here = _given_minutes(usage.minutes), _measured_minutes(repository)
-    jobs = []
-    for step in steps(environment, case):
-        known = "TrainModel" if step.trials else step.name  # a trial is taken to last as long
+    lines = []
+    for step, count in steps(environment, case):
+        known = "TrainModel" if step == TUNE else step.name  # a trial is taken to last as long
         said = given.get(step.name) or given.get(step.job)
         worked, origin = said or here.get(known) or (assumed["work_minutes"], "assumed")
         whole = None if said else (there or {}).get(known)
-        jobs.append(_job(step, environment, prices, whole or (assumed["start_minutes"] + worked, origin)))
-    charges = tuple(_charges(repository, environment, prices, stored))
-    remarks = (*_remarks(environment, prices, runs, today), *_uncounted(repository, environment))
-    return Estimate(environment, prices, tuple(jobs), charges, runs, retrainings, stored, remarks)
-
-
-def _amount(text: Any, what: str) -> float:
-    number = settings.parsed(float, str(text))
-    if number is None or number < 0:
-        raise InputError(f"{what} needs a number from 0.")
-    return float(number)
+        minutes, origin = whole or (assumed["start_minutes"] + worked, origin)
+        instances = replace(environment.instances[step.job], count=count)
+        amount, cost = f"{count} × {instances.type}", _cost(step, instances, prices, minutes)
+        lines.append(Line(step.pipeline, step.name, amount, cost, minutes, origin))
+    lines += _charges(repository, environment, prices, stored)
+    remarks = (*_remarks(environment, prices, runs), *_uncounted(repository, environment))
+    return Estimate(environment, prices, tuple(lines), runs, retrainings, stored, remarks)
 
 
 def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
@@ -200,7 +192,9 @@ def _given_minutes(words: str) -> dict[str, tuple[float, str]]:
     for name, _, number in (word.partition("=") for word in words.split()):
         if name not in known:
             raise InputError(f"MINUTES: there is no job {name!r}; there are {', '.join(sorted(known))}.")
-        minutes[name] = _amount(number, f"MINUTES: {name}"), "as given"
+        if (parsed := settings.parsed(float, number)) is None or parsed < 0:
+            raise InputError(f"MINUTES: {name} needs a number from 0.")
+        minutes[name] = parsed, "as given"
     return minutes
 
 
@@ -214,35 +208,29 @@ def _measured_minutes(repository: Repository) -> dict[str, tuple[float, str]]:
     return minutes
 
 
-def _job(step: JobStep, environment: Environment, prices: Prices, took: tuple[float, str]) -> JobCost:
+def _cost(step: JobStep, instances: Instances, prices: Prices, minutes: float) -> float | None:
     """Each instance is billed for the whole time, with its disk; batch transform sizes its own."""
-    instances, (minutes, origin) = environment.instances[step.job], took
-    alone = step.shared and not step.again
-    instances = replace(instances, count=step.trials or (1 if alone else instances.count))
-    hours = instances.count * minutes / 60
     hour, disk = prices.price(prices.hours.get(instances.type), instances.type), 0.0
     if instances.volume_gb:
         month = prices.price(prices.figures.get(f"{step.kind}_disk_gb_month"), f"the disks of {step.kind} jobs")
         disk = (month or 0.0) * instances.volume_gb / MONTH_HOURS
-    cost = None if hour is None else hours * (hour + disk)
-    return JobCost(step, instances, minutes, origin, cost)
+    return None if hour is None else instances.count * minutes / 60 * (hour + disk)
 
 
-def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Charge]:
+def _charges(repository: Repository, environment: Environment, prices: Prices, stored: float) -> Iterator[Line]:
     """The lines of the month, in the order of the table, for gigabytes in S3."""
-
-    def charge(what: str, number: float, figure: str, amount: str) -> Charge:
-        each = prices.price(prices.figures.get(figure), what)
-        return what, amount, None if each is None else each * number
-
     alarms, dashboards = watchers(repository, bool(environment.schedule and environment.hours_between_runs))
     images = prices.assumed["images_gb"]
-    yield charge("S3", stored, "s3_gb_month", f"{stored:g} GB")
-    yield charge("images in ECR", images, "ecr_gb_month", f"{images:g} GB")
-    if environment.key:
-        yield charge("KMS key", 1, "kms_key_month", "1")
-    yield charge("alarms", alarms, "alarm_month", f"on {alarms} metrics")
-    yield charge("dashboard", dashboards, "dashboard_month", str(dashboards))
+    charges = [
+        ("S3", stored, "s3_gb_month", f"{stored:g} GB"),
+        ("images in ECR", images, "ecr_gb_month", f"{images:g} GB"),
+        *([("KMS key", 1, "kms_key_month", "1")] if environment.key else []),
+        ("alarms", alarms, "alarm_month", f"on {alarms} metrics"),
+        ("dashboard", dashboards, "dashboard_month", str(dashboards)),
+    ]
+    for what, number, figure, amount in charges:
+        each = prices.price(prices.figures.get(figure), what)
+        yield Line("", what, amount, None if each is None else each * number)
 
 
 def watchers(repository: Repository, scheduled: bool) -> tuple[int, int]:
@@ -264,9 +252,9 @@ def _uncounted(repository: Repository, environment: Environment) -> Iterator[str
         yield f"in no total: {', '.join(more)}"
 
 
-def _remarks(environment: Environment, prices: Prices, runs: float | None, today: date) -> Iterator[str]:
+def _remarks(environment: Environment, prices: Prices, runs: float | None) -> Iterator[str]:
     """What a reader has to know before believing the figures."""
-    region, age = environment.region, (today - prices.date).days
+    region, age = environment.region, (today() - prices.date).days
     if prices.missing:
         yield f"no price for {', '.join(prices.missing)} in {prices.region}: in no total"
     if prices.region != region:
@@ -281,25 +269,15 @@ def _remarks(environment: Environment, prices: Prices, runs: float | None, today
 
 def show_cost(repository: Repository, usage: Usage) -> int:
     """Print the table, the totals and what they assume; the exit code. Raises InputError."""
-    from rich.console import Console  # noqa: PLC0415 - the summary does without
-    from rich.table import Table  # noqa: PLC0415
-
     there, asked = _in_aws(repository)
-    estimate = make(repository, usage, today(), there)
+    estimate = make(repository, usage, there)
     prices, environment = estimate.prices, estimate.environment
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "amount", "minutes", "taken", prices.currency):
-        table.add_column(heading, justify="right" if heading in ("minutes", prices.currency) else "left")
-    for row in _rows(estimate):
-        table.add_row(*row, style=None if row[0][:1] in ("", " ") else "bold")
-    # a file or a pipe has no width of its own
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
-    console.print(table)
+    print(f"What {environment.usecase} would cost in {environment.environment}, about. {asked[0]}")
+    rows = [("" if row[0][:1] in ("", " ") else "bold", row) for row in _rows(estimate)]
+    print_table(("", "amount", "minutes", "taken", prices.currency), rows, right=("minutes", prices.currency))
     notes = NOTES.format(prices=prices, assumed=prices.assumed, file=FILE, there=THERE if there else "")
     remarks = (*asked[1:], *estimate.remarks)
-    for line in ("", *(f"note: {remark}." for remark in remarks), *notes.splitlines()):
-        console.print(line, markup=False, soft_wrap=True)
+    print("", *(f"note: {remark}." for remark in remarks), notes, sep="\n")
     return 0
 
 
@@ -318,29 +296,24 @@ def _in_aws(repository: Repository) -> tuple[dict[str, tuple[float, str]], list[
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     """The table's cells: jobs and their total for each pipeline, then the month."""
-    incomplete = None in (*(job.cost for job in estimate.jobs), *(cost for _, _, cost in estimate.charges))
     for pipeline, title in (("training", "one training"), ("inference", "one scoring run")):
-        jobs = [job for job in estimate.jobs if job.step.pipeline == pipeline]
-        for job in jobs:
-            instances = f"{job.instances.count} × {job.instances.type}"
-            yield f"  {job.step.name}", instances, f"{job.minutes:.1f}", job.origin, money(job.cost)
-        without = WITHOUT if any(job.cost is None for job in jobs) else ""
+        yield from (line.cells() for line in estimate.of(pipeline))
+        without = WITHOUT if any(line.cost is None for line in estimate.of(pipeline)) else ""
         yield title + without, "", "", "", money(estimate.run(pipeline))
         yield ("",)
     known = estimate.runs is not None
     scoring = money(estimate.month_of("inference")) if known else "?"
     yield "  scoring runs", f"{estimate.runs:.0f}" if known else "?", "", "", scoring
     yield "  trainings", f"{estimate.retrainings:g}", "", "", money(estimate.month_of("training"))
-    for what, amount, cost in estimate.charges:
-        yield f"  {what}", amount, "", "", money(cost)
-    without = ("" if known else ", without scoring runs") + (WITHOUT if incomplete else "")
-    yield f"one month{without}", "", "", "", money(estimate.month)
+    yield from (line.cells() for line in estimate.of(""))
+    without = WITHOUT if any(line.cost is None for line in estimate.lines) else ""
+    yield f"one month{'' if known else ', without scoring runs'}{without}", "", "", "", money(estimate.month)
 
 
 def summary(repository: Repository) -> list[str]:
     """Two to four lines for a plan or a deployment, which do not fail because of them."""
     try:
-        estimate = make(repository, Usage(), today())
+        estimate = make(repository, Usage())
     except (InputError, FileNotFoundError) as failure:
         return ["what it would cost can't be told:", str(failure)]
     prices, currency = estimate.prices, estimate.prices.currency
@@ -350,7 +323,7 @@ def summary(repository: Repository) -> list[str]:
         f"about {scoring} {currency} a scoring run and {training} a training "
         f"(prices of {prices.region}, {prices.date:%B %Y})",
         f"about {money(estimate.month)} {currency} a month with {runs} scoring runs, {estimate.retrainings:g} "
-        f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.fixed)} of it even if nothing runs",
+        f"training(s) and {estimate.stored_gb:g} GB; {money(estimate.run(''))} of it even if nothing runs",
         *([f"but {'; '.join(estimate.remarks)}"] if estimate.remarks else []),
         f"what that assumes: make cost ENV={repository.environment}",
     ]

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from batchloop.container import settings
 from batchloop.container.job import InputError
-from batchloop.container.settings import Matching, Range, SettingError
+from batchloop.container.settings import Matching, Range
 from batchloop.container.usecase import UseCase
 from batchloop.control.names import Names
 
@@ -67,6 +67,9 @@ class Instances:
     ]
     count: Annotated[int, COUNT]
     volume_gb: Annotated[int, GIGABYTES]
+
+
+Jobs: Any = make_dataclass("Jobs", [(job, Instances) for job in JOBS], frozen=True)
 
 
 def has_own_disks(instance: str) -> bool:
@@ -215,7 +218,7 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], str]:
 def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment:
     """An environment from TOML tables. Raises SettingError."""
     found = settings.table(Environment, (), values, namespace=usecase.namespace, usecase=usecase.name, environment=name)
-    found = replace(found, instances=_instances(found.instances))
+    found = replace(found, instances=vars(settings.table(Jobs, ("instances",), found.instances)))
     settings.check(_rules(found))
     partition, code = found.place["partition"], found.place["code"]
     return replace(
@@ -228,10 +231,8 @@ def parse(values: Mapping[str, Any], name: str, usecase: UseCase) -> Environment
 def _rules(found: Environment) -> Iterator[tuple[object, str]]:
     """Rules that span keys."""
     regions, longest = places()["regions"], places()["longest"]
-    yield (
-        found.region in regions,
-        f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are.",
-    )
+    known = f"region {found.region!r} is none that is supported; batchloop/regions.toml names those that are."
+    yield found.region in regions, known
     yield bool(found.subnets) == bool(found.security_groups), "subnets and security_groups go together."
     said = "holds a user or password, and is committed: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     yield not re.fullmatch(SIGNED_IN, found.tracking.uri), f"[tracking] uri {said}"
@@ -274,17 +275,6 @@ def _own(found: Environment, key: str, arn: str) -> Iterator[tuple[object, str]]
     for other, wanted in wished.items() if arn else ():
         fits = there[other] == wanted or (key, there[other]) == ("permissions_boundary", "aws")
         yield fits, f"{key} is of the {other} {there[other]}, and {other} is {wanted!r}."
-
-
-def _instances(tables: Mapping[str, Any]) -> dict[str, Instances]:
-    for job in tables:
-        if job not in JOBS:
-            close = settings.nearest(job, JOBS)
-            raise SettingError(f"[instances] has an unknown job {job!r}; {close}.", "instances", job)
-    for job in JOBS:
-        if job not in tables:
-            raise SettingError(f"[instances] needs {job}, with type, count and volume_gb.")
-    return {job: settings.table(Instances, ("instances", job), tables[job]) for job in JOBS}
 
 
 def runs_a_month(schedule: str) -> float | None:

@@ -50,8 +50,7 @@ def label(repository: Repository, data: str, window: str, on: str) -> int:
         finished = running.run(repository, order, local.backend(repository, on))
     summary = RunSummary(repository, finished)
     if finished.failed:
-        print()
-        local.failures(repository, finished)
+        local.report(repository, finished)
         return 1
     decided = _decided(repository, scored, summary.drift(), finished.identity)
     print("", *summary.labelled(), *decided, *summary.places(), sep="\n")

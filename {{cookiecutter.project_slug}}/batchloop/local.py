@@ -52,17 +52,15 @@ def train(repository: Repository, options: RunOptions) -> int:
             gathering = beside.submit(_training_data, repository, options)
             definition = definitions.definition(repository, "training")
         data = gathering.result()
-        if options.continues and options.fresh:
-            raise InputError(
-                "CONTINUE goes on from the released model, and FRESH trains without one; give one of them."
-            )
         champion = None if options.fresh else _champion(repository)
         if options.continues and champion is None:
-            raise InputError("there is no released model to continue from; run `make train` without CONTINUE once.")
+            none = "FRESH trains without one; give one of them" if options.fresh else "there is none: leave it out once"
+            raise InputError(f"CONTINUE goes on from the released model, and {none}.")
         stored = running.storage(repository)
         artifacts = champion["artifacts"] if champion else dict.fromkeys(("preprocessor", "model"), absent(stored))
         known = {
-            **data,
+            "TrainingData": data,
+            "ValidationData": definitions.folder(repository.data("validation")),
             "EarlierData": _earlier_data(repository, stored, options),
             "ChampionPreprocessor": artifacts["preprocessor"],
             "ChampionModel": artifacts["model"],
@@ -76,7 +74,7 @@ def train(repository: Repository, options: RunOptions) -> int:
             order = _again(repository, champion, order)
         finished = running.run(repository, order, backend(repository, options.on))
         summary = RunSummary(repository, finished)
-        _report(repository, finished, summary.evaluation())
+        report(repository, finished, summary.evaluation())
         inference = definitions.definition(repository, "inference")
         both = {"training": definition, "inference": inference}
         for step in finished.steps.values():
@@ -98,8 +96,7 @@ def score(repository: Repository, options: RunOptions) -> int:
             raise InputError("there is no released model yet; run `make train` first.")
         if gone := storage.missing_artifacts(running.storage(repository), release):
             raise InputError(f"release {release['version']} can't score: {gone}; `make train` again.")
-        given = _kept_table(repository, options.data, False) if options.data else ""
-        data = definitions.location(given) if given else _window_data(repository, "production")
+        data = _rows(repository, options, "production")
         compiled = definitions.definition(repository, "inference")
         definition = kept_definition(repository, "inference", str(release.get("definition"))) or compiled
         own = "; under the pipeline that it was released with: `make train` takes the new one"
@@ -121,7 +118,7 @@ def score(repository: Repository, options: RunOptions) -> int:
         print(f"scoring with release {release['version']} of {release['created'][:10]}{since}")
         finished = running.run(repository, order, engine)
     summary = RunSummary(repository, finished)
-    _report(repository, finished, summary.scoring())
+    report(repository, finished, summary.scoring())
     lines(summary.places())
     if not finished.failed:
         names = "series, time" if "series" in repository.tables() else "the id"
@@ -160,12 +157,6 @@ def hashed(repository: Repository, values: Mapping[str, Any], names: Iterable[st
     found |= {"EarlierData": stored.listed(values["EarlierData"])} if "EarlierData" in values else {}
     entries = iter(storage.hashed(repository.local / "digests.json", chain.from_iterable(found.values())))
     return {name: [next(entries) for _ in files] for name, files in found.items()}
-
-
-def _report(repository: Repository, finished: Finished, texts: Iterable[str]) -> None:
-    lines(["", *texts])
-    warnings(repository, finished)
-    failures(repository, finished)
 
 
 def registered(repository: Repository, version: int) -> dict[str, Any]:
@@ -256,19 +247,26 @@ def code(repository: Repository, components: Iterable[str]) -> dict[str, str]:
     return {f"{name.capitalize()}Image": repository.image(name, version(name)) for name in components}
 
 
-def _training_data(repository: Repository, options: RunOptions) -> dict[str, str]:
+def _training_data(repository: Repository, options: RunOptions) -> str:
     """Where the labelled rows are; without any data at all the sample is made. Raises InputError."""
+    begun = repository.local / "sample"  # until all of its files are written
+    empty = repository.window() == "sample" and (begun.exists() or not repository.data("train").exists())
+    if empty and not options.data:
+        print("there is no data yet: writing the sample to data/sample", flush=True)
+        begun.touch()
+        definitions.run_module(repository, "data.sample", "--output", "data/sample")
+        begun.unlink()
+    return _rows(repository, options, "train")
+
+
+def _rows(repository: Repository, options: RunOptions, part: str) -> str:
+    """Where the rows lie that are named, or the window's, to learn from or to score. Raises InputError for none."""
     if options.data:
-        data = definitions.location(_kept_table(repository, options.data, True))
-    else:
-        begun = repository.local / "sample"  # until all of its files are written
-        if repository.window() == "sample" and (begun.exists() or not repository.data("train").exists()):
-            print("there is no data yet: writing the sample to data/sample", flush=True)
-            begun.touch()
-            definitions.run_module(repository, "data.sample", "--output", "data/sample")
-            begun.unlink()
-        data = _window_data(repository, "train")
-    return {"TrainingData": data, "ValidationData": definitions.folder(repository.data("validation"))}
+        return definitions.location(_kept_table(repository, options.data, part == "train"))
+    folder, rows = repository.data(part), {"train": "the labelled rows", "production": "rows to score"}[part]
+    if not folder.exists():
+        raise InputError(f"{repository.shown(folder)} does not exist; put {rows} there, or name them with DATA=.")
+    return definitions.folder(folder)
 
 
 def as_table(
@@ -299,13 +297,6 @@ def _kept_table(repository: Repository, data: str, labelled: bool) -> str:
         if old.name not in scored:
             shutil.rmtree(old)
     return found
-
-
-def _window_data(repository: Repository, part: str) -> str:
-    folder, rows = repository.data(part), {"train": "the labelled rows", "production": "rows to score"}[part]
-    if not folder.exists():
-        raise InputError(f"{repository.shown(folder)} does not exist; put {rows} there, or name them with DATA=.")
-    return definitions.folder(folder)
 
 
 def _champion(repository: Repository) -> dict[str, Any] | None:
@@ -367,26 +358,20 @@ def _labels(repository: Repository, data: str, release: Mapping[str, Any]) -> st
     return definitions.folder(folder) if known else absent(running.storage(repository))
 
 
-def _logs(repository: Repository, finished: Finished) -> dict[str, Path]:
+def report(repository: Repository, finished: Finished, texts: Iterable[str] = ()) -> None:
+    """What came of a run, its steps' warnings, and for each that failed its own message and where its log lies."""
+    lines(["", *texts])
     folder = repository.local / "runs" / finished.identity / "logs"
-    return {name: folder / f"{name}.log" for name in finished.steps if (folder / f"{name}.log").is_file()}
-
-
-def failures(repository: Repository, finished: Finished) -> None:
-    """One line for each failed step: its own message, and its log where it wrote one."""
-    logs = _logs(repository, finished)
+    logs = {name: log for name in finished.steps if (log := folder / f"{name}.log").is_file()}
+    for name, log in logs.items():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        lines(f"{name}: {line}" for line in text.splitlines() if line.startswith("warning: "))
     for name, step in finished.failed.items():
-        log = f"\n  log: {repository.shown(logs[name])}" if name in logs else ""
+        where = f"\n  log: {repository.shown(logs[name])}" if name in logs else ""
         failed = "" if step.type == "Fail" else " failed"
-        print(f"{name}{failed}: {plain(step.message)}{log}", file=sys.stderr, flush=True)
+        print(f"{name}{failed}: {plain(step.message)}{where}", file=sys.stderr, flush=True)
 
 
 def lines(texts: Iterable[str]) -> None:
     for text in texts:
         print(plain(text))
-
-
-def warnings(repository: Repository, finished: Finished) -> None:
-    for name, log in _logs(repository, finished).items():
-        text = log.read_text(encoding="utf-8", errors="replace")
-        lines(f"{name}: {line}" for line in text.splitlines() if line.startswith("warning: "))

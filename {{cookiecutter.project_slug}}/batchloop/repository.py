@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchloop.container import settings, usecase
-from batchloop.container.job import FULL, InputError
+from batchloop.container.job import FULL, InputError, plain
 from batchloop.control import names
 from batchloop.control.names import Names
 
@@ -32,6 +32,7 @@ class Stopped(Exception):
 
 
 Ran = subprocess.CompletedProcess[str]
+WIDE = 240  # characters of a table where there is no terminal, whose width would matter
 PROCESSES, DOCKER = "processes", "docker"
 LABELLED = "labelled.parquet"  # below a window's train/: scored rows whose labels have come
 COMPONENTS = tuple(names.COMPONENTS)
@@ -104,7 +105,7 @@ class Repository:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 
-def here(environment: str = "dev") -> Repository:
+def here(environment: str = Repository.environment) -> Repository:
     return Repository(Path(__file__).resolve().parents[1], environment=environment)
 
 
@@ -118,6 +119,20 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     """Columns of one width."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(f"{text:<{w}}" for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def print_table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], right: Sequence[str] = ()) -> None:
+    """Rows under their heads, each with its style; cells stay what people wrote, [brackets] and all."""
+    from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table: Any = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(Text(plain(head)), justify="right" if head in right else "left")
+    for style, cells in rows:
+        table.add_row(*(Text(plain(cell)) for cell in cells), style=style)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def of(value: object) -> str:

@@ -5,15 +5,15 @@ says at its end what it has used; the straight line through both gives the rest.
 (start, a search of fixed length) is so told apart from what does.
 """
 
+import io
 import json
+import math
 import os
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +26,9 @@ from batchloop.container import files, memory, usecase
 from batchloop.container.job import InputError
 from batchloop.container.lines import ROW
 from batchloop.cost import STEPS, JobStep, Prices
+from batchloop.engine import running
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository, ran
+from batchloop.repository import Repository
 
 MOST_ROWS = 400_000  # that are measured, after a quarter of them
 FAR = 100  # times the rows that were measured, from where on a line is a guess
@@ -35,7 +36,6 @@ USED = re.compile(r"used ([\d.]+) processor seconds and at most (\d+) MiB")
 SPREAD = ("PrepareFeatures", "ScoreFeatures")  # steps that several instances share, besides those of JobStep.shared
 MOST = 32  # instances of one job
 APPROVED = "ApprovalStatus=Approved"
-LEFT_OUT = (".venv*", "local", "data", ".git", "__pycache__")
 Measured = tuple[float, float, float]  # seconds, processor seconds and MiB of one job
 
 
@@ -49,12 +49,12 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """Instances for a job, the minutes that it works, and what a run costs; None has no price."""
+    """Instances for a job, the minutes that it works, and what a run costs."""
 
     instance: str
     count: int
     minutes: float
-    cost: float | None
+    cost: float
 
 
 def show(repository: Repository, data: str, real: int | None, longest: float) -> int:
@@ -63,8 +63,6 @@ def show(repository: Repository, data: str, real: int | None, longest: float) ->
     `data` is a table with labels ("" for the training data), `real` how many rows are to be worked on, in at most
     `longest` minutes a job.
     """
-    if real is not None and real < 1:
-        raise InputError("ROWS has to be 1 or more.")
     environment = definitions.read(repository)[1]
     prices, case = cost.load(repository, environment.region), usecase.load(repository.root / "usecase.toml")
     found = files.find(Path(local.as_table(repository, data, True)) if data else repository.data("train"))
@@ -72,13 +70,8 @@ def show(repository: Repository, data: str, real: int | None, longest: float) ->
     there = int(frame.select(pl.len()).collect(engine="streaming").item())
     rows, sizes = real or there, [min(there, MOST_ROWS) // 4, min(there, MOST_ROWS)]
     print(f"{there:,} rows are there: both pipelines run on {sizes[0]:,}, then on {sizes[1]:,} of them", flush=True)
-    variables = {"COMPONENTS_PYTHON": str(Path(repository.python()).absolute())}
-    with _copied(repository) as copy:
-        make = partial(_make, copy, variables)
-        make("compile")
-        compiled = copy.compiled / "training.json"
-        compiled.write_text(json.dumps(ungated(json.loads(compiled.read_text("utf-8")))), encoding="utf-8")
-        few, many = (_measured(copy, make, (found, frame.gather_every(there // size).head(size))) for size in sizes)
+    with _linked(repository) as alone:
+        few, many = (_measured(alone, found, frame.gather_every(there // size).head(size)) for size in sizes)
     print(f"\nfor {rows:,} rows, where no job works for more than {longest:g} minutes:")
     small = False
     if rows > FAR * sizes[1]:
@@ -99,54 +92,49 @@ def show(repository: Repository, data: str, real: int | None, longest: float) ->
 
 
 @contextmanager
-def _copied(repository: Repository) -> Iterator[Repository]:
-    """The repository with nothing of what runs left, in a folder of its own: neither models nor cached steps mix."""
-    copy = replace(repository, root=repository.local / "size", elsewhere=None)
-    shutil.rmtree(copy.root, ignore_errors=True)
+def _linked(repository: Repository) -> Iterator[Repository]:
+    """Links to the repository, without what runs left: neither models nor cached steps mix.
+
+    Its environments have one instance a job, whose need is measured, and track nothing; its gate lets every model pass.
+    """
+    alone = replace(repository, root=repository.local.absolute() / "size", elsewhere=None)
+    shutil.rmtree(alone.root, ignore_errors=True)
     try:
-        left_out = shutil.ignore_patterns(*LEFT_OUT)
-        shutil.copytree(repository.root, copy.root, ignore=left_out, ignore_dangling_symlinks=True)
-        if (compiled := repository.local / "compiled").exists():
-            shutil.copytree(compiled, copy.local / "compiled")
-        for file in (copy.root / "environments").glob("*.toml"):  # what one instance needs is measured
+        (alone.root / "environments").mkdir(parents=True)
+        for entry in repository.root.absolute().iterdir():
+            if entry.name not in ("environments", "local", ".git"):
+                (alone.root / entry.name).symlink_to(entry)
+        for file in (repository.root / "environments").glob("*.toml"):
             text = re.sub(r"count = \d+", "count = 1", environments.untracked(file.read_text("utf-8")))
-            file.write_text(text, encoding="utf-8")
-        if (validation := repository.data("validation")).exists():  # [split] method = "given" reads it
-            (place := copy.data("validation")).parent.mkdir(parents=True)
-            place.symlink_to(validation.resolve())
-        yield copy
-    except shutil.Error as error:
-        file, _, why = error.args[0][0]
-        raise InputError(f"{file} can't be copied, so nothing was measured: {why}") from None
+            (alone.root / "environments" / file.name).write_text(text, encoding="utf-8")
+        training, compiled = definitions.definition(alone, "training"), alone.compiled / "training.json"
+        compiled.write_text(json.dumps(ungated(training)), encoding="utf-8")
+        yield alone
     finally:
-        shutil.rmtree(copy.root, ignore_errors=True)
+        shutil.rmtree(alone.root, ignore_errors=True)
 
 
-def _make(copy: Repository, variables: Mapping[str, str], verb: str, *words: str) -> None:
-    done = ran([sys.executable, "-m", "batchloop", verb, "--env", copy.environment, *words], copy.root, variables)
-    if done.returncode:
-        raise InputError(f"`make {verb}` fails on these rows: {(done.stdout + done.stderr).strip()[-600:]}")
-
-
-def _measured(
-    copy: Repository, make: Callable[..., None], rows: tuple[list[Path], pl.LazyFrame]
-) -> dict[str, Measured]:
-    """What each step of both pipelines uses for these rows of files. Raises InputError where one fails."""
-    case, sample = usecase.load(copy.root / "usecase.toml"), copy.root / "sample"
+def _measured(alone: Repository, found: list[Path], rows: pl.LazyFrame) -> dict[str, Measured]:
+    """What each step of both pipelines uses for these rows of the files found. Raises InputError where one fails."""
+    case, sample, used = usecase.load(alone.root / "usecase.toml"), alone.local / "rows", dict[str, Measured]()
     shutil.rmtree(sample, ignore_errors=True)
-    sample.mkdir()
-    rows[1].sink_parquet(sample / "sample.parquet")
-    for folder in {file.parent for file in rows[0]}:
+    sample.mkdir(parents=True)
+    rows.sink_parquet(sample / "sample.parquet")
+    for folder in {file.parent for file in found}:
         pictures.bring(pl.scan_parquet(sample / "sample.parquet"), case, folder, sample)
-    found = dict[str, Measured]()
-    for verb, given in {"train": ["--fresh", "--set", APPROVED], "score": []}.items():
-        make(verb, "--data", str(sample), *given)
-        run = max(copy.local.glob("runs/*/run.json"))
-        for step, about in json.loads(run.read_text(encoding="utf-8"))["steps"].items():
-            log = run.parent / "logs" / f"{step}.log"
-            if log.is_file() and (said := USED.findall(log.read_text(encoding="utf-8", errors="replace"))):
-                found[step] = about["seconds"], float(said[-1][0]), float(said[-1][1])
-    return found
+    options = local.RunOptions(str(sample))
+    runs = ((local.train, replace(options, parameters=(APPROVED,), fresh=True)), (local.score, options))
+    for work, given in runs:
+        with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
+            failed = work(alone, given)
+        if failed:
+            raise InputError(f"`make {work.__name__}` fails on these rows: {said.getvalue().strip()[-600:]}")
+        record = next(running.records(alone))
+        for step, about in record["steps"].items():
+            log = alone.local / "runs" / record["execution"] / "logs" / f"{step}.log"
+            if log.is_file() and (told := USED.findall(log.read_text(encoding="utf-8", errors="replace"))):
+                used[step] = about["seconds"], float(told[-1][0]), float(told[-1][1])
+    return used
 
 
 def ungated(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,16 +158,15 @@ def extrapolated(few: Measured, many: Measured, more: float) -> Use:
 
 def choice(step: JobStep, use: Use, prices: Prices, longest: float) -> Choice | None:
     """The cheapest instances that are large and quick enough, among those with a price; None where there are none."""
-    found = list[Choice]()
+    start, found = prices.assumed["start_minutes"], list[Choice]()
+    most = MOST if step.shared or step.name in SPREAD else 1
     for instance, hour in prices.hours.items():
         if use.memory > memory.usable(instance):
             continue
-        for count in range(1, MOST + 1 if step.shared or step.name in SPREAD else 2):
-            minutes = (use.serial + use.parallel / memory.processors(instance)) / count / 60
-            if minutes <= longest:
-                price = count * (minutes + prices.assumed["start_minutes"]) / 60 * hour
-                found.append(Choice(instance, count, minutes, price))
-                break
+        alone = (use.serial + use.parallel / memory.processors(instance)) / 60
+        if (count := max(1, math.ceil(alone / longest))) <= most:
+            minutes = alone / count
+            found.append(Choice(instance, count, minutes, count * (minutes + start) / 60 * hour))
     return min(found, key=lambda its: (its.cost, its.count), default=None)
 
 

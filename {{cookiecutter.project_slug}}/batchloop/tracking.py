@@ -115,9 +115,7 @@ def _client(repository: Repository, uri: str) -> Any:
     try:
         import mlflow  # noqa: PLC0415 - it takes seconds, and is optional
     except ImportError:
-        raise InputError(
-            "mlflow is not installed here: add mlflow-skinny to the development group, then make lock."
-        ) from None
+        raise InputError("mlflow is not here: add mlflow-skinny to the development group, then make lock.") from None
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # SageMaker's plugin warns of each request to another server
     mlflow.set_tracking_uri(uri if ":" in uri else str(repository.root / uri))  # the plugin asks for it
     return mlflow.MlflowClient()

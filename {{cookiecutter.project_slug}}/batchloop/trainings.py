@@ -22,9 +22,9 @@ from batchloop.engine.graph import Progress
 from batchloop.engine.running import Finished, RunSummary
 from batchloop.engine.storage import write_json
 from batchloop.pipelines import definitions
-from batchloop.repository import Repository
+from batchloop.repository import Repository, print_table
 
-LAST, WIDE = 10, 240  # trainings; characters, where there is no terminal whose width would matter
+LAST = 10  # trainings
 STATES = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}  # in an account; others are under way
 MARKS = {"better": " ↑", "worse": " ↓", "": ""}
 NONE = "–"
@@ -60,23 +60,24 @@ class Training:
 
 def here(repository: Repository, last: int = LAST) -> list[Training]:
     """The last ones on this machine, the newest first."""
-    packages = {its["ModelPackageArn"]: its for its in running.registry(repository).packages()}
-    found, current = list[Training](), ""
+    packages, current = running.registry(repository).packages(), ""
+    approved = [its for its in packages if its.get("ModelApprovalStatus") == release.APPROVED]
+    numbers = {its["ModelPackageArn"]: str(its["ModelPackageVersion"]) for its in approved}
     with suppress(OSError, ValueError, KeyError, TypeError):
         current = json.loads(repository.release.read_text(encoding="utf-8"))["model_package"]
-    for record in islice(running.records(repository, repository.names().pipeline("training")), last):
-        training = _local(repository, record)
-        package = packages.get(training.model, {})
-        approved = package.get("ModelApprovalStatus") == release.APPROVED
-        number = str(package["ModelPackageVersion"]) if approved else ""
-        found.append(replace(training, release=number, released=training.model == current != ""))
-    return found
+    records = islice(running.records(repository, repository.names().pipeline("training")), last)
+    return _released([_local(repository, record) for record in records], numbers, current)
+
+
+def _released(found: list[Training], numbers: Mapping[str, str], current: str) -> list[Training]:
+    """With the numbers of releases by model package, and with what is released now."""
+    return [replace(its, release=numbers.get(its.model, ""), released=its.model == current != "") for its in found]
 
 
 def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
-    run, steps = record["execution"], {name: its["properties"] for name, its in record["steps"].items()}
-    progress = {name: Progress("", properties=properties) for name, properties in steps.items()}
-    models = (str(properties.get("ModelPackageArn", "")) for properties in steps.values())
+    run, steps = record["execution"], record["steps"].values()
+    progress = {name: Progress("", properties=its["properties"]) for name, its in record["steps"].items()}
+    models = (str(its["properties"].get("ModelPackageArn", "")) for its in steps)
     return Training(
         run=run,
         started=record["started"],
@@ -84,7 +85,7 @@ def _local(repository: Repository, record: Mapping[str, Any]) -> Training:
         state=record["state"],
         parameters=record["parameters"],
         evaluation=RunSummary(repository, Finished(run, progress)).report(),
-        why=next((its["message"] for its in record["steps"].values() if its["message"]), ""),
+        why=next((its["message"] for its in steps if its["message"]), ""),
         files=_files(progress),
         model=next(filter(None, models), ""),
     )
@@ -108,10 +109,9 @@ def in_account(session: Session, last: int = LAST) -> list[Training]:
     with session.asking("reading the trainings"):
         releases = release.history(session.aws, session.places)
         numbers = {its["model_package"]: str(its["version"]) for its in releases[::-1]}
-        current = releases[0]["model_package"] if releases else None
-        found = list(retraining.executions(session.aws, session.places.pipeline("training"), last))
-        trainings = [_remote(session, execution) for execution in found]
-    return [replace(its, release=numbers.get(its.model, ""), released=its.model == current) for its in trainings]
+        current = releases[0]["model_package"] if releases else ""
+        executions = list(retraining.executions(session.aws, session.places.pipeline("training"), last))
+        return _released([_remote(session, execution) for execution in executions], numbers, current)
 
 
 def _remote(session: Session, execution: Mapping[str, Any]) -> Training:
@@ -176,8 +176,6 @@ def compare(repository: Repository, last: int = LAST, out: str = "") -> int:
 
     An account that does not answer is said, and no failure: what is here needs no network.
     """
-    if last < 1:
-        raise InputError(f"LAST={last} is no number of trainings; give 1 or more.")
     case, environment = definitions.read(repository)
     every = {"here": here(repository, last)}
     if environment.account_is_set:
@@ -200,26 +198,20 @@ def compare(repository: Repository, last: int = LAST, out: str = "") -> int:
 
 
 def _print(place: str, those: Sequence[Mapping[str, Any]], case: UseCase) -> None:
-    from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
-    from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     chosen = [row["hyperparameters"] for row in those if row["hyperparameters"]]
     names = dict.fromkeys(name for its in chosen for name in its)
     differing = [name for name in names if len({_text(its.get(name)) for its in chosen}) > 1]
     counted = "examples" if case.series else "rows"  # a value of series is learned from several origins
-    columns = ("", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window")
-    columns = (*columns, *differing, "release")
-    table: Any = Table(*(escape(plain(name)) for name in columns), box=None, pad_edge=False, header_style="bold")
+    heads = ["", f"trained {place}", "state", case.gate.metric, "95 %", "lead, 95 %", counted, "window"]
+    lines = list[tuple[str, list[str]]]()
     for row in those:
         value, lead = (_text(row[key]) for key in ("value", "lead"))
         limits = [_limits(row["low"], row["high"]), f"{lead} {_limits(row['lead_low'], row['lead_high'])}"]
         cells = [row["run"].rpartition("/")[2], row["state"], value + MARKS[row["beyond"]], *limits]
         cells += [_text(row["rows"]), row["window"], *(_text(row["hyperparameters"].get(name)) for name in differing)]
-        words = ("→" if row["released"] else "", *cells, row["release"] or NONE)
-        table.add_row(*(Text(plain(word)) for word in words), style="green" if row["released"] else "")
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        mark, style = ("→", "green") if row["released"] else ("", "")
+        lines.append((style, [mark, *cells, row["release"] or NONE]))
+    print_table([*heads, *differing, "release"], lines)
     for row in those:
         if row["why"]:
             print(f"  {row['run'].rpartition('/')[2]}: {plain(shorten(row['why'], 120, placeholder=' …'))}")

@@ -120,9 +120,8 @@ def _template(repository: Repository) -> Iterator[tuple[str, str, str]]:
     try:
         own = tuple(map(int, re.findall(r"\d+", str(about["version"]))))
         newer = [version for version in releases(about["template"]) if version > own]
-        yield (
-            ("look", "template", f"{what}; {tag(newer[-1])} is out: make update") if newer else ("ok", "template", what)
-        )
+        mark, more = ("look", f"; {tag(newer[-1])} is out: make update") if newer else ("ok", "")
+        yield mark, "template", what + more
     except InputError as error:
         yield "look", "template", f"{what}; whether a newer one is out is not known: {error}"
     plumbing = repository.root / "batchloop"

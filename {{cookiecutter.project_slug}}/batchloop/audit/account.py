@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchloop import local
 from batchloop import repository as batchloop_repository
 from batchloop.audit.subject import Subject, decided
 from batchloop.cloud import release
@@ -29,46 +28,37 @@ class Fetched(Storage):
 
     def __init__(self, root: Path, session: Session) -> None:
         super().__init__(root)
-        self.session = session
+        self.session, self.fetched = session, set[str]()
 
-    def existing(self, uri: str) -> Path:
-        self._fetch(uri)
-        return super().existing(uri)
-
-    def files(self, uri: str) -> list[tuple[str, Path]]:
-        self._fetch(uri)
-        return super().files(uri)
-
-    def _fetch(self, uri: str) -> None:
-        bucket = control_storage.split(uri)[0]
-        with self.session.asking(f"reading {uri}"):
-            for key in control_storage.objects(self.session.aws, uri):
-                if not (place := self.path(f"s3://{bucket}/{key}")).exists():
+    def path(self, uri: str) -> Path:
+        if uri not in self.fetched:
+            bucket = control_storage.split(uri)[0]
+            with self.session.asking(f"reading {uri}"):
+                for key in control_storage.objects(self.session.aws, uri):
+                    place = super().path(f"s3://{bucket}/{key}")
                     place.parent.mkdir(parents=True, exist_ok=True)
                     self.session.aws.s3.download_file(bucket, key, str(place))
+            self.fetched.add(uri)
+        return super().path(uri)
 
 
 class Released(Subject):
     """Raw data stays where it is: S3 tells names, sizes and ETags."""
 
     def raw(self, case: UseCase, name: str, uri: str) -> list[dict[str, Any]]:
-        return [
-            {"name": key, "bytes": int(tag.split()[0]), "etag": tag.split()[1]} for key, tag in self._tags(name, uri)
-        ]
-
-    def _tags(self, name: str, uri: str) -> list[tuple[str, str]]:
         stored, uris = self.stored, [uri]
         assert isinstance(stored, Fetched)
         if name == "EarlierData":
             first, *keys = stored.read_json(uri)
             uris = [f"{first['prefix']}{key}" for key in keys]
         with stored.session.asking("reading the raw data"):
-            return [item for one in uris for item in control_storage.files(stored.session.aws, one).items()]
+            tags = [item for one in uris for item in control_storage.files(stored.session.aws, one).items()]
+        parted = ((key, *tag.split()) for key, tag in tags)
+        return [{"name": key, "bytes": int(size), "etag": etag} for key, size, etag in parted]
 
-    def unchanged(self, repository: Repository, run: Mapping[str, Any]) -> bool:
-        given = run["parameters"]
-        tags = [dict(self._tags(name, given[name])) for name in (*local.RAW, "EarlierData") if name in given]
-        return bool(control_storage.fingerprint(*tags) == given["DataFingerprint"])
+    def fingerprint(self, parts: Iterable[list[dict[str, Any]]]) -> str:
+        every = (file for files in parts for file in files)
+        return control_storage.fingerprint({file["name"]: f"{file['bytes']} {file['etag']}" for file in every})
 
 
 def there(repository: Repository, number: int | None, folder: Path) -> Subject:
@@ -100,7 +90,9 @@ def there(repository: Repository, number: int | None, folder: Path) -> Subject:
         "inference": session.find("sagemaker", "describe_pipeline", GONE, key, **inference),
     }
     definitions = {name: json.loads(text) for name, text in texts.items() if text}
-    scored = _scored(session, manifest)
+    with session.asking("reading the training run"):
+        given = retraining.parameters(session.aws, arn) if "training" in definitions else {}
+    trained, scored = {"execution": arn, "parameters": given} if given else {}, _scored(session, manifest)
     decisions = {
         "releases": known,
         "packages": list(session.pages("sagemaker", "list_model_packages", "ModelPackageSummaryList", **group)),
@@ -108,25 +100,16 @@ def there(repository: Repository, number: int | None, folder: Path) -> Subject:
         "scorings": [decided(stored, scored)] if scored else [],
     }
     images = {component: _tagged(session, image) for component, image in manifest["images"].items()}
-    about = {
-        "digests": manifest["images"],
-        "images": images,
-        "definition": batchloop_repository.of(definitions.get("inference")),
-    }
+    definition = batchloop_repository.of(definitions.get("inference"))
     return Released(
-        {**manifest, **about},
+        {**manifest, "digests": manifest["images"], "images": images, "definition": definition},
         json.loads(json.dumps(package, default=str)),
         definitions,
         json.loads(json.dumps(decisions, default=str)),
         stored,
-        _trained(session, arn) if "training" in definitions else {},
+        trained,
         scored,
     )
-
-
-def _trained(session: Session, arn: str) -> dict[str, Any]:
-    with session.asking("reading the training run"):
-        return {"execution": arn, "parameters": retraining.parameters(session.aws, arn)}
 
 
 def _scored(session: Session, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,12 +118,9 @@ def _scored(session: Session, manifest: Mapping[str, Any]) -> dict[str, Any]:
         latest = json.loads(control_storage.read(session.aws.ssm, session.places.parameter(LATEST["inference"])).text)
         given = retraining.parameters(session.aws, latest["run"])
         if given.get("Model") == manifest["artifacts"]["model"]:
-            places = {"drift": latest["drift_report"].rpartition("/")[0], "explanations": latest["explanations"]}
-            outputs = {name: {"S3Output": {"S3Uri": place}} for name, place in places.items()}
-            of_both = {"properties": {"ProcessingOutputConfig": {"Outputs": outputs}}}
-            scores = {"properties": {"TransformOutput": {"S3OutputPath": latest["predictions"]}}}
-            steps = {"ScoreFeatures": scores, "DetectDrift": of_both, "ExplainPredictions": of_both}
-            return {"execution": latest["run"], "ended": latest["started"], "parameters": given, "steps": steps}
+            outputs = {"drift": f"{latest['drift_report'].rpartition('/')[0]}/"}
+            outputs |= {name: latest[name] for name in ("predictions", "explanations")}
+            return {"execution": latest["run"], "ended": latest["started"], "parameters": given, "outputs": outputs}
     return {}
 
 

@@ -24,6 +24,7 @@ from batchloop.repository import COMPONENTS, Repository, definition_file
 from batchloop.updating import git, unpack
 
 HERE = Path(__file__).parent
+NO_WINDOW = {"manifest.json"}  # the empty artifact's only file: nothing was learned from earlier windows
 # end the names of parameters that `make score` sets itself
 GIVEN = ("Image", "Data", "Version", "Prefix", "Fingerprint")
 
@@ -80,22 +81,19 @@ class Bundle:
 
     def write(self) -> list[str]:
         """Write everything; in words, what is missing."""
-        manifest, made, names = self.subject.manifest, self.made, self.repository.names()
+        manifest, made, images = self.subject.manifest, self.made, self.subject.manifest["images"]
         made.mkdir()
         with TemporaryDirectory() as scratch:
             unpacked = Repository(Path(scratch))
             packed = self._sources(made / "source.tar", unpacked)
             both, tags = batchloop_repository.locks(unpacked), batchloop_repository.own(unpacked, "component")
-            used = {
-                lock: name for lock, name in both.items() if manifest["images"][name].endswith(f":{tags.get(lock)}")
-            }
-            differ = [name for name in COMPONENTS if name not in used.values()]
+            made_of = {lock: name for lock, name in both.items() if images[name].endswith(f":{tags.get(lock)}")}
+            differ = [name for name in COMPONENTS if name not in made_of.values()]
             missing = [f"sources of {name}: those of {packed} make another image than the release's" for name in differ]
-            case, kept = usecase.load(unpacked.root / "usecase.toml"), manifest.get("digests", manifest["images"])
-            images = {lock: (name, manifest["images"][name], kept[name]) for lock, name in used.items()}
-            images |= {name: (name, manifest["images"][name], kept[name]) for name in differ}
-            for lock, bill in supply.bills(unpacked, images).items():
-                write_json(self.made / "sbom" / f"{lock}.cdx.json", bill)
+            case, kept = usecase.load(unpacked.root / "usecase.toml"), manifest.get("digests", images)
+            for lock, name in {**made_of, **{name: name for name in differ}}.items():
+                bill = supply.bill(unpacked, lock, name, images[name], kept[name])
+                write_json(made / "sbom" / f"{lock}.cdx.json", bill)
         for name in ("package", "decisions"):
             write_json(made / f"{name}.json", getattr(self.subject, name))
         for path in ("release.json", "local/release.json"):
@@ -122,7 +120,7 @@ class Bundle:
             "environment": local.trained_for(self.repository, self.subject.package),
             "settings": self._settings(),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
-            "name": names.folder,
+            "name": self.repository.names().folder,
             "packed": packed,
             "differ": differ,
         }
@@ -162,22 +160,21 @@ class Bundle:
         return packed
 
     def raw(self, case: UseCase, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each parameter that names raw data, with every file, and whether all is still what the run has read."""
-        given, same, since = run.get("parameters", {}), False, dict[str, dict[str, str]]()
-        with suppress(InputError, KeyError):
-            since = self.subject.since(self.repository, run)
-            same = self.subject.unchanged(self.repository, run)
+        """Each parameter that names raw data, with every file, and what has become of it since the run has read it."""
+        given, before, parts = run.get("parameters", {}), self.subject.before(self.repository, run), dict[str, Any]()
         for name in [name for name in (*local.RAW, "EarlierData") if name in given]:
-            entries: list[dict[str, Any]] = []
+            parts[name] = []
             with suppress(InputError):
-                entries = self.subject.raw(case, name, given[name])
-            if entries or name != "EarlierData":
-                states = since.get(name, {})
-                lost = {file: state for file, state in states.items() if state in ("gone", "changed")}
-                files = [
-                    {**entry, "since": states.get(entry["name"], "same" if same else "not known")} for entry in entries
-                ]
-                about = {"same": not lost if states else same, "lost": lost, "files": files}
+                parts[name] = self.subject.raw(case, name, given[name])
+        same = self.subject.fingerprint(parts.values()) == given.get("DataFingerprint")
+        for name, files in parts.items():
+            known = before.get(name)
+            for file in files:
+                file["since"] = _since(file, known) if known is not None else "same" if same else "not known"
+            lost = {file["name"]: "changed" for file in files if file["since"] == "changed"}
+            lost |= dict.fromkeys(sorted({*(known or {})} - {file["name"] for file in files}), "gone")
+            if name != "EarlierData" or {*lost, *(file["name"] for file in files)} != NO_WINDOW:
+                about = {"same": same if known is None else not lost, "lost": lost, "files": files}
                 yield name, {"run": run["execution"], "uri": given[name], **about}
 
     def _card(self, case: UseCase, data: Mapping[str, Any]) -> None:
@@ -211,15 +208,14 @@ class Bundle:
         if not self.subject.scored:
             yield "predictions: no scoring, or in an account not the last one, was of this release"
             return
-        predictions, stored = self.subject.output("ScoreFeatures"), self.subject.stored
-        write_sums(self.made / "PREDICTIONS", stored.files(predictions))
-        with suppress(InputError, KeyError):
-            self._copy(self.subject.output("DetectDrift", "drift"), self.made / "reports" / "DetectDrift")
-        if self.batch:
-            self._copy(predictions, self.made / "predictions")
+        outputs, stored = self.subject.scored["outputs"], self.subject.stored
+        write_sums(self.made / "PREDICTIONS", stored.files(outputs["predictions"]))
+        reports = {"drift": "DetectDrift"} | ({"explanations": "ExplainPredictions"} if self.batch else {})
+        for name, folder in reports.items():
             with suppress(InputError, KeyError):
-                reasons = self.subject.output("ExplainPredictions", "explanations")
-                self._copy(reasons, self.made / "reports" / "ExplainPredictions")
+                self._copy(outputs[name], self.made / "reports" / folder)
+        if self.batch:
+            self._copy(outputs["predictions"], self.made / "predictions")
             rows = self.subject.scored["parameters"]["ProductionData"]
             single = stored.existing(rows)
             self._copy(rows, self.made / "batch" / (single.name if single.is_file() else ""))
@@ -231,6 +227,13 @@ class Bundle:
         usual = {one["Name"]: one.get("DefaultValue") for one in declared if not one["Name"].endswith(GIVEN)}
         given = {name: value for name, value in self.subject.scored.get("parameters", {}).items() if name in usual}
         return " ".join(f"{name}={one}" for name, one in given.items() if name not in own and one != usual[name])
+
+
+def _since(file: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """What has become of a file, by what is known of those that a run has read."""
+    if file["name"] not in known:
+        return "added since"
+    return "same" if known[file["name"]] == [file["bytes"], file["sha256"]] else "changed"
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,7 +1,7 @@
 """What an audit is of: a release with what is known of it, here or in an account."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -15,13 +15,17 @@ from batchloop.container import files
 from batchloop.container.job import InputError
 from batchloop.container.usecase import UseCase
 from batchloop.engine import running, storage
+from batchloop.engine.graph import Progress
 from batchloop.engine.storage import Storage
-from batchloop.repository import Repository, kept_definition
+from batchloop.repository import Repository, kept_definition, of
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A release; `trained` and `scored` are the records of its runs, {} where there are none."""
+    """A release; `trained` and `scored` are the records of its runs, {} where there are none.
+
+    A scoring has `outputs`: the folders of predictions, drift and explanations, as far as they were made.
+    """
 
     manifest: Mapping[str, Any]
     package: Mapping[str, Any]
@@ -34,34 +38,19 @@ class Subject:
     def raw(self, case: UseCase, name: str, uri: str) -> list[dict[str, Any]]:
         """Every file of raw data that a parameter names. Raises InputError where it is gone."""
         found = self.stored.listed(uri) if name == "EarlierData" else self.stored.files(uri)
-        known = [(key, path) for key, path in found if path.parent != self.stored.path(local.ABSENT)]
-        if known:
-            print(f"hashing {len(known)} files of {name}", flush=True)
-        return [{"name": key, **described(case, path)} for key, path in known]
+        print(f"hashing {len(found)} files of {name}", flush=True)
+        return [{"name": key, **described(case, path)} for key, path in found]
 
-    def unchanged(self, repository: Repository, run: Mapping[str, Any]) -> bool:
-        """Whether the raw data is what a run has read. Raises InputError where it is gone."""
-        return bool(local.fingerprint(repository, run["parameters"]) == run["parameters"]["DataFingerprint"])
+    def fingerprint(self, parts: Iterable[list[dict[str, Any]]]) -> str:
+        """Of the files of each parameter, as a run takes it."""
+        return of([[file[key] for key in ("name", "bytes", "sha256")] for files in parts for file in files])
 
-    def since(self, repository: Repository, run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """Parameter → what has become of each of its files since the run; nothing where the run has kept no list."""
-        given, found = run["parameters"], dict[str, dict[str, str]]()
-        with suppress(OSError):
-            kept = json.loads(local.fingerprinted(repository, given["DataFingerprint"]).read_text("utf-8"))
-            for name, before in kept.items():
-                after = list[list[Any]]()
-                with suppress(InputError):
-                    after = local.hashed(repository, {name: given[name]}, {name} - {"EarlierData"})[name]
-                there, known = ({file[0] for file in files} for files in (after, before))
-                found[name] = {file[0]: "same" if file in before else "changed" for file in after}
-                found[name] |= dict.fromkeys(known - there, "gone") | dict.fromkeys(there - known, "added since")
-        return found
-
-    def output(self, step: str, name: str = "") -> str:
-        """The folder of what a step of the last scoring gave."""
-        found = self.scored["steps"][step]["properties"]
-        given = found["ProcessingOutputConfig"]["Outputs"][name]["S3Output"]["S3Uri"] if name else ""
-        return f"{(given or found['TransformOutput']['S3OutputPath']).rstrip('/')}/"
+    def before(self, repository: Repository, run: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+        """Parameter → name → size and hash of what a run has read; {} where it has kept no list."""
+        with suppress(OSError, KeyError, ValueError):
+            kept = json.loads(local.fingerprinted(repository, run["parameters"]["DataFingerprint"]).read_text("utf-8"))
+            return {name: {file: about for file, *about in files} for name, files in kept.items()}
+        return {}
 
 
 def here(repository: Repository, number: int | None) -> Subject:
@@ -79,7 +68,8 @@ def here(repository: Repository, number: int | None) -> Subject:
     kept = {name: kept_definition(repository, name, str(digest)) for name, digest in digests.items()}
     model = manifest["artifacts"]["model"]
     runs = [*running.records(repository)][::-1]
-    scorings = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
+    done = [run for run in runs if run["parameters"].get("Model") == model and run["state"] == "done"]
+    scorings = [{**run, "outputs": outputs(run)} for run in done]
     approvals = [{key: value for key, value in one.items() if isinstance(value, str | int)} for one in packages]
     return Subject(
         manifest,
@@ -88,16 +78,25 @@ def here(repository: Repository, number: int | None) -> Subject:
         {"packages": approvals, "released": released, "scorings": [decided(stored, run) for run in scorings]},
         stored,
         next((run for run in runs if f"/{run['execution']}/" in model), {}),
-        next((run for run in reversed(scorings) if "ScoreFeatures" in run["steps"]), {}),
+        next((run for run in reversed(scorings) if "predictions" in run["outputs"]), {}),
     )
+
+
+def outputs(run: Mapping[str, Any]) -> dict[str, str]:
+    """The folders of what a run has made: name → URI."""
+    found = dict[str, str]()
+    for properties in (step["properties"] for step in run["steps"].values()):
+        found |= running.outputs(Progress("", properties=properties))
+        if "TransformOutput" in properties:
+            found["predictions"] = properties["TransformOutput"]["S3OutputPath"]
+    return {name: f"{uri.rstrip('/')}/" for name, uri in found.items()}
 
 
 def decided(stored: Storage, run: Mapping[str, Any]) -> dict[str, Any]:
     """What monitoring said of a batch."""
     drift: Mapping[str, Any] = {}
     with suppress(InputError, KeyError):
-        outputs = run["steps"]["DetectDrift"]["properties"]["ProcessingOutputConfig"]["Outputs"]
-        drift = stored.read_json(f"{outputs['drift']['S3Output']['S3Uri']}/drift.json")
+        drift = stored.read_json(f"{run['outputs']['drift']}drift.json")
     said = {name: drift.get(name) for name in ("verdict", "reason", "drifted", "consequence", "realised")}
     return {"run": run["execution"], "ended": run.get("ended"), "data": run["parameters"]["ProductionData"], **said}
 

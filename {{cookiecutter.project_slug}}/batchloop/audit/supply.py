@@ -3,10 +3,9 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 from batchloop import repository as batchloop_repository
@@ -60,27 +59,21 @@ def _tool(*words: str, given: str = "") -> tuple[str, str]:
 
 def sbom(repository: Repository) -> int:
     """Write a bill of materials for each image; the exit code."""
-    names = batchloop_repository.locks(repository)
-    tags = {lock: batchloop_repository.component(repository, name, lock) for lock, name in names.items()}
-    made = {lock: repository.image(name, tags[lock]) for lock, name in names.items()}
-    found = bills(repository, {lock: (name, made[lock], made[lock]) for lock, name in names.items()})
-    for lock, bill in found.items():
+    bases = list[dict[str, Any]]()
+    for lock, name in batchloop_repository.locks(repository).items():
+        image = repository.image(name, batchloop_repository.component(repository, name, lock))
+        found = bill(repository, lock, name, image, image)
         file = repository.local / "sbom" / f"{lock}.cdx.json"
-        write_json(file, bill)
-        print(f"{lock:<15} {len(bill['components']) - 1:>3} packages  {repository.shown(file)}")
-    bases = [bill["components"][-1] for bill in found.values()]
+        write_json(file, found)
+        print(f"{lock:<15} {len(found['components']) - 1:>3} packages  {repository.shown(file)}")
+        bases.append(found["components"][-1])
     for name, digest in sorted({(base["name"], base["version"]) for base in bases}):
         print(f"on {name}, digest {digest}; what else that holds is seen by whoever scans the image")
     return 0
 
 
-def bills(repository: Repository, made: Mapping[str, tuple[str, str, str]]) -> dict[str, dict[str, Any]]:
-    """Lock → the bill of the image that is made of it: its component, its name with the tag, and as it is kept."""
-    return {lock: bill_of(repository, lock, *about) for lock, about in made.items()}
-
-
-def bill_of(repository: Repository, lock: str, component: str, named: str, kept: str) -> dict[str, Any]:
-    """CycloneDX of one image: the packages of its lock, and the image that it is built on.
+def bill(repository: Repository, lock: str, component: str, named: str, kept: str) -> dict[str, Any]:
+    """CycloneDX of an image, `named` with its tag and `kept` by a digest: its lock's packages, and what it is built on.
 
     That has the digest by which it was named in the build, or UNKNOWN: what a tag means now says nothing of then.
     Raises InputError where the tool can't make it.
@@ -90,20 +83,20 @@ def bill_of(repository: Repository, lock: str, component: str, named: str, kept:
     given = "\n".join(locked(repository, lock)) + "\n"
     said, trouble = _tool("cyclonedx-py", "requirements", "-", "--output-reproducible", given=given)
     try:
-        bill: dict[str, Any] = json.loads(said)
+        made: dict[str, Any] = json.loads(said)
     except ValueError:
         raise InputError(f"cyclonedx-py: {trouble or 'it said nothing'}") from None
-    for package in bill["components"]:
+    for package in made["components"]:
         package.pop("description")  # the line of the lock again
     version = named.rpartition(":")[2]
     name, under = f"{repository.names().folder}/{component}", re.split(":[^/]*$|@", base)[0]
     hashes = [] if digest == UNKNOWN else [{"alg": "SHA-256", "content": digest.partition(":")[2]}]
     image = {"type": "container", "bom-ref": "image", "name": name, "version": version}
-    bill["metadata"]["component"] = image
-    bill["components"].append({**image, "bom-ref": "base", "name": under, "version": digest, "hashes": hashes})
-    held = [package["bom-ref"] for package in bill["components"]]
-    bill["dependencies"] = [{"ref": "image", "dependsOn": held}, *({"ref": ref} for ref in held)]
-    return bill
+    made["metadata"]["component"] = image
+    made["components"].append({**image, "bom-ref": "base", "name": under, "version": digest, "hashes": hashes})
+    held = [package["bom-ref"] for package in made["components"]]
+    made["dependencies"] = [{"ref": "image", "dependsOn": held}, *({"ref": ref} for ref in held)]
+    return made
 
 
 def scan(repository: Repository) -> int:
@@ -140,13 +133,11 @@ def _vulnerable(lines: list[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         versions.setdefault(line.partition("==")[0], []).append(line)
     words = ["--format", "json", "--progress-spinner", "off", "--vulnerability-service", "osv", "--disable-pip"]
+    words += ["--require-hashes", "--requirement", "/dev/stdin"]
     while versions:  # it takes one version of a package at a time
-        given = "\n".join(found.pop() for found in versions.values())
+        given = "".join(f"{found.pop()}\n" for found in versions.values())
         versions = {name: found for name, found in versions.items() if found}
-        with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-            file.write(f"{given}\n")
-            file.flush()
-            said, trouble = _tool("pip-audit", *words, "--require-hashes", "--requirement", file.name)
+        said, trouble = _tool("pip-audit", *words, given=given)
         try:
             packages = json.loads(said)["dependencies"]
         except ValueError:

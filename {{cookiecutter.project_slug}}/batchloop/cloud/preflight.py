@@ -14,7 +14,7 @@ from batchloop.cloud import images
 from batchloop.cloud.session import Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import names
-from batchloop.cost import steps
+from batchloop.cost import TUNE, steps
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
@@ -67,11 +67,11 @@ def findings(session: Session) -> Iterator[Finding]:
 def quotas(session: Session) -> Iterator[Finding]:
     """Of each instance type and kind of job: both APIs, because the applied ones leave out what was never changed."""
     environment, needs = session.environment, dict[tuple[str, str], dict[str, list[int]]]()
-    for step in steps(environment, definitions.read(session.repository)[0]):
-        instances = environment.instances[step.job]
+    for step, count in steps(environment, definitions.read(session.repository)[0]):
+        instance = environment.instances[step.job].type
         kind = "spot training" if step.kind == "training" and environment.spot else step.kind
-        needs.setdefault((instances.type, kind), {}).setdefault(step.pipeline, []).append(
-            environment.tuning_jobs if step.trials else instances.count
+        needs.setdefault((instance, kind), {}).setdefault(step.pipeline, []).append(
+            environment.tuning_jobs if step == TUNE else count
         )
     usual = session.pages("service-quotas", "list_aws_default_service_quotas", "Quotas", ServiceCode="sagemaker")
     applied = session.pages("service-quotas", "list_service_quotas", "Quotas", ServiceCode="sagemaker")

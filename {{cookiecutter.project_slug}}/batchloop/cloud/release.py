@@ -1,6 +1,5 @@
 """`make release`, `releases`, `rollback` and `promote`: which model an environment scores with, by hand."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,12 +13,11 @@ from batchloop.control import release as control
 from batchloop.control.artifacts import NotReleased, Source
 from batchloop.control.release import APPROVED, Manifest
 from batchloop.control.storage import LIMIT, Conflict, Stored
-from batchloop.repository import Repository
+from batchloop.repository import Repository, print_table
 
 SHORT = 7  # digits of a commit that a person reads
 NOTHING, NOT_KNOWN = "nothing", "not known"
 COLUMNS = ("", "release", "when (UTC)", "model", "test metrics, the gate's first", "commit", "by", "reason")
-WIDE = 240  # characters, where there is no terminal whose width would matter
 METRICS = 3
 
 
@@ -210,21 +208,14 @@ def show(repository: Repository) -> int:
     if not found:
         print(f"{name} has no release yet; `make release ENV={name}` makes the newest approved model it.")
         return 0
-    from rich.console import Console  # noqa: PLC0415 - costs a tenth of a second
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    gate = str(repository.tables().get("gate", {}).get("metric", ""))
-    table: Any = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+    gate, rows = str(repository.tables().get("gate", {}).get("metric", "")), list[tuple[str, list[str]]]()
     for manifest in found:
         is_current = now.manifest is not None and now.manifest["version"] == manifest["version"]
-        number, when = str(manifest["version"]), manifest["created"][:16].replace("T", " ")
+        mark, style = ("→", "green") if is_current else ("", "")
         quality = ", ".join(measured(manifest["metrics"], gate)[:METRICS])
         about = model(manifest), quality, commit(manifest), person(manifest["by"]), manifest["reason"]
-        # what people wrote stays text: rich would read [brackets] as its own
-        cells = map(Text, ("→" if is_current else "", number, when, *about))
-        table.add_row(*cells, style="green" if is_current else "")
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        rows.append((style, [mark, str(manifest["version"]), manifest["created"][:16].replace("T", " "), *about]))
+    print_table(COLUMNS, rows)
     return 0
 
 
