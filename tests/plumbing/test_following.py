@@ -10,6 +10,7 @@ import pytest
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
+from batchloop.cloud.session import PATIENCE
 from batchloop.cloud.session import opened as signed_in
 from batchloop.container.job import InputError
 from batchloop.control.storage import files, fingerprint
@@ -413,10 +414,10 @@ def test_a_look_that_fails_is_tried_again_and_many_in_a_row_end_the_following(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     labelled(world)
-    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (cloud_run.PATIENCE - 1)
+    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (PATIENCE - 1)
     sagemaker.failing = [*some, None, *some]
     assert cloud_run.run(repository, "dev", Request("training")) == 0
-    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * cloud_run.PATIENCE
+    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * PATIENCE
     told = failure(repository, Request("training"))
     assert "was throttled" in told
     assert "The run goes on; to look at it:\n  aws sagemaker list-pipeline-execution-steps" in told
@@ -444,7 +445,7 @@ def test_an_interruption_ends_the_following_and_not_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     labelled(world)
-    monkeypatch.setattr("batchloop.cloud.run.time.sleep", _interrupted)
+    monkeypatch.setattr("batchloop.cloud.session.time.sleep", _interrupted)
     assert cloud_run.run(repository, "dev", Request("training")) == 130
     arn = next(iter(sagemaker.executions))
     said = capsys.readouterr().out

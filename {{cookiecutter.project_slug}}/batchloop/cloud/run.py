@@ -1,7 +1,6 @@
 """`make upsert` and `make run`: a pipeline in SageMaker, written where it differs, started and followed to its end."""
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from batchloop import tracking
 from batchloop.cloud import images, stack
-from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
+from batchloop.cloud.session import MANAGED, CallFailed, Session, answered, looks, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
 from batchloop.control.artifacts import NotReleased, troubles
@@ -27,10 +26,8 @@ PARTS = {"inference": "production", "training": "train"}
 # "Log groups and streams that Amazon SageMaker AI sends to CloudWatch": streams begin with the job's name
 LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "TransformJob": "TransformJobs"}
 LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
-PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
 RUNS, LOOKED_AT = 5, 20  # by how many a step's minutes are known, and among how many these are
-PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 COMMIT = "GitCommit"
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
@@ -251,27 +248,22 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
 
 def _follow(session: Session, arn: str) -> Mapping[str, Any]:
     """Print each step's changes until the execution has ended; it as it is then. Raises CallFailed and TimeoutError."""
+
+    def look() -> tuple[Mapping[str, Any], list[Step]]:
+        """The status before the steps, so that the last changes are seen as well."""
+        execution = session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
+        return execution, _steps(session, arn)
+
     shown: dict[str, str] = {}
-    failures, deadline = 0, time.monotonic() + LONGEST
-    while time.monotonic() < deadline:
-        try:
-            execution = session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
-            for step in _steps(session, arn):  # after the status: the last changes are seen as well
-                if shown.get(step["StepName"]) != _state(step):
-                    shown[step["StepName"]] = _state(step)
-                    changed = step.get("EndTime") or step.get("StartTime")
-                    when = changed.astimezone().strftime("%H:%M:%S") if changed else ""
-                    print(f"  {when:<8}  {step['StepName']:<20}  {_state(step)}", flush=True)
-            failures = 0
-        except CallFailed as failed:
-            failures += 1
-            passing = failed.code in PASSING or failed.cause in (THROTTLED, BROKEN)
-            if failures >= PATIENCE or not passing:
-                raise
-        else:
-            if execution["PipelineExecutionStatus"] in handlers.ENDED:
-                return dict(execution)
-        time.sleep(SECONDS)
+    for execution, steps in looks(look, SECONDS, LONGEST):
+        for step in steps:
+            if shown.get(step["StepName"]) != _state(step):
+                shown[step["StepName"]] = _state(step)
+                changed = step.get("EndTime") or step.get("StartTime")
+                when = changed.astimezone().strftime("%H:%M:%S") if changed else ""
+                print(f"  {when:<8}  {step['StepName']:<20}  {_state(step)}", flush=True)
+        if execution["PipelineExecutionStatus"] in handlers.ENDED:
+            return execution
     raise TimeoutError
 
 
