@@ -294,7 +294,9 @@ def test_a_model_that_the_pipeline_did_not_register_is_refused(here: Here) -> No
     arn = here.register(1)
     about = {"ModelApprovalStatus": "Approved", "CustomerMetadataProperties": {"name": "value"}}
     here.models.update_model_package(ModelPackageArn=arn, **about)
-    assert failure(here.release).startswith("model 1 can't be released: its metadata has no preprocessor")
+    assert failure(here.release).startswith(
+        "releasing model 1 of dev is not possible: its metadata has no preprocessor"
+    )
     assert here.world.value("release") == "none"
 
 
@@ -453,7 +455,7 @@ def test_who_writes_at_the_same_time_is_left_alone(live: Here) -> None:
         live.write(theirs)
 
     live.wire.answers = lambda _, call: meanwhile if call == "PutParameter" else None
-    said = "somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
+    said = "it was not released: somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
     assert failure(live.rollback) == f"{said}`make releases ENV=dev` shows what is released."
     assert live.world.value("release") == theirs
 
@@ -609,7 +611,7 @@ def test_an_environment_is_not_promoted_to_itself(prod: Here) -> None:
     ("text", "told"),
     [
         ("none", "dev has no release yet; `make release ENV=dev` makes one."),
-        ("damaged", "the release of dev is damaged: it is no manifest of schema 1"),
+        ("damaged", "reading the release of dev is not possible: it is no manifest of schema 1"),
     ],
 )
 def test_where_the_source_has_no_release_there_is_nothing_to_promote(prod: Here, text: str, told: str) -> None:
@@ -649,10 +651,10 @@ def test_a_target_that_is_not_ready_is_said_so(live: Here) -> None:
     live.another("prod")
     live.past.s3.delete_bucket(Bucket=PROD)
     said = failure(live.promote)
-    assert said.startswith(f"bucket {PROD} of prod is not there, or not yours (s3:HeadBucket failed (404): ")
-    assert said.endswith("it comes with the stack of prod.")
+    assert said.startswith(f"looking for the bucket {PROD} of the stack of prod failed (404): ")
+    assert said.endswith("prod was not touched but for copies; to finish: make promote FROM=dev TO=prod")
     set_account(live.repository.root, "prod", "000000000000")
-    assert f'write account = "{ACCOUNT}" into environments/prod.toml first' in failure(live.promote)
+    assert "write the number of your AWS account into environments/prod.toml first" in failure(live.promote)
 
 
 def test_two_promotions_at_once_end_with_one_of_them(prod: Here) -> None:
@@ -799,7 +801,7 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
     here, _ = abroad
     said = failure(here.promote)
     assert f"environments/dev.toml names account {ACCOUNT}, your credentials are of {ANOTHER}" in said
-    assert said.endswith("FROM_PROFILE= names the AWS profile of dev's account.")
+    assert "FROM_PROFILE= names the profile of a source" in said
     here.keys[""] = MINE
     assert f"environments/prod.toml names account {ANOTHER}" in failure(lambda: here.promote(profile="dev"))
 
@@ -822,9 +824,7 @@ def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, 
 def told_truly(here: Here, command: str, act: Callable[[], int]) -> None:
     """Whatever call fails, once: it is a sentence, the release is the old or the new one, and a re-run finishes."""
     said = failure(act)
-    assert said.startswith(("sts:", "ssm:", "s3:", "ecr:", "bucket ")) or re.match(
-        r"[a-z]\S+ing .+ of (dev|prod) ", said
-    )
+    assert said.startswith(("sts:", "ssm:", "s3:", "ecr:")) or re.match(r"[a-z]\S+ing .+ of (dev|prod) ", said)
     if "PutParameter" in here.wire.calls:
         assert said.endswith(f"to finish: {command}")
 
@@ -910,7 +910,7 @@ def test_credentials_are_the_ambient_ones_or_the_profile_s(
         failure(lambda: cloud_release.promote(Repository(root), "dev", "prod")) == "there are no AWS credentials here"
     )
     said = failure(lambda: cloud_release.promote(Repository(root), "dev", "prod", "absent"))
-    assert said == "signing in failed: The config profile (absent) could not be found."
+    assert said == "signing in failed: The config profile (absent) could not be found"
     (tmp_path / "credentials").write_text("[dev]\naws_access_key_id = DEV\naws_secret_access_key = x\n")
     ambient = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_ACCESS_KEY_ID": "AMBIENT"}
     for name, value in (ambient | {"AWS_SECRET_ACCESS_KEY": "x"}).items():

@@ -14,7 +14,7 @@ from batchloop.cloud import images, stack
 from batchloop.cloud.session import MANAGED, CallFailed, Session, answered, looks, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
-from batchloop.control.artifacts import NotReleased, troubles
+from batchloop.control.artifacts import NotReleased
 from batchloop.control.names import FINGERPRINT
 from batchloop.environment import NO_KEY
 from batchloop.pipelines import definitions
@@ -208,6 +208,8 @@ def start(session: Session, request: Request) -> str:
             return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said, **version)
     except NotReleased as why:
         raise InputError(f"the release can't be read: {why}") from None
+    except handlers.NothingToScore as nothing:
+        raise InputError(": ".join(nothing.args)) from None
 
 
 def _window(session: Session, request: Request) -> str:
@@ -229,21 +231,14 @@ def _window(session: Session, request: Request) -> str:
 
 
 def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str, dict[str, int]]:
-    """What the functions would give it, the run in a sentence, the release's pipeline version. Raises InputError."""
+    """What the functions would give it, the run in a sentence, the pipeline's version. Raises NothingToScore."""
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
         besides = f" and {planned.besides}" if planned.besides else ""
         return planned.values, f"learns from window {window}{besides}. {planned.champion}.", {}
-    _, released = release.current(aws, places)
-    if released is None:
-        command = f"make run PIPELINE=training ENV={session.name}"
-        raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
-    if changes := troubles(aws, released):
-        raise InputError(f"release {released['version']} is not what was released: {', '.join(changes)}.")
-    values = handlers.scoring(aws, places, released, window)
-    said = f"Window {window} is scored with release {released['version']}."
-    return values | retraining.labels(aws, places, window), said, release.version(released)
+    released = handlers.scorable(aws, places, window)
+    return *handlers.scoring(aws, places, released, window), release.version(released)
 
 
 def _follow(session: Session, arn: str) -> Mapping[str, Any]:

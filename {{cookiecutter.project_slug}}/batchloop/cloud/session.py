@@ -159,9 +159,14 @@ class Session:
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
-        """Turn what the functions' code raises into CallFailed, which begins with `what`."""
-        with answered(f"{what} of {self.name}", self.environment.region):
-            yield
+        """Turn what the functions' code raises into InputError, for a call CallFailed, which begins with `what`."""
+        from batchloop.control.artifacts import NotReleased  # noqa: PLC0415 - needs botocore
+
+        try:
+            with answered(f"{what} of {self.name}", self.environment.region):
+                yield
+        except NotReleased as why:
+            raise InputError(f"{what} of {self.name} is not possible: {why}") from None
 
     @cached_property
     def aws(self) -> Aws:
@@ -218,7 +223,7 @@ def sign_in(
     if environment.account_is_set and number != account:
         raise InputError(
             f"{file} names account {account}, your credentials are of {number}; "
-            "take the credentials of the first, or correct the file"
+            "take the credentials of the first (FROM_PROFILE= names the profile of a source), or correct the file"
         )
     return Session(repository, environment, number, client)
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
-from time import monotonic
 from typing import Any, NamedTuple
 
 from batchloop.cloud import queries
@@ -18,7 +17,6 @@ from batchloop.local import as_table
 from batchloop.repository import Repository
 
 PARTS = ("production", "train", "validation", "labels")
-SECONDS = 2.0
 ROWS = re.compile(r"rows-\d{5}\.parquet")  # a query's files, whatever the service has called them
 
 
@@ -34,24 +32,10 @@ class Upload:
 
 
 class File(NamedTuple):
-    """A file to be; `put` brings it to a key of the bucket, and tells of the bytes that it has brought."""
+    """A file to be; `put` brings it to a key of the bucket."""
 
     size: int
-    put: Callable[[str, Callable[[int], None]], object]
-
-
-class Sent:
-    """Prints how many bytes of a whole are sent, every two seconds at most."""
-
-    def __init__(self, whole: int) -> None:
-        self.whole, self.done, self.due, self.lock = whole, 0, monotonic() + SECONDS, Lock()
-
-    def __call__(self, more: int) -> None:
-        with self.lock:  # parts of one file are sent side by side
-            self.done += more
-            if monotonic() >= self.due:
-                print(f"  {self.done:,} of {self.whole:,} bytes", flush=True)
-                self.due = monotonic() + SECONDS
+    put: Callable[[str], object]
 
 
 def upload(repository: Repository, name: str, request: Upload) -> int:
@@ -109,10 +93,10 @@ def _bring(session: Session, uri: str, files: dict[str, File], gone: list[str]) 
     bucket, folder = storage.split(uri)
     for file in sorted(gone, key=storage.MARK.__ne__):
         session.call("s3", "delete_object", Bucket=bucket, Key=f"{folder}{file}")
-    sent = Sent(sum(file.size for file in files.values()))
     for name, wanted in files.items():
+        print(f"  {name} ({wanted.size:,} bytes)", flush=True)
         with session.asking(f"putting {name} into {uri}"):
-            wanted.put(f"{folder}{name}", sent)
+            wanted.put(f"{folder}{name}")
     session.call("s3", "put_object", Bucket=bucket, Key=f"{folder}{storage.MARK}", Body=b"")
 
 
@@ -124,22 +108,14 @@ def local(session: Session, data: str) -> dict[str, File]:
     below = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     parent = source.parent if source.is_file() else source
     names = {path.relative_to(parent).as_posix(): path for path in below}
-    if not (found := {name: _sent(session, path) for name, path in names.items() if is_data(name)}):
+    if not (found := {name: path for name, path in names.items() if is_data(name)}):
         raise InputError(f"DATA={data} holds no files.")
-    return found
-
-
-def _sent(session: Session, path: Path) -> File:
     put, bucket = session.aws.s3.upload_file, session.environment.bucket
-    return File(path.stat().st_size, lambda key, sent: put(str(path), bucket, key, Callback=sent))
+    return {name: File(path.stat().st_size, partial(put, str(path), bucket)) for name, path in found.items()}
 
 
 def _copied(session: Session, entry: dict[str, Any]) -> File:
     """S3 copies an object by itself."""
     bucket = session.environment.bucket
-
-    def put(key: str, sent: Callable[[int], None]) -> None:
-        artifacts.copying(session.aws)(artifacts.Source(bucket, entry["Key"], entry["ETag"]), bucket, key)
-        sent(entry["Size"])
-
-    return File(entry["Size"], put)
+    source = artifacts.Source(bucket, entry["Key"], entry["ETag"])
+    return File(entry["Size"], partial(artifacts.copying(session.aws), source, bucket))
