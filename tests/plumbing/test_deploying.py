@@ -332,6 +332,7 @@ def test_the_release_and_a_mail_to_confirm_are_told(
     assert deploy_deploy(there, "dev", True) == 0
     said = capsys.readouterr().out
     assert "release: `make releases ENV=dev` shows it" in said
+    assert "the newest pipeline is not known: comparing the release with the pipeline of dev is not possible: " in said
     assert "confirm the mail that people@example.org got" in said
     assert "schedule: cron(0 6 * * ? *)" in said
     assert "PIPELINE=training" not in said

@@ -18,7 +18,7 @@ from moto import mock_aws
 from moto.core.responses import ActionResult
 from moto.ecr.responses import ECRResponse
 
-from batchloop.cloud import copying, images, session
+from batchloop.cloud import images, session
 from batchloop.cloud import release as cloud_release
 from batchloop.container.job import InputError
 from batchloop.control import release, storage
@@ -703,7 +703,7 @@ def registry(abroad: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch) -> tuple
         return io.BytesIO(here.world.layers[address.rpartition("/")[2]])
 
     monkeypatch.setattr(ECRResponse, "get_download_url_for_layer", located)
-    monkeypatch.setattr("batchloop.cloud.copying.urlopen", opened)
+    monkeypatch.setattr("batchloop.cloud.images.urlopen", opened)
     return abroad
 
 
@@ -766,7 +766,7 @@ def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
     registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, aws = registry
-    reading: Callable[..., io.BytesIO] = vars(copying)["urlopen"]
+    reading: Callable[..., io.BytesIO] = vars(images)["urlopen"]
 
     def broken(address: str, timeout: int) -> io.BytesIO:
         if here.wire.calls.count("CompleteLayerUpload") == 2:
@@ -774,7 +774,7 @@ def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
         return reading(address, timeout)
 
     with monkeypatch.context() as patch:
-        patch.setattr("batchloop.cloud.copying.urlopen", broken)
+        patch.setattr("batchloop.cloud.images.urlopen", broken)
         assert "of team/case/processing can't be read: the line is dead" in failure(lambda: here.promote(profile="dev"))
     here.wire.calls.clear()
     assert here.promote(profile="dev") == 0
@@ -812,10 +812,10 @@ def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, 
         session.opened(here.repository, name, profile) for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
-    assert copying.copied(giving, taking, elsewhere) == elsewhere
+    assert images.copied(giving, taking, elsewhere) == elsewhere
     digest = f"sha256:{0:064}"
     shared = {"algorithm": f"333333333333.dkr.ecr.{REGION}.amazonaws.com/team/case/algorithm@{digest}"}
-    assert copying.copied(giving, taking, shared) == shared
+    assert images.copied(giving, taking, shared) == shared
 
 
 # what fails
@@ -891,7 +891,7 @@ def fail(wire: Wire, number: int, kind: str) -> None:
 
 def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) -> None:
     live.wire.answers = lambda _, call: refusal if call == "GetParameter" else None
-    assert failure(live.rollback) == "reading the release of dev was denied: because"
+    assert failure(live.rollback) == "ssm:GetParameter was denied: because"
 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from batchloop.cloud import copying, images
+from batchloop.cloud import images
 from batchloop.cloud.session import CallFailed, Session, opened
 from batchloop.container.job import InputError
-from batchloop.control import artifacts, storage
+from batchloop.control import artifacts
 from batchloop.control import release as control
 from batchloop.control.artifacts import NotReleased, Source
 from batchloop.control.release import APPROVED, Manifest
@@ -25,10 +25,8 @@ def current(session: Session) -> tuple[Stored, Manifest | None]:
 
     Raises InputError where there is no parameter.
     """
-    with session.asking("reading the release"):
-        stored = storage.read(session.aws.ssm, session.places.parameter("release"))
-    if stored.version == 0:
-        raise InputError(f"there is no parameter {stored.name}; `{session.environment.bootstrap}` makes it.")
+    found = session.parameter("release")
+    stored = Stored(found["Name"], found["Value"], found["Version"])
     try:
         return stored, control.parsed(stored.text)
     except NotReleased as why:
@@ -242,7 +240,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
         raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
     print(*images.other_variants(giving, taking), sep="", end="", flush=True)
-    moved = {**released, "images": copying.copied(giving, taking, released["images"])}
+    moved = {**released, "images": images.copied(giving, taking, released["images"])}
     manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"
     try:
@@ -259,7 +257,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
 def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:
     """Copy what the target lacks to where its releases lie; the manifest's `artifacts` and `files`.
 
-    Within an account S3 copies; from another one files come through this machine. Raises CallFailed and NotReleased.
+    Within an account S3 copies; from another one files come through this machine. Raises InputError.
     """
     place, uris = artifacts.folder(taking.places, str(released["model_package"])), released["artifacts"]
 

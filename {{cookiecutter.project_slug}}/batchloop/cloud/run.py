@@ -11,10 +11,9 @@ from typing import Any
 
 from batchloop import tracking
 from batchloop.cloud import images, stack
-from batchloop.cloud.session import MANAGED, CallFailed, Session, answered, looks, opened, tag_list
+from batchloop.cloud.session import MANAGED, Session, looks, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
-from batchloop.control.artifacts import NotReleased
 from batchloop.control.names import FINGERPRINT
 from batchloop.environment import NO_KEY
 from batchloop.pipelines import definitions
@@ -66,9 +65,7 @@ def behind(session: Session) -> Iterator[str]:
         with session.asking("comparing the release with the pipeline"):
             _, released = release.current(session.aws, places)
             newest = release.pipeline_version(session.aws, places) if released else 0
-    except NotReleased:
-        return
-    except CallFailed as failed:  # a remark stops nothing: the pipelines are written, and a build may not read releases
+    except InputError as failed:  # a remark stops nothing: the pipelines are written, and a build may not read releases
         yield f"whether the release runs under the newest pipeline is not known: {failed}\n"
         return
     if released and released.get("pipeline_version") != newest:
@@ -168,10 +165,8 @@ def run(repository: Repository, name: str, request: Request) -> int:
         stop = f"aws sagemaker stop-pipeline-execution {where}"
         print(f"\nno longer followed; the run goes on. To stop it:\n  {stop}", flush=True)
         return INTERRUPTED
-    except CallFailed as failed:
+    except InputError as failed:
         raise InputError(f"{failed}. The run goes on; to look at it:\n  {look}") from None
-    except TimeoutError:
-        raise InputError(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
     steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
     lines = _results(session, request.pipeline, arn, steps)
@@ -192,7 +187,7 @@ def start(session: Session, request: Request) -> str:
     if deployed_pipeline(session, name) is None:
         raise InputError(f"there is no pipeline {name}; `make deploy ENV={session.name}` makes it.")
     try:
-        with answered(f"starting {name}", session.environment.region):
+        with session.asking(f"starting the {request.pipeline} pipeline"):
             values, said, version = _values(session, request, _window(session, request))
             # it, and not the definition in this folder, is what runs
             which: dict[str, Any] = {"PipelineName": name, **version}
@@ -206,8 +201,6 @@ def start(session: Session, request: Request) -> str:
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
             return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said, **version)
-    except NotReleased as why:
-        raise InputError(f"the release can't be read: {why}") from None
     except handlers.NothingToScore as nothing:
         raise InputError(": ".join(nothing.args)) from None
 
@@ -242,7 +235,7 @@ def _values(session: Session, request: Request, window: str) -> tuple[dict[str, 
 
 
 def _follow(session: Session, arn: str) -> Mapping[str, Any]:
-    """Print each step's changes until the execution has ended; it as it is then. Raises CallFailed and TimeoutError."""
+    """Print each step's changes until the execution has ended; it as it is then. Raises InputError."""
 
     def look() -> tuple[Mapping[str, Any], list[Step]]:
         """The status before the steps, so that the last changes are seen as well."""
@@ -259,7 +252,7 @@ def _follow(session: Session, arn: str) -> Mapping[str, Any]:
                 print(f"  {when:<8}  {step['StepName']:<20}  {_state(step)}", flush=True)
         if execution["PipelineExecutionStatus"] in handlers.ENDED:
             return execution
-    raise TimeoutError
+    raise InputError("nobody follows any longer")
 
 
 def _steps(session: Session, arn: str) -> list[Step]:

@@ -157,6 +157,14 @@ class Session:
             for page in client.get_paginator(operation).paginate(**request):
                 yield from page.get(key, [])
 
+    def parameter(self, name: str) -> Mapping[str, Any]:
+        """A parameter of the environment, as GetParameter gives it. Raises InputError where bootstrap has not been."""
+        name = self.environment.parameter(name)
+        found = self.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=name)
+        if found is None:
+            raise InputError(f"there is no parameter {name}; `{self.environment.bootstrap}` makes it.")
+        return dict(found)
+
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
         """Turn what the functions' code raises into InputError, for a call CallFailed, which begins with `what`."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from batchloop.control import artifacts, catalog, latest, release, reports, retraining, storage
+from batchloop.control import artifacts, latest, release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
 from batchloop.control.names import COMPONENTS, FINGERPRINT, Aws, Places, handler
 
@@ -211,7 +211,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool, last: ExitStack) ->
     if not (window := places.window(data, "production")):
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
     if not again:
-        last.callback(catalog.register, aws, places, window, (run.arn, run.started), made.get("predictions", ""))
+        last.callback(latest.register, aws, places, window, (run.arn, run.started), made.get("predictions", ""))
     uri = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift/drift.json"
     report = storage.read_json(aws, uri) or {}
     try:
