@@ -415,7 +415,7 @@ def test_a_stack_that_can_not_be_made_says_what_failed_first_and_what_to_do(
     for _ in range(2):  # a second time it is still so
         told = failure(ready)
         assert told.startswith("Topic (AWS::SNS::Topic) failed: the account has too many topics\n")
-        assert "ROLLBACK_COMPLETE: it could not be made and was rolled back" in told
+        assert "ROLLBACK_COMPLETE: it could not be made; mend the cause" in told
         assert f"`aws cloudformation delete-stack --stack-name {NAME} --region {REGION}`" in told
     assert "Topic: the account has too many topics" in capsys.readouterr().out
     assert account.exist()["pipelines"] == []
