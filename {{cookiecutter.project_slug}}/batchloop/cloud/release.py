@@ -59,12 +59,12 @@ def check_existence(session: Session, manifest: Manifest) -> None:
         raise InputError(f"it can't be released: {', '.join(found)}. The release stays what it is.")
 
 
-def write(session: Session, now: tuple[Stored, Manifest | None], manifest: Manifest, again: str) -> int:
+def write(session: Session, stored: Stored, before: Manifest | None, manifest: Manifest, again: str) -> int:
     """Make it the release, and say what changed; the exit code. Raises InputError; the command `again` finishes."""
     look = f"`make releases ENV={session.name}` shows what is released"
     try:
         with session.asking("writing the release"):
-            written, new = control.put(session.aws, session.places, *now, manifest)
+            written, new = control.put(session.aws, session.places, stored, before, manifest)
     except (Conflict, ValueError) as refused:
         raise InputError(f"it was not released: {refused}; {look}.") from None
     except CallFailed as failed:
@@ -72,7 +72,7 @@ def write(session: Session, now: tuple[Stored, Manifest | None], manifest: Manif
     if not new:
         print(f"release {written['version']} of {session.name} is that already; nothing was written.")
         return 0
-    print(*changes(session.name, now[1], written), sep="\n")
+    print(*changes(session.name, before, written), sep="\n")
     return 0
 
 
@@ -155,7 +155,7 @@ def release(
     with session.asking("copying the artifacts"):
         manifest = control.kept(session.aws, session.places, manifest)
     check_existence(session, manifest)
-    return write(session, now, manifest, command)
+    return write(session, *now, manifest, command)
 
 
 def _chosen(session: Session, version: int | None, approve: bool) -> Mapping[str, Any]:
@@ -219,7 +219,7 @@ def rollback(repository: Repository, name: str, version: int | None = None, reas
     if (under := manifest.get("pipeline_version", 0)) > newest:
         ran = f"release {number} ran under version {under} of {session.places.pipeline('inference')}"
         raise InputError(f"{ran}, whose newest is {newest}; release its model anew, which takes that one.")
-    return write(session, (stored, released), manifest, f"make rollback ENV={name} TO={number}")
+    return write(session, stored, released, manifest, f"make rollback ENV={name} TO={number}")
 
 
 def promote(repository: Repository, source: str, target: str, profile: str = "", reason: str = "") -> int:
@@ -251,7 +251,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
             manifest["pipeline_version"] = control.pipeline_version(taking.aws, taking.places)
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
-    return write(taking, now, manifest, again)
+    return write(taking, *now, manifest, again)
 
 
 def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:
