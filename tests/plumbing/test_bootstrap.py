@@ -272,15 +272,15 @@ def lines(said: str, word: str) -> dict[str, str]:
 
 
 def report(said: str) -> dict[str, set[str]]:
-    """Heading → names, of what is said after a failure."""
-    found: dict[str, set[str]] = {}
-    for line in said.splitlines():
-        heading, _, number = line.partition(": ")
-        if number.isdigit() and not line.startswith(" "):
-            names = found.setdefault(heading, set())
-        elif found:
-            names.add(line.strip())
-    return found
+    """State → names, of what is listed after a failure."""
+    _, _, listed = said.partition("what is still to be done:\n")
+    found = {word: set(lines(listed, word)) for word in ("create", "not ours", "change", "leave", "unknown")}
+    return {word: names for word, names in found.items() if names}
+
+
+def untried(said: str) -> set[str]:
+    """What was not created because its kind could not be reached."""
+    return {name for name, remark in lines(said, "failed").items() if remark == "not tried"}
 
 
 def test_exactly_what_was_planned_exists_afterwards(root: Path, aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,7 +380,7 @@ def test_what_belongs_to_somebody_else_is_not_touched_and_the_others_go_on(
     assert "has no tag namespace" in planned[parameter]
     assert FINISH in failure(root, "create", aws)
     said = capsys.readouterr().out
-    assert set(lines(said, "failed")) == set(before) == report(said)["exist, but are not ours"]
+    assert set(lines(said, "failed")) == set(before) == report(said)["not ours"]
     assert aws.state() == wanted() | before
 
 
@@ -410,8 +410,8 @@ def test_whatever_call_fails_is_told_truly_and_a_second_run_finishes(
                 assert "what exists is not known" in told
                 assert not exist
             else:
-                assert said.get("exist", set()) | said.get("exist, but are not finished", set()) == exist
-                assert said.get("do not exist", set()) == half.keys() - exist
+                assert said.get("leave", set()) | said.get("change", set()) == exist
+                assert said.get("create", set()) == half.keys() - exist
             inside.wire.fail(-1, kind)
             assert run(root, "create", inside) == 0
             assert inside.state() == half
@@ -448,8 +448,8 @@ def test_a_service_that_never_answers_is_not_asked_again_and_again(
     aws.wire.answers = lambda number, call: silence if number else None
     assert FINISH in failure(root, "create", aws)
     said = capsys.readouterr().out
-    assert report(said) == {"not known": {*REPOSITORIES, *parameters()}}
-    assert set(lines(said, "not tried")) == {*REPOSITORIES, *parameters()} - {REPOSITORIES[0], parameters()[0]}
+    assert report(said) == {"unknown": {*REPOSITORIES, *parameters()}}
+    assert untried(said) == {*REPOSITORIES, *parameters()} - {REPOSITORIES[0], parameters()[0]}
     assert len(aws.wire.calls) == 1 + 2 * 2  # once for each kind, and once more for the report
     aws.wire = Wire()
     assert run(root, "create", aws) == 0
@@ -588,8 +588,8 @@ def test_credentials_that_expire_on_the_way_leave_what_was_created(
     failure(root, "create", aws)
     said = capsys.readouterr().out
     assert lines(said, "failed")[REPOSITORIES[3]] == "your AWS credentials have expired; sign in again"
-    assert set(lines(said, "not tried")) == set(parameters()[1:])
-    assert report(said)["exist"] == set(REPOSITORIES[:3]) == aws.exist()
+    assert untried(said) == set(parameters()[1:])
+    assert set(lines(said, "created")) == set(REPOSITORIES[:3]) == aws.exist()
 
 
 def test_an_environment_that_is_not_there_is_said_with_those_that_are(root: Path, aws: Aws) -> None:

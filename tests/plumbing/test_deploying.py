@@ -332,6 +332,7 @@ def test_the_release_and_a_mail_to_confirm_are_told(
     assert deploy_deploy(there, True) == 0
     said = capsys.readouterr().out
     assert "release: `make releases ENV=dev` shows it" in said
+    assert "the newest pipeline is not known: comparing the release with the pipeline of dev is not possible: " in said
     assert "confirm the mail that people@example.org got" in said
     assert "schedule: cron(0 6 * * ? *)" in said
     assert "PIPELINE=training" not in said
@@ -414,7 +415,7 @@ def test_a_stack_that_can_not_be_made_says_what_failed_first_and_what_to_do(
     for _ in range(2):  # a second time it is still so
         told = failure(ready)
         assert told.startswith("Topic (AWS::SNS::Topic) failed: the account has too many topics\n")
-        assert "ROLLBACK_COMPLETE: it could not be made and was rolled back" in told
+        assert "ROLLBACK_COMPLETE: it could not be made; mend the cause" in told
         assert f"`aws cloudformation delete-stack --stack-name {NAME} --region {REGION}`" in told
     assert "Topic: the account has too many topics" in capsys.readouterr().out
     assert account.exist()["pipelines"] == []

@@ -10,6 +10,7 @@ import pytest
 
 from batchloop.cloud import run as cloud_run
 from batchloop.cloud.run import Request
+from batchloop.cloud.session import PATIENCE
 from batchloop.cloud.session import opened as signed_in
 from batchloop.container.job import InputError
 from batchloop.control.storage import files, fingerprint
@@ -148,7 +149,9 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
     labelled(world)
     cloud_run.run(repository, Request("training", fresh=True))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
-    assert "the release can't be read" in failure(repository, Request("training"))
+    assert "starting the training pipeline of dev is not possible: it is no manifest" in failure(
+        repository, Request("training")
+    )
     cloud_run.run(repository, Request("training", fresh=True))
     for run in sagemaker.started("training"):
         assert run["parameters"]["ChampionModel"] == f"s3://{BUCKET}/team/case/none/"
@@ -244,7 +247,8 @@ def test_nothing_is_scored_before_something_is_released(
     world.mark(WINDOW, "production")
     assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Request("inference"))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{}", Overwrite=True)
-    assert failure(repository, Request("inference")).startswith("the release can't be read: it is no manifest")
+    damaged = "starting the inference pipeline of dev is not possible: it is no manifest"
+    assert failure(repository, Request("inference")).startswith(damaged)
     sagemaker.missing = {"team-case-dev-inference"}
     assert failure(repository, Request("inference")) == (
         "there is no pipeline team-case-dev-inference; `make deploy ENV=dev` makes it."
@@ -255,7 +259,7 @@ def test_nothing_is_scored_before_something_is_released(
 def test_whatever_refuses_the_start_is_a_sentence(world: World, sagemaker: SageMaker, repository: Repository) -> None:
     labelled(world)
     sagemaker.refusing = "AccessDeniedException"
-    assert failure(repository, Request("training")) == "starting team-case-dev-training was denied: because"
+    assert failure(repository, Request("training")) == "starting the training pipeline of dev was denied: because"
 
 
 def test_a_use_case_with_its_own_validation_needs_it(
@@ -413,10 +417,10 @@ def test_a_look_that_fails_is_tried_again_and_many_in_a_row_end_the_following(
     world: World, sagemaker: SageMaker, repository: Repository
 ) -> None:
     labelled(world)
-    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (cloud_run.PATIENCE - 1)
+    some = [refused("DescribePipelineExecution", "ThrottlingException")] * (PATIENCE - 1)
     sagemaker.failing = [*some, None, *some]
     assert cloud_run.run(repository, Request("training")) == 0
-    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * cloud_run.PATIENCE
+    sagemaker.failing = [refused("DescribePipelineExecution", "ThrottlingException")] * PATIENCE
     told = failure(repository, Request("training"))
     assert "was throttled" in told
     assert "The run goes on; to look at it:\n  aws sagemaker list-pipeline-execution-steps" in told
@@ -444,7 +448,7 @@ def test_an_interruption_ends_the_following_and_not_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     labelled(world)
-    monkeypatch.setattr("batchloop.cloud.run.time.sleep", _interrupted)
+    monkeypatch.setattr("batchloop.cloud.session.time.sleep", _interrupted)
     assert cloud_run.run(repository, Request("training")) == 130
     arn = next(iter(sagemaker.executions))
     said = capsys.readouterr().out
@@ -457,4 +461,4 @@ def test_following_ends_some_day(
 ) -> None:
     labelled(world)
     monkeypatch.setattr("batchloop.cloud.run.LONGEST", -1)
-    assert "nobody follows any longer; the run goes on" in failure(repository, Request("training"))
+    assert "nobody follows any longer. The run goes on" in failure(repository, Request("training"))

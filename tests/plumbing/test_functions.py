@@ -589,7 +589,7 @@ def test_before_the_first_release_nothing_is_scored_and_people_are_told(world: W
     world.put(f"{world.places.data(WINDOW, 'production')}rows.parquet")
     assert handlers.score({}, world.aws, world.places, NOW) == "nothing is released yet."
     assert world.sagemaker.executions == {}
-    assert "Start team-case-dev-training" in world.messages[0]["Message"]
+    assert "`make run PIPELINE=training ENV=dev`" in world.messages[0]["Message"]
 
 
 def test_more_windows_than_one_page_holds_are_looked_through(live: World) -> None:

@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from batchloop.__main__ import main
 from batchloop.cloud import queries
+from batchloop.cloud.session import PATIENCE
 from batchloop.cloud.upload import Upload, upload
 from batchloop.container.job import InputError
 from batchloop.control import storage
@@ -63,7 +64,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
         known = {"sts": session().client("sts"), **{its.name: getattr(aws, its.name) for its in fields(aws)}}
         known |= {"athena": warehouse.athena(house), "redshift-data": warehouse.redshift(house)}
         monkeypatch.setattr("batchloop.cloud.session.connect", lambda *_: known.__getitem__)
-        monkeypatch.setattr(queries, "sleep", lambda _: None)
+        monkeypatch.setattr("batchloop.cloud.session.time.sleep", lambda _: None)
         fixture.setting('"athena:analysts"')
         yield fixture
 
@@ -205,7 +206,7 @@ def test_a_query_that_takes_too_long_is_stopped(
     made: Fixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 100_000, 100))
-    monkeypatch.setattr(queries, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("batchloop.cloud.session.time.monotonic", lambda: float(next(clock)))
     made.setting("1000", "max_runtime_seconds")
     made.house.looks = 10**6
     assert made.failure().endswith(" was stopped: it takes longer than max_runtime_seconds allows.")
@@ -217,7 +218,7 @@ def test_a_network_that_is_away_for_a_while_ends_no_query(made: Fixture) -> None
     looks = iter(range(100))
 
     def away() -> None:
-        if next(looks) < queries.PATIENCE - 1:
+        if next(looks) < PATIENCE - 1:
             raise warehouse.refused("GetQueryExecution", "ThrottlingException", "slow down")
 
     made.house.looked = away

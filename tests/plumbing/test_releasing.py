@@ -19,7 +19,7 @@ from moto import mock_aws
 from moto.core.responses import ActionResult
 from moto.ecr.responses import ECRResponse
 
-from batchloop.cloud import copying, images, session
+from batchloop.cloud import images, session
 from batchloop.cloud import release as cloud_release
 from batchloop.container.job import InputError
 from batchloop.control import release, storage
@@ -295,7 +295,9 @@ def test_a_model_that_the_pipeline_did_not_register_is_refused(here: Here) -> No
     arn = here.register(1)
     about = {"ModelApprovalStatus": "Approved", "CustomerMetadataProperties": {"name": "value"}}
     here.models.update_model_package(ModelPackageArn=arn, **about)
-    assert failure(here.release).startswith("model 1 can't be released: its metadata has no preprocessor")
+    assert failure(here.release).startswith(
+        "releasing model 1 of dev is not possible: its metadata has no preprocessor"
+    )
     assert here.world.value("release") == "none"
 
 
@@ -454,7 +456,7 @@ def test_who_writes_at_the_same_time_is_left_alone(live: Here) -> None:
         live.write(theirs)
 
     live.wire.answers = lambda _, call: meanwhile if call == "PutParameter" else None
-    said = "somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
+    said = "it was not released: somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
     assert failure(live.rollback) == f"{said}`make releases ENV=dev` shows what is released."
     assert live.world.value("release") == theirs
 
@@ -610,7 +612,7 @@ def test_an_environment_is_not_promoted_to_itself(prod: Here) -> None:
     ("text", "told"),
     [
         ("none", "dev has no release yet; `make release ENV=dev` makes one."),
-        ("damaged", "the release of dev is damaged: it is no manifest of schema 1"),
+        ("damaged", "reading the release of dev is not possible: it is no manifest of schema 1"),
     ],
 )
 def test_where_the_source_has_no_release_there_is_nothing_to_promote(prod: Here, text: str, told: str) -> None:
@@ -650,10 +652,10 @@ def test_a_target_that_is_not_ready_is_said_so(live: Here) -> None:
     live.another("prod")
     live.past.s3.delete_bucket(Bucket=PROD)
     said = failure(live.promote)
-    assert said.startswith(f"bucket {PROD} of prod is not there, or not yours (s3:HeadBucket failed (404): ")
-    assert said.endswith("it comes with the stack of prod.")
+    assert said.startswith(f"looking for the bucket {PROD} of the stack of prod failed (404): ")
+    assert said.endswith("prod was not touched but for copies; to finish: make promote FROM=dev TO=prod")
     set_account(live.repository.root, "prod", "000000000000")
-    assert f'write account = "{ACCOUNT}" into environments/prod.toml first' in failure(live.promote)
+    assert "write the number of your AWS account into environments/prod.toml first" in failure(live.promote)
 
 
 def test_two_promotions_at_once_end_with_one_of_them(prod: Here) -> None:
@@ -702,7 +704,7 @@ def registry(abroad: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch) -> tuple
         return io.BytesIO(here.world.layers[address.rpartition("/")[2]])
 
     monkeypatch.setattr(ECRResponse, "get_download_url_for_layer", located)
-    monkeypatch.setattr("batchloop.cloud.copying.urlopen", opened)
+    monkeypatch.setattr("batchloop.cloud.images.urlopen", opened)
     return abroad
 
 
@@ -765,7 +767,7 @@ def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
     registry: tuple[Here, Aws], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, aws = registry
-    reading: Callable[..., io.BytesIO] = vars(copying)["urlopen"]
+    reading: Callable[..., io.BytesIO] = vars(images)["urlopen"]
 
     def broken(address: str, timeout: int) -> io.BytesIO:
         if here.wire.calls.count("CompleteLayerUpload") == 2:
@@ -773,7 +775,7 @@ def test_a_layer_that_can_t_be_read_is_said_and_the_next_try_goes_on(
         return reading(address, timeout)
 
     with monkeypatch.context() as patch:
-        patch.setattr("batchloop.cloud.copying.urlopen", broken)
+        patch.setattr("batchloop.cloud.images.urlopen", broken)
         assert "of team/case/processing can't be read: the line is dead" in failure(lambda: here.promote(profile="dev"))
     here.wire.calls.clear()
     assert here.promote(profile="dev") == 0
@@ -800,7 +802,7 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
     here, _ = abroad
     said = failure(here.promote)
     assert f"environments/dev.toml names account {ACCOUNT}, your credentials are of {ANOTHER}" in said
-    assert said.endswith("FROM_PROFILE= names the AWS profile of dev's account.")
+    assert "FROM_PROFILE= names the profile of a source" in said
     here.keys[""] = MINE
     assert f"environments/prod.toml names account {ANOTHER}" in failure(lambda: here.promote(profile="dev"))
 
@@ -812,10 +814,10 @@ def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, 
         for name, profile in (("dev", "dev"), ("prod", ""))
     )
     elsewhere = {"algorithm": "local/team/case/algorithm:9af0fc2fa138c315"}
-    assert copying.copied(giving, taking, elsewhere) == elsewhere
+    assert images.copied(giving, taking, elsewhere) == elsewhere
     digest = f"sha256:{0:064}"
     shared = {"algorithm": f"333333333333.dkr.ecr.{REGION}.amazonaws.com/team/case/algorithm@{digest}"}
-    assert copying.copied(giving, taking, shared) == shared
+    assert images.copied(giving, taking, shared) == shared
 
 
 # what fails
@@ -824,9 +826,7 @@ def test_a_registry_that_both_accounts_use_stays_what_it_is(abroad: tuple[Here, 
 def told_truly(here: Here, command: str, act: Callable[[], int]) -> None:
     """Whatever call fails, once: it is a sentence, the release is the old or the new one, and a re-run finishes."""
     said = failure(act)
-    assert said.startswith(("sts:", "ssm:", "s3:", "ecr:", "bucket ")) or re.match(
-        r"[a-z]\S+ing .+ of (dev|prod) ", said
-    )
+    assert said.startswith(("sts:", "ssm:", "s3:", "ecr:")) or re.match(r"[a-z]\S+ing .+ of (dev|prod) ", said)
     if "PutParameter" in here.wire.calls:
         assert said.endswith(f"to finish: {command}")
 
@@ -893,7 +893,7 @@ def fail(wire: Wire, number: int, kind: str) -> None:
 
 def test_a_call_that_aws_refuses_is_a_sentence_with_what_it_was_for(live: Here) -> None:
     live.wire.answers = lambda _, call: refusal if call == "GetParameter" else None
-    assert failure(live.rollback) == "reading the release of dev was denied: because"
+    assert failure(live.rollback) == "ssm:GetParameter was denied: because"
 
 
 def test_files_that_say_nothing_sensible_are_a_sentence(live: Here) -> None:
@@ -912,7 +912,7 @@ def test_credentials_are_the_ambient_ones_or_the_profile_s(
         failure(lambda: cloud_release.promote(Repository(root), "dev", "prod")) == "there are no AWS credentials here"
     )
     said = failure(lambda: cloud_release.promote(Repository(root), "dev", "prod", "absent"))
-    assert said == "signing in failed: The config profile (absent) could not be found."
+    assert said == "signing in failed: The config profile (absent) could not be found"
     (tmp_path / "credentials").write_text("[dev]\naws_access_key_id = DEV\naws_secret_access_key = x\n")
     ambient = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_ACCESS_KEY_ID": "AMBIENT"}
     for name, value in (ambient | {"AWS_SECRET_ACCESS_KEY": "x"}).items():

@@ -141,3 +141,20 @@ def test_no_data_is_said(world: World, repository: Repository, tmp_path: Path) -
     (tmp_path / "empty" / "_SUCCESS").touch()
     assert failure(repository, tmp_path / "empty").endswith("empty holds no files.")
     assert there(world) == {}
+
+
+def test_the_bytes_of_a_long_upload_are_told_while_they_go(
+    world: World,
+    repository: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "large.csv"
+    file.write_bytes(b"1\n" * 10_000_000)  # sent in parts
+    monkeypatch.setattr("batchloop.cloud.upload.SECONDS", 0)
+    upload(repository, Upload(str(file), WINDOW))
+    told = [int(line.split()[0].replace(",", "")) for line in capsys.readouterr().out.splitlines() if " of 20," in line]
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert told[-1] == 20_000_000

@@ -1,7 +1,7 @@
 """`make bootstrap`: the image repositories and parameters that must be there before anything else."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -46,15 +46,9 @@ EXPIRED: tuple[dict[str, Any], ...] = (
 EXPIRE = {"type": "expire"}
 LIFECYCLE = {"rules": [{"rulePriority": n, "selection": one, "action": EXPIRE} for n, one in enumerate(EXPIRED, 1)]}
 EXISTS = {"RepositoryAlreadyExistsException", "ParameterAlreadyExists"}
-# the states of a resource, as what `create` would do; and what is reported where it could not
+# the states of a resource, as what `create` would do
 MISSING, FOREIGN, DIFFERENT, RIGHT, UNKNOWN = "create", "not ours", "change", "leave", "unknown"
-REPORTED = {
-    MISSING: "do not exist",
-    FOREIGN: "exist, but are not ours",
-    DIFFERENT: "exist, but are not finished",
-    RIGHT: "exist",
-    UNKNOWN: "not known",
-}
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -164,20 +158,24 @@ def _wrong_tags(tags: Mapping[str, str], wanted: Mapping[str, str], mend: Act) -
     return {f"tags: {', '.join(wrong)}": mend} if wrong else {}
 
 
-def each(
-    resources: Sequence[Resource], act: Callable[[Resource], tuple[str, str]], failed: str, left: str
-) -> Iterator[tuple[Resource, str, str]]:
-    """What was done with each, or `failed`, and a remark; of a kind that can't be reached, the others are `left`."""
-    given_up: set[str] = set()
-    for resource in resources:
-        word, remark = left, ""
-        if resource.title not in given_up:
+def each(session: Session, act: Callable[[Resource], tuple[str, str]], failed: str) -> list[str]:
+    """Print what `act` says of each resource, a word and a remark; the words, `failed` where it raises InputError.
+
+    Of a kind that can't be reached, the others are not tried.
+    """
+    words = []
+    for title, group in groupby(resources(session), attrgetter("title")):
+        wanted, hopeless = list(group), False
+        print(f"  {len(wanted)} {title}")
+        for resource in wanted:
             try:
-                word, remark = act(resource)
+                word, remark = (failed, "not tried") if hopeless else act(resource)
             except InputError as failure:
                 word, remark = failed, str(failure)
-                given_up |= {resource.title} if isinstance(failure, CallFailed) and failure.hopeless else set()
-        yield resource, word, remark
+                hopeless = isinstance(failure, CallFailed) and failure.hopeless
+            print(f"    {word:<8}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
+            words.append(word)
+    return words
 
 
 def state(resource: Resource) -> tuple[str, str]:
@@ -188,13 +186,7 @@ def state(resource: Resource) -> tuple[str, str]:
 
 def plan(session: Session) -> int:
     """Print what `create` would do. Raises InputError where it would not finish."""
-    states = []
-    for title, group in groupby(resources(session), attrgetter("title")):
-        wanted = list(group)
-        print(f"  {len(wanted)} {title}")
-        for resource, found, remark in each(wanted, state, UNKNOWN, UNKNOWN):
-            print(f"    {found:<8}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
-            states.append(found)
+    states = each(session, state, UNKNOWN)
     command = f" To carry it out: {session.environment.bootstrap}" if {MISSING, DIFFERENT} & set(states) else ""
     print(f"nothing was created: this is the plan.{command}", flush=True)
     if refused := sum(found in (FOREIGN, UNKNOWN) for found in states):
@@ -204,21 +196,12 @@ def plan(session: Session) -> int:
 
 def create(session: Session) -> int:
     """Whatever fails for one resource, the others go on. Raises InputError with the command that finishes."""
-    wanted, unfinished = resources(session), []
-    for resource, word, remark in each(wanted, settle, "failed", "not tried"):
-        print(f"  {word:<9}  {resource.name}" + (f": {remark}" if remark else ""), flush=True)
-        if word in ("failed", "not tried"):
-            unfinished.append(resource)
-    if unfinished:
-        states = dict.fromkeys((resource.name for resource in wanted), REPORTED[RIGHT])
-        # looked at anew where something failed: a lost answer may have been a success
-        for resource, found, _ in each(unfinished, state, UNKNOWN, UNKNOWN):
-            states[resource.name] = REPORTED[found]
-        for reported in sorted(set(states.values())):
-            names = [name for name, its in states.items() if its == reported]
-            print(f"{reported}: {len(names)}", *names, sep="\n    ", flush=True)
+    words = each(session, settle, FAILED)
+    if FAILED in words:
+        print("what is still to be done:")  # looked at anew: a lost answer may have been a success
+        each(session, state, UNKNOWN)
         command = session.environment.bootstrap
-        raise InputError(f"{len(unfinished)} of {len(wanted)} were not finished. To finish: {command}")
+        raise InputError(f"{words.count(FAILED)} of {len(words)} were not finished. To finish: {command}")
     print("everything is there.")
     if not session.environment.account_is_set:
         file = session.environment.file

@@ -18,15 +18,10 @@ from batchloop.cloud.stack import REVIEW, STACK, STORAGE, Described, Stack, para
 from batchloop.container.job import InputError
 from batchloop.control.names import NOTHING
 from batchloop.control.release import APPROVED
-from batchloop.environment import Environment
 from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 ABSENT = ("404", "NoSuchKey", "NotFound")
-KEPT = """\
-keeps: the stack {environment.prefix}-storage, which costs nothing and which the next deployment finds, and in it
-keeps: the bucket {environment.bucket} with data, artifacts, predictions and functions
-keeps: the model package group {environment.prefix} and its models"""
 # What the first one makes, beside a key, which stays in its template: what refers to it needs it there.
 STORED = {"Bucket", "BucketPolicy", "Models"}
 EMPTY_ARTIFACT = b'{"component": "none"}'  # stands for "no champion yet": a pipeline's inputs can't be optional
@@ -151,17 +146,17 @@ def _left(session: Session) -> Iterator[dict[str, Any]]:
     environment, group = session.environment, session.environment.prefix
     tags = _bucket(session)
     if tags is not None:
-        _ours(f"bucket {environment.bucket}", tags, environment)
+        _ours(f"bucket {environment.bucket}", tags, session)
         yield _import("Bucket", "AWS::S3::Bucket", BucketName=environment.bucket)
     missing, named = ("ResourceNotFound", "ValidationException"), {"ModelPackageGroupName": group}
     if arn := session.find("sagemaker", "describe_model_package_group", missing, "ModelPackageGroupArn", **named):
         tags = tag_map(session.call("sagemaker", "list_tags", "Tags", ResourceArn=arn))
-        _ours(f"model package group {group}", tags, environment)
+        _ours(f"model package group {group}", tags, session)
         yield _import("Models", "AWS::SageMaker::ModelPackageGroup", ModelPackageGroupArn=arn)
 
 
-def _ours(what: str, tags: Mapping[str, str], environment: Environment) -> None:
-    if other := foreign(tags, environment.tags):
+def _ours(what: str, tags: Mapping[str, str], session: Session) -> None:
+    if other := foreign(tags, session.environment.tags):
         raise InputError(f"the {what}: {other}.")
 
 
@@ -237,7 +232,7 @@ def _summary(session: Session, stack: Described, changed: Mapping[str, str]) -> 
     yield from (f"{name}: {word}" for name, word in changed.items())
     for output in stack.get("Outputs", []):
         yield f"{output['OutputKey']}: {output['OutputValue']} ({output.get('Description', '')})"
-    release = session.call("ssm", "get_parameter", "Parameter", Name=environment.parameter("release"))["Value"]
+    release = session.parameter("release")["Value"]
     yield f"release: {'none yet' if release == NOTHING else f'`make releases ENV={session.name}` shows it'}"
     yield from (line.strip() for line in run.behind(session))
     yield f"schedule: {environment.schedule or f'none, until {environment.file} has one'}"
@@ -269,10 +264,16 @@ def teardown(repository: Repository, agreed: str = "") -> int:
         print(f"not ours, and stays: {what}: {other}" if other else f"deletes: {what}")
         if not other:
             ours.append((what, delete))
-    print(KEPT.format(environment=session.environment))
-    kept = [f"the image repository {name} and its images" for name in session.environment.repositories]
-    kept += ["the KMS key: without it nobody can read what is in the bucket"] if session.environment.key else []
-    print(*(f"keeps: {what}" for what in (*kept, "everything in this folder")), sep="\n", flush=True)
+    environment = session.environment
+    kept = [
+        f"the stack {prefix}-storage, which costs nothing and which the next deployment finds, and in it",
+        f"the bucket {environment.bucket} with data, artifacts, predictions and functions",
+        f"the model package group {prefix} and its models",
+        *(f"the image repository {name} and its images" for name in environment.repositories),
+        *(["the KMS key: without it nobody can read what is in the bucket"] if environment.key else []),
+        "everything in this folder",
+    ]
+    print(*(f"keeps: {what}" for what in kept), sep="\n", flush=True)
     if not ours:
         print(f"{prefix} has nothing to delete.")
         return 0

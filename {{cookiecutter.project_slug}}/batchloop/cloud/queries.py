@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
-from batchloop.cloud.session import BROKEN, NO_ANSWER, THROTTLED, CallFailed, Session
+from batchloop.cloud.session import CallFailed, Session, looks
 from batchloop.container.job import InputError
 from batchloop.control import storage
 
@@ -24,9 +24,8 @@ QUERY = re.compile(rf"(?:\s|\(|{COMMENT})*(?:select|with)\b.*", re.IGNORECASE | 
 ENDED = re.compile(  # one query, and what may come after its semicolon
     rf"""((?:{COMMENT}|'[^']*'|"[^"]*"|[^;'"/-]|-(?!-)|/(?!\*))*)(?:;|\s|{COMMENT})*"""
 )
-SECONDS, TOLD = 1.0, 10.0
+SECONDS = 1.0
 LEFT = timedelta(days=1)  # longer than any query: rows of a part that are older nobody copies any more
-PATIENCE = 20  # looks in a row that may fail
 SUCCEEDED, FAILED = ("SUCCEEDED", "FINISHED"), ("FAILED", "CANCELLED", "ABORTED")
 
 
@@ -143,7 +142,7 @@ def _unload(session: Session, query: str, uri: str) -> str:
     number = engine.start(query, uri)
     try:
         print(f"the query {number} runs in {session.environment.warehouse}", flush=True)
-        state = _ended(engine, number, monotonic() + session.environment.max_runtime_seconds)
+        state = _ended(engine, number, session.environment.max_runtime_seconds)
     except BaseException:
         with suppress(CallFailed):
             engine.stop(number)
@@ -153,22 +152,13 @@ def _unload(session: Session, query: str, uri: str) -> str:
     return state.took
 
 
-def _ended(engine: Athena | Redshift, number: str, last: float) -> State:
+def _ended(engine: Athena | Redshift, number: str, longest: float) -> State:
     """How a query ended, looked at until then. Raises InputError for one that takes too long."""
-    missed, due = 0, monotonic() + TOLD
-    while True:
-        try:
-            state, missed = engine.look(number), 0
-        except CallFailed as failed:
-            missed += 1
-            if missed > PATIENCE or failed.cause not in (BROKEN, NO_ANSWER, THROTTLED):
-                raise
-        else:
-            if state.word in (*SUCCEEDED, *FAILED):
-                return state
-            if monotonic() > due:
-                print(f"  {state.word.lower()}", flush=True)
-                due = monotonic() + TOLD
-        if monotonic() > last:
-            raise InputError(f"the query {number} was stopped: it takes longer than max_runtime_seconds allows.")
-        sleep(SECONDS)
+    shown = ""
+    for state in looks(partial(engine.look, number), SECONDS, longest):
+        if state.word in (*SUCCEEDED, *FAILED):
+            return state
+        if state.word != shown:
+            shown = state.word
+            print(f"  {shown.lower()}", flush=True)
+    raise InputError(f"the query {number} was stopped: it takes longer than max_runtime_seconds allows.")

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from batchloop.cloud import copying, images
-from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
+from batchloop.cloud import images
+from batchloop.cloud.session import CallFailed, Session, opened
 from batchloop.container.job import InputError
-from batchloop.control import artifacts, storage
+from batchloop.control import artifacts
 from batchloop.control import release as control
 from batchloop.control.artifacts import NotReleased, Source
 from batchloop.control.release import APPROVED, Manifest
@@ -21,24 +21,18 @@ COLUMNS = ("", "release", "when (UTC)", "model", "test metrics, the gate's first
 METRICS = 3
 
 
-class Current(NamedTuple):
-    """The parameter as it was read, and its manifest: None before the first one, or where `damage` says why."""
+def current(session: Session) -> tuple[Stored, Manifest | None]:
+    """The parameter, and the manifest in it: None before the first, and for a damaged one, which is told.
 
-    stored: Stored
-    manifest: Manifest | None
-    damage: str = ""
-
-
-def current(session: Session) -> Current:
-    """What is released now. Raises InputError where there is no parameter."""
-    with session.asking("reading the release"):
-        stored = storage.read(session.aws.ssm, session.places.parameter("release"))
-    if stored.version == 0:
-        raise InputError(f"there is no parameter {stored.name}; `{session.environment.bootstrap}` makes it.")
+    Raises InputError where there is no parameter.
+    """
+    found = session.parameter("release")
+    stored = Stored(found["Name"], found["Value"], found["Version"])
     try:
-        return Current(stored, control.parsed(stored.text))
+        return stored, control.parsed(stored.text)
     except NotReleased as why:
-        return Current(stored, None, str(why))
+        print(f"the release of {session.name} is damaged: {why}")
+        return stored, None
 
 
 def history(session: Session) -> list[Manifest]:
@@ -52,14 +46,9 @@ def prepared(session: Session, manifest: Mapping[str, Any], reason: str) -> Mani
     """A manifest as something that the caller releases now. Raises InputError for what the parameter can't hold."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = {**manifest, "created": now, "by": session.call("sts", "get_caller_identity", "Arn"), "reason": reason}
-    refused = f"it can't be the release of {session.name}: "
-    try:
-        control.check(made)
-    except NotReleased as why:
-        raise InputError(f"{refused}{why}") from None
     if (size := len(control.written(made).encode())) > LIMIT:
         large = f"its manifest has {size:,} bytes, a parameter takes {LIMIT:,}"
-        raise InputError(f"{refused}{large}; a shorter REASON helps, or shorter names.")
+        raise InputError(f"it can't be the release of {session.name}: {large}; a shorter REASON helps.")
     return made
 
 
@@ -71,22 +60,20 @@ def check_existence(session: Session, manifest: Manifest) -> None:
         raise InputError(f"it can't be released: {', '.join(found)}. The release stays what it is.")
 
 
-def write(session: Session, now: Current, manifest: Manifest, again: str) -> int:
+def write(session: Session, stored: Stored, before: Manifest | None, manifest: Manifest, again: str) -> int:
     """Make it the release, and say what changed; the exit code. Raises InputError; the command `again` finishes."""
     look = f"`make releases ENV={session.name}` shows what is released"
     try:
         with session.asking("writing the release"):
-            written, new = control.put(session.aws, session.places, now.stored, now.manifest, manifest)
-    except Conflict as conflict:
-        raise InputError(f"somebody else wrote {conflict} at the same time, and theirs stays; {look}.") from None
-    except ValueError as error:
-        raise InputError(f"it was not released: {error}") from None
+            written, new = control.put(session.aws, session.places, stored, before, manifest)
+    except (Conflict, ValueError) as refused:
+        raise InputError(f"it was not released: {refused}; {look}.") from None
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{look}; to finish: {again}") from None
     if not new:
         print(f"release {written['version']} of {session.name} is that already; nothing was written.")
         return 0
-    print(*changes(session.name, now.manifest, written), sep="\n")
+    print(*changes(session.name, before, written), sep="\n")
     return 0
 
 
@@ -146,12 +133,10 @@ def release(repository: Repository, version: int | None = None, approve: bool = 
     if approve and version is None:
         raise InputError("APPROVE=yes approves one version; name it with MODEL=.")
     session, name = opened(repository), repository.environment
-    package = _chosen(session, version)
+    package = _chosen(session, version, approve)
     arn, number = package["ModelPackageArn"], package["ModelPackageVersion"]
     command = f"make release ENV={name} MODEL={number}"
     if package["ModelApprovalStatus"] != APPROVED:
-        if not approve:
-            raise InputError(_unapproved(session, package))
         why = reason or f"approved by hand for {name}"
         approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": why}
         session.call("sagemaker", "update_model_package", ModelPackageArn=arn, **approval)
@@ -163,55 +148,46 @@ def release(repository: Repository, version: int | None = None, approve: bool = 
         return 0
     now = current(session)
     described = session.call("sagemaker", "describe_model_package", ModelPackageName=arn)
-    try:
-        with session.asking("reading the model"):
-            built = control.build(session.aws, described, "", "", "")
-        manifest = prepared(session, built, reason or f"model {number} released by hand")
-        with session.asking("copying the artifacts"):
-            manifest = control.kept(session.aws, session.places, manifest)
-    except NotReleased as why:
-        raise InputError(f"model {number} can't be released: {why}") from None
+    with session.asking(f"releasing model {number}"):
+        built = control.build(session.aws, described, "", "", "")
+    manifest = prepared(session, built, reason or f"model {number} released by hand")
+    with session.asking("copying the artifacts"):
+        manifest = control.kept(session.aws, session.places, manifest)
     check_existence(session, manifest)
-    return write(session, now, manifest, command)
+    return write(session, *now, manifest, command)
 
 
-def _chosen(session: Session, version: int | None) -> Mapping[str, Any]:
-    """A model package's summary. Raises InputError where there is no such version, or none that is approved."""
+def _chosen(session: Session, version: int | None, approve: bool) -> Mapping[str, Any]:
+    """The summary of a version, or of the newest approved one. Raises InputError where there is none, or not yet."""
     group = session.places.prefix
     request = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending"}
     packages = list(session.pages("sagemaker", "list_model_packages", "ModelPackageSummaryList", **request))
-    key, wanted = ("ModelApprovalStatus", APPROVED) if version is None else ("ModelPackageVersion", version)
-    if chosen := next((package for package in packages if package[key] == wanted), None):
-        return dict(chosen)
     if not packages:
         raise InputError(f"{group} has no model yet; the training pipeline registers one.")
-    if version is None:
-        raise InputError(_unapproved(session, packages[0]))
-    numbers = ", ".join(str(package["ModelPackageVersion"]) for package in reversed(packages))
-    raise InputError(f"{group} has no version {version}; there are {numbers}.")
-
-
-def _unapproved(session: Session, package: Mapping[str, Any]) -> str:
-    number, status = package["ModelPackageVersion"], package["ModelApprovalStatus"]
-    return (
-        f"version {number} of {session.places.prefix} is not approved ({status}); approve it in SageMaker, or with "
-        f"`make release ENV={session.name} MODEL={number} APPROVE=yes`."
-    )
+    wanted = [package for package in packages if version in (None, package["ModelPackageVersion"])]
+    if not wanted:
+        numbers = ", ".join(str(package["ModelPackageVersion"]) for package in reversed(packages))
+        raise InputError(f"{group} has no version {version}; there are {numbers}.")
+    approved = [package for package in wanted if package["ModelApprovalStatus"] == APPROVED]
+    if not approved and not approve:
+        number, status = wanted[0]["ModelPackageVersion"], wanted[0]["ModelApprovalStatus"]
+        raise InputError(
+            f"version {number} of {group} is not approved ({status}); approve it in SageMaker, or with "
+            f"`make release ENV={session.name} MODEL={number} APPROVE=yes`."
+        )
+    return dict((approved or wanted)[0])
 
 
 def show(repository: Repository) -> int:
     """One row a release, newest first; the exit code. SSM keeps the last hundred versions of the parameter."""
     session, name = opened(repository), repository.environment
-    now, found = current(session), history(session)
-    if now.damage:
-        print(f"the release of {name} is damaged: {now.damage}")
+    (_, released), found = current(session), history(session)
     if not found:
         print(f"{name} has no release yet; `make release ENV={name}` makes the newest approved model it.")
         return 0
     gate, rows = str(repository.tables().get("gate", {}).get("metric", "")), list[tuple[str, list[str]]]()
     for manifest in found:
-        is_current = now.manifest is not None and now.manifest["version"] == manifest["version"]
-        mark, style = ("→", "green") if is_current else ("", "")
+        mark, style = ("→", "green") if released and released["version"] == manifest["version"] else ("", "")
         quality = ", ".join(measured(manifest["metrics"], gate)[:METRICS])
         about = model(manifest), quality, commit(manifest), person(manifest["by"]), manifest["reason"]
         rows.append((style, [mark, str(manifest["version"]), manifest["created"][:16].replace("T", " "), *about]))
@@ -222,11 +198,11 @@ def show(repository: Repository) -> int:
 def rollback(repository: Repository, version: int | None = None, reason: str = "") -> int:
     """Go back to a release, or to the one before what is released now; the exit code. Raises InputError."""
     session, name = opened(repository), repository.environment
-    now, known = current(session), history(session)
+    (stored, released), known = current(session), history(session)
     wanted = [manifest for manifest in known if manifest["version"] == version]
     if version is None:
         # before what is released now was for the first time, so that two rollbacks go two steps back
-        identity = control.identity(now.manifest) if now.manifest else None
+        identity = control.identity(released) if released else None
         same = [manifest["version"] for manifest in known if control.identity(manifest) == identity]
         wanted = [its for its in known if identity is None or its["version"] < min(same, default=0)]
     if not wanted:
@@ -242,7 +218,7 @@ def rollback(repository: Repository, version: int | None = None, reason: str = "
     if (under := manifest.get("pipeline_version", 0)) > newest:
         ran = f"release {number} ran under version {under} of {session.places.pipeline('inference')}"
         raise InputError(f"{ran}, whose newest is {newest}; release its model anew, which takes that one.")
-    return write(session, now, manifest, f"make rollback ENV={name} TO={number}")
+    return write(session, stored, released, manifest, f"make rollback ENV={name} TO={number}")
 
 
 def promote(repository: Repository, source: str, target: str, profile: str = "", reason: str = "") -> int:
@@ -254,56 +230,33 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     """
     if source == target:
         raise InputError(f"FROM and TO are both {source}; name two environments.")
-    giving = _source(replace(repository, environment=source), profile)
-    taking = opened(replace(repository, environment=target))
-    for session in (giving, taking):
-        if not session.environment.account_is_set:
-            wanted = f'write account = "{session.account}" into {session.environment.file} first'
-            raise InputError(f"{wanted}, so that no other is met.")
-    given, now = current(giving), current(taking)
-    if given.damage:
-        raise InputError(f"the release of {source} is damaged: {given.damage}")
-    if (released := given.manifest) is None:
+    giving = opened(replace(repository, environment=source), profile, account_is_set=True)
+    taking = opened(replace(repository, environment=target), account_is_set=True)
+    now = current(taking)
+    with giving.asking("reading the release"):
+        _, released = control.current(giving.aws, giving.places)
+    if released is None:
         raise InputError(f"{source} has no release yet; `make release ENV={source}` makes one.")
     check_existence(giving, released)
     print(*images.other_variants(giving, taking), sep="", end="", flush=True)
-    moved = {**released, "images": copying.copied(giving, taking, released["images"])}
+    moved = {**released, "images": images.copied(giving, taking, released["images"])}
     manifest = prepared(taking, moved, reason or f"promoted from {source} release {released['version']}")
     again = f"make promote FROM={source} TO={target}{f' FROM_PROFILE={profile}' if profile else ''}"
-    _check_bucket(taking)
     try:
+        with taking.asking(f"looking for the bucket {taking.environment.bucket} of the stack"):
+            taking.aws.s3.head_bucket(**taking.own_bucket)
         manifest |= moved_artifacts(giving, taking, released)
         with taking.asking("reading the pipeline's versions"):
             manifest["pipeline_version"] = control.pipeline_version(taking.aws, taking.places)
-    except NotReleased as why:
-        raise InputError(f"it can't be promoted: {why}") from None
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
-    return write(taking, now, manifest, again)
-
-
-def _check_bucket(taking: Session) -> None:
-    try:
-        taking.call("s3", "head_bucket", **taking.own_bucket)
-    except CallFailed as failed:
-        what = f"bucket {taking.environment.bucket} of {taking.name} is not there, or not yours"
-        raise InputError(f"{what} ({failed}); it comes with the stack of {taking.name}.") from None
-
-
-def _source(repository: Repository, profile: str) -> Session:
-    try:
-        return opened(repository, profile)
-    except InputError as failure:
-        if isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN:
-            raise
-        hint = "" if profile else f". FROM_PROFILE= names the AWS profile of {repository.environment}'s account"
-        raise InputError(f"{str(failure).rstrip('.')}{hint}.") from None
+    return write(taking, *now, manifest, again)
 
 
 def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:
     """Copy what the target lacks to where its releases lie; the manifest's `artifacts` and `files`.
 
-    Within an account S3 copies; from another one files come through this machine. Raises CallFailed and NotReleased.
+    Within an account S3 copies; from another one files come through this machine. Raises InputError.
     """
     place, uris = artifacts.folder(taking.places, str(released["model_package"])), released["artifacts"]
 

@@ -1,7 +1,6 @@
 """`make upsert` and `make run`: a pipeline in SageMaker, written where it differs, started and followed to its end."""
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from typing import Any
 
 from batchloop import tracking
 from batchloop.cloud import images, stack
-from batchloop.cloud.session import BROKEN, MANAGED, THROTTLED, CallFailed, Session, answered, opened, tag_list
+from batchloop.cloud.session import MANAGED, Session, looks, opened, tag_list
 from batchloop.container.job import InputError
 from batchloop.control import handlers, latest, release, retraining, storage
-from batchloop.control.artifacts import NotReleased, troubles
 from batchloop.control.names import FINGERPRINT
 from batchloop.environment import NO_KEY
 from batchloop.pipelines import definitions
@@ -27,10 +25,8 @@ PARTS = {"inference": "production", "training": "train"}
 # "Log groups and streams that Amazon SageMaker AI sends to CloudWatch": streams begin with the job's name
 LOGS = {"ProcessingJob": "ProcessingJobs", "TrainingJob": "TrainingJobs", "TransformJob": "TransformJobs"}
 LOGS |= {"TuningJob": "TrainingJobs"}  # its trials' names begin with its own
-PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 SECONDS, LONGEST = 15, timedelta(hours=24).total_seconds()
 RUNS, LOOKED_AT = 5, 20  # by how many a step's minutes are known, and among how many these are
-PATIENCE = 20  # looks in a row that may fail: five minutes without a network
 INTERRUPTED = 130
 COMMIT = "GitCommit"
 CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
@@ -69,9 +65,7 @@ def behind(session: Session) -> Iterator[str]:
         with session.asking("comparing the release with the pipeline"):
             _, released = release.current(session.aws, places)
             newest = release.pipeline_version(session.aws, places) if released else 0
-    except NotReleased:
-        return
-    except CallFailed as failed:  # a remark stops nothing: the pipelines are written, and a build may not read releases
+    except InputError as failed:  # a remark stops nothing: the pipelines are written, and a build may not read releases
         yield f"whether the release runs under the newest pipeline is not known: {failed}\n"
         return
     if released and released.get("pipeline_version") != newest:
@@ -171,10 +165,8 @@ def run(repository: Repository, request: Request) -> int:
         stop = f"aws sagemaker stop-pipeline-execution {where}"
         print(f"\nno longer followed; the run goes on. To stop it:\n  {stop}", flush=True)
         return INTERRUPTED
-    except CallFailed as failed:
+    except InputError as failed:
         raise InputError(f"{failed}. The run goes on; to look at it:\n  {look}") from None
-    except TimeoutError:
-        raise InputError(f"nobody follows any longer; the run goes on. To look at it:\n  {look}") from None
     steps, status = _steps(session, arn), execution["PipelineExecutionStatus"]
     print(f"{status}.", flush=True)
     lines = _results(session, request.pipeline, arn, steps)
@@ -195,7 +187,7 @@ def start(session: Session, request: Request) -> str:
     if deployed_pipeline(session, name) is None:
         raise InputError(f"there is no pipeline {name}; `make deploy ENV={session.name}` makes it.")
     try:
-        with answered(f"starting {name}", session.environment.region):
+        with session.asking(f"starting the {request.pipeline} pipeline"):
             values, said, version = _values(session, request, _window(session, request))
             # it, and not the definition in this folder, is what runs
             which: dict[str, Any] = {"PipelineName": name, **version}
@@ -209,8 +201,8 @@ def start(session: Session, request: Request) -> str:
             print(f"{name}: {said}", flush=True)
             # a token of its own: whoever asks again wants it again, unlike an event that comes twice
             return retraining.start(session.aws, name, values | texts, (uuid.uuid4().hex,), said, **version)
-    except NotReleased as why:
-        raise InputError(f"the release can't be read: {why}") from None
+    except handlers.NothingToScore as nothing:
+        raise InputError(": ".join(nothing.args)) from None
 
 
 def _window(session: Session, request: Request) -> str:
@@ -232,47 +224,35 @@ def _window(session: Session, request: Request) -> str:
 
 
 def _values(session: Session, request: Request, window: str) -> tuple[dict[str, str], str, dict[str, int]]:
-    """What the functions would give it, the run in a sentence, the release's pipeline version. Raises InputError."""
+    """What the functions would give it, the run in a sentence, the pipeline's version. Raises NothingToScore."""
     aws, places = session.aws, session.places
     if request.pipeline == "training":
         planned = retraining.plan(aws, places, window, request.fresh)
         besides = f" and {planned.besides}" if planned.besides else ""
         return planned.values, f"learns from window {window}{besides}. {planned.champion}.", {}
-    _, released = release.current(aws, places)
-    if released is None:
-        command = f"make run PIPELINE=training ENV={session.name}"
-        raise InputError(f"nothing is released yet: `{command}`, and approve its model.")
-    if changes := troubles(aws, released):
-        raise InputError(f"release {released['version']} is not what was released: {', '.join(changes)}.")
-    values = handlers.scoring(aws, places, released, window)
-    said = f"Window {window} is scored with release {released['version']}."
-    return values | retraining.labels(aws, places, window), said, release.version(released)
+    released = handlers.scorable(aws, places, window)
+    return *handlers.scoring(aws, places, released, window), release.version(released)
 
 
 def _follow(session: Session, arn: str) -> Mapping[str, Any]:
-    """Print each step's changes until the execution has ended; it as it is then. Raises CallFailed and TimeoutError."""
+    """Print each step's changes until the execution has ended; it as it is then. Raises InputError."""
+
+    def look() -> tuple[Mapping[str, Any], list[Step]]:
+        """The status before the steps, so that the last changes are seen as well."""
+        execution = session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
+        return execution, _steps(session, arn)
+
     shown: dict[str, str] = {}
-    failures, deadline = 0, time.monotonic() + LONGEST
-    while time.monotonic() < deadline:
-        try:
-            execution = session.call("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
-            for step in _steps(session, arn):  # after the status: the last changes are seen as well
-                if shown.get(step["StepName"]) != _state(step):
-                    shown[step["StepName"]] = _state(step)
-                    changed = step.get("EndTime") or step.get("StartTime")
-                    when = changed.astimezone().strftime("%H:%M:%S") if changed else ""
-                    print(f"  {when:<8}  {step['StepName']:<20}  {_state(step)}", flush=True)
-            failures = 0
-        except CallFailed as failed:
-            failures += 1
-            passing = failed.code in PASSING or failed.cause in (THROTTLED, BROKEN)
-            if failures >= PATIENCE or not passing:
-                raise
-        else:
-            if execution["PipelineExecutionStatus"] in handlers.ENDED:
-                return dict(execution)
-        time.sleep(SECONDS)
-    raise TimeoutError
+    for execution, steps in looks(look, SECONDS, LONGEST):
+        for step in steps:
+            if shown.get(step["StepName"]) != _state(step):
+                shown[step["StepName"]] = _state(step)
+                changed = step.get("EndTime") or step.get("StartTime")
+                when = changed.astimezone().strftime("%H:%M:%S") if changed else ""
+                print(f"  {when:<8}  {step['StepName']:<20}  {_state(step)}", flush=True)
+        if execution["PipelineExecutionStatus"] in handlers.ENDED:
+            return execution
+    raise InputError("nobody follows any longer")
 
 
 def _steps(session: Session, arn: str) -> list[Step]:

@@ -1,11 +1,12 @@
 """Signing in to an environment's AWS account, and calls whose failures are sentences."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from batchloop import environment as environments
 from batchloop.container import settings
@@ -16,6 +17,7 @@ from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 CONNECT_SECONDS, READ_SECONDS = 5, 15
+PATIENCE = 20  # looks in a row that may fail
 MANAGED = {"managed-by": "cookiecutter-template"}  # a tag of everything that is made from here
 # why a call failed; codes as in "Common error types" in the API references of ECR, Systems Manager and STS
 DENIED, THROTTLED, EXPIRED, NOT_ACCEPTED = "denied", "throttled", "expired", "not accepted"
@@ -27,6 +29,7 @@ CODES = {
     NOT_ACCEPTED: r"(Incomplete|Invalid)Signature(Exception)?|SignatureDoesNotMatch|InvalidClientTokenId|"
     r"MissingAuthenticationToken(Exception)?|UnrecognizedClientException",
 }
+Found = TypeVar("Found")
 
 
 class CallFailed(InputError):
@@ -39,6 +42,22 @@ class CallFailed(InputError):
     @property
     def hopeless(self) -> bool:
         return self.cause in (EXPIRED, NOT_ACCEPTED, NO_ANSWER)
+
+
+def looks(look: Callable[[], Found], seconds: float, longest: float) -> Iterator[Found]:
+    """What is found every few seconds; ends after `longest`. A network may be away for a while: else CallFailed."""
+    failures, deadline = 0, time.monotonic() + longest
+    while time.monotonic() < deadline:
+        try:
+            found = look()
+        except CallFailed as failed:
+            failures += 1
+            if failures >= PATIENCE or failed.cause not in (BROKEN, NO_ANSWER, THROTTLED):
+                raise
+        else:
+            failures = 0
+            yield found
+        time.sleep(seconds)
 
 
 @contextmanager
@@ -138,11 +157,24 @@ class Session:
             for page in client.get_paginator(operation).paginate(**request):
                 yield from page.get(key, [])
 
+    def parameter(self, name: str) -> Mapping[str, Any]:
+        """A parameter of the environment, as GetParameter gives it. Raises InputError where bootstrap has not been."""
+        name = self.environment.parameter(name)
+        found = self.find("ssm", "get_parameter", ("ParameterNotFound",), "Parameter", Name=name)
+        if found is None:
+            raise InputError(f"there is no parameter {name}; `{self.environment.bootstrap}` makes it.")
+        return dict(found)
+
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
-        """Turn what the functions' code raises into CallFailed, which begins with `what`."""
-        with answered(f"{what} of {self.name}", self.environment.region):
-            yield
+        """Turn what the functions' code raises into InputError, for a call CallFailed, which begins with `what`."""
+        from batchloop.control.artifacts import NotReleased  # noqa: PLC0415 - needs botocore
+
+        try:
+            with answered(f"{what} of {self.name}", self.environment.region):
+                yield
+        except NotReleased as why:
+            raise InputError(f"{what} of {self.name} is not possible: {why}") from None
 
     @cached_property
     def aws(self) -> Aws:
@@ -199,7 +231,7 @@ def sign_in(
     if environment.account_is_set and number != account:
         raise InputError(
             f"{file} names account {account}, your credentials are of {number}; "
-            "take the credentials of the first, or correct the file"
+            "take the credentials of the first (FROM_PROFILE= names the profile of a source), or correct the file"
         )
     return Session(repository, environment, number, client)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from batchloop.control import artifacts, catalog, latest, release, reports, retraining, storage
+from batchloop.control import artifacts, latest, release, reports, retraining, storage
 from batchloop.control.decision import STATES, WAITING, Action, Arrival, Decision, Observation, retrainings_in_budget
 from batchloop.control.names import COMPONENTS, FINGERPRINT, Aws, Places, handler
 
@@ -29,34 +29,29 @@ def score(event: Event, aws: Aws, places: Places, now: datetime) -> str:
     The event is {"window": ""} or {"window": name}. The same window and release start one execution, however often it
     is asked; with "again": any text, a window is scored once more.
     """
-    _, released = release.current(aws, places)
-    named, why, todo = str(event.get("window") or ""), "", ""
-    window, waiting = (named, [named]) if named else storage.newest_window(aws, places)
-    if released is None:
-        why = "nothing is released yet"
-        todo = f"Start {places.pipeline('training')}, and approve the model it registers."
-    elif changes := artifacts.troubles(aws, released):
-        why = f"release {released['version']} is not what was released: {', '.join(changes)}"
-        todo = f"Bring the version back that is named, or `make rollback ENV={places.environment}`."
-    elif not ready(aws, places, window, "production"):
-        why = f"window {named} is not complete" if named else "no window is complete"
-        command = f"make upload ENV={places.environment} WINDOW={named or '<window>'} DATA=<rows to score>"
-        todo = f"`{command}` puts it there."
-    left = "" if named else storage.unmarked(places, waiting, "production") if waiting else ""
-    if released is None or why:
+    named = str(event.get("window") or "")
+    window, waiting = (named, []) if named else storage.newest_window(aws, places)
+    left = storage.unmarked(places, waiting, "production") if waiting else ""
+    try:
+        released = scorable(aws, places, window)
+    except NothingToScore as nothing:
+        why, todo = nothing.args
         lines = {"Decision": f"{why}.", "Waiting": left, "To do": todo}
         reports.tell(aws, places, f"{why}, so nothing is scored", lines)
         reports.measure(aws, places, now, {"NothingToScore": 1})
         return f"{why}."
-    values = scoring(aws, places, released, window) | retraining.labels(aws, places, window)
     purpose = (window, str(released["version"]), str(event.get("again") or ""))
-    done = f"Window {window} is scored with release {released['version']}."
+    values, done = scoring(aws, places, released, window)
     arn = retraining.start(aws, places.pipeline("inference"), values, purpose, done, **release.version(released))
     if left:
         todo = f"Put {storage.MARK} there once all files are, or put them there with `make upload`."
         reports.tell(aws, places, f"newer windows wait, {window} is scored", {"Waiting": left, "To do": todo})
     reports.measure(aws, places, now, {"NothingToScore": 0})
     return f"{done} {arn}"
+
+
+class NothingToScore(Exception):
+    """Why, and what to do about it."""
 
 
 def ready(aws: Aws, places: Places, window: str, part: str) -> bool:
@@ -67,16 +62,35 @@ def ready(aws: Aws, places: Places, window: str, part: str) -> bool:
     return bool(storage.files(aws, uri))
 
 
-def scoring(aws: Aws, places: Places, released: Mapping[str, Any], window: str) -> dict[str, str]:
-    """The inference pipeline's parameters: everything from one release, so that nothing can be mixed."""
+def scorable(aws: Aws, places: Places, window: str) -> release.Manifest:
+    """The release, by which a complete window can be scored. Raises NothingToScore, NotReleased for a damaged one."""
+    _, released = release.current(aws, places)
+    if released is None:
+        todo = f"`make run PIPELINE=training ENV={places.environment}`, and approve the model it registers."
+        raise NothingToScore("nothing is released yet", todo)
+    if changes := artifacts.troubles(aws, released):
+        why = f"release {released['version']} is not what was released: {', '.join(changes)}"
+        todo = f"Bring the version back that is named, or `make rollback ENV={places.environment}`."
+        raise NothingToScore(why, todo)
+    if not ready(aws, places, window, "production"):
+        command = f"make upload ENV={places.environment} WINDOW={window or '<window>'} DATA=<rows to score>"
+        why = f"window {window} is not complete" if window else "no window is complete"
+        raise NothingToScore(why, f"`{command}` puts it there.")
+    return released
+
+
+def scoring(aws: Aws, places: Places, released: Mapping[str, Any], window: str) -> tuple[dict[str, str], str]:
+    """The inference pipeline's parameters, all from one release so that nothing can be mixed; the run in a sentence."""
     data = places.data(window, "production")
-    return {
+    values = {
         "ProductionData": data,
         FINGERPRINT: storage.fingerprint(storage.files(aws, data)),
         "ArtifactsPrefix": places.runs("inference"),
         **{name.capitalize(): uri for name, uri in released["artifacts"].items()},
         **{f"{name.capitalize()}Image": released["images"][name] for name in COMPONENTS},
+        **retraining.labels(aws, places, window),
     }
+    return values, f"Window {window} is scored with release {released['version']}."
 
 
 @dataclass(frozen=True)
@@ -197,7 +211,7 @@ def _scored(aws: Aws, places: Places, run: Run, again: bool, last: ExitStack) ->
     if not (window := places.window(data, "production")):
         raise NoVerdict(f"The run scored {data or 'its default data'}, which is no window of this use case.")
     if not again:
-        last.callback(catalog.register, aws, places, window, (run.arn, run.started), made.get("predictions", ""))
+        last.callback(latest.register, aws, places, window, (run.arn, run.started), made.get("predictions", ""))
     uri = f"{places.runs('inference')}/{run.identity}/DetectDrift/drift/drift.json"
     report = storage.read_json(aws, uri) or {}
     try:

@@ -25,6 +25,9 @@ MARK = "_SUCCESS"  # lies in a part of a window that is complete, as Spark write
 class Conflict(Exception):
     """Somebody else wrote at the same time."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"somebody else wrote {name} at the same time, and theirs stays")
+
 
 @contextmanager
 def passed_over(*codes: str) -> Iterator[None]:
@@ -58,7 +61,7 @@ def write(ssm: Any, stored: Stored, text: str) -> Stored:
     if text == stored.text:
         return stored
     if len(text.encode()) > LIMIT:
-        raise ValueError(f"{stored.name} would hold {len(text.encode()):,} bytes; a parameter takes {LIMIT:,}.")
+        raise ValueError(f"{stored.name} would hold {len(text.encode()):,} bytes; a parameter takes {LIMIT:,}")
     if read(ssm, stored.name).version != stored.version:
         raise Conflict(stored.name)
     request = {"Name": stored.name, "Type": "String", "Tier": "Intelligent-Tiering", "Overwrite": True}

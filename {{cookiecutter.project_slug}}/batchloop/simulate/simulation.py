@@ -175,7 +175,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
     file = local / "scores" / f"{manifest['version']}.json"
     if not file.is_file():
         definition = loop.account.definition(loop.places.pipeline("inference"), 1)
-        values = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
+        values, _ = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
         values |= {"ProductionData": _all_rows(loop), "ArtifactsPrefix": prefix}
         selection = Selection(scoring_steps(definition))
         finished = loop.run(Order(definition, "measuring", values, identity, True, selection))
