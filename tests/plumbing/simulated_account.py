@@ -160,7 +160,7 @@ def open_quick(folder: Path, names: list[str], state: State | None = None, rules
         name: {"Parameters": [_parameter(entry) for entry in [*declared, *images]], "Steps": steps}
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
-    known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
+    known = {places.pipeline(name): definition for name, definition in definitions.items()}
     account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
     loop = Quick(repository, CASE, places, account, stages)

@@ -88,12 +88,10 @@ class Stage:
 def find_stages(repository: Repository, options: Options) -> list[Stage]:
     """The user's stages in the order of windows, numbers by value; or the sample's. Raises InputError."""
     folder = Path(options.stages).expanduser().absolute() if options.stages else _sample(repository, options)
-    if not folder.is_dir():
-        raise InputError(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
-    names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
+    names = sorted((path.parent.name for path in folder.glob("*/production/")), key=order)
     stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
-        raise InputError(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
+        raise InputError(f"{folder} is no folder of stages; give one that holds <stage>/production and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
     for stage, part in [*((stage, "production") for stage in stages), (stages[0], "train")]:
         try:
@@ -224,10 +222,9 @@ class Loop:
         if not ticks or ticks[-1]["run"]:
             return False
         done = handlers.score({"window": ""}, self.aws, self.places, self.now)
-        arn = done.split()[-1]
-        if arn not in self.state["executions"]:
+        ticks[-1]["run"] = done.split()[-1]
+        if ticks[-1]["run"] not in self.state["executions"]:
             raise InputError(f"the schedule's function started nothing: {done}")
-        ticks[-1]["run"] = arn
         self.state.save()
         return True
 
@@ -239,7 +236,7 @@ class Loop:
             kind = run["pipeline"].rpartition("-")[2]
             steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
             selection, identity = Selection(steps, source) if steps else None, arn.rpartition("/")[2]
-            definition = self.account.definition(run["pipeline"], run["version"])
+            definition = self.account.definition(run["pipeline"])
             order = Order(definition, run["pipeline"], run["parameters"], identity, True, selection)
             finished = self.run(order)
             failed = finished.failed
@@ -314,7 +311,7 @@ def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> 
         state=State(repository.local / "state.json"),
         storage=running.storage(repository),
         registry=running.registry(repository),
-        definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
+        definitions={places.pipeline(name): definition for name, definition in compiled.items()},
         arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
     )
     loop = Loop(repository, case, places, opened, stages)
