@@ -236,7 +236,7 @@ def test_no_value_in_a_column_that_is_not_there_is_refused(tmp_path: Path, capsy
     table = rows(COUNT, age=SENTINELS[0][1])
     code, said = asked(tmp_path, table, capsys, "--missing", "Age=-1")
     assert code == 1
-    assert "has no column 'Age' (MISSING=Age=-1); did you mean 'age'?" in said
+    assert "has no column 'Age' (MISSING=Age=-1); the nearest is 'age'." in said
     found = adopted(tmp_path, table, "--missing", "age=-1,age=99")
     assert found["columns"]["age"]["missing"] == ["-1", "99"]
 

@@ -188,10 +188,11 @@ def known_markers(profile: Profile) -> dict[str, Sequence[str]]:
     }
 
 
-def ask_missing(profile: Profile, strays: Sequence[Suspect], moments: Iterable[Moments]) -> None:
-    """Raises Question for whatever could mean "no value"; `strays` are texts among dates."""
-    few = [suspect for suspect in strays if 0 < len(suspect[0]) <= FEW_WORDS]
-    suspects = [*_suspects(profile), *few, *(suspect for each in moments for suspect in each.suspects)]
+def ask_missing(profile: Profile, decisions: Iterable[Decision], moments: Iterable[Moments]) -> None:
+    """Raises Question for whatever could mean "no value"."""
+    few = [each for each in decisions if 0 < len(each.strays) <= FEW_WORDS]
+    suspects = _suspects(profile) + [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in few]
+    suspects += [suspect for each in moments for suspect in each.suspects]
     if suspects:
         texts = dict.fromkeys(text for texts, _ in suspects for text in texts)
         told = "; ".join(why for _, why in suspects[:SHOWN])

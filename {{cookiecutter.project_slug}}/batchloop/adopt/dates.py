@@ -74,7 +74,7 @@ def find(column: Column, profile: Profile) -> Match | None:
     wish = profile.options.dates
     reads = _reads(column, wish)
     forms = [form for form, fits in reads.items() if fits.sum() >= CLEARLY * fits.len()]
-    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms))
+    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum() for form in forms))
     unread = dict(zip(forms, counts, strict=True))
     least = min(unread.values(), default=0)
     if not forms or least > profile.tolerated:
@@ -160,9 +160,13 @@ def since_1970(column: Column) -> Match | None:
 
 def _as_moments(column: Column, milliseconds: bool) -> bool:
     """Whether the rows are in the order of a column's numbers, or nearly each has its own of milliseconds."""
-    order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0).alias("order")
-    ordered, distinct = row(column.cells(n=column.number()), order, pl.col("n").n_unique())
+    ordered, distinct = row(column.cells(n=column.number()), _order(pl.col("n")), pl.col("n").n_unique())
     return bool((milliseconds and distinct >= UNIQUE * column.present) or ordered >= ORDERED)
+
+
+def _order(value: pl.Expr) -> pl.Expr:
+    """How far values rise or fall with the rows, from 0 to 1: the rank correlation."""
+    return pl.corr(value.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0)
 
 
 def are_years(column: Column) -> bool:
@@ -176,7 +180,7 @@ def written(column: Column) -> str:
     moment = pl.col(column.name)
     if column.kind == pl.Date:
         return DAYS[0]
-    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(n)).any().alias(n) for n in ("1d", "1s")))
+    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(part)).any() for part in ("1d", "1s")))
     zone = "%#z" if getattr(column.kind, "time_zone", None) else ""
     return f"{DAYS[0]} %H:%M:%S{'%.f' if split else ''}{zone}" if timed or zone else DAYS[0]
 
@@ -222,26 +226,18 @@ def moments(column: Column, form: str) -> Moments:
     else:
         moment = _read(column.plain, form).cast(pl.Int64)
     frame = column.cells(at=moment)
-    low, high = row(frame, at.min().alias("low"), at.max())
+    low, high = row(frame, at.min(), at.max())
     if low is None:
         told = f"column {column.name!r}: {column.texts[0]!r} is no date like {form or 'those that are read'}"
         raise InputError(f"{column.table.files[0].name}: {told}; say its own format.")
-    order = pl.corr(at.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0)
-    counts = [
-        pl.len(),
-        at.n_unique(),
-        order,
-        (at % (DAY * 1_000_000) != 0).any(),
-        (at == low).sum(),
-        (at == high).sum(),
-    ]
-    counts += [at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)]
-    found = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
-    present, distinct, ordered, clocks, *cells, after_low, before_high = found
+    rows = pl.len(), at.n_unique(), _order(at), (at % (DAY * 1_000_000) != 0).any()
+    inner = at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)
+    found = row(frame, *rows, (at == low).sum(), (at == high).sum(), *inner)
+    present, distinct, ordered, clocks, *cells, after, before = found
     suspects = []
-    for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
+    for end, count, following in zip((low, high), cells, (after, before), strict=True):
         day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
-        far = abs(end - following) > max(before_high - after_low, 1)
+        far = abs(end - following) > max(before - after, 1)
         if distinct > FEW and stands_out(count, (present, distinct), far, day in USUAL):
             texts = column.texts_where(moment == end)
             suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))

@@ -123,8 +123,7 @@ def _share(pattern: str, texts: Sequence[str]) -> float:
 def _clock(column: Column) -> str:
     """Raises Question for clocks of two parts among some of three."""
     text, three = pl.col("t"), pl.col("t").str.count_matches(":") == 2
-    shown = text.filter(three).first().alias("three"), text.filter(~three).first().alias("two")
-    count, first, last = row(column.cells(), three.sum(), *shown)
+    count, first, last = row(column.cells(), three.sum(), text.filter(three).first(), text.filter(~three).first())
     if not ODD * column.present < count < (1 - ODD) * column.present:
         return CLOCKS[0]
     hours, minutes = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
@@ -178,7 +177,7 @@ def _shapes(columns: Sequence[Column]) -> Iterator[Shapes]:
     """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
     wanted, number = PATTERNS | GROUPS, pl.col("t").str.extract(DRESS, 3)
     for each in columns:
-        measures = [number.str.contains(pattern).sum().alias(shape) for shape, pattern in wanted.items()]
+        measures = [number.str.contains(pattern).sum() for pattern in wanted.values()]
         digits, *cells = row(each.cells(), pl.col("t").str.contains(r"\d").sum(), *measures)
         counts = dict(zip(wanted, cells, strict=True))
         if sum(counts[shape] for shape in SHAPES) < max(NEARLY * digits, LEAST * each.present):
