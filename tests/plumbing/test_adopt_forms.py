@@ -125,7 +125,7 @@ def test_moments_with_offsets_are_asked_for_and_then_are_what_parquet_holds(
     texts = zoned.dt.to_string("%Y-%m-%d %H:%M:%S%:z")
     code, said = asked(tmp_path, rows(COUNT, at=texts), capsys)
     assert code == 2
-    assert "cells have +02:00" in said
+    assert "cells like '+02:00'" in said
     assert "TIME_ZONE=Europe/Berlin" in said
     assert "no IANA time zone" in asked(tmp_path, rows(COUNT, at=texts), capsys, "--time-zone", "Berlin")[1]
     for zone in ("Europe/Berlin", "UTC"):
@@ -268,7 +268,7 @@ def test_what_several_columns_leave_open_is_one_question(tmp_path: Path, capsys:
     said = asked(tmp_path, both, capsys)[1]
     answers = re.findall(r"TYPES='(\w+=date\(.*?\))'", said)
     assert len(answers) == 2
-    assert "400 like" in said
+    assert "400 cells like" in said
     assert adopted(tmp_path, both, "--types", ",".join(answers))["columns"]["second"]["type"] == "date"
 
 

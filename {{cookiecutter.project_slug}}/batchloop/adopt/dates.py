@@ -8,7 +8,7 @@ from functools import partial
 import polars as pl
 
 from batchloop.adopt.profile import FEW, Column, Profile
-from batchloop.adopt.source import Question, row, types_option
+from batchloop.adopt.source import asked_of, row, types_option
 from batchloop.container import values
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError
@@ -85,10 +85,8 @@ def find(column: Column, profile: Profile) -> Match | None:
     best = [form for form in best if form == wish] or [form for form in best if form[:2] == wish[:2]] or best
     orders = {form[:2]: form for form in reversed(best) if form[:2] in ("%d", "%m") and "%b" not in form.lower()}
     if len(orders) > 1:
-        raise Question(
-            f"column {column.name!r}: is {column.texts[0]!r} day or month first? "
-            f"Say DATES={orders['%d']} or DATES={orders['%m']}."
-        )
+        both = (f"DATES={orders[first]}" for first in ("%d", "%m"))
+        raise asked_of(column.name, f"is {column.texts[0]!r} day or month first", *both)
     strays = column.cells().filter(_read(pl.col("t"), best[0]).is_null()).unique().sort("t").head(EXAMPLES)
     return best[0], least, strays.collect(engine="streaming")["t"].to_list() if least else []
 
@@ -125,14 +123,11 @@ def _check_one_format(column: Column, tolerated: int, reads: dict[str, pl.Series
         return
     first = pl.coalesce(pl.when(_read(pl.col("t"), form).is_not_null()).then(pl.lit(form)) for form in chain)
     counts = column.cells().group_by(first.alias("form")).agg(pl.len().alias("n"), pl.col("t").first())
-    held = counts.drop_nulls().sort("n", descending=True).collect(engine="streaming")
+    held = counts.drop_nulls().sort("n", descending=True).select("n", "t", "form").collect(engine="streaming")
     if held["n"][1:].sum() > tolerated:
-        told = ", ".join(f"{count:,} like {text!r} ({form})" for form, count, text in held.rows())
-        forms = types_option(column.name, f"date({'|'.join(chain)})")
-        raise Question(
-            f"column {column.name!r} has dates in several formats: {told}. Say {forms} to read them, a date that fits "
-            f"two by the first of them; or {types_option(column.name, 'out')}."
-        )
+        forms, out = (types_option(column.name, kind) for kind in (f"date({'|'.join(chain)})", "out"))
+        read = f"{forms} to read them, a date that fits two by the first,"
+        raise asked_of(column.name, "are these dates in several formats", read, out, cells=held.rows())
 
 
 def _moments(texts: pl.Series, form: str) -> pl.Series:
@@ -192,14 +187,11 @@ def zone(column: Column, wish: str, form: str) -> str:
     if not form.endswith("%#z"):
         return "UTC" if form.endswith(OF_UTC) else ""
     counts = column.cells(o=column.plain.str.extract(OFFSET)).group_by("o").len().sort("len", "o", descending=True)
-    offsets = counts.collect(engine="streaming").rows()
-    if not any(re.search("[1-9]", text) for text, _ in offsets):
+    offsets = counts.select("len", "o").collect(engine="streaming").rows()
+    if not any(re.search("[1-9]", text) for _, text in offsets):
         return "UTC"
-    told = ", ".join(f"{count:,} cells have {text}" for text, count in offsets[:4])
-    raise Question(
-        f"column {column.name!r}: whose clock shows the hour? {told}. Say TIME_ZONE=Europe/Berlin (or another), or "
-        "TIME_ZONE=UTC."
-    )
+    zones = "TIME_ZONE=Europe/Berlin (or another)", "TIME_ZONE=UTC"
+    raise asked_of(column.name, "whose clock shows the hour", *zones, cells=offsets[:4])
 
 
 @dataclass(frozen=True)

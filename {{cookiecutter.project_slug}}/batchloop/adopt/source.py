@@ -108,6 +108,13 @@ class Options:
         return [] if self.missing.strip() == NONE else [text.strip() for text in texts]
 
 
+def asked_of(column: str, what: str, *options: str, cells: Iterable[Sequence[Any]] = ()) -> Question:
+    """What a column leaves open, with the options that answer it; `cells` are counts, texts and maybe their formats."""
+    told = [f"{count:,} cells like {text!r}{''.join(f' ({each})' for each in form)}" for count, text, *form in cells]
+    shown = f" ({', '.join(told)})" if told else ""
+    return Question(f"column {column!r}: {what}{shown}? Say {' or '.join(options)}.")
+
+
 def types_option(name: str, kind: str) -> str:
     """TYPES for one column, as a shell takes it."""
     quoted = '"' + name.replace('"', '""') + '"' if name[:1] == '"' or "," in name else name
