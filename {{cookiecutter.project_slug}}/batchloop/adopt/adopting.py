@@ -88,17 +88,17 @@ def main(arguments: list[str]) -> int:
 def adopt(options: Options) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
     options = pictures.gathered(options)
-    table = source.read(options)
-    if (with_pictures := pictures.embedded(options, table)) is not options:
-        form = table.reading  # of the table that was given, as others of its kind will be
-        options, table = with_pictures, replace(source.read(with_pictures), reading=form)
     try:
+        table = source.read(options)
+        if (with_pictures := pictures.embedded(options, table)) is not options:
+            form = table.reading  # of the table that was given, as others of its kind will be
+            options, table = with_pictures, replace(source.read(with_pictures), reading=form)
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)
         found = _check(decided, case)
         kept = holdout.write(table.files, options.folder, options.usecase, text, decided.holdout)
     except pl.exceptions.PolarsError as error:
-        raise files.explain(error, table.files) from None
+        raise files.explain(error, files.find(options.data)) from None
     _report(decided, case, found, kept)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from batchloop.adopt import dates
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.dates import Moments
-from batchloop.adopt.holdout import Holdout
+from batchloop.adopt.holdout import Holdout, among
 from batchloop.adopt.profile import Profile, text
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Question, row, types_option
@@ -75,8 +75,8 @@ def decide(
     late = keyed.filter(pl.col("period") > pl.col("period").max() - horizon).with_columns(pl.col("period") - back)
     counted = len(late.join(keyed, on=["series", "period"], how="semi"))
     words, keys = f"the last {horizon} by {time.name!r}", tuple(filter(None, (name, time.name)))
-    held, reading = frozenset(last["text"]), found.table.reading
-    kept = Holdout(time.name, held, words, column.markers, reading, found.label.name, keys)
+    held = among(column, last["text"].unique().to_list())
+    kept = Holdout(held, words, found.table.reading, found.label.name, keys)
     known = options.known_columns
     told = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
     why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"

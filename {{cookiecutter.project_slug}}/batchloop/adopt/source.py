@@ -145,7 +145,7 @@ def row(frame: pl.LazyFrame, *expressions: pl.Expr) -> tuple[Any, ...]:
 
 
 def read(options: Options) -> Table:
-    """Open the files. Raises Question, or InputError for missing or damaged ones, or names that can't be used."""
+    """Open the files. Raises Question, PolarsError, or InputError for missing or damaged ones and unusable names."""
     _check_workbook(options.data)
     found = files.find(options.data)
     size = sum(file.stat().st_size for file in found)
@@ -162,20 +162,20 @@ def read(options: Options) -> Table:
     frame = pl.concat([files.scan(file, reading).drop(raw.ROW) for file in found], how="diagonal_relaxed")
     if any(file.suffix.lower() != ".parquet" for file in found):  # each look then reads the columns that it needs
         parsed = files.scratch("adopt-") / "table.parquet"
-        try:
-            frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            raise files.explain(error, found) from None
+        frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
         frame = pl.scan_parquet(parsed, glob=False)
     schema = frame.collect_schema()
     lasting = [name for name, kind in schema.items() if kind in (pl.Time, pl.Duration)]
-    hours = frame.with_columns(pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR)
+    hours = pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR
+    packed = [name for name, kind in schema.items() if isinstance(kind, pl.Struct) and "bytes" in dict(kind)]
+    pictures = [pl.col(name).struct.field("bytes").alias(name) for name in packed]  # as Hugging Face has them
     for name in schema:
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
     _check_rows(found[-1].name, frame)
     say(f"looking at {len(schema):,} columns, then checking every row")
-    return Table(hours, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
+    read_as = frame.with_columns(hours, *pictures)
+    return Table(read_as, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
 
 
 def _check_workbook(file: Path) -> None:
