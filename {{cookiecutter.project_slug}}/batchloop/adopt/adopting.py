@@ -25,7 +25,7 @@ from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Options, Question, Table, row
-from batchloop.container import files, formats, raw, report, settings, usecase
+from batchloop.container import files, raw, report, settings, usecase
 from batchloop.container.job import InputError, listed, plain
 from batchloop.container.usecase import Data, UseCase
 
@@ -108,9 +108,8 @@ def _matched(options: Options, names: Sequence[str]) -> Options:
     for key, said in named.items():
         alike = [name for name in names if name.strip() == said.strip()]
         named[key] = alike[0] if len(alike) == 1 and said not in ("", *names) else said
-    given = {
-        key.upper(): "" if key in ("group", "series") and name in NO_GROUP else name for key, name in named.items()
-    }
+    none = {key for key in ("group", "series") if named[key] in NO_GROUP}
+    given = {key.upper(): name for key, name in named.items() if key not in none}
     for first, second in combinations(given, 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
@@ -129,8 +128,6 @@ def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequenc
     """The table with numbers and gaps as it writes them; and the columns that brought in a marker of missing values."""
     gaps = list(dict.fromkeys([*MISSING, *options.markers]))
     found = profile(table, options, gaps)
-    if options.time_zone and not formats.zone(options.time_zone):
-        raise InputError(f"TIME_ZONE={options.time_zone} is no IANA time zone like Europe/Berlin.")
     read = numbers.read(found)
     if read is not table:
         found = profile(read, options, gaps)

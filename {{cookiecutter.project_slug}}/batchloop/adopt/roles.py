@@ -14,10 +14,6 @@ from batchloop.container import raw
 from batchloop.container.job import InputError
 
 MOST_CLASSES, CLEARLY_NUMBERS = 20, 50  # distinct whole numbers
-TAKEN = {  # what whole numbers are taken for, and how to say otherwise
-    "multiclass": ("classes", "amounts, counts or grades say TASK=regression"),
-    "regression": ("amounts", "classes say TASK=multiclass"),
-}
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 DIGIT = re.compile(r"\d")
 IDENTITY = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|key|index|rowid)($|[\W_]))|[a-z](Id|ID|id)$")
@@ -60,8 +56,9 @@ def label(profile: Profile) -> Label:
     _check(profile, name)
     task = wish or _task(column, name)
     if not wish and task != "binary" and column.numbers == column.present and column.whole and column.distinct <= MANY:
-        taken, other = TAKEN[task]
-        assumed = f"{column.distinct} whole numbers, taken as {taken}; for {other}"
+        other = "classes; for amounts, counts or grades say TASK=regression"
+        other = other if task == "multiclass" else "amounts; for classes say TASK=multiclass"
+        assumed = f"{column.distinct} whole numbers, taken as {other}"
     if task == "regression":
         return _regression(column, name, f"{assumed}; " if assumed else "")
     if column.distinct > MANY:

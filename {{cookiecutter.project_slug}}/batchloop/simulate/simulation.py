@@ -56,7 +56,7 @@ class Row:
 
     @property
     def alarm(self) -> bool:
-        return bool(self.drift or is_alarm(self.estimated) or is_alarm(self.realised))
+        return bool(self.drift) or any(known.alarm for known in (self.estimated, self.realised) if known)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Table:
     def verdict(self) -> tuple[bool, str]:
         """Whether the loop closed, in a sentence."""
         retrained = [row for row in self.rows if row.retrained_on]
-        worse = sum(is_alarm(row.estimated) and not row.drift for row in self.rows)
+        worse = sum(row.estimated.alarm and not row.drift for row in self.rows if row.estimated)
         said = f"{sum(bool(row.drift) for row in self.rows)} of {len(self.rows)} windows drifted, "
         said += f"{worse} more {'was' if worse == 1 else 'were'} expected to score worse, " if worse else ""
         said += f"and {len(retrained)} led to a new release"
@@ -214,10 +214,6 @@ def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:
     wanted = {name for name, node in nodes.items() if node.type == "Transform"}
     wanted |= graph.ancestors(nodes, wanted)
     return tuple(name for name in nodes if name in wanted)
-
-
-def is_alarm(known: Performance | None) -> bool:
-    return known is not None and known.alarm
 
 
 def shown(value: object) -> str:
