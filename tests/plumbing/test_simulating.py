@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
 from batchloop.repository import Repository
 from batchloop.simulate import simulation
-from batchloop.simulate.account import Account, State
+from batchloop.simulate.account import Account
 from batchloop.simulate.loop import FIRST, Loop, Options, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
 from data import sample
@@ -33,7 +34,7 @@ NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"
 
 
 def finish(loop: Loop) -> Loop:
-    while loop.step():
+    for _ in loop.ticks():
         pass
     return loop
 
@@ -137,7 +138,8 @@ def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) 
     said = handlers.object_created(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
     assert handlers.object_created(event, world.aws, world.places, world.now) == "Nothing waits for this."
-    assert learned(finish(loop)) == ["calm", "drift unlabelled"]
+    loop.settle()
+    assert learned(loop) == ["calm", "drift unlabelled"]
 
 
 def test_a_model_that_is_expected_to_score_worse_is_retrained_in_the_simulation_too(tmp_path: Path) -> None:
@@ -154,18 +156,16 @@ def test_a_first_model_that_is_not_good_enough_ends_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", [False, True])
 def test_it_may_be_killed_around_every_write_and_ends_the_same(tmp_path: Path, after: bool) -> None:
     names = ["calm", "drift", "calm"]
-    whole = finish(open_quick(tmp_path / "whole", names))
-    wanted = lasting(whole)
-    counting = Dying(tmp_path / "counted" / "state.json")
-    finish(open_quick(tmp_path / "counted", names, counting))
-    assert counting.saves > 20
-    for last in range(1, counting.saves + 1):
+    whole = finish(open_quick(tmp_path / "whole", names, Dying))
+    assert isinstance(whole.account, Dying)
+    writes = len(whole.account.writes)
+    assert writes > 20
+    for last in range(1, writes + 1):
         folder = tmp_path / f"{last}"
         with pytest.raises(Killed):
-            finish(open_quick(folder, names, Dying(folder / "local" / "simulation" / "state.json", last, after)))
+            finish(open_quick(folder, names, partial(Dying, last=last, after=after)))
         again = finish(open_quick(folder, names))
-        assert lasting(again)["ticks"] == wanted["ticks"], last
-        assert lasting(again)["executions"] == wanted["executions"], last
+        assert lasting(again) == lasting(whole), last
         assert learned(again) == learned(whole), last
 
 
@@ -183,7 +183,7 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     [arn] = [arn for arn, run in world.state["executions"].items() if run["status"] == "Executing"]
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
     assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
-    finish(loop)
+    loop.settle()
     assert learned(loop) == ["calm", "known wrong unlabelled"]
     [run] = [run for run in world.state["executions"].values() if run["description"].startswith("Labels of")]
     assert "have come late: by its labels auc is 0.7, 0.8 on validation; labels are there" in run["description"]
@@ -278,7 +278,7 @@ def buckets(tmp_path: Path) -> Iterator[tuple[Account, Any]]:
             real.put_object(Bucket="bucket", Key=key, Body=b"x")
             (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "bucket" / key).write_bytes(b"x")
-        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
+        yield Account(Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
 
 
 def test_objects_are_listed_as_s3_lists_them(buckets: tuple[Account, Any]) -> None:
@@ -299,12 +299,6 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
         assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
         with pytest.raises(ClientError, match="NoSuchKey"):
             bucket.get_object(Bucket="bucket", Key="a/b")
-
-
-def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("{")
-    with pytest.raises(InputError, match="FRESH=yes"):
-        State(tmp_path / "state.json")
 
 
 # stages

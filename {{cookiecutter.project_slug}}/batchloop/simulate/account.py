@@ -1,8 +1,7 @@
 """What stands in for AWS in a simulation: one client for all services, and what it keeps.
 
-What is no file in its storage is kept in one JSON file, replaced in one rename. A simulation that is killed goes on
-from it. What was under way is done again, and what was being told is told again: events may come twice in AWS too, and
-the functions are made for that.
+What is no file in its storage lasts as long as the program. A simulation that is killed is gone through again from its
+beginning, where the engine finds each step that had ended: the same executions come from the same data.
 """
 
 import base64
@@ -11,7 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,28 +19,16 @@ from botocore.exceptions import ClientError
 
 from batchloop.container.job import InputError
 from batchloop.engine import graph
-from batchloop.engine.storage import Registry, Storage, write_json
+from batchloop.engine.storage import Registry, Storage
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
 VERSION = 1  # of a pipeline, the only one
 
 
-class State(dict[str, Any]):
-    """The account's parameters, executions and approvals, and the loop's ticks and clock; only `save` makes it last."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            super().__init__(json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            super().__init__(now="", parameters={}, executions={}, approvals={}, told=[], ticks=[])
-        except ValueError:
-            raise InputError(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
-
-    def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.file, self)
+def begun() -> Answer:
+    """Parameters, executions and approvals, the loop's ticks and its clock."""
+    return {"now": "", "parameters": {}, "executions": {}, "approvals": {}, "ticks": []}
 
 
 def refusal(code: str, why: str) -> ClientError:
@@ -55,11 +42,11 @@ class Account:
     There is no ECR: a simulation's images are this machine's, which nobody looks for.
     """
 
-    state: State
     storage: Storage
     registry: Registry
     definitions: Mapping[str, Mapping[str, Any]]
     arn: str
+    state: Answer = field(default_factory=begun)
 
     def get_paginator(self, name: str) -> Any:
 
@@ -84,13 +71,12 @@ class Account:
     def put_parameter(self, **request: Any) -> Answer:
         versions = self.state["parameters"].setdefault(request["Name"], [])
         versions.append(request["Value"])
-        self.state.save()
         return {"Version": len(versions)}
 
     # SNS and CloudWatch: messages, which can come twice, a line each in a file; metrics are not kept
 
     def publish(self, **request: Any) -> Answer:
-        with self.state.file.with_name("notices.jsonl").open("a", encoding="utf-8") as out:
+        with self.storage.root.with_name("notices.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps({"time": self.state["now"], **request}, ensure_ascii=False) + "\n")
         return {"MessageId": f"{len(request['Message'])}"}
 
@@ -166,7 +152,6 @@ class Account:
         if wrong:
             raise refusal("ValidationException", "; ".join(wrong))
         self.state["executions"].setdefault(arn, {**run, "tick": len(self.state["ticks"])})
-        self.state.save()
         return {"PipelineExecutionArn": arn}
 
     def list_pipeline_parameters_for_execution(self, **request: Any) -> Answer:

@@ -111,7 +111,7 @@ class Table:
 
 
 def build(loop: Loop) -> Table:
-    """From what the simulated account holds, so that a simulation which was interrupted gives the same."""
+    """From what the simulated account holds."""
     releases = loop.releases()
     matrix: dict[str, Values] = {}
     for manifest in releases:
@@ -278,15 +278,10 @@ def _clear(simulated: Repository) -> None:
 
 
 def _go(loop: Loop) -> None:
-    """Step on to the end, with a line for each tick that is over."""
-    ticks, begun = loop.state["ticks"], monotonic()
-    number, going = len(ticks), True
-    if not loop.releases():
-        print(f"training the first model on stage {loop.stages[0].name}", flush=True)
-    while going:
-        going = loop.step()
-        if number and (not going or (len(ticks) > number and ticks[number - 1]["why"])):
-            what = f"tick {number} of {len(loop.stages)}, stage {loop.stages[number - 1].name}"
-            print(f"{what}: {ticks[number - 1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
-            begun = monotonic()
-        number = max(number, len(ticks))
+    """Go on to the end, with a line for each tick that is over."""
+    begun = monotonic()
+    print(f"training the first model on stage {loop.stages[0].name}", flush=True)
+    for number in loop.ticks():
+        what = f"tick {number} of {len(loop.stages)}, stage {loop.stages[number - 1].name}"
+        print(f"{what}: {loop.state['ticks'][-1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
+        begun = monotonic()
