@@ -25,7 +25,7 @@ from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Options, Question, Table, row
-from batchloop.container import files, raw, report, settings, usecase
+from batchloop.container import files, formats, raw, report, settings, usecase
 from batchloop.container.job import InputError, listed, plain
 from batchloop.container.usecase import Data, UseCase
 
@@ -128,6 +128,8 @@ def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequenc
     """The table with numbers and gaps as it writes them; and the columns that brought in a marker of missing values."""
     gaps = list(dict.fromkeys([*MISSING, *options.markers]))
     found = profile(table, options, gaps)
+    if options.time_zone and not formats.zone(options.time_zone):
+        raise InputError(f"TIME_ZONE={options.time_zone} is no IANA time zone like Europe/Berlin.")
     read = numbers.read(found)
     if read is not table:
         found = profile(read, options, gaps)
