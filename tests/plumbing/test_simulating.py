@@ -341,12 +341,10 @@ def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
         find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options())
 
 
-def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_stage_is_copied_once_and_without_hidden_files(tmp_path: Path) -> None:
     folder = user_stages(tmp_path / "mine", "1")
     (folder / "1" / "train" / ".hidden").write_text("x")
     stage = Stage(1, folder / "1")
-    (tmp_path / "window" / ".train").mkdir(parents=True)
-    (tmp_path / "window" / ".train" / "half").write_text("of an earlier attempt")
     stage.copy(tmp_path / "window")
     stage.copy(tmp_path / "window")
     files = sorted(path.relative_to(tmp_path / "window").as_posix() for path in (tmp_path / "window").rglob("*.*"))

@@ -72,17 +72,14 @@ class Stage:
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
     def copy(self, window: Path, labelled: bool = False) -> None:
-        """Put copies of its files where a window's data lies, each part in one rename; `labelled` rows are labels."""
+        """Put copies of its files where a window's data lies, unless they are there; `labelled` rows are labels."""
         sources = {part: self.folder / part for part in PARTS}
         if labelled and not sources["labels"].is_dir():
             sources["labels"] = sources["production"]
         for part, source in sources.items():
             if source.is_dir() and not (window / part).exists():
-                partial = window / f".{part}"
-                shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".*"))
-                (partial / storage.MARK).touch()
-                partial.rename(window / part)
+                shutil.copytree(source, window / part, ignore=shutil.ignore_patterns(".*"))
+                (window / part / storage.MARK).touch()
 
 
 def find_stages(repository: Repository, options: Options) -> list[Stage]:
