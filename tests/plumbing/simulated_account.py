@@ -4,8 +4,8 @@ Every call that the functions make, and its answer, is held against botocore's m
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from batchloop.engine.graph import StepStatus
 from batchloop.engine.running import Order
 from batchloop.pipelines import check
 from batchloop.repository import Repository
-from batchloop.simulate.account import Account, State
+from batchloop.simulate.account import Account
 from batchloop.simulate.loop import Loop, Stage, bootstrap
 
 COMPONENTS = ("processing", "algorithm", "monitoring", "explainability")
@@ -56,20 +56,32 @@ class Killed(BaseException):
     """In the place of SIGKILL: nothing catches it."""
 
 
-class Dying(State):
-    """Is killed right before or right after its save number `last`."""
+@dataclass(frozen=True)
+class Dying(Account):
+    """Is killed right before or right after its write number `last`."""
 
-    def __init__(self, file: Path, last: int = 0, after: bool = False) -> None:
-        super().__init__(file)
-        self.saves, self.last, self.after = 0, last, after
+    last: int = 0
+    after: bool = False
+    writes: list[str] = field(default_factory=list)
 
-    def save(self) -> None:
-        self.saves += 1
-        if self.saves == self.last and not self.after:
+    def put_parameter(self, **request: Any) -> Any:
+        return self._write(super().put_parameter, request)
+
+    def put_object(self, **request: Any) -> Any:
+        return self._write(super().put_object, request)
+
+    def start_pipeline_execution(self, **request: Any) -> Any:
+        return self._write(super().start_pipeline_execution, request)
+
+    def _write(self, call: Callable[..., Any], request: dict[str, Any]) -> Any:
+        self.writes.append(call.__name__)
+        dies = len(self.writes) == self.last
+        if dies and not self.after:
             raise Killed
-        super().save()
-        if self.saves == self.last:
+        answer = call(**request)
+        if dies:
             raise Killed
+        return answer
 
 
 class Quick(Loop):
@@ -149,23 +161,21 @@ def realised(worse: bool) -> dict[str, Any]:
     return about | ({"value": 0.7, "drop": 0.1} if worse else {"value": 0.81, "drop": -0.01})
 
 
-def open_quick(folder: Path, names: list[str], state: State | None = None, rules: Settings = RULES) -> Loop:
-    """The loop of an account in a folder, with a stage for each name, as it was left."""
+def open_quick(folder: Path, names: list[str], kind: Callable[..., Account] = Account, rules: Settings = RULES) -> Loop:
+    """The loop of a new account in a folder, where another may have been killed, with a stage for each name."""
     repository = Repository(folder, folder / "local" / "simulation")
     repository.local.mkdir(parents=True, exist_ok=True)
-    state = state or State(repository.local / "state.json")
     places = Places("team", "case", "dev", "bucket", "arn:aws:sns:eu-central-1:123456789012:notices", rules)
     images = [f"{name.capitalize()}Image" for name in COMPONENTS]
     definitions = {
         name: {"Parameters": [_parameter(entry) for entry in [*declared, *images]], "Steps": steps}
         for (name, declared), steps in zip(DECLARED.items(), ([], SCORING), strict=True)
     }
-    known = {places.pipeline(name): [definition] for name, definition in definitions.items()}
-    account = Account(state, running.storage(repository), running.registry(repository), known, ACCOUNT)
+    known = {places.pipeline(name): definition for name, definition in definitions.items()}
+    account = kind(running.storage(repository), running.registry(repository), known, ACCOUNT)
     stages = [_stage(folder, place, name) for place, name in enumerate(names, 1)]
     loop = Quick(repository, CASE, places, account, stages)
-    if not state["parameters"]:
-        bootstrap(loop, IMAGES)
+    bootstrap(loop, IMAGES)
     return loop
 
 
@@ -185,7 +195,7 @@ def _stage(folder: Path, place: int, name: str) -> Stage:
 def lasting(loop: Loop) -> dict[str, Any]:
     """What must be the same however often a simulation was interrupted."""
     state = loop.state
-    return {name: state[name] for name in ("parameters", "executions", "approvals", "told", "ticks")}
+    return {name: state[name] for name in ("parameters", "executions", "approvals", "ticks")}
 
 
 def without(rules: Settings = RULES, **changes: Any) -> Settings:

@@ -47,7 +47,7 @@ def test_a_link_in_an_archive_is_not_followed(desk: Path, capsys: pytest.Capture
     link = zipfile.ZipInfo("link.csv")
     link.external_attr = 0o120777 << 16
     said = refused(desk, zipped(desk / "table.zip", (link, "/etc/hostname")), capsys)
-    assert "has no column 'y' (LABEL). It has '/etc/hostname'." in said
+    assert "has no column 'y' (LABEL); known are /etc/hostname." in said
 
 
 def test_names_in_an_archive_do_not_steer_the_terminal(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,7 @@ def test_moments_with_offsets_are_asked_for_and_then_are_what_parquet_holds(
     texts = zoned.dt.to_string("%Y-%m-%d %H:%M:%S%:z")
     code, said = asked(tmp_path, rows(COUNT, at=texts), capsys)
     assert code == 2
-    assert "cells have +02:00" in said
+    assert "cells like '+02:00'" in said
     assert "TIME_ZONE=Europe/Berlin" in said
     assert "no IANA time zone" in asked(tmp_path, rows(COUNT, at=texts), capsys, "--time-zone", "Berlin")[1]
     for zone in ("Europe/Berlin", "UTC"):
@@ -236,7 +236,7 @@ def test_no_value_in_a_column_that_is_not_there_is_refused(tmp_path: Path, capsy
     table = rows(COUNT, age=SENTINELS[0][1])
     code, said = asked(tmp_path, table, capsys, "--missing", "Age=-1")
     assert code == 1
-    assert "has no column 'Age' (MISSING=Age=-1); did you mean 'age'?" in said
+    assert "has no column 'Age' (MISSING=Age=-1); the nearest is 'age'." in said
     found = adopted(tmp_path, table, "--missing", "age=-1,age=99")
     assert found["columns"]["age"]["missing"] == ["-1", "99"]
 
@@ -268,7 +268,7 @@ def test_what_several_columns_leave_open_is_one_question(tmp_path: Path, capsys:
     said = asked(tmp_path, both, capsys)[1]
     answers = re.findall(r"TYPES='(\w+=date\(.*?\))'", said)
     assert len(answers) == 2
-    assert "400 like" in said
+    assert "400 cells like" in said
     assert adopted(tmp_path, both, "--types", ",".join(answers))["columns"]["second"]["type"] == "date"
 
 

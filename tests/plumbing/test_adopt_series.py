@@ -138,7 +138,7 @@ def test_years_are_times_where_time_names_them(years: list[float], adopt: Adopt)
         ("alike", [], "which rows are one series? Times of 'when' come more than once; say SERIES=column"),
         ("one", ["--time", "when"], "(TIME) holds no dates that can be read: is '2020-01-06' in every row"),
         ("apart", [], "column 'when' has one time only in each series; there is nothing to forecast"),
-        ("known", ["--known", " holiday, nothing"], "has no column 'nothing' (KNOWN)"),
+        ("known", ["--known", " holiday, nothing"], "has no column 'nothing' (KNOWN=nothing)"),
     ],
 )
 def test_what_can_not_be_decided_is_said(form: str, options: list[str], words: str, adopt: Adopt) -> None:

@@ -276,7 +276,7 @@ def test_each_row_is_written_as_it_was_into_one_of_the_two_files(tmp_path: Path,
     encoding, separator = {"western.csv": ("windows-1252", ";"), "wide.csv": ("utf-16", "\t")}.get(name, ("utf-8", ","))
     reading = usecase.Data("binary", "target", separator=separator, encoding=encoding)
     places = [tmp_path / "train" / name, tmp_path / "production" / name]
-    kept = holdout.cut(tmp_path / name, holdout.Holdout("", frozenset(), "", ("",), reading), places)
+    kept = holdout.cut(tmp_path / name, holdout.Holdout(None, "", reading), places)
     train, production = (pl.read_parquet(path.with_name(f"{name}.parquet")) for path in places)
     assert 60 < kept == production.height < 120
     assert sorted([*train.rows(), *production.rows()]) == sorted(TEXT.cast(pl.String).rows())

@@ -65,7 +65,6 @@ def test_labels_are_measured_and_kept_and_their_rows_can_be_learned_from(copy: M
     assert found["value"] == pytest.approx(roc_auc_score(joined["churned"] == "yes", joined["score"]))
     assert set(copy.states()) == {"DetectDrift"}
     assert "1,000 rows have a prediction and a label, 100 % of those scored" in said
-    assert "in an account the loop would say: Window adopted has not drifted, and by its labels auc is" in said
     learned = pl.read_parquet(copy.root / "data/adopted/train/labelled.parquet")
     assert learned.height == ROWS // 2
     assert set(learned.columns) == set(truth().columns)
@@ -114,7 +113,7 @@ def test_nonsense_is_refused_in_a_sentence_and_changes_nothing(copy: Miniature, 
 
 def test_what_is_missing_is_said(copy: Miniature) -> None:
     assert "DATA=file is needed" in copy.run("label", code=1)
-    assert "nowhere.csv does not exist" in copy.run("label", "--data", "nowhere.csv", code=1)
+    assert "nowhere.csv: no such file or folder" in copy.run("label", "--data", "nowhere.csv", code=1)
     said = copy.run("label", "--data", given(copy, truth()), "--window", "2026-01", code=1)
     assert "put its rows into data/2026-01/production/, run `make score`" in said
 
@@ -129,8 +128,6 @@ def test_labels_of_rows_that_data_named_are_measured_and_kept_apart_from_the_win
     said = copy.run("label", "--data", given(copy, labels))
     assert f"new_rows.csv was scored in run {run}" in said
     assert "600 rows have a prediction and a label, 86 % of those scored" in said
-    assert "new_rows.csv is no window" in said
-    assert "the loop would say" not in said
     assert pl.read_parquet(copy.root / f"local/labels/{run}/labels.parquet").height == 600
     after = sorted((file, file.stat().st_mtime_ns) for file in (copy.root / "data").rglob("*") if file.is_file())
     assert after == before

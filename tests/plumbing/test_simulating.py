@@ -4,26 +4,23 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
-import numpy as np
 import polars as pl
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from batchloop.container import measures as component
-from batchloop.container import metrics, tables
 from batchloop.container.job import InputError
-from batchloop.control import handlers, retraining, storage
+from batchloop.control import handlers, retraining
 from batchloop.control.reports import Performance
 from batchloop.engine.storage import Registry, Storage
 from batchloop.repository import Repository
 from batchloop.simulate import simulation
-from batchloop.simulate.account import Account, State
+from batchloop.simulate.account import Account
 from batchloop.simulate.loop import FIRST, Loop, Options, Stage, find_stages
 from batchloop.simulate.simulation import Row, Table
 from data import sample
@@ -37,7 +34,7 @@ NAMES = ["calm", "calm too", "drift", "drift", "bad drift", "drift more", "calm"
 
 
 def finish(loop: Loop) -> Loop:
-    while loop.step():
+    for _ in loop.ticks():
         pass
     return loop
 
@@ -141,7 +138,8 @@ def test_labels_that_arrive_later_are_retrained_on_and_released(tmp_path: Path) 
     said = handlers.object_created(event, world.aws, world.places, world.now)
     assert said.endswith("the model is retrained on window 2026-01-02.")
     assert handlers.object_created(event, world.aws, world.places, world.now) == "Nothing waits for this."
-    assert learned(finish(loop)) == ["calm", "drift unlabelled"]
+    loop.settle()
+    assert learned(loop) == ["calm", "drift unlabelled"]
 
 
 def test_a_model_that_is_expected_to_score_worse_is_retrained_in_the_simulation_too(tmp_path: Path) -> None:
@@ -158,18 +156,16 @@ def test_a_first_model_that_is_not_good_enough_ends_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", [False, True])
 def test_it_may_be_killed_around_every_write_and_ends_the_same(tmp_path: Path, after: bool) -> None:
     names = ["calm", "drift", "calm"]
-    whole = finish(open_quick(tmp_path / "whole", names))
-    wanted = lasting(whole)
-    counting = Dying(tmp_path / "counted" / "state.json")
-    finish(open_quick(tmp_path / "counted", names, counting))
-    assert counting.saves > 20
-    for last in range(1, counting.saves + 1):
+    whole = finish(open_quick(tmp_path / "whole", names, Dying))
+    assert isinstance(whole.account, Dying)
+    writes = len(whole.account.writes)
+    assert writes > 20
+    for last in range(1, writes + 1):
         folder = tmp_path / f"{last}"
         with pytest.raises(Killed):
-            finish(open_quick(folder, names, Dying(folder / "local" / "simulation" / "state.json", last, after)))
+            finish(open_quick(folder, names, partial(Dying, last=last, after=after)))
         again = finish(open_quick(folder, names))
-        assert lasting(again)["ticks"] == wanted["ticks"], last
-        assert lasting(again)["executions"] == wanted["executions"], last
+        assert lasting(again) == lasting(whole), last
         assert learned(again) == learned(whole), last
 
 
@@ -187,7 +183,7 @@ def test_labels_that_come_late_are_measured_by_one_step_and_retrained_on(tmp_pat
     [arn] = [arn for arn, run in world.state["executions"].items() if run["status"] == "Executing"]
     assert world.state["executions"][arn]["selected"] == ["DetectDrift"]
     assert world.state["executions"][arn]["source"] == world.state["ticks"][1]["run"]
-    finish(loop)
+    loop.settle()
     assert learned(loop) == ["calm", "known wrong unlabelled"]
     [run] = [run for run in world.state["executions"].values() if run["description"].startswith("Labels of")]
     assert "have come late: by its labels auc is 0.7, 0.8 on validation; labels are there" in run["description"]
@@ -202,32 +198,15 @@ def test_labels_that_are_there_are_measured_with_the_scoring_and_what_they_refut
     assert not any("selected" in run for run in loop.state["executions"].values())
 
 
-REFUSED_SELECTIONS: dict[str, dict[str, Any]] = {
-    "a step that is not there": {"SelectedSteps": [{"StepName": "Detect"}]},
-    "without what it needs": {"SelectedSteps": [{"StepName": "DetectDrift"}]},
-    "an execution that is not there": {
-        "SelectedSteps": [{"StepName": "DetectDrift"}],
-        "SourcePipelineExecutionArn": f"{ACCOUNT}:pipeline/team-case-dev-inference/execution/x",
-    },
-}
-
-
 GIVEN = [{"Name": "DataFingerprint", "Value": "x"}]
 
 
-@pytest.mark.parametrize("name", [*REFUSED_SELECTIONS, "one that has not ended", "one of another pipeline"])
-def test_a_selection_is_refused_as_the_service_refuses_it(quick: Loop, name: str) -> None:
-    sagemaker = quick.aws.sagemaker
-    about = {"PipelineParameters": GIVEN, "PipelineName": "team-case-dev-inference"}
-    source = sagemaker.start_pipeline_execution(**about, ClientRequestToken="a" * 64)["PipelineExecutionArn"]
-    run = quick.state["executions"][source]
-    if name == "one of another pipeline":
-        run |= {"status": "Succeeded", "pipeline": "team-case-dev-training"}
-    wanted = REFUSED_SELECTIONS.get(
-        name, {"SelectedSteps": [{"StepName": "DetectDrift"}], "SourcePipelineExecutionArn": source}
-    )
-    with pytest.raises(ClientError, match="ValidationException"):
-        sagemaker.start_pipeline_execution(**about, ClientRequestToken="b" * 64, SelectiveExecutionConfig=wanted)
+def test_a_selection_of_a_step_that_is_not_there_is_refused(quick: Loop) -> None:
+    """What the execution has to be whose results are used is asked where the steps run: see `graph.selected`."""
+    about = {"PipelineParameters": GIVEN, "PipelineName": "team-case-dev-inference", "ClientRequestToken": "b" * 64}
+    wanted = {"SelectedSteps": [{"StepName": "Detect"}]}
+    with pytest.raises(ClientError, match=r"ValidationException.*there is no step Detect"):
+        quick.aws.sagemaker.start_pipeline_execution(**about, SelectiveExecutionConfig=wanted)
 
 
 def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused(quick: Loop) -> None:
@@ -242,19 +221,6 @@ def test_a_token_that_was_used_starts_nothing_and_unknown_parameters_are_refused
         client.start_pipeline_execution(**request, PipelineParameters=[])
     with pytest.raises(ClientError, match="ResourceNotFound"):
         client.start_pipeline_execution(**request | {"PipelineName": "another"}, PipelineParameters=[])
-
-
-def test_a_write_over_an_unseen_value_is_noticed(quick: Loop) -> None:
-    ssm, name = quick.aws.ssm, quick.places.parameter("release")
-    seen = storage.read(ssm, name)
-    storage.write(ssm, seen, "somebody else's")
-    with pytest.raises(storage.Conflict):
-        storage.write(ssm, seen, "mine")
-    assert storage.read(ssm, f"{name}:1").text == "none"
-    with pytest.raises(ClientError, match="ParameterVersionNotFound"):
-        ssm.get_parameter(Name=f"{name}:9")
-    with pytest.raises(ClientError, match="ParameterAlreadyExists"):
-        ssm.put_parameter(Name=name, Value="x", Type="String")
 
 
 NAME = "/team/case/dev/x"
@@ -299,16 +265,6 @@ def test_a_parameter_takes_what_its_tier_holds_and_stays_in_the_larger_one() -> 
         parameter_tier({"Name": NAME, "Value": "x", "Tier": "Standard", "Overwrite": True}, before)
 
 
-def test_of_a_parameter_a_hundred_versions_are_kept(quick: Loop) -> None:
-    quick.state["parameters"][NAME] = [str(number) for number in range(1, 121)]
-    history = quick.aws.ssm.get_parameter_history(Name=NAME)["Parameters"]
-    assert [entry["Version"] for entry in history] == list(range(21, 121))
-    assert quick.aws.ssm.get_parameter(Name=f"{NAME}:21")["Parameter"]["Value"] == "21"
-    assert quick.aws.ssm.get_parameter(Name=NAME)["Parameter"]["Version"] == 120
-    with pytest.raises(ClientError, match="ParameterVersionNotFound"):
-        quick.aws.ssm.get_parameter(Name=f"{NAME}:20")
-
-
 KEYS = ["a/b/1.csv", "a/b/2.csv", "a/bc/1.csv", "a/d.csv", "e.csv", "a/b2"]
 
 
@@ -322,7 +278,7 @@ def buckets(tmp_path: Path) -> Iterator[tuple[Account, Any]]:
             real.put_object(Bucket="bucket", Key=key, Body=b"x")
             (tmp_path / "bucket" / key).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "bucket" / key).write_bytes(b"x")
-        yield Account(State(tmp_path / "state.json"), Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
+        yield Account(Storage(tmp_path), Registry(tmp_path), {}, ACCOUNT), real
 
 
 def test_objects_are_listed_as_s3_lists_them(buckets: tuple[Account, Any]) -> None:
@@ -343,12 +299,6 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
         assert bucket.get_object(Bucket="bucket", Key="e.csv")["Body"].read() == b"x"
         with pytest.raises(ClientError, match="NoSuchKey"):
             bucket.get_object(Bucket="bucket", Key="a/b")
-
-
-def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("{")
-    with pytest.raises(InputError, match="FRESH=yes"):
-        State(tmp_path / "state.json")
 
 
 # stages
@@ -373,10 +323,10 @@ def test_a_users_stages_come_by_name_with_numbers_by_value(tmp_path: Path) -> No
 
 def test_what_is_missing_of_stages_is_said(tmp_path: Path) -> None:
     repository = Repository(tmp_path, tmp_path / "local" / "simulation")
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="none is no folder of stages"):
         find_stages(repository, Options(stages=str(tmp_path / "none")))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no <stage>/production"):
+    with pytest.raises(InputError, match="empty is no folder of stages"):
         find_stages(repository, Options(stages=str(tmp_path / "empty")))
     folder = user_stages(tmp_path / "mine", "1", "2")
     (folder / "2" / "production" / "rows.csv").unlink()
@@ -391,12 +341,10 @@ def test_an_adopted_table_needs_stages_of_its_own(tmp_path: Path) -> None:
         find_stages(Repository(tmp_path, tmp_path / "local" / "simulation"), Options())
 
 
-def test_a_stage_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_stage_is_copied_once_and_without_hidden_files(tmp_path: Path) -> None:
     folder = user_stages(tmp_path / "mine", "1")
     (folder / "1" / "train" / ".hidden").write_text("x")
     stage = Stage(1, folder / "1")
-    (tmp_path / "window" / ".train").mkdir(parents=True)
-    (tmp_path / "window" / ".train" / "half").write_text("of an earlier attempt")
     stage.copy(tmp_path / "window")
     stage.copy(tmp_path / "window")
     files = sorted(path.relative_to(tmp_path / "window").as_posix() for path in (tmp_path / "window").rglob("*.*"))
@@ -418,60 +366,38 @@ def test_the_sample_s_stages_are_the_same_bytes_and_keep_their_labels(tmp_path: 
 # what predictions were worth
 
 
-def scored(task: str, rows: int = 400) -> tuple[Any, pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """A use case, predictions with labels, and the same as the component's own metrics take them."""
-    random = np.random.default_rng(3)
-    classes = {"binary": ("no", "yes"), "multiclass": ("c", "a", "b"), "regression": ()}[task]
-    identity = pl.Series("id", [str(number) for number in range(rows)])
-    if task == "regression":
-        labels, predicted = random.normal(size=rows), random.normal(size=rows)
-        names = pl.Series(labels)
-    else:
-        labels = random.integers(0, len(classes), rows).astype(float)
-        raw = random.random((rows, len(classes))) + 0.7 * np.eye(len(classes))[labels.astype(int)]
-        shares = raw / raw.sum(axis=1, keepdims=True)
-        predicted = shares[:, 1] if task == "binary" else shares
-        names = pl.Series([classes[int(label)] for label in labels])
-    metadata = {"task": task, "classes": list(classes), "threshold": 0.5}
-    frame = tables.table(identity, predicted, metadata).with_columns(names.alias("label"))
-    if task != "regression":
-        frame = frame.with_columns(pl.col("prediction").cast(pl.String))
-    return (classes, frame, labels, predicted)
+def predicted(rows: pl.DataFrame, right: bool = True) -> pl.DataFrame:
+    """What a model that is always right, or always wrong, says of the first stage's rows."""
+    churns = (pl.col("churned") == "yes") == right
+    identity = pl.concat_str(pl.lit("1:"), "customer_id").alias("customer_id")
+    named = pl.when(churns).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("prediction")
+    return rows.select(identity, named, churns.cast(pl.Float64).alias("score"), pl.lit(None, pl.String).alias("error"))
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_metrics_are_those_of_the_algorithm(task: str) -> None:
-    classes, frame, labels, predicted = scored(task)
-    expected = component.measure(task, labels, predicted, 0.5)
-    for name in metrics.NAMES[task]:
-        data, gate = SimpleNamespace(task=task, classes=classes), SimpleNamespace(metric=name)
-        case: Any = SimpleNamespace(data=data, gate=gate, prediction=SimpleNamespace(threshold=0.5))
-        assert simulation.measure(case, frame) == pytest.approx(expected[name], abs=1e-9), name
-
-
-def test_rows_without_a_label_or_a_prediction_count_for_nothing() -> None:
-    _, frame, _, _ = scored("binary")
-    whole = simulation.measure(CASE, frame)
-    more = frame.with_columns(pl.lit("broken").alias("error"), pl.lit("no").alias("label"))
-    unlabelled = frame.with_columns(pl.lit(None, pl.String).alias("label"))
-    assert simulation.measure(CASE, pl.concat([frame, more, unlabelled], how="vertical_relaxed")) == whole
-    assert simulation.measure(CASE, unlabelled) is None
-    assert simulation.measure(CASE, frame.with_columns(pl.lit("no").alias("label"))) is None
-
-
-@pytest.mark.parametrize(("where", "known"), [("production", 20), ("train", 10), ("nowhere", 0)])
-def test_labels_are_found_in_production_or_by_id_in_train(tmp_path: Path, where: str, known: int) -> None:
-    rows = sample.customers(20, 1)
+@pytest.mark.parametrize(("where", "value"), [("production", 1.0), ("train", 1.0), ("nowhere", None)])
+def test_rows_are_measured_by_labels_in_production_or_by_id_in_train(
+    tmp_path: Path, where: str, value: float | None
+) -> None:
+    """Rows without a label or a prediction, and those of other stages, count for nothing."""
+    rows = sample.customers(40, 1)
     for part in ("production", "train"):
         (tmp_path / "1" / part).mkdir(parents=True)
-    (rows if where == "production" else rows.drop("churned")).write_csv(tmp_path / "1" / "production" / "a.csv")
-    late = rows.head(10) if where == "train" else rows.head(10).drop("churned")
+    label = pl.when(pl.int_range(40) < 30).then("churned").alias("churned")  # of ten the label is not known
+    labelled = rows.with_columns(label)
+    (labelled if where == "production" else rows.drop("churned")).write_csv(tmp_path / "1" / "production" / "a.csv")
+    late = labelled if where == "train" else rows.drop("churned")
     late.write_csv(tmp_path / "1" / "train" / "a.csv")
-    loop = open_quick(tmp_path / "account", ["calm"])
-    found = simulation.labels(loop, Stage(1, tmp_path / "1"))
-    assert found.height == known
-    wanted = dict(zip("1:" + rows["customer_id"], rows["churned"], strict=True))
-    assert all(wanted[row["id"]] == row["label"] for row in found.iter_rows(named=True))
+    broken = predicted(rows[20:30], right=False).with_columns(error=pl.lit("broken"))
+    others = predicted(rows, right=False).with_columns(pl.col("customer_id").str.replace("1:", "2:"))
+    answers = pl.concat([predicted(rows[:20]), broken, predicted(rows[30:], right=False), others])
+    assert simulation.measure(CASE, Stage(1, tmp_path / "1"), answers) == value
+
+
+def test_labels_of_one_class_measure_nothing(tmp_path: Path) -> None:
+    rows = sample.customers(40, 1)
+    (tmp_path / "1" / "production").mkdir(parents=True)
+    rows.with_columns(churned=pl.lit("no")).write_csv(tmp_path / "1" / "production" / "a.csv")
+    assert simulation.measure(CASE, Stage(1, tmp_path / "1"), predicted(rows)) is None
 
 
 def test_a_pipeline_is_reduced_to_what_its_transform_needs() -> None:
@@ -583,7 +509,6 @@ def test_a_window_that_is_expected_to_score_worse_is_one_of_the_alarms() -> None
         result.verdict()[1] == "1 of 2 windows drifted, 1 more was expected to score worse, and 0 led to a new release."
     )
     assert simulation.page(result).count('class="marked"') == 2
-    assert worse.remark == "tick 2 was expected to score worse and stays at 0.600: No budget."
     assert simulation.shown(known(0.7, None, None)) == "0.700"
 
 

@@ -2,9 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from batchloop import local
 from batchloop.container import files, raw, realised, usecase
 from batchloop.container.job import InputError, column_hint, listed
 from batchloop.container.usecase import UseCase
-from batchloop.engine import running, storage
+from batchloop.engine import running
 from batchloop.engine.graph import Selection
 from batchloop.engine.running import Order, RunSummary
 from batchloop.pipelines import definitions
@@ -52,8 +51,7 @@ def label(repository: Repository, data: str, window: str, on: str) -> int:
     if finished.failed:
         local.report(repository, finished)
         return 1
-    decided = _decided(repository, scored, summary.drift(), finished.identity)
-    print("", *summary.labelled(), *decided, *summary.places(), sep="\n")
+    print("", *summary.labelled(), *summary.places(), sep="\n")
     return 0
 
 
@@ -69,10 +67,8 @@ def _scored(repository: Repository, pipeline: str, window: str) -> Scored:
         last = last or found.name
     other = f" The last scoring was of {last}: leave WINDOW= out for its labels." if last else ""
     window = window or repository.window()
-    raise InputError(
-        f"window {window} was not scored here: put its rows into data/{window}/production/, run `make score`, and give "
-        f"the labels then.{other}"
-    )
+    first = f"put its rows into data/{window}/production/, run `make score`, and give the labels then"
+    raise InputError(f"window {window} was not scored here: {first}.{other}")
 
 
 def _of(repository: Repository, record: Mapping[str, Any]) -> Scored:
@@ -90,8 +86,6 @@ def _taken(repository: Repository, data: str, scored: Scored) -> str:
     if not data:
         raise InputError("DATA=file is needed: a table with the id of each scored row, and its label.")
     source = Path(data).expanduser().absolute()
-    if not source.exists():
-        raise InputError(f"{data} does not exist.")
     if not scored.rows.exists():
         raise InputError(f"{repository.shown(scored.rows)} was scored, and is gone: put it back, or score again.")
     case = usecase.load(repository.root / "usecase.toml")
@@ -111,11 +105,9 @@ def _by_row(case: UseCase, source: Path, scored: Scored) -> None:
     """
     new = {file.name.split(".")[0]: file for file in files.find(source)}
     if not realised.same_rows(case, source, scored.rows):
-        raise InputError(
-            f"[data] id is empty, so labels and predictions meet by file and row number, and {source.name} holds other "
-            f"rows than those that were scored of {scored.name}; give the scored files with the label added, under the "
-            "same names, or give the table an id."
-        )
+        other = f"{source.name} holds other rows than those that were scored of {scored.name}"
+        remedy = "give the scored files under the same names, with the label added, or give the table an id"
+        raise InputError(f"[data] id is empty, so rows meet by file and number, and {other}; {remedy}.")
     if source.resolve().is_relative_to(scored.labels.resolve()):
         return
     scored.labels.mkdir(parents=True, exist_ok=True)
@@ -140,10 +132,8 @@ def _by_id(case: UseCase, source: Path, scored: Scored) -> None:
         given, known = (
             ", ".join(repr(value) for value in table.head(3).select(shown).to_series()) for table in (labels, rows)
         )
-        raise InputError(
-            f"{source.name}: none of its {labels.height:,} ids ({given} …) is among the {rows.height:,} rows that were "
-            f"scored ({known} …); is it the table of {scored.name}?"
-        )
+        others = f"among the {rows.height:,} rows that were scored ({known} …); is it the table of {scored.name}"
+        raise InputError(f"{source.name}: none of its {labels.height:,} ids ({given} …) is {others}?")
     said = [f"{source.name}: {labels.height:,} rows with labels, {unknown:,} of them of no scored row"]
     kept = scored.labels / LABELS
     if kept.is_file():
@@ -215,21 +205,3 @@ def _labels(case: UseCase, source: Path) -> tuple[pl.DataFrame, int]:
         wanted = "a number" if not case.data.classes else f"one of {listed(case.data.classes)}"
         raise InputError(f"{source.name}: column {target!r} holds {shown}, and a label is {wanted}.")
     return labels, broken
-
-
-def _decided(repository: Repository, scored: Scored, report: Mapping[str, Any], identity: str) -> Iterator[str]:
-    """What the loop would decide in an account, where this is the first window that it sees."""
-    from batchloop.control import reports, retraining  # noqa: PLC0415 - the control plane's
-    from batchloop.control.decision import DecisionContext, Memory, Observation, decide  # noqa: PLC0415
-    from batchloop.control.names import Settings  # noqa: PLC0415
-
-    if not (window := scored.window):
-        yield f"{scored.name} is no window: the loop in an account decides by data/<window>/production/ only"
-        return
-    rules, now = Settings.of(repository.tables()), datetime.now(UTC)
-    released = (storage.read_release(repository.release) or {}).get("artifacts", {}).get("baseline", "")
-    baseline, time = retraining.baseline_id(scored.run["parameters"]["Baseline"]), now.isoformat(timespec="seconds")
-    figures = reports.observation_fields(report, rules.minimum_rows)
-    seen = Observation(window, identity, time, baseline=baseline, **figures)
-    context = DecisionContext(now, frozenset({window}), baseline=retraining.baseline_id(released) if released else "")
-    yield f"in an account the loop would say: {decide(Memory(), seen, rules, context).reason}"

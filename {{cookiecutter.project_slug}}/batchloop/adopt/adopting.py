@@ -4,7 +4,6 @@ Of usecase.toml [data], [columns], [gate] and the split's method change; comment
 """
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
@@ -15,21 +14,22 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 import tomlkit
 
 from batchloop.adopt import columns, dates, forecasting, groups, holdout, numbers, pictures, roles, source
 from batchloop.adopt.columns import Decision
+from batchloop.adopt.forecasting import Forecast
 from batchloop.adopt.groups import Entity
 from batchloop.adopt.holdout import FEWEST, Holdout
 from batchloop.adopt.profile import MISSING, Profile, own_markers, profile
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Options, Question, Table, row
-from batchloop.container import files, formats, raw, usecase
-from batchloop.container.job import InputError, plain
+from batchloop.container import files, formats, raw, report, settings, usecase
+from batchloop.container.job import InputError, listed, plain
 from batchloop.container.usecase import Data, UseCase
 
+HERE = Path(__file__).parent
 NUMBERED = re.compile(r"column_\d+")  # how the columns of a file without names are called
 FORM = ("separator", "encoding", "decimal", "thousands", "header")  # how the text of CSV files is read
 PLACEHOLDER = "__columns"  # where the lines of [columns] come in
@@ -54,7 +54,7 @@ class Contract:
     entity: Entity | None
     repeating: Sequence[str]
     holdout: Holdout | None
-    forecast: forecasting.Found | None = None
+    forecast: Forecast | None = None
 
     @property
     def used(self) -> list[Decision]:
@@ -88,49 +88,40 @@ def main(arguments: list[str]) -> int:
 def adopt(options: Options) -> None:
     """Write usecase.toml and data/adopted/. Raises Question or InputError, and then nothing has been written."""
     options = pictures.gathered(options)
-    table = source.read(options)
-    if (with_pictures := pictures.embedded(options, table)) is not options:
-        form = table.reading  # of the table that was given, as others of its kind will be
-        options, table = with_pictures, replace(source.read(with_pictures), reading=form)
     try:
+        table = source.read(options)
+        if (with_pictures := pictures.embedded(options, table)) is not options:
+            form = table.reading  # of the table that was given, as others of its kind will be
+            options, table = with_pictures, replace(source.read(with_pictures), reading=form)
         decided = _decided(table, _matched(options, table.frame.collect_schema().names()))
         text, case = _rewrite(options.usecase, decided)
         found = _check(decided, case)
         kept = holdout.write(table.files, options.folder, options.usecase, text, decided.holdout)
     except pl.exceptions.PolarsError as error:
-        raise files.explain(error, table.files) from None
+        raise files.explain(error, files.find(options.data)) from None
     _report(decided, case, found, kept)
 
 
 def _matched(options: Options, names: Sequence[str]) -> Options:
     """The options with the columns that they name, blanks apart. Raises InputError for one that is none, or is two."""
-    for key in ("label", "id", "time", "group", "series"):
-        said = getattr(options, key)
-        alike = [name for name in names if said and name.strip() == said.strip()]
-        if len(alike) == 1 and said not in names:
-            options = replace(options, **{key: alike[0]})  # type: ignore[arg-type]
-    given = {"LABEL": options.label, "ID": options.id, "TIME": options.time}
-    given |= {f"TYPES {name}": name for name in options.columns}
-    given |= {f"MISSING={text}": name for text in options.markers if (name := text.rpartition("=")[0])}
-    given["GROUP"] = "" if options.group in NO_GROUP else options.group
-    given["SERIES"] = "" if options.series in NO_GROUP else options.series
-    for option, name in given.items():
-        if name and name not in names:
-            there = f"{_nearest(name, names)} It has {_listed(names)}."
-            raise InputError(f"{options.data.name} has no column {name!r} ({option}){there}")
-    for first, second in combinations([option for option in given if option.isalpha()], 2):
+    named = {key: getattr(options, key) for key in ("label", "id", "time", "group", "series")}
+    for key, said in named.items():
+        alike = [name for name in names if name.strip() == said.strip()]
+        named[key] = alike[0] if len(alike) == 1 and said not in ("", *names) else said
+    none = {key for key in ("group", "series") if named[key] in NO_GROUP}
+    given = {key.upper(): name for key, name in named.items() if key not in none}
+    for first, second in combinations(given, 2):
         if given[first] and given[first] == given[second]:
             raise InputError(f"column {given[first]!r} can't be both {first} and {second}.")
-    return options
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    """What could be meant by a name that is not there."""
-    if NUMBERED.fullmatch(name):
-        return "; if the file begins with data, say HEADER=no."
-    same = [each for each in names if each.strip().lower() == name.strip().lower()]
-    near = same or difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    given |= {f"KNOWN={name}": name for name in options.known_columns}
+    given |= {f"TYPES {name}": name for name in options.columns}
+    given |= {f"MISSING={text}": name for text in options.markers if (name := text.rpartition("=")[0])}
+    for option, name in given.items():
+        if name and name not in names:
+            hint = settings.nearest(name, names)
+            hint = "if the file begins with data, say HEADER=no" if NUMBERED.fullmatch(name) else hint
+            raise InputError(f"{options.data.name} has no column {name!r} ({option}); {hint}.")
+    return replace(options, **named)
 
 
 def _profile(table: Table, options: Options) -> tuple[Profile, dict[str, Sequence[str]]]:
@@ -151,11 +142,9 @@ def _decided(table: Table, options: Options) -> Contract:
     """The contract. Raises Question or InputError."""
     found, added = _profile(table, options)
     decisions = columns.decide(found)
-    dated = [each for each in decisions.values() if each.type == "date"]
-    moments = {each.name: dates.moments(each.column, each.format) for each in dated}
+    moments = {name: dates.moments(each.column, each.format) for name, each in decisions.items() if each.type == "date"}
     if not options.missing:
-        strays = [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in decisions.values()]
-        columns.ask_missing(found, strays, moments.values())
+        columns.ask_missing(found, decisions.values(), moments.values())
     time = decisions[options.time] if options.time else None
     if time and time.type != "date":
         raise InputError(f"column {time.name!r} (TIME) holds no dates that can be read: {time.why or time.type}.")
@@ -165,9 +154,9 @@ def _decided(table: Table, options: Options) -> Contract:
     if options.id:
         roles.check_id(found.columns[options.id])
     key = options.id or roles.find_id(found)
-    used = {name: each.type for name, each in decisions.items()}
-    group, entity, repeating = groups.choose(found, used, (key, options.time))
-    special = {found.label.name, key, options.time, group} - {""}
+    used = {name: each.type for name, each in decisions.items() if name not in (key, options.time)}
+    group, entity, repeating = groups.choose(found, used)
+    special = {key, options.time, group} - {""}
     ordered = sorted(moments.items(), key=lambda each: -each[1].order)  # the clearest first
     events = {name: each.event for name, each in ordered if each.event and name not in special}
     chosen = _chosen(found, [each for name, each in decisions.items() if name not in special], label.task, bool(key))
@@ -189,16 +178,15 @@ def _of_series(
 ) -> Contract:
     """The contract of a table of series. Raises Question or InputError."""
     numeric = replace(found, options=replace(found.options, task="regression"))
-    decided = forecasting.decide(found, decisions, moments, roles.label(numeric))
-    special = {found.label.name, decided.time.name, decided.series["id"], found.options.id}
+    time, label, kept, forecast = forecasting.decide(found, decisions, moments, roles.label(numeric))
+    special = (time.name, forecast.series["id"], found.options.id)
     chosen = []
-    for name, decision in decisions.items():
+    for decision in [each for name, each in decisions.items() if name not in special]:
         reason = roles.identifier_reason(decision.column)
-        chosen += [] if name in special else [replace(decision, type="", why=reason) if reason else decision]
-    known = [each.name for each in chosen if each.type and each.name in decided.series["known"]]
-    decided.series["known"] = known
-    kept = decided.holdout
-    return Contract(found, decided.label, "", decided.time, "", chosen, added, {}, None, (), kept, decided)
+        chosen.append(replace(decision, type="", why=reason) if reason else decision)
+    known = forecast.series["known"]
+    forecast.series["known"] = [each.name for each in chosen if each.type and each.name in known]
+    return Contract(found, label, "", time, "", chosen, added, {}, None, (), kept, forecast)
 
 
 def _chosen(found: Profile, decisions: Sequence[Decision], task: str, keyed: bool) -> list[Decision]:
@@ -294,7 +282,7 @@ def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
     """What training will read: numbers of rows, and why the first of them break it. Raises InputError for too many."""
     seen = contract.profile
     table = raw.read(seen.options.data, case, labelled=True)
-    ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len().alias("rows"))
+    ragged, rows = row(table.frame, pl.col(raw.RAGGED).count(), pl.len())
     name = pl.col(contract.id).cast(pl.String) if contract.id else pl.lit(None)
     broken = table.frame.filter(pl.col(raw.BROKEN)).select(raw.FILE, raw.ROW, raw.ERROR, name)
     first = broken.head(FIRST).collect(engine="streaming").rows()
@@ -309,22 +297,16 @@ def _check(contract: Contract, case: UseCase) -> dict[str, Any]:
 
 def _report(contract: Contract, case: UseCase, found: Mapping[str, Any], kept: int) -> None:
     """Print what was decided, and why, and what to do now."""
-    reading, folder = contract.profile.table.reading, Path(__file__).parent
-    loader = jinja2.FileSystemLoader(folder)
-    texts = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - no page
-    filters = {"number": "{:,}".format, "repr": repr, "quote": shlex.quote, "listed": _listed, "printable": _printable}
-    texts.filters |= filters
+    reading = contract.profile.table.reading
     form = {key: getattr(reading, key) for key in FORM if getattr(reading, key) != getattr(Data, key)}
     width = min(40, max((len(_printable(each.name)) for each in contract.decisions), default=0))
-    given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form}
-    print(plain(texts.get_template("adopted.jinja").render(given, width=width, shown=SHOWN, fewest=FEWEST)))
+    given = {"contract": contract, "case": case, "found": found, "kept": kept, "form": form, "width": width}
+    functions = {"repr": repr, "quote": shlex.quote, "printable": _printable, "names": _names}
+    print(plain(report.render("adopted.jinja", HERE, **given, **functions, shown=SHOWN, fewest=FEWEST)))
 
 
-def _listed(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
-    names = list(names)
-    more = f" … and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(map(repr, names[:LISTED])) + more
+def _names(names: Iterable[str]) -> str:
+    return listed(map(repr, names), LISTED)
 
 
 def _printable(name: str) -> str:

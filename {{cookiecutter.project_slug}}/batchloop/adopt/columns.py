@@ -81,8 +81,8 @@ def _decide(column: Column, profile: Profile) -> Decision:
     if picture or reason:
         return Decision(column, "image", picture[1], picture[0]) if picture else Decision(column, "", reason)
     if isinstance(column.kind, pl.Date | pl.Datetime):
-        zone = getattr(column.kind, "time_zone", None) or ""
-        zone = wish if zone and wish else zone
+        own = getattr(column.kind, "time_zone", None) or ""
+        zone = own and (wish or own)
         return Decision(column, "date", f"in the time of {zone}" if zone else "", dates.written(column), zone)
     words = {text.lower() for text in column.texts}
     yes, no = words & set(raw.TRUE), words & set(raw.FALSE)  # 0 and 1 stay numbers, which take a 2 as well
@@ -188,10 +188,11 @@ def known_markers(profile: Profile) -> dict[str, Sequence[str]]:
     }
 
 
-def ask_missing(profile: Profile, strays: Sequence[Suspect], moments: Iterable[Moments]) -> None:
-    """Raises Question for whatever could mean "no value"; `strays` are texts among dates."""
-    few = [suspect for suspect in strays if 0 < len(suspect[0]) <= FEW_WORDS]
-    suspects = [*_suspects(profile), *few, *(suspect for each in moments for suspect in each.suspects)]
+def ask_missing(profile: Profile, decisions: Iterable[Decision], moments: Iterable[Moments]) -> None:
+    """Raises Question for whatever could mean "no value"."""
+    few = [each for each in decisions if 0 < len(each.strays) <= FEW_WORDS]
+    suspects = _suspects(profile) + [(each.strays, f"{each.name!r} holds {each.why.partition(';')[0]}") for each in few]
+    suspects += [suspect for each in moments for suspect in each.suspects]
     if suspects:
         texts = dict.fromkeys(text for texts, _ in suspects for text in texts)
         told = "; ".join(why for _, why in suspects[:SHOWN])
@@ -209,11 +210,9 @@ def _suspects(profile: Profile) -> list[Suspect]:
     columns = [column for name, column in profile.columns.items() if name not in told]
     far = [column for column in columns if column is not label or column.distinct > LABELS]
     words = list[Suspect]()
-    for column in columns:
-        if column is not label:
-            words += _words(column, profile.tolerated)
-        elif not any(map(DIGIT.search, column.odd)):  # a word in a label that is not said to be an amount is a class
-            words += _words(column, profile.tolerated if task else 0)
+    for column in columns:  # a word in a label that is not said to be an amount is a class
+        if column is not label or not any(map(DIGIT.search, column.odd)):
+            words += _words(column, 0 if column is label and not task else profile.tolerated)
     marked, others = label.present - label.numbers - label.unmarked, label.distinct - len(label.marked)
     rare = others == 2 or (others > 2 and marked <= FEW_CELLS * label.present)
     if label.marked and rare and not (task or classes or _words(label, 0)):

@@ -8,7 +8,7 @@ from functools import partial
 import polars as pl
 
 from batchloop.adopt.profile import FEW, Column, Profile
-from batchloop.adopt.source import Question, row, types_option
+from batchloop.adopt.source import asked_of, row, types_option
 from batchloop.container import values
 from batchloop.container.formats import EPOCHS
 from batchloop.container.job import InputError
@@ -74,7 +74,7 @@ def find(column: Column, profile: Profile) -> Match | None:
     wish = profile.options.dates
     reads = _reads(column, wish)
     forms = [form for form, fits in reads.items() if fits.sum() >= CLEARLY * fits.len()]
-    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum().alias(form) for form in forms))
+    counts = row(column.cells(), *(_read(pl.col("t"), form).is_null().sum() for form in forms))
     unread = dict(zip(forms, counts, strict=True))
     least = min(unread.values(), default=0)
     if not forms or least > profile.tolerated:
@@ -85,10 +85,8 @@ def find(column: Column, profile: Profile) -> Match | None:
     best = [form for form in best if form == wish] or [form for form in best if form[:2] == wish[:2]] or best
     orders = {form[:2]: form for form in reversed(best) if form[:2] in ("%d", "%m") and "%b" not in form.lower()}
     if len(orders) > 1:
-        raise Question(
-            f"column {column.name!r}: is {column.texts[0]!r} day or month first? "
-            f"Say DATES={orders['%d']} or DATES={orders['%m']}."
-        )
+        both = (f"DATES={orders[first]}" for first in ("%d", "%m"))
+        raise asked_of(column.name, f"is {column.texts[0]!r} day or month first", *both)
     strays = column.cells().filter(_read(pl.col("t"), best[0]).is_null()).unique().sort("t").head(EXAMPLES)
     return best[0], least, strays.collect(engine="streaming")["t"].to_list() if least else []
 
@@ -125,14 +123,11 @@ def _check_one_format(column: Column, tolerated: int, reads: dict[str, pl.Series
         return
     first = pl.coalesce(pl.when(_read(pl.col("t"), form).is_not_null()).then(pl.lit(form)) for form in chain)
     counts = column.cells().group_by(first.alias("form")).agg(pl.len().alias("n"), pl.col("t").first())
-    held = counts.drop_nulls().sort("n", descending=True).collect(engine="streaming")
+    held = counts.drop_nulls().sort("n", descending=True).select("n", "t", "form").collect(engine="streaming")
     if held["n"][1:].sum() > tolerated:
-        told = ", ".join(f"{count:,} like {text!r} ({form})" for form, count, text in held.rows())
-        forms = types_option(column.name, f"date({'|'.join(chain)})")
-        raise Question(
-            f"column {column.name!r} has dates in several formats: {told}. Say {forms} to read them, a date that fits "
-            f"two by the first of them; or {types_option(column.name, 'out')}."
-        )
+        forms, out = (types_option(column.name, kind) for kind in (f"date({'|'.join(chain)})", "out"))
+        read = f"{forms} to read them, a date that fits two by the first,"
+        raise asked_of(column.name, "are these dates in several formats", read, out, cells=held.rows())
 
 
 def _moments(texts: pl.Series, form: str) -> pl.Series:
@@ -160,9 +155,13 @@ def since_1970(column: Column) -> Match | None:
 
 def _as_moments(column: Column, milliseconds: bool) -> bool:
     """Whether the rows are in the order of a column's numbers, or nearly each has its own of milliseconds."""
-    order = pl.corr(pl.col("n").rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0).alias("order")
-    ordered, distinct = row(column.cells(n=column.number()), order, pl.col("n").n_unique())
+    ordered, distinct = row(column.cells(n=column.number()), _order(pl.col("n")), pl.col("n").n_unique())
     return bool((milliseconds and distinct >= UNIQUE * column.present) or ordered >= ORDERED)
+
+
+def _order(value: pl.Expr) -> pl.Expr:
+    """How far values rise or fall with the rows, from 0 to 1: the rank correlation."""
+    return pl.corr(value.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0)
 
 
 def are_years(column: Column) -> bool:
@@ -176,7 +175,7 @@ def written(column: Column) -> str:
     moment = pl.col(column.name)
     if column.kind == pl.Date:
         return DAYS[0]
-    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(n)).any().alias(n) for n in ("1d", "1s")))
+    timed, split = row(column.table.frame, *((moment != moment.dt.truncate(part)).any() for part in ("1d", "1s")))
     zone = "%#z" if getattr(column.kind, "time_zone", None) else ""
     return f"{DAYS[0]} %H:%M:%S{'%.f' if split else ''}{zone}" if timed or zone else DAYS[0]
 
@@ -188,14 +187,11 @@ def zone(column: Column, wish: str, form: str) -> str:
     if not form.endswith("%#z"):
         return "UTC" if form.endswith(OF_UTC) else ""
     counts = column.cells(o=column.plain.str.extract(OFFSET)).group_by("o").len().sort("len", "o", descending=True)
-    offsets = counts.collect(engine="streaming").rows()
-    if not any(re.search("[1-9]", text) for text, _ in offsets):
+    offsets = counts.select("len", "o").collect(engine="streaming").rows()
+    if not any(re.search("[1-9]", text) for _, text in offsets):
         return "UTC"
-    told = ", ".join(f"{count:,} cells have {text}" for text, count in offsets[:4])
-    raise Question(
-        f"column {column.name!r}: whose clock shows the hour? {told}. Say TIME_ZONE=Europe/Berlin (or another), or "
-        "TIME_ZONE=UTC."
-    )
+    zones = "TIME_ZONE=Europe/Berlin (or another)", "TIME_ZONE=UTC"
+    raise asked_of(column.name, "whose clock shows the hour", *zones, cells=offsets[:4])
 
 
 @dataclass(frozen=True)
@@ -222,26 +218,18 @@ def moments(column: Column, form: str) -> Moments:
     else:
         moment = _read(column.plain, form).cast(pl.Int64)
     frame = column.cells(at=moment)
-    low, high = row(frame, at.min().alias("low"), at.max())
+    low, high = row(frame, at.min(), at.max())
     if low is None:
         told = f"column {column.name!r}: {column.texts[0]!r} is no date like {form or 'those that are read'}"
         raise InputError(f"{column.table.files[0].name}: {told}; say its own format.")
-    order = pl.corr(at.rank(), pl.int_range(pl.len())).fill_nan(None).abs().fill_null(0.0)
-    counts = [
-        pl.len(),
-        at.n_unique(),
-        order,
-        (at % (DAY * 1_000_000) != 0).any(),
-        (at == low).sum(),
-        (at == high).sum(),
-    ]
-    counts += [at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)]
-    found = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
-    present, distinct, ordered, clocks, *cells, after_low, before_high = found
+    rows = pl.len(), at.n_unique(), _order(at), (at % (DAY * 1_000_000) != 0).any()
+    inner = at.filter(at > low).min().fill_null(high), at.filter(at < high).max().fill_null(low)
+    found = row(frame, *rows, (at == low).sum(), (at == high).sum(), *inner)
+    present, distinct, ordered, clocks, *cells, after, before = found
     suspects = []
-    for end, count, following in zip((low, high), cells, (after_low, before_high), strict=True):
+    for end, count, following in zip((low, high), cells, (after, before), strict=True):
         day = str(pl.Series([end], dtype=pl.Datetime("us")).dt.strftime("%Y-%m-%d")[0])
-        far = abs(end - following) > max(before_high - after_low, 1)
+        far = abs(end - following) > max(before - after, 1)
         if distinct > FEW and stands_out(count, (present, distinct), far, day in USUAL):
             texts = column.texts_where(moment == end)
             suspects.append((texts, f"{texts[0]} stands in {count:,} cells of {column.name!r}, as no other date"))

@@ -13,7 +13,7 @@ import polars as pl
 from batchloop.adopt import dates
 from batchloop.adopt.columns import Decision
 from batchloop.adopt.dates import Moments
-from batchloop.adopt.holdout import Holdout
+from batchloop.adopt.holdout import Holdout, among
 from batchloop.adopt.profile import Profile, text
 from batchloop.adopt.roles import Label
 from batchloop.adopt.source import NO_GROUP, Question, row, types_option
@@ -33,15 +33,12 @@ PART = re.compile(r"(quarter|month|week|day|hour)s?", re.IGNORECASE)  # names of
 
 
 @dataclass(frozen=True)
-class Found:
-    """The values of [series], [drift] and the time column; `holdout` is to come, `shared` rows have a period twice."""
+class Forecast:
+    """The values of [series], [drift] minimum_rows, and how many rows share their period with another one."""
 
     series: dict[str, Any]
-    time: Decision
-    label: Label
     minimum_rows: int
     shared: int
-    holdout: Holdout
 
 
 def asked(usecase: Path) -> bool:
@@ -49,11 +46,12 @@ def asked(usecase: Path) -> bool:
     return usecase.is_file() and "series" in settings.read(usecase, usecase.name)[0]
 
 
-def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Moments], label: Label) -> Found:
-    """Raises Question where the table does not tell which column is the time or the series."""
-    options, dated = found.options, [each for each in decisions.values() if each.type == "date"]
-    if options.time:
-        dated = [each for each in dated if each.name == options.time]
+def decide(
+    found: Profile, decisions: dict[str, Decision], moments: dict[str, Moments], label: Label
+) -> tuple[Decision, Label, Holdout, Forecast]:
+    """The time, the label, and the rows to come. Raises Question where the table tells no time or series."""
+    options = found.options
+    dated = [decisions[name] for name in moments if options.time in ("", name)]
     if len(dated) != 1:
         years = [each.name for each in decisions.values() if dates.are_years(each.column)]
         names = ", ".join(repr(each.name) for each in dated) or "no column"
@@ -76,18 +74,14 @@ def decide(found: Profile, decisions: dict[str, Decision], moments: dict[str, Mo
     keyed = rows.select("series", period.alias("period")).unique()
     late = keyed.filter(pl.col("period") > pl.col("period").max() - horizon).with_columns(pl.col("period") - back)
     counted = len(late.join(keyed, on=["series", "period"], how="semi"))
-    words = f"the last {horizon} by {time.name!r}"
-    keys = tuple(key for key in (name, time.name) if key)
-    kept = Holdout(
-        time.name, frozenset(last["text"]), words, column.markers, found.table.reading, found.label.name, keys
-    )
-    known = [each.strip() for each in options.known.split(",") if each.strip()]
-    if unknown := [each for each in known if each not in found.columns]:
-        raise InputError(f"{options.data.name} has no column {unknown[0]!r} (KNOWN).")
+    words, keys = f"the last {horizon} by {time.name!r}", tuple(filter(None, (name, time.name)))
+    held = among(column, last["text"].unique().to_list())
+    kept = Holdout(held, words, found.table.reading, found.label.name, keys)
+    known = options.known_columns
     told = {"id": name, "horizon": horizon, "frequency": frequency, "season_length": season, "known": known}
     why = f"{label.why.partition(';')[0]}; the gate asks for less error than the seasonal naive forecast has"
     judged = replace(label, task="forecasting", why=why, metric="relative_mase", limit=1.0, lead=-0.01)
-    return Found(told, time, judged, min(MANY, max(FEWEST, counted)), shared, kept)
+    return time, judged, kept, Forecast(told, min(MANY, max(FEWEST, counted)), shared)
 
 
 def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
@@ -99,14 +93,13 @@ def _series(found: Profile, decisions: dict[str, Decision], time: str) -> str:
         raise InputError(f"{time!r} and {part!r} say together when a row happened; {one}.")
     if wish:
         return "" if wish in NO_GROUP else wish
-    frame = found.table.frame
     several = [name for name, each in decisions.items() if each.type in ("category", "number") and name != time]
     several = [name for name in several if name != found.label.name]
-    counts = [pl.len(), pl.col(time).n_unique(), *(pl.struct(time, name).n_unique() for name in several)]
-    rows, alone, *both = row(frame, *(each.alias(str(place)) for place, each in enumerate(counts)))
+    both = [pl.struct(time, name).n_unique() for name in several]
+    rows, alone, *counts = row(found.table.frame, pl.len(), pl.col(time).n_unique(), *both)
     if alone == rows:
         return ""
-    fit = [name for name, count in zip(several, both, strict=True) if count == rows]
+    fit = [name for name, count in zip(several, counts, strict=True) if count == rows]
     fit = [name for name in fit if ROWS * found.columns[name].distinct <= rows] or fit
     if len(fit) != 1:
         raise Question(

@@ -42,6 +42,11 @@ class Entity:
     counter: str = ""
 
     @property
+    def hinted(self) -> bool:
+        """Whether its name or the order of the rows says what its values do not."""
+        return (self.called or self.together) and self.repeated >= REPEATED
+
+    @property
     def clear(self) -> bool:
         """Whether rows of one value are more alike than chance and a category's meaning make them."""
         if self.values < FEWEST or self.repeated < REPEATED or self.derived:
@@ -54,32 +59,26 @@ class Entity:
         return steady or (self.called and self.values > MANY and self.rows <= NAMED)
 
 
-def choose(profile: Profile, used: Mapping[str, str], taken: Sequence[str]) -> tuple[str, Entity | None, list[str]]:
+def choose(profile: Profile, used: Mapping[str, str]) -> tuple[str, Entity | None, list[str]]:
     """The column whose rows stay together, "" for none, what is known of it, and further columns that repeat.
 
-    `used` are the types of the columns, `taken` those with another role. Raises InputError for a GROUP without groups.
+    `used` are the types of the columns without another role. Raises InputError for a GROUP without groups.
     """
     wish = profile.options.group
     if wish and wish not in NO_GROUP:
-        entity, wrong = _entity(profile, profile.columns[wish], [profile.label.name]), ""
-        if entity.values < 3:
-            wrong = f"{entity.values} values; three parts need one each"
-        elif not entity.repeated:
-            wrong = "another value in every row"
-        if wrong:
+        entity = _entity(profile, profile.columns[wish], [profile.label.name])
+        if entity.values < 3 or not entity.repeated:
+            few = f"{entity.values} values; three parts need one each"
+            wrong = few if entity.values < 3 else "another value in every row"
             told = f"column {wish!r} (GROUP) holds {wrong}. Leave GROUP away, or name another column."
             raise InputError(f"{profile.table.files[0].name}: {told}")
         return wish, entity, []
-    entities = _find(profile, {name: kind for name, kind in used.items() if name not in taken})
+    entities = _find(profile, used)
     clear = entities[0] if entities and entities[0].clear else None
-    repeating = [
-        each.column.name
-        for each in entities
-        if each is not clear and (each.clear or ((each.called or each.together) and each.repeated >= REPEATED))
-    ]
+    others = [each for each in entities if each is not clear and (each.clear or each.hinted)]
     if wish:
         return "", clear, []
-    return clear.column.name if clear else "", clear, repeating
+    return clear.column.name if clear else "", clear, [each.column.name for each in others]
 
 
 def _find(profile: Profile, used: Mapping[str, str]) -> list[Entity]:

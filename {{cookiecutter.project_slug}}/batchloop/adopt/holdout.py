@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batchloop.adopt.profile import Profile, text
+from batchloop.adopt.profile import Column, Profile, text
 from batchloop.adopt.source import row
 from batchloop.container import artifacts, files
 from batchloop.container.job import InputError
@@ -24,12 +24,10 @@ WINDOW, PARTS = "adopted", ("train", "production")
 
 @dataclass(frozen=True)
 class Holdout:
-    """The rows with one of `values` in `column`, or a tenth at random without a column; `words` say which they are."""
+    """The rows of a file that are `held`, or a tenth at random without it; `words` say which they are."""
 
-    column: str
-    values: frozenset[str]
+    held: pl.Expr | None
     words: str
-    markers: Sequence[str]
     reading: Data
     label: str = ""  # of series: the rows are to come, after all others, and their labels come later
     keys: tuple[str, ...] = ()
@@ -41,24 +39,27 @@ def choose(profile: Profile, time: str, moment: pl.Expr | None, group: str) -> H
     if rows < FEWEST:
         return None
     if not name:
-        return Holdout("", frozenset(), "drawn at random", (), reading)
-    column = profile.columns[name]
-    frame = column.table.frame.select(column.text.alias("text"))
+        return Holdout(None, "drawn at random", reading)
+    column, values = profile.columns[name], list[str]()
     if moment is not None:
-        both = column.table.frame.select(column.text.alias("text"), moment.alias("at")).drop_nulls()
+        both = column.cells(text=column.text, at=moment)
         late = both.filter(pl.col("at") >= pl.col("at").quantile(1 - SHARE, "higher"))
-        values = frozenset(late.select(pl.col("text").unique()).collect(engine="streaming")["text"])
+        values = late.select(pl.col("text").unique()).collect(engine="streaming")["text"].to_list()
     else:  # groups in an order of chance, as many as hold a tenth of the rows; one that is too large is passed over
-        counts = dict(frame.drop_nulls().group_by("text").len().collect().iter_rows())
-        held, chosen = 0, list[str]()
+        counts = dict(column.cells(text=column.text).group_by("text").len().collect().iter_rows())
+        held = 0
         for value in sorted(counts, key=lambda value: blake2b(value.encode(), digest_size=8).digest()):
             if held < SHARE * rows and held + counts[value] <= MOST * rows:
-                chosen.append(value)
+                values.append(value)
                 held += counts[value]
-        values = frozenset(chosen)
-    (taken,) = row(frame, pl.col("text").is_in(list(values)).sum())
+    (taken,) = row(column.table.frame, column.text.is_in(values).sum())
     words = f"the last by {name!r}" if time else f"of {len(values):,} {name!r}"
-    return Holdout(name, values, words, column.markers, reading) if 0 < taken <= MOST * rows else None
+    return Holdout(among(column, values), words, reading) if 0 < taken <= MOST * rows else None
+
+
+def among(column: Column, values: list[str]) -> pl.Expr:
+    """Whether a cell of the files is one of these values."""
+    return text(column.name, column.markers, column.table.reading.decimal).is_in(values).fill_null(value=False)
 
 
 def write(found: Sequence[Path], folder: Path, usecase: Path, contract: str, holdout: Holdout | None) -> int:
@@ -97,10 +98,7 @@ def cut(file: Path, holdout: Holdout | None, paths: Sequence[Path]) -> int:
     if not holdout:
         return 0
     frame, name = files.scan(file, holdout.reading), file.name.split(".")[0]  # one draw, whatever kind of file it is
-    held = pl.concat_str(pl.lit(name), ROW).hash() < SHARE * 2**64
-    if holdout.column:
-        cells = text(holdout.column, holdout.markers, holdout.reading.decimal)
-        held = cells.is_in(list(holdout.values)).fill_null(False)
+    held = pl.concat_str(pl.lit(name), ROW).hash() < SHARE * 2**64 if holdout.held is None else holdout.held
     rows = 0
     parts = [frame.filter(~held), frame.filter(held)]
     if label := holdout.label:

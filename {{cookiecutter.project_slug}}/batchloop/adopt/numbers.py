@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from batchloop.adopt.profile import FEW, Column, Profile
-from batchloop.adopt.source import CHARACTERS, Question, Table, row, types_option
+from batchloop.adopt.source import CHARACTERS, Table, asked_of, row, types_option
 from batchloop.container.formats import CLOCKS
 from batchloop.container.values import CLOCK
 
@@ -70,11 +70,9 @@ class Shapes:
             return
         texts, name = [*self.column.odd, *self.column.texts], self.column.name
         shown = {sign: next((t for t in texts if re.search(rf"[{sign}]\d+\D*$", t)), "") for sign in ".,"}
-        told = " and ".join(f"{self.counts[sign]:,} cells like {text!r}" for sign, text in shown.items())
-        both, out = types_option(name, f"number({'|'.join(map(self.format, shown))})"), types_option(name, "out")
-        raise Question(
-            f"column {name!r} has two decimal signs: {told}. Say {both} to read both, or {out} to leave it out."
-        )
+        both, out = (types_option(name, kind) for kind in (f"number({'|'.join(map(self.format, shown))})", "out"))
+        cells = [(self.counts[sign], text) for sign, text in shown.items()]
+        raise asked_of(name, "are these two decimal signs", f"{both} to read both", out, cells=cells)
 
 
 def read(profile: Profile) -> Table:
@@ -123,15 +121,12 @@ def _share(pattern: str, texts: Sequence[str]) -> float:
 def _clock(column: Column) -> str:
     """Raises Question for clocks of two parts among some of three."""
     text, three = pl.col("t"), pl.col("t").str.count_matches(":") == 2
-    shown = text.filter(three).first().alias("three"), text.filter(~three).first().alias("two")
-    count, first, last = row(column.cells(), three.sum(), *shown)
+    count, first, last = row(column.cells(), three.sum(), text.filter(three).first(), text.filter(~three).first())
     if not ODD * column.present < count < (1 - ODD) * column.present:
         return CLOCKS[0]
-    hours, minutes = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
-    raise Question(
-        f"column {column.name!r}: are {last!r} hours and minutes ({first!r} stands in {count:,} cells), or minutes and "
-        f"seconds? Say {hours} or {minutes}."
-    )
+    both = (types_option(column.name, f"number({clock})") for clock in CLOCKS)
+    what = f"is {last!r} in hours and minutes, or in minutes and seconds"
+    raise asked_of(column.name, what, *both, cells=[(count, first)])
 
 
 def _number_formats(column: Column) -> list[str]:
@@ -165,20 +160,20 @@ def _one_unit(column: Column, dresses: pl.DataFrame, own: str) -> bool:
         return True
     if column.distinct <= FEW or not all(map(UNITS.fullmatch, units)):
         return False
-    told = ", ".join(f"{cells:,} cells like {text!r}" for cells, text in dresses.select("cells", "t").rows())
-    reads = types_option(column.name, f"number({'|'.join(dresses['form']).replace(PLAIN, own)})")
-    raise Question(
-        f"column {column.name!r} has numbers in different units: {told}. Write them in one; or say "
-        f"{f'{reads} if the numbers mean the same, ' if '' in alike else ''}"
-        f"{types_option(column.name, 'category')} or {types_option(column.name, 'out')}."
+    reads, *others = (
+        types_option(column.name, kind)
+        for kind in (f"number({'|'.join(dresses['form']).replace(PLAIN, own)})", "category", "out")
     )
+    options = [f"{reads} if the numbers mean the same", *others] if "" in alike else others
+    cells = dresses.select("cells", "t").rows()
+    raise asked_of(column.name, "are these numbers in different units, best written in one", *options, cells=cells)
 
 
 def _shapes(columns: Sequence[Column]) -> Iterator[Shapes]:
     """The columns of which nearly all cells but words are numbers in one of the shapes, counted over all rows."""
     wanted, number = PATTERNS | GROUPS, pl.col("t").str.extract(DRESS, 3)
     for each in columns:
-        measures = [number.str.contains(pattern).sum().alias(shape) for shape, pattern in wanted.items()]
+        measures = [number.str.contains(pattern).sum() for pattern in wanted.values()]
         digits, *cells = row(each.cells(), pl.col("t").str.contains(r"\d").sum(), *measures)
         counts = dict(zip(wanted, cells, strict=True))
         if sum(counts[shape] for shape in SHAPES) < max(NEARLY * digits, LEAST * each.present):
@@ -200,7 +195,5 @@ def _decimal(shapes: Sequence[Shapes], points: int) -> str:
     column = unclear[0].column
     example = next(iter([*filter(MARKED.search, column.texts), *column.odd, *column.texts]))
     sign = next(sign for sign in OTHER if sign in example)
-    raise Question(
-        f"column {column.name!r}: is {example!r} one of thousands, or has it three decimals? "
-        f"Say DECIMAL={OTHER[sign]} for thousands, DECIMAL={sign} for decimals."
-    )
+    options = f"DECIMAL={OTHER[sign]} for thousands", f"DECIMAL={sign} for decimals"
+    raise asked_of(column.name, f"is {example!r} one of thousands, or has it three decimals", *options)

@@ -114,17 +114,10 @@ def _is_table(file: Path) -> bool:
 
 
 def embedded(options: Options, table: Table) -> Options:
-    """The options, with the same table that has bytes in the place of a column of paths, or of bytes with a path."""
+    """The options, with the same table that has bytes in the place of a column of paths."""
     if find_spec("PIL") is None:
         return options
     folder, schema = table.files[0].parent, table.frame.collect_schema()
-    packed = [
-        n for n, kind in schema.items() if isinstance(kind, pl.Struct) and "bytes" in [f.name for f in kind.fields]
-    ]
-    if packed:
-        file = files.scratch("pictures-") / f"{options.data.stem}.parquet"
-        table.frame.with_columns(pl.col(packed).struct.field("bytes").name.keep()).sink_parquet(file)
-        return replace(options, data=file)
     texts = [name for name, kind in schema.items() if kind == pl.String]
     some = table.frame.select(texts).head(LOOKED_AT).collect()
     named = {name: _there(some[name].drop_nulls(), folder) for name in texts}

@@ -190,8 +190,7 @@ def _counted(columns: Sequence[Column], label: str) -> Iterator[Column]:
 
 def _measured(frame: pl.LazyFrame, measures: list[dict[str, pl.Expr]]) -> list[dict[str, Any]]:
     """One pass for the measures of all columns, a dictionary each; no pass where there is nothing to measure."""
-    wanted = [each.alias(f"{place}.{key}") for place, some in enumerate(measures) for key, each in some.items()]
-    found = iter(row(frame, *wanted))
+    found = iter(row(frame, *(each for some in measures for each in some.values())))
     return [{key: next(found) for key in each} for each in measures]
 
 

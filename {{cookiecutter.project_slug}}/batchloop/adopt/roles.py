@@ -14,10 +14,6 @@ from batchloop.container import raw
 from batchloop.container.job import InputError
 
 MOST_CLASSES, CLEARLY_NUMBERS = 20, 50  # distinct whole numbers
-TAKEN = {  # what whole numbers are taken for, and how to say otherwise
-    "multiclass": ("classes", "amounts, counts or grades say TASK=regression"),
-    "regression": ("amounts", "classes say TASK=multiclass"),
-}
 FEW, OFTEN = 20, 20  # values, and rows of each, that a model can learn something of
 DIGIT = re.compile(r"\d")
 IDENTITY = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|key|index|rowid)($|[\W_]))|[a-z](Id|ID|id)$")
@@ -60,8 +56,9 @@ def label(profile: Profile) -> Label:
     _check(profile, name)
     task = wish or _task(column, name)
     if not wish and task != "binary" and column.numbers == column.present and column.whole and column.distinct <= MANY:
-        taken, other = TAKEN[task]
-        assumed = f"{column.distinct} whole numbers, taken as {taken}; for {other}"
+        other = "classes; for amounts, counts or grades say TASK=regression"
+        other = other if task == "multiclass" else "amounts; for classes say TASK=multiclass"
+        assumed = f"{column.distinct} whole numbers, taken as {other}"
     if task == "regression":
         return _regression(column, name, f"{assumed}; " if assumed else "")
     if column.distinct > MANY:
@@ -69,10 +66,9 @@ def label(profile: Profile) -> Label:
     ordered = pl.col("t").cast(pl.Float64, strict=False), pl.col("t")  # classes that are numbers keep their order
     texts = column.cells(t=column.text).group_by("t").len().sort(*ordered, nulls_last=True)
     counts = dict(texts.collect(engine="streaming").iter_rows())
-    if task == "binary" and len(counts) != 2:
-        raise InputError(f"{name} holds {len(counts)} values; a binary task has two.")
-    if task == "multiclass" and len(counts) < 3:
-        raise InputError(f"{name} holds {len(counts)} values; a multiclass task has three or more.")
+    if (task == "binary") != (len(counts) == 2):
+        has = "two" if task == "binary" else "three or more"
+        raise InputError(f"{name} holds {len(counts)} values; a {task} task has {has}.")
     return _binary(counts) if task == "binary" else _multiclass(counts, assumed)
 
 
@@ -109,9 +105,7 @@ def _task(column: Column, name: str) -> str:
         if column.distinct > MOST_CLASSES:
             which = "classes or amounts? Say TASK=multiclass or TASK=regression."
             raise Question(f"{name} holds {column.distinct} whole numbers: {which}")
-    elif column.distinct > MANY:
-        if column.numbers <= column.present / 2:
-            raise InputError(f"{name} holds {column.distinct:,} different texts; it can't be classes.")
+    elif column.distinct > MANY and column.numbers > column.present / 2:
         raise InputError(
             f"{name} holds numbers, but also {column.odd[0]!r} ({column.present - column.numbers:,} such cells); "
             f"say MISSING={shlex.quote(column.odd[0])}, or TASK=regression to leave such rows out, or mend them."
@@ -219,7 +213,7 @@ def _correlated(label: Column, columns: Sequence[Column]) -> dict[str, str]:
     numbers = {f"c{place}": each for place, each in enumerate(columns) if each.numbers == each.present}
     read = [each.number().alias(place) for place, each in numbers.items()]
     both = label.table.frame.select(label.number().alias("label"), *read)
-    correlations = row(both, *(pl.corr(place, "label").alias(place) for place in numbers))
+    correlations = row(both, *(pl.corr(place, "label") for place in numbers))
     same = [each.name for each, r in zip(numbers.values(), correlations, strict=True) if abs(r or 0.0) > 1 - 1e-9]
     return dict.fromkeys(same, f"says the same as the label; {ADVICE}")
 
@@ -234,7 +228,7 @@ def _determined(label: Column, columns: Sequence[Column]) -> dict[str, str]:
         sided = classes.height == 2 and ((classes[place] == 0) | (classes[place] == classes["len"])).all()
         if sided and column.present < column.rows >= 2 * ROWS_A_VALUE:
             found[column.name] = f"has a value for one class only; {ADVICE}"
-    pairs = [pl.struct(c, "label").hash().filter(pl.col(c).is_not_null()).n_unique().alias(c) for c in few]
+    pairs = [pl.struct(c, "label").hash().filter(pl.col(c).is_not_null()).n_unique() for c in few]
     for (place, column), count in zip(few.items(), row(frame, *pairs), strict=True):
         held = (classes[place] > 0).sum()
         if count == column.distinct == held:

@@ -48,7 +48,7 @@ SUM = re.compile(r"(grand |sub)?totals?|sums?|(gesamt)?summen?|(ins)?gesamt|somm
 AMOUNT = re.compile(r"-?\d+(\.\d*)?")
 GAP = re.compile("NA|N/A|NAN|NULL|NONE|[?]", re.I)
 NOTE = re.compile(r"(source|quelle|notes?|anmerkung(en)?|stand|hinweis|\*|©|#).*|.*\S\s+\S.*", re.I)
-Records = Sequence[tuple[int, Sequence[str]]]  # with the numbers of their lines
+Records = list[tuple[int, Sequence[str]]]  # with the numbers of their lines
 CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", NONE: ""}
 
 
@@ -98,10 +98,21 @@ class Options:
         return found
 
     @property
+    def known_columns(self) -> list[str]:
+        return [name.strip() for name in self.known.split(",") if name.strip()]
+
+    @property
     def markers(self) -> list[str]:
         """The texts of MISSING, which commas separate; one in quotes may hold a comma."""
         texts = next(csv.reader([self.missing], skipinitialspace=True), [])
         return [] if self.missing.strip() == NONE else [text.strip() for text in texts]
+
+
+def asked_of(column: str, what: str, *options: str, cells: Iterable[Sequence[Any]] = ()) -> Question:
+    """What a column leaves open, with the options that answer it; `cells` are counts, texts and maybe their formats."""
+    told = [f"{count:,} cells like {text!r}{''.join(f' ({each})' for each in form)}" for count, text, *form in cells]
+    shown = f" ({', '.join(told)})" if told else ""
+    return Question(f"column {column!r}: {what}{shown}? Say {' or '.join(options)}.")
 
 
 def types_option(name: str, kind: str) -> str:
@@ -129,11 +140,12 @@ class Table:
 
 def row(frame: pl.LazyFrame, *expressions: pl.Expr) -> tuple[Any, ...]:
     """What expressions give that are one value each, in one pass over the rows; no pass where there are none."""
-    return frame.select(expressions).collect(engine="streaming").row(0) if expressions else ()
+    named = [each.alias(f"{place}") for place, each in enumerate(expressions)]
+    return frame.select(named).collect(engine="streaming").row(0) if named else ()
 
 
 def read(options: Options) -> Table:
-    """Open the files. Raises Question, or InputError for missing or damaged ones, or names that can't be used."""
+    """Open the files. Raises Question, PolarsError, or InputError for missing or damaged ones and unusable names."""
     _check_workbook(options.data)
     found = files.find(options.data)
     size = sum(file.stat().st_size for file in found)
@@ -146,24 +158,24 @@ def read(options: Options) -> Table:
     except (*files.DAMAGED, RuntimeError):
         reading = Data("binary", options.label)  # opening the file says better what is wrong with it
     for file in [] if options.header else found:
-        _check_title(file, reading)
+        _check_names(file, reading)
     frame = pl.concat([files.scan(file, reading).drop(raw.ROW) for file in found], how="diagonal_relaxed")
     if any(file.suffix.lower() != ".parquet" for file in found):  # each look then reads the columns that it needs
         parsed = files.scratch("adopt-") / "table.parquet"
-        try:
-            frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            raise files.explain(error, found) from None
+        frame.sink_parquet(parsed, compression="lz4", statistics=False, engine="streaming")
         frame = pl.scan_parquet(parsed, glob=False)
     schema = frame.collect_schema()
     lasting = [name for name, kind in schema.items() if kind in (pl.Time, pl.Duration)]
-    hours = frame.with_columns(pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR)
+    hours = pl.col(lasting).cast(pl.Duration("us")).dt.total_microseconds() / HOUR
+    packed = [name for name, kind in schema.items() if isinstance(kind, pl.Struct) and "bytes" in dict(kind)]
+    pictures = [pl.col(name).struct.field("bytes").alias(name) for name in packed]  # as Hugging Face has them
     for name in schema:
         if not usable(name):
             raise InputError(f"{found[0].name}: column {name!r}: names like __… and ^…$ are taken; rename the column.")
     _check_rows(found[-1].name, frame)
     say(f"looking at {len(schema):,} columns, then checking every row")
-    return Table(hours, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
+    read_as = frame.with_columns(hours, *pictures)
+    return Table(read_as, tuple(found), reading, dict.fromkeys(lasting, CLOCKS[0]))
 
 
 def _check_workbook(file: Path) -> None:
@@ -195,8 +207,6 @@ def _reading(found: Sequence[Path], options: Options) -> Data:
     if len(separator.encode()) > 1 or separator in ("\n", "\r", '"'):
         raise InputError(f"SEPARATOR={options.separator} is no sign between cells; say one ASCII character, or tab.")
     separator = separator or max(files.SEPARATORS, key=lambda sign: _cuts(_records(head, sign), sign))
-    if not options.header:
-        _check_names_come_first(texts[0], [cells for _, cells in _records(head, separator)])
     return Data("binary", options.label, separator=separator, encoding=encoding, header=options.header != "no")
 
 
@@ -283,16 +293,18 @@ def _alike(cell: str, below: set[str], form: re.Pattern[str]) -> bool:
     return not NUMBER.fullmatch(cell) and cell in below
 
 
-def _check_title(file: Path, reading: Data) -> None:
-    """Raises Question where the names seem to stand in a later line than the first, below a title."""
-    unit, lines = "line", list[tuple[int, Sequence[str]]]()
+def _check_names(file: Path, reading: Data) -> None:
+    """Raises Question where the first line is data, or the names seem to stand in a later one, below a title."""
+    unit, lines = "line", Records()
     if file.name.lower().endswith(".parquet"):
         frame = files.scan(file, reading).drop(raw.ROW).head(TITLES).collect()
         rows = [["" if cell is None else str(cell) for cell in row] for row in frame.rows()]
         unit, lines = "row", [(0, frame.columns), *enumerate(rows, 1)]
     else:
         with suppress(*files.DAMAGED, RuntimeError):  # which is told where the file is opened
-            lines = list(_records(_beginning(file, reading.encoding), reading.separator)[:TITLES])
+            lines = _records(_beginning(file, reading.encoding), reading.separator)
+        _check_names_come_first(file, [cells for _, cells in lines])
+        lines = lines[:TITLES]
     held = [[cell.strip() for cell in cells if not MADE_UP.fullmatch(cell.strip())] for _, cells in lines]
     names, label, full = held[0] if held else [], reading.label.strip(), median(map(len, held)) if held else 0
     sparse = 2 * len(names) < full or (label not in names and 2 * len(names) <= full)
@@ -345,9 +357,8 @@ def _below_the_table(frame: pl.LazyFrame, held: dict[str, str], texts: Sequence[
         return False
     text, others = pl.col(name).str.strip_chars(), [(key, cell) for key, cell in cells if key != name]
     amounts = {key: float(cell) for key, cell in others if AMOUNT.fullmatch(cell) and not kinds[key].is_nested()}
-    rest = pl.col(list(amounts)).cast(pl.Float64, strict=False).filter(text != first).max().name.suffix(" ")
-    counts = (text == first).sum().alias("same"), text.str.contains(r"\S\s+\S").sum().alias("worded")
-    same, worded, *most = row(frame, *counts, rest)
+    rest = [pl.col(name).cast(pl.Float64, strict=False).filter(text != first).max() for name in amounts]
+    same, worded, *most = row(frame, (text == first).sum(), text.str.contains(r"\S\s+\S").sum(), *rest)
     pairs = zip(amounts.values(), most, strict=True)
     largest = bool(most) and all(high is None or high <= amount for amount, high in pairs)
     return bool(same == 1 and (len(held) < width or largest if totals else worded <= LAST))
@@ -361,16 +372,14 @@ def _amount_of_the_rest(frame: pl.LazyFrame) -> str:
     cells = frame.select(texts.str.replace(",", ".", literal=True))
     last = next(cells.tail(1).collect(engine="streaming").iter_rows(named=True), {})
     amounts = {name: text for name, text in last.items() if text and AMOUNT.fullmatch(text)}
-    apart: dict[str, list[bool]] = {"sum": [], "mean": []}
-    digits = 0
+    fits, digits = list[list[bool]](), 0  # whether it is the sum, and the mean
     for name, text in amounts.items():
         number, amount, after = pl.col(name).cast(pl.Float64, strict=False), float(text), len(text.partition(".")[2])
-        varying = (number.max() > number.min()).alias("varies")
-        total, count, varies = row(cells, number.sum().alias("sum"), number.count().alias("count"), varying)
+        total, count, varies = row(cells, number.sum(), number.count(), number.max() > number.min())
         if varies and count > LAST:
             digits += after
-            for what, others in (("sum", 1), ("mean", count - 1)):
-                apart[what].append(abs((total - amount) / others - amount) > 0.51 * 10.0**-after)
+            near = 0.51 * 10.0**-after
+            fits.append([abs((total - amount) / others - amount) <= near for others in (1, count - 1)])
+    sums, means = map(all, zip(*fits, strict=True)) if len(fits) > 1 else (False, False)
     # a mean must say more than whole numbers do, which may well be that of a column
-    found = [what for what, each in apart.items() if len(each) > 1 and not any(each)]
-    return next((what for what in found if what == "sum" or digits >= DIGITS), "")
+    return "sum" if sums else "mean" if means and digits >= DIGITS else ""

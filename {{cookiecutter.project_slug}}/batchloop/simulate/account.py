@@ -1,18 +1,16 @@
 """What stands in for AWS in a simulation: one client for all services, and what it keeps.
 
-What is no file in its storage is kept in one JSON file, replaced in one rename. A simulation that is killed goes on
-from it. What was under way is done again, and what was being told is told again: events may come twice in AWS too, and
-the functions are made for that.
+What is no file in its storage lasts as long as the program. A simulation that is killed is gone through again from its
+beginning, where the engine finds each step that had ended: the same executions come from the same data.
 """
 
 import base64
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,46 +19,34 @@ from botocore.exceptions import ClientError
 
 from batchloop.container.job import InputError
 from batchloop.engine import graph
-from batchloop.engine.storage import Registry, Storage, write_json
+from batchloop.engine.storage import Registry, Storage
 
 Answer = dict[str, Any]
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
-KEPT_VERSIONS = 100  # of a parameter
+VERSION = 1  # of a pipeline, the only one
 
 
-class State(dict[str, Any]):
-    """The account's parameters, executions and approvals, and the loop's ticks and clock; only `save` makes it last."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            super().__init__(json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            super().__init__(now="", parameters={}, executions={}, approvals={}, told=[], ticks=[])
-        except ValueError:
-            raise InputError(f"{file.name} is damaged; FRESH=yes begins the simulation anew.") from None
-
-    def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.file, self)
+def begun() -> Answer:
+    """Parameters, executions and approvals, the loop's ticks and its clock."""
+    return {"now": "", "parameters": {}, "executions": {}, "approvals": {}, "ticks": []}
 
 
-def client_error(call: str, code: str, why: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": why}}, call)
+def refusal(code: str, why: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": why}}, "simulated")
 
 
 @dataclass(frozen=True)
 class Account:
-    """Answers as boto3's clients do: `definitions` are pipelines' versions by name, the first 1, `arn` begins ARNs.
+    """Answers as boto3's clients do: `definitions` are pipelines' only versions by name, `arn` begins ARNs.
 
     There is no ECR: a simulation's images are this machine's, which nobody looks for.
     """
 
-    state: State
     storage: Storage
     registry: Registry
-    definitions: Mapping[str, Sequence[Mapping[str, Any]]]
+    definitions: Mapping[str, Mapping[str, Any]]
     arn: str
+    state: Answer = field(default_factory=begun)
 
     def get_paginator(self, name: str) -> Any:
 
@@ -69,156 +55,122 @@ class Account:
 
         return SimpleNamespace(paginate=paginate)
 
-    # SSM: parameters with all their versions, oldest first
+    # SSM: parameters with all their versions, oldest first; nobody else writes them
 
     def get_parameter(self, **request: Any) -> Answer:
-        """The newest version, or the one of `Name:version`."""
-        name, _, version = request["Name"].partition(":")
-        versions = self._versions("GetParameter", name)
-        if found := [its for its in versions if version in ("", str(its["Version"]))]:
-            return {"Parameter": found[-1]}
-        raise client_error("GetParameter", "ParameterVersionNotFound", f"{name} has no version {version}")
+        return {"Parameter": self.get_parameter_history(**request)["Parameters"][-1]}
 
     def get_parameter_history(self, **request: Any) -> Answer:
-        return {"Parameters": self._versions("GetParameterHistory", request["Name"])}
+        if (name := request["Name"]) not in self.state["parameters"]:
+            raise refusal("ParameterNotFound", name)
+        about, values = {"Name": name, "Type": "String"}, self.state["parameters"][name]
+        return {
+            "Parameters": [{**about, "Value": value, "Version": version} for version, value in enumerate(values, 1)]
+        }
 
     def put_parameter(self, **request: Any) -> Answer:
-        name, known = request["Name"], self.state["parameters"]
-        if name in known and not request.get("Overwrite"):
-            raise client_error("PutParameter", "ParameterAlreadyExists", f"{name} exists")
-        known.setdefault(name, []).append(request["Value"])
-        self.state.save()
-        return {"Version": len(known[name])}
+        versions = self.state["parameters"].setdefault(request["Name"], [])
+        versions.append(request["Value"])
+        return {"Version": len(versions)}
 
-    def _versions(self, call: str, name: str) -> list[Answer]:
-        """The hundred that are kept."""
-        if name not in self.state["parameters"]:
-            raise client_error(call, "ParameterNotFound", name)
-        values = [*enumerate(self.state["parameters"][name], 1)][-KEPT_VERSIONS:]
-        return [{"Name": name, "Type": "String", "Value": value, "Version": version} for version, value in values]
-
-    # SNS and CloudWatch: messages and metrics, which can come twice, a line each in a file
+    # SNS and CloudWatch: messages, which can come twice, a line each in a file; metrics are not kept
 
     def publish(self, **request: Any) -> Answer:
-        self._append("notices", {"time": self.state["now"], **request})
+        with self.storage.root.with_name("notices.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps({"time": self.state["now"], **request}, ensure_ascii=False) + "\n")
         return {"MessageId": f"{len(request['Message'])}"}
 
-    def put_metric_data(self, **request: Any) -> Answer:
-        for entry in request["MetricData"]:
-            line = {"time": entry["Timestamp"].isoformat(), "namespace": request["Namespace"]}
-            self._append("metrics", {**line, "name": entry["MetricName"], "value": entry["Value"]})
+    def put_metric_data(self, **_: Any) -> Answer:
         return {}
-
-    def _append(self, name: str, line: Answer) -> None:
-        with (self.state.file.parent / f"{name}.jsonl").open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     # S3: objects are the files below the storage's folder; empty folders do not exist, as in S3
 
     def list_objects_v2(self, **request: Any) -> Answer:
         """Keys in their order, the first MaxKeys of them; with a Delimiter what begins alike is one prefix."""
-        root, prefix = self.storage.root / request["Bucket"], request.get("Prefix", "")
-        inside = os.walk(root / prefix.rpartition("/")[0])
-        paths = (Path(folder, name).relative_to(root) for folder, _, names in inside for name in names)
+        bucket, prefix, found = request["Bucket"], request.get("Prefix", ""), list[tuple[str, Path]]()
+        with suppress(InputError):  # where nothing is
+            found = self.storage.files(f"s3://{bucket}/{prefix}")
         folders, objects = dict[str, None](), []
-        for key in sorted(key for key in (path.as_posix() for path in paths) if key.startswith(prefix)):
+        for key, path in sorted((path.relative_to(self.storage.root / bucket).as_posix(), path) for _, path in found):
             below = key.removeprefix(prefix)
             if request.get("Delimiter") and "/" in below:
                 folders[f"{prefix}{below.partition('/')[0]}/"] = None
             else:
-                with (root / key).open("rb") as file:
-                    tag = hashlib.file_digest(file, "sha256").hexdigest()
-                objects.append({"Key": key, "Size": (root / key).stat().st_size, "ETag": tag})
-        found = objects[: request.get("MaxKeys")]
-        prefixes = [{"Prefix": name} for name in folders]
-        return {"Contents": found, "CommonPrefixes": prefixes, "IsTruncated": len(found) < len(objects)}
+                objects.append({"Key": key, "Size": path.stat().st_size, "ETag": _digest(path).hex()})
+        return {"Contents": objects[: request.get("MaxKeys")], "CommonPrefixes": [{"Prefix": name} for name in folders]}
 
     def get_object(self, **request: Any) -> Answer:
-        path = self.storage.root / request["Bucket"] / request["Key"]
-        if not path.is_file():
-            raise client_error("GetObject", "NoSuchKey", request["Key"])
-        return {"Body": io.BytesIO(path.read_bytes())}
+        return {"Body": io.BytesIO(self._object(request).read_bytes())}
 
     def head_object(self, **request: Any) -> Answer:
         """Nothing has versions here; a checksum has whatever was written or copied with one, and here that is all."""
-        path = self.storage.root / request["Bucket"] / request["Key"]
-        if not path.is_file():
-            raise client_error("HeadObject", "404", request["Key"])
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        return {"ContentLength": path.stat().st_size, "ChecksumSHA256": base64.b64encode(digest).decode()}
+        path = self._object(request, "404")
+        return {"ContentLength": path.stat().st_size, "ChecksumSHA256": base64.b64encode(_digest(path)).decode()}
 
-    def copy(self, source: Mapping[str, str], bucket: str, key: str, **given: Any) -> None:
-        path = self.storage.root / source["Bucket"] / source["Key"]
-        if not path.is_file():
-            raise client_error("CopyObject", "NoSuchKey", source["Key"])
-        if given["ExtraArgs"]["CopySourceIfMatch"] != hashlib.sha256(path.read_bytes()).hexdigest():
-            raise client_error("CopyObject", "PreconditionFailed", source["Key"])
-        self.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+    def copy(self, source: Mapping[str, str], bucket: str, key: str, **_: Any) -> None:
+        self.put_object(Bucket=bucket, Key=key, Body=self._object(source).read_bytes())
 
     def put_object(self, **request: Any) -> Answer:
         """IfNoneMatch: nothing may lie there."""
         path = self.storage.root / request["Bucket"] / request["Key"]
         if request.get("IfNoneMatch") == "*" and path.is_file():
-            raise client_error("PutObject", "PreconditionFailed", request["Key"])
+            raise refusal("PreconditionFailed", request["Key"])
         path.parent.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(f".{path.name}.partial")
         partial_file.write_bytes(request["Body"])
         partial_file.replace(path)
         return {}
 
+    def _object(self, request: Mapping[str, str], code: str = "NoSuchKey") -> Path:
+        path = self.storage.root / request["Bucket"] / request["Key"]
+        if not path.is_file():
+            raise refusal(code, request["Key"])
+        return path
+
     # SageMaker: executions, which are carried out later, and the packages of the engine's model registry
 
     def start_pipeline_execution(self, **request: Any) -> Answer:
         """Nothing runs yet: as in AWS, the answer comes before the work. A token that was used starts nothing."""
-        refuse = partial(client_error, "StartPipelineExecution", "ValidationException")
         name, token = request["PipelineName"], request["ClientRequestToken"]
         values = {entry["Name"]: entry["Value"] for entry in request["PipelineParameters"]}
-        version = request.get("PipelineVersionId") or len(self._versions_of("StartPipelineExecution", name))
-        definition = self.definition(name, version)
-        declared = definition["Parameters"]
-        if unknown := sorted(set(values) - {entry["Name"] for entry in declared}):
-            raise refuse(f"no parameter {', '.join(unknown)}")
-        needed = {entry["Name"] for entry in declared if "DefaultValue" not in entry}
-        if missing := sorted(needed - set(values)):
-            raise refuse(f"no value for parameter {', '.join(missing)}")
+        definition = self.definition(name)
+        declared = {entry["Name"]: "DefaultValue" in entry for entry in definition["Parameters"]}
+        wrong = [f"no parameter {each}" for each in values if each not in declared]
+        wrong += [
+            f"no value for parameter {each}" for each, known in declared.items() if not known and each not in values
+        ]
         arn = f"{self.arn}:pipeline/{name}/execution/{token[:12]}"
         run = {"pipeline": name, "parameters": values, "status": EXECUTING, "why": "", "started": self.state["now"]}
-        run |= {"version": version, "description": request.get("PipelineExecutionDescription", "")}
+        run |= {"description": request.get("PipelineExecutionDescription", ""), "ended": ""}
         if selection := request.get("SelectiveExecutionConfig"):
-            source = selection.get("SourcePipelineExecutionArn")
             steps = [entry["StepName"] for entry in selection["SelectedSteps"]]
-            try:
-                outside = graph.needed(graph.nodes(definition), steps)
+            run |= {"selected": steps, "source": selection.get("SourcePipelineExecutionArn", "")}
+            try:  # what the source has to be is asked where the steps run
+                graph.needed(graph.nodes(definition), steps)
             except InputError as failure:
-                raise refuse(str(failure)) from None
-            known = self.state["executions"].get(source, {})
-            ended = known.get("pipeline") == name and known.get("status") in (SUCCEEDED, FAILED)
-            if (source or outside) and not ended:
-                needs = f"The selected steps depend on {', '.join(outside)}"
-                raise refuse(f"Invalid SourcePipelineExecutionArn: {source}. {needs}")
-            run |= {"selected": steps, "source": source or ""}
-        self.state["executions"].setdefault(arn, {**run, "ended": "", "tick": len(self.state["ticks"])})
-        self.state.save()
+                wrong.append(str(failure))
+        if wrong:
+            raise refusal("ValidationException", "; ".join(wrong))
+        self.state["executions"].setdefault(arn, {**run, "tick": len(self.state["ticks"])})
         return {"PipelineExecutionArn": arn}
 
     def list_pipeline_parameters_for_execution(self, **request: Any) -> Answer:
-        values = self._execution("ListPipelineParametersForExecution", request)["parameters"]
+        values = self._execution(request)["parameters"]
         return {"PipelineParameters": [{"Name": name, "Value": value} for name, value in values.items()]}
 
     def describe_pipeline_execution(self, **request: Any) -> Answer:
-        run = self._execution("DescribePipelineExecution", request)
+        run = self._execution(request)
         answer = {"PipelineExecutionArn": request["PipelineExecutionArn"], "PipelineExecutionStatus": run["status"]}
         if run["why"]:
             answer["FailureReason"] = run["why"]
         if steps := [{"StepName": step} for step in run.get("selected", [])]:
             selection = {"SourcePipelineExecutionArn": run["source"], "SelectedSteps": steps}
             answer["SelectiveExecutionConfig"] = selection
-        return answer | {"PipelineVersionId": run["version"]}
+        return answer | {"PipelineVersionId": VERSION}
 
     def list_pipeline_executions(self, **request: Any) -> Answer:
         """The newest first, which is how the functions ask for them."""
         name, prefix, keys = request["PipelineName"], "PipelineExecution", ("status", "description")
-        self._versions_of("ListPipelineExecutions", name)
         runs = [(arn, run) for arn, run in self.state["executions"].items() if run["pipeline"] == name]
         found = [{f"{prefix}Arn": arn} | {f"{prefix}{key.title()}": run[key] for key in keys} for arn, run in runs]
         return {"PipelineExecutionSummaries": found[::-1][: request.get("MaxResults", 10)]}
@@ -228,41 +180,35 @@ class Account:
         arn = request["ModelPackageName"]
         package = next((one for one in self.registry.packages() if one["ModelPackageArn"] == arn), None)
         if package is None:
-            raise client_error("DescribeModelPackage", "ValidationException", f"{arn} is not registered.")
+            raise refusal("ValidationException", f"{arn} is not registered.")
         registered = {name: value for name, value in package.items() if name != "CreationTime"}
         return {**registered, **self.state["approvals"].get(arn, {})}
 
     def list_pipeline_versions(self, **request: Any) -> Answer:
-        """The newest first, which is how the functions ask for them; the first version is 1."""
-        name = request["PipelineName"]
-        numbers = range(len(self._versions_of("ListPipelineVersions", name)), 0, -1)
-        found = [{"PipelineArn": f"{self.arn}:pipeline/{name}", "PipelineVersionId": number} for number in numbers]
-        return {"PipelineVersionSummaries": found[: request.get("MaxResults")]}
+        arn = f"{self.arn}:pipeline/{request['PipelineName']}"
+        return {"PipelineVersionSummaries": [{"PipelineArn": arn, "PipelineVersionId": VERSION}]}
 
     def list_pipeline_execution_steps(self, **request: Any) -> Answer:
         """Those that succeeded, as the engine recorded them."""
-        run = self._execution("ListPipelineExecutionSteps", request)
-        return {
-            "PipelineExecutionSteps": [{"StepName": name, "StepStatus": SUCCEEDED} for name in run.get("steps", [])]
-        }
+        steps = self._execution(request).get("steps", [])
+        return {"PipelineExecutionSteps": [{"StepName": name, "StepStatus": SUCCEEDED} for name in steps]}
 
     def list_models(self, **_: Any) -> Answer:
         """The engine scores without an entry in the service."""
         return {"Models": []}
 
-    def definition(self, name: str, version: int) -> Mapping[str, Any]:
-        """A version of a pipeline, as its executions run it."""
-        versions = self._versions_of("StartPipelineExecution", name)
-        if not 1 <= version <= len(versions):
-            raise client_error("StartPipelineExecution", "ResourceNotFound", f"{name} has no version {version}")
-        return versions[version - 1]
-
-    def _versions_of(self, call: str, name: str) -> Sequence[Mapping[str, Any]]:
+    def definition(self, name: str) -> Mapping[str, Any]:
+        """A pipeline as its executions run it."""
         if name not in self.definitions:
-            raise client_error(call, "ResourceNotFound", f"there is no pipeline {name}")
+            raise refusal("ResourceNotFound", f"there is no pipeline {name}")
         return self.definitions[name]
 
-    def _execution(self, call: str, request: Mapping[str, Any]) -> Answer:
-        if request["PipelineExecutionArn"] not in self.state["executions"]:
-            raise client_error(call, "ResourceNotFound", request["PipelineExecutionArn"])
-        return dict(self.state["executions"][request["PipelineExecutionArn"]])
+    def _execution(self, request: Mapping[str, Any]) -> Answer:
+        if (arn := request["PipelineExecutionArn"]) not in self.state["executions"]:
+            raise refusal("ResourceNotFound", arn)
+        return dict(self.state["executions"][arn])
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,7 +1,7 @@
 """The simulated loop: stages of data that come one a day, what happens after each, and the account it happens in."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from batchloop.engine.running import Finished, Order
 from batchloop.pipelines import definitions
 from batchloop.repository import PROCESSES, Repository
 from batchloop.repository import component as content_hash
-from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account, State
+from batchloop.simulate.account import EXECUTING, FAILED, SUCCEEDED, Account
 
 ABOUT = "about.txt"
 PARTS = ("production", "train", "validation", "labels")
@@ -71,28 +71,23 @@ class Stage:
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
     def copy(self, window: Path, labelled: bool = False) -> None:
-        """Put copies of its files where a window's data lies, each part in one rename; `labelled` rows are labels."""
+        """Put copies of its files where a window's data lies, unless they are there; `labelled` rows are labels."""
         sources = {part: self.folder / part for part in PARTS}
         if labelled and not sources["labels"].is_dir():
             sources["labels"] = sources["production"]
         for part, source in sources.items():
             if source.is_dir() and not (window / part).exists():
-                partial = window / f".{part}"
-                shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".*"))
-                (partial / storage.MARK).touch()
-                partial.rename(window / part)
+                shutil.copytree(source, window / part, ignore=shutil.ignore_patterns(".*"))
+                (window / part / storage.MARK).touch()
 
 
 def find_stages(repository: Repository, options: Options) -> list[Stage]:
     """The user's stages in the order of windows, numbers by value; or the sample's. Raises InputError."""
     folder = Path(options.stages).expanduser().absolute() if options.stages else _sample(repository, options)
-    if not folder.is_dir():
-        raise InputError(f"{options.stages} is no folder; give one that holds <stage>/production and <stage>/train.")
-    names = sorted((path.name for path in folder.iterdir() if (path / "production").is_dir()), key=order)
+    names = sorted((path.parent.name for path in folder.glob("*/production/")), key=order)
     stages = [Stage(number, folder / name) for number, name in enumerate(names, 1)]
     if not stages:
-        raise InputError(f"{folder.name} holds no <stage>/production; each stage has that and <stage>/train.")
+        raise InputError(f"{folder} is no folder of stages; give one that holds <stage>/production and <stage>/train.")
     # later stages may lack train/: a retraining then waits for it
     for stage, part in [*((stage, "production") for stage in stages), (stages[0], "train")]:
         try:
@@ -134,7 +129,7 @@ class Loop:
         return Aws(**dict.fromkeys((field.name for field in fields(Aws)), self.account))
 
     @property
-    def state(self) -> State:
+    def state(self) -> dict[str, Any]:
         return self.account.state
 
     @property
@@ -163,39 +158,42 @@ class Loop:
         order = replace(order, parameters=definitions.values(order.definition, order.parameters, ()))
         return running.run(self.repository, order, local.backend(self.repository, PROCESSES))
 
-    def step(self) -> bool:
-        """Do the next thing; False when there is nothing left. Raises InputError where the first training fails.
+    def ticks(self) -> Iterator[int]:
+        """The first model, then stage after stage: the numbers of ticks that are over. Raises InputError."""
+        self._train_first()
+        for number, stage in enumerate(self.stages, 1):
+            self._bring_data(stage)
+            self.state["ticks"].append({"run": "", "why": ""})
+            self.state["now"] = stage.time.isoformat()
+            self._send_labels(stage.window)
+            self._start_scoring()
+            self.settle()
+            yield number
 
-        What is to be told comes before what is to be carried out: an event is tried again within minutes.
-        """
-        told = self._send_labels() or self._start_scoring() or self._send_package() or self._send_end()
-        told = told or self._send_release()
-        return told or self._execute() or self._train_first() or self._next_tick()
+    def settle(self) -> None:
+        """Carry out what was started, the oldest first, and tell the functions of it, until nothing is under way."""
+        executions = self.state["executions"]
+        while waiting := [arn for arn, run in executions.items() if run["status"] == EXECUTING]:
+            before = len(self.releases())
+            self._execute(executions[waiting[0]], waiting[0].rpartition("/")[2])
+            self._send_package(executions[waiting[0]], waiting[0].rpartition("/")[2])
+            self._send_end(executions[waiting[0]], waiting[0])
+            if len(self.releases()) > before:
+                event = {"detail": {"name": self.places.parameter("release"), "operation": "Update"}}
+                release.parameter_changed(event, self.aws, self.places, self.now)
 
-    def _train_first(self) -> bool:
+    def _train_first(self) -> None:
         """As a person does before anything can be scored."""
         stage = self.stages[0]
-        if self.releases():
-            return False
-        if self.state["executions"]:
-            [run] = self.state["executions"].values()
-            why = run["why"] or "see notices"
-            raise InputError(f"the first model, from stage {stage.name}, was not released: {why}")
         self._bring_data(stage)
         self.state["now"] = (stage.time - BEFORE).isoformat()
         values = retraining.plan(self.aws, self.places, stage.window).values
         retraining.start(self.aws, self.places.pipeline("training"), values, ("first",), "the first model")
-        return True
-
-    def _next_tick(self) -> bool:
-        place = len(self.state["ticks"])
-        if place == len(self.stages):
-            return False
-        self._bring_data(self.stages[place])
-        self.state["ticks"].append({"run": "", "why": ""})
-        self.state["now"] = self.stages[place].time.isoformat()
-        self.state.save()
-        return True
+        self.settle()
+        if not self.releases():
+            [run] = self.state["executions"].values()
+            why = run["why"] or "see notices"
+            raise InputError(f"the first model, from stage {stage.name}, was not released: {why}")
 
     def _bring_data(self, stage: Stage) -> None:
         """Its data is there; scoring does not look at labels in production rows: the contract has no such column."""
@@ -204,104 +202,59 @@ class Loop:
             labelled = bool(raw.read(stage.folder / "production", of_labels(self.case), labelled=True))
         stage.copy(self.account.storage.path(self.places.data(stage.window, "").rstrip("/")), labelled)
 
-    def _send_labels(self) -> bool:
-        """The labels of the newest window have been put into S3, and marked."""
-        place = len(self.state["ticks"])
-        window = self.stages[place - 1].window if place else ""
-        if not window or f"labels {window}" in self.state["told"]:
-            return False
+    def _send_labels(self, window: str) -> None:
+        """A window's labels have been put into S3, and marked."""
         for part in retraining.PARTS:
             if storage.complete(self.aws, self.places, window, part):
                 bucket, key = storage.split(f"{self.places.data(window, part)}{storage.MARK}")
                 event = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
                 handlers.object_created(event, self.aws, self.places, self.now)
-        return self._done(f"labels {window}")
 
-    def _start_scoring(self) -> bool:
-        """The schedule. Killed and asked again, the same window and release start the same execution."""
-        ticks = self.state["ticks"]
-        if not ticks or ticks[-1]["run"]:
-            return False
+    def _start_scoring(self) -> None:
+        """The schedule."""
         done = handlers.score({"window": ""}, self.aws, self.places, self.now)
         arn = done.split()[-1]
         if arn not in self.state["executions"]:
             raise InputError(f"the schedule's function started nothing: {done}")
-        ticks[-1]["run"] = arn
-        self.state.save()
-        return True
+        self.state["ticks"][-1]["run"] = arn
 
-    def _execute(self) -> bool:
-        """Run what was started first, with the local engine, and record its end."""
-        waiting = [arn for arn, run in self.state["executions"].items() if run["status"] == EXECUTING]
-        for arn in waiting[:1]:
-            run = self.state["executions"][arn]
-            kind = run["pipeline"].rpartition("-")[2]
-            steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
-            selection, identity = Selection(steps, source) if steps else None, arn.rpartition("/")[2]
-            definition = self.account.definition(run["pipeline"], run["version"])
-            order = Order(definition, run["pipeline"], run["parameters"], identity, True, selection)
-            finished = self.run(order)
-            failed = finished.failed
-            why = "; ".join(step.message for step in failed.values())
-            ended = (datetime.fromisoformat(run["started"]) + TAKES[kind]).isoformat()
-            run |= {"status": FAILED if failed else SUCCEEDED, "why": why[:1024], "ended": ended}
-            run["steps"] = [name for name, step in finished.steps.items() if step.status in MADE]
-            self.state["now"] = ended
-            self.state.save()
-        return bool(waiting)
+    def _execute(self, run: dict[str, Any], identity: str) -> None:
+        """Run it with the local engine, and record its end."""
+        steps, source = tuple(run.get("selected", ())), run.get("source", "").rpartition("/")[2]
+        selection, definition = Selection(steps, source) if steps else None, self.account.definition(run["pipeline"])
+        finished = self.run(Order(definition, run["pipeline"], run["parameters"], identity, True, selection))
+        why = "; ".join(step.message for step in finished.failed.values())
+        ended = datetime.fromisoformat(run["started"]) + TAKES[run["pipeline"].rpartition("-")[2]]
+        run |= {"status": FAILED if finished.failed else SUCCEEDED, "why": why[:1024], "ended": ended.isoformat()}
+        run["steps"] = [name for name, step in finished.steps.items() if step.status in MADE]
+        self.state["now"] = run["ended"]
 
-    def _send_package(self) -> bool:
+    def _send_package(self, run: Mapping[str, Any], identity: str) -> None:
         """A package was registered; where the environment leaves approval to a person, one approves it next."""
-        for package in self.account.registry.packages():
-            # the execution that registered it: its id is a part of where the baseline lies
-            arn, parts = package["ModelPackageArn"], package["CustomerMetadataProperties"]["baseline"].split("/")
-            runs = self.state["executions"].items()
-            run = next(run for execution, run in runs if execution.rpartition("/")[2] in parts)
-            status = self.aws.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"]
-            if run["status"] == EXECUTING or f"{arn} {status}" in self.state["told"]:
-                continue
+        # the execution that registered it: its id is a part of where the baseline lies; killed, it registers once more
+        packages = self.account.registry.packages()
+        its = [one for one in packages if identity in one["CustomerMetadataProperties"]["baseline"].split("/")]
+        for package in its[:1]:
             detail = {name: package[name] for name in ("ModelPackageGroupName", "ModelPackageArn")}
-            event = {"time": run["ended"], "detail": {**detail, "ModelApprovalStatus": status}}
-            release.package_changed(event, self.aws, self.places, self.now)
-            if status == PENDING:
-                approval = {"ModelApprovalStatus": APPROVED, "ApprovalDescription": "by the simulated person"}
-                self.state["approvals"][arn] = approval
-            return self._done(f"{arn} {status}")
-        return False
+            given = package["ModelApprovalStatus"]
+            for status in (PENDING, APPROVED) if given == PENDING else (given,):
+                if status != given:
+                    approval = {"ModelApprovalStatus": status, "ApprovalDescription": "by the simulated person"}
+                    self.state["approvals"][package["ModelPackageArn"]] = approval
+                event = {"time": run["ended"], "detail": {**detail, "ModelApprovalStatus": status}}
+                release.package_changed(event, self.aws, self.places, self.now)
 
-    def _send_release(self) -> bool:
-        """The parameter was written; the notice is about what it holds now."""
-        newest = f"release {len(self.releases())}"
-        if newest in (*self.state["told"], "release 0"):
-            return False
-        event = {"detail": {"name": self.places.parameter("release"), "operation": "Update"}}
-        release.parameter_changed(event, self.aws, self.places, self.now)
-        return self._done(newest)
-
-    def _send_end(self) -> bool:
-        """An execution has ended; what was decided is what is remembered: told twice, it only says that it knows."""
-        for arn, run in self.state["executions"].items():
-            if run["status"] == EXECUTING or arn in self.state["told"]:
-                continue
-            detail = {"pipelineArn": arn.partition("/execution/")[0], "pipelineExecutionArn": arn}
-            detail |= {"currentPipelineExecutionStatus": run["status"], "executionStartTime": run["started"]}
-            decided = handlers.run_ended({"detail": detail}, self.aws, self.places, self.now)
-            _, memory = retraining.load_memory(self.aws, self.places)
-            if any(seen.run == arn.rpartition("/")[2] for seen in memory.windows):
-                decided = memory.reason or decided
-            for tick in [tick for tick in self.state["ticks"] if tick["run"] == arn]:
-                tick["why"] = decided
-            return self._done(arn)
-        return False
-
-    def _done(self, what: str) -> bool:
-        self.state["told"].append(what)
-        self.state.save()
-        return True
+    def _send_end(self, run: Mapping[str, Any], arn: str) -> None:
+        """An execution has ended; what was decided is what is remembered."""
+        detail = {"pipelineArn": arn.partition("/execution/")[0], "pipelineExecutionArn": arn}
+        detail |= {"currentPipelineExecutionStatus": run["status"], "executionStartTime": run["started"]}
+        decided = handlers.run_ended({"detail": detail}, self.aws, self.places, self.now)
+        for tick in [tick for tick in self.state["ticks"] if tick["run"] == arn]:
+            tick["why"] = decided
 
 
 def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> Loop:
-    """The account as it was left, or as `make bootstrap` and `make push` leave a new one. Raises InputError."""
+    """An account as `make bootstrap` and `make push` leave a new one. Raises InputError."""
     case, environment = definitions.read(repository)
     here = f"{environment.region}:{environment.account}"
     topic = f"arn:{environment.place['partition']}:sns:{here}:{environment.prefix}-notices"
@@ -310,24 +263,22 @@ def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> 
         places = replace(places, settings=replace(places.settings, enabled=False))
     compiled = {name: definitions.definition(repository, name) for name in definitions.NAMES}
     opened = Account(
-        state=State(repository.local / "state.json"),
         storage=running.storage(repository),
         registry=running.registry(repository),
-        definitions={places.pipeline(name): [definition] for name, definition in compiled.items()},
+        definitions={places.pipeline(name): definition for name, definition in compiled.items()},
         arn=f"arn:{environment.place['partition']}:sagemaker:{here}",
     )
     loop = Loop(repository, case, places, opened, stages)
-    if not loop.state["parameters"]:
-        bootstrap(loop, {name: repository.image(name, content_hash(repository, name)) for name in COMPONENTS})
+    bootstrap(loop, {name: repository.image(name, content_hash(repository, name)) for name in COMPONENTS})
     return loop
 
 
 def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
-    """What a new account has: the empty artifact, and the parameters, `none` but for the images that were pushed."""
+    """What a new account has: no data, the empty artifact, and parameters, `none` but for images that were pushed."""
+    shutil.rmtree(loop.account.storage.path(f"{loop.places.storage}/data"), ignore_errors=True)
     none = loop.places.nothing
     loop.account.storage.write_json(f"{none}manifest.json", {"component": "none"})
     loop.account.storage.write_json(f"{none}earlier.manifest", [{"prefix": none}, "manifest.json"])
     values = dict.fromkeys(loop.places.parameters, "none")
     values |= {loop.places.parameter(f"components/{name}/image"): image for name, image in images.items()}
     loop.state["parameters"] |= {name: [value] for name, value in values.items()}
-    loop.state.save()

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -12,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from batchloop import repository
-from batchloop.container import files, metrics, raw, realised, report, usecase
+from batchloop.container import files, metrics, raw, realised, report
 from batchloop.container.job import InputError
 from batchloop.container.tables import LABEL
 from batchloop.container.usecase import UseCase
@@ -55,15 +56,7 @@ class Row:
 
     @property
     def alarm(self) -> bool:
-        return bool(self.drift or is_alarm(self.estimated) or is_alarm(self.realised))
-
-    @property
-    def remark(self) -> str:
-        """An alarm that nothing was done about, in a sentence."""
-        if not self.alarm or self.retrained_on:
-            return ""
-        worse = "was scored worse" if is_alarm(self.realised) else "was expected to score worse"
-        return f"tick {self.tick} {'drifted' if self.drift else worse} and stays at {shown(self.before)}: {self.why}"
+        return bool(self.drift) or any(known.alarm for known in (self.estimated, self.realised) if known)
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class Table:
     def verdict(self) -> tuple[bool, str]:
         """Whether the loop closed, in a sentence."""
         retrained = [row for row in self.rows if row.retrained_on]
-        worse = sum(is_alarm(row.estimated) and not row.drift for row in self.rows)
+        worse = sum(row.estimated.alarm and not row.drift for row in self.rows if row.estimated)
         said = f"{sum(bool(row.drift) for row in self.rows)} of {len(self.rows)} windows drifted, "
         said += f"{worse} more {'was' if worse == 1 else 'were'} expected to score worse, " if worse else ""
         said += f"and {len(retrained)} led to a new release"
@@ -118,7 +111,7 @@ class Table:
 
 
 def build(loop: Loop) -> Table:
-    """From what the simulated account holds, so that a simulation which was interrupted gives the same."""
+    """From what the simulated account holds."""
     releases = loop.releases()
     matrix: dict[str, Values] = {}
     for manifest in releases:
@@ -137,8 +130,8 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     trained, failed = (trainings[0][0].rpartition("/")[2], trainings[0][1]) if trainings else ("", "")
     # the release whose model package names what that execution made
     made = {its["ModelPackageArn"]: its["CustomerMetadataProperties"] for its in loop.account.registry.packages()}
-    places = {entry["version"]: made[entry["model_package"]]["baseline"] for entry in releases}
-    new = next((entry for entry in releases if trained and f"/{trained}/" in places[entry["version"]]), None)
+    of_it = [entry for entry in releases if trained and f"/{trained}/" in made[entry["model_package"]]["baseline"]]
+    new = of_it[0] if of_it else None
     judged = loop.report(tick["run"])
     estimated, realised = (reports.performance(judged, part) for part in (reports.ESTIMATE, reports.REALISED))
     return Row(
@@ -159,14 +152,18 @@ def _row(loop: Loop, releases: Sequence[Mapping[str, Any]], place: int) -> Row:
     )
 
 
-def measure(case: UseCase, rows: pl.DataFrame) -> float | None:
-    """The gate's metric of rows with `label`, `prediction`, scores and no `error`; None where labels don't allow it."""
-    usable = rows.filter(pl.col("error").is_null() & pl.col("label").is_not_null()).rename({"label": LABEL})
-    if usable.is_empty() or (case.data.classes and usable[LABEL].n_unique() < 2):
-        return None
-    found = realised.scored_rows(case, usable, case.prediction.threshold)
-    value = found.measured()[case.gate.metric]
-    return value if math.isfinite(value) else None
+def measure(case: UseCase, stage: Stage, predictions: pl.DataFrame) -> float | None:
+    """The gate's metric of a stage's rows, whose ids have its number before them; None where labels don't allow it."""
+    mark, identity, series = f"{stage.number}:", pl.col(predictions.columns[0]), case.series
+    own = predictions.lazy().filter(identity.str.starts_with(mark)).with_columns(identity.str.strip_prefix(mark))
+    for part in ("labels",) if series else ("production", *(["train"] if case.data.id else [])):
+        with suppress(InputError):  # no labels there
+            joined = realised.join(case, stage.folder / part, own, stage.folder / "production")
+            if isinstance(joined, str) or joined.rows[LABEL].n_unique() < (2 if case.data.classes else 1):
+                return None
+            value = realised.scored_rows(case, joined.rows, case.prediction.threshold).measured()[case.gate.metric]
+            return value if math.isfinite(value) else None
+    return None
 
 
 def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
@@ -174,7 +171,7 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
     local, identity, prefix = loop.repository.local, f"release-{manifest['version']}", "s3://measuring"
     file = local / "scores" / f"{manifest['version']}.json"
     if not file.is_file():
-        definition = loop.account.definition(loop.places.pipeline("inference"), 1)
+        definition = loop.account.definition(loop.places.pipeline("inference"))
         values, _ = handlers.scoring(loop.aws, loop.places, manifest, loop.stages[0].window)
         values |= {"ProductionData": _all_rows(loop), "ArtifactsPrefix": prefix}
         selection = Selection(scoring_steps(definition))
@@ -184,28 +181,12 @@ def of_release(loop: Loop, manifest: Mapping[str, Any]) -> Values:
             raise InputError(f"release {manifest['version']} can't be measured: {why}")
         stored = loop.account.storage.files(f"{prefix}/{identity}/ScoreFeatures/predictions/")
         tables = [pl.read_parquet(path, glob=False) for name, path in stored if name.endswith(".out")]
-        rows = pl.concat(tables, how="vertical_relaxed").rename({tables[0].columns[0]: "id"})
-        known = {stage.name: labels(loop, stage) for stage in loop.stages}
-        joined = {name: rows.join(table, on="id", maintain_order="left") for name, table in known.items()}
-        measured = {name: measure(loop.case, table) for name, table in joined.items()}
+        rows = pl.concat(tables, how="vertical_relaxed")
+        measured = {stage.name: measure(loop.case, stage, rows) for stage in loop.stages}
         found = {name: None if value is None else round(value, 4) for name, value in measured.items()}  # no noise
         file.parent.mkdir(exist_ok=True)
         write_json(file, found)
     return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
-def labels(loop: Loop, stage: Stage) -> pl.DataFrame:
-    """`id`, with the stage's number before it, and `label`; no rows where nothing is known."""
-    data, series = loop.case.data, loop.case.series
-    case = usecase.of_labels(loop.case) if series else loop.case
-    for part in ("labels",) if series else ("production", *(["train"] if data.id else [])):
-        try:
-            table = raw.read(stage.folder / part, case, labelled=True)
-        except InputError:
-            continue
-        identity = pl.concat_str(pl.lit(f"{stage.number}:"), data.id or raw.NO_ID).alias("id")
-        return table.frame.select(identity, pl.col(data.label).alias("label")).unique("id", keep="first").collect()
-    return pl.DataFrame(schema={"id": pl.String, "label": pl.String})
 
 
 def _all_rows(loop: Loop) -> str:
@@ -233,10 +214,6 @@ def scoring_steps(definition: Mapping[str, Any]) -> tuple[str, ...]:
     wanted = {name for name, node in nodes.items() if node.type == "Transform"}
     wanted |= graph.ancestors(nodes, wanted)
     return tuple(name for name in nodes if name in wanted)
-
-
-def is_alarm(known: Performance | None) -> bool:
-    return known is not None and known.alarm
 
 
 def shown(value: object) -> str:
@@ -270,10 +247,9 @@ def simulate(here: Repository, options: Options) -> int:
         partial = simulated.local / ".report.html.partial"
         partial.write_text(page(table), encoding="utf-8")
         partial.replace(simulated.local / "report.html")
-    remarks = [row.remark for row in table.rows if row.remark]
-    if stages[0].folder.with_name(ABOUT).is_file():
-        remarks += ["", stages[0].folder.with_name(ABOUT).read_text(encoding="utf-8").strip(), ""]
-    print("", *table.text(), "", *table.matrix_text(), "", table.verdict()[1], *remarks, sep="\n")
+    about = stages[0].folder.with_name(ABOUT)
+    published = ["", about.read_text(encoding="utf-8").strip(), ""] if about.is_file() else []
+    print("", *table.text(), "", *table.matrix_text(), "", table.verdict()[1], *published, sep="\n")
     for name in ("table.json", "report.html"):
         print(f"{name.partition('.')[0]}: {simulated.shown(simulated.local / name)}")
     return 0
@@ -302,15 +278,10 @@ def _clear(simulated: Repository) -> None:
 
 
 def _go(loop: Loop) -> None:
-    """Step on to the end, with a line for each tick that is over."""
-    ticks, begun = loop.state["ticks"], monotonic()
-    number, going = len(ticks), True
-    if not loop.releases():
-        print(f"training the first model on stage {loop.stages[0].name}", flush=True)
-    while going:
-        going = loop.step()
-        if number and (not going or (len(ticks) > number and ticks[number - 1]["why"])):
-            what = f"tick {number} of {len(loop.stages)}, stage {loop.stages[number - 1].name}"
-            print(f"{what}: {ticks[number - 1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
-            begun = monotonic()
-        number = max(number, len(ticks))
+    """Go on to the end, with a line for each tick that is over."""
+    begun = monotonic()
+    print(f"training the first model on stage {loop.stages[0].name}", flush=True)
+    for number in loop.ticks():
+        what = f"tick {number} of {len(loop.stages)}, stage {loop.stages[number - 1].name}"
+        print(f"{what}: {loop.state['ticks'][-1]['why']} ({monotonic() - begun:.0f} s)", flush=True)
+        begun = monotonic()
