@@ -1,5 +1,6 @@
 """The local engine keeps the service's rules, and is never kinder: what a prefix takes, what a cached step compares."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from batchloop.container.job import InputError
 from batchloop.engine import steps
-from batchloop.engine.storage import Mount, Storage
+from batchloop.engine.storage import Cache, Mount, Storage
 
 
 @pytest.fixture
@@ -44,3 +45,13 @@ def test_a_job_gets_what_the_prefix_takes(stored: Storage) -> None:
 def test_a_model_without_data_is_refused_in_a_sentence(given: Any) -> None:
     with pytest.raises(InputError, match="gives its first container no ModelDataUrl"):
         steps.model("CreateModel", given, Any)  # type: ignore[arg-type]
+
+
+def test_a_registered_model_whose_card_names_data_is_found_again(stored: Storage) -> None:
+    cache, step = Cache(stored.root / "cache", stored, own=True), {"Name": "RegisterModel", "Type": "RegisterModel"}
+    card = json.dumps({"training_data": "s3://bucket/data/w/train/"})
+    package = {"ModelCard": {"ModelCardContent": card}, "model": "s3://bucket/data/w/train/a.csv"}
+    cache.keep(step, {}, package)
+    assert cache.find(step, {}) == package
+    stored.path("s3://bucket/data/w/train/a.csv").unlink()
+    assert cache.find(step, {}) is None

@@ -140,7 +140,7 @@ class Cache:
         file = self._file(step, arguments)
         with suppress(OSError, ValueError, InputError):  # no entry, or a damaged one
             found: Properties = json.loads(text := file.read_text(encoding="utf-8"))
-            stored = map(self.storage.path, re.findall(r'"(s3://[^"]*)"', text))
+            stored = map(self.storage.path, re.findall(r'"(s3://[^"\\]*)"', text))
             young = file.stat().st_mtime + self._seconds(step) > time.time()
             return found if young and all(path.exists() for path in stored) else None
         return None
