@@ -950,8 +950,7 @@ def test_every_value_that_make_takes_is_handed_on_by_its_name() -> None:
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_every_command_names_a_function_that_takes_its_options(command: cli.Command) -> None:
     function = cli.load(command.function)
-    given = [option for option in command.options if option != "ENV"]  # the repository knows it
-    inspect.signature(function).bind(None, *cli.arguments(function, given))
+    inspect.signature(function).bind(None, *cli.arguments(function, command.given))
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)

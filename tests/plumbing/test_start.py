@@ -48,7 +48,7 @@ def loaded(work):
 COMMAND = """
 from batchloop import cli
 def work(command):
-    cli.arguments(cli.load(command.function), [*command.options])
+    cli.arguments(cli.load(command.function), command.given)
 print(json.dumps({command.name: loaded(lambda: work(command)) for command in cli.COMMANDS}))
 """
 COMPONENT = """

@@ -75,8 +75,12 @@ class Command:
 
     def __call__(self, parsed: argparse.Namespace) -> int:
         function, here = load(self.function), repository.here(getattr(parsed, "env", Repository.environment))
-        values = [getattr(parsed, option.lower()) for option in self.options if option != "ENV"]
-        return int(function(here, *arguments(function, values)))
+        return int(function(here, *arguments(function, [getattr(parsed, option.lower()) for option in self.given])))
+
+    @property
+    def given(self) -> list[str]:
+        """What the function takes: ENV is the repository's."""
+        return [option for option in self.options if option != "ENV"]
 
 
 def arguments(function: Callable[..., Any], values: Sequence[Any]) -> list[Any]:
