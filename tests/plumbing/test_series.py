@@ -286,12 +286,12 @@ def test_series_that_share_their_days_are_no_more_sure_than_the_days_are(flow: F
 
 
 def test_nothing_to_forecast_and_nothing_at_all_are_said(flow: Flow, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"0 without one are refused; a batch brings the past"):
+    with pytest.raises(InputError, match=r"each has a 'load', or a later one .*\. Add the rows to come"):
         score(flow, loads(), tmp_path)
-    with pytest.raises(InputError, match=r" 0 have 'load', .* to come with 'site', 'day', 'open', without 'load'"):
+    with pytest.raises(InputError, match=r"no row has a 'load': a batch brings its past"):
         score(flow, loads(days=3).with_columns(load=pl.lit(None, dtype=pl.Float64)), tmp_path)
     late = pl.concat([loads(), to_come(loads(days=DAYS + 20)).filter(pl.col("load").is_null())])
-    with pytest.raises(InputError, match=r"and 18 without one are refused \(first: s.* periods after"):
+    with pytest.raises(InputError, match=r"none of 18 rows to come .*; first: s.* periods after"):
         score(flow, late, tmp_path)
     with pytest.raises(InputError, match="holds a header and no rows"):
         score(flow, loads().clear(), tmp_path)

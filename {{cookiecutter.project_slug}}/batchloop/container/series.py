@@ -262,13 +262,17 @@ def to_forecast(table: RawTable, batches: Iterable[pl.DataFrame], case: UseCase)
 
 def _check(table: RawTable, done: int, labelled: int, case: UseCase) -> None:
     """Raises InputError where rows keep the contract, and none can be forecast."""
-    if not done and table.broken < table.rows:
-        label, names = repr(case.data.label), ", ".join(map(repr, (*case.keys(), *_series(case).known)))
-        first = f" (first: {table.first})" if table.refused else ""
-        raise InputError(
-            f"no row can be forecast: {labelled:,} have {label}, and {table.refused:,} without one are refused{first}; "
-            f"a batch brings the past of its series, and rows to come with {names}, without {label}."
-        )
+    label, names = repr(case.data.label), (*case.keys(), *_series(case).known)
+    if done or table.broken == table.rows:
+        return
+    if not labelled:
+        raise InputError(f"no row has a {label}: a batch brings its past, with {label}, beside the rows to come.")
+    if table.refused:
+        raise InputError(f"none of {table.refused:,} rows to come can be forecast; first: {table.first}.")
+    raise InputError(
+        f"no row is to be forecast: each has a {label}, or a later one of its series has. Add the rows to come, with "
+        f"{', '.join(map(repr, names))} and without {label}."
+    )
 
 
 def _asked(history: pl.DataFrame, rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
