@@ -273,7 +273,7 @@ def lines(said: str, word: str) -> dict[str, str]:
 
 def report(said: str) -> dict[str, set[str]]:
     """State → names, of what is listed after a failure."""
-    _, _, listed = said.partition("what is still to be done:\n")
+    _, _, listed = said.partition("as it is now:\n")
     found = {word: set(lines(listed, word)) for word in ("create", "not ours", "change", "leave", "unknown")}
     return {word: names for word, names in found.items() if names}
 

@@ -149,7 +149,7 @@ def test_training_without_a_champion_is_asked_for_also_where_the_release_is_dama
     labelled(world)
     cloud_run.run(repository, Request("training", fresh=True))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{half", Overwrite=True)
-    assert "starting the training pipeline of dev is not possible: it is no manifest" in failure(
+    assert "starting the training pipeline of dev is not possible: the release's manifest is none of" in failure(
         repository, Request("training")
     )
     cloud_run.run(repository, Request("training", fresh=True))
@@ -247,7 +247,7 @@ def test_nothing_is_scored_before_something_is_released(
     world.mark(WINDOW, "production")
     assert "nothing is released yet: `make run PIPELINE=training ENV=dev`" in failure(repository, Request("inference"))
     world.aws.ssm.put_parameter(Name=world.places.parameter("release"), Value="{}", Overwrite=True)
-    damaged = "starting the inference pipeline of dev is not possible: it is no manifest"
+    damaged = "starting the inference pipeline of dev is not possible: the release's manifest is none of"
     assert failure(repository, Request("inference")).startswith(damaged)
     sagemaker.missing = {"team-case-dev-inference"}
     assert failure(repository, Request("inference")) == (

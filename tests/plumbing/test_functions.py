@@ -475,7 +475,7 @@ def test_history_leaves_out_what_is_no_manifest(live: World) -> None:
     ],
 )
 def test_a_manifest_of_another_shape_is_refused(live: World, change: dict[str, Any]) -> None:
-    with pytest.raises(NotReleased, match="no manifest"):
+    with pytest.raises(NotReleased, match="manifest is none of schema"):
         release.publish(live.aws, live.places, {**live.released(), **change})
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +434,20 @@ CHANGES: dict[str, Callable[[Definition], Any]] = {
         PipelineExperimentConfig={"ExperimentName": {"Get": "Execution.PipelineName"}}
     ),
     "more than a mebibyte": lambda d: d["Parameters"][0].update(DefaultValue="x" * 2**20),
+    "a step that waits for one of the other branch": lambda d: steps(d)["RejectModel"].update(
+        DependsOn=["RegisterModel"]
+    ),
+    "a condition that waits for what waits for it": lambda d: (
+        d["Steps"].append({**steps(d)["LearnBaseline"], "Name": "After", "DependsOn": ["CheckQuality"]}),
+        steps(d)["RejectModel"].update(DependsOn=["After"]),
+    ),
+    **{
+        f"{path} as one value": partial(lambda path, d: step(d, "RejectModel").update(ErrorMessage={"Get": path}), path)
+        for path in (
+            *("Steps", "Parameters", "Steps.TrainModel", "Steps.TrainModel.AlgorithmSpecification"),
+            "Steps.TrainModel.HyperParameters[0]",
+        )
+    },
 }
 
 
@@ -448,6 +463,12 @@ def default(definition: Definition, name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_checker_refuses(dev: dict[str, Definition], name: str) -> None:
     assert broken(dev["inference" if "transform" in name or "payload" in name else "training"], CHANGES[name])
+
+
+def test_a_structure_where_a_request_wants_a_value_is_said_by_its_path(dev: dict[str, Definition]) -> None:
+    given = {"Get": "Steps.PrepareTrainingData.AppSpecification"}
+    [said] = broken(dev["training"], lambda d: step(d, "TrainModel")["HyperParameters"].update(more=given))
+    assert said == "TrainModel: PrepareTrainingData/AppSpecification is a structure, not a single value"
 
 
 @pytest.mark.parametrize(("file", "right"), [("Summary", True), ("Other", False)])
@@ -612,6 +633,7 @@ def test_the_cost_preview_knows_every_job_of_both_pipelines(definitions: Definit
 # both pipelines are the definition in a file
 COMPILED = """
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from batchloop.pipelines import compile

@@ -432,7 +432,7 @@ def test_a_rollback_mends_a_damaged_release_and_numbers_go_on(
     live: Here, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     live.write(text or " ")
-    damaged = ["the release of dev is damaged: it is no manifest of schema 1; `make rollback` brings"]
+    damaged = ["the release of dev is damaged: the release's manifest is none of schema 1; `make rollback` brings"]
     assert [row[: len(damaged[0])] for row in table(live, capsys)[:1]] == damaged or text == "none"
     assert live.rollback() == 0
     assert (live.released()["version"], live.released()["model_package"][-2:]) == (4, "/3")
@@ -456,7 +456,7 @@ def test_who_writes_at_the_same_time_is_left_alone(live: Here) -> None:
         live.write(theirs)
 
     live.wire.answers = lambda _, call: meanwhile if call == "PutParameter" else None
-    said = "it was not released: somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
+    said = "somebody else wrote /team/case/dev/release at the same time, and theirs stays; "
     assert failure(live.rollback) == f"{said}`make releases ENV=dev` shows what is released."
     assert live.world.value("release") == theirs
 
@@ -612,7 +612,7 @@ def test_an_environment_is_not_promoted_to_itself(prod: Here) -> None:
     ("text", "told"),
     [
         ("none", "dev has no release yet; `make release ENV=dev` makes one."),
-        ("damaged", "reading the release of dev is not possible: it is no manifest of schema 1"),
+        ("damaged", "reading the release of dev is not possible: the release's manifest is none of schema 1"),
     ],
 )
 def test_where_the_source_has_no_release_there_is_nothing_to_promote(prod: Here, text: str, told: str) -> None:
@@ -802,7 +802,7 @@ def test_credentials_of_the_wrong_account_are_answered_with_the_profile_s_name(a
     here, _ = abroad
     said = failure(here.promote)
     assert f"environments/dev.toml names account {ACCOUNT}, your credentials are of {ANOTHER}" in said
-    assert "FROM_PROFILE= names the profile of a source" in said
+    assert said.endswith("FROM_PROFILE= names the AWS profile of dev's account.")
     here.keys[""] = MINE
     assert f"environments/prod.toml names account {ANOTHER}" in failure(lambda: here.promote(profile="dev"))
 

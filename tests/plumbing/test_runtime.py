@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 import types
@@ -16,6 +18,7 @@ import pytest
 from batchloop.container import artifacts, job, usecase
 from batchloop.container.__main__ import main
 from batchloop.container.job import InputError
+from plumbing.rendered import ROOT
 
 VALID: dict[str, Any] = {
     "usecase": {"name": "loans", "title": "Loans", "description": "who repays", "namespace": "bank"},
@@ -235,7 +238,8 @@ def test_an_archive_holds_nothing_but_files(tmp_path: Path, members: list[Any]) 
 def test_what_is_no_archive_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "model.tar.gz").write_bytes(content)
-    with pytest.raises(InputError, match=r"^model\.tar\.gz can't be unpacked \(.*\); was it uploaded whole\?$"):
+    told = r"^model\.tar\.gz can't be unpacked \(.*\); was it packed by gzip, and uploaded whole\?$"
+    with pytest.raises(InputError, match=told):
         artifacts.unpacked(tmp_path / "in", tmp_path / "out")
 
 
@@ -276,3 +280,16 @@ def test_arguments_win_over_hyperparameters(monkeypatch: pytest.MonkeyPatch, tmp
 def test_an_unknown_mode_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["monitoring", "fly"]) == 2
     assert "train|serve" in capsys.readouterr().err
+
+
+def test_a_job_s_memory_is_its_own_and_not_that_of_who_has_started_it() -> None:
+    """On Linux, getrusage hands the peak of a parent down to its child, which would hide what a job needs."""
+    held = bytearray(300 << 20)
+    told = subprocess.run(
+        [sys.executable, "-c", "from batchloop.container import job; print(job._most_memory())"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(told.stdout) < len(held) >> 21

@@ -301,6 +301,12 @@ def test_an_object_that_is_not_there_is_no_such_key(buckets: tuple[Account, Any]
             bucket.get_object(Bucket="bucket", Key="a/b")
 
 
+def test_a_simulation_that_is_run_again_tells_nothing_twice(tmp_path: Path) -> None:
+    loop = finish(open_quick(tmp_path, ["calm", "drift"]))
+    told = loop.account.notices.read_text()
+    assert finish(open_quick(tmp_path, ["calm", "drift"])).account.notices.read_text() == told
+
+
 # stages
 
 

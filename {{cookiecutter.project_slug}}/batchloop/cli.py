@@ -51,7 +51,7 @@ OPTIONS: dict[str, Taken] = {  # what is not here is a text
     "DECISION": {"type": _on, "default": "on"},
     "ENV": {"default": Repository.environment},
     "LAST": number(int, 1, 10),
-    "LONGEST": number(float, 1, 60.0),
+    "LONGEST": number(float, 0.1, 60.0),
     "ON": {"choices": (PROCESSES, DOCKER), "default": PROCESSES},
     "PART": {"default": "production"},
     "PIPELINE": NEEDED,

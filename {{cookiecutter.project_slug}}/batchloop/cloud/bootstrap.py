@@ -198,7 +198,7 @@ def create(session: Session) -> int:
     """Whatever fails for one resource, the others go on. Raises InputError with the command that finishes."""
     words = each(session, settle, FAILED)
     if FAILED in words:
-        print("what is still to be done:")  # looked at anew: a lost answer may have been a success
+        print("as it is now:")  # looked at anew: a lost answer may have been a success
         each(session, state, UNKNOWN)
         command = session.environment.bootstrap
         raise InputError(f"{words.count(FAILED)} of {len(words)} were not finished. To finish: {command}")

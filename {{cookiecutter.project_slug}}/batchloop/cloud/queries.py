@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ QUERY = re.compile(rf"(?:\s|\(|{COMMENT})*(?:select|with)\b.*", re.IGNORECASE | 
 ENDED = re.compile(  # one query, and what may come after its semicolon
     rf"""((?:{COMMENT}|'[^']*'|"[^"]*"|[^;'"/-]|-(?!-)|/(?!\*))*)(?:;|\s|{COMMENT})*"""
 )
-SECONDS = 1.0
+SECONDS, TOLD = 1.0, 10.0
 LEFT = timedelta(days=1)  # longer than any query: rows of a part that are older nobody copies any more
 SUCCEEDED, FAILED = ("SUCCEEDED", "FINISHED"), ("FAILED", "CANCELLED", "ABORTED")
 
@@ -154,11 +155,11 @@ def _unload(session: Session, query: str, uri: str) -> str:
 
 def _ended(engine: Athena | Redshift, number: str, longest: float) -> State:
     """How a query ended, looked at until then. Raises InputError for one that takes too long."""
-    shown = ""
+    due = monotonic()
     for state in looks(partial(engine.look, number), SECONDS, longest):
         if state.word in (*SUCCEEDED, *FAILED):
             return state
-        if state.word != shown:
-            shown = state.word
-            print(f"  {shown.lower()}", flush=True)
+        if monotonic() >= due:
+            print(f"  {state.word.lower()}", flush=True)
+            due = monotonic() + TOLD
     raise InputError(f"the query {number} was stopped: it takes longer than max_runtime_seconds allows.")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchloop.cloud import images
-from batchloop.cloud.session import CallFailed, Session, opened
+from batchloop.cloud.session import NOT_SIGNED_IN, CallFailed, Session, opened
 from batchloop.container.job import InputError
 from batchloop.control import artifacts
 from batchloop.control import release as control
@@ -66,8 +66,10 @@ def write(session: Session, stored: Stored, before: Manifest | None, manifest: M
     try:
         with session.asking("writing the release"):
             written, new = control.put(session.aws, session.places, stored, before, manifest)
-    except (Conflict, ValueError) as refused:
-        raise InputError(f"it was not released: {refused}; {look}.") from None
+    except Conflict as conflict:
+        raise InputError(f"{conflict}; {look}.") from None
+    except ValueError as error:
+        raise InputError(f"it was not released: {error}; {look}.") from None
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{look}; to finish: {again}") from None
     if not new:
@@ -230,7 +232,7 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     """
     if source == target:
         raise InputError(f"FROM and TO are both {source}; name two environments.")
-    giving = opened(replace(repository, environment=source), profile, account_is_set=True)
+    giving = _source(replace(repository, environment=source), profile)
     taking = opened(replace(repository, environment=target), account_is_set=True)
     now = current(taking)
     with giving.asking("reading the release"):
@@ -251,6 +253,16 @@ def promote(repository: Repository, source: str, target: str, profile: str = "",
     except CallFailed as failed:
         raise InputError(f"{failed}.\n{target} was not touched but for copies; to finish: {again}") from None
     return write(taking, *now, manifest, again)
+
+
+def _source(repository: Repository, profile: str) -> Session:
+    try:
+        return opened(repository, profile, account_is_set=True)
+    except InputError as failure:
+        if profile or (isinstance(failure, CallFailed) and failure.cause == NOT_SIGNED_IN):
+            raise
+        hint = f"FROM_PROFILE= names the AWS profile of {repository.environment}'s account"
+        raise InputError(f"{str(failure).rstrip('.')}. {hint}.") from None
 
 
 def moved_artifacts(giving: Session, taking: Session, released: Manifest) -> dict[str, Any]:

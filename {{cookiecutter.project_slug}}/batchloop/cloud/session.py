@@ -17,7 +17,8 @@ from batchloop.pipelines import definitions
 from batchloop.repository import Repository
 
 CONNECT_SECONDS, READ_SECONDS = 5, 15
-PATIENCE = 20  # looks in a row that may fail
+PATIENCE = 20  # looks in a row that may fail, of a network that may come back
+PASSING = {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"}
 MANAGED = {"managed-by": "cookiecutter-template"}  # a tag of everything that is made from here
 # why a call failed; codes as in "Common error types" in the API references of ECR, Systems Manager and STS
 DENIED, THROTTLED, EXPIRED, NOT_ACCEPTED = "denied", "throttled", "expired", "not accepted"
@@ -52,7 +53,7 @@ def looks(look: Callable[[], Found], seconds: float, longest: float) -> Iterator
             found = look()
         except CallFailed as failed:
             failures += 1
-            if failures >= PATIENCE or failed.cause not in (BROKEN, NO_ANSWER, THROTTLED):
+            if failures >= PATIENCE or not (failed.code in PASSING or failed.cause in (BROKEN, THROTTLED)):
                 raise
         else:
             failures = 0
@@ -231,7 +232,7 @@ def sign_in(
     if environment.account_is_set and number != account:
         raise InputError(
             f"{file} names account {account}, your credentials are of {number}; "
-            "take the credentials of the first (FROM_PROFILE= names the profile of a source), or correct the file"
+            "take the credentials of the first, or correct the file"
         )
     return Session(repository, environment, number, client)
 

@@ -39,11 +39,11 @@ DELETE = "aws cloudformation delete-stack --stack-name {name} --region {region}"
 GO_ON = "aws cloudformation continue-update-rollback --stack-name {name} --region {region}"
 ROLL_BACK = "aws cloudformation rollback-stack --stack-name {name} --region {region}"
 NOT_MADE = f"could not be made; mend the cause, delete what is left of it with `{DELETE}`, and deploy again"
-NOT_CHANGED = "could not be changed and works as it did before; mend the cause, and deploy again"
 HALFWAY = f"could be neither changed nor changed back; mend the cause, then `{GO_ON}`, and deploy again"
 TO_DO = {
     **dict.fromkeys(("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"), NOT_MADE),
-    **dict.fromkeys(("UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"), NOT_CHANGED),
+    "UPDATE_ROLLBACK_COMPLETE": "could not be changed and works as it did before; mend the cause, and deploy again",
+    "IMPORT_ROLLBACK_COMPLETE": "could not take over what is there; mend the cause, and deploy again",
     **dict.fromkeys(("UPDATE_ROLLBACK_FAILED", "IMPORT_ROLLBACK_FAILED"), HALFWAY),
     "DELETE_FAILED": "could not be deleted whole; mend the cause, and `make teardown ENV={environment}` goes on",
     "UPDATE_FAILED": f"stopped amid an update; undo it with `{ROLL_BACK}`, mend the cause, and deploy again",

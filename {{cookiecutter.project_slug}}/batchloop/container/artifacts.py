@@ -159,7 +159,9 @@ def extract(archive: Path, into: Path) -> None:
                 with packed.extractfile(member) as source, target.open("wb") as out:  # type: ignore[union-attr]
                     shutil.copyfileobj(source, out)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{archive.name} can't be unpacked ({error}); was it uploaded whole?") from None
+        raise InputError(
+            f"{archive.name} can't be unpacked ({error}); was it packed by gzip, and uploaded whole?"
+        ) from None
 
 
 class _Limit(io.RawIOBase):

@@ -109,7 +109,7 @@ def _range(name: str, given: Any, default: Any) -> tuple[str, Option]:
     taken = (int,) if type(default) is int else (int, float)  # a trial is told texts, read in the default's type
     numbers = all(type(value) in taken and abs(value) < HUGE for value in [*bounds, default])
     if len(bounds) != 2 or not numbers or bounds[0] >= bounds[1]:
-        whole = f" (whole numbers, as {default} is)" if type(default) is int else ""
+        whole = f" (whole numbers, as {default} is; {default}.0 takes fractions)" if type(default) is int else ""
         kinds = f'[low, high] or [low, high, "log"] with low below high{whole}, or choices'
         raise _search_error(name, f" = {given!r} is not {kinds}.")
     low, high = min(bounds[0], default), max(bounds[1], default)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -208,9 +208,8 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = t
         if _has_work(name, spread, flag(settings(arguments), "share")):
             with _scratch():
                 mode(settings(arguments))
-            usage, unit = resource.getrusage(resource.RUSAGE_SELF), 2**20 if sys.platform == "darwin" else 2**10
-            used = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // unit  # `make size` reads both from the log
-            log.info("used %.2f processor seconds and at most %d MiB", *used)
+            usage = resource.getrusage(resource.RUSAGE_SELF)  # `make size` reads both from the log
+            log.info("used %.2f processor seconds and at most %d MiB", usage.ru_utime + usage.ru_stime, _most_memory())
     except (InputError, SystemExit) as error:
         return _fail(name, str(error))
     except Exception as error:  # the reason must reach the failure file, whatever it is
@@ -219,6 +218,16 @@ def run(name: str, mode: Mode, arguments: Sequence[str] = (), spread: Spread = t
             return _fail(name, f"the disk is full ({error}); give the job more volume_gb in environments/*.toml.")
         return _fail(name, f"{type(error).__name__}: {error} (unexpected in {name}; the log has the traceback)")
     return 0
+
+
+def _most_memory() -> int:
+    """MiB that this program has held at once; on Linux, getrusage tells those of the program that started it too."""
+    with suppress(OSError):
+        held = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+        if held:
+            return int(held[1]) >> 10
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Words(logging.Formatter):

@@ -201,7 +201,7 @@ def _remedy(kind: Any, value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value as TOML writes it, or its beginning."""
-    if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+    if value and isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
         return "a list of tables"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

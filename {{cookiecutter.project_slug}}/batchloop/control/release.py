@@ -53,7 +53,9 @@ def check(manifest: Any) -> None:
         and set(manifest["artifacts"]) == set(COMPONENTS.values())
     )
     if not whole:
-        raise NotReleased(f"it is no manifest of schema {SCHEMA}; `make rollback` brings an earlier release back.")
+        raise NotReleased(
+            f"the release's manifest is none of schema {SCHEMA}; `make rollback` brings an earlier release back."
+        )
 
 
 def history(aws: Aws, places: Places) -> list[Manifest]:

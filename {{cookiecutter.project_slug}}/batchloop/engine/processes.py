@@ -169,7 +169,7 @@ class Backend:
             self._check()
             if process.poll() is not None:
                 raise job.failure(process.returncode)
-            if (known := port()) is not None and _answers(known):
+            if (known := port()) is not None and request(known, "/ping", 2) is not None:
                 return known
             time.sleep(0.03)
         raise InputError(f"the model server did not answer /ping within {STARTUP_SECONDS:.0f} seconds.")
@@ -192,12 +192,13 @@ def _end(process: Process) -> None:
     process.wait()
 
 
-def _answers(port: int) -> bool:
-    """Whether a server on loopback answers /ping with 200."""
-    with suppress(OSError, HTTPException), closing(HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    return False
+def request(port: int, path: str, seconds: float) -> bytes | None:
+    """The body of a server's answer on loopback; None where it answers anything but 200, or nothing."""
+    with suppress(OSError, HTTPException), closing(HTTPConnection("127.0.0.1", port, timeout=seconds)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read() if response.status == 200 else None
+    return None
 
 
 def versions(repository: Repository) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
@@ -20,12 +20,16 @@ from typing import Any
 
 from batchloop.container import artifacts
 from batchloop.container.job import SHARDED, InputError
-from batchloop.engine.processes import Backend, Container, Job
+from batchloop.engine.processes import Backend, Container, Job, request
 from batchloop.engine.storage import Cache, Mount, Properties, Registry, Storage
 from batchloop.pipelines.expressions import DEFAULT_PAYLOAD
 
 MEGABYTE = 2**20
-HOST = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
+GROUP = {"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": ["algo-1"]}
+HOST = {  # a training job's resourceconfig.json
+    **{"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"},
+    **{"current_instance_type": "local", "current_group_name": "homogeneousCluster", "instance_groups": [GROUP]},
+}
 CHANNELS = "/opt/ml/input/data"
 LIMITS = {  # what a transform job tells its container
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MaxPayloadInMB",
@@ -255,8 +259,11 @@ def _send_all(files: list[tuple[str, Path]], answers: Path, port: int, arguments
         except (OSError, HTTPException) as error:
             raise InputError(f"{name}: the server broke off ({type(error).__name__}: {error}).") from None
 
-    several = int(arguments.get("MaxConcurrentTransforms") or 1)
-    with ThreadPoolExecutor(several) as pool, log.open("a", encoding="utf-8") as out:
+    several = arguments.get("MaxConcurrentTransforms")
+    if not several:  # then it is the server's to say
+        with suppress(ValueError):
+            several = json.loads(request(port, "/execution-parameters", 10) or "{}").get("MaxConcurrentTransforms")
+    with ThreadPoolExecutor(int(several or 1)) as pool, log.open("a", encoding="utf-8") as out:
         for number, _ in enumerate(pool.map(send, files), 1):  # where one is refused, it sends no more
             print(f"{number} of {len(files)} files are answered", file=out, flush=True)
 

@@ -93,15 +93,18 @@ def _structure(nodes: list[Node]) -> Iterator[str]:
 
 def _order(nodes: list[Node]) -> Iterator[str]:
     """A step may use only steps before it: those beside it, and those beside each condition around it."""
-    inside = {node.name: node.condition for node in nodes}
+    around = dict[str, list[Any]]({"": []})  # where a step finds others: its branch, then those around
     for node in nodes:
-        around = ["", node.condition]
-        while around[-1]:
-            around.append(inside[around[-1]])
-        if missing := sorted(need for need in node.needs if inside.get(need) not in around):
+        around[node.name] = [(node.condition, node.side), *around[node.condition]]
+    waits = {node.name: {*node.needs} for node in nodes}
+    for node in nodes:
+        if missing := sorted({need for need in node.needs if around.get(need, [None])[0] not in around[node.name]}):
             yield f"{node.name}: needs {', '.join(missing)}, which can't run before it"
+        for condition in {*dict(around[node.name])} - {""}:  # it waits for what the steps in it need
+            inner = {name for name, places in around.items() if condition in dict(places)}
+            waits[condition] |= {*node.needs} - inner - {condition}
     try:
-        TopologicalSorter({node.name: node.needs for node in nodes}).prepare()
+        TopologicalSorter(waits).prepare()
     except CycleError as error:
         yield f"the steps {', '.join(sorted(set(error.args[1])))} wait for each other"
 
@@ -129,6 +132,8 @@ class Result:
         if part == "PropertyFiles":
             return dict.fromkeys(self.names[part], SAMPLES["string"])
         shape, kind = self.shape, self.shape.type_name
+        if kind == "map" and not isinstance(part, str):
+            raise KeyError(part)
         inner = shape.members[part] if kind == "structure" else shape.member if kind == "list" else shape.value
         if inner.type_name == "string":
             return Text(path if part in ("S3Uri", "S3OutputPath") else f"{path}/")
@@ -161,6 +166,9 @@ def _step(node: Node, scope: Scope) -> Iterator[str]:
     except InputError as error:
         yield str(error)
         return
+    if several := [*_several(arguments)]:
+        yield from several
+        return
     if node.type == "Condition":
         yield from expressions.check_conditions(arguments["Conditions"])
     elif node.type != "Fail":
@@ -174,6 +182,16 @@ def _step(node: Node, scope: Scope) -> Iterator[str]:
             yield from cached(expressions.keyed(node.type, node.arguments))
 
 
+def _several(value: Any) -> Iterator[str]:
+    """What is no single value where an expression stands for one."""
+    if isinstance(value, Mapping | list):
+        yield from (
+            problem for item in (value.values() if isinstance(value, Mapping) else value) for problem in _several(item)
+        )
+    elif isinstance(value, Result):
+        yield f"{value.path} is a {value.shape.type_name}, not a single value"
+
+
 def _prefixes(value: Any) -> Iterator[str]:
     """Inputs that would take whatever begins like them: `…/test` takes `…/test_old/` too ("S3DataSource")."""
     if isinstance(value, list):
@@ -181,7 +199,7 @@ def _prefixes(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping):
         uri = str(value.get("S3Uri", "/"))
         if value.get("S3DataType") == "S3Prefix" and not uri.endswith("/") and "." not in uri.rpartition("/")[2]:
-            yield f"the input {uri} takes whatever begins so: end a folder with '/'"
+            yield f"the input {re.sub('[?]/*', '…', uri)} takes whatever begins so: end a folder with '/'"
         yield from (problem for item in value.values() for problem in _prefixes(item))
 
 

@@ -101,6 +101,8 @@ def resolve(value: Any, scope: Scope) -> Any:
         return {key: resolve(item, scope) for key, item in value.items()}
     kind, body = next(iter(value.items()))
     if kind == "Get":  # `Parameters.X`, `Execution.X` or `Steps.X.property['key'][0]`
+        if len(parts(body)) < 2:
+            raise InputError(f"{body} has no value of its own.")
         known = {"Parameters": scope.parameters, "Execution": scope.execution, "Steps": scope.steps}
         return _follow(known, body, body)
     if kind == "Std:Join":

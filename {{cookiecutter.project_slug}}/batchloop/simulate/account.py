@@ -48,6 +48,11 @@ class Account:
     arn: str
     state: Answer = field(default_factory=begun)
 
+    @property
+    def notices(self) -> Path:
+        """What was told, a line a message."""
+        return self.storage.root.with_name("notices.jsonl")
+
     def get_paginator(self, name: str) -> Any:
 
         def paginate(**request: Any) -> Iterator[Answer]:
@@ -76,7 +81,7 @@ class Account:
     # SNS and CloudWatch: messages, which can come twice, a line each in a file; metrics are not kept
 
     def publish(self, **request: Any) -> Answer:
-        with self.storage.root.with_name("notices.jsonl").open("a", encoding="utf-8") as out:
+        with self.notices.open("a", encoding="utf-8") as out:
             out.write(json.dumps({"time": self.state["now"], **request}, ensure_ascii=False) + "\n")
         return {"MessageId": f"{len(request['Message'])}"}
 

@@ -276,6 +276,7 @@ def open_loop(repository: Repository, options: Options, stages: list[Stage]) -> 
 def bootstrap(loop: Loop, images: Mapping[str, str]) -> None:
     """What a new account has: no data, the empty artifact, and parameters, `none` but for images that were pushed."""
     shutil.rmtree(loop.account.storage.path(f"{loop.places.storage}/data"), ignore_errors=True)
+    loop.account.notices.unlink(missing_ok=True)
     none = loop.places.nothing
     loop.account.storage.write_json(f"{none}manifest.json", {"component": "none"})
     loop.account.storage.write_json(f"{none}earlier.manifest", [{"prefix": none}, "manifest.json"])

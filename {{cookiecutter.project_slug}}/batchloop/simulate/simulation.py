@@ -159,7 +159,7 @@ def measure(case: UseCase, stage: Stage, predictions: pl.DataFrame) -> float | N
     for part in ("labels",) if series else ("production", *(["train"] if case.data.id else [])):
         with suppress(InputError):  # no labels there
             joined = realised.join(case, stage.folder / part, own, stage.folder / "production")
-            if isinstance(joined, str) or joined.rows[LABEL].n_unique() < (2 if case.data.classes else 1):
+            if joined.reason or joined.rows[LABEL].n_unique() < (2 if case.data.classes else 1):
                 return None
             value = realised.scored_rows(case, joined.rows, case.prediction.threshold).measured()[case.gate.metric]
             return value if math.isfinite(value) else None
