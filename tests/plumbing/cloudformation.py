@@ -34,7 +34,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[impor
 from moto.sagemaker.models import sagemaker_backends
 
 from plumbing.stack.template import ACCOUNT, KEY, PSEUDO, REGION, Stack
-from plumbing.test_bootstrap import Wire
+from plumbing.unreliable_services import Wire
 
 START = datetime(2026, 11, 25, 6, 0, tzinfo=UTC)
 EMPTY = "The submitted information didn't contain changes. Submit different information to create a change set."

@@ -22,7 +22,7 @@ from batchloop.repository import Repository
 from plumbing.cloudformation import CloudFormation
 from plumbing.parameter_store import parameter_tier
 from plumbing.rendered import ROOT
-from plumbing.test_bootstrap import READING, Wire
+from plumbing.unreliable_services import READING, Wire
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 NAME, BUCKET = "team-case-dev", f"team-case-dev-{ACCOUNT}-euc1"

@@ -29,12 +29,13 @@ from batchloop.repository import Repository
 from plumbing import (
     pipeline_versions,  # noqa: F401 - moto has none
     test_bootstrap,
+    unreliable_services,
 )
 from plumbing.control_plane import ACCOUNT, COMPONENTS, KEYS, NOW, REGION, World
 from plumbing.control_plane import session as control_plane_session
 from plumbing.rendered import ROOT
 from plumbing.stack.template import everything
-from plumbing.test_bootstrap import Body, Wire, silence
+from plumbing.unreliable_services import Body, Wire, silence
 
 ANOTHER = "222222222222"
 PROD = f"team-case-prod-{ACCOUNT}-euc1"
@@ -47,7 +48,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def refusal(request: Any, event_name: str) -> AWSResponse:
     """An error as AWS words it: S3 in XML too, the others as bootstrap has them."""
     if ".s3." not in event_name:
-        return test_bootstrap.refusal(400, "AccessDeniedException", request, event_name)
+        return unreliable_services.refusal(400, "AccessDeniedException", request, event_name)
     text = b"<Error><Code>AccessDenied</Code><Message>because</Message></Error>"
     return AWSResponse(request.url, 403, {}, Body(b"" if request.method == "HEAD" else text))
 

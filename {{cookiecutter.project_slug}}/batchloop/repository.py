@@ -191,8 +191,8 @@ def own(tree: Repository, function: str) -> dict[str, Any]:
 
 def sources(repository: Repository) -> str:
     """What the compiled definitions are made from, the SDK's version among it."""
-    settings_of_it = f"environments/{repository.environment}.toml"
-    made_from = ("pipelines", "batchloop", "locks/development.txt", "usecase.toml", settings_of_it)
+    settings_files = "usecase.toml", f"environments/{repository.environment}.toml"
+    made_from = ("pipelines", "batchloop", "locks/development.txt", *settings_files)
     return of(files(repository.root, [repository.root / path for path in made_from]))
 
 
